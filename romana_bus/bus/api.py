@@ -1,0 +1,214 @@
+"""The seam between the log and everybody who uses it: what a store of streams can do, and how it fails.
+
+A stream is named by its role (`events.KUBE`, ...). Its log holds every message of the history window;
+its table holds the newest message of each subject, under the same sequence numbers, for ever.
+
+Both implementations, NATS JetStream and the in-memory twin, pass `tests/contract/`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Awaitable, Sequence
+
+MSG_ID, CAUSE, TIME, TTL = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time", b"Nats-TTL"
+
+
+class BusError(Exception):
+    """Something between us and the log went wrong."""
+
+
+class Unavailable(BusError):
+    """No answer, or not now: the same may be tried again, and it may also have happened already."""
+
+
+class WrongSequence(BusError):
+    """The fence: the stream does not end where this write expected it to. Nothing was stored."""
+
+
+class DuplicateId(BusError):
+    """The stream knows one of these message ids already. Nothing was stored."""
+
+
+class Refused(BusError):
+    """The server will not do this, however often it is asked. `code`: its error code, 0 if ours."""
+
+    def __init__(self, reason: str, code: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class StreamMissing(BusError):
+    """The stream does not exist (any more): the store was emptied."""
+
+
+class Fenced(BusError):
+    """Another process writes this stream now. Whatever this one had decided last is void."""
+
+
+class Rewound(BusError):
+    """The log is not the one that this process has read: emptied, replaced, or gone back in time.
+    State folded from it is void and has to be rebuilt from the table."""
+
+
+class Closed(BusError):
+    """The connection is closed for good (credentials refused or expired): the process has to end."""
+
+
+class Message(msgspec.Struct, gc=False):
+    """One stored message as it was read. `pending`: how many the reader had still to come behind it."""
+
+    seq: int
+    subject: str
+    body: bytes
+    headers: bytes = b""
+    pending: int = 0
+
+    def header(self, name: bytes) -> str:
+        """The first value of a header, or ''."""
+        start = self.headers.find(b"\r\n" + name + b":")
+        if start < 0:
+            return ""
+        start += len(name) + 3
+        return self.headers[start : self.headers.find(b"\r\n", start)].strip().decode()
+
+    @property
+    def id(self) -> str:
+        return self.header(MSG_ID)
+
+    @property
+    def cause(self) -> str:
+        """`ROLE/sequence` of the event that led to this one, or ''."""
+        return self.header(CAUSE)
+
+    @property
+    def time(self) -> int:
+        """When its writer wrote it: microseconds since the epoch, 0 where it did not say."""
+        text = self.header(TIME)
+        return micros(text) if text else 0
+
+
+class Outgoing(NamedTuple):
+    """One message to be stored. `id`: '' lets a fenced writer number it. `ttl`: seconds after which it
+    leaves log and table (tombstones), 0 for never."""
+
+    subject: str
+    body: bytes
+    id: str = ""
+    cause: str = ""
+    time: int = 0
+    ttl: int = 0
+
+
+class Tail(NamedTuple):
+    """Where a stream stands. `epoch` is made when the stream is created, and never comes back."""
+
+    epoch: str
+    first: int
+    last: int
+
+
+class Position(NamedTuple):
+    """How far somebody has read. Good only while epoch, range and message id agree with the stream."""
+
+    epoch: str
+    seq: int
+    id: str
+
+
+class Reading(Protocol):
+    """A cursor that follows a stream. Messages come in order, each once, none left out."""
+
+    position: Position
+
+    @property
+    def lag(self) -> int:
+        """How many stored messages have not been taken yet, as far as this cursor knows."""
+
+    def take(self) -> list[Message]:
+        """What has arrived since the last call; [] if nothing. Never waits.
+        Raises Rewound where the stream is no longer the one that was read, Closed where it can't be."""
+
+    async def close(self) -> None:
+        """Stop; may be called twice."""
+
+
+class Lease(Protocol):
+    """Who tries. It decides nothing: the fence does."""
+
+    async def acquire(self) -> bool:
+        """True if it is now ours. Asking again is fine. Raises Unavailable."""
+
+    async def renew(self) -> bool:
+        """False if it is somebody else's by now. Raises Unavailable."""
+
+    async def release(self) -> None:
+        """Give it up at once, so that the successor need not wait. Best effort."""
+
+
+class Store(Protocol):
+    """All streams of one cluster."""
+
+    cluster: str
+    history: float  #: seconds that the log keeps; tombstones leave the table after it
+
+    async def prepare(self, roles: Sequence[str]) -> None:
+        """Create what is missing, check what is there. May be repeated, by anybody, at once.
+        Raises Refused with the reason where the store is unsafe."""
+
+    async def tail(self, role: str) -> Tail:
+        """Raises StreamMissing, Unavailable."""
+
+    async def get(self, role: str, seq: int) -> Message | None:
+        """From the stream's leader, never stale. None: never written, or no longer kept."""
+
+    async def newest(self, role: str, subject: str) -> Message | None:
+        """The newest message of one subject, without the cluster's prefix in `subject`; from the table."""
+
+    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
+        """Store all or none, directly behind sequence `expected`; gives the last sequence.
+        The request leaves at once, in the order of the calls; the result is for awaiting.
+        At most 1,000 messages. Raises WrongSequence, DuplicateId, Unavailable, Refused, StreamMissing."""
+
+    async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
+        """Store one message; if `expected` is given, only if the newest of its subject still has that
+        sequence (0: there is none). A known id is stored once and answered as if stored now.
+        Raises WrongSequence, Unavailable, Refused, StreamMissing."""
+
+    def table(self, role: str, under: str = ">") -> Table:
+        """The newest message of each subject under a filter (one wildcard, without the prefix)."""
+
+    def follow(self, role: str, under: str, after: Position, wake: asyncio.Event, name: str) -> Reading:
+        """What comes behind `after`; `wake` is set whenever there is something to take. `name` shows up
+        in `status`."""
+
+    def lease(self, name: str, holder: str, ttl: float = 2.0) -> Lease: ...
+
+    async def close(self) -> None: ...
+
+
+class Table(Protocol):
+    """One pass over a table. `reached` is valid at the end: follow the log from there, and there is
+    neither a gap nor an overlap."""
+
+    reached: Position
+
+    def __aiter__(self) -> AsyncIterator[list[Message]]: ...
+
+
+def stamp(time: int) -> str:
+    """RFC 3339 with microseconds, UTC."""
+    seconds, fraction = divmod(time, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06}Z"
+
+
+def micros(text: str) -> int:
+    """The other way. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond

@@ -1,0 +1,217 @@
+"""From what a user names (a URL, a credentials file, certificates, or nothing) to a store that is safe.
+
+The server is asked what it is before anything is written: JetStream on, new enough, and, where its
+monitoring port is named, that it syncs every write. What is unsafe is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import nats.errors
+import structlog
+
+from romana_bus.bus import streams
+from romana_bus.bus.api import BusError, Refused, Unavailable
+from romana_bus.bus.embedded import Embedded, Endpoint, state_directory
+from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.wire import Wire
+from romana_bus.errors import BadInput, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from romana_bus.bus.streams import Layout
+
+log = structlog.get_logger(__name__)
+
+CONNECT_WITHIN = 8.0
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach NATS. No servers: the embedded one. Files are PEM (TLS) or a NATS creds file."""
+
+    servers: tuple[str, ...] = ()
+    creds: Path | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    monitor: str = ""
+    state: Path | None = None
+
+
+class Session:
+    """An open store, and the hold on the embedded server where that is the one."""
+
+    def __init__(self, store: JetStream, embedded: Embedded | None) -> None:
+        self.store, self.embedded = store, embedded
+
+    async def __aenter__(self) -> JetStream:
+        return self.store
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+        if self.embedded is not None:
+            await self.embedded.leave()
+
+
+async def open_store(access: Access, layout: Layout, name: str, roles: Sequence[str]) -> Session:
+    """Connect, check the server, prepare the streams. Raises Failed or BadInput in one line."""
+    embedded = None
+    options = _options(access)
+    servers = list(access.servers)
+    if not servers:
+        embedded = await Embedded.join(access.state or state_directory(layout.cluster))
+        servers, options = _endpoint(embedded.endpoint)
+    try:
+        store = await _connect(servers, options, layout, name)
+        if embedded is not None:
+            embedded.keep(lambda endpoint: _move(store, endpoint))
+        await _check_server(store, access, embedded is not None)
+        await _prepare(store, roles)
+    except BaseException:
+        if embedded is not None:
+            await embedded.leave()
+        raise
+    return Session(store, embedded)
+
+
+def _endpoint(endpoint: Endpoint) -> tuple[list[str], dict[str, Any]]:
+    return [endpoint.url], {"user": endpoint.user, "password": endpoint.password}
+
+
+async def _move(store: JetStream, endpoint: Endpoint) -> None:
+    """The embedded server had to take another port."""
+    store.wire.set_server_pool([endpoint.url])
+
+
+def _options(access: Access) -> dict[str, Any]:
+    """What nats-py is given; files are looked at now, so that a wrong one is said at once."""
+    options: dict[str, Any] = {}
+    for field, path in (
+        ("--creds", access.creds),
+        ("--tls-ca", access.tls_ca),
+        ("--tls-cert", access.tls_cert),
+        ("--tls-key", access.tls_key),
+    ):
+        if path is not None and not path.is_file():
+            raise BadInput(f"{field} {path}: there is no such file")
+    if access.creds is not None:
+        text = access.creds.read_text(errors="replace")
+        if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
+            raise BadInput(f"--creds {access.creds}: not a NATS credentials file (a JWT and an nkey seed)")
+        options["user_credentials"] = str(access.creds)
+    if access.tls_ca or access.tls_cert:
+        try:
+            options["tls"] = ssl.create_default_context(cafile=access.tls_ca)
+            if access.tls_cert:
+                options["tls"].load_cert_chain(access.tls_cert, access.tls_key)
+        except (ssl.SSLError, OSError) as error:
+            raise BadInput(f"--tls-ca/--tls-cert/--tls-key: {error}") from None
+    return options
+
+
+async def _connect(servers: list[str], options: dict[str, Any], layout: Layout, name: str) -> JetStream:
+    wire = Wire()
+    store = JetStream(wire, layout)
+    failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    last: list[str] = []
+
+    async def erred(error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        last.append(text)
+        if "authorization" in text.lower() and not failed.done():
+            failed.set_result(text)
+        elif "permissions violation" in text.lower():
+            log.error("NATS denies this role a subject", why=text)
+        elif store.generation or store.opened:
+            log.info("NATS connection", why=text)
+
+    async def closed() -> None:
+        store.closed_because(last[-1] if last else "the connection was closed")
+
+    dial = asyncio.ensure_future(
+        wire.dial(
+            servers,
+            name=f"romana-bus {name}",
+            error_cb=erred,
+            disconnected_cb=store.disconnected,
+            reconnected_cb=store.reconnected,
+            closed_cb=closed,
+            **options,
+        )
+    )
+    done, _ = await asyncio.wait((dial, failed), timeout=CONNECT_WITHIN, return_when="FIRST_COMPLETED")
+    where = ", ".join(_without_password(server) for server in servers)
+    if dial not in done:
+        dial.cancel()
+        with contextlib.suppress(BaseException):
+            await dial
+        with contextlib.suppress(Exception):
+            await wire.close()
+        if failed.done():
+            raise Failed(f"NATS at {where} refuses these credentials: check --creds, or the URL's user")
+        raise Failed(f"cannot reach NATS at {where}: {last[-1] if last else 'no answer'}")
+    try:
+        dial.result()
+    except (nats.errors.Error, OSError, ValueError) as error:
+        raise Failed(f"cannot connect to NATS at {where}: {error}") from None
+    await store.open()
+    return store
+
+
+async def _check_server(store: JetStream, access: Access, embedded: bool) -> None:
+    version = store.wire._server_info.get("version", "?")
+    try:
+        level = (await store.api("INFO")).get("api", {}).get("level", 0)
+    except Unavailable:
+        raise Failed("the NATS server has no JetStream for this account: enable it in its config") from None
+    except Refused as error:
+        raise Failed(f"NATS {version} cannot be used: {error}; romana-bus needs 2.12 or newer") from None
+    if level < streams.API_LEVEL:
+        raise Failed(
+            f"NATS {version} is too old (JetStream API level {level}, needed {streams.API_LEVEL}): it does "
+            "not know atomic batches. Use nats-server 2.12 or newer; 2.15 is the first fast one"
+        )
+    if access.monitor:
+        await _check_durability(access.monitor)
+    elif not embedded:
+        log.warning(
+            "not checked: does this NATS server sync every write? Without `sync_interval: always` a power "
+            "loss takes acknowledged decisions with it. Name its monitoring port with --nats-monitor"
+        )
+
+
+async def _check_durability(monitor: str) -> None:
+    import aiohttp  # only here: 15 MB that most processes do without
+
+    url = f"{monitor.rstrip('/')}/varz"
+    try:
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            varz = msgspec.json.decode(await answer.read())
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, ValueError) as error:
+        raise Failed(f"--nats-monitor {monitor}: no usable answer from {url}: {error}") from None
+    config = varz.get("jetstream", {}).get("config", {})
+    if not config.get("sync_always"):
+        raise Failed(
+            "this NATS server does not sync every write, so a power loss takes acknowledged decisions with "
+            "it: set `jetstream { sync_interval: always }` in its config and restart it"
+        )
+
+
+async def _prepare(store: JetStream, roles: Sequence[str]) -> None:
+    try:
+        await store.prepare(roles)
+    except BusError as error:
+        raise Failed(f"the streams cannot be used: {error}") from None
+
+
+def _without_password(url: str) -> str:
+    scheme, at, rest = url.rpartition("@")
+    return url if not at else f"{scheme.partition('://')[0]}://***@{rest}"

@@ -1,0 +1,47 @@
+"""Who tries to write: a message that disappears after two seconds unless its holder renews it.
+
+It only keeps the replicas from working against each other. Two that both believe they hold it do no
+harm: the fence of the stream lets one write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.bus.api import Outgoing, WrongSequence
+
+if TYPE_CHECKING:
+    from romana_bus.bus.jetstream import JetStream
+
+
+class JetStreamLease:
+    """See `api.Lease`. The stream's `max_age` is the lease's length."""
+
+    def __init__(self, store: JetStream, name: str, holder: str, ttl: float) -> None:
+        self._store, self._subject, self._holder, self.ttl = store, f"lease.{name}", holder, ttl
+        self._revision = 0
+
+    async def acquire(self) -> bool:
+        found = await self._store.newest_of(self._store.layout.lease, self._subject)
+        if found is not None and found.body and found.body != self._holder.encode():
+            return False
+        return await self._write(self._holder.encode(), found.seq if found else 0)
+
+    async def renew(self) -> bool:
+        return await self._write(self._holder.encode(), self._revision)
+
+    async def release(self) -> None:
+        await self._write(b"", self._revision)
+
+    async def _write(self, body: bytes, expected: int) -> bool:
+        try:
+            self._revision = await self._store.put(Outgoing(self._subject, body), expected)
+        except WrongSequence:
+            return False
+        return True
+
+
+async def holder(store: JetStream, name: str) -> str:
+    """Who holds it now, or ''."""
+    found = await store.newest_of(store.layout.lease, f"lease.{name}")
+    return found.body.decode() if found else ""

@@ -1,0 +1,275 @@
+"""The store's in-memory twin: the same promises without a server, for tests and simulations.
+
+Its clock stands still until `advance` moves it, so that leases and tombstones expire when a test says
+so. `empty` and `rewind` do what a lost disk and an old backup do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from romana_bus.bus.api import (
+    DuplicateId,
+    Message,
+    Outgoing,
+    Position,
+    Refused,
+    Rewound,
+    StreamMissing,
+    Tail,
+    WrongSequence,
+    stamp,
+)
+from romana_bus.bus.streams import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+
+class _Stream:
+    """One log with its table."""
+
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
+        self.log: dict[int, Message] = {}
+        self.table: dict[str, Message] = {}
+        self.ids: dict[str, int] = {}
+        self.expires: dict[int, float] = {}
+        self.last = 0
+
+    @property
+    def first(self) -> int:
+        return next(iter(self.log), self.last + 1)
+
+    def append(self, message: Message) -> None:
+        self.last = message.seq
+        self.log[message.seq] = self.table[message.subject] = message
+        if message.id:
+            self.ids[message.id] = message.seq
+
+    def last_of(self, subject: str) -> int:
+        return max((seq for seq, message in self.log.items() if message.subject == subject), default=0)
+
+
+class MemoryStore:
+    """See `api.Store`. `now`: seconds."""
+
+    def __init__(self, cluster: str = "default", history: float = 7 * DAY) -> None:
+        self.cluster, self.history, self.now = cluster, history, 0.0
+        self._streams: dict[str, _Stream] = {}
+        self._readers: list[MemoryReading] = []
+        self._leases: dict[str, tuple[str, float]] = {}
+        self._epochs = 0
+
+    async def prepare(self, roles: Sequence[str]) -> None:
+        for role in roles:
+            if role not in self._streams:
+                self._epochs += 1
+                self._streams[role] = _Stream(f"epoch-{self._epochs}")
+
+    async def close(self) -> None:
+        self._readers.clear()
+
+    # --- what goes wrong with a real one ------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Time passes: tombstones leave both log and table, old messages leave the log."""
+        self.now += seconds
+        for stream in self._streams.values():
+            for seq in [seq for seq, at in stream.expires.items() if at <= self.now]:
+                del stream.expires[seq]
+                gone = stream.log.pop(seq, None)
+                if gone is not None and stream.table.get(gone.subject) is gone:
+                    del stream.table[gone.subject]
+
+    def forget(self, role: str, before: int) -> None:
+        """The log's window has moved on; the table keeps what it has."""
+        stream = self._stream(role)
+        for seq in [seq for seq in stream.log if seq < before]:
+            del stream.log[seq]
+
+    def empty(self, role: str) -> None:
+        """The disk was lost: the stream is gone until somebody prepares it anew."""
+        del self._streams[role]
+        self._look_again()
+
+    def rewind(self, role: str, to: int) -> None:
+        """A backup was restored: what came behind `to` never happened."""
+        old = self._stream(role)
+        self._streams[role] = _Stream(old.epoch)
+        for message in list(old.log.values()):
+            if message.seq <= to:
+                self._streams[role].append(message)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        for reader in self._readers:
+            reader.check()
+
+    # --- api.Store -----------------------------------------------------------------------------------
+
+    def _stream(self, role: str) -> _Stream:
+        if role not in self._streams:
+            raise StreamMissing(f"no stream for {role}")
+        return self._streams[role]
+
+    async def tail(self, role: str) -> Tail:
+        stream = self._stream(role)
+        return Tail(stream.epoch, stream.first, stream.last)
+
+    async def get(self, role: str, seq: int) -> Message | None:
+        return self._stream(role).log.get(seq)
+
+    async def newest(self, role: str, subject: str) -> Message | None:
+        return self._stream(role).table.get(subject)
+
+    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            answer.set_result(self._batch(role, expected, messages))
+        except (StreamMissing, WrongSequence, DuplicateId, Refused) as error:
+            answer.set_exception(error)
+            answer.exception()
+        return answer
+
+    def _batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> int:
+        stream = self._stream(role)
+        ids = [message.id for message in messages if message.id]
+        if len(messages) > 1000:
+            raise Refused("atomic publish batch is too large: 1000")
+        if len(set(ids)) < len(ids) or any(one in stream.ids for one in ids):
+            raise DuplicateId("atomic publish batch contains duplicate message id")
+        if expected != stream.last:
+            raise WrongSequence(f"wrong last sequence: {stream.last}")
+        for message in messages:
+            self._store(role, stream, message)
+        return stream.last
+
+    async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
+        stream = self._stream(role)
+        if message.id and message.id in stream.ids:
+            return stream.ids[message.id]
+        if expected is not None and expected < stream.first:
+            expected = 0
+        if expected is not None and expected != stream.last_of(message.subject):
+            raise WrongSequence(f"wrong last sequence: {stream.last_of(message.subject)}")
+        self._store(role, stream, message)
+        return stream.last
+
+    def _store(self, role: str, stream: _Stream, message: Outgoing) -> None:
+        lines = [f"Romana-Time: {stamp(message.time)}"]
+        lines += [f"Nats-Msg-Id: {message.id}"] if message.id else []
+        lines += [f"Romana-Cause: {message.cause}"] if message.cause else []
+        headers = ("NATS/1.0\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
+        stored = Message(stream.last + 1, message.subject, message.body, headers)
+        stream.append(stored)
+        if message.ttl:
+            stream.expires[stored.seq] = self.now + message.ttl
+        for reader in self._readers:
+            reader.offer(role, stored)
+
+    def table(self, role: str, under: str = ">") -> MemoryTable:
+        return MemoryTable(self._stream(role), under)
+
+    def follow(self, role: str, under: str, after: Position, wake: asyncio.Event, name: str) -> MemoryReading:
+        del name
+        reading = MemoryReading(self, role, under, after, wake)
+        self._readers.append(reading)
+        return reading
+
+    def leave(self, reading: MemoryReading) -> None:
+        if reading in self._readers:
+            self._readers.remove(reading)
+
+    def lease(self, name: str, holder: str, ttl: float = 2.0) -> MemoryLease:
+        return MemoryLease(self, self._leases, name, holder, ttl)
+
+
+class MemoryTable:
+    def __init__(self, stream: _Stream, under: str) -> None:
+        self._messages = sorted(stream.table.values(), key=lambda message: message.seq)
+        self._messages = [message for message in self._messages if matches(under, message.subject)]
+        last = self._messages[-1] if self._messages else Message(0, "", b"")
+        floor = Position(stream.epoch, stream.first - 1, "")
+        self.reached = max(Position(stream.epoch, last.seq, last.id), floor, key=lambda p: p.seq)
+
+    async def __aiter__(self) -> AsyncIterator[list[Message]]:
+        if self._messages:
+            yield self._messages
+
+
+class MemoryReading:
+    def __init__(
+        self, store: MemoryStore, role: str, under: str, after: Position, wake: asyncio.Event
+    ) -> None:
+        self.position = after
+        self._store, self._role, self._under, self._wake = store, role, under, wake
+        self._failure: Rewound | None = None
+        self._ready: list[Message] = []
+        self.check()
+        if self._failure is None:
+            for message in list(store._stream(role).log.values()):
+                if message.seq > after.seq:
+                    self.offer(role, message)
+
+    @property
+    def lag(self) -> int:
+        return len(self._ready)
+
+    def offer(self, role: str, message: Message) -> None:
+        if role == self._role and matches(self._under, message.subject):
+            self._ready.append(message)
+            self._wake.set()
+
+    def check(self) -> None:
+        """As the real one does on a new connection: is it still the stream that was read?"""
+        stream = self._store._streams.get(self._role)
+        seq = self._ready[-1].seq if self._ready else self.position.seq
+        if stream is None or stream.epoch != self.position.epoch or seq > stream.last:
+            self._failure = Rewound(f"{self._role} is not the log that was read")
+        elif self.position.seq + 1 < stream.first:
+            self._failure = Rewound(f"{self._role} starts at {stream.first} now")
+        if self._failure:
+            self._wake.set()
+
+    def take(self) -> list[Message]:
+        ready, self._ready = self._ready, []
+        if ready:
+            self.position = Position(self.position.epoch, ready[-1].seq, ready[-1].id)
+        elif self._failure:
+            raise self._failure
+        return ready
+
+    async def close(self) -> None:
+        self._store.leave(self)
+
+
+class MemoryLease:
+    def __init__(
+        self, store: MemoryStore, leases: dict[str, tuple[str, float]], name: str, holder: str, ttl: float
+    ) -> None:
+        self._store, self._leases, self._name, self._holder, self._ttl = store, leases, name, holder, ttl
+
+    def _mine(self) -> bool:
+        holder, until = self._leases.get(self._name, ("", 0.0))
+        return holder == self._holder and until > self._store.now
+
+    async def acquire(self) -> bool:
+        _, until = self._leases.get(self._name, ("", 0.0))
+        if until > self._store.now and not self._mine():
+            return False
+        self._leases[self._name] = (self._holder, self._store.now + self._ttl)
+        return True
+
+    async def renew(self) -> bool:
+        return self._mine() and await self.acquire()
+
+    async def release(self) -> None:
+        if self._mine():
+            del self._leases[self._name]
+
+
+def matches(under: str, subject: str) -> bool:
+    """One filter: '>', 'a.b.>' or a whole subject."""
+    return subject == under or (under.endswith(">") and subject.startswith(under[:-1]))

@@ -1,0 +1,164 @@
+"""nats-py's client with a fast lane for the subscriptions that carry the log.
+
+nats-py connects, authenticates, reconnects and answers requests. What it does per message (a regular
+expression, a header dictionary, a Msg, a queue, a task) costs 15 µs; with the log that is the whole
+budget. So the parser is taught to hand the messages of chosen subscriptions straight to a function,
+with the raw header block (2.5 µs), and frames that were built elsewhere are written as they are.
+
+This stands on three private names of nats-py (`_ps`, `_pending`, `_transport`); `tests/bus/test_wire.py`
+says at once if they move.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import nats.aio.client
+import structlog
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+
+from romana_bus.bus.api import Unavailable
+
+#: (subject, reply, header block, body). Called from the read loop: it must not block.
+Sink = Callable[[bytes, bytes, bytes, bytes], None]
+
+log = structlog.get_logger(__name__)
+
+#: With data outstanding, a peer that answers nothing for so long is dead: ms (tcp(7), TCP_USER_TIMEOUT).
+#: Without it a frozen server holds the connection, and the failover, for up to 15 minutes.
+USER_TIMEOUT = 6000
+
+
+class Wire(nats.aio.client.Client):
+    """One connection. `sinks` by subscription id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sinks: dict[bytes, Sink] = {}
+        self._ps = _Lane(self)
+
+    async def dial(self, servers: list[str], **options: Any) -> None:
+        """Connect as the measurements ask for: reconnect for ever, notice a dead peer in 6-10 s."""
+        await self.connect(
+            servers=servers,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type]
+            ping_interval=3,
+            max_outstanding_pings=2,
+            connect_timeout=2,
+            **options,
+        )
+        self.guard_socket()
+
+    async def listen(self, subject: str, sink: Sink) -> bytes:
+        """Give the messages of `subject` to `sink`; survives reconnects. Gives the subscription's id."""
+        subscription = await self.subscribe(subject)
+        sid = b"%d" % subscription._id
+        self.sinks[sid] = sink
+        return sid
+
+    async def unlisten(self, sid: bytes) -> None:
+        self.sinks.pop(sid, None)
+        if subscription := self._subs.get(int(sid)):
+            with contextlib.suppress(Exception):
+                await subscription.unsubscribe()
+
+    def send(self, frames: bytes) -> None:
+        """Write protocol bytes now, behind whatever nats-py has queued. Never buffers for later: what
+        is sent after a reconnect is the caller's decision. Raises Unavailable while disconnected."""
+        if not self.is_connected or self._transport is None:
+            raise Unavailable("not connected to NATS")
+        if self._pending:
+            self._transport.writelines(self._pending)
+            self._pending = []
+            self._pending_data_size = 0
+        self._transport.write(frames)
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        """Where nats-py's own parser got hold of a message of ours (behind a PING, say)."""
+        if sink := self.sinks.get(b"%d" % sid):
+            _give(sink, subject, reply, headers or b"", data)
+        else:
+            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
+
+    def guard_socket(self) -> None:
+        """Notice a frozen peer; call after connect and after each reconnect."""
+        writer = getattr(self._transport, "_io_writer", None)
+        sock = writer.get_extra_info("socket") if writer is not None else None
+        if sock is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class _Lane(Parser):
+    """HMSG and MSG lines of the subscriptions in `sinks` are cut out by position; at anything else, or
+    anything incomplete, the rest of the buffer goes nats-py's way."""
+
+    nc: Wire
+
+    async def parse(self, data: bytes = b"") -> None:
+        if self.state == AWAITING_CONTROL_LINE:
+            if self.buf:
+                data = bytes(self.buf) + data
+                self.buf.clear()
+            at = self._fast(data)
+            if at == len(data) or (at and self._incomplete(data, at)):
+                self.buf.extend(data[at:])
+                return
+            data = data[at:]
+        await super().parse(data)
+
+    def _fast(self, data: bytes) -> int:
+        """Dispatch from the start of `data` for as long as that works; gives how far it came."""
+        sinks, find, size, at = self.nc.sinks, data.find, len(data), 0
+        while True:
+            headed = data.startswith(b"HMSG ", at)
+            if not headed and not data.startswith(b"MSG ", at):
+                return at
+            eol = find(b"\r\n", at)
+            fields = data[at:eol].split(b" ") if eol > 0 else []
+            if len(fields) < 4 or (sink := sinks.get(fields[2])) is None:
+                return at
+            start = eol + 2
+            end = start + int(fields[-1])
+            if end + 2 > size:
+                return at
+            body = start + int(fields[-2]) if headed else start
+            replied = len(fields) == (6 if headed else 5)
+            _give(sink, fields[1], fields[3] if replied else b"", data[start:body], data[body:end])
+            at = end + 2
+
+    def _incomplete(self, data: bytes, at: int) -> bool:
+        """Whether the rest is the beginning of a message for one of our sinks."""
+        eol = data.find(b"\r\n", at)
+        if eol < 0:
+            return data.startswith((b"HMSG ", b"MSG "), at)
+        fields = data[at:eol].split(b" ")
+        return len(fields) >= 4 and fields[0] in (b"HMSG", b"MSG") and fields[2] in self.nc.sinks
+
+
+def _give(sink: Sink, subject: bytes, reply: bytes, headers: bytes, body: bytes) -> None:
+    try:
+        sink(subject, reply, headers, body)
+    except Exception:
+        # It would end nats-py's read loop, and the connection would look alive for seconds.
+        log.exception("a message could not be taken", subject=subject.decode(errors="replace"))
+
+
+def raw_message(subject: str, body: bytes, reply: str = "", headers: bytes = b"") -> bytes:
+    """One PUB or HPUB frame; `headers` is a whole block."""
+    if not headers:
+        return b"PUB %s %s%d\r\n%s\r\n" % (subject.encode(), _spaced(reply), len(body), body)
+    size = len(headers)
+    return b"HPUB %s %s%d %d\r\n%s%s\r\n" % (
+        subject.encode(), _spaced(reply), size, size + len(body), headers, body
+    )  # fmt: skip
+
+
+def _spaced(reply: str) -> bytes:
+    return f"{reply} ".encode() if reply else b""

@@ -1,0 +1,82 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.memory import MemoryStore
+from romana_bus.bus.streams import Layout
+from romana_bus.events import IPAM, KUBE, NODE, SPEC
+from tests.servers import NatsServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from romana_bus.bus.api import Store
+
+ROLES = (KUBE, SPEC, IPAM, NODE)
+
+_clusters = itertools.count(1)
+
+#: Opens the same store again: what another process would see.
+Open = "Callable[[], AbstractAsyncContextManager[Store]]"
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    """Run a test's coroutine on the loop that the product runs on; 60 s is for ever."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await test
+
+    uvloop.run(bounded())
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """One server for all tests that leave it alive; each takes a cluster name of its own."""
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that the test may kill."""
+    with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+def opener(servers: list[str], **layout: Any) -> Callable[[], AbstractAsyncContextManager[Store]]:
+    """A way to open one fresh cluster's store, again and again."""
+    kept = Layout(**{"cluster": f"t{next(_clusters)}"} | layout)
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Store]:
+        async with await open_store(Access(servers=tuple(servers)), kept, "test", ROLES) as store:
+            yield store
+
+    return opened
+
+
+@pytest.fixture(params=["memory", "nats"])
+def stores(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[Store]]:
+    """The contract's subject: the twin, and the real server."""
+    if request.param == "nats":
+        return opener([request.getfixturevalue("nats_server").url])
+    memory = MemoryStore()
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Store]:
+        await memory.prepare(ROLES)
+        yield memory
+
+    return opened

@@ -1,0 +1,138 @@
+"""Real NATS servers for tests: one, or three in a cluster, on loopback, killed, frozen and restarted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Self
+
+from romana_bus.bus.embedded import server_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class NatsServer:
+    """One server process. `extra`: further lines of its configuration."""
+
+    def __init__(
+        self, directory: Path, extra: str = "", jetstream: str = "sync_interval: always", binary: str = ""
+    ) -> None:
+        self.directory, self.port = directory, free_port()
+        self.binary = binary or server_binary()
+        self.extra, self.jetstream = extra, jetstream
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        config = self.directory / "nats.conf"
+        store = f"store_dir: {json.dumps(str(self.directory / 'js'))}"
+        jetstream = f"jetstream {{ {store}, {self.jetstream} }}" if self.jetstream != "off" else ""
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\n{jetstream}\n{self.extra}\n')
+        with (self.directory / "nats.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.binary, "-c", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        self._until_listening()
+        return self
+
+    def _until_listening(self) -> None:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self.process is not None
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise AssertionError(
+            f"nats-server did not start: {(self.directory / 'nats.log').read_text()[-2000:]}"
+        )
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """As the kernel would: no goodbye."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait(10)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.thaw()
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+            return
+        self.kill()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class NatsCluster:
+    """Three servers that replicate."""
+
+    def __init__(self, directory: Path) -> None:
+        routes = [free_port() for _ in range(3)]
+        known = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+        self.servers = [
+            NatsServer(
+                directory / f"n{number}",
+                extra=(
+                    f'server_name: "n{number}"\n'
+                    f'cluster {{ name: "c", listen: "127.0.0.1:{port}", routes: [{known}] }}'
+                ),
+            )
+            for number, port in enumerate(routes)
+        ]
+
+    @property
+    def urls(self) -> list[str]:
+        return [server.url for server in self.servers]
+
+    def named(self, name: str) -> NatsServer:
+        return self.servers[int(name[1:])]
+
+    def __enter__(self) -> Self:
+        for server in self.servers:
+            server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self.servers:
+            server.stop()
+
+
+def live_processes(pids: Iterable[int]) -> list[int]:
+    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]

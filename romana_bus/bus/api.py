@@ -157,6 +157,7 @@ class Store(Protocol):
 
     cluster: str
     history: float  #: seconds that the log keeps; tombstones leave the table after it
+    generation: int  #: grows with every new connection: behind it may be another store
 
     async def prepare(self, roles: Sequence[str]) -> None:
         """Create what is missing, check what is there. May be repeated, by anybody, at once.

@@ -207,7 +207,7 @@ class JetStream:
     # --- single messages ------------------------------------------------------------------------------
 
     async def get(self, role: str, seq: int) -> Message | None:
-        return await self._get(self.layout.stream(role), {"seq": seq})
+        return await self._get(self.layout.stream(role), {"seq": seq}) if seq > 0 else None
 
     async def newest(self, role: str, subject: str) -> Message | None:
         return await self.newest_of(self.layout.table(role), subject)
@@ -238,8 +238,7 @@ class JetStream:
         """One message to whatever stream takes its subject; `expected` as that stream counts."""
         extra = b"" if expected is None else b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
         reply, future = self._expect_ack()
-        subject = self.layout.prefix + message.subject
-        self._sent(future, raw_message(subject, message.body, reply, _headers(message, extra)))
+        self._sent(future, self._frame(message, reply, extra))
         try:
             return await asyncio.wait_for(future, ANSWER_WITHIN)
         except TimeoutError:
@@ -250,8 +249,7 @@ class JetStream:
     def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
         token, future = self._expect_ack()
         batch_id = f"{self.instance}-{next(self._numbers)}".encode()
-        prefix, size = self.layout.prefix, len(messages)
-        frames = []
+        size, frames = len(messages), []
         for number, message in enumerate(messages, 1):
             extra = b"Nats-Batch-Id: %s\r\nNats-Batch-Sequence: %d\r\n" % (batch_id, number)
             if number == 1:
@@ -259,11 +257,18 @@ class JetStream:
                 extra += b"Nats-Expected-Stream: %s\r\n" % self.layout.stream(role).encode()
             if number == size:
                 extra += b"Nats-Batch-Commit: 1\r\n"
-            reply = token if number == size else ""
-            frames.append(
-                raw_message(prefix + message.subject, message.body, reply, _headers(message, extra))
-            )
+            frames.append(self._frame(message, token if number == size else "", extra))
         return self._sent(future, b"".join(frames))
+
+    def _frame(self, message: Outgoing, reply: str, extra: bytes) -> bytes:
+        """One message on the wire. Raises Refused where the server would cut the connection for it."""
+        headers = _headers(message, extra)
+        if len(headers) + len(message.body) > self.wire.max_payload:
+            raise Refused(
+                f"{message.subject}: {len(message.body)} bytes are more than the server's max_payload of "
+                f"{self.wire.max_payload}"
+            )
+        return raw_message(self.layout.prefix + message.subject, message.body, reply, headers)
 
     def _expect_ack(self) -> tuple[str, asyncio.Future[int]]:
         """A reply subject, and the future that what comes there settles."""
@@ -275,6 +280,8 @@ class JetStream:
 
     def _sent(self, future: asyncio.Future[int], frames: bytes) -> asyncio.Future[int]:
         try:
+            if not self._connected.is_set():  # or connected, but nobody has heard of it yet
+                raise Unavailable("not connected to NATS")
             self.wire.send(frames)
         except Unavailable as error:
             _settle(future, error)

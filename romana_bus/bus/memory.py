@@ -60,7 +60,7 @@ class MemoryStore:
         self._streams: dict[str, _Stream] = {}
         self._readers: list[MemoryReading] = []
         self._leases: dict[str, tuple[str, float]] = {}
-        self._epochs = 0
+        self._epochs = self.generation = 0
 
     async def prepare(self, roles: Sequence[str]) -> None:
         for role in roles:
@@ -104,6 +104,7 @@ class MemoryStore:
         self._look_again()
 
     def _look_again(self) -> None:
+        self.generation += 1
         for reader in self._readers:
             reader.check()
 

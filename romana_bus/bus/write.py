@@ -37,7 +37,7 @@ from romana_bus.bus.api import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.bus.api import Store
+    from romana_bus.bus.api import Position, Store
 
 log = structlog.get_logger(__name__)
 
@@ -58,18 +58,20 @@ class _Batch(NamedTuple):
 
 
 class FencedWriter:
-    """Writes `role` behind sequence `tail`. `term` numbers messages that have no id of their own."""
+    """Writes `role` behind `after`, the last message that its state contains. `term` numbers messages
+    that have no id of their own."""
 
-    def __init__(self, store: Store, role: str, tail: int, term: int) -> None:
-        self.acknowledged = tail  #: the last sequence that is known to be on the log
+    def __init__(self, store: Store, role: str, after: Position, term: int) -> None:
+        self.acknowledged = after.seq  #: the last sequence that is known to be on the log
         self._store, self._role, self._term = store, role, term
-        self._sent = tail
+        self._epoch, self._last_id, self._generation = after.epoch, after.id, store.generation
+        self._sent = after.seq
         self._queue: deque[Outgoing] = deque()
         self._in_flight: deque[_Batch] = deque()
         self._work = asyncio.Event()
         self._progress = asyncio.Event()
         self._failure: BusError | None = None
-        self._patience = 0.02
+        self._patience, self._known = 0.02, -1
         self._task = asyncio.create_task(self._run(), name=f"write {role}")
 
     @property
@@ -108,6 +110,8 @@ class FencedWriter:
     async def _run(self) -> None:
         try:
             while True:
+                if self._generation != self._store.generation:
+                    await self._resolve(False)
                 self._send()
                 if self._in_flight:
                     await self._settle_oldest()
@@ -121,6 +125,8 @@ class FencedWriter:
             self._progress.set()
 
     def _send(self) -> None:
+        if self._generation != self._store.generation:
+            return  # behind a new connection may be another store: first it is looked at
         while self._queue and len(self._in_flight) < IN_FLIGHT:
             messages: list[Outgoing] = []
             size = 0
@@ -157,55 +163,58 @@ class FencedWriter:
             log.info(
                 "a batch has to be looked for", stream=self._role, expected=oldest.expected, why=str(error)
             )
-            await self._resolve()
+            await self._resolve(isinstance(error, DuplicateId))
 
     def _done(self, batch: _Batch, last: int) -> None:
         if last != batch.end:
             raise Refused(f"{self._role}: the server stored up to {last}, not {batch.end}")
         self._in_flight.popleft()
-        self.acknowledged = last
+        self.acknowledged, self._last_id = last, batch.messages[-1].id
         self._patience = 0.02
         self._progress.set()
 
-    async def _resolve(self) -> None:
+    async def _resolve(self, known_id: bool) -> None:
         """Find out how far the log is, and send again what is not on it."""
         unsure = [message for batch in self._in_flight for message in batch.messages]
-        while True:
-            try:
-                stored = await self._stored(unsure)
-                break
-            except Unavailable as error:
-                log.info("the log cannot be asked", stream=self._role, why=str(error))
-                await self._wait_longer()
+        self._generation = self._store.generation
+        while (stored := await self._stored(unsure)) is None:
+            await self._wait_longer()
+        if stored == 0:
+            # Its ids are known, and yet it is not where it belongs, twice: it is on the log already.
+            if known_id and self._known == self.acknowledged:
+                raise Fenced(f"what this writer has to say is on {self._role} already, written by another")
+            self._known = self.acknowledged if known_id else -1
+            await self._wait_longer()  # whatever refused it may need a moment
         for batch in self._in_flight:
             batch.answer.cancel()
         self._in_flight.clear()
         self._sent = self.acknowledged = self.acknowledged + stored
-        self._progress.set()
-        if stored == 0:
-            await self._wait_longer()  # whatever refused it may need a moment
+        self._last_id = unsure[stored - 1].id if stored else self._last_id
         for start in range(stored, len(unsure), BATCH):
             again = unsure[start : start + BATCH]
             self._dispatch(self._sent, again)
             self._sent += len(again)
+        self._progress.set()
 
     async def _wait_longer(self) -> None:
         await asyncio.sleep(self._patience)
         self._patience = min(self._patience * 2, 1.0)
 
-    async def _stored(self, unsure: list[Outgoing]) -> int:
+    async def _stored(self, unsure: list[Outgoing]) -> int | None:
         """How many of the messages in flight are on the log: they can only be a run directly behind
-        `acknowledged`. Raises Fenced, Rewound."""
+        `acknowledged`. None: the log cannot be asked now. Raises Fenced, Rewound."""
         try:
             tail = await self._store.tail(self._role)
+            standing = await self._store.get(self._role, tail.last)
         except StreamMissing as error:
             raise Rewound(f"the stream is gone: {error}") from None
-        if tail.last < self.acknowledged:
-            raise Rewound(f"{self._role} ends at {tail.last}, but {self.acknowledged} was acknowledged")
+        except Unavailable as error:
+            log.info("the log cannot be asked", stream=self._role, why=str(error))
+            return None
         found = tail.last - self.acknowledged
-        if found == 0:
-            return 0
-        standing = await self._store.get(self._role, tail.last) if found <= len(unsure) else None
-        if standing is None or standing.id != unsure[found - 1].id:
+        if tail.epoch != self._epoch or found < 0:
+            raise Rewound(f"{self._role} ends at {tail.last}, but {self.acknowledged} was acknowledged")
+        ids = [self._last_id, *(message.id for message in unsure)]
+        if found >= len(ids) or (standing is not None and ids[found] and standing.id != ids[found]):
             raise Fenced(f"another writer's message stands on {self._role} at {tail.last}")
         return found

@@ -1,0 +1,96 @@
+"""Publishing without a fence: reports, where many write one stream and each subject has one writer.
+
+Every message has an id and a deadline; what was not acknowledged by then, or was in flight when the
+connection broke, is sent again under the same id, so it is stored once. Subjects go in parallel; within
+a subject the next message waits for the one before it: a late one must never become the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from romana_bus.bus.api import BusError, Closed, Refused, StreamMissing, Unavailable
+
+if TYPE_CHECKING:
+    from romana_bus.bus.api import Outgoing, Store
+
+log = structlog.get_logger(__name__)
+
+#: Messages in flight, and messages queued before `put` waits.
+WINDOW, QUEUED = 1024, 20_000
+
+
+class Publisher:
+    def __init__(self, store: Store, role: str) -> None:
+        self._store, self._role = store, role
+        self._instance, self._numbers = uuid.uuid4().hex[:8], itertools.count(1)
+        self._queues: dict[str, deque[Outgoing]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._window = asyncio.Semaphore(WINDOW)
+        self._progress = asyncio.Event()
+        self._failure: BusError | None = None
+        self.queued = 0
+
+    async def put(self, message: Outgoing) -> None:
+        """Queue; returns before it is stored. Raises Refused, Closed: what was refused is named."""
+        while self._failure is None and self.queued >= QUEUED:
+            await self._wait()
+        self._raise()
+        if not message.id:
+            message = message._replace(id=f"{self._instance}/{next(self._numbers)}")
+        self.queued += 1
+        queue = self._queues.setdefault(message.subject, deque())
+        queue.append(message)
+        if len(queue) == 1:
+            task = asyncio.create_task(self._drain(message.subject, queue), name=f"publish {message.subject}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def flush(self) -> None:
+        """Wait until all that was put is stored. Raises as `put`."""
+        while self._failure is None and self.queued:
+            await self._wait()
+        self._raise()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _wait(self) -> None:
+        self._progress.clear()
+        await self._progress.wait()
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _drain(self, subject: str, queue: deque[Outgoing]) -> None:
+        while queue and self._failure is None:
+            try:
+                async with self._window:
+                    await self._publish(queue[0])
+            except (Refused, Closed) as error:
+                self._failure = error
+            else:
+                queue.popleft()
+                self.queued -= 1
+            self._progress.set()
+        self._queues.pop(subject, None)
+
+    async def _publish(self, message: Outgoing) -> None:
+        delay = 0.01
+        while True:
+            try:
+                await self._store.publish(self._role, message)
+                return
+            except (Unavailable, StreamMissing) as error:
+                log.info("a report has to wait", subject=message.subject, why=str(error))
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 1.0)

@@ -1,0 +1,183 @@
+"""The fenced writer over every store: in order, each once, and never beside another writer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from romana_bus.bus.api import DuplicateId, Fenced, Outgoing, Position, Store, Unavailable
+from romana_bus.bus.write import FencedWriter
+from romana_bus.events import KUBE
+from tests.conftest import run
+from tests.contract.test_store import follow, out, pods
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+
+
+class Lossy:
+    """A store whose answers, or requests, get lost: for each batch a draw of what happens to it."""
+
+    def __init__(self, store: Store, draw: Callable[[], str]) -> None:
+        self._store, self._draw = store, draw
+        self.happened: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
+        what = self._draw()
+        self.happened.append(what)
+        if what == "lost request":
+            return _unavailable()
+        stored = self._store.batch(role, expected, messages)
+        return _and_lost(stored) if what == "lost answer" else stored
+
+
+async def _unavailable() -> int:
+    raise Unavailable("lost")
+
+
+async def _and_lost(stored: Awaitable[int]) -> int:
+    await stored
+    raise Unavailable("lost")
+
+
+async def write(store: Store | Lossy, after: int, term: int) -> FencedWriter:
+    """A writer whose state contains the log up to `after`."""
+    at = await store.get(KUBE, after)
+    epoch = (await store.tail(KUBE)).epoch
+    return FencedWriter(store, KUBE, Position(epoch, after, at.id if at else ""), term)
+
+
+async def everything(store: Store) -> list[str]:
+    tail = await store.tail(KUBE)
+    messages = await follow(store, KUBE, Position(tail.epoch, 0, ""), tail.last)
+    return [message.body.decode() for message in messages]
+
+
+def test_what_is_put_is_on_the_log_in_order_and_numbered(stores: Stores) -> None:
+    async def scenario() -> None:
+        async with stores() as store:
+            writer = await write(store, 0, term=3)
+            for start in range(0, 3000, 500):
+                await writer.put([out("kube.pod.web.p", str(n)) for n in range(start, start + 500)])
+            assert await writer.flush() == 3000
+            await writer.close()
+            assert await everything(store) == [str(n) for n in range(3000)]
+            stored = await store.get(KUBE, 1234)
+            assert stored is not None
+            assert stored.id == "kube/3/1234"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lost_requests_and_answers_cost_delay_and_nothing_else(stores: Stores, seed: int) -> None:
+    async def scenario() -> None:
+        chance = random.Random(seed)
+        fates = ["fine", "lost answer", "lost request"]
+        first = chance.sample(fates, 3)
+        draw = lambda: first.pop() if first else chance.choice(fates)  # noqa: E731
+        async with stores() as store:
+            lossy = Lossy(store, draw)
+            writer = await write(lossy, 0, term=1)
+            for n in range(300):
+                await writer.put([out("kube.pod.web.p", f"{n}", f"id-{n}")])
+                if chance.random() < 0.1:
+                    await asyncio.sleep(0.001)
+            await writer.flush()
+            await writer.close()
+            assert set(lossy.happened) == set(fates)
+            assert await everything(store) == [str(n) for n in range(300)]
+
+    run(scenario())
+
+
+def test_a_second_writer_fences_the_first(stores: Stores) -> None:
+    async def scenario() -> None:
+        async with stores() as store, stores() as other:
+            first = await write(store, 0, term=1)
+            await first.put(pods(1, 2))
+            await first.flush()
+            second = await write(other, 2, term=2)
+            await second.put(pods(3))
+            await second.flush()
+            await first.put(pods(4))
+            with pytest.raises(Fenced):
+                await first.flush()
+            with pytest.raises(Fenced):
+                await first.put(pods(5))
+            await second.put(pods(6))
+            assert await second.flush() == 4
+            assert await everything(store) == ["a1", "a2", "a3", "a6"]
+            await first.close()
+            await second.close()
+
+    run(scenario())
+
+
+def test_a_writer_that_lost_its_answer_and_was_then_overtaken_is_fenced(stores: Stores) -> None:
+    """Its own batch is on the log, but somebody has written behind it: its state is void."""
+
+    async def scenario() -> None:
+        async with stores() as store:
+            stored = await store.batch(KUBE, 0, pods(1, 2))
+            await store.batch(KUBE, stored, pods(3))
+            answers = iter(["lost request"])
+            writer = await write(Lossy(store, lambda: next(answers)), 0, term=1)
+            await writer.put(pods(1, 2))
+            with pytest.raises(Fenced):
+                await writer.flush()
+            await writer.close()
+
+    run(scenario())
+
+
+def test_an_id_that_is_known_from_elsewhere_fences_rather_than_loops(stores: Stores) -> None:
+    async def scenario() -> None:
+        async with stores() as store:
+            await store.batch(KUBE, 0, pods(1))
+            writer = await write(store, 1, term=1)
+            await writer.put(pods(1))
+            with pytest.raises((Fenced, DuplicateId)):
+                await asyncio.wait_for(writer.flush(), 20)
+            await writer.close()
+
+    run(scenario())
+
+
+def test_the_queue_is_bounded(stores: Stores) -> None:
+    async def scenario() -> None:
+        async with stores() as store:
+            gate = asyncio.Event()
+
+            class Held(Lossy):
+                def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
+                    return self._after(role, expected, messages)
+
+                async def _after(self, role: str, expected: int, messages: Sequence[Outgoing]) -> int:
+                    await gate.wait()
+                    return await self._store.batch(role, expected, messages)
+
+            writer = await write(Held(store, str), 0, term=1)
+            put = 0
+            while True:
+                try:
+                    async with asyncio.timeout(0.2):
+                        await writer.put(pods(*range(put, put + 1000)))
+                except TimeoutError:
+                    break
+                put += 1000
+            assert put < 30_000
+            gate.set()
+            assert await writer.flush() == put
+            await writer.close()
+
+    run(scenario())

@@ -14,7 +14,7 @@ from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.streams import Layout
 from romana_bus.events import IPAM, KUBE, NODE, SPEC
-from tests.servers import NatsServer
+from tests.servers import NatsCluster, NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -67,11 +67,19 @@ def opener(servers: list[str], **layout: Any) -> Callable[[], AbstractAsyncConte
     return opened
 
 
-@pytest.fixture(params=["memory", "nats"])
+@pytest.fixture(scope="session")
+def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
+    with NatsCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["memory", "nats", pytest.param("cluster", marks=pytest.mark.cluster)])
 def stores(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[Store]]:
-    """The contract's subject: the twin, and the real server."""
+    """The contract's subject: the twin, a real server, and three of them."""
     if request.param == "nats":
         return opener([request.getfixturevalue("nats_server").url])
+    if request.param == "cluster":
+        return opener(request.getfixturevalue("nats_cluster").urls, replicas=3)
     memory = MemoryStore()
 
     @contextlib.asynccontextmanager

@@ -170,7 +170,7 @@ class Store(Protocol):
         """From the stream's leader, never stale. None: never written, or no longer kept."""
 
     async def newest(self, role: str, subject: str) -> Message | None:
-        """The newest message of one subject, without the cluster's prefix in `subject`; from the table."""
+        """The newest message of one subject (without the cluster's prefix), however old."""
 
     def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
         """Store all or none, directly behind sequence `expected`; gives the last sequence.

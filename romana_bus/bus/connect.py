@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import nats.errors
@@ -24,13 +25,16 @@ from romana_bus.bus.wire import Wire
 from romana_bus.errors import BadInput, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from romana_bus.bus.streams import Layout
 
 log = structlog.get_logger(__name__)
 
-CONNECT_WITHIN = 8.0
+CONNECT_WITHIN = 5.0
+LEADER_WITHIN = 15.0
+
+_T = TypeVar("_T")
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,22 +66,21 @@ class Session:
 
 async def open_store(access: Access, layout: Layout, name: str, roles: Sequence[str]) -> Session:
     """Connect, check the server, prepare the streams. Raises Failed or BadInput in one line."""
-    embedded = None
     options = _options(access)
     servers = list(access.servers)
-    if not servers:
-        embedded = await Embedded.join(access.state or state_directory(layout.cluster))
-        servers, options = _endpoint(embedded.endpoint)
-    try:
+    async with contextlib.AsyncExitStack() as opened:
+        embedded = None
+        if not servers:
+            embedded = await Embedded.join(access.state or state_directory(layout.cluster))
+            opened.push_async_callback(embedded.leave)
+            servers, options = _endpoint(embedded.endpoint)
         store = await _connect(servers, options, layout, name)
+        opened.push_async_callback(store.close)
         if embedded is not None:
-            embedded.keep(lambda endpoint: _move(store, endpoint))
+            embedded.keep(functools.partial(_move, store))
         await _check_server(store, access, embedded is not None)
         await _prepare(store, roles)
-    except BaseException:
-        if embedded is not None:
-            await embedded.leave()
-        raise
+        opened.pop_all()
     return Session(store, embedded)
 
 
@@ -167,10 +170,12 @@ async def _connect(servers: list[str], options: dict[str, Any], layout: Layout, 
 
 async def _check_server(store: JetStream, access: Access, embedded: bool) -> None:
     version = store.wire._server_info.get("version", "?")
+    if not store.wire._server_info.get("jetstream"):
+        raise Failed(f"NATS {version} runs without JetStream: enable it in its config (`jetstream {{}}`)")
     try:
-        level = (await store.api("INFO")).get("api", {}).get("level", 0)
+        level = (await _patiently(lambda: store.api("INFO"))).get("api", {}).get("level", 0)
     except Unavailable:
-        raise Failed("the NATS server has no JetStream for this account: enable it in its config") from None
+        raise Failed("NATS has no JetStream for this account, or its servers have no leader") from None
     except Refused as error:
         raise Failed(f"NATS {version} cannot be used: {error}; romana-bus needs 2.12 or newer") from None
     if level < streams.API_LEVEL:
@@ -207,9 +212,21 @@ async def _check_durability(monitor: str) -> None:
 
 async def _prepare(store: JetStream, roles: Sequence[str]) -> None:
     try:
-        await store.prepare(roles)
+        await _patiently(lambda: store.prepare(roles))
     except BusError as error:
         raise Failed(f"the streams cannot be used: {error}") from None
+
+
+async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """A cluster that has just started, or lost a server, needs some seconds to choose a leader."""
+    until = asyncio.get_running_loop().time() + LEADER_WITHIN
+    while True:
+        try:
+            return await ask()
+        except Unavailable:
+            if asyncio.get_running_loop().time() > until:
+                raise
+            await asyncio.sleep(0.25)
 
 
 def _without_password(url: str) -> str:

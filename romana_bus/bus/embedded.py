@@ -83,8 +83,14 @@ class Embedded:
             self._guard.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._guard
-        if self._writer is not None:
-            self._writer.close()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _connect(self) -> None:
         binary = server_binary()
@@ -95,20 +101,20 @@ class Embedded:
         except TimeoutError:
             raise Failed(f"the embedded NATS server did not start: see {self.directory}/nats.log") from None
         if self.endpoint.error:
+            await self._hang_up()
             raise Failed(f"{self.endpoint.error} (see {self.directory}/nats.log)")
 
     async def _ask(self) -> bool:
         """Connect to the keeper and wait for its answer. False: there is no keeper."""
         try:
-            reader, writer = await asyncio.open_unix_connection(socket_path(self.directory))
+            reader, self._writer = await asyncio.open_unix_connection(socket_path(self.directory))
             line = await reader.readline()
         except OSError:
-            return False
+            line = b""
         if not line:
-            writer.close()
+            await self._hang_up()
             return False
-        self.endpoint = msgspec.json.decode(line, type=Endpoint)
-        self._reader, self._writer = reader, writer
+        self._reader, self.endpoint = reader, msgspec.json.decode(line, type=Endpoint)
         return True
 
     async def _spawn(self, binary: str) -> None:
@@ -131,6 +137,7 @@ class Embedded:
         while True:
             await self._reader.read()  # ends when the keeper does
             log.warning("the embedded server's keeper is gone, starting another")
+            await self._hang_up()
             before = self.endpoint
             try:
                 await self._connect()

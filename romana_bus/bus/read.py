@@ -99,16 +99,21 @@ class Pull:
         """Keep a consumer alive until something is wrong that only the reader's owner can mend."""
         delay = 0.05
         while self._failure is None:
+            taken = self._last
             try:
                 await self._create_consumer()
-                delay = 0.05
                 await self._watch()
+                if self._last > taken:
+                    delay = 0.05  # it did some work: no reason to wait
+                    continue
+                log.info("a consumer gave nothing", stream=self._stream)
             except (Rewound, StreamMissing, Refused, Closed) as error:
                 self._failure = Rewound(str(error)) if isinstance(error, StreamMissing) else error
+                break
             except Unavailable as error:
                 log.info("reading is interrupted", stream=self._stream, why=str(error))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 1.0)
         self.wake.set()
 
     async def _create_consumer(self) -> None:

@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 #: Messages and bytes of one batch (the server takes 1,000 messages); batches in flight; messages queued.
 BATCH, BATCH_BYTES, IN_FLIGHT, QUEUED = 1000, 2_000_000, 4, 20_000
-ANSWER_WITHIN = 5.0
+ANSWER_WITHIN = 3.0
 
 
 class _Batch(NamedTuple):

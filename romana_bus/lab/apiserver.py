@@ -1,0 +1,253 @@
+"""A small Kubernetes API server: lists, watches and writes of a few resources over HTTP, in one process.
+
+It says what a real server says, byte for byte, in everything that it serves; `recordings/` is what it
+is held to. On top of that it does what tests need of a server: it forgets its history, refuses, fails
+and hangs on demand, counts what it was asked, and repeats what another server was recorded saying.
+
+Not served: selectors (refused), defaulting, validation, finalizers, graceful deletion, discovery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+
+from romana_bus.lab import answers, faults, status, wire
+from romana_bus.lab.calls import Call, check_options, read_call
+from romana_bus.lab.listing import list_body
+from romana_bus.lab.status import Refused
+from romana_bus.lab.store import BUILT_IN, Compacted, Store, watch_line
+from romana_bus.lab.watching import Watch, backlog
+from romana_bus.lab.writes import write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from romana_bus.lab.faults import Fault
+    from romana_bus.lab.store import Change, Resource
+
+_HEALTH = ("/readyz", "/livez", "/healthz")
+_PATCHES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
+
+#: The real server takes no larger body (genericapiserver, MaxRequestBodyBytes).
+_LARGEST_BODY = 3 * 1024 * 1024
+
+
+class ApiServer:
+    """`async with ApiServer() as server: ... server.url`. A second `async with` is a restart: same port,
+    same objects.
+
+    `token`: what requests must bear, if anything. `user`: whom refusals name. `streaming_list`: whether
+    it knows sendInitialEvents. `bookmark_interval`: seconds. `watch_buffer`: lines that may wait for one
+    slow watch. `requests` counts (verb, plural); `faults` are what happens to the next ones."""
+
+    def __init__(
+        self,
+        resources: Iterable[Resource] = BUILT_IN,
+        *,
+        port: int = 0,
+        token: str | None = None,
+        user: str = "romana-watcher",
+        streaming_list: bool = True,
+        bookmark_interval: float = 60.0,
+        watch_buffer: int = 10_000,
+    ) -> None:
+        self.store = Store(resources)
+        self.faults: list[Fault] = []
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self._port, self._token, self._user = port, token, user
+        self._streaming_list = streaming_list
+        self._bookmark_interval, self._watch_buffer = bookmark_interval, watch_buffer
+        self._forbidden: set[tuple[str, str]] = set()
+        self._watches: dict[Watch, None] = {}
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=_LARGEST_BODY)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        app.on_response_prepare.append(_hide_server)
+        self._stopping = asyncio.Event()
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopping.set()
+        self.close_watches()
+        await self._runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    # --- what tests and the player do to it ---
+
+    def apply_recorded(self, kind: str, resource: Resource, raw: bytes) -> None:
+        """One event of a recorded watch, with the version and the bytes that it had there. ValueError if
+        it is no such object, or no newer than the resource's last."""
+        key, version = wire.placed(resource, raw)
+        self._publish(resource, self.store.write(resource, kind, key, raw, version))
+
+    def compact(self, version: int) -> None:
+        """History before `version` is gone; open watches don't notice."""
+        self.store.compact(version)
+
+    def forbid(self, verb: str, plural: str) -> None:
+        """Requests of this kind are answered 403 from now on; watches that are open go on."""
+        self._forbidden.add((verb, plural))
+
+    def allow(self, verb: str, plural: str) -> None:
+        self._forbidden.discard((verb, plural))
+
+    def watches(self, plural: str = "") -> int:
+        """How many are open."""
+        return sum(plural in ("", watch.resource.plural) for watch in self._watches)
+
+    def close_watches(self, plural: str = "") -> None:
+        """End them as a timeout would, after what they have still to be sent."""
+        for watch in self._watches:
+            if plural in ("", watch.resource.plural):
+                watch.end()
+
+    def send_line(self, line: bytes, plural: str = "") -> None:
+        """Raw bytes into the watches that are open."""
+        for watch in self._watches:
+            if plural in ("", watch.resource.plural):
+                watch.send(line)
+
+    def _publish(self, resource: Resource, change: Change) -> None:
+        for watch in self._watches:
+            if watch.resource == resource:
+                watch.offer(change)
+
+    # --- requests ---
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if request.path in _HEALTH:
+            return _healthy(request)
+        try:
+            return await self._answer(request)
+        except Refused as refused:
+            return answers.reply(request, refused.code, refused.body + b"\n", refused.headers)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        call = self._read(request)
+        fault = faults.take(self.faults, call)
+        if fault.code:
+            raise status.fault(fault.code, fault.retry_after)
+        if fault.silent:
+            return await answers.silence(request, self._stopping)
+        self._authenticate(request)
+        if (call.verb, call.resource.plural) in self._forbidden:
+            raise status.forbidden(call.resource, call.verb, self._user, call.namespace, call.name)
+        match call.verb:
+            case "watch":
+                return await self._watch(request, call, fault)
+            case "list":
+                return await self._list(request, call, fault)
+            case "get":
+                return self._get(request, call)
+            case _:
+                return await self._write(request, call)
+
+    def _read(self, request: web.Request) -> Call:
+        try:
+            call = read_call(
+                request.method,
+                request.path,
+                dict(request.query),
+                request.headers.get("Accept", ""),
+                self.store.resources,
+            )
+        except Refused:
+            self._authenticate(request)  # who may not ask is not told what is there
+            raise
+        self.requests[call.verb, call.resource.plural] += 1
+        return call
+
+    def _authenticate(self, request: web.Request) -> None:
+        if self._token is not None and request.headers.get("Authorization") != f"Bearer {self._token}":
+            raise status.unauthorized()
+
+    async def _list(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
+        check_options(call, streaming_list=self._streaming_list)
+        body = list_body(self.store, call)
+        if fault.cut_at is None:
+            return answers.reply(request, 200, body, {})
+        return await answers.cut_short(request, body, fault.cut_at)
+
+    def _get(self, request: web.Request, call: Call) -> web.StreamResponse:
+        raw = self.store.get(call.resource, call.key)
+        if raw is None:
+            raise status.not_found(call.resource, call.name)
+        return answers.reply(request, 200, (wire.metadata_only(raw) if call.partial else raw) + b"\n", {})
+
+    async def _write(self, request: web.Request, call: Call) -> web.StreamResponse:
+        if call.verb == "patch" and request.content_type not in _PATCHES:
+            raise status.unsupported_patch()
+        body = await request.read()
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        written = write(self.store, call, body, now=now, uid=str(uuid.uuid4()))
+        if written.change is not None:
+            self._publish(call.resource, written.change)
+        return answers.reply(request, written.code, written.body + b"\n", {})
+
+    async def _watch(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
+        check_options(call, streaming_list=self._streaming_list)
+        watch = self._open(request, call)
+        if fault.line:
+            watch.send(fault.line)
+        stream = answers.Stream(request, fault.cut_at)
+        self._watches[watch] = None
+        try:
+            await stream.start()
+            while lines := await watch.next():
+                await stream.write(lines)
+        except ConnectionError:
+            pass  # the client's affair
+        finally:
+            del self._watches[watch]
+        return stream.response
+
+    def _open(self, request: web.Request, call: Call) -> Watch:
+        """From here on it misses nothing. What is wrong with its version is said in the stream."""
+        error = b""
+        try:
+            after, lines = backlog(self.store, call)
+        except Compacted as gone:
+            error = status.expired_watch(gone).body
+        except Refused as refused:
+            error = refused.body
+        if error:
+            after, lines = self.store.version, iter([watch_line("ERROR", error)])
+        watch = Watch(
+            call,
+            after,
+            lines,
+            current=lambda: self.store.version,
+            cut_off=lambda: request.transport.abort() if request.transport else None,
+            timeout=call.number("timeoutSeconds") or math.inf,
+            bookmark_interval=self._bookmark_interval if call.flag("allowWatchBookmarks") else math.inf,
+            limit=self._watch_buffer,
+        )
+        if error:
+            watch.end()
+        return watch
+
+
+def _healthy(request: web.Request) -> web.StreamResponse:
+    name = request.path.strip("/")
+    text = f"[+]ping ok\n{name} check passed\n" if "verbose" in request.query else "ok"
+    return answers.reply(request, 200, text.encode(), answers.TEXT)
+
+
+async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:
+    """The real one doesn't say what it is."""
+    response.headers.pop("Server", None)

@@ -1,0 +1,128 @@
+"""An HTTP request, read as Kubernetes reads it: the verb, the resource, the object, the options. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.lab.status import bad_request, invalid_options, method_not_allowed, no_such_resource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from romana_bus.lab.store import Resource
+
+_ON_COLLECTION = {"GET": "list", "POST": "create"}
+_ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class Call(NamedTuple):
+    """`verb`: as RBAC names it. `namespace` and `name` are '' where the path has none; `partial`: only
+    the metadata is wanted; `query`: the options as they came."""
+
+    verb: str
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    partial: bool = False
+    query: Mapping[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return self.resource.key(self.namespace, self.name)
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of a list or watch start with."""
+        return f"{self.namespace}/" if self.namespace else ""
+
+    def flag(self, option: str) -> bool:
+        return self.query.get(option, "").lower() not in ("", "0", "false")
+
+    def number(self, option: str) -> int:
+        """0 where it is absent. Raises Refused (400) where it is no natural number."""
+        text = self.query.get(option) or "0"
+        if not (text.isascii() and text.isdigit()):
+            raise bad_request(f'invalid {option} "{text}": it must be a natural number')
+        return int(text)
+
+
+def read_call(
+    method: str, path: str, query: Mapping[str, str], accept: str, resources: Iterable[Resource]
+) -> Call:
+    """Raises Refused: 404 for a resource that is not served, 405 for a method that it does not know."""
+    resource, namespace, name, subresource = _target(path, resources)
+    verb = (_ON_OBJECT if name else _ON_COLLECTION).get(method)
+    partial = "as=PartialObjectMetadata" in accept.split(",")[0]
+    call = Call(verb or "", resource, namespace, name, subresource, partial, query)
+    if verb is None or (verb == "create" and resource.namespaced and not namespace):
+        raise method_not_allowed()
+    return call._replace(verb="watch") if verb == "list" and call.flag("watch") else call
+
+
+def _target(path: str, resources: Iterable[Resource]) -> tuple[Resource, str, str, str]:
+    """(resource, namespace, name, subresource), '' for what the path does not have."""
+    match path.strip("/").split("/"):
+        case ["api", version, *rest]:
+            group = ""
+        case ["apis", group, version, *rest]:
+            pass
+        case _:
+            raise no_such_resource()
+    served = {r.plural: r for r in resources if (r.group, r.version) == (group, version)}
+    match rest:
+        case ["namespaces", namespace, plural, *rest] if plural in served and served[plural].namespaced:
+            resource = served[plural]
+        case [plural, *rest] if plural in served:
+            resource, namespace = served[plural], ""
+        case _:
+            raise no_such_resource()
+    name, subresource = (*rest, "", "")[:2]
+    if len(rest) > 2 or (name and resource.namespaced and not namespace):
+        raise no_such_resource()
+    return resource, namespace, name, subresource
+
+
+def check_options(call: Call, *, streaming_list: bool) -> None:
+    """Raises Refused for values and combinations that the API server does not allow
+    (apimachinery, internalversion/validation), and for selectors, which are not served here."""
+    for option in ("labelSelector", "fieldSelector"):
+        if call.query.get(option):
+            raise bad_request(f"{option} is not served by this API server")
+    for option in ("resourceVersion", "limit", "timeoutSeconds"):
+        call.number(option)
+    check = _watch_causes if call.verb == "watch" else _list_causes
+    causes = check(call.query, streaming_list)
+    if causes:
+        raise invalid_options(causes)
+
+
+def _list_causes(query: Mapping[str, str], _streaming_list: bool) -> list[tuple[str, str]]:
+    causes = []
+    if match := query.get("resourceVersionMatch"):
+        option = "resourceVersionMatch"
+        if not query.get("resourceVersion"):
+            causes.append((option, f"{option} is forbidden unless resourceVersion is provided"))
+        if query.get("continue"):
+            causes.append((option, f"{option} is forbidden when continue is provided"))
+        if match == "Exact" and query.get("resourceVersion") == "0":
+            causes.append((option, f'{option} "exact" is forbidden for resourceVersion "0"'))
+    if "sendInitialEvents" in query:
+        causes.append(("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return causes
+
+
+def _watch_causes(query: Mapping[str, str], streaming_list: bool) -> list[tuple[str, str]]:
+    causes = []
+    match = query.get("resourceVersionMatch")
+    asked = "sendInitialEvents" in query
+    if asked and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(("resourceVersionMatch", why))
+    if asked and not streaming_list:
+        why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+        causes.append(("sendInitialEvents", why))
+    if match and not asked:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        causes.append(("resourceVersionMatch", why))
+    return causes

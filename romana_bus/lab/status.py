@@ -1,0 +1,180 @@
+"""What the API server says when it does not do what was asked: metav1.Status, in its own words. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from romana_bus.lab.store import Compacted, Resource
+
+_REASONS = {
+    429: ("TooManyRequests", "The server has received too many requests and has asked us to try again later"),
+    500: ("InternalError", "Internal error occurred: injected"),
+    503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
+    504: ("Timeout", "Timeout: request did not complete within the allotted timeout"),
+}
+
+
+def go_json(value: object) -> bytes:
+    """JSON as Go's encoder writes it: compact, and without the characters that HTML would read."""
+    body = msgspec.json.encode(value)
+    return body.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+
+
+class Refused(Exception):
+    """The request ends with this Status: `code` is the HTTP status, `body` the object without newline."""
+
+    def __init__(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        super().__init__(body.decode())
+        self.code = code
+        self.body = body
+        self.headers = headers or {}
+
+
+def refusal(
+    code: int,
+    reason: str,
+    message: str,
+    details: dict[str, Any] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Refused:
+    status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": metadata or {}}
+    status |= {"status": "Failure", "message": message, "reason": reason}
+    if details is not None:
+        status["details"] = details
+    return Refused(code, go_json(status | {"code": code}))
+
+
+def success(resource: Resource, name: str, uid: str) -> bytes:
+    """The answer to a deletion, of kinds whose last state is not shown."""
+    details = {"name": name} | ({"group": resource.group} if resource.group else {})
+    details |= {"kind": resource.plural, "uid": uid}
+    return go_json(
+        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    )
+
+
+def fault(code: int, retry_after: int | None) -> Refused:
+    """An answer of a server in trouble: 429, 500, 503 or 504; `retry_after` in seconds."""
+    reason, message = _REASONS[code]
+    details = {} if retry_after is None else {"retryAfterSeconds": retry_after}
+    refused = refusal(code, reason, message, details)
+    if retry_after is not None:
+        refused.headers["Retry-After"] = str(retry_after)
+    return refused
+
+
+def bad_request(message: str) -> Refused:
+    return refusal(400, "BadRequest", message)
+
+
+def unauthorized() -> Refused:
+    return refusal(401, "Unauthorized", "Unauthorized")
+
+
+def forbidden(resource: Resource, verb: str, user: str, namespace: str, name: str) -> Refused:
+    subject = _qualified(resource) + (f' "{name}"' if name else "")
+    scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    message = (
+        f'{subject} is forbidden: User "{user}" cannot {verb} resource "{resource.plural}" '
+        f'in API group "{resource.group}" {scope}'
+    )
+    refused = refusal(403, "Forbidden", message, _details(resource, name))
+    refused.headers["X-Content-Type-Options"] = "nosniff"
+    return refused
+
+
+def no_such_resource() -> Refused:
+    return refusal(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def not_found(resource: Resource, name: str) -> Refused:
+    return refusal(404, "NotFound", f'{_qualified(resource)} "{name}" not found', _details(resource, name))
+
+
+def method_not_allowed() -> Refused:
+    message = "the server does not allow this method on the requested resource"
+    return refusal(405, "MethodNotAllowed", message, {})
+
+
+def already_exists(resource: Resource, name: str) -> Refused:
+    message = f'{_qualified(resource)} "{name}" already exists'
+    return refusal(409, "AlreadyExists", message, _details(resource, name))
+
+
+def conflict(resource: Resource, name: str) -> Refused:
+    message = (
+        f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": the object has been modified; '
+        "please apply your changes to the latest version and try again"
+    )
+    return refusal(409, "Conflict", message, _details(resource, name))
+
+
+def expired_list() -> Refused:
+    return refusal(410, "Expired", "The resourceVersion for the provided list is too old.")
+
+
+def expired_page(token: str) -> Refused:
+    """`token` continues the list as it is now, with what was changed in between."""
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can start a "
+        "new list without the continue parameter, or use the continue token in this response to retrieve "
+        "the remainder of the results. Continuing with the provided token results in an inconsistent list "
+        "- objects that were created, modified, or deleted between the time the first chunk was returned "
+        "and now may show up in the list."
+    )
+    return refusal(410, "Expired", message, metadata={"continue": token})
+
+
+def expired_watch(gone: Compacted) -> Refused:
+    return refusal(410, "Expired", f"too old resource version: {gone.version} ({gone.floor})")
+
+
+def unsupported_patch() -> Refused:
+    message = (
+        "the body of the request was in an unknown format - accepted media types include: "
+        "application/merge-patch+json, application/strategic-merge-patch+json"
+    )
+    return refusal(415, "UnsupportedMediaType", message)
+
+
+def invalid_options(causes: list[tuple[str, str]]) -> Refused:
+    """`causes`: (query parameter, why it is forbidden)."""
+    texts = [f"{field}: Forbidden: {why}" for field, why in causes]
+    listed = [
+        {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": field}
+        for field, why in causes
+    ]
+    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    details = {"group": "meta.k8s.io", "kind": "ListOptions", "causes": listed}
+    return refusal(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {message}', details)
+
+
+def nameless(resource: Resource) -> Refused:
+    why = "Required value: name or generateName is required"
+    cause = {"reason": "FieldValueRequired", "message": why, "field": "metadata.name"}
+    details = {"group": resource.group} if resource.group else {}
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    message = f'{kind} "" is invalid: metadata.name: {why}'
+    return refusal(422, "Invalid", message, details | {"kind": resource.kind, "causes": [cause]})
+
+
+def too_large_version(version: int, current: int) -> Refused:
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    message = f"Timeout: Too large resource version: {version}, current: {current}"
+    refused = refusal(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
+    refused.headers["Retry-After"] = "1"
+    return refused
+
+
+def _qualified(resource: Resource) -> str:
+    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+
+
+def _details(resource: Resource, name: str) -> dict[str, str]:
+    details = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    return details | {"kind": resource.plural}

@@ -1,0 +1,140 @@
+"""One open watch: what it has still to be sent, and when it gets a bookmark or ends.
+
+Lines are rendered by the change and shared. A watch that does not keep up is cut off when `limit`
+lines wait for it, as the real server does; nobody else waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from romana_bus.lab import wire
+from romana_bus.lab.status import too_large_version
+from romana_bus.lab.store import watch_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from romana_bus.lab.calls import Call
+    from romana_bus.lab.store import Change, Resource, Store
+
+#: From so many seconds before its end on a watch gets bookmarks once a second (cacher, nextBookmarkTime).
+_NEAR_THE_END = 2.0
+
+#: Lines that are joined into one write.
+_BATCH = 256
+
+
+@dataclass(eq=False)
+class Watch:
+    """`after`: it began with everything up to this version. `backlog`: lines to send before any change.
+    `timeout` and `bookmark_interval` in seconds, inf where there is none. `current`: the store's version.
+    `cut_off`: called when it did not keep up."""
+
+    call: Call
+    after: int
+    backlog: Iterator[bytes]
+    current: Callable[[], int]
+    cut_off: Callable[[], None]
+    timeout: float = math.inf
+    bookmark_interval: float = math.inf
+    limit: int = 10_000
+    _lines: deque[bytes] = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._end = self._clock() + self.timeout
+        self._bookmark = self._next_bookmark()
+
+    @property
+    def resource(self) -> Resource:
+        return self.call.resource
+
+    def offer(self, change: Change) -> None:
+        """A change of this watch's resource has happened."""
+        if change.version > self.after and change.key.startswith(self.call.prefix):
+            self.send(event_line(self.call, change))
+
+    def send(self, line: bytes) -> None:
+        if self._ended:
+            return
+        self._lines.append(line)
+        if len(self._lines) > self.limit:
+            self._lines.clear()
+            self.end()
+            self.cut_off()
+        self._wake.set()
+
+    def end(self) -> None:
+        """What is already waiting still goes out."""
+        self._ended = True
+        self._wake.set()
+
+    async def next(self) -> bytes:
+        """The lines to send now; waits until there are some. b'' when it has ended."""
+        while True:
+            if lines := self._take():
+                return lines
+            if self._ended or self._clock() >= self._end:
+                return b""
+            if self._clock() >= self._bookmark:
+                self._bookmark = self._next_bookmark()
+                if self.current() > self.after:  # nothing new to say before that
+                    return wire.bookmark(self.resource, self.current(), partial=self.call.partial)
+            await self._sleep(min(self._end, self._bookmark))
+
+    def _take(self) -> bytes:
+        if lines := b"".join(islice(self.backlog, _BATCH)):
+            return lines
+        count = min(len(self._lines), _BATCH)
+        return b"".join(self._lines.popleft() for _ in range(count))
+
+    async def _sleep(self, until: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout_at(None if math.isinf(until) else until):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _next_bookmark(self) -> float:
+        if math.isinf(self.bookmark_interval):
+            return math.inf
+        now = self._clock()
+        near_the_end = self._end - _NEAR_THE_END
+        return min(now + self.bookmark_interval, near_the_end if now < near_the_end else now + 1.0)
+
+
+def event_line(call: Call, change: Change) -> bytes:
+    """`change` as the watch `call` wants to see it."""
+    return watch_line(change.type, wire.metadata_only(change.raw)) if call.partial else change.line
+
+
+def backlog(store: Store, call: Call) -> tuple[int, Iterator[bytes]]:
+    """Where a watch begins, and the lines that lead from there to the present. Raises Compacted, and
+    Refused (504) for a streaming list at a version to come."""
+    version = call.number("resourceVersion")
+    streaming = call.flag("sendInitialEvents")
+    if streaming and version > store.version:
+        raise too_large_version(version, store.version)
+    if streaming or not (version or "sendInitialEvents" in call.query):
+        return store.version, _initial(store, call, marked=streaming and call.flag("allowWatchBookmarks"))
+    version = version or store.version
+    changes = store.changes(call.resource, version)
+    return version, (event_line(call, one) for one in changes if one.key.startswith(call.prefix))
+
+
+def _initial(store: Store, call: Call, *, marked: bool) -> Iterator[bytes]:
+    """All that is there as ADDED, `marked`: and the bookmark that says so."""
+    raws = store.snapshot(call.resource, store.version).under(call.prefix).raws
+    shown = map(wire.metadata_only, raws) if call.partial else iter(raws)
+    lines = (watch_line("ADDED", raw) for raw in shown)
+    end = wire.bookmark(call.resource, store.version, initial_end=True, partial=call.partial)
+    return chain(lines, [end] if marked else [])

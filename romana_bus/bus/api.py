@@ -169,6 +169,9 @@ class Store(Protocol):
     async def get(self, role: str, seq: int) -> Message | None:
         """From the stream's leader, never stale. None: never written, or no longer kept."""
 
+    async def next(self, role: str, after: int) -> Message | None:
+        """The first message behind a sequence that the log still has; from the leader, never stale."""
+
     async def newest(self, role: str, subject: str) -> Message | None:
         """The newest message of one subject (without the cluster's prefix), however old."""
 

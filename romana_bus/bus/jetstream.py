@@ -209,6 +209,10 @@ class JetStream:
     async def get(self, role: str, seq: int) -> Message | None:
         return await self._get(self.layout.stream(role), {"seq": seq}) if seq > 0 else None
 
+    async def next(self, role: str, after: int) -> Message | None:
+        which = {"seq": after + 1, "next_by_subj": self.subject(role, ">")}
+        return await self._get(self.layout.stream(role), which)
+
     async def newest(self, role: str, subject: str) -> Message | None:
         # The log first: on a cluster that lost a server, the table can be a minute behind it.
         found = await self.newest_of(self.layout.stream(role), subject)

@@ -122,6 +122,9 @@ class MemoryStore:
     async def get(self, role: str, seq: int) -> Message | None:
         return self._stream(role).log.get(seq)
 
+    async def next(self, role: str, after: int) -> Message | None:
+        return next((m for seq, m in self._stream(role).log.items() if seq > after), None)
+
     async def newest(self, role: str, subject: str) -> Message | None:
         return self._stream(role).table.get(subject)
 

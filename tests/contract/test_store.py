@@ -136,6 +136,19 @@ def test_what_was_stored_comes_back_with_its_headers(stores: Stores) -> None:
     run(scenario())
 
 
+def test_the_next_message_behind_a_sequence_is_found_across_gaps(stores: Stores) -> None:
+    async def scenario() -> None:
+        async with stores() as store:
+            await store.batch(KUBE, 0, pods(1, 2, 3))
+            following = await store.next(KUBE, 1)
+            assert following is not None
+            assert following.seq == 2
+            assert await store.next(KUBE, 3) is None
+            assert await store.next(IPAM, 0) is None
+
+    run(scenario())
+
+
 def test_the_table_holds_the_newest_of_each_subject_under_its_own_sequence(stores: Stores) -> None:
     async def scenario() -> None:
         async with stores() as store:

@@ -1,0 +1,113 @@
+"""What a consumer is fed: the tables of all that it reads, then their logs from there on.
+
+Messages of one stream come in order, each once (here is the sequence guard: nothing at or below the last
+one passes); between streams there is no order, and no consumer needs one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from romana_bus import codec, telemetry
+from romana_bus.bus.api import Message, Outgoing, Position
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from romana_bus.bus.api import Reading, Store
+    from romana_bus.events import Event
+
+log = structlog.get_logger(__name__)
+
+
+class Read(NamedTuple):
+    """One stream that a consumer reads: all of it, or what one wildcard selects."""
+
+    role: str
+    under: str = ">"
+
+
+class Feed:
+    def __init__(self, store: Store, reads: Sequence[Read], name: str) -> None:
+        self.positions: dict[str, Position] = {}
+        self.name = name
+        self._store, self._reads = store, reads
+        self._wake = asyncio.Event()
+        self._readings: dict[str, Reading] = {}
+
+    async def boot(self) -> AsyncIterator[tuple[str, list[Message]]]:
+        """The tables, in the order of the reads; afterwards the logs are followed.
+        Raises Rewound, StreamMissing, Unavailable."""
+        started = time.monotonic()
+        for role, under in self._reads:
+            table = self._store.table(role, under)
+            async for messages in table:
+                yield role, messages
+            self.positions[role] = table.reached
+        for role, under in self._reads:
+            self._readings[role] = self._store.follow(
+                role, under, self.positions[role], self._wake, self.name
+            )
+        telemetry.BOOT_SECONDS.labels(self.name).set(time.monotonic() - started)
+
+    def take(self) -> list[tuple[str, list[Message]]]:
+        """What has come since; never waits. Raises Rewound, Closed."""
+        taken = []
+        for role, reading in self._readings.items():
+            messages = reading.take()
+            if not messages:
+                continue
+            last = self.positions[role].seq
+            if messages[0].seq <= last:
+                messages = [message for message in messages if message.seq > last]
+            if messages:
+                newest = messages[-1]
+                self.positions[role] = Position(self.positions[role].epoch, newest.seq, newest.id)
+                taken.append((role, messages))
+            telemetry.LAG.labels(self.name, role).set(reading.lag)
+        return taken
+
+    @property
+    def lag(self) -> int:
+        return sum(reading.lag for reading in self._readings.values())
+
+    async def wait(self, seconds: float | None) -> None:
+        """Until there may be something to take, but not longer than that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def nudge(self) -> None:
+        """End a `wait` now."""
+        self._wake.set()
+
+    async def drop(self, role: str) -> None:
+        """Follow this one no longer (a leader is the only source of its own stream)."""
+        if reading := self._readings.pop(role, None):
+            await reading.close()
+
+    async def close(self) -> None:
+        for role in list(self._readings):
+            await self.drop(role)
+
+
+def opened(message: Message, consumer: str, role: str) -> Event | None:
+    """The event in a message; None (counted and logged) where nobody here understands it."""
+    event = codec.decode(message.body)
+    if isinstance(event, codec.Parked):
+        telemetry.PARKED.labels(consumer, role).inc()
+        log.warning("parked", consumer=consumer, stream=role, seq=message.seq, why=event.reason)
+        return None
+    return event
+
+
+def outgoing(event: Event, cause: str, now: int, history: float) -> Outgoing:
+    """The message that stores an event. A tombstone leaves the table when the log's window has passed."""
+    ttl = max(1, int(history)) if event.tombstone else 0
+    return Outgoing(event.subject(), codec.encode(event), event.id(), cause, now, ttl)

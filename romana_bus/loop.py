@@ -1,0 +1,254 @@
+"""THE loop that every consumer runs in: message -> sequence guard -> evolve -> decide or plan -> publish
+or apply. A consumer is its functions and what it reads; everything that waits is here.
+
+    state from the tables, then the logs ─► evolve ─┬─► decide ─► fenced batches on the log    (decider)
+                 ▲                                  └─► plan ─► apply ─► Applied, ApplyFailed  (reconciler)
+                 └── Fenced or Rewound: the state is void, begin again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import structlog
+
+from romana_bus import telemetry
+from romana_bus.bus.api import BusError, Fenced, Rewound, StreamMissing, Unavailable
+from romana_bus.bus.publish import Publisher
+from romana_bus.events import NODE, Applied, ApplyFailed, LeaderElected
+from romana_bus.feed import Feed, Read, opened, outgoing
+from romana_bus.lead import Office, now, take_office
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from romana_bus.bus.api import Message, Store
+    from romana_bus.events import Event
+
+log = structlog.get_logger(__name__)
+
+S = TypeVar("S")
+
+#: Seconds before state is rebuilt after it became void; grows while nothing works.
+AGAIN, AGAIN_AT_MOST = 0.05, 2.0
+
+
+@dataclass(frozen=True)
+class Decider(Generic[S]):
+    """Its output is events on one stream, which it alone writes.
+
+    `evolve(state, event, seq)`; `tick(state, now)`: time passes; `decide(state)`: events with their
+    causes, folded into the state already, [] when all is decided (called again until then);
+    `wake(state)`: when to decide again without a new event (µs), or None."""
+
+    name: str
+    writes: str
+    reads: Sequence[Read]
+    initial: Callable[[], S]
+    evolve: Callable[[S, Event, int], None]
+    tick: Callable[[S, int], None]
+    decide: Callable[[S], Sequence[tuple[Event, str]]]
+    wake: Callable[[S], int | None]
+
+
+@dataclass(frozen=True)
+class Reconciler(Generic[S]):
+    """Its output is the outside world, which it makes as the log wants it.
+
+    `observe()` reads what is outside; `plan(state, actual)` is pure and gives a delta, false when
+    nothing is to be done; `apply(delta)` makes it so and gives the number of changes. All may be
+    repeated. What apply raises is reported and tried again with backoff. `tick`: seconds between full
+    looks without cause; `at_least`: between any two."""
+
+    name: str
+    node: str
+    reads: Sequence[Read]
+    initial: Callable[[], S]
+    evolve: Callable[[S, Event, int], None]
+    observe: Callable[[], Awaitable[Any]]
+    plan: Callable[[S, Any], Any]
+    apply: Callable[[Any], Awaitable[int]]
+    tick: float = 60.0
+    at_least: float = 0.0
+
+
+@dataclass(frozen=True)
+class Projection(Generic[S]):
+    """It has no output but its state, which somebody looks at. `changed(state)` after every batch."""
+
+    name: str
+    reads: Sequence[Read]
+    initial: Callable[[], S]
+    evolve: Callable[[S, Event, int], None]
+    changed: Callable[[S], Awaitable[None]]
+
+
+class _Fold(Generic[S]):
+    """A consumer's state, and the one way in which anything gets into it."""
+
+    def __init__(self, store: Store, consumer: Decider[S] | Reconciler[S] | Projection[S]) -> None:
+        self.state = consumer.initial()
+        self.feed = Feed(store, consumer.reads, consumer.name)
+        self.term = 0
+        self.newest = 0  # the time of the newest event of the last batch, µs
+        self._consumer = consumer
+
+    async def boot(self) -> None:
+        async for role, messages in self.feed.boot():
+            self._evolve(role, messages)
+            await asyncio.sleep(0)
+
+    def take(self) -> int:
+        """Fold what has come; gives how many."""
+        count = 0
+        for role, messages in self.feed.take():
+            self._evolve(role, messages)
+            self.newest = messages[-1].time
+            count += len(messages)
+        return count
+
+    def _evolve(self, role: str, messages: list[Message]) -> None:
+        name, evolve, state = self._consumer.name, self._consumer.evolve, self.state
+        own = getattr(self._consumer, "writes", "")
+        for message in messages:
+            event = opened(message, name, role)
+            if event is None:
+                continue
+            if role == own and type(event) is LeaderElected:
+                self.term = event.term
+            evolve(state, event, message.seq)
+        telemetry.FOLDED.labels(name, role).inc(len(messages))
+
+
+async def run_decider(store: Store, decider: Decider[S], holder: str) -> None:
+    """Follow as a standby, lead when it is our turn, until cancelled: then what was decided is stored
+    and the lease given up. Raises Closed."""
+
+    async def once(fold: _Fold[S]) -> str:
+        await fold.boot()
+        office = await take_office(store, decider.writes, fold.feed, holder, lambda: fold.term, fold.take)
+        orderly = False
+        try:
+            await _govern(decider, fold, office)
+            orderly = True
+        except asyncio.CancelledError:
+            orderly = True
+            raise
+        finally:
+            await office.leave(orderly)
+        return "lease lost"
+
+    await _again_and_again(store, decider, [decider.writes], once)
+
+
+async def _govern(decider: Decider[S], fold: _Fold[S], office: Office) -> None:
+    """Decide whatever there is to decide, for as long as the lease is ours."""
+    while not office.lost.is_set():
+        fold.take()
+        decider.tick(fold.state, now())
+        while decided := decider.decide(fold.state):
+            await office.publish(decided)
+            _observe_delay(decider.name, fold.newest)
+            await asyncio.sleep(0)
+        due = decider.wake(fold.state)
+        await fold.feed.wait(1.0 if due is None else min(1.0, max(0.0, (due - now()) / 1e6)))
+
+
+async def run_projection(store: Store, projection: Projection[S]) -> None:
+    """Keep a state up to date until cancelled. Raises Closed."""
+
+    async def once(fold: _Fold[S]) -> str:
+        await fold.boot()
+        while True:
+            await projection.changed(fold.state)
+            await fold.feed.wait(None)
+            fold.take()
+
+    await _again_and_again(store, projection, [], once)
+
+
+async def run_reconciler(store: Store, reconciler: Reconciler[S]) -> None:
+    """Make the outside as the log wants it until cancelled, and report. Raises Closed."""
+
+    async def once(fold: _Fold[S]) -> str:
+        await fold.boot()
+        publisher = Publisher(store, NODE)
+        try:
+            await _reconcile(store, reconciler, fold, publisher)
+        finally:
+            with contextlib.suppress(TimeoutError, BusError):
+                await asyncio.wait_for(publisher.flush(), 5.0)
+            await publisher.close()
+        return "never"
+
+    await _again_and_again(store, reconciler, [NODE], once)
+
+
+async def _reconcile(store: Store, reconciler: Reconciler[S], fold: _Fold[S], publisher: Publisher) -> None:
+    """One full look for every batch of events, every tick, and, with backoff, after every failure."""
+    attempt, due = 0, 0.0
+    while True:
+        if fold.take() or time.monotonic() >= due:
+            report = await _sync(reconciler, fold, attempt + 1)
+            attempt = report.attempt if isinstance(report, ApplyFailed) else 0
+            await publisher.put(outgoing(report, "", now(), store.history))
+            due = time.monotonic() + (min(0.1 * 2**attempt, 30.0) if attempt else reconciler.tick)
+            await asyncio.sleep(reconciler.at_least)
+        await fold.feed.wait(min(1.0, max(0.0, due - time.monotonic())))
+
+
+async def _sync(reconciler: Reconciler[S], fold: _Fold[S], attempt: int) -> Applied | ApplyFailed:
+    """Observe, plan, apply; what came of it as a report."""
+    begun = time.monotonic()
+    node, name = reconciler.node, reconciler.name
+    covers = {role: position.seq for role, position in fold.feed.positions.items()}
+    try:
+        delta = reconciler.plan(fold.state, await reconciler.observe())
+        changes = await reconciler.apply(delta) if delta else 0
+    except Exception as error:  # noqa: BLE001  whatever it is: said, and tried again
+        log.error("could not be applied", consumer=name, attempt=attempt, why=str(error))
+        reason = str(error) or type(error).__name__
+        return ApplyFailed(node=node, consumer=name, covers=covers, error=reason, attempt=attempt)
+    _observe_delay(name, fold.newest)
+    took = int((time.monotonic() - begun) * 1e6)
+    return Applied(node=node, consumer=name, covers=covers, changes=changes, took=took)
+
+
+def _observe_delay(consumer: str, since: int) -> None:
+    if since:
+        telemetry.TIME_TO_APPLY.labels(consumer).observe(max(0, now() - since) / 1e6)
+
+
+async def _again_and_again(
+    store: Store,
+    consumer: Decider[S] | Reconciler[S] | Projection[S],
+    writes: list[str],
+    once: Callable[[_Fold[S]], Awaitable[str]],
+) -> None:
+    """Run `once` on a fresh state; when that has become void, on another, until cancelled."""
+    roles = sorted({*writes, *(read.role for read in consumer.reads)})
+    delay, why = AGAIN, "start"
+    while True:
+        telemetry.BOOTS.labels(consumer.name, why).inc()
+        fold, begun = _Fold(store, consumer), time.monotonic()
+        try:
+            why = await once(fold)
+        except Fenced as error:
+            why = "fenced"
+            log.warning("another one leads: going back to standby", consumer=consumer.name, why=str(error))
+        except (Rewound, StreamMissing) as error:
+            why = "rewound"
+            log.warning("the log is another: rebuilding", consumer=consumer.name, why=str(error))
+            with contextlib.suppress(Unavailable):
+                await store.prepare(roles)
+        except Unavailable as error:
+            why = "unavailable"
+            log.warning("the log is out of reach", consumer=consumer.name, why=str(error))
+        finally:
+            await fold.feed.close()
+        delay = AGAIN if time.monotonic() - begun > 10 else min(delay * 2, AGAIN_AT_MOST)
+        await asyncio.sleep(delay)

@@ -1,0 +1,37 @@
+"""What is measured while it runs, in Prometheus' terms. Labels: `consumer` is a name like `ipam` or
+`watch`, `stream` a role like `KUBE`."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+#: Events that were folded into a consumer's state.
+FOLDED = Counter("romana_events_folded", "Events folded into state", ["consumer", "stream"])
+#: Messages whose body nobody here understands (newer version, or published by hand).
+PARKED = Counter("romana_events_parked", "Messages that are no event known here", ["consumer", "stream"])
+#: Events that a fenced writer or a publisher put on the log.
+PUBLISHED = Counter("romana_events_published", "Events published", ["consumer", "type"])
+#: Stored messages that a consumer has not folded yet.
+LAG = Gauge("romana_consumer_lag", "Messages not folded yet", ["consumer", "stream"])
+#: 1 while this process holds the consumer's lease.
+LEADER = Gauge("romana_leader", "1 on the replica that leads", ["consumer"])
+#: How often state was rebuilt from the table, and why.
+BOOTS = Counter("romana_boots", "State rebuilt from the table", ["consumer", "why"])
+#: Seconds that the last rebuild took.
+BOOT_SECONDS = Gauge("romana_boot_seconds", "Duration of the last rebuild", ["consumer"])
+#: Seconds from the moment an event was written to the moment its consequence was applied or published.
+TIME_TO_APPLY = Histogram(
+    "romana_time_to_apply_seconds",
+    "From an event's time to its consequence",
+    ["consumer"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
+#: Watching the API server.
+WATCH_EVENTS = Counter("romana_watch_events", "Watch events and list items read", ["resource"])
+WATCH_TROUBLE = Counter("romana_watch_trouble", "Requests that did not go well", ["resource", "what"])
+LISTINGS = Counter("romana_listings", "Full listings made", ["resource", "why"])
+WATCH_SYNCED = Gauge("romana_watch_synced", "1 while the log has all that the API server has", ["resource"])
+#: Addresses, by network: used, cooling, reserved, free.
+ADDRESSES = Gauge("romana_addresses", "Addresses by state", ["network", "state"])
+#: Pods that want an address and have none, by reason.
+DENIED = Gauge("romana_addresses_denied", "Pods without an address", ["code"])

@@ -1,0 +1,24 @@
+"""Addresses by topology: the pure core. Facts, wishes and time in, decisions out.
+
+`evolve(state, event, seq)` folds what happened, `decide(state)` says what has to be published now, and
+`wake(state)` when to ask again though nothing happened. No clock, no I/O, no randomness.
+"""
+
+from romana_bus.ipam.decide import decide, parts
+from romana_bus.ipam.desk import Decision
+from romana_bus.ipam.document import BadTopology, parse
+from romana_bus.ipam.evolve import evolve
+from romana_bus.ipam.state import Settings, State, Tick, wake
+
+__all__ = [
+    "BadTopology",
+    "Decision",
+    "Settings",
+    "State",
+    "Tick",
+    "decide",
+    "evolve",
+    "parse",
+    "parts",
+    "wake",
+]

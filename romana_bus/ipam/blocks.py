@@ -1,0 +1,124 @@
+"""Blocks of addresses, and each owner's chain of them.
+
+An address of a block is a bit: its offset from the block's base. The lowest free address is the lowest
+clear bit of one integer.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from operator import attrgetter
+
+import msgspec
+
+from romana_bus.inet import Prefix, format_address
+
+#: The tenant and the segment of a block that serves all of them.
+ALL = "*"
+
+
+class Block(msgspec.Struct, gc=False, eq=False):
+    """A prefix that is some host's, was, or has addresses in use.
+
+    `used`, `cool` and `reserved` are bits, `busy` any of them. `until`: an address's offset -> when it
+    has cooled. `at`, `free_at`, `by`: the last release, by which host, and when others may have it.
+    `leaf`: the number of the group that contains it, -1 for none. `taken`: not free room of its leaf.
+    """
+
+    text: str
+    prefix: Prefix
+    full: int
+    network: str = ""
+    node: str = ""
+    tenant: str = ALL
+    segment: str = ALL
+    since: int = 0
+    used: int = 0
+    cool: int = 0
+    reserved: int = 0
+    busy: int = 0
+    until: dict[int, int] | None = None
+    at: int = 0
+    free_at: int = 0
+    by: str = ""
+    leaf: int = -1
+    taken: bool = False
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return self.since, self.prefix.base
+
+    @property
+    def claimed(self) -> bool:
+        return self.tenant != ALL or self.segment != ALL
+
+    @property
+    def idle(self) -> bool:
+        """No address of it is used or cooling."""
+        return not self.used and not self.cool
+
+    @property
+    def room(self) -> bool:
+        return self.busy != self.full
+
+    def lowest(self) -> int:
+        """The offset of the lowest free address. There has to be room."""
+        return (~self.busy & (self.busy + 1)).bit_length() - 1
+
+    def address(self, offset: int) -> str:
+        return format_address(self.prefix.width, self.prefix.base + offset)
+
+    def use(self, offset: int) -> None:
+        self.used |= 1 << offset
+
+    def leave(self, offset: int) -> None:
+        self.used &= ~(1 << offset)
+
+    def chill(self, offset: int, until: int) -> None:
+        """Two entities may name one address, the older one with the earlier end: the later one holds."""
+        if self.until is None:
+            self.until = {}
+        self.until[offset] = max(until, self.until.get(offset, 0))
+        self.cool |= 1 << offset
+
+    def thaw(self, offset: int, now: int) -> None:
+        if self.until is not None and self.until.get(offset, now + 1) <= now:
+            del self.until[offset]
+            self.cool &= ~(1 << offset)
+
+
+class Chain:
+    """The blocks of one owner in one group, oldest first. All before `hint` are full, so finding room
+    costs nothing on average, however many there are."""
+
+    __slots__ = ("blocks", "hint")
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.hint = 0
+
+    def _place(self, block: Block) -> int:
+        return bisect_left(self.blocks, block.order, key=attrgetter("order"))
+
+    def add(self, block: Block) -> None:
+        at = self._place(block)
+        self.blocks.insert(at, block)
+        self.hint = min(self.hint, at)
+
+    def remove(self, block: Block) -> None:
+        at = self._place(block)
+        del self.blocks[at]
+        self.hint -= at < self.hint
+
+    def has_room(self, block: Block) -> None:
+        self.hint = min(self.hint, self._place(block))
+
+    def first(self) -> Block | None:
+        """The first block with room."""
+        blocks = self.blocks
+        for at in range(self.hint, len(blocks)):
+            if blocks[at].busy != blocks[at].full:
+                self.hint = at
+                return blocks[at]
+        self.hint = len(blocks)
+        return None

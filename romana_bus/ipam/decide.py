@@ -1,0 +1,63 @@
+"""`decide`: what has to be published now.
+
+It looks only at the state: a need that was there before a crash is there after it. Each decision is
+folded before the next one is taken, and rounds go on until nothing is left to decide.
+
+The first decision of a large cluster is 170,000 events. So it can be had in parts: between two parts
+nothing else may be folded, but the caller may publish, and let others run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.ipam.desk import Desk
+from romana_bus.ipam.giving import give, retried, wanting
+from romana_bus.ipam.placing import Reports, open_groups, place_hosts
+from romana_bus.ipam.releasing import release_addresses
+from romana_bus.ipam.stocking import stock, tidy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.ipam.desk import Decision
+    from romana_bus.ipam.state import State
+
+
+def decide(state: State) -> list[Decision]:
+    """Everything that is due, in order, and folded already. Asked again, it has nothing to say."""
+    return [decision for part in parts(state) for decision in part]
+
+
+def parts(state: State, size: int = 1000) -> Iterator[list[Decision]]:
+    """The same in parts of about `size`. Has to be exhausted, or the state thrown away."""
+    if not state.ready:
+        return
+    desk = Desk(state)
+    while desk.refreshed().dirty:
+        for _ in _round(desk):
+            if len(desk.decisions) >= size:
+                yield desk.taken()
+    if desk.decisions:
+        yield desk.taken()
+
+
+def _round(desk: Desk) -> Iterator[None]:
+    """Yields wherever a part may end."""
+    open_groups(desk)
+    dirty = desk.layout.dirty
+    records, dirty.records = dirty.records, set()
+    yield from release_addresses(desk, records)
+    hosts, dirty.hosts = dirty.hosts, set()
+    if hosts:
+        place_hosts(desk, hosts, Reports(desk.state, records))
+        yield
+    yield from give(desk, wanting(desk, records | retried(desk)))
+    stocks, dirty.stocks = dirty.stocks, set()
+    if not stocks:
+        return
+    tidy(desk, stocks)
+    if dirty.rooms:
+        dirty.stocks |= stocks  # waiting pods have first choice of what was released
+    else:
+        stock(desk, stocks)

@@ -1,0 +1,161 @@
+"""Decisions that were taken, folded into the state: whoever took them, and in any order across
+entities, so an address may come before the block that it is in."""
+
+from __future__ import annotations
+
+from heapq import heappush
+from sys import intern
+from typing import TYPE_CHECKING
+
+from romana_bus.events import AddressAssigned, AddressDenied, HostDenied, HostPlaced
+from romana_bus.inet import parse_address
+from romana_bus.ipam.entities import Cooling, Held, Record, pod_key
+
+if TYPE_CHECKING:
+    from romana_bus.events import (
+        AddressEvent,
+        BlockAssigned,
+        BlockReleased,
+        GroupOpened,
+        HostRemoved,
+    )
+    from romana_bus.ipam.blocks import Block
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.state import State
+
+
+def group_opened(state: State, event: GroupOpened) -> None:
+    state.groups[event.network, event.group] = event
+    if not state.documented:
+        state.topology = state.default()
+        state.layout = None
+
+
+def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved) -> None:
+    host = state.host(intern(event.node))
+    host.placed = event if isinstance(event, HostPlaced) else None
+    host.denied = event if isinstance(event, HostDenied) else None
+    if state.layout is not None:
+        state.layout.seat(host)
+        state.layout.dirty.stocks.add(host.name)
+        state.layout.dirty.retry.add(host.name)
+    state.drop_if_empty(host)
+
+
+def block_assigned(state: State, event: BlockAssigned) -> None:
+    block = state.block(event.block)
+    if block.node and (block.since, block.node) > (event.since, event.node):
+        return
+    _take_from(state, block)
+    host = state.host(intern(event.node))
+    block.network, block.node, block.since = intern(event.network), host.name, event.since
+    block.tenant, block.segment = intern(event.tenant), intern(event.segment)
+    host.blocks[block.text] = block
+    if state.layout is not None:
+        state.layout.attach(block)
+        state.layout.settle(block)
+
+
+def block_released(state: State, event: BlockReleased) -> None:
+    block = state.block(event.block)
+    block.network = block.network or intern(event.network)
+    if (event.at, event.until, event.node) > (block.at, block.free_at, block.by):
+        block.at, block.free_at, block.by = event.at, event.until, intern(event.node)
+    if block.node == event.node and block.since <= event.at:
+        _take_from(state, block)
+    if not block.node:
+        if block.free_at > state.now:
+            heappush(state.timers, (block.free_at, "", block.text))
+        if state.layout is not None:
+            state.layout.settle(block)
+        forget_if_over(state, block)
+
+
+def forget_if_over(state: State, block: Block) -> None:
+    """Nobody's, nothing in it, and its place in the order of releases no longer counts."""
+    horizon = state.now - state.settings.order_memory
+    if not block.node and block.idle and block.at <= horizon and block.free_at <= state.now:
+        del state.blocks[block.text]
+
+
+def _take_from(state: State, block: Block) -> None:
+    if not block.node:
+        return
+    host = state.hosts[block.node]
+    if state.layout is not None:
+        state.layout.detach(block)
+    del host.blocks[block.text]
+    block.node = ""
+    state.drop_if_empty(host)
+
+
+def address_decided(state: State, event: AddressEvent) -> None:
+    """The entity's newest event replaces all that the ones before it said."""
+    host = state.hosts.get(event.node) or state.host(intern(event.node))
+    key = pod_key(event.namespace, event.name)
+    old = host.records.get(key)
+    record = _record(state, event, key)
+    touched = {} if old is None else _withdraw(old)
+    for held in record.held:
+        touched.setdefault(held.block, held.block.busy)
+        held.block.use(held.offset)
+    for cooling in record.cooling:
+        touched.setdefault(cooling.block, cooling.block.busy)
+        cooling.block.chill(cooling.offset, cooling.until)
+        heappush(state.timers, (cooling.until, host.name, record.key))
+    _keep(state, host, record)
+    for block, before in touched.items():
+        state.touched(block, before)
+    state.drop_if_empty(host)
+
+
+def _record(state: State, event: AddressEvent, key: str) -> Record:
+    """With the strings that its pod has already."""
+    uid = event.uid
+    if (pod := state.pods.get(key)) is not None:
+        key, uid = pod.key, pod.uid if pod.uid == uid else uid
+    cooling = _cooling(state, event) if event.cooling else ()
+    if isinstance(event, AddressAssigned):
+        held = tuple([_held(state, a.block, a.address, a.network) for a in event.addresses])
+        return Record(key, uid, intern(event.segment), held, cooling)
+    if isinstance(event, AddressDenied):
+        return Record(key, uid, "", (), cooling, intern(event.code), intern(event.reason))
+    return Record(key, uid, "", (), cooling)
+
+
+def _cooling(state: State, event: AddressEvent) -> tuple[Cooling, ...]:
+    left = [cooling for cooling in event.cooling if cooling.until > state.now]
+    held = [_held(state, cooling.block, cooling.address, "") for cooling in left]
+    return tuple(Cooling(h.block, h.offset, c.until) for h, c in zip(held, left, strict=True))
+
+
+def _held(state: State, block_text: str, address: str, network: str) -> Held:
+    block = state.blocks.get(block_text) or state.block(block_text)
+    if not block.network:
+        block.network = intern(network)
+    return Held(block, parse_address(address)[1] - block.prefix.base)
+
+
+def _withdraw(old: Record) -> dict[Block, int]:
+    """What it said is void. Gives the blocks concerned, with their busy bits until now."""
+    touched: dict[Block, int] = {}
+    for held in old.held:
+        touched.setdefault(held.block, held.block.busy)
+        held.block.leave(held.offset)
+    for cooling in old.cooling:
+        touched.setdefault(cooling.block, cooling.block.busy)
+        cooling.block.thaw(cooling.offset, cooling.until)
+    return touched
+
+
+def _keep(state: State, host: Host, record: Record) -> None:
+    if record.empty:
+        host.records.pop(record.key, None)
+    else:
+        host.records[record.key] = record
+    if record.code:
+        host.waiting.add(record.key)
+        if state.layout is not None:
+            state.layout.wait(host)
+    elif host.waiting:
+        host.waiting.discard(record.key)

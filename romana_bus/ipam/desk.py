@@ -1,0 +1,45 @@
+"""Where decisions are taken: each one is folded into the state before the next one is thought of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.events import KUBE
+from romana_bus.ipam.evolve import evolve
+from romana_bus.ipam.layout import Layout
+
+if TYPE_CHECKING:
+    from romana_bus.events import IpamEvent
+    from romana_bus.ipam.state import State
+
+
+class Decision(NamedTuple):
+    """`cause`: STREAM/SEQUENCE of the fact that made it necessary; '' where only time has passed."""
+
+    event: IpamEvent
+    cause: str
+
+
+class Desk:
+    """`layout`: what follows from the state. No decision but a new group makes it another one."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.decisions: list[Decision] = []
+        self.layout = self.refreshed()
+
+    def refreshed(self) -> Layout:
+        layout = self.state.layout
+        if layout is None or layout.stale:
+            layout = self.state.layout = Layout(self.state)
+        self.layout = layout
+        return layout
+
+    def taken(self) -> list[Decision]:
+        """What has been decided since the last call."""
+        decisions, self.decisions = self.decisions, []
+        return decisions
+
+    def publish(self, event: IpamEvent, seq: int = 0) -> None:
+        evolve(self.state, event)
+        self.decisions.append(Decision(event, f"{KUBE}/{seq}" if seq else ""))

@@ -1,0 +1,154 @@
+"""Romana's topology document, read: the whole of it, or none of it with every problem at its place."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.errors import BadInput
+from romana_bus.inet import V4, Prefix, parse_prefix
+from romana_bus.ipam.topology import Network, Topology, planted
+from romana_bus.ipam.tree import Problem, Sketch, listed, read, split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: A block's addresses are bits of one integer: above this many bits of address, that costs too much.
+LARGEST_BLOCK = 24
+#: Romana's /29 where a network names no block_mask: blocks of eight addresses, in either family.
+BLOCK_BITS = 3
+
+_TENANT = re.compile(r"[a-zA-Z0-9_-]*\Z")
+
+
+class BadTopology(BadInput):
+    """A topology document that cannot be used. `problems`: all of them."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(*(f"{problem.place}: {problem.text}" for problem in self.problems))
+
+
+def parse(document: Any) -> Topology:
+    """Raises BadTopology."""
+    reader = Reader(document)
+    if reader.problems:
+        raise BadTopology(reader.problems)
+    return Topology(reader.networks)
+
+
+class Reader:
+    """One pass over a document, which notes what is wrong and goes on. `warnings`: what is odd, and can
+    be used nevertheless."""
+
+    def __init__(self, document: Any) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.networks: list[Network] = []
+        self.names: set[str] = set()
+        document = document if isinstance(document, dict) else {}
+        for at, raw in enumerate(self._list(document, "", "networks")):
+            self._network(f"networks[{at}]", raw)
+        self._overlaps()
+        maps = self._list(document, "", "topologies")
+        trees = self._trees(maps)
+        number = 0
+        for at, network in enumerate(self.networks):
+            if network.name in trees:
+                planted_one = self._plant(f"networks[{at}]", number, network, trees[network.name])
+                self.networks[at] = planted_one
+                number += len(planted_one.leaves)
+
+    def _bad(self, place: str, kind: str, text: str) -> None:
+        self.problems.append(Problem(place, kind, text))
+
+    def _list(self, raw: dict[str, Any], place: str, key: str) -> list[Any]:
+        value = raw.get(key)
+        if not isinstance(value, list) or not value:
+            self._bad(f"{place}{key}", "bad_document", "a list with at least one entry is expected")
+            return []
+        return value
+
+    def _network(self, place: str, raw: Any) -> None:
+        raw = raw if isinstance(raw, dict) else {}
+        name, cidr, tenants = raw.get("name"), raw.get("cidr"), raw.get("tenants") or []
+        if not isinstance(name, str) or not name:
+            self._bad(f"{place}.name", "bad_document", "a network needs a name")
+            name = ""
+        elif name in self.names:
+            self._bad(f"{place}.name", "repeated_name", f"network {name!r} is defined already")
+        self.names.add(name)
+        if not isinstance(tenants, list) or not all(
+            isinstance(tenant, str) and _TENANT.match(tenant) for tenant in tenants
+        ):
+            self._bad(f"{place}.tenants", "bad_tenant", "a list of namespaces is expected")
+            tenants = []
+        try:
+            prefix = parse_prefix(cidr if isinstance(cidr, str) else "")
+        except ValueError as error:
+            self._bad(f"{place}.cidr", "bad_cidr", str(error) if cidr else "a network needs its CIDR")
+            prefix = Prefix(V4, 0, V4)
+        else:
+            tenants = list(dict.fromkeys(tenants))
+            length = self._block_length(f"{place}.block_mask", raw.get("block_mask"), prefix)
+            self.networks.append(Network(name, prefix, length, tuple(tenants)))
+
+    def _block_length(self, place: str, mask: Any, prefix: Prefix) -> int:
+        if not mask:
+            return max(prefix.width - BLOCK_BITS, prefix.length)
+        lowest = max(prefix.length, prefix.width - LARGEST_BLOCK)
+        if isinstance(mask, int) and lowest <= mask <= prefix.width:
+            return mask
+        text = f"{mask!r} is no length for the blocks of {prefix}: {lowest} to {prefix.width} is"
+        self._bad(place, "bad_block_mask", text)
+        return prefix.width
+
+    def _overlaps(self) -> None:
+        for at, network in enumerate(self.networks):
+            for other in self.networks[:at]:
+                if network.prefix.overlaps(other.prefix):
+                    text = f"{network.prefix} overlaps with {other.prefix} of network {other.name!r}"
+                    self._bad(f"networks[{at}].cidr", "overlap", text)
+
+    def _trees(self, topologies: list[Any]) -> dict[str, Sketch]:
+        """Network -> its map."""
+        trees: dict[str, Sketch] = {}
+        for at, raw in enumerate(topologies):
+            place = f"topologies[{at}]"
+            raw = raw if isinstance(raw, dict) else {}
+            entries = [
+                read(f"{place}.map[{n}]", entry, self.problems)
+                for n, entry in enumerate(self._list(raw, f"{place}.", "map"))
+            ]
+            root = entries[0] if len(entries) == 1 else Sketch(f"{place}.map", "/", groups=tuple(entries))
+            for n, name in enumerate(self._list(raw, f"{place}.", "networks")):
+                where = f"{place}.networks[{n}]"
+                if not isinstance(name, str) or name not in self.names:
+                    self._bad(where, "no_network", f"network {name!r} is not defined")
+                elif name in trees:
+                    self._bad(where, "repeated_network", f"network {name!r} has a map already")
+                else:
+                    trees[name] = root
+        return trees
+
+    def _plant(self, place: str, number: int, network: Network, sketch: Sketch) -> Network:
+        before = len(self.problems)
+        tree = split(sketch, network.prefix, self.problems, sketch.name or "/")
+        grown = planted(number, network.name, network.prefix, network.block_length, network.tenants, tree)
+        self._repeated_hosts(grown)
+        for leaf in grown.leaves if len(self.problems) == before else ():
+            if leaf.prefix.length > network.block_length:
+                text = (
+                    f"blocks of /{network.block_length} do not fit into group {leaf.group!r}, {leaf.prefix}"
+                )
+                self._bad(f"{place}.block_mask", "block_larger_than_group", text)
+        return grown
+
+    def _repeated_hosts(self, network: Network) -> None:
+        """Romana took such files too; a node is in one group of a tree, so the first listing counts."""
+        names: set[str] = set()
+        for host in listed(network.tree) if network.tree else ():
+            if host.name in names:
+                text = f"{host.name} is listed before in the same tree: this one does not count"
+                self.warnings.append(Problem(host.place, "repeated_host", text))
+            names.add(host.name)

@@ -1,0 +1,169 @@
+"""What is remembered of nodes and pods: the facts about them, and what was decided for them.
+
+These are kept by the hundred thousand, so they are small, share their strings, and hold no reference
+back to what holds them (`gc=False`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from romana_bus.events import HostDenied, HostPlaced
+from romana_bus.inet import parse_address
+from romana_bus.ipam.blocks import Block, Chain
+
+
+class Pod(msgspec.Struct, gc=False, eq=False):
+    """A pod in the API. `key`: NAMESPACE/NAME. `unfit`: why it wants no address of ours, '' if it does.
+    `seq`: of the fact that told. `ips`: what it reports, joined by ','."""
+
+    key: str
+    tenant: str
+    node: str
+    uid: str
+    version: int
+    seq: int
+    segment: str
+    ips: str
+    unfit: str
+
+    @property
+    def reported(self) -> list[tuple[int, int]]:
+        """`ips`, those of them that are addresses."""
+        found = []
+        for text in self.ips.split(",") if self.ips else ():
+            with contextlib.suppress(ValueError):
+                found.append(parse_address(text))
+        return found
+
+
+class Held(msgspec.Struct, gc=False, frozen=True):
+    block: Block
+    offset: int
+
+
+class Cooling(msgspec.Struct, gc=False, frozen=True):
+    block: Block
+    offset: int
+    until: int
+
+
+class Record(msgspec.Struct, gc=False, eq=False):
+    """The newest address event of a pod's name on a node. `code`, `reason`: of a denial."""
+
+    key: str
+    uid: str
+    segment: str = ""
+    held: tuple[Held, ...] = ()
+    cooling: tuple[Cooling, ...] = ()
+    code: str = ""
+    reason: str = ""
+
+    @property
+    def empty(self) -> bool:
+        return not (self.held or self.cooling or self.code)
+
+
+class Host(msgspec.Struct, gc=False, eq=False):
+    """A node: in the API (`seen`), or only remembered for what it still has.
+
+    `leaves` (one place for each network), `chains` (leaf, tenant, segment), `idle` (its blocks without
+    any address) and `waiting` (its pods that were denied) follow from the rest; `layout.py` keeps them.
+    """
+
+    name: str
+    seen: bool = False
+    uid: str = ""
+    version: int = -1
+    seq: int = 0
+    addresses: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    placed: HostPlaced | None = None
+    denied: HostDenied | None = None
+    blocks: dict[str, Block] = {}
+    records: dict[str, Record] = {}
+    leaves: tuple[int, ...] = ()
+    chains: dict[tuple[int, str, str], Chain] = {}
+    idle: dict[str, Block] = {}
+    waiting: set[str] = set()
+
+    @property
+    def empty(self) -> bool:
+        return not (self.seen or self.placed or self.denied or self.blocks or self.records)
+
+
+class Gone:
+    """Versions and sequences of what was deleted, remembered for at least `period`, so that an older
+    fact does not bring it back."""
+
+    def __init__(self) -> None:
+        self._young: dict[str, tuple[int, int]] = {}
+        self._old: dict[str, tuple[int, int]] = {}
+        self._turned = 0
+
+    def put(self, name: str, version: int, seq: int) -> None:
+        self._young[name] = (version, seq)
+
+    def version(self, name: str) -> int:
+        return self._of(name)[0]
+
+    def seq(self, name: str) -> int:
+        return self._of(name)[1]
+
+    def _of(self, name: str) -> tuple[int, int]:
+        return self._young.get(name) or self._old.get(name) or (-1, 0)
+
+    def drop(self, name: str) -> None:
+        self._young.pop(name, None)
+        self._old.pop(name, None)
+
+    def forget(self) -> None:
+        """The sequences stay: they are causes."""
+        for names in (self._young, self._old):
+            names.update({name: (-1, seq) for name, (_, seq) in names.items()})
+
+    def turn(self, now: int, period: int) -> None:
+        if now - self._turned >= period:
+            self._old = self._young if self._turned else {**self._old, **self._young}
+            self._young = {}
+            self._turned = now
+
+
+def misfit(host: Host, record: Record, pod: Pod | None) -> str:
+    """Why what `record` says has to end, or ''."""
+    if pod is None:
+        return "the pod is gone"
+    if pod.node != host.name:
+        return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
+    if pod.unfit:
+        return pod.unfit
+    if record.held and pod.uid != record.uid:
+        return "a new pod of the same name took its place"
+    if record.held and not host.seen:
+        return node_gone(host)
+    return ""
+
+
+def node_gone(host: Host) -> str:
+    return f"node {host.name} is gone"
+
+
+def pod_key(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}"
+
+
+def pod_order(key: str) -> tuple[str, str]:
+    """Sorts as (namespace, name) does; the key itself would not: '-' and '.' come before '/'."""
+    namespace, _, name = key.partition("/")
+    return namespace, name
+
+
+def number(version: str) -> int:
+    """A resource version that compares; -1, newer than anything, where it is no number."""
+    return int(version) if version.isdecimal() else -1
+
+
+def outdated(version: int, held: int) -> bool:
+    return 0 <= version < held

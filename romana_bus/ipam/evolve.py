@@ -1,0 +1,147 @@
+"""`evolve`: one event into the state. The rest of what an event means is beside it in this package."""
+
+from __future__ import annotations
+
+from heapq import heappop
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.events import (
+    AddressAssigned,
+    AddressDenied,
+    AddressReleased,
+    BlockAssigned,
+    BlockReleased,
+    GroupOpened,
+    HostDenied,
+    HostPlaced,
+    HostRemoved,
+    NodeGone,
+    NodeSeen,
+    PodGone,
+    PodSeen,
+    RangeReserved,
+    RangeUnreserved,
+    ResourceListing,
+    ResourceSynced,
+    TopologySet,
+)
+from romana_bus.inet import parse_prefix
+from romana_bus.ipam import decisions, facts
+from romana_bus.ipam.document import BadTopology, parse
+from romana_bus.ipam.ranges import Ranges
+from romana_bus.ipam.state import SECOND, Tick
+from romana_bus.ipam.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.events import Event
+    from romana_bus.ipam.state import State
+
+
+#: How often at most what is over is looked for.
+SWEEP = 600 * SECOND
+
+
+def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
+    """Fold one event. `seq`: its stream's sequence, which becomes the cause of what follows from it.
+    An event that says nothing about addresses is ignored."""
+    kind = type(event)
+    if fact := _FACTS.get(kind):
+        fact(state, event, seq)
+    elif fold := _OTHERS.get(kind):
+        fold(state, event)
+
+
+def _topology_set(state: State, event: TopologySet) -> None:
+    """The edge refuses a bad document. One that got past it stops all decisions until it is replaced:
+    anything else would depend on which document was there before."""
+    state.documented, state.problem, state.layout = True, "", None
+    try:
+        state.topology = parse(event.document)
+    except BadTopology as error:
+        state.topology = Topology()
+        state.problem = f"the topology document cannot be used: {'; '.join(error.reasons)}"
+
+
+def _range_reserved(state: State, event: RangeReserved) -> None:
+    try:
+        state.reserves[event.cidr] = parse_prefix(event.cidr)
+    except ValueError:
+        return
+    _reserve(state)
+
+
+def _range_unreserved(state: State, event: RangeUnreserved) -> None:
+    state.reserves.pop(event.cidr, None)
+    _reserve(state)
+
+
+def _reserve(state: State) -> None:
+    state.reserved = {}
+    for prefix in state.reserves.values():
+        state.reserved.setdefault(prefix.width, Ranges()).add(prefix.base, prefix.end)
+    state.layout = None
+
+
+def _tick(state: State, event: Tick) -> None:
+    state.now = max(state.now, event.now)
+    period = state.settings.order_memory
+    state.gone_nodes.turn(state.now, period)
+    state.gone_pods.turn(state.now, period)
+    while state.timers and state.timers[0][0] <= state.now:
+        _, node, name = heappop(state.timers)
+        if node:
+            _cooled(state, node, name)
+        elif (block := state.blocks.get(name)) and state.layout is not None:
+            state.layout.settle(block)
+    if state.now - state.swept >= max(period, SWEEP):
+        _sweep(state)
+
+
+def _cooled(state: State, node: str, key: str) -> None:
+    host = state.hosts.get(node)
+    record = host.records.get(key) if host else None
+    if host is None or record is None:
+        return
+    for cooling in record.cooling:
+        if cooling.until <= state.now:
+            before = cooling.block.busy
+            cooling.block.thaw(cooling.offset, state.now)
+            state.touched(cooling.block, before)
+    record.cooling = tuple(cooling for cooling in record.cooling if cooling.until > state.now)
+    if record.empty:
+        del host.records[key]
+        state.drop_if_empty(host)
+
+
+def _sweep(state: State) -> None:
+    state.swept = state.now
+    for block in list(state.blocks.values()):
+        decisions.forget_if_over(state, block)
+
+
+_FACTS: dict[type, Callable[[State, Any, int], None]] = {
+    PodSeen: facts.pod_seen,
+    PodGone: facts.pod_gone,
+    NodeSeen: facts.node_seen,
+    NodeGone: facts.node_gone,
+}
+
+_OTHERS: dict[type, Callable[[State, Any], None]] = {
+    AddressAssigned: decisions.address_decided,
+    AddressReleased: decisions.address_decided,
+    AddressDenied: decisions.address_decided,
+    BlockAssigned: decisions.block_assigned,
+    BlockReleased: decisions.block_released,
+    HostPlaced: decisions.host_decided,
+    HostDenied: decisions.host_decided,
+    HostRemoved: decisions.host_decided,
+    GroupOpened: decisions.group_opened,
+    ResourceListing: facts.listing,
+    ResourceSynced: facts.synced,
+    TopologySet: _topology_set,
+    RangeReserved: _range_reserved,
+    RangeUnreserved: _range_unreserved,
+    Tick: _tick,
+}

@@ -1,0 +1,137 @@
+"""Facts about nodes and pods, folded into the state. A fact older than the one held is ignored."""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import TYPE_CHECKING
+
+from romana_bus.ipam.entities import Pod, number, outdated, pod_key
+
+if TYPE_CHECKING:
+    from romana_bus.events import (
+        NodeGone,
+        NodeSeen,
+        PodGone,
+        PodSeen,
+        ResourceListing,
+        ResourceSynced,
+    )
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.state import State
+
+SEGMENT_LABEL = "romana.io/segment"
+FINISHED = ("Succeeded", "Failed")
+
+
+def node_seen(state: State, event: NodeSeen, seq: int) -> None:
+    version = number(event.resource_version)
+    host = state.hosts.get(event.name)
+    held = host.version if host and host.seen else state.gone_nodes.version(event.name)
+    if outdated(version, held):
+        return
+    state.gone_nodes.drop(event.name)
+    host = state.host(intern(event.name))
+    labels = {intern(key): intern(value) for key, value in event.labels.items()}
+    before = (host.seen, host.uid, host.addresses, host.labels)
+    host.seen, host.uid, host.addresses, host.labels = True, event.uid, event.addresses, labels
+    host.version, host.seq = version, seq
+    if state.layout is not None and before != (True, event.uid, event.addresses, labels):
+        state.layout.dirty.hosts.add(host.name)
+        if not before[0]:
+            _look_at_all(state, host)
+
+
+def node_gone(state: State, event: NodeGone, seq: int) -> None:
+    version = number(event.resource_version)
+    host = state.hosts.get(event.name)
+    held = host.version if host and host.seen else state.gone_nodes.version(event.name)
+    if outdated(version, held):
+        return
+    state.gone_nodes.put(intern(event.name), version, seq)
+    if host is None:
+        return
+    host.seen, host.uid, host.addresses, host.labels = False, "", (), {}
+    if state.layout is not None:
+        state.layout.dirty.hosts.add(host.name)
+        _look_at_all(state, host)
+    state.drop_if_empty(host)
+
+
+def _look_at_all(state: State, host: Host) -> None:
+    """At every address on the node: it has come, or gone."""
+    if state.layout is not None:
+        state.layout.dirty.records.update((host.name, key) for key in host.records)
+
+
+def pod_seen(state: State, event: PodSeen, seq: int) -> None:
+    key = pod_key(event.namespace, event.name)
+    version = number(event.resource_version)
+    pod = state.pods.get(key)
+    if outdated(version, pod.version if pod else state.gone_pods.version(key)):
+        return
+    node = intern(event.node)
+    unfit = _unfit(event)
+    segment = intern(event.labels.get(SEGMENT_LABEL, ""))
+    ips = ",".join(event.ips)
+    if pod is None:
+        state.gone_pods.drop(key)
+        pod = Pod(key, intern(event.namespace), node, event.uid, version, seq, segment, ips, unfit)
+        state.pods[key] = _share(state, pod)
+        before = node
+    else:
+        pod.version, pod.seq, before = version, seq, pod.node
+        if (before, pod.uid, pod.segment, pod.ips, pod.unfit) == (node, event.uid, segment, ips, unfit):
+            return
+        pod.node, pod.uid, pod.segment, pod.ips, pod.unfit = node, event.uid, segment, ips, unfit
+    if state.layout is not None:
+        state.layout.dirty.records.add((node, key))
+        state.layout.dirty.records.add((before, key))
+
+
+def _unfit(event: PodSeen) -> str:
+    if event.host_network:
+        return "the pod uses the host's network"
+    if event.phase in FINISHED:
+        return "the pod has finished"
+    return "" if event.node else "the pod is on no node"
+
+
+def _share(state: State, pod: Pod) -> Pod:
+    """With the strings that its address record has already."""
+    host = state.hosts.get(pod.node)
+    if host and (record := host.records.get(pod.key)):
+        pod.key = record.key
+        if pod.uid == record.uid:
+            pod.uid = record.uid
+    return pod
+
+
+def pod_gone(state: State, event: PodGone, seq: int) -> None:
+    key = pod_key(event.namespace, event.name)
+    version = number(event.resource_version)
+    pod = state.pods.get(key)
+    if outdated(version, pod.version if pod else state.gone_pods.version(key)):
+        return
+    state.gone_pods.put(key, version, seq)
+    if pod is not None:
+        del state.pods[key]
+        if state.layout is not None:
+            state.layout.dirty.records.add((pod.node, key))
+
+
+def listing(state: State, event: ResourceListing) -> None:
+    state.synced[event.resource] = False
+    if not event.rewound:
+        return
+    if event.resource == "nodes":
+        state.gone_nodes.forget()
+        for host in state.hosts.values():
+            host.version = -1
+    elif event.resource == "pods":
+        state.gone_pods.forget()
+        for pod in state.pods.values():
+            pod.version = -1
+
+
+def synced(state: State, event: ResourceSynced) -> None:
+    state.synced[event.resource] = True

@@ -1,0 +1,152 @@
+"""Which pods have to get an address, and what each of them gets: one, or the reason why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
+from romana_bus.ipam.choosing import Choice, choose, families_for
+from romana_bus.ipam.entities import pod_order
+from romana_bus.ipam.placing import release_block
+from romana_bus.ipam.releasing import still_cooling
+from romana_bus.ipam.stocking import own
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from romana_bus.ipam.blocks import Block
+    from romana_bus.ipam.desk import Desk
+    from romana_bus.ipam.entities import Host, Pod
+    from romana_bus.ipam.layout import Entry
+
+
+def retried(desk: Desk) -> set[Entry]:
+    """The waiting pods that may find room now."""
+    layout, hosts = desk.layout, desk.state.hosts
+    dirty = layout.dirty
+    if not dirty.retry and not dirty.rooms:
+        return set()
+    names, dirty.retry = dirty.retry, set()
+    rooms, dirty.rooms = dirty.rooms, set()
+    for number in rooms:
+        space = layout.spaces[number]
+        space.waiting = {name for name in space.waiting if name in hosts and hosts[name].waiting}
+        names |= space.waiting
+    return {(name, key) for name in names if name in hosts for key in hosts[name].waiting}
+
+
+def wanting(desk: Desk, entries: Iterable[Entry]) -> list[Pod]:
+    """The pods among `entries` that have to get an address, or that have one under an old segment."""
+    state = desk.state
+    pods = []
+    for node, key in entries:
+        pod = state.pods.get(key)
+        if pod is not None and pod.node == node and not pod.unfit:
+            host = state.hosts.get(node)
+            record = host.records.get(key) if host else None
+            if record is None or not record.held or record.segment != pod.segment:
+                pods.append(pod)
+    return sorted(pods, key=lambda pod: pod_order(pod.key))
+
+
+def give(desk: Desk, pods: list[Pod]) -> Iterator[None]:
+    """Addresses that pods already report go first: where all of a pod's can be had, then where one can.
+    Yields behind every pod."""
+    for enough in (all, any) if any(pod.ips for pod in pods) else ():
+        without = []
+        for pod in pods:
+            if not (pod.ips and _adopt(desk, pod, enough)):
+                without.append(pod)
+            yield
+        pods = without
+    for pod in pods:
+        yield
+        host = desk.state.host(pod.node)
+        record = host.records.get(pod.key)
+        if record is not None and record.held:
+            _assign(desk, pod, host, [_pod_address(desk, held.block, held.offset) for held in record.held])
+        elif choices := choose(desk, pod, host) if host.placed else []:
+            _carry_out(desk, pod, host, choices)
+        else:
+            _deny(desk, pod, host)
+
+
+def _adopt(desk: Desk, pod: Pod, enough: Callable[[Iterable[object]], bool]) -> bool:
+    host = desk.state.host(pod.node)
+    record = host.records.get(pod.key)
+    if not host.placed or (record and record.held):
+        return False
+    choices = choose(desk, pod, host)
+    if not choices or not enough(choice.adopted for choice in choices):
+        return False
+    _carry_out(desk, pod, host, choices)
+    return True
+
+
+def _carry_out(desk: Desk, pod: Pod, host: Host, choices: list[Choice]) -> None:
+    _assign(desk, pod, host, [_take(desk, pod, host, choice) for choice in choices])
+
+
+def _take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> PodAddress:
+    if choice.victim is not None:
+        release_block(desk, choice.victim, 0, pod.seq)
+    block, owner = choice.block, choice.owner
+    if block is None or (block.tenant, block.segment) != owner:
+        text = str(choice.prefix) if block is None else block.text
+        since = None if block is None else block.since
+        own(desk, host, choice.space.leaf.network, text, *owner, since=since, seq=pod.seq)
+        block = desk.state.blocks[text]
+    return _pod_address(desk, block, block.lowest() if choice.offset < 0 else choice.offset)
+
+
+def _pod_address(desk: Desk, block: Block, offset: int) -> PodAddress:
+    network = desk.layout.spaces[block.leaf].leaf.network if block.leaf >= 0 else block.network
+    return PodAddress(address=block.address(offset), network=network, block=block.text)
+
+
+def _assign(desk: Desk, pod: Pod, host: Host, addresses: list[PodAddress]) -> None:
+    cooling = still_cooling(desk, host.records.get(pod.key))
+    if cooling:
+        again = {address.address for address in addresses}
+        cooling = tuple(old for old in cooling if old.address not in again)
+    namespace, name = pod_order(pod.key)
+    event = AddressAssigned(
+        namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=pod.tenant, segment=pod.segment,
+        addresses=tuple(addresses), cooling=cooling,
+    )  # fmt: skip
+    desk.publish(event, pod.seq)
+
+
+def _deny(desk: Desk, pod: Pod, host: Host) -> None:
+    code, reason = _why_not(desk, pod, host)
+    record = host.records.get(pod.key)
+    if record and (record.uid, record.code, record.reason) == (pod.uid, code, reason):
+        return
+    namespace, name = pod_order(pod.key)
+    event = AddressDenied(
+        namespace=namespace, name=name, uid=pod.uid, node=host.name, code=code, reason=reason,
+        cooling=still_cooling(desk, record),
+    )  # fmt: skip
+    desk.publish(event, pod.seq)
+
+
+def _why_not(desk: Desk, pod: Pod, host: Host) -> tuple[str, str]:
+    """In words that do not change while nothing that they name does."""
+    topology, tenant = desk.state.topology, pod.tenant
+    if not host.seen:
+        return "host_unknown", f"node {host.name} is not in the API"
+    if host.denied:
+        return "host_denied", f"node {host.name} is in no group: {host.denied.reason}"
+    networks = [topology.networks[at] for at in topology.order(tenant)]
+    if not networks:
+        return "no_network", f"no network is for tenant {tenant}, and none is for everyone"
+    families = families_for(desk, pod, host)
+    if not families:
+        names = ", ".join(network.name for network in networks)
+        return "host_denied", f"node {host.name} is in no group of what tenant {tenant} may use: {names}"
+    full = "; ".join(
+        f"network {space.leaf.network}, group {space.leaf.group}, {space.leaf.prefix}"
+        for offering in families
+        for space in offering
+    )
+    return "exhausted", f"{'full' if len(families) == 1 else 'one family or more is full'}: {full}"

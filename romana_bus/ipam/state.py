@@ -1,0 +1,163 @@
+"""What the address management core knows: facts, decisions, and what follows from both.
+
+Reads nothing and writes nothing. `facts.py` and `decisions.py` fold events into it; it is rebuilt from
+the newest message of each subject, in any order. What merely follows from the rest (`layout`) is built
+by the first decision that needs it, and kept up to date from then on.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from romana_bus.errors import BadInput
+from romana_bus.inet import Prefix, parse_prefix
+from romana_bus.ipam.blocks import Block
+from romana_bus.ipam.default import SLOT_BITS, default_topology
+from romana_bus.ipam.entities import Gone, Host, Pod, Record
+from romana_bus.ipam.ranges import Ranges
+
+if TYPE_CHECKING:
+    from romana_bus.events import GroupOpened
+    from romana_bus.ipam.layout import Layout
+    from romana_bus.ipam.topology import Topology
+
+SECOND = 1_000_000
+NEEDED = ("nodes", "pods")
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """It is `now` (µs since the epoch). Time never goes back."""
+
+    now: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`block_owner`: whom a block belongs to: the host, or that and a tenant, or also a segment.
+    `cooldown`: µs before an address is given out again. `warm_blocks`: how many blocks each host holds
+    ahead of need. `order_memory`: µs for which the order of released blocks counts."""
+
+    block_owner: Literal["host", "tenant", "segment"] = "host"
+    cooldown: int = 30 * SECOND
+    warm_blocks: int = 1
+    default_network: str = "100.64.0.0/10"
+    default_block_mask: int = 28
+    zone_label: str = "topology.kubernetes.io/zone"
+    order_memory: int = 3600 * SECOND
+
+    def __post_init__(self) -> None:
+        if self.block_owner not in ("host", "tenant", "segment"):
+            raise BadInput(f"block_owner: {self.block_owner!r} is none of host, tenant, segment")
+        if min(self.cooldown, self.warm_blocks, self.order_memory) < 0:
+            raise BadInput("cooldown, warm_blocks, order_memory: none of them can be negative")
+        try:
+            prefix = parse_prefix(self.default_network)
+        except ValueError as error:
+            raise BadInput(f"default_network: {error}") from None
+        lowest = max(prefix.length + SLOT_BITS, prefix.width - 16)
+        if not lowest <= self.default_block_mask <= prefix.width:
+            raise BadInput(f"default_block_mask: {lowest} to {prefix.width} is possible in {prefix}")
+
+
+class State:
+    """Changed in place by `evolve`, and by `decide` through it."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.now = 0
+        self.synced: dict[str, bool] = {}
+        self.hosts: dict[str, Host] = {}
+        self.pods: dict[str, Pod] = {}
+        self.blocks: dict[str, Block] = {}
+        self.gone_nodes, self.gone_pods = Gone(), Gone()
+        self.reserves: dict[str, Prefix] = {}
+        self.reserved: dict[int, Ranges] = {}
+        self.groups: dict[tuple[str, str], GroupOpened] = {}
+        self.documented = False
+        #: Why the newest topology document cannot be used, or ''.
+        self.problem = ""
+        self.timers: list[tuple[int, str, str]] = []
+        self.default_prefix = parse_prefix(self.settings.default_network)
+        self.topology: Topology = self.default()
+        self.layout: Layout | None = None
+        self.swept = 0
+
+    def default(self) -> Topology:
+        return default_topology(
+            self.default_prefix, self.settings.default_block_mask, self.groups.values()
+        )  # fmt: skip
+
+    @property
+    def ready(self) -> bool:
+        """Nothing is decided, and nothing swept, before it is known what there is."""
+        return bool(self.synced.get("nodes") and self.synced.get("pods")) and not self.problem
+
+    @property
+    def obstacle(self) -> str:
+        """Why nothing is decided now, or ''."""
+        if missing := [resource for resource in NEEDED if not self.synced.get(resource)]:
+            return f"not listed in full yet: {', '.join(missing)}"
+        return self.problem
+
+    def host(self, name: str) -> Host:
+        host = self.hosts.get(name)
+        if host is None:
+            host = self.hosts[name] = Host(name)
+            if self.layout is not None:
+                self.layout.seat(host)
+        return host
+
+    def block(self, text: str) -> Block:
+        block = self.blocks.get(text)
+        if block is None:
+            prefix = parse_prefix(text)
+            block = self.blocks[text] = Block(text, prefix, (1 << prefix.size) - 1)
+            if self.layout is not None:
+                self.layout.locate(block)
+        return block
+
+    def touched(self, block: Block, before: int) -> None:
+        """The block's addresses in use have changed; `before`: its busy bits until then."""
+        block.busy = block.used | block.cool | block.reserved
+        if self.layout is not None:
+            self.layout.touched(block, before)
+
+    def reserved_in(self, width: int) -> Ranges:
+        return self.reserved.get(width) or self.reserved.setdefault(width, Ranges())
+
+    def drop_if_empty(self, host: Host) -> None:
+        if host.empty:
+            self.hosts.pop(host.name, None)
+
+    def pod_seq(self, key: str) -> int:
+        """The fact that says how the pod is, for causes."""
+        pod = self.pods.get(key)
+        return pod.seq if pod else self.gone_pods.seq(key)
+
+    def node_seq(self, name: str) -> int:
+        host = self.hosts.get(name)
+        return host.seq if host and host.seen else self.gone_nodes.seq(name)
+
+
+def cooling_until(record: Record, until: int) -> bool:
+    return any(cooling.until == until for cooling in record.cooling)
+
+
+def wake(state: State) -> int | None:
+    """When the next cooldown ends: the earliest time at which `decide` may have something new without
+    a new event."""
+    while state.timers:
+        until, node, name = state.timers[0]
+        if node:
+            host = state.hosts.get(node)
+            record = host.records.get(name) if host else None
+            if record and cooling_until(record, until):
+                return until
+        else:
+            block = state.blocks.get(name)
+            if block and not block.node and block.free_at == until:
+                return until
+        heappop(state.timers)
+    return None

@@ -1,0 +1,195 @@
+"""A cluster in memory: facts in, decisions out, with the log and the table that they leave behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from romana_bus import events as ev
+from romana_bus.ipam import Decision, Settings, State, Tick, decide, evolve
+from romana_bus.ipam.state import SECOND
+
+if TYPE_CHECKING:
+    import random
+
+E = TypeVar("E", bound=ev.Event)
+HISTORY = 7 * 24 * 3600 * SECOND
+
+
+class Stored(NamedTuple):
+    role: str
+    seq: int
+    event: ev.Event
+    time: int
+
+
+class Cluster:
+    """`synced`: nodes and pods are listed in full from the start, so that decisions are taken."""
+
+    def __init__(
+        self,
+        topology: dict[str, Any] | None = None,
+        *,
+        synced: bool = True,
+        now: int = 1_000,
+        **settings: Any,
+    ) -> None:
+        self.settings = Settings(**settings)
+        self.state = State(self.settings)
+        self.seqs: Counter[str] = Counter()
+        self.log: list[Stored] = []
+        self.table: dict[str, Stored] = {}
+        self.versions = 0
+        self.tick(now)
+        if topology is not None:
+            self.send(ev.TopologySet(document=topology))
+        if synced:
+            self.sync()
+
+    # --- what goes in ---
+
+    def send(self, *events: ev.Event) -> None:
+        for event in events:
+            self.store(event)
+            evolve(self.state, event, self.seqs[event.role])
+
+    def store(self, event: ev.Event) -> None:
+        self.seqs[event.role] += 1
+        stored = Stored(event.role, self.seqs[event.role], event, self.state.now)
+        self.log.append(stored)
+        self.table[event.subject()] = stored
+
+    def sync(self, *resources: str) -> None:
+        for resource in resources or ("nodes", "pods"):
+            self.send(ev.ResourceSynced(resource=resource, resource_version="1", count=0))
+
+    def tick(self, seconds: float) -> None:
+        """Time goes to `seconds`."""
+        evolve(self.state, Tick(int(seconds * SECOND)))
+
+    def later(self, seconds: float) -> None:
+        evolve(self.state, Tick(self.state.now + int(seconds * SECOND)))
+
+    def version(self) -> str:
+        self.versions += 1
+        return str(self.versions)
+
+    def node(self, name: str, labels: dict[str, str] | None = None, uid: str = "") -> None:
+        address = f"192.168.0.{sum(name.encode()) % 251 + 1}"
+        self.send(
+            ev.NodeSeen(
+                resource_version=self.version(), uid=uid or f"uid-{name}", name=name,
+                addresses=(address,), labels=labels or {},
+            )
+        )  # fmt: skip
+
+    def no_node(self, name: str) -> None:
+        self.send(ev.NodeGone(resource_version=self.version(), uid=f"uid-{name}", name=name))
+
+    def pod(self, key: str, node: str, segment: str = "", **more: Any) -> None:
+        """`key`: NAMESPACE/NAME."""
+        namespace, _, name = key.partition("/")
+        labels = {"romana.io/segment": segment} if segment else {}
+        more = {"uid": f"uid-{key}", "labels": labels, "phase": "Running", **more}
+        self.send(
+            ev.PodSeen(resource_version=self.version(), namespace=namespace, name=name, node=node, **more)
+        )
+
+    def no_pod(self, key: str) -> None:
+        namespace, _, name = key.partition("/")
+        self.send(
+            ev.PodGone(resource_version=self.version(), uid=f"uid-{key}", namespace=namespace, name=name)
+        )
+
+    # --- what comes out ---
+
+    def decide(self) -> list[Decision]:
+        """`before`: what every entity had until then."""
+        self.before = {event.subject(): addresses(event) for event in self.newest(ev.AddressAssigned)}
+        decisions = decide(self.state)
+        for decision in decisions:
+            self.store(decision.event)
+        assert decide(self.state) == [], "a repeated decision has to yield nothing"
+        return decisions
+
+    def says(self) -> list[str]:
+        return [say(decision.event) for decision in self.decide()]
+
+    def causes(self) -> list[str]:
+        return [f"{decision.cause}: {say(decision.event)}" for decision in self.decide()]
+
+    def addresses(self) -> dict[str, str]:
+        """POD -> its addresses, by the table."""
+        return {
+            f"{event.namespace}/{event.name}": addresses(event) for event in self.newest(ev.AddressAssigned)
+        }
+
+    def denied(self) -> dict[str, str]:
+        return {f"{event.namespace}/{event.name}": event.code for event in self.newest(ev.AddressDenied)}
+
+    def blocks(self) -> dict[str, str]:
+        return {event.block: event.node for event in self.newest(ev.BlockAssigned)}
+
+    def newest(self, kind: type[E]) -> list[E]:
+        return [stored.event for _, stored in sorted(self.table.items()) if isinstance(stored.event, kind)]
+
+    # --- another reader of the same table ---
+
+    def rebuilt(self, order: random.Random | None = None) -> Cluster:
+        """What a process that boots from the table would know: the newest message of each subject, in
+        any order across subjects, without the tombstones that have expired."""
+        other = Cluster.__new__(Cluster)
+        other.settings, other.state = self.settings, State(self.settings)
+        other.seqs, other.log, other.versions = self.seqs.copy(), list(self.log), self.versions
+        other.table = {
+            subject: stored
+            for subject, stored in self.table.items()
+            if not stored.event.tombstone or stored.time + HISTORY > self.state.now
+        }
+        messages = [stored for _, stored in sorted(other.table.items())]
+        if order is not None:
+            order.shuffle(messages)
+        for stored in messages:
+            evolve(other.state, stored.event, stored.seq)
+        evolve(other.state, Tick(self.state.now))
+        return other
+
+
+def addresses(event: ev.AddressAssigned) -> str:
+    return " ".join(address.address for address in event.addresses)
+
+
+def say(event: ev.Event) -> str:
+    """One line for one decision, as a person would write it down."""
+    match event:
+        case ev.GroupOpened():
+            return f"group {event.group} is {event.prefix}"
+        case ev.HostPlaced():
+            places = ", ".join(f"{at.network} {at.group} {at.prefix}" for at in event.placements)
+            return f"{event.node} is in {places}"
+        case ev.HostDenied():
+            return f"{event.node} is nowhere: {event.reason}"
+        case ev.HostRemoved():
+            return f"{event.node} is removed"
+        case ev.BlockAssigned():
+            owner = "" if event.tenant == "*" else f" for {event.tenant}"
+            owner += "" if event.segment == "*" else f" {event.segment or '-'}"
+            return f"{event.block} to {event.node}{owner}"
+        case ev.BlockReleased():
+            return f"{event.block} from {event.node}"
+        case ev.AddressAssigned():
+            return f"{event.namespace}/{event.name} on {event.node}: {addresses(event)}"
+        case ev.AddressDenied():
+            return f"{event.namespace}/{event.name} on {event.node}: {event.code}"
+        case ev.AddressReleased():
+            return f"{event.namespace}/{event.name} on {event.node}: released, {event.reason}"
+    raise AssertionError(event)
+
+
+def topology(cidr: str = "10.0.0.0/24", block_mask: int = 30, *groups: dict[str, Any]) -> dict[str, Any]:
+    """A document with one network."""
+    entries = list(groups) or [{"name": "all", "groups": []}]
+    return {
+        "networks": [{"name": "net", "cidr": cidr, "block_mask": block_mask}],
+        "topologies": [{"networks": ["net"], "map": entries}],
+    }

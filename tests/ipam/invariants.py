@@ -1,0 +1,194 @@
+"""What holds in every state, told from the table alone: from what was published, not from how it was
+worked out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from romana_bus import events as ev
+from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
+from romana_bus.ipam import view
+from romana_bus.ipam.facts import FINISHED, SEGMENT_LABEL
+from tests.ipam.cluster import addresses
+
+if TYPE_CHECKING:
+    from romana_bus.ipam import Decision
+    from romana_bus.ipam.topology import Network
+    from romana_bus.ipam.tree import Leaf
+    from tests.ipam.cluster import Cluster
+
+Address = tuple[int, int]
+
+
+def hold(cluster: Cluster, decisions: list[Decision]) -> None:
+    nobody_shares(cluster)
+    every_address_is_in_its_hosts_block(cluster)
+    blocks_do_not_overlap(cluster)
+    room_adds_up(cluster)
+    spares_are_as_many_as_asked_for(cluster)
+    what_was_given_is_where_it_may_be(cluster, decisions)
+    nobody_waits_in_vain(cluster)
+
+
+def given(cluster: Cluster) -> dict[Address, str]:
+    """Address -> the entity that has it."""
+    found: dict[Address, str] = {}
+    for event in cluster.newest(ev.AddressAssigned):
+        for address in event.addresses:
+            where = parse_address(address.address)
+            assert where not in found, f"{address.address}: {found[where]} and {event.subject()}"
+            found[where] = event.subject()
+    return found
+
+
+def cooling(cluster: Cluster) -> set[Address]:
+    kinds = (ev.AddressAssigned, ev.AddressDenied, ev.AddressReleased)
+    return {
+        parse_address(address.address)
+        for kind in kinds
+        for event in cluster.newest(kind)
+        for address in event.cooling
+        if address.until > cluster.state.now
+    }
+
+
+def nobody_shares(cluster: Cluster) -> None:
+    assert not set(given(cluster)) & cooling(cluster)
+
+
+def every_address_is_in_its_hosts_block(cluster: Cluster) -> None:
+    owners = cluster.blocks()
+    for event in cluster.newest(ev.AddressAssigned):
+        for address in event.addresses:
+            assert owners[address.block] == event.node
+            assert inside(parse_address(address.address), parse_prefix(address.block))
+
+
+def inside(address: Address, prefix: Prefix) -> bool:
+    return address[0] == prefix.width and prefix.base <= address[1] < prefix.end
+
+
+def blocks_do_not_overlap(cluster: Cluster) -> None:
+    blocks = sorted(parse_prefix(text) for text in cluster.blocks())
+    assert len(blocks) == len(cluster.newest(ev.BlockAssigned))
+    for lower, higher in pairwise(blocks):
+        assert not lower.overlaps(higher), f"{lower} and {higher}"
+
+
+def room_adds_up(cluster: Cluster) -> None:
+    used, cool = given(cluster), cooling(cluster)
+    for network in view.networks(cluster.state):
+        for prefix, room in [(network.prefix, network.room), *((g.prefix, g.room) for g in network.groups)]:
+            assert room.used + room.cooling + room.reserved + room.free == room.size
+            assert room.used == sum(inside(address, parse_prefix(prefix)) for address in used)
+            assert room.cooling == sum(inside(address, parse_prefix(prefix)) for address in cool)
+            assert min(room.reserved, room.free) >= 0
+    for block in view.blocks(cluster.state):
+        room = block.room
+        assert room.used + room.cooling + room.reserved + room.free == room.size
+        assert min(room.reserved, room.free) >= 0
+
+
+def spares_are_as_many_as_asked_for(cluster: Cluster) -> None:
+    """Never more than that in one group; fewer where there is no room. Empty ones are nobody's yet."""
+    for host in view.hosts(cluster.state):
+        empty = [block for block in host.blocks if not block.room.used and not block.room.cooling]
+        for leaf in cluster.state.topology.leaves:
+            there = [block for block in empty if leaf.prefix.contains(parse_prefix(block.block))]
+            placed = host.groups.get(leaf.network) == leaf.group
+            assert len(there) <= (cluster.settings.warm_blocks if placed else 0)
+        assert all((block.tenant, block.segment) == ("*", "*") for block in empty)
+
+
+def what_was_given_is_where_it_may_be(cluster: Cluster, decisions: list[Decision]) -> None:
+    """A new address: in a leaf of its host, of a network for its tenant, and in no reserved range, unless
+    the pod had it already."""
+    leaves = {str(leaf.prefix): leaf for leaf in cluster.state.topology.leaves}
+    placed = {event.node: event.placements for event in cluster.newest(ev.HostPlaced)}
+    fresh = {d.event.subject(): d.event for d in decisions if isinstance(d.event, ev.AddressAssigned)}
+    for event in fresh.values():
+        if cluster.before.get(event.subject()) == addresses(event):
+            continue
+        widths = set()
+        pod = cluster.table[f"kube.pod.{event.namespace}.{event.name}"].event
+        assert isinstance(pod, ev.PodSeen)
+        for address in event.addresses:
+            where = parse_address(address.address)
+            widths.add(where[0])
+            mine = [leaves[at.prefix] for at in placed[event.node] if inside(where, leaves[at.prefix].prefix)]
+            assert len(mine) == 1
+            network = network_of(cluster, mine[0])
+            assert not network.tenants or event.tenant in network.tenants
+            assert address.address in pod.ips or not reserved(cluster, where)
+        assert len(widths) == len(event.addresses)
+
+
+def network_of(cluster: Cluster, leaf: Leaf) -> Network:
+    return next(n for n in cluster.state.topology.networks if leaf in n.leaves)
+
+
+def reserved(cluster: Cluster, address: Address) -> bool:
+    return any(inside(address, parse_prefix(event.cidr)) for event in cluster.newest(ev.RangeReserved))
+
+
+def nobody_waits_in_vain(cluster: Cluster) -> None:
+    """Every pod that wants an address has one, or is told why not; and if that is for want of room, there
+    really is none: no free address in a block of its owner, no block to be had for it, and none that
+    another host merely holds in spare."""
+    have = {(e.node, e.namespace, e.name): e for e in cluster.newest(ev.AddressAssigned)}
+    denied = {(e.node, e.namespace, e.name): e for e in cluster.newest(ev.AddressDenied)}
+    for pod in cluster.newest(ev.PodSeen):
+        if not pod.node or pod.host_network or pod.phase in FINISHED:
+            continue
+        key = (pod.node, pod.namespace, pod.name)
+        assert (key in have) != (key in denied)
+        if key in have:
+            assert have[key].uid == pod.uid
+        elif denied[key].code == "exhausted":
+            assert not could_have(cluster, pod)
+
+
+def could_have(cluster: Cluster, pod: ev.PodSeen) -> bool:
+    topology = cluster.state.topology
+    placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
+    prefixes = {placement.prefix for placement in placed.placements}
+    order = [topology.networks[at] for at in topology.order(pod.namespace)]
+    mine = [leaf for network in order for leaf in network.leaves if str(leaf.prefix) in prefixes]
+    widths = {leaf.prefix.width for leaf in mine}
+    return all(
+        any(has_room(cluster, pod, leaf) for leaf in mine if leaf.prefix.width == width) for width in widths
+    )
+
+
+def has_room(cluster: Cluster, pod: ev.PodSeen, leaf: Leaf) -> bool:
+    taken = set(given(cluster)) | cooling(cluster)
+    whose = cluster.settings.block_owner
+    owner = (
+        "*" if whose == "host" else pod.namespace,
+        pod.labels.get(SEGMENT_LABEL, "") if whose == "segment" else "*",
+    )
+    owned = {event.block: event for event in cluster.newest(ev.BlockAssigned)}
+    for event in owned.values():
+        block = parse_prefix(event.block)
+        if not leaf.prefix.contains(block) or not open_in(cluster, block, taken):
+            continue
+        empty = not any(inside(address, block) for address in taken)
+        if event.node == pod.node and ((event.tenant, event.segment) == owner or empty):
+            return True
+        if event.node != pod.node and empty and block.length == leaf.block_length:
+            return True
+    shut = [parse_prefix(text) for text in owned]
+    shut += [parse_prefix(e.block) for e in cluster.newest(ev.BlockReleased) if e.until > cluster.state.now]
+    size = 1 << (leaf.prefix.width - leaf.block_length)
+    for base in range(leaf.prefix.base, leaf.prefix.end, size):
+        block = Prefix(leaf.prefix.width, base, leaf.block_length)
+        if not any(block.overlaps(other) for other in shut) and open_in(cluster, block, set()):
+            return True
+    return False
+
+
+def open_in(cluster: Cluster, block: Prefix, taken: set[Address]) -> list[str]:
+    """The addresses of the block that may be given out."""
+    places = ((block.width, value) for value in range(block.base, block.end))
+    return [format_address(*at) for at in places if at not in taken and not reserved(cluster, at)]

@@ -1,0 +1,144 @@
+"""Pods that run already, with addresses: the truth is restored after the store was lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from romana_bus import events as ev
+from tests.ipam.cluster import Cluster, topology
+
+ZONE = "topology.kubernetes.io/zone"
+
+
+def cluster(**settings: Any) -> Cluster:
+    c = Cluster(topology("10.0.0.0/27", 30), **{"warm_blocks": 0, **settings})
+    c.node("n1")
+    return c
+
+
+def test_a_pod_keeps_the_address_that_it_reports() -> None:
+    c = cluster()
+    c.pod("web/a", "n1", ips=("10.0.0.22",))
+    assert c.says() == ["n1 is in net all 10.0.0.0/27", "10.0.0.20/30 to n1", "web/a on n1: 10.0.0.22"]
+
+
+def test_those_that_report_one_come_before_those_that_need_one() -> None:
+    c = cluster()
+    c.pod("web/a", "n1")
+    c.pod("web/b", "n1", ips=("10.0.0.0",))
+    c.decide()
+    assert c.addresses() == {"web/a": "10.0.0.1", "web/b": "10.0.0.0"}
+
+
+def test_two_cannot_have_the_same() -> None:
+    c = cluster()
+    c.pod("web/b", "n1", ips=("10.0.0.0",))
+    c.pod("web/a", "n1", ips=("10.0.0.0",))
+    c.decide()
+    assert c.addresses() == {"web/a": "10.0.0.0", "web/b": "10.0.0.1"}
+
+
+def test_not_from_another_hosts_block() -> None:
+    c = cluster()
+    c.node("n2")
+    c.pod("web/a", "n1", ips=("10.0.0.0",))
+    c.decide()
+    c.pod("web/b", "n2", ips=("10.0.0.1",))
+    assert c.says() == ["10.0.0.4/30 to n2", "web/b on n2: 10.0.0.4"]
+
+
+def test_not_from_another_owners_block() -> None:
+    c = cluster(block_owner="tenant")
+    c.pod("web/a", "n1", ips=("10.0.0.0",))
+    c.decide()
+    c.pod("db/a", "n1", ips=("10.0.0.1",))
+    assert c.says() == ["10.0.0.4/30 to n1 for db", "db/a on n1: 10.0.0.4"]
+
+
+def test_addresses_of_others_are_none_of_ours() -> None:
+    c = cluster()
+    c.pod("web/a", "n1", ips=("172.16.0.9", "fe80::1", "nonsense"))
+    c.decide()
+    assert c.addresses() == {"web/a": "10.0.0.0"}
+
+
+def test_one_that_cools_goes_back_to_its_pods_name_and_to_no_other() -> None:
+    c = cluster()
+    c.pod("web/a", "n1")
+    c.decide()
+    c.no_pod("web/a")
+    c.decide()
+    c.pod("web/b", "n1", ips=("10.0.0.0",))
+    assert c.says() == ["web/b on n1: 10.0.0.1"]
+    c.pod("web/a", "n1", uid="2", ips=("10.0.0.0",))
+    assert c.says() == ["web/a on n1: 10.0.0.0"]
+    event = c.table["ipam.address.n1.web.a"].event
+    assert isinstance(event, ev.AddressAssigned)
+    assert event.cooling == ()
+
+
+def test_a_reserved_one_too_since_the_pod_lives_there() -> None:
+    c = cluster()
+    c.send(ev.RangeReserved(cidr="10.0.0.0/29"))
+    c.pod("web/a", "n1", ips=("10.0.0.5",))
+    c.pod("web/b", "n1")
+    c.decide()
+    assert c.addresses() == {"web/a": "10.0.0.5", "web/b": "10.0.0.8"}
+
+
+def test_one_family_may_be_known_and_the_other_not() -> None:
+    document = {
+        "networks": [{"name": "four", "cidr": "10.0.0.0/24"}, {"name": "six", "cidr": "fd00::/120"}],
+        "topologies": [{"networks": ["four", "six"], "map": [{"groups": []}]}],
+    }
+    c = Cluster(document, warm_blocks=0)
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.pod("web/b", "n1", ips=("fd00::",))
+    c.pod("web/c", "n1", ips=("10.0.0.0", "fd00::1"))
+    c.decide()
+    assert c.addresses() == {
+        "web/a": "10.0.0.2 fd00::2",
+        "web/b": "10.0.0.1 fd00::",
+        "web/c": "10.0.0.0 fd00::1",
+    }
+
+
+def test_a_lost_store_is_found_again_from_what_runs() -> None:
+    """Groups, places and addresses come back, though zones and nodes had come in another order. What
+    nobody reports (spares, what cools) does not."""
+    c = Cluster()
+    for at, zone in enumerate("cab"):
+        for node in (f"n{at}", f"n{at + 5}"):
+            c.node(node, {ZONE: zone})
+        c.decide()
+    for at in range(30):
+        c.pod(f"web/{at}", f"n{at % 3 + 5 * (at % 2)}")
+    c.decide()
+    for key, address in c.addresses().items():
+        c.pod(key, ips=(address,), node=f"n{int(key[4:]) % 3 + 5 * (int(key[4:]) % 2)}")
+
+    lost = Cluster(synced=False)
+    lost.send(*(stored.event for stored in c.table.values() if stored.role == ev.KUBE))
+    lost.decide()
+    assert lost.addresses() == c.addresses()
+    assert {p.node: p.placements for p in lost.newest(ev.HostPlaced)} == {
+        p.node: p.placements for p in c.newest(ev.HostPlaced)
+    }
+
+
+def test_a_group_is_chosen_by_what_runs_on_the_node_if_its_labels_admit_that() -> None:
+    four = [{"name": name} for name in "abc"] + [{"name": "d", "assignment": {"x": "y"}}]
+    c = Cluster(topology("10.0.0.0/24", 30, *four), warm_blocks=0)
+    c.node("n1")
+    c.node("n2")
+    c.pod("web/a", "n1", ips=("10.0.0.130",))
+    c.pod("web/b", "n2", ips=("10.0.0.200",))
+    assert c.says() == [
+        "n1 is in net c 10.0.0.128/26",
+        "n2 is in net a 10.0.0.0/26",
+        "10.0.0.128/30 to n1",
+        "web/a on n1: 10.0.0.130",
+        "10.0.0.0/30 to n2",
+        "web/b on n2: 10.0.0.0",
+    ]

@@ -1,0 +1,152 @@
+"""Random clusters, lived through step by step: what always holds, and that a process which boots from the
+table at any moment decides nothing more then, and from then on what the one that saw it all decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from romana_bus import events as ev
+from romana_bus.ipam import view, wake
+from tests.ipam import invariants
+from tests.ipam.cluster import Cluster
+from tests.ipam.documents import NODES, RACKS, TENANTS, documents, usable
+
+if TYPE_CHECKING:
+    import random
+
+ZONE = "topology.kubernetes.io/zone"
+node_names = st.sampled_from(NODES)
+pods = st.builds("{}/{}".format, st.sampled_from(TENANTS), st.sampled_from("abcdefghijkl"))
+segments = st.sampled_from(["", "", "front"])
+reserves = st.sampled_from(["10.0.0.0/30", "10.0.0.4/32", "10.0.0.64/28", "10.0.0.97/32", "fd00::/125"])
+some_ips = st.sampled_from(
+    [(), (), (), ("10.0.0.1",), ("10.0.0.70",), ("fd00::9", "10.0.0.2"), ("nonsense",)]
+)
+
+
+@st.composite
+def labels(draw: st.DrawFn) -> dict[str, str]:
+    found = {ZONE: draw(st.sampled_from("xyz"))} if draw(st.booleans()) else {}
+    return found | ({"rack": draw(st.sampled_from(RACKS))} if draw(st.booleans()) else {})
+
+
+class Life(RuleBasedStateMachine):
+    """`clusters`: the one that lives through everything, and one that booted from its table."""
+
+    @initialize(
+        document=st.none() | documents().filter(usable),
+        block_owner=st.sampled_from(["host", "tenant", "segment"]),
+        cooldown=st.sampled_from([0, 30_000_000]),
+        warm_blocks=st.integers(0, 2),
+        order_memory=st.sampled_from([60_000_000, 3_600_000_000]),
+    )
+    def begin(self, document: dict[str, Any] | None, **options: Any) -> None:
+        options |= {"default_network": "100.64.0.0/25", "default_block_mask": 30}
+        self.clusters = [Cluster(document, **options)]
+        for at, name in enumerate(NODES):
+            self.all("node", name, {"rack": RACKS[at % 2]})
+
+    def all(self, does: str, *args: Any, **more: Any) -> None:
+        for cluster in self.clusters:
+            getattr(cluster, does)(*args, **more)
+        self.decided = False
+
+    @rule(name=node_names, labels=labels(), uid=st.sampled_from(["", "other"]))
+    def a_node_is_seen(self, name: str, labels: dict[str, str], uid: str) -> None:
+        self.all("node", name, labels, uid)
+
+    @rule(name=node_names)
+    def a_node_goes(self, name: str) -> None:
+        self.all("no_node", name)
+
+    @rule(keys=st.lists(pods, min_size=4, max_size=12), node=node_names, segment=segments)
+    def many_pods_run(self, keys: list[str], node: str, segment: str) -> None:
+        for key in keys:
+            self.all("pod", key, node, segment)
+
+    @rule(keys=st.lists(pods, min_size=1, max_size=3), nodes=st.lists(node_names, min_size=3, max_size=3))
+    def pods_run_here_and_there(self, keys: list[str], nodes: list[str]) -> None:
+        for key, node in zip(keys, nodes, strict=False):
+            self.all("pod", key, node)
+
+    @rule(keys=st.lists(pods, min_size=1, max_size=2), node=node_names, ips=some_ips)
+    def pods_run_with_addresses(self, keys: list[str], node: str, ips: tuple[str, ...]) -> None:
+        for key in keys:
+            self.all("pod", key, node, ips=ips)
+
+    @rule(key=pods, node=node_names, uid=st.sampled_from(["again", "and again"]))
+    def a_pod_is_replaced(self, key: str, node: str, uid: str) -> None:
+        self.all("pod", key, node, uid=uid)
+
+    @rule(key=pods, node=node_names, phase=st.sampled_from(["Succeeded", "Failed", "Running"]))
+    def a_pod_ends(self, key: str, node: str, phase: str) -> None:
+        self.all("pod", key, node, phase=phase, host_network=phase == "Running")
+
+    @rule(keys=st.lists(pods, min_size=1, max_size=6))
+    def pods_go(self, keys: list[str]) -> None:
+        for key in keys:
+            self.all("no_pod", key)
+
+    @rule(key=pods)
+    def a_pod_reports_its_addresses(self, key: str) -> None:
+        """What the kubelet does, once the pod runs."""
+        found = self.clusters[0].table.get(f"kube.pod.{key.replace('/', '.')}")
+        if found and isinstance(found.event, ev.PodSeen):
+            given = tuple(self.clusters[0].addresses().get(key, "").split())
+            self.all("pod", key, found.event.node, ips=given, uid=found.event.uid)
+
+    @rule(cidr=reserves, on=st.booleans())
+    def a_range_is_reserved_or_not(self, cidr: str, on: bool) -> None:
+        self.all("send", ev.RangeReserved(cidr=cidr) if on else ev.RangeUnreserved(cidr=cidr))
+
+    @rule(document=documents().filter(usable))
+    def the_topology_changes(self, document: dict[str, Any]) -> None:
+        self.all("send", ev.TopologySet(document=document))
+
+    @rule(seconds=st.sampled_from([0, 1, 29, 30, 100, 5_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.decide()
+        self.all("later", seconds)
+
+    @rule()
+    def the_next_cooldown_ends(self) -> None:
+        self.decide()
+        when = wake(self.clusters[0].state)
+        if when is not None:
+            assert when > self.clusters[0].state.now
+            self.all("tick", when / 1_000_000)
+
+    @rule()
+    def decide(self) -> None:
+        lives, *others = self.clusters
+        decisions = lives.decide()
+        for other in others:
+            assert other.decide() == decisions
+        self.decided = True
+        invariants.hold(lives, decisions)
+
+    @precondition(lambda self: self.decided)
+    @rule(order=st.randoms(use_true_random=False))
+    def another_boots_from_the_table(self, order: random.Random) -> None:
+        lives = self.clusters[0]
+        other = lives.rebuilt(order)
+        assert other.decide() == []
+        assert view.networks(other.state) == view.networks(lives.state)
+        assert view.hosts(other.state) == view.hosts(lives.state)
+        assert wake(other.state) == wake(lives.state)
+        self.clusters[1:] = [other]
+
+    @invariant()
+    def waking_is_ahead(self) -> None:
+        when = wake(self.clusters[0].state) if hasattr(self, "clusters") else None
+        assert when is None or when > self.clusters[0].state.now
+
+
+Life.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestLife = Life.TestCase

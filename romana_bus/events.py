@@ -60,15 +60,19 @@ class Fact(Event, frozen=True, kw_only=True):
 
     resource_version: str
     uid: str
+    name: str
 
     def id(self) -> str:
         return f"{self.uid}/{self.resource_version}{'/gone' if self.tombstone else ''}"
+
+    def key(self) -> str:
+        """`namespace/name`, with nothing before the slash where there are no namespaces."""
+        return f"{getattr(self, 'namespace', '')}/{self.name}"
 
 
 class NodeSeen(Fact, frozen=True, kw_only=True):
     """`addresses`: the InternalIP entries of `status.addresses` (v1.Node), in the API's order."""
 
-    name: str
     addresses: tuple[str, ...] = ()
     labels: dict[str, str] = {}
 
@@ -79,8 +83,6 @@ class NodeSeen(Fact, frozen=True, kw_only=True):
 class NodeGone(Fact, frozen=True, kw_only=True):
     tombstone: ClassVar[bool] = True
 
-    name: str
-
     def subject(self) -> str:
         return f"kube.node.-.{token(self.name)}"
 
@@ -89,7 +91,6 @@ class PodSeen(Fact, frozen=True, kw_only=True):
     """`node` is '' until the pod is scheduled; `ips`: `status.podIPs`, `phase`: `status.phase` (v1.Pod)."""
 
     namespace: str
-    name: str
     node: str = ""
     phase: str = ""
     host_network: bool = False
@@ -104,14 +105,12 @@ class PodGone(Fact, frozen=True, kw_only=True):
     tombstone: ClassVar[bool] = True
 
     namespace: str
-    name: str
 
     def subject(self) -> str:
         return f"kube.pod.{token(self.namespace)}.{token(self.name)}"
 
 
 class NamespaceSeen(Fact, frozen=True, kw_only=True):
-    name: str
     labels: dict[str, str] = {}
 
     def subject(self) -> str:
@@ -121,8 +120,6 @@ class NamespaceSeen(Fact, frozen=True, kw_only=True):
 class NamespaceGone(Fact, frozen=True, kw_only=True):
     tombstone: ClassVar[bool] = True
 
-    name: str
-
     def subject(self) -> str:
         return f"kube.namespace.-.{token(self.name)}"
 
@@ -131,7 +128,6 @@ class PolicySeen(Fact, frozen=True, kw_only=True):
     """`spec`: the NetworkPolicySpec (networking.k8s.io/v1) as the API server gave it."""
 
     namespace: str
-    name: str
     spec: dict[str, Any] = {}
 
     def subject(self) -> str:
@@ -142,7 +138,6 @@ class PolicyGone(Fact, frozen=True, kw_only=True):
     tombstone: ClassVar[bool] = True
 
     namespace: str
-    name: str
 
     def subject(self) -> str:
         return f"kube.policy.{token(self.namespace)}.{token(self.name)}"
@@ -153,7 +148,6 @@ class ObjectSeen(Fact, frozen=True, kw_only=True):
     was asked for of it, without `metadata.managedFields`."""
 
     resource: str
-    name: str
     namespace: str = ""
     object: dict[str, Any] = {}
 
@@ -165,7 +159,6 @@ class ObjectGone(Fact, frozen=True, kw_only=True):
     tombstone: ClassVar[bool] = True
 
     resource: str
-    name: str
     namespace: str = ""
 
     def subject(self) -> str:

@@ -57,6 +57,17 @@ class Office:
             telemetry.PUBLISHED.labels(self._name, type(event).__name__).inc()
         await self.writer.put(messages)
 
+    async def over(self) -> None:
+        """Until the lease is lost. Raises Fenced, Rewound, Closed as soon as the writer knows."""
+        failed = asyncio.ensure_future(self.writer.failed.wait())
+        lost = asyncio.ensure_future(self.lost.wait())
+        try:
+            await asyncio.wait((failed, lost), return_when=asyncio.FIRST_COMPLETED)
+            self.writer.check()
+        finally:
+            failed.cancel()
+            lost.cancel()
+
     async def _renew(self) -> None:
         """Until somebody else has it. While NATS is away there is nothing to lose: the fence holds."""
         held = True

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -87,11 +88,31 @@ class Projection(Generic[S]):
     changed: Callable[[S], Awaitable[None]]
 
 
-class _Fold(Generic[S]):
-    """A consumer's state, and the one way in which anything gets into it."""
+class Consumer(Protocol[S]):
+    """What all of them have in common."""
 
-    def __init__(self, store: Store, consumer: Decider[S] | Reconciler[S] | Projection[S]) -> None:
-        self.state = consumer.initial()
+    @property
+    def name(self) -> str: ...
+    @property
+    def reads(self) -> Sequence[Read]: ...
+    @property
+    def initial(self) -> Callable[[], S]: ...
+    @property
+    def evolve(self) -> Callable[[S, Event, int], None]: ...
+
+
+class Writer(Consumer[S], Protocol[S]):
+    """One that has a stream of its own."""
+
+    @property
+    def writes(self) -> str: ...
+
+
+class Fold(Generic[S]):
+    """A consumer's state, and the one way in which anything gets into it. `why`: why it begins anew."""
+
+    def __init__(self, store: Store, consumer: Consumer[S], why: str) -> None:
+        self.state, self.why = consumer.initial(), why
         self.feed = Feed(store, consumer.reads, consumer.name)
         self.term = 0
         self.newest = 0  # the time of the newest event of the last batch, µs
@@ -125,15 +146,22 @@ class _Fold(Generic[S]):
 
 
 async def run_decider(store: Store, decider: Decider[S], holder: str) -> None:
-    """Follow as a standby, lead when it is our turn, until cancelled: then what was decided is stored
-    and the lease given up. Raises Closed."""
+    """Follow as a standby, lead when it is our turn, until cancelled. Raises Closed."""
+    await run_leading(store, decider, holder, functools.partial(_govern, decider))
 
-    async def once(fold: _Fold[S]) -> str:
+
+async def run_leading(
+    store: Store, writer: Writer[S], holder: str, govern: Callable[[Fold[S], Office], Awaitable[None]]
+) -> None:
+    """Follow as a standby; when it is our turn, `govern`, which returns when the lease is lost. When
+    cancelled, what was published is stored and the lease given up. Raises Closed."""
+
+    async def once(fold: Fold[S]) -> str:
         await fold.boot()
-        office = await take_office(store, decider.writes, fold.feed, holder, lambda: fold.term, fold.take)
+        office = await take_office(store, writer.writes, fold.feed, holder, lambda: fold.term, fold.take)
         orderly = False
         try:
-            await _govern(decider, fold, office)
+            await govern(fold, office)
             orderly = True
         except asyncio.CancelledError:
             orderly = True
@@ -142,12 +170,13 @@ async def run_decider(store: Store, decider: Decider[S], holder: str) -> None:
             await office.leave(orderly)
         return "lease lost"
 
-    await _again_and_again(store, decider, [decider.writes], once)
+    await _again_and_again(store, writer, [writer.writes], once)
 
 
-async def _govern(decider: Decider[S], fold: _Fold[S], office: Office) -> None:
+async def _govern(decider: Decider[S], fold: Fold[S], office: Office) -> None:
     """Decide whatever there is to decide, for as long as the lease is ours."""
     while not office.lost.is_set():
+        office.writer.check()
         fold.take()
         decider.tick(fold.state, now())
         while decided := decider.decide(fold.state):
@@ -161,7 +190,7 @@ async def _govern(decider: Decider[S], fold: _Fold[S], office: Office) -> None:
 async def run_projection(store: Store, projection: Projection[S]) -> None:
     """Keep a state up to date until cancelled. Raises Closed."""
 
-    async def once(fold: _Fold[S]) -> str:
+    async def once(fold: Fold[S]) -> str:
         await fold.boot()
         while True:
             await projection.changed(fold.state)
@@ -174,21 +203,22 @@ async def run_projection(store: Store, projection: Projection[S]) -> None:
 async def run_reconciler(store: Store, reconciler: Reconciler[S]) -> None:
     """Make the outside as the log wants it until cancelled, and report. Raises Closed."""
 
-    async def once(fold: _Fold[S]) -> str:
+    async def once(fold: Fold[S]) -> str:
         await fold.boot()
         publisher = Publisher(store, NODE)
         try:
             await _reconcile(store, reconciler, fold, publisher)
         finally:
             with contextlib.suppress(TimeoutError, BusError):
-                await asyncio.wait_for(publisher.flush(), 5.0)
+                async with asyncio.timeout(5.0):
+                    await publisher.flush()
             await publisher.close()
         return "never"
 
     await _again_and_again(store, reconciler, [NODE], once)
 
 
-async def _reconcile(store: Store, reconciler: Reconciler[S], fold: _Fold[S], publisher: Publisher) -> None:
+async def _reconcile(store: Store, reconciler: Reconciler[S], fold: Fold[S], publisher: Publisher) -> None:
     """One full look for every batch of events, every tick, and, with backoff, after every failure."""
     attempt, due = 0, 0.0
     while True:
@@ -201,7 +231,7 @@ async def _reconcile(store: Store, reconciler: Reconciler[S], fold: _Fold[S], pu
         await fold.feed.wait(min(1.0, max(0.0, due - time.monotonic())))
 
 
-async def _sync(reconciler: Reconciler[S], fold: _Fold[S], attempt: int) -> Applied | ApplyFailed:
+async def _sync(reconciler: Reconciler[S], fold: Fold[S], attempt: int) -> Applied | ApplyFailed:
     """Observe, plan, apply; what came of it as a report."""
     begun = time.monotonic()
     node, name = reconciler.node, reconciler.name
@@ -225,16 +255,16 @@ def _observe_delay(consumer: str, since: int) -> None:
 
 async def _again_and_again(
     store: Store,
-    consumer: Decider[S] | Reconciler[S] | Projection[S],
+    consumer: Consumer[S],
     writes: list[str],
-    once: Callable[[_Fold[S]], Awaitable[str]],
+    once: Callable[[Fold[S]], Awaitable[str]],
 ) -> None:
     """Run `once` on a fresh state; when that has become void, on another, until cancelled."""
     roles = sorted({*writes, *(read.role for read in consumer.reads)})
     delay, why = AGAIN, "start"
     while True:
         telemetry.BOOTS.labels(consumer.name, why).inc()
-        fold, begun = _Fold(store, consumer), time.monotonic()
+        fold, begun = Fold(store, consumer, why), time.monotonic()
         try:
             why = await once(fold)
         except Fenced as error:

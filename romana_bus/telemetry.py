@@ -29,7 +29,7 @@ TIME_TO_APPLY = Histogram(
 #: Watching the API server.
 WATCH_EVENTS = Counter("romana_watch_events", "Watch events and list items read", ["resource"])
 WATCH_TROUBLE = Counter("romana_watch_trouble", "Requests that did not go well", ["resource", "what"])
-LISTINGS = Counter("romana_listings", "Full listings made", ["resource", "why"])
+LISTINGS = Counter("romana_listings", "Full listings made", ["resource"])
 WATCH_SYNCED = Gauge("romana_watch_synced", "1 while the log has all that the API server has", ["resource"])
 #: Addresses, by network: used, cooling, reserved, free.
 ADDRESSES = Gauge("romana_addresses", "Addresses by state", ["network", "state"])

@@ -23,6 +23,7 @@ from romana_bus.bus.embedded import Embedded, Endpoint, state_directory
 from romana_bus.bus.jetstream import JetStream
 from romana_bus.bus.wire import Wire
 from romana_bus.errors import BadInput, Failed
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -152,9 +153,7 @@ async def _connect(servers: list[str], options: dict[str, Any], layout: Layout, 
     done, _ = await asyncio.wait((dial, failed), timeout=CONNECT_WITHIN, return_when="FIRST_COMPLETED")
     where = ", ".join(_without_password(server) for server in servers)
     if dial not in done:
-        dial.cancel()
-        with contextlib.suppress(BaseException):
-            await dial
+        await stop(dial)
         with contextlib.suppress(Exception):
             await wire.close()
         if failed.done():

@@ -21,6 +21,7 @@ import structlog
 
 from romana_bus.bus.keeper import socket_path
 from romana_bus.errors import Failed
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -79,10 +80,7 @@ class Embedded:
         self._guard = asyncio.create_task(self._watch(moved), name="embedded server")
 
     async def leave(self) -> None:
-        if self._guard is not None:
-            self._guard.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._guard
+        await stop(self._guard)
         await self._hang_up()
 
     async def _hang_up(self) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import itertools
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import nats.errors
@@ -20,6 +20,7 @@ import structlog
 
 from romana_bus.bus import streams
 from romana_bus.bus.api import (
+    BusError,
     Closed,
     DuplicateId,
     Message,
@@ -38,14 +39,16 @@ from romana_bus.bus.read import Pull, TableRead
 from romana_bus.bus.wire import Sink, Wire, raw_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from romana_bus.bus.streams import Config, Layout
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 #: Server error codes (nats-server/server/errors.json) -> what they mean to a writer or reader.
-ERRORS: dict[int, type[Exception]] = {
+ERRORS: dict[int, type[BusError]] = {
     10059: StreamMissing,
     10071: WrongSequence,  # wrong last sequence
     10164: WrongSequence,  # wrong last sequence, on a cluster
@@ -55,6 +58,7 @@ ERRORS: dict[int, type[Exception]] = {
     10008: Unavailable,  # no cluster leader
 }
 NOT_FOUND = 10037
+API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % streams.API_LEVEL
 ANSWER_WITHIN = 3.0
 
 
@@ -73,23 +77,24 @@ class JetStream:
         self._connected.set()
         self._inbox = wire.new_inbox()
         self._numbers = itertools.count(1)
-        self._acks: dict[bytes, asyncio.Future[int]] = {}
+        self._waiting: dict[bytes, tuple[asyncio.Future[Any], Callable[[bytes, bytes], Any]]] = {}
 
     async def open(self) -> None:
-        await self.listen(f"{self._inbox}.ack.*", self._acknowledged)
+        await self.listen(f"{self._inbox}.re.*", self._answered)
         self.opened = True
 
     async def close(self) -> None:
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.wire.close(), 2.0)
+            async with asyncio.timeout(2.0):
+                await self.wire.close()
 
     # --- the connection: callbacks that connect.py hooks up ----------------------------------------
 
     async def disconnected(self) -> None:
         """What was in flight may have been stored or not: its senders have to look."""
         self._connected.clear()
-        pending, self._acks = self._acks, {}
-        for future in pending.values():
+        waiting, self._waiting = self._waiting, {}
+        for future, _ in waiting.values():
             _settle(future, Unavailable("the connection to NATS was lost"))
 
     async def reconnected(self) -> None:
@@ -113,14 +118,16 @@ class JetStream:
     async def api(self, verb: str, body: Any = None, timeout: float = ANSWER_WITHIN) -> dict[str, Any]:
         """One request of the JetStream API; its errors as exceptions of `bus.api`."""
         payload = msgspec.json.encode(body) if body is not None else b""
-        headers = {"Nats-Required-Api-Level": str(streams.API_LEVEL)}
+        reply, future = self._expect(_body)
+        self._sent(future, raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS))
+        what = verb.partition(".")[0] + " " + verb.split(".")[1] if "." in verb else verb
         try:
-            answer = await self.wire.request(f"$JS.API.{verb}", payload, timeout=timeout, headers=headers)
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+            async with asyncio.timeout(timeout):
+                decoded: dict[str, Any] = msgspec.json.decode(await future)
+        except (TimeoutError, Unavailable) as error:
             if self.closed:
                 raise Closed(self.closed) from None
-            raise Unavailable(f"NATS does not answer ({verb.split('.')[0]}): {error}") from None
-        decoded: dict[str, Any] = msgspec.json.decode(answer.data)
+            raise Unavailable(f"NATS does not answer ({what}): {str(error) or 'time is up'}") from None
         if "error" in decoded:
             raise _meaning(decoded["error"])
         return decoded
@@ -243,17 +250,18 @@ class JetStream:
     async def put(self, message: Outgoing, expected: int | None = None) -> int:
         """One message to whatever stream takes its subject; `expected` as that stream counts."""
         extra = b"" if expected is None else b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
-        reply, future = self._expect_ack()
+        reply, future = self._expect(_sequence)
         self._sent(future, self._frame(message, reply, extra))
         try:
-            return await asyncio.wait_for(future, ANSWER_WITHIN)
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await future
         except TimeoutError:
             raise Unavailable(f"no acknowledgement within {ANSWER_WITHIN:.0f} s") from None
 
     # --- batches --------------------------------------------------------------------------------------
 
     def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
-        token, future = self._expect_ack()
+        reply, future = self._expect(_sequence)
         batch_id = f"{self.instance}-{next(self._numbers)}".encode()
         size, frames = len(messages), []
         for number, message in enumerate(messages, 1):
@@ -263,7 +271,7 @@ class JetStream:
                 extra += b"Nats-Expected-Stream: %s\r\n" % self.layout.stream(role).encode()
             if number == size:
                 extra += b"Nats-Batch-Commit: 1\r\n"
-            frames.append(self._frame(message, token if number == size else "", extra))
+            frames.append(self._frame(message, reply if number == size else "", extra))
         return self._sent(future, b"".join(frames))
 
     def _frame(self, message: Outgoing, reply: str, extra: bytes) -> bytes:
@@ -276,15 +284,16 @@ class JetStream:
             )
         return raw_message(self.layout.prefix + message.subject, message.body, reply, headers)
 
-    def _expect_ack(self) -> tuple[str, asyncio.Future[int]]:
-        """A reply subject, and the future that what comes there settles."""
+    def _expect(self, read: Callable[[bytes, bytes], T]) -> tuple[str, asyncio.Future[T]]:
+        """A reply subject, and the future of what `read` makes of the headers and body that come there.
+        (nats-py's own requests use `wait_for`, which in Python 3.11 can swallow a cancellation.)"""
         token = b"%d" % next(self._numbers)
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._acks[token] = future
-        future.add_done_callback(lambda _: self._acks.pop(token, None))
-        return f"{self._inbox}.ack.{token.decode()}", future
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = future, read
+        future.add_done_callback(lambda _: self._waiting.pop(token, None))
+        return f"{self._inbox}.re.{token.decode()}", future
 
-    def _sent(self, future: asyncio.Future[int], frames: bytes) -> asyncio.Future[int]:
+    def _sent(self, future: asyncio.Future[T], frames: bytes) -> asyncio.Future[T]:
         try:
             if not self._connected.is_set():  # or connected, but nobody has heard of it yet
                 raise Unavailable("not connected to NATS")
@@ -293,15 +302,14 @@ class JetStream:
             _settle(future, error)
         return future
 
-    def _acknowledged(self, subject: bytes, _reply: bytes, headers: bytes, body: bytes) -> None:
-        future = self._acks.pop(subject.rpartition(b".")[2], None)
+    def _answered(self, subject: bytes, _reply: bytes, headers: bytes, body: bytes) -> None:
+        future, read = self._waiting.pop(subject.rpartition(b".")[2], (None, _body))
         if future is None:
             return
-        if not body:  # 503: nobody listens on this subject
-            _settle(future, Unavailable(f"no stream takes this message: {headers[9:12].decode()}"))
-            return
-        answer = msgspec.json.decode(body)
-        _settle(future, _meaning(answer["error"]) if "error" in answer else answer["seq"])
+        try:
+            _settle(future, read(headers, body))
+        except BusError as error:
+            _settle(future, error)
 
     # --- reading and leases -----------------------------------------------------------------------------
 
@@ -333,17 +341,32 @@ def _headers(message: Outgoing, extra: bytes) -> bytes:
 _stamp = functools.lru_cache(maxsize=64)(stamp)
 
 
-def _settle(future: asyncio.Future[int], outcome: int | Exception) -> None:
+def _body(headers: bytes, body: bytes) -> bytes:
+    """Of an answer; 503 says that there is nobody to give one."""
+    if headers[8:12] == b" 503":
+        raise Unavailable("nobody serves this subject: no JetStream, no stream, or no leader")
+    return body
+
+
+def _sequence(headers: bytes, body: bytes) -> int:
+    """Of a publish acknowledgement."""
+    answer = msgspec.json.decode(_body(headers, body))
+    if "error" in answer:
+        raise _meaning(answer["error"])
+    return int(answer["seq"])
+
+
+def _settle(future: asyncio.Future[T], outcome: T | BusError) -> None:
     if future.done():
         return
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, BusError):
         future.set_exception(outcome)
         future.exception()  # whoever gave up on it must not be told at its end
     else:
         future.set_result(outcome)
 
 
-def _meaning(error: dict[str, Any]) -> Exception:
+def _meaning(error: dict[str, Any]) -> BusError:
     code, text = error.get("err_code", 0), error.get("description", "unknown error")
     if kind := ERRORS.get(code):
         return kind(text)

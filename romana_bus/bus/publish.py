@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from romana_bus.bus.api import BusError, Closed, Refused, StreamMissing, Unavailable
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Outgoing, Store
@@ -59,9 +60,8 @@ class Publisher:
         self._raise()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in list(self._tasks):
+            await stop(task)
 
     async def _wait(self) -> None:
         self._progress.clear()

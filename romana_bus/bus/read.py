@@ -27,6 +27,7 @@ from romana_bus.bus.api import (
     StreamMissing,
     Unavailable,
 )
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,11 +89,8 @@ class Pull:
         self._task = asyncio.create_task(self._run(), name=f"read {self._stream}")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        await stop(task)
         await self._drop_consumer()
 
     async def _run(self) -> None:
@@ -157,7 +155,8 @@ class Pull:
         generation = self._store.generation
         while not self._broken.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._broken.wait(), HEARTBEAT)
+                async with asyncio.timeout(HEARTBEAT):
+                    await self._broken.wait()
             # With nothing asked for (nobody takes what has come), the server has nothing to say.
             silent = self._credit > 0 and time.monotonic() - self._heard > 3 * HEARTBEAT
             if self._store.generation != generation or silent:

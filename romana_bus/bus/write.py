@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,7 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +46,8 @@ log = structlog.get_logger(__name__)
 #: Messages and bytes of one batch (the server takes 1,000 messages); batches in flight; messages queued.
 BATCH, BATCH_BYTES, IN_FLIGHT, QUEUED = 1000, 2_000_000, 4, 20_000
 ANSWER_WITHIN = 3.0
+#: Seconds after which a writer with nothing to write looks whether the connection is a new one.
+LOOK = 0.5
 
 
 class _Batch(NamedTuple):
@@ -58,18 +62,21 @@ class _Batch(NamedTuple):
 
 
 class FencedWriter:
-    """Writes `role` behind `after`, the last message that its state contains. `term` numbers messages
-    that have no id of their own."""
+    """Writes `role` behind `after`, the last message that its state contains. Messages without an id are
+    numbered by term, writer and place: two that were elected at the same moment, in the same term, must
+    never take each other's messages for their own."""
 
     def __init__(self, store: Store, role: str, after: Position, term: int) -> None:
         self.acknowledged = after.seq  #: the last sequence that is known to be on the log
-        self._store, self._role, self._term = store, role, term
+        self._store, self._role = store, role
+        self._name = f"{role.lower()}/{term}-{uuid.uuid4().hex[:6]}"
         self._epoch, self._last_id, self._generation = after.epoch, after.id, store.generation
         self._sent = after.seq
         self._queue: deque[Outgoing] = deque()
         self._in_flight: deque[_Batch] = deque()
         self._work = asyncio.Event()
         self._progress = asyncio.Event()
+        self.failed = asyncio.Event()  #: from now on `check` raises
         self._failure: BusError | None = None
         self._patience, self._known = 0.02, -1
         self._task = asyncio.create_task(self._run(), name=f"write {role}")
@@ -85,7 +92,7 @@ class FencedWriter:
         while self._failure is None and len(self._queue) >= QUEUED:
             self._progress.clear()
             await self._progress.wait()
-        self._raise()
+        self.check()
         self._queue.extend(messages)
         self._work.set()
 
@@ -94,16 +101,15 @@ class FencedWriter:
         while self._failure is None and self.queued:
             self._progress.clear()
             await self._progress.wait()
-        self._raise()
+        self.check()
         return self.acknowledged
 
     async def close(self) -> None:
         """Stop without waiting; what is in flight may still be stored."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await stop(self._task)
 
-    def _raise(self) -> None:
+    def check(self) -> None:
+        """Raises as `put` would."""
         if self._failure is not None:
             raise self._failure
 
@@ -115,13 +121,15 @@ class FencedWriter:
                 self._send()
                 if self._in_flight:
                     await self._settle_oldest()
-                else:
+                elif not self._queue:
                     self._work.clear()
-                    if not self._queue:
-                        await self._work.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK):
+                            await self._work.wait()
         except BusError as error:
             self._failure = error
         finally:
+            self.failed.set()
             self._progress.set()
 
     def _send(self) -> None:
@@ -134,7 +142,7 @@ class FencedWriter:
                 message = self._queue.popleft()
                 if not message.id:
                     number = self._sent + len(messages) + 1
-                    message = message._replace(id=f"{self._role.lower()}/{self._term}/{number}")
+                    message = message._replace(id=f"{self._name}/{number}")
                 messages.append(message)
                 size += len(message.body)
             self._dispatch(self._sent, messages)

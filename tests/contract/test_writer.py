@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_what_is_put_is_on_the_log_in_order_and_numbered(stores: Stores) -> None
             assert await everything(store) == [str(n) for n in range(3000)]
             stored = await store.get(KUBE, 1234)
             assert stored is not None
-            assert stored.id == "kube/3/1234"
+            assert re.fullmatch(r"kube/3-[0-9a-f]{6}/1234", stored.id)
 
     run(scenario())
 

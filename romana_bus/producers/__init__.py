@@ -1,0 +1,1 @@
+"""The outside world -> facts. Pure observation on top, an async shell below."""

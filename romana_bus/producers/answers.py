@@ -1,0 +1,76 @@
+"""What an answer of the API server means for a watcher. Pure.
+
+Sources: the Kubernetes API concepts page (watch, 410 Gone, bookmarks, streaming lists) and metav1.Status;
+`recordings/answers.jsonl` holds what a real server says.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from romana_bus.producers.shapes import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from romana_bus.producers.shapes import Kind
+
+
+class Do(Enum):
+    RETRY = "retry"  # the same again, later
+    RELIST = "relist"  # what we know is too old to go on from
+    RENEW = "renew"  # the credentials are not accepted
+    REFUSED = "refused"  # nothing here can change it: a person has to
+    PAGES = "pages"  # the server has no streaming list
+
+
+class Verdict(NamedTuple):
+    """`after`: seconds that the server asked us to wait, or 0."""
+
+    do: Do
+    why: str
+    after: float = 0.0
+
+
+def judge(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, verb: str) -> Verdict:
+    """An answer that is not 200, or the Status in a watch's ERROR event (then `code` is 0: it says)."""
+    status = _status(body)
+    code = code or status.code
+    said = status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}"
+    match code:
+        case 410:
+            return Verdict(Do.RELIST, said)
+        case 401:
+            return Verdict(Do.RENEW, said)
+        case 403:
+            return Verdict(Do.REFUSED, f"{said}. Allow it with this rule: {rule(kind)}")
+        case 404:
+            return Verdict(Do.REFUSED, f"the API server has no resource {kind.name} ({kind.path}): {said}")
+        case 400 | 422 if verb == "streaming list":
+            return Verdict(Do.PAGES, said)
+        case 400:
+            return Verdict(Do.RELIST, said)  # a continue token that it cannot read
+        case 504 if "resource version" in said.lower():
+            return Verdict(Do.RETRY, said, 1.0)  # it is behind, and will catch up
+        case _:
+            return Verdict(Do.RETRY, f"HTTP {code}: {said}", _seconds(headers.get("Retry-After", "")))
+
+
+def rule(kind: Kind) -> str:
+    """The RBAC rule (rbac.authorization.k8s.io/v1, ClusterRole.rules) that a watcher needs, in one line."""
+    return f'{{apiGroups: ["{kind.group}"], resources: ["{kind.plural}"], verbs: ["list", "watch"]}}'
+
+
+def _status(body: bytes) -> Status:
+    try:
+        return msgspec.json.decode(body, type=Status)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Status()
+
+
+def _seconds(retry_after: str) -> float:
+    """RFC 9110, 10.2.3; the API server gives seconds, never a date. Bounded, as nobody waits for ever."""
+    return min(float(retry_after), 300.0) if retry_after.isdecimal() else 0.0

@@ -1,0 +1,65 @@
+"""The watcher: a Kubernetes API server's nodes, pods, namespaces and network policies, as facts on KUBE.
+
+Reads the log it writes (what it has told, and how far its watches had come), so any number of watchers
+may run: one leads and watches, the others follow the log, ready to go on from the same version. Owns the
+stream KUBE while it leads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from romana_bus.events import KUBE
+from romana_bus.feed import Read
+from romana_bus.loop import Fold, run_leading
+from romana_bus.producers import observe
+from romana_bus.producers.observe import Watched
+from romana_bus.producers.shapes import BUILT_IN
+from romana_bus.producers.watch import Limits, ResourceWatch
+from romana_bus.tasks import until_one_ends
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from romana_bus.bus.api import Store
+    from romana_bus.events import Event
+    from romana_bus.lead import Office
+    from romana_bus.producers.access import Api
+    from romana_bus.producers.shapes import Kind
+
+
+@dataclass(frozen=True)
+class _Watcher:
+    """As the loop sees it."""
+
+    name: str = "watch"
+    writes: str = KUBE
+    reads: Sequence[Read] = (Read(KUBE),)
+    initial: Callable[[], Watched] = Watched
+    evolve: Callable[[Watched, Event, int], None] = observe.evolve
+
+
+async def run_watcher(
+    store: Store,
+    api: Api,
+    holder: str,
+    kinds: Sequence[Kind] = BUILT_IN,
+    limits: Limits = Limits(),  # noqa: B008
+) -> None:
+    """Until cancelled. Raises Failed where the API server refuses us from the beginning, and Closed."""
+
+    async def govern(fold: Fold[Watched], office: Office) -> None:
+        if fold.why == "rewound":
+            # The log lost what it had acknowledged: what the API server has is told anew.
+            for progress in fold.state.progress.values():
+                progress.synced = False
+
+        async def publish(events: list[Event]) -> None:
+            # Facts have no cause on the log: they are where chains begin.
+            await office.publish((event, "") for event in events)
+
+        watches = [ResourceWatch(api, kind, fold.state, publish, limits).run() for kind in kinds]
+        await until_one_ends([*watches, office.over()])
+
+    await run_leading(store, _Watcher(), holder, govern)

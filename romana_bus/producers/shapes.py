@@ -1,0 +1,275 @@
+"""What is read of a Kubernetes object: just the fields in use, decoded from the bytes as they come.
+
+Field names are those of the Kubernetes API (v1.Pod, v1.Node, ...); what else an object has is skipped
+by the decoder without being built. Fields may be null or missing: an API server leaves out what is empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from romana_bus.events import (
+    Event,
+    Fact,
+    NamespaceGone,
+    NamespaceSeen,
+    NodeGone,
+    NodeSeen,
+    ObjectGone,
+    ObjectSeen,
+    PodGone,
+    PodSeen,
+    PolicyGone,
+    PolicySeen,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+
+#: A fact of more bytes is not published: no message could carry it (the server's max_payload is 1 MiB).
+LARGEST = 900_000
+
+
+class Shape(msgspec.Struct, rename="camel", gc=False, frozen=True):
+    """Camel case on the wire, as in the Kubernetes API."""
+
+
+class Meta(Shape, frozen=True):
+    resource_version: str = ""
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Address(Shape, frozen=True):
+    type: str = ""
+    address: str = ""
+
+
+class _NodeStatus(Shape, frozen=True):
+    addresses: list[_Address] | None = None
+
+
+class Node(Shape, frozen=True):
+    metadata: Meta
+    status: _NodeStatus = _NodeStatus()
+
+
+class _PodSpec(Shape, frozen=True):
+    node_name: str = ""
+    host_network: bool = False
+
+
+class _PodIP(Shape, frozen=True):
+    ip: str = ""
+
+
+class _PodStatus(Shape, frozen=True):
+    phase: str = ""
+    pod_ips: list[_PodIP] | None = msgspec.field(name="podIPs", default=None)
+
+
+class Pod(Shape, frozen=True):
+    metadata: Meta
+    spec: _PodSpec = _PodSpec()
+    status: _PodStatus = _PodStatus()
+
+
+class Namespace(Shape, frozen=True):
+    metadata: Meta
+
+
+class Policy(Shape, frozen=True):
+    metadata: Meta
+    spec: dict[str, Any] | None = None
+
+
+class WatchEvent(msgspec.Struct, Generic[T], gc=False, frozen=True):
+    """metav1.WatchEvent: `type` is ADDED, MODIFIED, DELETED, BOOKMARK or ERROR."""
+
+    type: str
+    object: T
+
+
+class ListMeta(Shape, frozen=True):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    metadata: ListMeta
+    items: list[T] | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """metav1.Status: how the API server says no."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+class Kind(NamedTuple):
+    """One resource: where it is, what is read of it, and the facts that come of it.
+
+    `name` is the plural, or GROUP/VERSION/PLURAL of another resource; `events` and `pages` decode a
+    watch's lines and a list's pages; `seen` makes a fact of an item, `gone` one of (uid, version,
+    namespace, name); `fields` names the set of fields that the facts carry."""
+
+    name: str
+    path: str
+    group: str
+    plural: str
+    events: msgspec.json.Decoder[Any]
+    pages: msgspec.json.Decoder[Any]
+    seen: Callable[[Any], Fact]
+    gone: Callable[[str, str, str, str], Fact]
+    fields: str
+
+
+def _kind(
+    name: str, shape: Any, seen: Callable[[Any], Fact], gone: Callable[[str, str, str, str], Fact],
+    fields: str, *, group: str = "", version: str = "v1", plural: str = "",
+) -> Kind:  # fmt: skip
+    plural = plural or name
+    path = f"/apis/{group}/{version}/{plural}" if group else f"/api/{version}/{plural}"
+    events, pages = msgspec.json.Decoder(WatchEvent[shape]), msgspec.json.Decoder(Page[shape])
+    return Kind(name, path, group, plural, events, pages, seen, gone, fields)
+
+
+def _node(node: Node) -> Fact:
+    addresses = node.status.addresses or ()
+    return NodeSeen(
+        resource_version=node.metadata.resource_version,
+        uid=node.metadata.uid,
+        name=node.metadata.name,
+        addresses=tuple(one.address for one in addresses if one.type == "InternalIP"),
+        labels=node.metadata.labels or {},
+    )
+
+
+def _node_gone(uid: str, version: str, _namespace: str, name: str) -> Fact:
+    return NodeGone(resource_version=version, uid=uid, name=name)
+
+
+def _pod(pod: Pod) -> Fact:
+    meta, ips = pod.metadata, pod.status.pod_ips
+    return PodSeen(
+        resource_version=meta.resource_version,
+        uid=meta.uid,
+        namespace=meta.namespace,
+        name=meta.name,
+        node=pod.spec.node_name,
+        phase=pod.status.phase,
+        host_network=pod.spec.host_network,
+        ips=tuple([one.ip for one in ips]) if ips else (),
+        labels=meta.labels or {},
+    )
+
+
+def _pod_gone(uid: str, version: str, namespace: str, name: str) -> Fact:
+    return PodGone(resource_version=version, uid=uid, namespace=namespace, name=name)
+
+
+def _namespace(namespace: Namespace) -> Fact:
+    meta = namespace.metadata
+    return NamespaceSeen(
+        resource_version=meta.resource_version, uid=meta.uid, name=meta.name, labels=meta.labels or {}
+    )
+
+
+def _namespace_gone(uid: str, version: str, _namespace: str, name: str) -> Fact:
+    return NamespaceGone(resource_version=version, uid=uid, name=name)
+
+
+def _policy(policy: Policy) -> Fact:
+    meta = policy.metadata
+    return PolicySeen(
+        resource_version=meta.resource_version,
+        uid=meta.uid,
+        namespace=meta.namespace,
+        name=meta.name,
+        spec=policy.spec or {},
+    )
+
+
+def _policy_gone(uid: str, version: str, namespace: str, name: str) -> Fact:
+    return PolicyGone(resource_version=version, uid=uid, namespace=namespace, name=name)
+
+
+def _fields(seen: type[Event], *more: str) -> str:
+    """Changes whenever a fact gets another field: then everything is listed and told again."""
+    names = ",".join([*seen.__struct_fields__, *more])
+    return hashlib.blake2b(names.encode(), digest_size=4).hexdigest()
+
+
+NODES = _kind("nodes", Node, _node, _node_gone, _fields(NodeSeen))
+PODS = _kind("pods", Pod, _pod, _pod_gone, _fields(PodSeen))
+NAMESPACES = _kind("namespaces", Namespace, _namespace, _namespace_gone, _fields(NamespaceSeen))
+POLICIES = _kind(
+    "networkpolicies", Policy, _policy, _policy_gone, _fields(PolicySeen), group="networking.k8s.io"
+)
+
+#: What is watched always.
+BUILT_IN = (NODES, PODS, NAMESPACES, POLICIES)
+
+#: The kind of each fact.
+KIND_OF: dict[type[Event], str] = {
+    NodeSeen: "nodes",
+    NodeGone: "nodes",
+    PodSeen: "pods",
+    PodGone: "pods",
+    NamespaceSeen: "namespaces",
+    NamespaceGone: "namespaces",
+    PolicySeen: "networkpolicies",
+    PolicyGone: "networkpolicies",
+}
+
+
+def other_kind(group: str, version: str, plural: str, paths: Iterable[str] = ()) -> Kind:
+    """Any other resource, for third parties: whole (without `metadata.managedFields`), or only the
+    fields at `paths` (`spec.replicas`), which then stand where they stood."""
+    name = f"{group or 'core'}/{version}/{plural}"
+    chosen = [path.split(".") for path in paths]
+
+    def seen(raw: dict[str, Any]) -> Fact:
+        meta = raw["metadata"]
+        meta.pop("managedFields", None)
+        return ObjectSeen(
+            resource=name,
+            resource_version=meta.get("resourceVersion", ""),
+            uid=meta.get("uid", ""),
+            namespace=meta.get("namespace", ""),
+            name=meta["name"],
+            object=_cut_out(raw, chosen) if chosen else raw,
+        )
+
+    def gone(uid: str, version: str, namespace: str, object_name: str) -> Fact:
+        return ObjectGone(
+            resource=name, resource_version=version, uid=uid, namespace=namespace, name=object_name
+        )
+
+    fields = _fields(ObjectSeen, *(".".join(keys) for keys in chosen))
+    return _kind(name, dict[str, Any], seen, gone, fields, group=group, version=version, plural=plural)
+
+
+def _cut_out(raw: dict[str, Any], chosen: list[list[str]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for keys in chosen:
+        value: Any = raw
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            continue
+        into = result
+        for key in keys[:-1]:
+            into = into.setdefault(key, {})
+        into[keys[-1]] = value
+    return result

@@ -22,10 +22,11 @@ from romana_bus.bus.api import BusError, Fenced, Rewound, StreamMissing, Unavail
 from romana_bus.bus.publish import Publisher
 from romana_bus.events import NODE, Applied, ApplyFailed, LeaderElected
 from romana_bus.feed import Feed, Read, opened, outgoing
+from romana_bus.health import Health
 from romana_bus.lead import Office, now, take_office
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from romana_bus.bus.api import Message, Store
     from romana_bus.events import Event
@@ -42,8 +43,8 @@ AGAIN, AGAIN_AT_MOST = 0.05, 2.0
 class Decider(Generic[S]):
     """Its output is events on one stream, which it alone writes.
 
-    `evolve(state, event, seq)`; `tick(state, now)`: time passes; `decide(state)`: events with their
-    causes, folded into the state already, [] when all is decided (called again until then);
+    `evolve(state, event, seq)`; `tick(state, now)`: time passes; `decide(state)`: all that is due, in
+    parts of events with their causes, folded into the state already, nothing when asked again;
     `wake(state)`: when to decide again without a new event (µs), or None."""
 
     name: str
@@ -52,7 +53,7 @@ class Decider(Generic[S]):
     initial: Callable[[], S]
     evolve: Callable[[S, Event, int], None]
     tick: Callable[[S, int], None]
-    decide: Callable[[S], Sequence[tuple[Event, str]]]
+    decide: Callable[[S], Iterable[Sequence[tuple[Event, str]]]]
     wake: Callable[[S], int | None]
 
 
@@ -145,19 +146,22 @@ class Fold(Generic[S]):
         telemetry.FOLDED.labels(name, role).inc(len(messages))
 
 
-async def run_decider(store: Store, decider: Decider[S], holder: str) -> None:
+async def run_decider(store: Store, decider: Decider[S], holder: str, health: Health | None = None) -> None:
     """Follow as a standby, lead when it is our turn, until cancelled. Raises Closed."""
-    await run_leading(store, decider, holder, functools.partial(_govern, decider))
+    await run_leading(store, decider, holder, functools.partial(_govern, decider), health)
 
 
 async def run_leading(
-    store: Store, writer: Writer[S], holder: str, govern: Callable[[Fold[S], Office], Awaitable[None]]
+    store: Store,
+    writer: Writer[S],
+    holder: str,
+    govern: Callable[[Fold[S], Office], Awaitable[None]],
+    health: Health | None = None,
 ) -> None:
     """Follow as a standby; when it is our turn, `govern`, which returns when the lease is lost. When
     cancelled, what was published is stored and the lease given up. Raises Closed."""
 
     async def once(fold: Fold[S]) -> str:
-        await fold.boot()
         office = await take_office(store, writer.writes, fold.feed, holder, lambda: fold.term, fold.take)
         orderly = False
         try:
@@ -170,7 +174,7 @@ async def run_leading(
             await office.leave(orderly)
         return "lease lost"
 
-    await _again_and_again(store, writer, [writer.writes], once)
+    await _again_and_again(store, writer, [writer.writes], once, health)
 
 
 async def _govern(decider: Decider[S], fold: Fold[S], office: Office) -> None:
@@ -179,32 +183,30 @@ async def _govern(decider: Decider[S], fold: Fold[S], office: Office) -> None:
         office.writer.check()
         fold.take()
         decider.tick(fold.state, now())
-        while decided := decider.decide(fold.state):
-            await office.publish(decided)
+        for part in decider.decide(fold.state):
+            await office.publish(part)
             _observe_delay(decider.name, fold.newest)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the lease has to be renewed, however much there is to decide
         due = decider.wake(fold.state)
         await fold.feed.wait(1.0 if due is None else min(1.0, max(0.0, (due - now()) / 1e6)))
 
 
-async def run_projection(store: Store, projection: Projection[S]) -> None:
+async def run_projection(store: Store, projection: Projection[S], health: Health | None = None) -> None:
     """Keep a state up to date until cancelled. Raises Closed."""
 
     async def once(fold: Fold[S]) -> str:
-        await fold.boot()
         while True:
             await projection.changed(fold.state)
             await fold.feed.wait(None)
             fold.take()
 
-    await _again_and_again(store, projection, [], once)
+    await _again_and_again(store, projection, [], once, health)
 
 
-async def run_reconciler(store: Store, reconciler: Reconciler[S]) -> None:
+async def run_reconciler(store: Store, reconciler: Reconciler[S], health: Health | None = None) -> None:
     """Make the outside as the log wants it until cancelled, and report. Raises Closed."""
 
     async def once(fold: Fold[S]) -> str:
-        await fold.boot()
         publisher = Publisher(store, NODE)
         try:
             await _reconcile(store, reconciler, fold, publisher)
@@ -215,7 +217,7 @@ async def run_reconciler(store: Store, reconciler: Reconciler[S]) -> None:
             await publisher.close()
         return "never"
 
-    await _again_and_again(store, reconciler, [NODE], once)
+    await _again_and_again(store, reconciler, [NODE], once, health)
 
 
 async def _reconcile(store: Store, reconciler: Reconciler[S], fold: Fold[S], publisher: Publisher) -> None:
@@ -258,14 +260,19 @@ async def _again_and_again(
     consumer: Consumer[S],
     writes: list[str],
     once: Callable[[Fold[S]], Awaitable[str]],
+    health: Health | None,
 ) -> None:
     """Run `once` on a fresh state; when that has become void, on another, until cancelled."""
+    health = health or Health()
     roles = sorted({*writes, *(read.role for read in consumer.reads)})
     delay, why = AGAIN, "start"
     while True:
         telemetry.BOOTS.labels(consumer.name, why).inc()
+        health.say(consumer.name, "reading its tables")
         fold, begun = Fold(store, consumer, why), time.monotonic()
         try:
+            await fold.boot()
+            health.say(consumer.name, "")
             why = await once(fold)
         except Fenced as error:
             why = "fenced"
@@ -277,6 +284,7 @@ async def _again_and_again(
                 await store.prepare(roles)
         except Unavailable as error:
             why = "unavailable"
+            health.say(consumer.name, f"the log is out of reach: {error}")
             log.warning("the log is out of reach", consumer=consumer.name, why=str(error))
         finally:
             await fold.feed.close()

@@ -31,7 +31,7 @@ from tests.conftest import ROLES, run
 from tests.contract.test_store import table_at
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     Stores = Callable[[], AbstractAsyncContextManager[Store]]
@@ -56,7 +56,12 @@ def evolve(state: Numbers, event: Event, seq: int) -> None:
             state.given[event.name] = int(event.addresses[0].address)
 
 
-def decide(state: Numbers) -> list[tuple[Event, str]]:
+def decide(state: Numbers) -> Iterator[list[tuple[Event, str]]]:
+    while part := decide_some(state):
+        yield part
+
+
+def decide_some(state: Numbers) -> list[tuple[Event, str]]:
     decided: list[tuple[Event, str]] = []
     for name in sorted(state.pods.keys() - state.given.keys())[:7]:
         number = max(state.given.values(), default=0) + 1

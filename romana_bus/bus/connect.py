@@ -168,8 +168,8 @@ async def _connect(servers: list[str], options: dict[str, Any], layout: Layout, 
 
 
 async def _check_server(store: JetStream, access: Access, embedded: bool) -> None:
-    version = store.wire._server_info.get("version", "?")
-    if not store.wire._server_info.get("jetstream"):
+    version = store.wire.info.get("version", "?")
+    if not store.wire.info.get("jetstream"):
         raise Failed(f"NATS {version} runs without JetStream: enable it in its config (`jetstream {{}}`)")
     try:
         level = (await _patiently(lambda: store.api("INFO"))).get("api", {}).get("level", 0)

@@ -40,6 +40,11 @@ class Wire(nats.aio.client.Client):
         self.sinks: dict[bytes, Sink] = {}
         self._ps = _Lane(self)
 
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the server says of itself (INFO in the NATS client protocol)."""
+        return self._server_info
+
     async def dial(self, servers: list[str], **options: Any) -> None:
         """Connect as the measurements ask for: reconnect for ever, notice a dead peer in 6-10 s."""
         await self.connect(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
+    from romana_bus.health import Health
     from romana_bus.lead import Office
     from romana_bus.producers.access import Api
     from romana_bus.producers.shapes import Kind
@@ -45,7 +46,8 @@ async def run_watcher(
     api: Api,
     holder: str,
     kinds: Sequence[Kind] = BUILT_IN,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),
+    health: Health | None = None,
 ) -> None:
     """Until cancelled. Raises Failed where the API server refuses us from the beginning, and Closed."""
 
@@ -62,4 +64,4 @@ async def run_watcher(
         watches = [ResourceWatch(api, kind, fold.state, publish, limits).run() for kind in kinds]
         await until_one_ends([*watches, office.over()])
 
-    await run_leading(store, _Watcher(), holder, govern)
+    await run_leading(store, _Watcher(), holder, govern, health)

@@ -65,7 +65,7 @@ class ResourceWatch:
         kind: Kind,
         state: Watched,
         publish: Callable[[list[Event]], Awaitable[None]],
-        limits: Limits = Limits(),  # noqa: B008  immutable
+        limits: Limits = Limits(),
     ) -> None:
         self._api, self._kind, self._state, self._publish, self._limits = api, kind, state, publish, limits
         self._streaming = True

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 KEPT = Path(__file__).parents[2] / "build" / "servers"
 
 
-async def refusal(access: Access, layout: Layout = Layout()) -> RomanaError:  # noqa: B008
+async def refusal(access: Access, layout: Layout = Layout()) -> RomanaError:
     with pytest.raises(RomanaError) as caught:
         await open_store(access, layout, "test", [KUBE])
     assert "\n" not in str(caught.value)
     return caught.value
 
 
-def says(access: Access, text: str, kind: type[RomanaError] = Failed, layout: Layout = Layout()) -> None:  # noqa: B008
+def says(access: Access, text: str, kind: type[RomanaError] = Failed, layout: Layout = Layout()) -> None:
     async def scenario() -> None:
         error = await refusal(access, layout)
         assert text in str(error)

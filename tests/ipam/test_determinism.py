@@ -7,6 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from romana_bus.ipam import decide, parts
+from tests.ipam.cluster import Cluster
+
+if TYPE_CHECKING:
+    from romana_bus.ipam import State
 
 PROGRAM = """
 import random
@@ -33,6 +40,25 @@ for settings in ({}, {"block_owner": "segment", "warm_blocks": 2}):
                 print(decision.cause, codec.encode(decision.event).decode())
             c.later(7)
 """
+
+
+def test_decided_in_parts_it_is_the_same() -> None:
+    """The first decision of a large cluster is had in parts, so that others run meanwhile."""
+
+    def first_decision() -> State:
+        cluster = Cluster(synced=False)
+        for node in range(6):
+            cluster.node(f"n{node}", {"topology.kubernetes.io/zone": f"z{node % 2}"})
+        for pod in range(200):
+            cluster.pod(f"web/p{pod}", f"n{pod % 6}")
+        cluster.sync()
+        return cluster.state
+
+    whole = decide(first_decision())
+    for size in (1, 7, 1000):
+        divided = list(parts(first_decision(), size))
+        assert [decision for part in divided for decision in part] == whole
+        assert len(divided) >= len(whole) // (size + 20)  # hosts are placed in one go
 
 
 def test_another_order_of_sets_changes_nothing() -> None:

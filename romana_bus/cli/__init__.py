@@ -1,0 +1,1 @@
+"""One small module per command group. They parse, open the store, call the rest, and print."""

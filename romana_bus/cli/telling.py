@@ -1,0 +1,92 @@
+"""An event as one short sentence for a person."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from romana_bus import events as ev
+
+if TYPE_CHECKING:
+    from romana_bus.bus.api import Message
+    from romana_bus.events import Event
+
+
+def clock(time: int) -> str:
+    """Local time with milliseconds, or blanks where a message does not say when it was written."""
+    if not time:
+        return " " * 12
+    return f"{datetime.fromtimestamp(time / 1e6):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  a person's clock
+
+
+def line(role: str, message: Message, event: Event) -> str:
+    """`14:03:12.345  IPAM/17  AddressAssigned  web/api-0 gets 100.64.0.3 on n1  (KUBE/12)`"""
+    cause = f"  ({message.cause})" if message.cause else ""
+    place = f"{role}/{message.seq}"
+    return f"{clock(message.time)}  {place:<11} {type(event).__name__:<16} {sentence(event)}{cause}"
+
+
+def sentence(event: Event) -> str:
+    match event:
+        case ev.NodeSeen():
+            zone = event.labels.get("topology.kubernetes.io/zone", "")
+            return " ".join(filter(None, [event.name, ", ".join(event.addresses), zone and f"in {zone}"]))
+        case ev.PodSeen():
+            where = f"on {event.node}" if event.node else "not scheduled"
+            network = ", host network" if event.host_network else ""
+            return f"{event.namespace}/{event.name} {event.phase or 'unknown'}, {where}{network}"
+        case ev.ObjectSeen() | ev.ObjectGone():
+            return f"{event.resource} {event.key().lstrip('/')}"
+        case ev.Fact():
+            return event.key().lstrip("/")
+        case ev.ResourceListing():
+            return f"{event.resource}: {event.reason}"
+        case ev.ResourceSynced():
+            return f"{event.resource}: {event.count} at version {event.resource_version}"
+        case ev.TopologySet():
+            return f"networks {', '.join(str(n.get('name')) for n in event.document.get('networks', []))}"
+        case ev.RangeReserved() | ev.RangeUnreserved():
+            return event.cidr
+        case ev.LeaderElected():
+            return f"{event.holder} writes {event.stream} in term {event.term}"
+        case ev.Report():
+            return _report(event)
+        case _:
+            return _decision(event)
+
+
+def _decision(event: Event) -> str:
+    match event:
+        case ev.GroupOpened():
+            return f"{event.prefix} of network {event.network} for {event.group}"
+        case ev.HostPlaced():
+            places = ", ".join(f"{at.group} {at.prefix}" for at in event.placements)
+            return f"{event.node} in {places}"
+        case ev.HostDenied():
+            return f"{event.node}: {event.reason}"
+        case ev.HostRemoved():
+            return event.node
+        case ev.BlockAssigned():
+            owner = "" if event.tenant == "*" else f" for {event.tenant}/{event.segment}"
+            return f"{event.block} to {event.node}{owner}"
+        case ev.BlockReleased():
+            return f"{event.block} by {event.node}"
+        case ev.AddressAssigned():
+            addresses = ", ".join(given.address for given in event.addresses)
+            return f"{event.namespace}/{event.name} gets {addresses} on {event.node}"
+        case ev.AddressDenied():
+            return f"{event.namespace}/{event.name} on {event.node}: {event.reason}"
+        case ev.AddressReleased():
+            addresses = ", ".join(cooling.address for cooling in event.cooling)
+            given = f" gives back {addresses}" if addresses else ""
+            return f"{event.namespace}/{event.name}{given}: {event.reason}"
+        case _:
+            return event.subject()
+
+
+def _report(event: ev.Report) -> str:
+    covers = ", ".join(f"{role}/{seq}" for role, seq in sorted(event.covers.items()))
+    who = f"{event.consumer} on {event.node}"
+    if isinstance(event, ev.ApplyFailed):
+        return f"{who}, attempt {event.attempt}: {event.error}"
+    return f"{who} up to {covers}: {getattr(event, 'changes', 0)} changes"

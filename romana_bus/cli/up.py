@@ -1,0 +1,232 @@
+"""`romana-bus up`: everything that a cluster needs to get addresses, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+from rich.live import Live
+
+from romana_bus import codec
+from romana_bus.bus.api import Store as OpenStore
+from romana_bus.bus.connect import Access, open_store
+from romana_bus.cli import events, ipam, show, telling, topology
+from romana_bus.cli.live import LiveView
+from romana_bus.cli.options import Addresses, Kubernetes, Serving, Store, holder
+from romana_bus.cli.session import run
+from romana_bus.cli.watch import all_kinds
+from romana_bus.consumers.ipam import decider, fresh
+from romana_bus.errors import BadInput
+from romana_bus.health import Health, served
+from romana_bus.ipam import State
+from romana_bus.loop import run_decider
+from romana_bus.tail import ROLES, tail
+from romana_bus.tasks import until_one_ends
+
+if TYPE_CHECKING:
+    from romana_bus.lab.apiserver import ApiServer
+    from romana_bus.lab.recording import Recording
+
+#: Seconds between two pictures of the live view, at least.
+REFRESH = 0.5
+#: Seconds that addresses may take to settle when a recording has ended.
+SETTLE_WITHIN = 30.0
+
+
+def up(
+    *,
+    topology_file: Annotated[Path | None, Parameter(name="--topology")] = None,
+    recording: Path | None = None,
+    speed: float = 1.0,
+    plain: Annotated[bool, Parameter(negative="")] = False,
+    kubernetes: Kubernetes = Kubernetes(),
+    addresses: Addresses = Addresses(),
+    store: Store = Store(),
+    output: Serving = Serving(),
+) -> None:
+    """Watch a cluster and give its nodes a place and its pods an address, in one process.
+
+    On a terminal it shows what happens as it happens; elsewhere, or with --plain, a line for each event.
+
+    Parameters
+    ----------
+    topology_file
+        Set this topology first (see `topology set`).
+    recording
+        Play this recording of an API server instead of watching a real one, and end with it.
+    speed
+        How many times as fast as it was recorded.
+    plain
+        Lines instead of the live view.
+    """
+    if not speed > 0:
+        raise BadInput(f"--speed {speed}: above 0")
+    addresses.settings  # noqa: B018  wrong ones are said before anything is started
+    live = sys.stdout.isatty() and not plain and not output.json
+    if live and output.log_level == "info":
+        output = dataclasses.replace(output, log_level="warning")  # the events say it better
+    run(_Up(topology_file, kubernetes, addresses, store, output, live).run(recording, speed), output)
+
+
+class _Up:
+    """`state`: the decider's, whichever it works on now."""
+
+    def __init__(
+        self,
+        topology_file: Path | None,
+        kubernetes: Kubernetes,
+        addresses: Addresses,
+        store: Store,
+        output: Serving,
+        live: bool,
+    ) -> None:
+        self.topology_file, self.kubernetes, self.addresses = topology_file, kubernetes, addresses
+        self.store, self.output, self.live = store, output, live
+        self.health = Health()
+        self.state = State(addresses.settings)
+
+    async def run(self, directory: Path | None, speed: float) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            if directory is None:
+                await self._everything(stack, self.kubernetes.server, self.store.access)
+                return
+            from romana_bus.lab.recording import Recording
+
+            recording = Recording.load(directory)
+            server = await stack.enter_async_context(_filled(recording))
+            # A recorded cluster is not the user's: it gets a store that goes with it.
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="romana-bus-"))
+            access = self.store.access
+            if not access.servers:
+                access = msgspec.structs.replace(access, state=Path(scratch))
+            await self._everything(stack, server.url, access, lambda: self._play(recording, server, speed))
+        self._last_words()
+
+    async def _everything(
+        self,
+        stack: contextlib.AsyncExitStack,
+        server: str,
+        access: Access,
+        play: Callable[[], Any] | None = None,
+    ) -> None:
+        from romana_bus.producers.access import Api, Target
+        from romana_bus.producers.kubernetes import run_watcher
+
+        kube, kinds = self.kubernetes, all_kinds(self.kubernetes)
+        document = topology.read(self.topology_file) if self.topology_file else None
+        if document:
+            topology.checked(document, str(self.topology_file))
+        api = Api(Target(server=server, kubeconfig=kube.kubeconfig, context=kube.context))
+        await api.open()
+        stack.push_async_callback(api.close)
+        opened = await open_store(access, self.store.layout, "up", ROLES)
+        store = await stack.enter_async_context(opened)
+        url = await stack.enter_async_context(served(self.output.listen, self.health))
+        if document:
+            await topology.apply(store, document, str(self.topology_file))
+        nats = f"NATS {store.wire.info.get('version', '')}"
+        title = ", ".join(filter(None, [api.server, nats, url and f"{url}/metrics"]))
+        jobs = [
+            run_watcher(store, api, holder(), kinds, health=self.health),
+            run_decider(store, self._decider(), holder(), self.health),
+            self._show(store, title),
+        ]
+        await until_one_ends([*jobs, play()] if play else jobs)
+
+    def _decider(self) -> Any:
+        def initial() -> State:
+            self.state = fresh(self.addresses.settings)
+            return self.state
+
+        return dataclasses.replace(decider(self.addresses.settings), initial=initial)
+
+    # --- a recording ----------------------------------------------------------------------------------
+
+    async def _play(self, recording: Recording, server: ApiServer, speed: float) -> None:
+        from romana_bus.lab.recording import final, play_events
+        from romana_bus.lab.store import NODES, PODS
+
+        while not self.state.ready:  # what happens before anybody watches would not be seen happening
+            await asyncio.sleep(0.02)
+        await play_events(recording, server, speed)
+        ended = final(recording)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_WITHIN):
+                while not _settled(self.state, set(ended[NODES]), set(ended[PODS])):
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(2 * REFRESH)  # let the last events be shown
+
+    def _last_words(self) -> None:
+        if self.output.json:
+            return
+        show.console.print(f"\n[bold]The recording has ended.[/] {lasting(self.state)}\n")
+        ipam.print_networks(self.state)
+        ipam.print_hosts(self.state)
+        ipam.print_waiting(self.state)
+
+    # --- showing ----------------------------------------------------------------------------------------
+
+    async def _show(self, store: OpenStore, title: str) -> None:
+        if not self.live:
+            if not self.output.json:
+                sys.stdout.write(f"watching {title}\n")
+            async for batch in tail(store, ROLES, last=0):
+                for role, message in batch:
+                    events.tell(role, message, self.output.json)
+                sys.stdout.flush()
+            return
+        view = LiveView(title)
+        with Live(console=show.console, screen=True, auto_refresh=False) as live:
+            await until_one_ends([self._collect(store, view), self._draw(view, live)])
+
+    async def _collect(self, store: OpenStore, view: LiveView) -> None:
+        async for batch in tail(store, ROLES, last=0):
+            for role, message in batch:
+                event = codec.decode(message.body)
+                if not isinstance(event, codec.Parked):
+                    view.add(telling.line(role, message, event), type(event).__name__)
+
+    async def _draw(self, view: LiveView, live: Live) -> None:
+        while True:
+            began = time.monotonic()
+            live.update(view.render(self.state, show.console.height, self.health.problems), refresh=True)
+            # Looking at 5,000 nodes takes a while: it must not take a tenth of our time.
+            await asyncio.sleep(max(REFRESH, 10 * (time.monotonic() - began)))
+
+
+@contextlib.asynccontextmanager
+async def _filled(recording: Recording) -> AsyncIterator[ApiServer]:
+    from romana_bus.lab.apiserver import ApiServer
+    from romana_bus.lab.recording import fill
+
+    server = ApiServer()
+    fill(recording, server)
+    async with server:
+        yield server
+
+
+def _settled(state: State, nodes: set[str], pods: set[str]) -> bool:
+    """Whether the state has what the recording ended with, and every pod an address or a reason."""
+    if {name for name, host in state.hosts.items() if host.seen} != nodes or set(state.pods) != pods:
+        return False
+    wanting = {key for key, pod in state.pods.items() if not pod.unfit}
+    answered = {key for host in state.hosts.values() for key, record in host.records.items()
+                if record.held or record.code}  # fmt: skip
+    return wanting <= answered
+
+
+def lasting(state: State) -> str:
+    """How it stands, in one line."""
+    held = sum(bool(record.held) for host in state.hosts.values() for record in host.records.values())
+    wanting = sum(not pod.unfit for pod in state.pods.values())
+    nodes = sum(host.seen for host in state.hosts.values())
+    return f"{nodes} nodes, {len(state.pods)} pods, {held} of {wanting} that want an address have one."

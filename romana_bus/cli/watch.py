@@ -1,0 +1,59 @@
+"""`romana-bus watch`: a Kubernetes API server, onto the log."""
+
+from __future__ import annotations
+
+import contextlib
+
+from romana_bus.bus.connect import open_store
+from romana_bus.cli.options import Kubernetes, Serving, Store, holder
+from romana_bus.cli.session import run
+from romana_bus.errors import BadInput
+from romana_bus.events import KUBE
+from romana_bus.health import Health, served
+from romana_bus.producers.shapes import BUILT_IN, Kind, other_kind
+
+
+def watch(
+    *, kubernetes: Kubernetes = Kubernetes(), store: Store = Store(), output: Serving = Serving()
+) -> None:
+    """Watch a cluster's nodes, pods, namespaces and network policies, and put them on the log.
+
+    Any number may run: one watches, the others stand by."""
+    run(_watch(kubernetes, store, output), output)
+
+
+async def _watch(kubernetes: Kubernetes, store: Store, output: Serving) -> None:
+    from romana_bus.producers.access import Api, Target
+    from romana_bus.producers.kubernetes import run_watcher
+
+    kinds, health = all_kinds(kubernetes), Health()
+    api = Api(Target(server=kubernetes.server, kubeconfig=kubernetes.kubeconfig, context=kubernetes.context))
+    async with contextlib.AsyncExitStack() as stack:
+        await api.open()
+        stack.push_async_callback(api.close)
+        opened = await stack.enter_async_context(
+            await open_store(store.access, store.layout, "watch", [KUBE])
+        )
+        await stack.enter_async_context(served(output.listen, health))
+        await run_watcher(opened, api, holder(), kinds, health=health)
+
+
+def all_kinds(kubernetes: Kubernetes) -> list[Kind]:
+    """What is watched always, and what --resource names. Raises BadInput."""
+    kinds = list(BUILT_IN)
+    for text in kubernetes.resource:
+        name, _, paths = text.partition(":")
+        parts = name.split("/")
+        if len(parts) != 3 or not all(parts):
+            raise BadInput(
+                f"--resource {text}: write GROUP/VERSION/PLURAL, such as apps/v1/deployments or "
+                "core/v1/services, with fields behind ':' if not all"
+            )
+        group, version, plural = parts
+        kind = other_kind(
+            "" if group == "core" else group, version, plural, paths.split(",") if paths else ()
+        )
+        if any(kind.path == other.path for other in kinds):
+            raise BadInput(f"--resource {text}: is watched already")
+        kinds.append(kind)
+    return kinds

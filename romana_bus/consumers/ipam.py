@@ -1,0 +1,35 @@
+"""The first decider: nodes and pods in, places in the topology and addresses out.
+
+Reads SPEC (the topology), KUBE (nodes, pods, and whether their listing is complete) and what it has
+decided before. Owns the stream IPAM while it leads. Recovers by folding the tables again.
+"""
+
+from __future__ import annotations
+
+from romana_bus.events import IPAM, KUBE, SPEC
+from romana_bus.feed import Read
+from romana_bus.ipam import Settings, State, Tick, evolve, parts, wake
+from romana_bus.lead import now
+from romana_bus.loop import Decider
+
+READS = (Read(SPEC), Read(KUBE), Read(IPAM))
+
+
+def decider(settings: Settings) -> Decider[State]:
+    return Decider(
+        name="ipam",
+        writes=IPAM,
+        reads=READS,
+        initial=lambda: fresh(settings),
+        evolve=evolve,
+        tick=lambda state, time: evolve(state, Tick(time)),
+        decide=parts,
+        wake=wake,
+    )
+
+
+def fresh(settings: Settings) -> State:
+    """An empty state that knows the time: what is over when it is folded is not remembered at all."""
+    state = State(settings)
+    evolve(state, Tick(now()))
+    return state

@@ -1,0 +1,59 @@
+"""The events of all streams as they come, from some place on. What `events tail` and the live view read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from romana_bus.bus.api import Position
+from romana_bus.events import IPAM, KUBE, NODE, SPEC
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from romana_bus.bus.api import Message, Store
+
+ROLES = (SPEC, KUBE, IPAM, NODE)
+_TOKENS = {role.lower(): role for role in ROLES}
+
+
+def roles_of(pattern: str) -> tuple[str, ...]:
+    """The streams that a subject pattern can match, by its first token."""
+    first = pattern.partition(".")[0]
+    return (_TOKENS[first],) if first in _TOKENS else ROLES if first in (">", "*") else ()
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """NATS wildcards: `*` is one token, `>` the rest."""
+    wanted, tokens = pattern.split("."), subject.split(".")
+    for at, one in enumerate(wanted):
+        if one == ">":
+            return len(tokens) > at
+        if at >= len(tokens) or one not in ("*", tokens[at]):
+            return False
+    return len(wanted) == len(tokens)
+
+
+async def tail(
+    store: Store, roles: Sequence[str], last: int | None, follow: bool = True
+) -> AsyncIterator[list[tuple[str, Message]]]:
+    """Batches of (role, message), sorted by their writers' time within a batch. `last`: how many stored
+    messages of each stream come first (None: all there are). Ends at the present unless `follow`."""
+    wake = asyncio.Event()
+    readings, ends = {}, {}
+    for role in roles:
+        end = await store.tail(role)
+        ends[role] = end.last
+        start = end.first - 1 if last is None else max(end.first - 1, end.last - last)
+        readings[role] = store.follow(role, ">", Position(end.epoch, max(start, 0), ""), wake, "tail")
+    try:
+        while follow or any(readings[role].position.seq < ends[role] for role in roles):
+            taken = [(role, message) for role in roles for message in readings[role].take()]
+            if taken:
+                yield sorted(taken, key=lambda one: one[1].time)
+            else:
+                await wake.wait()
+                wake.clear()
+    finally:
+        for reading in readings.values():
+            await reading.close()

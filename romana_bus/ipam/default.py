@@ -34,6 +34,12 @@ def opened(groups: Iterable[GroupOpened], prefix: Prefix) -> dict[str, GroupOpen
     return {event.prefix: event for event in groups if event.network == NETWORK and event.prefix in places}
 
 
+def vacant(prefix: Prefix, groups: Iterable[GroupOpened]) -> list[Prefix]:
+    """The slots that no group has."""
+    taken = opened(groups, prefix)
+    return [slot for slot in slots(prefix) if str(slot) not in taken]
+
+
 def default_topology(prefix: Prefix, block_length: int, groups: Iterable[GroupOpened]) -> Topology:
     taken = opened(groups, prefix)
     parts = []

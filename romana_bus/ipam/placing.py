@@ -64,21 +64,57 @@ class Reports:
 
 
 def open_groups(desk: Desk) -> None:
-    """Without a topology: a slot of the default network for every zone that has none."""
+    """Without a topology: a slot of the default network for every zone that has none.
+
+    A node often shows its zone only some seconds after it joined. So where zones are in use, one without
+    the label gets no group of its own before a pod on it wants an address.
+    """
     state, dirty = desk.state, desk.layout.dirty
-    if state.documented or not dirty.hosts:
+    if state.documented:
         return
-    label = state.settings.zone_label
+    needing = _needing(desk)
+    if not (dirty.hosts or needing):
+        return
     zones: dict[str, list[str]] = {}
-    for name in sorted(dirty.hosts):
+    for name in sorted(dirty.hosts | needing):
         host = state.hosts.get(name)
-        if host and host.seen:
-            zones.setdefault(host.labels.get(label, ""), []).append(name)
-    known = {leaf.needs for leaf in state.topology.leaves}
+        if host and host.seen and not _stays(host):
+            zones.setdefault(_zone(state, host), []).append(name)
+    label = state.settings.zone_label
+    known = {zone for leaf in state.topology.leaves for key, zone in leaf.needs if key == label}
+    if not needing and (known or len(zones) > 1):
+        zones.pop("", None)
     reports = Reports(state, dirty.records)
     for zone in sorted(zones):
-        if ((label, zone),) not in known:
+        if zone not in known:
             _open(desk, zone, zones[zone], reports)
+
+
+def _needing(desk: Desk) -> set[str]:
+    """The nodes that are in no group, show no zone, and have a pod that wants an address."""
+    state, dirty = desk.state, desk.layout.dirty
+    waiting = {name for name in dirty.hosts if name in state.hosts and state.hosts[name].waiting}
+    for name, key in dirty.records:
+        pod = state.pods.get(key)
+        if pod and pod.node == name and not pod.unfit:
+            waiting.add(name)
+    hosts = (state.hosts[name] for name in waiting if name in state.hosts)
+    return {
+        host.name
+        for host in hosts
+        if host.seen and max(host.leaves, default=-1) < 0 and not _zone(state, host)
+    }
+
+
+def _zone(state: State, host: Host) -> str:
+    return host.labels.get(state.settings.zone_label, "")
+
+
+def _stays(host: Host) -> bool:
+    """It has addresses where it is."""
+    return host.placed is not None and any(
+        block.leaf >= 0 and not block.idle for block in host.blocks.values()
+    )
 
 
 def _open(desk: Desk, zone: str, nodes: list[str], reports: Reports) -> None:
@@ -89,7 +125,7 @@ def _open(desk: Desk, zone: str, nodes: list[str], reports: Reports) -> None:
     if before and before.prefix in taken:
         prefix = before.prefix
     else:
-        free = [slot for slot in default.slots(state.default_prefix) if str(slot) not in taken]
+        free = default.vacant(state.default_prefix, state.groups.values())
         if not free:
             return
         prefix = str(max(free, key=lambda slot: sum(reports.inside(node, slot) for node in nodes)))
@@ -162,12 +198,21 @@ def _deny(desk: Desk, host: Host) -> None:
     reasons = [_wishes(network, host.labels) for network in topology.networks]
     reason = "; ".join(reasons) or "the topology has no network"
     if not desk.state.documented:
-        zone = host.labels.get(desk.state.settings.zone_label, "") or default.NO_ZONE
-        taken = ", ".join(leaf.group for leaf in topology.leaves)
-        reason = f"no group is left for {zone}: the default network has {taken}. Set a topology"
+        reason = _no_slot(desk.state, host)
     event = HostDenied(node=host.name, uid=host.uid, reason=reason)
     if host.denied != event:
         desk.publish(event, host.seq)
+
+
+def _no_slot(state: State, host: Host) -> str:
+    if not default.vacant(state.default_prefix, state.groups.values()):
+        taken = ", ".join(leaf.group for leaf in state.topology.leaves)
+        zone = _zone(state, host) or default.NO_ZONE
+        return f"no group is left for {zone}: the default network has {taken}. Set a topology"
+    return (
+        f"it has no label {state.settings.zone_label} yet; "
+        "it is placed once it has, or once a pod on it wants an address"
+    )
 
 
 def _wishes(network: Network, labels: Mapping[str, str]) -> str:

@@ -227,17 +227,69 @@ def test_every_zone_gets_a_group_as_it_appears() -> None:
     c = Cluster(warm_blocks=0)
     c.node("n1", {ZONE: "b"})
     c.node("n2", {ZONE: "a"})
-    c.node("n3")
     assert c.says() == [
-        "group no zone is 100.64.0.0/13",
-        "group a is 100.72.0.0/13",
-        "group b is 100.80.0.0/13",
-        "n1 is in default b 100.80.0.0/13",
-        "n2 is in default a 100.72.0.0/13",
-        "n3 is in default no zone 100.64.0.0/13",
+        "group a is 100.64.0.0/13",
+        "group b is 100.72.0.0/13",
+        "n1 is in default b 100.72.0.0/13",
+        "n2 is in default a 100.64.0.0/13",
     ]
     c.node("n4", {ZONE: "c"})
-    assert c.says() == ["group c is 100.88.0.0/13", "n4 is in default c 100.88.0.0/13"]
+    assert c.says() == ["group c is 100.80.0.0/13", "n4 is in default c 100.80.0.0/13"]
+
+
+def test_where_no_node_shows_a_zone_all_of_them_are_in_one_group() -> None:
+    c = Cluster(warm_blocks=0)
+    c.node("n1")
+    c.node("n2")
+    assert c.says() == [
+        "group no zone is 100.64.0.0/13",
+        "n1 is in default no zone 100.64.0.0/13",
+        "n2 is in default no zone 100.64.0.0/13",
+    ]
+
+
+def test_a_node_that_shows_its_zone_late_opens_no_group_of_its_own() -> None:
+    c = Cluster(warm_blocks=0)
+    c.node("n1", {ZONE: "a"})
+    c.node("n2")
+    assert c.says() == [
+        "group a is 100.64.0.0/13",
+        "n1 is in default a 100.64.0.0/13",
+        f"n2 is nowhere: it has no label {ZONE} yet; "
+        "it is placed once it has, or once a pod on it wants an address",
+    ]
+    c.pod("kube-system/proxy", "n2", host_network=True)
+    assert c.says() == []
+    c.node("n2", {ZONE: "a"})
+    assert c.says() == ["n2 is in default a 100.64.0.0/13"]
+
+
+@pytest.mark.parametrize("order", ["node first", "pod first"])
+def test_a_pod_on_a_node_without_a_zone_does_not_wait_for_the_label(order: str) -> None:
+    c = Cluster(warm_blocks=0)
+    c.node("n1", {ZONE: "a"})
+    c.decide()
+    if order == "pod first":
+        c.pod("web/p", "n2")
+        c.decide()
+        c.node("n2")
+    else:
+        c.node("n2")
+        c.decide()
+        c.pod("web/p", "n2")
+    assert c.says()[:2] == ["group no zone is 100.72.0.0/13", "n2 is in default no zone 100.72.0.0/13"]
+    assert [event.name for event in c.newest(ev.AddressAssigned)] == ["p"]
+
+
+def test_a_node_that_loses_its_zone_for_a_while_moves_nothing_and_opens_nothing() -> None:
+    c = Cluster(warm_blocks=0)
+    c.node("n1", {ZONE: "a"})
+    c.pod("web/p", "n1")
+    c.decide()
+    c.node("n1")
+    assert c.says() == []
+    c.node("n1", {ZONE: "b"})
+    assert c.says() == []
 
 
 def test_a_zone_keeps_its_slot_when_it_is_told_by_another_label() -> None:

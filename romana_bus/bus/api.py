@@ -176,7 +176,8 @@ class Store(Protocol):
         """The newest message of one subject (without the cluster's prefix), however old."""
 
     def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
-        """Store all or none, directly behind sequence `expected`; gives the last sequence.
+        """Store all of them in order, directly behind sequence `expected`; gives the last sequence. Where
+        it fails, a beginning of them may be stored, never one without those before it.
         The request leaves at once, in the order of the calls; the result is for awaiting.
         At most 1,000 messages. Raises WrongSequence, DuplicateId, Unavailable, Refused, StreamMissing."""
 

@@ -39,7 +39,7 @@ from romana_bus.bus.read import Pull, TableRead
 from romana_bus.bus.wire import Sink, Wire, raw_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from romana_bus.bus.streams import Config, Layout
 
@@ -52,6 +52,7 @@ ERRORS: dict[int, type[BusError]] = {
     10059: StreamMissing,
     10071: WrongSequence,  # wrong last sequence
     10164: WrongSequence,  # wrong last sequence, on a cluster
+    10158: Unavailable,  # the same id is on its way already: sent again too early
     10201: DuplicateId,  # a batch holds an id that is known
     10210: Unavailable,  # too many batches in flight: abandoned ones go after 10 s
     10176: Unavailable,  # a batch of which the beginning was lost with a connection
@@ -60,6 +61,9 @@ ERRORS: dict[int, type[BusError]] = {
 NOT_FOUND = 10037
 API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % streams.API_LEVEL
 ANSWER_WITHIN = 3.0
+#: Up to so many messages go out one by one, each under its fence: the server stages a batch in files of
+#: its own, which takes 4 ms, while each of a few single messages takes 0.3 ms.
+SINGLY = 8
 
 
 class JetStream:
@@ -260,7 +264,9 @@ class JetStream:
 
     # --- batches --------------------------------------------------------------------------------------
 
-    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
+    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
+        if len(messages) <= SINGLY:
+            return self._singly(role, expected, messages)
         reply, future = self._expect(_sequence)
         batch_id = f"{self.instance}-{next(self._numbers)}".encode()
         size, frames = len(messages), []
@@ -273,6 +279,18 @@ class JetStream:
                 extra += b"Nats-Batch-Commit: 1\r\n"
             frames.append(self._frame(message, reply if number == size else "", extra))
         return self._sent(future, b"".join(frames))
+
+    def _singly(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
+        """Each under its own fence: where one is not stored, those behind it are not either."""
+        answers, frames = [], []
+        stream = self.layout.stream(role).encode()
+        for place, message in enumerate(messages, expected + 1):
+            reply, future = self._expect(functools.partial(_placed, place))
+            extra = b"Nats-Expected-Last-Sequence: %d\r\nNats-Expected-Stream: %s\r\n" % (place - 1, stream)
+            frames.append(self._frame(message, reply, extra))
+            answers.append(future)
+        self._sent(answers[0], b"".join(frames))
+        return _last_of(answers)
 
     def _frame(self, message: Outgoing, reply: str, extra: bytes) -> bytes:
         """One message on the wire. Raises Refused where the server would cut the connection for it."""
@@ -354,6 +372,22 @@ def _sequence(headers: bytes, body: bytes) -> int:
     if "error" in answer:
         raise _meaning(answer["error"])
     return int(answer["seq"])
+
+
+def _placed(place: int, headers: bytes, body: bytes) -> int:
+    """Of one that was to become number `place`: a known id is answered with where it stands already."""
+    seq = _sequence(headers, body)
+    if seq != place:
+        raise DuplicateId(f"stored already, as {seq}")
+    return seq
+
+
+async def _last_of(answers: list[asyncio.Future[int]]) -> int:
+    """Or what befell the first one that failed; a cluster tells of those behind it earlier."""
+    found = await asyncio.gather(*answers, return_exceptions=True)
+    if failure := next((one for one in found if isinstance(one, BaseException)), None):
+        raise failure
+    return answers[-1].result()
 
 
 def _settle(future: asyncio.Future[T], outcome: T | BusError) -> None:

@@ -96,15 +96,20 @@ def test_a_writer_with_an_old_expectation_stores_nothing(stores: Stores) -> None
     run(scenario())
 
 
-def test_a_batch_with_an_id_that_is_known_stores_nothing(stores: Stores) -> None:
+@pytest.mark.parametrize("size", [1, 20])
+def test_a_batch_with_an_id_that_is_known_stores_nothing_from_there_on(stores: Stores, size: int) -> None:
     async def scenario() -> None:
         async with stores() as store:
             await store.batch(KUBE, 0, pods(1, 2))
+            new = pods(*range(3, 3 + size))
             with pytest.raises(DuplicateId):
-                await store.batch(KUBE, 2, [*pods(3), *pods(2)])
+                await store.batch(KUBE, 2, [*new, *pods(2), *pods(99)])
+            last = (await store.tail(KUBE)).last
+            assert last <= 2 + size
             with pytest.raises(DuplicateId):
-                await store.batch(KUBE, 2, [*pods(3), *pods(3)])
-            assert (await store.tail(KUBE)).last == 2
+                await store.batch(KUBE, last, [*pods(50), *pods(50), *pods(*range(100, 120))])
+            ids = [(await store.get(KUBE, seq)) for seq in range(1, (await store.tail(KUBE)).last + 1)]
+            assert len({message.id for message in ids if message}) == len(ids)
 
     run(scenario())
 

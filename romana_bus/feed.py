@@ -90,6 +90,7 @@ class Feed:
     async def drop(self, role: str) -> None:
         """Follow this one no longer (a leader is the only source of its own stream)."""
         if reading := self._readings.pop(role, None):
+            telemetry.LAG.labels(self.name, role).set(0)  # nobody is behind what nobody reads
             await reading.close()
 
     async def close(self) -> None:

@@ -10,10 +10,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
+
 from romana_bus.errors import BadInput, Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+log = structlog.get_logger(__name__)
 
 
 class Health:
@@ -63,8 +67,10 @@ async def served(listen: str, health: Health) -> AsyncIterator[str]:
     try:
         try:
             await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
-        except OSError as error:
-            raise Failed(f"--listen {listen}: {error.strerror or error}") from None
-        yield f"http://{host or 'localhost'}:{runner.addresses[0][1]}"
+        except (OSError, ValueError) as error:  # a name that is none makes a ValueError
+            raise Failed(f"--listen {listen}: {getattr(error, 'strerror', '') or error}") from None
+        url = f"http://{host or 'localhost'}:{runner.addresses[0][1]}"
+        log.info("serving /healthz, /readyz and /metrics", url=url)
+        yield url
     finally:
         await runner.cleanup()

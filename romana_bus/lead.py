@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -52,9 +53,12 @@ class Office:
         """Put events with their causes on the log, in order. Raises Fenced, Rewound, Closed."""
         moment = now()
         messages: list[Outgoing] = []
+        counts: Counter[type[Event]] = Counter()
         for event, cause in decided:
             messages.append(outgoing(event, cause, moment, self._store.history))
-            telemetry.PUBLISHED.labels(self._name, type(event).__name__).inc()
+            counts[type(event)] += 1
+        for kind, count in counts.items():
+            telemetry.PUBLISHED.labels(self._name, kind.__name__).inc(count)
         await self.writer.put(messages)
 
     async def over(self) -> None:

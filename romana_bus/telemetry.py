@@ -1,5 +1,6 @@
 """What is measured while it runs, in Prometheus' terms. Labels: `consumer` is a name like `ipam` or
-`watch`, `stream` a role like `KUBE`."""
+`watch`, `stream` a role like `KUBE`. What is read off a state when somebody asks is beside that state:
+`consumers/measured.py`."""
 
 from __future__ import annotations
 
@@ -31,7 +32,3 @@ WATCH_EVENTS = Counter("romana_watch_events", "Watch events and list items read"
 WATCH_TROUBLE = Counter("romana_watch_trouble", "Requests that did not go well", ["resource", "what"])
 LISTINGS = Counter("romana_listings", "Full listings made", ["resource"])
 WATCH_SYNCED = Gauge("romana_watch_synced", "1 while the log has all that the API server has", ["resource"])
-#: Addresses, by network: used, cooling, reserved, free.
-ADDRESSES = Gauge("romana_addresses", "Addresses by state", ["network", "state"])
-#: Pods that want an address and have none, by reason.
-DENIED = Gauge("romana_addresses_denied", "Pods without an address", ["code"])

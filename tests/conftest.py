@@ -31,11 +31,11 @@ _clusters = itertools.count(1)
 Open = "Callable[[], AbstractAsyncContextManager[Store]]"
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
+def run(test: Coroutine[Any, Any, None], within: float = 60.0) -> None:
     """Run a test's coroutine on the loop that the product runs on; 60 s is for ever."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(within):
             await test
 
     uvloop.run(bounded())

@@ -41,9 +41,12 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def state_directory(cluster: str) -> Path:
-    """`$XDG_STATE_HOME/romana-bus/<cluster>` (XDG Base Directory Specification), made if missing."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "romana-bus" / cluster
+    """`$XDG_STATE_HOME/romana-bus/<cluster>`; a path that is not absolute does not count (XDG Base
+    Directory Specification)."""
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not base.is_absolute():
+        base = Path.home() / ".local" / "state"
+    return base / "romana-bus" / cluster
 
 
 def server_binary() -> str:

@@ -39,7 +39,7 @@ from romana_bus.tasks import stop
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.bus.api import Position, Store
+    from romana_bus.bus.api import Message, Position, Store
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,8 @@ BATCH, BATCH_BYTES, IN_FLIGHT, QUEUED = 1000, 2_000_000, 4, 20_000
 ANSWER_WITHIN = 3.0
 #: Seconds after which a writer with nothing to write looks whether the connection is a new one.
 LOOK = 0.5
+#: Seconds without progress after which a person should know.
+COMPLAIN = 5.0
 
 
 class _Batch(NamedTuple):
@@ -79,6 +81,7 @@ class FencedWriter:
         self.failed = asyncio.Event()  #: from now on `check` raises
         self._failure: BusError | None = None
         self._patience, self._known = 0.02, -1
+        self._why, self._complain_at = "", 0.0
         self._task = asyncio.create_task(self._run(), name=f"write {role}")
 
     @property
@@ -136,22 +139,18 @@ class FencedWriter:
         if self._generation != self._store.generation:
             return  # behind a new connection may be another store: first it is looked at
         while self._queue and len(self._in_flight) < IN_FLIGHT:
-            messages: list[Outgoing] = []
-            size = 0
-            while self._queue and len(messages) < BATCH and size < BATCH_BYTES:
-                message = self._queue.popleft()
+            messages = _batch_from(self._queue)
+            for at, message in enumerate(messages):
                 if not message.id:
-                    number = self._sent + len(messages) + 1
-                    message = message._replace(id=f"{self._name}/{number}")
-                messages.append(message)
-                size += len(message.body)
-            self._dispatch(self._sent, messages)
-            self._sent += len(messages)
+                    messages[at] = message._replace(id=f"{self._name}/{self._sent + at + 1}")
+            self._dispatch(messages)
 
-    def _dispatch(self, expected: int, messages: list[Outgoing]) -> None:
-        answer = asyncio.ensure_future(self._store.batch(self._role, expected, messages))
+    def _dispatch(self, messages: list[Outgoing]) -> None:
+        answer = asyncio.ensure_future(self._store.batch(self._role, self._sent, messages))
+        answer.add_done_callback(_looked_at)
         deadline = asyncio.get_running_loop().time() + ANSWER_WITHIN
-        self._in_flight.append(_Batch(expected, messages, answer, deadline))
+        self._in_flight.append(_Batch(self._sent, messages, answer, deadline))
+        self._sent += len(messages)
 
     async def _settle_oldest(self) -> None:
         """Wait for the oldest batch in flight, while new ones may fill the window."""
@@ -168,8 +167,9 @@ class FencedWriter:
                     self._send()
             self._done(oldest, oldest.answer.result())
         except (Unavailable, WrongSequence, DuplicateId, StreamMissing, TimeoutError) as error:
+            self._why = str(error) or f"no acknowledgement within {ANSWER_WITHIN:.0f} s"
             log.info(
-                "a batch has to be looked for", stream=self._role, expected=oldest.expected, why=str(error)
+                "a batch has to be looked for", stream=self._role, expected=oldest.expected, why=self._why
             )
             await self._resolve(isinstance(error, DuplicateId))
 
@@ -178,33 +178,52 @@ class FencedWriter:
             raise Refused(f"{self._role}: the server stored up to {last}, not {batch.end}")
         self._in_flight.popleft()
         self.acknowledged, self._last_id = last, batch.messages[-1].id
-        self._patience = 0.02
+        self._patience, self._complain_at = 0.02, 0.0
         self._progress.set()
 
     async def _resolve(self, known_id: bool) -> None:
-        """Find out how far the log is, and send again what is not on it."""
+        """Find out how far the log is, and send again what is not on it. What was sent once stays in
+        flight until it is found: the server may still store it later than it was looked for."""
         unsure = [message for batch in self._in_flight for message in batch.messages]
-        self._generation = self._store.generation
-        while (stored := await self._stored(unsure)) is None:
-            await self._wait_longer()
-        if stored == 0:
+        stored = await self._look(unsure)
+        if unsure and stored == 0:
             # Its ids are known, and yet it is not where it belongs, twice: it is on the log already.
             if known_id and self._known == self.acknowledged:
                 raise Fenced(f"what this writer has to say is on {self._role} already, written by another")
             self._known = self.acknowledged if known_id else -1
             await self._wait_longer()  # whatever refused it may need a moment
+            stored = await self._look(unsure)
+        if stored or not unsure:
+            self._patience, self._complain_at = 0.02, 0.0
         for batch in self._in_flight:
             batch.answer.cancel()
         self._in_flight.clear()
         self._sent = self.acknowledged = self.acknowledged + stored
         self._last_id = unsure[stored - 1].id if stored else self._last_id
-        for start in range(stored, len(unsure), BATCH):
-            again = unsure[start : start + BATCH]
-            self._dispatch(self._sent, again)
-            self._sent += len(again)
+        again = deque(unsure[stored:])
+        while again:
+            self._dispatch(_batch_from(again))
         self._progress.set()
 
+    async def _look(self, unsure: list[Outgoing]) -> int:
+        """`_stored`, as soon as the log can be asked, over one connection from beginning to end."""
+        while True:
+            self._generation = generation = self._store.generation
+            stored = await self._stored(unsure)
+            if stored is None:
+                await self._wait_longer()
+            elif generation == self._store.generation:
+                return stored
+
     async def _wait_longer(self) -> None:
+        time = asyncio.get_running_loop().time()
+        self._complain_at = self._complain_at or time + COMPLAIN
+        if time > self._complain_at:
+            self._complain_at = time + 12 * COMPLAIN
+            log.warning(
+                "NATS stores nothing; if its disk is full, make room and restart it",
+                stream=self._role, waiting=self.queued, why=self._why,
+            )  # fmt: skip
         await asyncio.sleep(self._patience)
         self._patience = min(self._patience * 2, 1.0)
 
@@ -217,12 +236,36 @@ class FencedWriter:
         except StreamMissing as error:
             raise Rewound(f"the stream is gone: {error}") from None
         except Unavailable as error:
-            log.info("the log cannot be asked", stream=self._role, why=str(error))
+            self._why = str(error)
+            log.info("the log cannot be asked", stream=self._role, why=self._why)
             return None
         found = tail.last - self.acknowledged
         if tail.epoch != self._epoch or found < 0:
             raise Rewound(f"{self._role} ends at {tail.last}, but {self.acknowledged} was acknowledged")
-        ids = [self._last_id, *(message.id for message in unsure)]
-        if found >= len(ids) or (standing is not None and ids[found] and standing.id != ids[found]):
+        if found > len(unsure) or (standing is not None and not self._is_mine(standing, unsure[:found])):
             raise Fenced(f"another writer's message stands on {self._role} at {tail.last}")
         return found
+
+    def _is_mine(self, standing: Message, sent: list[Outgoing]) -> bool:
+        """Whether the log's last message is the last one that was sent. A successor may tell the same fact,
+        under the same id, at the same place, but not at the same microsecond."""
+        if not sent:
+            return standing.id == self._last_id or not self._last_id
+        return (standing.id, standing.time) == (sent[-1].id, sent[-1].time)
+
+
+def _looked_at(answer: asyncio.Future[int]) -> None:
+    """Of several batches in flight only the first to fail is waited for: the log tells about the others."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _batch_from(queue: deque[Outgoing]) -> list[Outgoing]:
+    """What one batch can carry, taken from the front."""
+    messages: list[Outgoing] = []
+    size = 0
+    while queue and len(messages) < BATCH and size < BATCH_BYTES:
+        message = queue.popleft()
+        messages.append(message)
+        size += len(message.body)
+    return messages

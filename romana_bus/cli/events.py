@@ -11,12 +11,17 @@ from romana_bus import codec
 from romana_bus.bus.api import Message
 from romana_bus.bus.connect import open_store
 from romana_bus.cli import show, telling
-from romana_bus.cli.options import Output, Store
+from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
 from romana_bus.tail import ROLES, matches, roles_of, tail
 
-app = App(name="events", help="The event log, for people and for pipes.")
+app = App(
+    name="events",
+    help="The event log: what happened, and what led to it.",
+    sort_key=6,
+    group_parameters=OPTIONS,
+)
 
 
 @app.command(name="tail")
@@ -29,34 +34,55 @@ def tail_(
     store: Store = Store(),
     output: Output = Output(),
 ) -> None:
-    """Show events as they come, until interrupted.
+    """Show the latest events, and then each as it comes, until interrupted.
+
+    A line: when it happened, stream and number, what happened, and in brackets the event that led to it.
 
     Parameters
     ----------
     subject
-        Only these: a NATS subject pattern without the cluster's prefix, such as `ipam.address.>`.
+        Only events whose subject matches, such as 'ipam.address.>' ('>': the rest, '*': one token).
     last
-        Begin with so many stored events of each stream.
+        How many stored events of each stream are looked at first.
     all
         Begin with all that the log has.
     no_follow
         End at the present.
     """
-    if not roles_of(subject):
-        tokens = ", ".join(role.lower() for role in ROLES)
-        raise BadInput(f"--subject {subject}: begins with one of {tokens}, or is '>'")
+    check(subject)
     if last < 0:
         raise BadInput(f"--last {last}: 0 or more")
     run(_tail(subject, None if all else last, not no_follow, store, output), output)
 
 
+def check(subject: str) -> None:
+    """Raises BadInput for a pattern that nothing could ever match."""
+    tokens = subject.split(".")
+    if not roles_of(subject):
+        names = ", ".join(role.lower() for role in ROLES)
+        raise BadInput(f"--subject {subject!r}: begins with one of {names}, or is '>'")
+    if not all(tokens) or any(character.isspace() for character in subject):
+        raise BadInput(
+            f"--subject {subject!r}: tokens between dots, without spaces, such as 'ipam.address.>'"
+        )
+    if ">" in tokens[:-1]:
+        raise BadInput(f"--subject {subject!r}: '>' stands at the end")
+    if tokens[0] != ">" and len(tokens) == 1:
+        raise BadInput(f"--subject {subject!r}: no event has it; all of them have '{subject}.>'")
+
+
 async def _tail(subject: str, last: int | None, follow: bool, store: Store, output: Output) -> None:
+    told = False
     async with await open_store(store.access, store.layout, "events tail", ROLES) as opened:
         async for batch in tail(opened, roles_of(subject), last, follow):
             for role, message in batch:
                 if matches(subject, message.subject):
                     tell(role, message, output.json)
+                    told = True
             sys.stdout.flush()
+    if not told and not follow:
+        among = "on the log" if last is None else f"among the last {last} of each stream (--all looks at all)"
+        sys.stderr.write(f"romana-bus: no such event {among}\n")
 
 
 def tell(role: str, message: Message, as_json: bool) -> None:

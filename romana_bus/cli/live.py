@@ -13,17 +13,27 @@ from rich.table import Table
 from rich.text import Text
 
 from romana_bus import telemetry
-from romana_bus.cli import show
+from romana_bus.cli import show, telling
 from romana_bus.ipam import view
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
 
+    from romana_bus.bus.api import Message
+    from romana_bus.events import Event
     from romana_bus.ipam import State
-    from romana_bus.ipam.view import HostView
+    from romana_bus.ipam.view import GroupView, HostView
 
-#: With more nodes than that only the zones are listed.
-NODES_SHOWN = 24
+Row = tuple[Text, ...]
+
+#: Lines that the events keep, however many zones there are.
+EVENTS_AT_LEAST = 5
+#: Nodes without a place that are named; the others are in `ipam show`.
+DENIED_SHOWN = 3
+#: Columns from which on there is room for the names of blocks.
+WIDE = 110
 
 COLOURS = {
     "Gone": "red", "Denied": "red", "Failed": "red", "Released": "yellow", "Removed": "yellow",
@@ -32,86 +42,127 @@ COLOURS = {
 
 
 class LiveView:
-    """`title`: what is watched. `lines`: the latest events."""
+    """`title`: what is watched. `lines`: the latest events, and what the process has to say."""
 
     def __init__(self, title: str) -> None:
         self.title = title
         self.lines: deque[Text] = deque(maxlen=200)
         self.seen = 0
 
-    def add(self, line: str, kind: str) -> None:
+    def add(self, role: str, message: Message, event: Event, width: int) -> None:
+        kind = type(event).__name__
+        line = telling.line(role, message, event) if width >= WIDE else telling.short_line(message, event)
         colour = next((colour for ending, colour in COLOURS.items() if kind.endswith(ending)), "")
-        self.lines.append(Text(line, style=colour, no_wrap=True, overflow="ellipsis"))
+        self.lines.append(_one_line(Text(line, style=colour)))
         self.seen += 1
 
-    def render(self, state: State, height: int, problems: list[str]) -> RenderableType:
-        hosts = view.hosts(state)
-        zones = zones_table(state, hosts)
-        rows = zones.row_count + 4
+    def write(self, text: str) -> int:
+        """As a file that stands in for stderr, which would be written over."""
+        for line in text.splitlines():
+            self.lines.append(_one_line(Text.from_ansi(line, style="yellow")))
+        return len(text)
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return False
+
+    def render(self, state: State, width: int, height: int, problems: list[str]) -> RenderableType:
+        head = _head(self.title, state, problems)
+        zones = _zones(state, width, height - len(head) - EVENTS_AT_LEAST - 5)
         layout = Layout()
         layout.split_column(
-            Layout(self._head(state, hosts, problems), size=2),
-            Layout(Panel(zones, title="zones and nodes", border_style="dim"), size=min(rows, height // 2)),
-            Layout(self._events(max(3, height - min(rows, height // 2) - 4)), name="events"),
+            Layout(Group(*head), size=len(head)),
+            Layout(Panel(zones, title="zones and nodes", border_style="dim"), size=zones.row_count + 3),
+            Layout(self._events(height - len(head) - zones.row_count - 5)),
         )
         return layout
 
-    def _head(self, state: State, hosts: tuple[HostView, ...], problems: list[str]) -> RenderableType:
-        pods = sum(host.pods for host in hosts)
-        waiting = sum(host.waiting for host in hosts)
-        parts = [f"[bold]romana-bus[/] {self.title}", f"{len(hosts)} nodes", f"{len(state.pods)} pods"]
-        parts.append(f"[green]{pods} with an address[/]")
-        if waiting:
-            parts.append(f"[red]{waiting} waiting[/]")
-        parts.append(lag())
-        trouble = "; ".join([*problems, *([state.obstacle] if state.obstacle else [])])
-        return Group(
-            Text.from_markup("  ·  ".join(parts), overflow="ellipsis"),
-            Text(trouble, style="yellow", no_wrap=True, overflow="ellipsis"),
-        )
-
     def _events(self, rows: int) -> RenderableType:
-        lines = list(self.lines)[-rows:]
-        return Panel(Group(*lines), title=f"events ({self.seen:,})", border_style="dim")
+        lines = list(self.lines)[-max(rows, 1) :]
+        waiting = Text("none yet", style="dim")
+        return Panel(Group(*(lines or [waiting])), title=f"events ({self.seen:,})", border_style="dim")
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _head(title: str, state: State, problems: list[str]) -> list[Text]:
+    """What is watched, how it stands, and, if anything, what is wrong."""
+    held = sum(bool(record.held) for host in state.hosts.values() for record in host.records.values())
+    wanting = sum(not pod.unfit for pod in state.pods.values())
+    nodes = sum(host.seen for host in state.hosts.values())
+    counts = Text.assemble(
+        f"{show.many(nodes, 'node')}  ·  {show.many(len(state.pods), 'pod')}  ·  ",
+        (f"{held:,} of {wanting:,} have an address", "green" if held >= wanting else "red"),
+        f"  ·  {lag()}",
+    )
+    lines = [Text.assemble(("romana-bus", "bold"), "  ", title), counts]
+    if trouble := "; ".join([*problems, *([state.obstacle] if state.obstacle else [])]):
+        lines.append(Text(trouble, style="yellow"))
+    return [_one_line(line) for line in lines]
 
 
 def lag() -> str:
-    """How far each consumer of this process is behind its streams."""
+    """How far the consumers of this process are behind their streams."""
     behind: dict[str, int] = {}
     for metric in telemetry.LAG.collect():
         for sample in metric.samples:
             name = sample.labels["consumer"]
             behind[name] = behind.get(name, 0) + int(sample.value)
-    return "lag " + ", ".join(f"{name} {count:,}" for name, count in sorted(behind.items()))
+    return "lag " + (", ".join(f"{name} {count:,}" for name, count in sorted(behind.items()) if count) or "0")
 
 
-def zones_table(state: State, hosts: tuple[HostView, ...]) -> Table:
-    """Each group that takes nodes, with its prefix and use, and, if they are few, its nodes."""
-    table = Table(box=None, pad_edge=False, expand=True)
-    for column in ("group or node", "prefix or address", "use"):
+def _zones(state: State, width: int, rows: int) -> Table:
+    """Each group that takes nodes, with its prefix and use, and, if all of them find room, its nodes."""
+    table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
+    table.add_column(_one_line(Text("group or node")), ratio=1)
+    for column in ("prefix or address", "use"):
         table.add_column(column, no_wrap=True)
     for column in ("pods", "free", "blocks"):
         table.add_column(column, justify="right", no_wrap=True)
-    few = len(hosts) <= NODES_SHOWN
+    hosts = view.hosts(state)
+    found = list(_rows(state, hosts, width, nodes=True))
+    if len(found) > rows:
+        found = list(_rows(state, hosts, width, nodes=False))
+    more = max(0, len(found) - max(rows, 1))
+    for name, *cells in found[: -more - 1] if more else found:
+        table.add_row(_one_line(name), *cells)
+    if more:
+        table.add_row(_one_line(Text(f"and {more + 1} more: see `romana-bus ipam show`", "dim")))
+    if not found:
+        table.add_row(_one_line(Text("no nodes yet", "dim")))
+    return table
+
+
+def _rows(state: State, hosts: tuple[HostView, ...], width: int, nodes: bool) -> Iterator[Row]:
+    denied = [host for host in hosts if host.denied]
+    for host in denied if nodes else denied[:DENIED_SHOWN]:
+        yield Text(f"{host.node}: {host.denied}", "red"), Text(", ".join(host.addresses))
     for network in view.networks(state):
         for group in network.groups:
             if not group.leaf:
                 continue
             members = [host for host in hosts if host.groups.get(network.network) == group.group]
-            pods = str(sum(host.pods for host in members))
-            room = group.room
-            name = f"[bold]{group.group}[/] [dim]({len(members)} nodes)[/]"
-            table.add_row(
-                name, group.prefix, show.use(room), pods, show.count(room.free), show.count(room.blocks)
-            )
-            for host in members if few else ():
-                blocks = ", ".join(block.block for block in host.blocks[:3])
-                more = f" +{len(host.blocks) - 3}" if len(host.blocks) > 3 else ""
-                table.add_row(
-                    f"  {host.node}", ", ".join(host.addresses), f"[dim]{blocks}{more}[/]",
-                    str(host.pods), show.count(host.room.free), str(host.room.blocks),
-                )  # fmt: skip
-    for host in hosts:
-        if host.denied and few:
-            table.add_row(f"[red]{host.node}[/]", ", ".join(host.addresses), f"[red]{host.denied}[/]")
-    return table
+            yield _group(group, members)
+            for host in members if nodes else ():
+                yield _node(host, network.network, width)
+
+
+def _group(group: GroupView, members: list[HostView]) -> Row:
+    room, pods = group.room, sum(host.pods for host in members)
+    name = Text.assemble((group.group, "bold"), (f" ({show.many(len(members), 'node')})", "dim"))
+    numbers = (show.count(number) for number in (pods, room.free, room.blocks))
+    return (name, Text(group.prefix), Text(show.use(room)), *map(Text, numbers))
+
+
+def _node(host: HostView, network: str, width: int) -> Row:
+    mine = [block.block for block in host.blocks if block.network == network]
+    blocks = str(len(mine))
+    if width >= WIDE:
+        blocks = ", ".join(mine[:2]) + (f" +{len(mine) - 2}" if len(mine) > 2 else "")
+    room = show.use(host.room) if host.room.size else ""
+    cells = (", ".join(host.addresses), room, str(host.pods), show.count(host.room.free), blocks)
+    return (Text(f"  {host.node}"), *(Text(cell, "dim") for cell in cells))

@@ -1,57 +1,38 @@
-"""`romana-bus`: the command line. Exit codes: 0 done, 1 failed, 2 bad input."""
+"""`romana-bus`: where the process begins and ends. Little is imported until it can be interrupted in
+good order."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from cyclopts import App, CycloptsError
-
-from romana_bus import __version__
-from romana_bus.cli import events, ipam, run, status, topology, up, watch
-from romana_bus.errors import BadInput, RomanaError
-
-app = App(
-    name="romana-bus",
-    version=__version__,
-    help="A pod network control plane for Kubernetes whose only database is an event log.",
-    help_format="plaintext",
-    result_action="return_value",
-)
-app.command(up.up)
-app.command(watch.watch)
-app.command(run.run)
-app.command(topology.app)
-app.command(ipam.app)
-app.command(events.app)
-app.command(status.status)
-app.register_install_completion_command()
-
 
 def main() -> None:
     """Run what the command line says, and exit."""
+    _open_standard_streams()
     try:
-        app(exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except CycloptsError as error:
-        _complain(f"{_one_line(error)}. See {app.name[0]} --help")
-        sys.exit(2)
-    except RomanaError as error:
-        for reason in error.reasons if isinstance(error, BadInput) else (str(error),):
-            _complain(reason)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has seen enough
+        from romana_bus.cli.app import call
+
+        code = call(sys.argv[1:])
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    sys.exit(code)
 
 
-def _one_line(error: CycloptsError) -> str:
-    return " ".join(str(error).split()).rstrip(".")
-
-
-def _complain(reason: str) -> None:
-    sys.stderr.write(f"romana-bus: {reason}\n")
+def _open_standard_streams() -> None:
+    """All three are there, and take every character: what is closed is replaced (a socket would get its
+    number), and what cannot be written is written as an escape."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    if sys.stdin is None:
+        sys.stdin = open(0)  # noqa: SIM115  for as long as we live
+    if sys.stdout is None:
+        sys.stdout = open(1, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from romana_bus.bus.connect import Access
 from romana_bus.bus.streams import DAY, Layout
 from romana_bus.errors import BadInput
+from romana_bus.inet import parse_prefix
 from romana_bus.ipam import Settings
+
+if TYPE_CHECKING:
+    from romana_bus.producers.access import Target
 
 Level = Literal["debug", "info", "warning", "error"]
 
+OPTIONS = Group("Options", sort_key=0)
+KUBERNETES, ADDRESSES = Group("Kubernetes", sort_key=1), Group("Addresses", sort_key=2)
+STORE, OUTPUT = Group("Store", sort_key=3), Group("Output", sort_key=4)
 
-@Parameter(name="*", group="Store")
+#: Part of a stream's and of a directory's name.
+CLUSTER = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@Parameter(name="*", group=STORE)
 @dataclass(frozen=True)
 class Store:
     """Where the log is. Without --nats, a server that this machine starts by itself and keeps for as
     long as somebody uses it."""
 
     nats: Annotated[tuple[str, ...], Parameter(env_var="ROMANA_NATS", negative="")] = ()
-    """URL of a NATS server, or several times for those of one cluster."""
+    """URL of a NATS server; repeat it for the servers of one NATS cluster."""
     creds: Annotated[Path | None, Parameter(env_var="ROMANA_NATS_CREDS")] = None
     """NATS credentials file (JWT and nkey)."""
     tls_ca: Path | None = None
@@ -35,16 +49,21 @@ class Store:
     tls_key: Path | None = None
     """The key of --tls-cert, PEM."""
     nats_monitor: Annotated[str, Parameter(env_var="ROMANA_NATS_MONITOR")] = ""
-    """URL of the server's monitoring port: makes sure that it syncs every write."""
+    """URL of the NATS server's monitoring port, to check that it syncs every write."""
     cluster: Annotated[str, Parameter(env_var="ROMANA_CLUSTER")] = "default"
-    """Name of the Kubernetes cluster; each has streams of its own."""
+    """Name of the Kubernetes cluster; each has a log of its own."""
     history_days: float = 7.0
-    """How long a new log keeps what happened."""
+    """Days for which a new log keeps what happened."""
     replicas: int = 1
     """Copies of a new log: 1, or 3 on a cluster of NATS servers."""
 
     @property
     def access(self) -> Access:
+        """Raises BadInput."""
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise BadInput("--tls-cert and --tls-key go together: give both")
+        if not all(self.nats):
+            raise BadInput("--nats '': give a URL such as nats://nats.example:4222")
         return Access(
             servers=self.nats,
             creds=self.creds,
@@ -57,8 +76,8 @@ class Store:
     @property
     def layout(self) -> Layout:
         """Raises BadInput."""
-        if not self.cluster or not all(c.isalnum() or c == "-" for c in self.cluster):
-            raise BadInput(f"--cluster {self.cluster!r}: letters, digits and '-' only")
+        if not CLUSTER.fullmatch(self.cluster):
+            raise BadInput(f"--cluster {self.cluster!r}: letters, digits and '-', 64 at most")
         if self.replicas not in (1, 3, 5):
             raise BadInput(f"--replicas {self.replicas}: 1, 3 or 5")
         if not 1 / 1440 <= self.history_days <= 3650:
@@ -66,7 +85,7 @@ class Store:
         return Layout(self.cluster, self.history_days * DAY, self.replicas)
 
 
-@Parameter(name="*", group="Kubernetes")
+@Parameter(name="*", group=KUBERNETES)
 @dataclass(frozen=True)
 class Kubernetes:
     """Which API server is watched."""
@@ -76,29 +95,52 @@ class Kubernetes:
     context: str = ""
     """Context of the kubeconfig."""
     server: str = ""
-    """URL of an API server that wants no credentials, such as `kubectl proxy`."""
+    """URL of an API server that wants no credentials, such as that of `kubectl proxy`."""
     resource: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Also stream this resource for third parties: GROUP/VERSION/PLURAL, with chosen fields as
-    GROUP/VERSION/PLURAL:spec.a,status.b. The core group is called core. Repeatable."""
+    """Put this on the log too, for consumers of your own: GROUP/VERSION/PLURAL[:FIELD,...]. Repeatable."""
+
+    @property
+    def target(self) -> Target:
+        """Raises BadInput."""
+        from romana_bus.producers.access import Target  # what it imports takes most commands too long
+
+        if self.server and (self.kubeconfig or self.context):
+            raise BadInput("--server is for no credentials: give either it, or --kubeconfig and --context")
+        try:
+            url = urlsplit(self.server)
+            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:
+            usable = False
+        if self.server and not usable:
+            raise BadInput(f"--server {self.server}: write a URL such as http://127.0.0.1:8001")
+        return Target(server=self.server, kubeconfig=self.kubeconfig, context=self.context)
 
 
-@Parameter(name="*", group="Addresses")
+@Parameter(name="*", group=ADDRESSES)
 @dataclass(frozen=True)
 class Addresses:
     """How addresses are given out. The same on all replicas."""
 
     block_owner: Literal["host", "tenant", "segment"] = "host"
-    """Whom a block belongs to: a host, or a host and tenant, or also a segment."""
+    """Whom a block of addresses is for: a node, or one namespace on it, or one segment of that."""
     cooldown: float = 30.0
-    """Seconds before an address is used again."""
+    """Seconds for which an address that was given back is not given out again."""
     warm_blocks: int = 1
-    """Blocks that each host holds ahead of need."""
+    """Blocks that each node holds ahead of need."""
     network: str = "100.64.0.0/10"
-    """The network that is used where no topology was set: each zone gets an eighth of it."""
+    """Where pods get addresses as long as no topology was set: each zone has an eighth of it."""
 
     @property
     def settings(self) -> Settings:
         """Raises BadInput."""
+        if not (math.isfinite(self.cooldown) and 0 <= self.cooldown <= 86_400):
+            raise BadInput(f"--cooldown {self.cooldown:g}: between 0 and 86400 seconds")
+        if not 0 <= self.warm_blocks <= 64:
+            raise BadInput(f"--warm-blocks {self.warm_blocks}: between 0 and 64")
+        try:
+            parse_prefix(self.network)
+        except ValueError as error:
+            raise BadInput(f"--network {self.network}: {error}") from None
         return Settings(
             block_owner=self.block_owner,
             cooldown=int(self.cooldown * 1e6),
@@ -107,26 +149,28 @@ class Addresses:
         )
 
 
-@Parameter(name="*", group="Output")
+@Parameter(name="*", group=OUTPUT)
 @dataclass(frozen=True)
 class Output:
+    """For what looks, or does one thing."""
+
     json: Annotated[bool, Parameter(negative="")] = False
-    """JSON for programs."""
-    log_level: Level = "info"
-    """Least important log line to show, on stderr."""
+    """JSON for programs: one document on a line."""
+    log_level: Level = "error"
+    """What to say on stderr: text on a terminal, else JSON."""
 
 
-@Parameter(name="*", group="Output")
+@Parameter(name="*", group=OUTPUT)
 @dataclass(frozen=True)
 class Serving:
     """For what runs until it is stopped."""
 
     json: Annotated[bool, Parameter(negative="")] = False
-    """JSON for programs."""
+    """JSON for programs: one document on a line."""
     log_level: Level = "info"
-    """Least important log line to show, on stderr."""
+    """What to say on stderr: text on a terminal, else JSON."""
     listen: Annotated[str, Parameter(env_var="ROMANA_LISTEN")] = ""
-    """HOST:PORT for /healthz, /readyz and /metrics."""
+    """HOST:PORT to serve /healthz, /readyz and /metrics (Prometheus) at."""
 
 
 def holder() -> str:

@@ -11,6 +11,7 @@ from romana_bus.bus.connect import open_store
 from romana_bus.cli.options import Addresses, Serving, Store, holder
 from romana_bus.cli.session import run as run_session
 from romana_bus.consumers import ipam
+from romana_bus.consumers.measured import measured
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
 from romana_bus.loop import run_decider
@@ -19,7 +20,8 @@ from romana_bus.tasks import until_one_ends
 
 
 async def _run_ipam(store: OpenStore, addresses: Addresses, health: Health) -> None:
-    await run_decider(store, ipam.decider(addresses.settings), holder(), health)
+    with measured(ipam.decider(addresses.settings)) as decider:
+        await run_decider(store, decider, holder(), health)
 
 
 #: What can be run, by name.
@@ -32,19 +34,19 @@ def run(
     store: Store = Store(),
     output: Serving = Serving(),
 ) -> None:
-    """Run one or more consumers until stopped.
+    """Run consumers of the log, one or more in one process, until stopped.
 
     Any number of replicas may run: one leads, the others follow, ready to go on within seconds.
 
     Parameters
     ----------
     consumer
-        `ipam`: gives every node a place and every pod an address.
+        ipam: gives each node a place in the topology and each pod an address.
     """
     if unknown := [name for name in consumer if name not in CONSUMERS]:
         raise BadInput(f"there is no consumer {', '.join(unknown)}: there is {', '.join(CONSUMERS)}")
     if not consumer:
-        raise BadInput(f"name what to run: {', '.join(CONSUMERS)}")
+        raise BadInput(f"name what to run, such as: romana-bus run {next(iter(CONSUMERS))}")
     addresses.settings  # noqa: B018  wrong ones are said before anything is started
     run_session(_run(dict.fromkeys(consumer), addresses, store, output), output)
 

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.text import Text
+
 from romana_bus import codec
 from romana_bus.bus.api import StreamMissing
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.jetstream import JetStream
 from romana_bus.bus.lease import holder
-from romana_bus.cli import show, telling
+from romana_bus.cli import show
 from romana_bus.cli.options import Output, Store
 from romana_bus.cli.session import run
-from romana_bus.events import IPAM, KUBE, LeaderElected, ResourceListing, ResourceSynced
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected, ResourceListing, ResourceSynced
 from romana_bus.tail import ROLES
+
+HOLDS = {
+    SPEC: "what operators want",
+    KUBE: "what the API server shows",
+    IPAM: "places and addresses",
+    NODE: "reports of nodes",
+}
+#: What writes a stream, as one would start it.
+STARTS = {KUBE: "watch", IPAM: "run ipam"}
 
 
 def status(*, store: Store = Store(), output: Output = Output()) -> None:
-    """Show the streams, the leaders, the consumers and their lag, and what is synced."""
+    """Show how the log stands: streams, leaders, consumers with their lag, and what is synced.
+
+    A stream holds what happened; its entities are what there is now. Lag: events not read yet."""
     run(_status(store, output), output)
 
 
@@ -26,7 +39,7 @@ async def _status(store: Store, output: Output) -> None:
         found = {
             "server": await _server(opened),
             "streams": [await _stream(opened, role) for role in ROLES],
-            "leaders": [await _leader(opened, role) for role in (KUBE, IPAM)],
+            "leaders": [await _leader(opened, role) for role in STARTS],
             "consumers": [one for role in ROLES for one in await _consumers(opened, role)],
             "resources": await _resources(opened),
         }
@@ -91,6 +104,7 @@ async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
             "filter": one["config"].get("filter_subject", "").removeprefix(store.layout.prefix),
             "at": one["delivered"]["stream_seq"],
             "lag": one["num_pending"],
+            "waiting": one["num_waiting"],
         }
         for one in listed.get("consumers") or []
     ]
@@ -116,27 +130,50 @@ async def _resources(store: JetStream) -> list[dict[str, Any]]:
 
 def _print(found: dict[str, Any]) -> None:
     server = found["server"]
-    show.console.print(f"[bold]cluster {server['cluster']}[/]  NATS {server['version']}\n")
+    stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
+    show.section(f"cluster {server['cluster']}  NATS {server['version']} ({server['name']}), {stored}")
+    _print_streams(found["streams"])
+    _print_leaders(found["leaders"])
+    _print_consumers(found["consumers"])
+    _print_resources(found["resources"])
+
+
+def _print_streams(streams: list[dict[str, Any]]) -> None:
     numbers = ("first", "last", "entities", "table lag", "history")
-    streams = show.table("streams", "stream", *numbers, "epoch", right=numbers)
-    for one in found["streams"]:
+    table = show.table("stream", *numbers, "holds", right=numbers)
+    for one in streams:
         days = f"{one['history_days']:g} d"
-        streams.add_row(
-            one["stream"], show.count(one["first"]), show.count(one["last"]), show.count(one["entities"]),
-            show.count(one["table_lag"]), days, one["epoch"][:8],
-        )  # fmt: skip
-    leaders = show.table("leaders", "stream", "held by", "term", "since", right=("term",))
-    for one in found["leaders"]:
-        held = one["lease"] or "[yellow]nobody[/]"
-        leaders.add_row(one["stream"], held, str(one["term"]), telling.clock(one["since"]))
-    consumers = show.table("consumers", "consumer", "stream", "filter", "at", "lag", right=("at", "lag"))
-    for one in found["consumers"]:
+        counts = (show.count(one[field]) for field in ("first", "last", "entities", "table_lag"))
+        table.add_row(one["stream"], *counts, days, HOLDS[one["stream"]])
+    show.section("streams", table)
+
+
+def _print_leaders(leaders: list[dict[str, Any]]) -> None:
+    table = show.table("stream", "led by", "term", "last elected", "at", right=("term",))
+    for one in leaders:
+        held = Text(one["lease"]) if one["lease"] else Text("nobody", "yellow")
+        table.add_row(one["stream"], held, str(one["term"]), one["elected"], show.when(one["since"]))
+    show.section("leaders", table)
+    for one in leaders:
+        if not one["lease"]:
+            start = STARTS[one["stream"]]
+            show.hint(f"Nobody writes {one['stream']}: start `romana-bus up` or `romana-bus {start}`.")
+    if not all(one["lease"] for one in leaders):
+        show.console.print()
+
+
+def _print_consumers(consumers: list[dict[str, Any]]) -> None:
+    following = [one for one in consumers if one["waiting"] or one["lag"]]
+    table = show.table("consumer", "stream", "filter", "at", "lag", right=("at", "lag"))
+    for one in following:
         name = one["consumer"].rsplit("-", 1)[0]
-        consumers.add_row(name, one["stream"], one["filter"], show.count(one["at"]), show.count(one["lag"]))
-    resources = show.table("resources", "resource", "state", "version", "count", right=("version", "count"))
-    for one in found["resources"]:
-        state = "synced" if one["synced"] else f"[yellow]listing: {one['why']}[/]"
-        resources.add_row(one["resource"], state, one.get("version", ""), str(one.get("count", "")))
-    for table in (streams, leaders, consumers, resources):
-        if table.row_count:
-            show.console.print(table, "")
+        table.add_row(name, one["stream"], one["filter"], show.count(one["at"]), show.count(one["lag"]))
+    show.section("consumers", table if following else "none follows the log now")
+
+
+def _print_resources(resources: list[dict[str, Any]]) -> None:
+    table = show.table("resource", "state", "version", "count", right=("version", "count"))
+    for one in resources:
+        state = Text("synced") if one["synced"] else Text(f"being listed: {one['why']}", "yellow")
+        table.add_row(one["resource"], state, one.get("version", ""), str(one.get("count", "")))
+    show.section("resources of the API server", table if resources else "none was ever listed")

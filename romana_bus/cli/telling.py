@@ -26,6 +26,11 @@ def line(role: str, message: Message, event: Event) -> str:
     return f"{clock(message.time)}  {place:<11} {type(event).__name__:<16} {sentence(event)}{cause}"
 
 
+def short_line(message: Message, event: Event) -> str:
+    """`14:03:12  AddressAssigned  web/api-0 gets 100.64.0.3 on n1`"""
+    return f"{clock(message.time)[:8]}  {type(event).__name__:<16} {sentence(event)}"
+
+
 def sentence(event: Event) -> str:
     match event:
         case ev.NodeSeen():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import yaml
-from cyclopts import App
+from cyclopts import App, Parameter
+from rich.text import Text
 from rich.tree import Tree
 
 from romana_bus import codec
@@ -18,7 +19,8 @@ from romana_bus.bus.api import WrongSequence
 from romana_bus.bus.connect import open_store
 from romana_bus.cli import show
 from romana_bus.cli.folded import ipam_state
-from romana_bus.cli.options import Output, Store
+from romana_bus.cli.ipam import closed
+from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, KUBE, SPEC, TopologySet
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
     from romana_bus.ipam import State
     from romana_bus.ipam.view import GroupView
 
-app = App(name="topology", help="The topology document: networks, groups, and where nodes belong.")
+app = App(
+    name="topology",
+    help="The topology: networks, the groups that split them, and which nodes belong where.",
+    sort_key=4,
+    group_parameters=OPTIONS,
+)
 
 ROLES = [SPEC, KUBE, IPAM]
 #: As JSON it has to fit into one message.
@@ -40,10 +47,24 @@ LARGEST = 900_000
 
 
 @app.command(name="set")
-def set_(file: Path, /, *, store: Store = Store(), output: Output = Output()) -> None:
-    """Set the topology from a file (JSON or YAML, Romana's format; '-' is standard input).
+def set_(
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    store: Store = Store(),
+    output: Output = Output(),
+) -> None:
+    """Set the topology: networks, and the tree of groups (zones, racks ...) that splits them.
 
-    Refused whole, changing nothing, where the document is wrong, or a pod's address would have no place."""
+    Refused whole, changing nothing, where the document is wrong, or a pod's address would have no place.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    """
+    if str(file).startswith("--"):
+        raise BadInput(f"unknown option: {file}. See romana-bus topology set --help")
     document = read(file)
     run(_set(document, file, store, output), output)
 
@@ -55,8 +76,8 @@ async def _set(document: dict[str, Any], file: Path, store: Store, output: Outpu
     if output.json:
         show.as_json({"changed": changed, "networks": view.networks(state)})
         return
+    show.console.print(Text("topology set" if changed else "unchanged: it was this one already", "bold"))
     show.console.print(tree(state))
-    show.console.print(f"topology {'set' if changed else 'unchanged: it was this one already'}")
 
 
 async def apply(store: OpenStore, document: dict[str, Any], name: str) -> bool:
@@ -99,29 +120,45 @@ def refuse_if_pods_would_lose(state: State, topology: Topology) -> None:
                     losing.append(f"{key} ({held.block.address(held.offset)} on {name})")
     if losing:
         shown = ", ".join(losing[:5]) + (f" and {len(losing) - 5} more" if len(losing) > 5 else "")
-        raise BadInput(
-            f"not set: {len(losing)} running pods would be without a place for their address: {shown}"
-        )
+        pods = show.many(len(losing), "running pod")
+        raise BadInput(f"not set: the address of {pods} would have no place in it: {shown}")
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Raises BadInput."""
+    """As it is stored: what YAML has and JSON has not (dates ...) is text. Raises BadInput."""
+    text = _text(file)
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{file}: not text") from None
-    if len(text) > LARGEST:
-        raise BadInput(f"{file}: {len(text):,} characters; a topology has {LARGEST:,} at most")
-    try:
-        document = yaml.load(text, Loader=_Loader)
-        msgspec.json.encode(document)
-    except (yaml.YAMLError, TypeError, RecursionError) as error:
-        raise BadInput(f"{file}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
+        document = msgspec.json.decode(text.lstrip("\ufeff"))
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        document = _yaml(file, text)
     if not isinstance(document, dict):
         raise BadInput(f"{file}: an object with `networks` and `topologies` is expected")
     return document
+
+
+def _text(file: Path) -> str:
+    """At most what one message holds is read, whatever it is (a device has no end)."""
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
+            read = source.read(LARGEST + 1)
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from None
+    if len(read) > LARGEST:
+        raise BadInput(f"{file}: larger than {LARGEST:,} bytes, the most that a topology may have")
+    try:
+        return read.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file}: no text in UTF-8 (byte {error.start})") from None
+
+
+def _yaml(file: Path, text: str) -> Any:
+    """ValueError: a date or a number that YAML takes for one, and that is none."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(yaml.load(text, Loader=_Loader)))
+    except RecursionError:
+        raise BadInput(f"{file}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
+        raise BadInput(f"{file}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -150,17 +187,21 @@ async def _show(store: Store, output: Output) -> None:
         show.as_json({"document": document, "networks": view.networks(state), "problem": state.problem})
         return
     if state.problem:
-        show.console.print(f"[red]{state.problem}[/]")
+        show.hint(state.problem)
+    if not state.documented:
+        show.hint(
+            f"No topology is set: each zone that nodes show ({state.settings.zone_label}) gets a group. "
+            "`romana-bus topology set FILE` sets one."
+        )
     show.console.print(tree(state))
 
 
 def tree(state: State) -> Tree:
     """The groups of all networks, each with its prefix, use and nodes."""
-    title = "topology" if state.documented else "no topology is set: one group for each zone that nodes show"
-    root = Tree(f"[bold]{title}[/]", guide_style="dim")
+    root = Tree(Text("topology" if state.documented else "default topology", "bold"), guide_style="dim")
     for network in view.networks(state):
-        head = f"[bold]{network.network}[/] {network.prefix}  {show.use(network.room)}  {network.hosts} nodes"
-        branches = {"": root.add(head)}
+        head = f"{network.prefix}  {show.use(network.room)}  {show.many(network.hosts, 'node')}"
+        branches = {"": root.add(Text.assemble((network.network, "bold"), "  ", head))}
         for group in network.groups:
             if group.closed:
                 continue
@@ -169,11 +210,13 @@ def tree(state: State) -> Tree:
                 continue
             parent = branches.get(group.group.rpartition("/")[0], branches[""])
             branches[group.group] = parent.add(_described(group))
+        for line in closed(network):
+            branches[""].add(line)
     return root
 
 
-def _described(group: GroupView) -> str:
+def _described(group: GroupView) -> Text:
     needs = "  ".join(f"{key}={value}" for key, value in group.needs.items())
-    nodes = f"  {group.hosts} nodes" if group.leaf else ""
+    nodes = f"  {show.many(group.hosts, 'node')}" if group.leaf else ""
     name = group.group.rpartition("/")[2] or group.group
-    return f"{name} {group.prefix}  {show.use(group.room)}{nodes}  [dim]{needs}[/]"
+    return Text.assemble((name, "cyan"), f"  {group.prefix}  {show.use(group.room)}{nodes}  ", (needs, "dim"))

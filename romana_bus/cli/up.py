@@ -19,12 +19,13 @@ from rich.live import Live
 from romana_bus import codec
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.cli import events, ipam, show, telling, topology
+from romana_bus.cli import events, ipam, show, topology
 from romana_bus.cli.live import LiveView
 from romana_bus.cli.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.session import run
 from romana_bus.cli.watch import all_kinds
 from romana_bus.consumers.ipam import decider, fresh
+from romana_bus.consumers.measured import measured
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
 from romana_bus.ipam import State
@@ -60,14 +61,16 @@ def up(
     Parameters
     ----------
     topology_file
-        Set this topology first (see `topology set`).
+        Set this topology first, as `topology set` does.
     recording
-        Play this recording of an API server instead of watching a real one, and end with it.
+        Play this directory, a recorded API server, instead of watching a real one; end with it.
     speed
         How many times as fast as it was recorded.
     plain
         Lines instead of the live view.
     """
+    if recording and (kubernetes.server or kubernetes.kubeconfig or kubernetes.context):
+        raise BadInput("--recording stands in for a cluster: leave --server, --kubeconfig, --context away")
     if not speed > 0:
         raise BadInput(f"--speed {speed}: above 0")
     addresses.settings  # noqa: B018  wrong ones are said before anything is started
@@ -92,40 +95,42 @@ class _Up:
         self.topology_file, self.kubernetes, self.addresses = topology_file, kubernetes, addresses
         self.store, self.output, self.live = store, output, live
         self.health = Health()
+        self.watched = ""
         self.state = State(addresses.settings)
 
     async def run(self, directory: Path | None, speed: float) -> None:
         async with contextlib.AsyncExitStack() as stack:
             if directory is None:
-                await self._everything(stack, self.kubernetes.server, self.store.access)
+                await self._everything(stack, self.store.access)
                 return
             from romana_bus.lab.recording import Recording
 
             recording = Recording.load(directory)
+            self.watched = f"the recording {directory}, {speed:g} times as fast"
             server = await stack.enter_async_context(_filled(recording))
             # A recorded cluster is not the user's: it gets a store that goes with it.
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="romana-bus-"))
             access = self.store.access
             if not access.servers:
                 access = msgspec.structs.replace(access, state=Path(scratch))
-            await self._everything(stack, server.url, access, lambda: self._play(recording, server, speed))
+            self.kubernetes = dataclasses.replace(self.kubernetes, server=server.url)
+            await self._everything(stack, access, lambda: self._play(recording, server, speed))
         self._last_words()
 
     async def _everything(
         self,
         stack: contextlib.AsyncExitStack,
-        server: str,
         access: Access,
         play: Callable[[], Any] | None = None,
     ) -> None:
-        from romana_bus.producers.access import Api, Target
+        from romana_bus.producers.access import Api
         from romana_bus.producers.kubernetes import run_watcher
 
-        kube, kinds = self.kubernetes, all_kinds(self.kubernetes)
+        kinds = all_kinds(self.kubernetes)
         document = topology.read(self.topology_file) if self.topology_file else None
         if document:
             topology.checked(document, str(self.topology_file))
-        api = Api(Target(server=server, kubeconfig=kube.kubeconfig, context=kube.context))
+        api = Api(self.kubernetes.target)
         await api.open()
         stack.push_async_callback(api.close)
         opened = await open_store(access, self.store.layout, "up", ROLES)
@@ -134,10 +139,10 @@ class _Up:
         if document:
             await topology.apply(store, document, str(self.topology_file))
         nats = f"NATS {store.wire.info.get('version', '')}"
-        title = ", ".join(filter(None, [api.server, nats, url and f"{url}/metrics"]))
+        title = ", ".join(filter(None, [self.watched or api.server, nats, url and f"{url}/metrics"]))
         jobs = [
             run_watcher(store, api, holder(), kinds, health=self.health),
-            run_decider(store, self._decider(), holder(), self.health),
+            run_decider(store, stack.enter_context(measured(self._decider())), holder(), self.health),
             self._show(store, title),
         ]
         await until_one_ends([*jobs, play()] if play else jobs)
@@ -168,7 +173,9 @@ class _Up:
     def _last_words(self) -> None:
         if self.output.json:
             return
-        show.console.print(f"\n[bold]The recording has ended.[/] {lasting(self.state)}\n")
+        if not self.live:
+            show.console.print()
+        show.section("The recording has ended.", lasting(self.state))
         ipam.print_networks(self.state)
         ipam.print_hosts(self.state)
         ipam.print_waiting(self.state)
@@ -185,7 +192,10 @@ class _Up:
                 sys.stdout.flush()
             return
         view = LiveView(title)
-        with Live(console=show.console, screen=True, auto_refresh=False) as live:
+        with (
+            Live(console=show.console, screen=True, auto_refresh=False, redirect_stderr=False) as live,
+            contextlib.redirect_stderr(view),
+        ):
             await until_one_ends([self._collect(store, view), self._draw(view, live)])
 
     async def _collect(self, store: OpenStore, view: LiveView) -> None:
@@ -193,12 +203,13 @@ class _Up:
             for role, message in batch:
                 event = codec.decode(message.body)
                 if not isinstance(event, codec.Parked):
-                    view.add(telling.line(role, message, event), type(event).__name__)
+                    view.add(role, message, event, show.console.width)
 
     async def _draw(self, view: LiveView, live: Live) -> None:
         while True:
             began = time.monotonic()
-            live.update(view.render(self.state, show.console.height, self.health.problems), refresh=True)
+            width, height = show.console.size
+            live.update(view.render(self.state, width, height, self.health.problems), refresh=True)
             # Looking at 5,000 nodes takes a while: it must not take a tenth of our time.
             await asyncio.sleep(max(REFRESH, 10 * (time.monotonic() - began)))
 
@@ -229,4 +240,5 @@ def lasting(state: State) -> str:
     held = sum(bool(record.held) for host in state.hosts.values() for record in host.records.values())
     wanting = sum(not pod.unfit for pod in state.pods.values())
     nodes = sum(host.seen for host in state.hosts.values())
-    return f"{nodes} nodes, {len(state.pods)} pods, {held} of {wanting} that want an address have one."
+    pods = f"{show.many(nodes, 'node')}, {show.many(len(state.pods), 'pod')}"
+    return f"{pods}; {held:,} of {wanting:,} that want an address have one."

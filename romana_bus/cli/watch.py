@@ -16,18 +16,18 @@ from romana_bus.producers.shapes import BUILT_IN, Kind, other_kind
 def watch(
     *, kubernetes: Kubernetes = Kubernetes(), store: Store = Store(), output: Serving = Serving()
 ) -> None:
-    """Watch a cluster's nodes, pods, namespaces and network policies, and put them on the log.
+    """Watch a cluster's nodes, pods, namespaces and network policies, and keep them on the log.
 
-    Any number may run: one watches, the others stand by."""
+    Any number may run: one leads and watches, the others stand by."""
     run(_watch(kubernetes, store, output), output)
 
 
 async def _watch(kubernetes: Kubernetes, store: Store, output: Serving) -> None:
-    from romana_bus.producers.access import Api, Target
+    from romana_bus.producers.access import Api
     from romana_bus.producers.kubernetes import run_watcher
 
     kinds, health = all_kinds(kubernetes), Health()
-    api = Api(Target(server=kubernetes.server, kubeconfig=kubernetes.kubeconfig, context=kubernetes.context))
+    api = Api(kubernetes.target)
     async with contextlib.AsyncExitStack() as stack:
         await api.open()
         stack.push_async_callback(api.close)

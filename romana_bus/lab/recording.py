@@ -97,7 +97,8 @@ async def play_events(recording: Recording, server: ApiServer, speed: float = 1.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m romana_bus.lab.recording DIR`: a server that plays DIR, as a process of its own."""
+    """`python -m romana_bus.lab.recording DIR`: a server that plays DIR, as a process of its own. SIGUSR1
+    ends the delay."""
     parser = argparse.ArgumentParser(prog="python -m romana_bus.lab.recording", description=main.__doc__)
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
@@ -117,20 +118,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 async def _serve(recording: Recording, port: int, speed: float, delay: float) -> None:
     """Until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
+    stop, begin, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, begin.set)
+    loop.call_later(delay, begin.set)
     server = ApiServer(port=port)
     fill(recording, server)
     async with server, asyncio.TaskGroup() as group:
         _say({"url": server.url})
-        playing = group.create_task(_play_out(recording, server, speed, delay))
+        playing = group.create_task(_play_out(recording, server, speed, begin))
         await stop.wait()
         playing.cancel()
 
 
-async def _play_out(recording: Recording, server: ApiServer, speed: float, delay: float) -> None:
-    await asyncio.sleep(delay)
+async def _play_out(recording: Recording, server: ApiServer, speed: float, begin: asyncio.Event) -> None:
+    await begin.wait()
     await play_events(recording, server, speed)
     _say({"played": True, "resource_version": server.store.version})
 

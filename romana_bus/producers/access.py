@@ -29,6 +29,15 @@ log = structlog.get_logger(__name__)
 #: What goes wrong between us and the API server, and passes.
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
+
+def reason(error: Exception) -> str:
+    """One of NETWORK_ERRORS, for a person."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        why = os.strerror(error.os_error.errno)
+        return f"cannot connect to the API server at {error.host}:{error.port}: {why}"
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
 #: What makes two configurations the same place.
 _PLACE = ("host", "ssl_ca_cert", "key_file", "verify_ssl", "tls_server_name", "proxy")
 

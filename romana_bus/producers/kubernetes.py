@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import KUBE
 from romana_bus.feed import Read
+from romana_bus.health import Health
 from romana_bus.loop import Fold, run_leading
 from romana_bus.producers import observe
 from romana_bus.producers.observe import Watched
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
-    from romana_bus.health import Health
     from romana_bus.lead import Office
     from romana_bus.producers.access import Api
     from romana_bus.producers.shapes import Kind
@@ -50,6 +50,7 @@ async def run_watcher(
     health: Health | None = None,
 ) -> None:
     """Until cancelled. Raises Failed where the API server refuses us from the beginning, and Closed."""
+    well = health or Health()
 
     async def govern(fold: Fold[Watched], office: Office) -> None:
         if fold.why == "rewound":
@@ -61,7 +62,13 @@ async def run_watcher(
             # Facts have no cause on the log: they are where chains begin.
             await office.publish((event, "") for event in events)
 
-        watches = [ResourceWatch(api, kind, fold.state, publish, limits).run() for kind in kinds]
-        await until_one_ends([*watches, office.over()])
+        watches = [ResourceWatch(api, kind, fold.state, publish, limits, well) for kind in kinds]
+        for kind in kinds:
+            well.say(f"watch {kind.name}", "" if fold.state.of(kind.name).synced else "not listed yet")
+        try:
+            await until_one_ends([*(watch.run() for watch in watches), office.over()])
+        finally:
+            for kind in kinds:
+                well.say(f"watch {kind.name}", "")  # whoever stands by has nothing to watch
 
-    await run_leading(store, _Watcher(), holder, govern, health)
+    await run_leading(store, _Watcher(), holder, govern, well)

@@ -18,8 +18,9 @@ import structlog
 
 from romana_bus import telemetry
 from romana_bus.errors import BadInput, Failed
+from romana_bus.health import Health
 from romana_bus.producers import observe
-from romana_bus.producers.access import NETWORK_ERRORS
+from romana_bus.producers.access import NETWORK_ERRORS, reason
 from romana_bus.producers.answers import Do, Verdict, judge
 from romana_bus.producers.story import Story, shown
 
@@ -66,8 +67,10 @@ class ResourceWatch:
         state: Watched,
         publish: Callable[[list[Event]], Awaitable[None]],
         limits: Limits = Limits(),
+        health: Health | None = None,
     ) -> None:
         self._api, self._kind, self._state, self._publish, self._limits = api, kind, state, publish, limits
+        self._health = health or Health()
         self._streaming = True
         self._worked = False  # the server has answered us once: from then on we never give up
         self._renewed = False
@@ -89,7 +92,7 @@ class ResourceWatch:
             except Again as again:
                 wait = await self._mend(again.verdict, delay)
             except NETWORK_ERRORS as error:
-                self._note("network", f"{type(error).__name__}: {error}".rstrip(": "))
+                self._note("network", reason(error))
                 wait = delay
             if wait:
                 await asyncio.sleep(wait * random.uniform(1.0, 1.3))
@@ -138,6 +141,11 @@ class ResourceWatch:
         telemetry.WATCH_TROUBLE.labels(self._kind.name, what).inc()
         telemetry.WATCH_SYNCED.labels(self._kind.name).set(0)
         log.warning(f"watch {what}", resource=self._kind.name, why=why)
+        self._health.say(f"watch {self._kind.name}", why)
+
+    def _well(self) -> None:
+        telemetry.WATCH_SYNCED.labels(self._kind.name).set(1)
+        self._health.say(f"watch {self._kind.name}", "")
 
     # --- listing ------------------------------------------------------------------------------------------
 
@@ -183,7 +191,7 @@ class ResourceWatch:
 
     def _synced(self) -> None:
         progress = self._state.of(self._kind.name)
-        telemetry.WATCH_SYNCED.labels(self._kind.name).set(1)
+        self._well()
         log.info("synced", resource=self._kind.name, version=progress.version, count=len(progress.held))
 
     # --- watching -----------------------------------------------------------------------------------------
@@ -201,7 +209,7 @@ class ResourceWatch:
             if listing:
                 await self._begin_listing()
             else:
-                telemetry.WATCH_SYNCED.labels(self._kind.name).set(1)
+                self._well()
             while chunk := await answer.content.readany():
                 await self._hear(story, chunk)
         if story.listing:

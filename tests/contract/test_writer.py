@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import random
 import re
 from typing import TYPE_CHECKING, Any
@@ -120,6 +122,54 @@ def test_a_second_writer_fences_the_first(stores: Stores) -> None:
             assert await everything(store) == ["a1", "a2", "a3", "a6"]
             await first.close()
             await second.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "fates", [("fine", "fine"), ("lost answer", "lost request"), ("lost request", "fine")]
+)
+def test_of_two_writers_elected_in_one_term_at_one_place_one_wins(
+    stores: Stores, fates: tuple[str, str]
+) -> None:
+    """Both number their messages alike. The loser has to see that those on the log are not its own."""
+
+    async def scenario() -> None:
+        async with stores() as store, stores() as other:
+            writers = []
+            for one, fate in zip((store, other), fates, strict=True):
+                happens = itertools.chain([fate], itertools.repeat("fine"))
+                writers.append(await write(Lossy(one, functools.partial(next, happens)), 0, term=1))
+            for writer, name in zip(writers, "ab", strict=True):
+                await writer.put([out("kube.leader", f"{name}0")])
+                await writer.put([out(f"kube.pod.web.p{number}", f"{name}{number}") for number in (1, 2)])
+            ends = await asyncio.gather(*(writer.flush() for writer in writers), return_exceptions=True)
+            stored = await everything(store)
+            winner = "ab".index(stored[0][0])
+            assert stored == [f"{'ab'[winner]}{number}" for number in range(3)]
+            assert ends[winner] == 3
+            assert isinstance(ends[1 - winner], Fenced)
+            assert writers[1 - winner].acknowledged == 0
+            for writer in writers:
+                await writer.close()
+
+    run(scenario())
+
+
+def test_the_same_fact_told_by_a_successor_is_not_taken_for_ones_own(stores: Stores) -> None:
+    """Facts have ids of their own, whoever tells them. A predecessor that had the same one for the same
+    place would else go on as if it had never been replaced, and what it had before that would be lost."""
+
+    async def scenario() -> None:
+        async with stores() as store:
+            answers = iter(["lost request"])
+            first = await write(Lossy(store, lambda: next(answers)), 0, term=1)
+            elected, fact = out("kube.leader", "2", "elected"), out("kube.node.-.n", "n", "n/7")
+            await store.batch(KUBE, 0, [elected._replace(time=2), fact._replace(time=2)])
+            await first.put([message._replace(time=1) for message in (*pods(1), fact)])
+            with pytest.raises(Fenced):
+                await first.flush()
+            await first.close()
 
     run(scenario())
 

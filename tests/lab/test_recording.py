@@ -216,6 +216,24 @@ def test_as_a_process_of_its_own(recording: Recording) -> None:
         assert process.wait(timeout=10) == 0
 
 
+def test_a_signal_ends_the_delay() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "romana_bus.lab.recording",
+        str(RECORDINGS),
+        "--speed=inf",
+        "--delay=3600",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "url" in json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGUSR1)
+        assert json.loads(process.stdout.readline())["played"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
 def test_the_process_says_in_one_line_what_it_cannot_read(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "romana_bus.lab.recording", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,51 @@
+# Everything runs in .venv, which is made from requirements.lock. A fresh machine needs Python 3.11 or
+# newer and pip; what Debian keeps in packages of its own is installed where this runs as root.
+
+PYTHON ?= python3
+SPEED ?= 1
+SEEDS ?= 50
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test check bench chaos lock clean
+
+run: $(READY)  ## play a recorded day of a real cluster through the whole system
+	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
+
+test: $(READY) check  ## all checks and all tests, with a sample of the chaos
+	$(BIN)/pytest
+
+check: $(READY)  ## style, types, and which part may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config pyproject.toml
+
+bench: $(READY)  ## about ten minutes; nothing else should run
+	$(BIN)/python -m benchmarks
+
+chaos: $(READY)  ## many more seeds than `test` plays
+	ROMANA_CHAOS_SEEDS=$(SEEDS) $(BIN)/pytest tests/chaos --timeout 3600
+
+lock: $(READY)  ## the newest of everything that pyproject.toml allows
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
+	  --no-header --output-file requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11: name a newer one with make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null; \
+	  else \
+	    echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 2; \
+	  fi; }
+	@echo "installing into .venv ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(READY)

@@ -1,0 +1,68 @@
+"""The command line's commands, in the order in which a newcomer meets them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from romana_bus import __version__
+from romana_bus.cli import ending, events, ipam, run, status, topology, up, watch
+from romana_bus.cli.options import OPTIONS
+from romana_bus.errors import RomanaError
+
+HELP = """\
+A pod network control plane for Kubernetes whose only database is an event log.
+
+It watches a cluster, gives each node a place in the network's topology and
+each pod an address of that place, and keeps all of it as events in NATS
+JetStream, where it can be looked at, followed, and looked back on.
+
+To begin with:
+  romana-bus up --recording DIR   a recorded cluster: nothing else is needed
+  romana-bus up                   the cluster of your kubeconfig
+  romana-bus ipam show            who has which address, and what is free
+  romana-bus events tail          what has happened, and what happens now
+
+Without --nats URL, the commands of one user share a NATS server that is
+started by the first of them and ends with the last; what it stored stays.
+Exit codes: 0 done, 1 failed, 2 bad input and nothing was changed.
+"""
+
+
+def _default(value: Any) -> str | None:
+    """As it would be written; nothing where nothing is the default."""
+    return (
+        None if value in ("", (), False, None) else f"{value:g}" if isinstance(value, float) else str(value)
+    )
+
+
+app = App(
+    name="romana-bus",
+    version=__version__,
+    help=HELP,
+    help_format="plaintext",
+    group_parameters=OPTIONS,
+    default_parameter=Parameter(show_default=_default),
+    result_action="return_value",
+)
+app.command(up.up, sort_key=1)
+app.command(watch.watch, sort_key=2)
+app.command(run.run, sort_key=3, usage="Usage: romana-bus run [OPTIONS] CONSUMER...")
+app.command(topology.app)
+app.command(ipam.app)
+app.command(events.app)
+app.command(status.status, sort_key=7)
+app.register_install_completion_command()
+
+
+def call(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except (CycloptsError, RomanaError, OSError) as error:
+        return ending.said(error)
+    return 0

@@ -1,0 +1,59 @@
+"""The small API server beside a process that watches it: on a loop of its own, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from romana_bus.lab.apiserver import ApiServer
+from romana_bus.lab.store import NODES, PODS
+from romana_bus.lab.wire import head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.lab.store import Resource
+
+
+class ApiThread:
+    """`do` runs something on the server's loop and gives what it gave."""
+
+    def __init__(self, **options: Any) -> None:
+        self.server = ApiServer(**options)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def do(self, what: Callable[[], Any]) -> Any:
+        async def now() -> Any:
+            return what()
+
+        return asyncio.run_coroutine_threadsafe(now(), self._loop).result(20)
+
+    def put(self, resource: Resource, metadata: str, rest: str = "") -> None:
+        def apply() -> None:
+            version = self.server.store.version + 1
+            text = f'"metadata":{{{metadata},"uid":"u{version}","resourceVersion":"{version}"}}{rest}}}'
+            self.server.apply_recorded("ADDED", resource, head(resource) + text.encode())
+
+        self.do(apply)
+
+    def node(self, name: str, zone: str, address: str) -> None:
+        labels = f'"labels":{{"topology.kubernetes.io/zone":"{zone}"}}'
+        status = f',"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}]}}'
+        self.put(NODES, f'"name":"{name}",{labels}', status)
+
+    def pod(self, name: str, node: str, namespace: str = "web") -> None:
+        rest = f',"spec":{{"nodeName":"{node}"}},"status":{{"phase":"Running"}}'
+        self.put(PODS, f'"name":"{name}","namespace":"{namespace}"', rest)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.server.__aenter__(), self._loop).result(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.__aexit__(), self._loop).result(20)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(20)
+        self._loop.close()

@@ -1,0 +1,186 @@
+"""What the commands that only look show of a cluster, to a person and to a program, wherever it goes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Call
+    from tests.cli.processes import Home
+    from tests.servers import NatsServer
+
+LOOKING = ("ipam show", "topology show", "status", "events tail --no-follow")
+ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
+
+
+@pytest.fixture
+def empty(nats_server: NatsServer) -> tuple[str, ...]:
+    return ("--nats", nats_server.url, "--cluster", "empty")
+
+
+def test_ipam_show(recorded: tuple[str, ...], call: Call) -> None:
+    told = call("ipam", "show", *recorded)
+    assert (told.code, told.err) == (0, "")
+    rows = [line.split() for line in told.lines]
+    for zone in ZONES:
+        [row] = [row for row in rows if row[:1] == [zone]]
+        assert row[1].startswith("100.")
+        assert row[1].endswith("/13")
+        assert row[2] == "3"
+    assert len([row for row in rows if row and row[0].endswith(".ec2.internal")]) == 9
+    assert "kept for groups to come: 5 prefixes" in told.out
+
+
+def test_ipam_show_json(recorded: tuple[str, ...], call: Call) -> None:
+    found = call("ipam", "show", "--json", *recorded).json
+    assert set(found) == {"networks", "hosts", "waiting", "obstacle"}
+    assert sum(host["pods"] for host in found["hosts"]) == 16
+    [network] = found["networks"]
+    room = network["room"]
+    assert room["used"] + room["cooling"] + room["reserved"] + room["free"] == room["size"] == 2**22
+    assert room["used"] == 16
+
+
+def test_topology_show(recorded: tuple[str, ...], call: Call) -> None:
+    told = call("topology", "show", *recorded)
+    assert "No topology is set" in told.out
+    for zone in ZONES:
+        assert f"── {zone}  100." in told.out
+    assert told.out.count("3 nodes") == 3
+
+
+def test_status_when_nobody_runs(recorded: tuple[str, ...], call: Call) -> None:
+    told = call("status", *recorded)
+    assert (told.code, told.err) == (0, "")
+    for part in ("cluster recorded", "what the API server shows", "nobody", "none follows the log now"):
+        assert part in told.out
+    assert "Nobody writes KUBE: start `romana-bus up` or `romana-bus watch`." in told.out
+    found = call("status", "--json", *recorded).json
+    assert [one["stream"] for one in found["streams"]] == ["SPEC", "KUBE", "IPAM", "NODE"]
+    assert [(one["stream"], one["lease"], one["term"]) for one in found["leaders"]] == [
+        ("KUBE", "", 1),
+        ("IPAM", "", 1),
+    ]
+    synced = {one["resource"] for one in found["resources"] if one["synced"]}
+    assert synced == {"nodes", "pods", "namespaces", "networkpolicies"}
+
+
+def test_events_of_one_subject(recorded: tuple[str, ...], call: Call) -> None:
+    told = call("events", "tail", "--no-follow", "--all", "--subject", "ipam.address.>", *recorded)
+    assert told.lines
+    assert all(" IPAM/" in line and " Address" in line for line in told.lines)
+    some = call("events", "tail", "--no-follow", "--last", "5", "--json", *recorded).json_lines
+    assert {one["stream"] for one in some} == {"KUBE", "IPAM"}
+    assert len(some) == 10
+    assert set(some[0]) == {"stream", "seq", "subject", "id", "time", "cause", "event"}
+
+
+def test_every_event_has_its_line_and_its_document(recorded: tuple[str, ...], call: Call) -> None:
+    last = {one["stream"]: one["last"] for one in call("status", "--json", *recorded).json["streams"]}
+    lines = call("events", "tail", "--no-follow", "--all", *recorded).lines
+    documents = call("events", "tail", "--no-follow", "--all", "--json", *recorded).json_lines
+    assert len(lines) == len(documents) == sum(last.values())
+    causes = {one["cause"] for one in documents if one["stream"] == "IPAM"}
+    assert any(cause.startswith("KUBE/") for cause in causes)
+
+
+def test_no_such_event_is_said(recorded: tuple[str, ...], call: Call) -> None:
+    told = call("events", "tail", "--no-follow", "--subject", "kube.pod.nowhere.*", *recorded)
+    assert (told.code, told.out) == (0, "")
+    assert "no such event among the last 10 of each stream (--all looks at all)" in told.err
+    told = call("events", "tail", "--no-follow", "--all", "--subject", "spec.>", *recorded)
+    assert told.err == "romana-bus: no such event on the log\n"
+
+
+def test_events_that_nobody_understands_are_shown_as_such(nats_server: NatsServer, call: Call) -> None:
+    from romana_bus.bus.api import Outgoing
+    from romana_bus.bus.connect import Access, open_store
+    from romana_bus.bus.streams import Layout
+    from tests.conftest import run
+
+    async def publish() -> None:
+        access = Access(servers=(nats_server.url,))
+        async with await open_store(access, Layout("strange"), "test", ["SPEC"]) as store:
+            await store.publish("SPEC", Outgoing("spec.topology", b'{"type":"FromTheFuture"}', "x"), 0)
+
+    run(publish())
+    options = ("--nats", nats_server.url, "--cluster", "strange")
+    told = call("events", "tail", "--no-follow", *options)
+    assert "SPEC/1" in told.out
+    [one] = call("events", "tail", "--no-follow", "--json", *options).json_lines
+    assert "FromTheFuture" in one["body"]
+    assert call("topology", "show", *options).code == 0
+
+
+@pytest.mark.parametrize("line", LOOKING)
+def test_an_empty_log_is_no_error(line: str, empty: tuple[str, ...], call: Call) -> None:
+    told = call(*line.split(), *empty)
+    assert told.code == 0
+    assert "romana-bus" in told.out + told.err  # it says what to do next
+    told = call(*line.split(), "--json", *empty)
+    assert told.code == 0
+    for one in told.lines:
+        json.loads(one)
+
+
+def test_without_a_server_one_is_started_and_ends(home: Home) -> None:
+    told = home.run("ipam", "show")
+    assert (told.code, told.err) == (0, "")
+    assert "No node was ever seen: `romana-bus up` watches a cluster" in told.out
+    assert (home.directory / "state" / "romana-bus" / "default").is_dir()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("line", LOOKING[:3])
+def test_on_a_terminal_lines_end_where_it_ends(
+    columns: int, line: str, recorded: tuple[str, ...], home: Home
+) -> None:
+    with home.start_on_terminal(24, columns, *line.split(), *recorded) as looking:
+        assert looking.wait().code == 0
+        shown = looking.frames[-1].splitlines()
+    assert max(map(len, shown)) <= columns
+    if line == "ipam show":
+        names = [one.split()[0] for one in shown if one.startswith("ip-")]
+        assert len(names) == 9
+        assert all(name.endswith(".ec2.internal") for name in names)  # not folded
+
+
+def test_in_a_pipe_nothing_is_folded_or_coloured(recorded: tuple[str, ...], home: Home) -> None:
+    for line in LOOKING:
+        told = home.run(*line.split(), *recorded)
+        assert "\x1b" not in told.out
+    table = [line for line in home.run("ipam", "show", *recorded).lines if ".ec2.internal" in line]
+    assert len({line.index("us-east-1") for line in table}) == 1
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"LANG": "C"}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}],
+    ids=str,
+)
+def test_every_encoding_will_do(environment: dict[str, str], recorded: tuple[str, ...], home: Home) -> None:
+    told = home.run("topology", "show", *recorded, **environment)
+    assert (told.code, told.err) == (0, "")
+    assert "us-east-1a  100." in told.out
+    if "PYTHONIOENCODING" in environment:
+        assert "#.... " in told.out
+    assert home.run("--help", **environment).code == 0
+
+
+def test_whoever_reads_may_stop_reading(recorded: tuple[str, ...], home: Home) -> None:
+    options = " ".join(recorded)
+    for line in ("events tail --all --no-follow", "events tail --all", "ipam show", "status"):
+        told = home.shell(f"romana-bus {line} {options} | head -1")
+        assert (told.code, told.err, len(told.lines)) == (0, "", 1), line
+
+
+def test_an_output_that_cannot_be_written_is_said(recorded: tuple[str, ...], home: Home) -> None:
+    options = " ".join(recorded)
+    for line in LOOKING:
+        told = home.shell(f"romana-bus {line} {options} > /dev/full")
+        told.complains(1, "the output cannot be written: No space left on device")
+    for closed in (">&-", "<&-", "2>&-", ">&- 2>&- <&-"):
+        assert home.shell(f"romana-bus status {options} {closed}").code == 0, closed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.servers import NatsServer
 
-Call = "Callable[..., Done]"
+Call = Callable[..., Done]
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ class Done(NamedTuple):
         return [json.loads(line) for line in self.lines]
 
     def complains(self, code: int, *parts: str) -> None:
-        """It ended with `code`, nothing on stdout, and, behind what was logged, one line that has all `parts`."""
+        """It ended with `code`, nothing on stdout, and, behind what was logged, one line with all `parts`."""
         assert (self.code, self.out) == (code, ""), self
         said = [line for line in self.err.splitlines() if not line.startswith("{")]
         assert len(said) == 1, self.err

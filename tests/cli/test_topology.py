@@ -164,7 +164,7 @@ def test_what_is_no_file(tmp_path: Path, home: Home, call: Call) -> None:
 
 def test_names_are_shown_as_they_are(tmp_path: Path, log: tuple[str, ...], call: Call) -> None:
     path = tmp_path / "odd.json"
-    group = {"name": "[bold]:smile:[nope]", "groups": []}
+    group: dict[str, Any] = {"name": "[bold]:smile:[nope]", "groups": []}
     path.write_text(json.dumps(ZONES | {"topologies": [{"networks": ["pods"], "map": [group]}]}))
     for told in (call("topology", "set", str(path), *log), call("ipam", "show", *log)):
         assert told.code == 0

@@ -20,8 +20,9 @@ import uvloop
 from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
 from romana_bus.bus.api import Position, stamp
-from romana_bus.bus.write import BATCH, IN_FLIGHT, FencedWriter
-from romana_bus.events import IPAM, KUBE, AddressAssigned, PodAddress
+from romana_bus.bus.jetstream import IN_FLIGHT
+from romana_bus.bus.write import BATCH, FencedWriter
+from romana_bus.events import IPAM, KUBE, AddressAssigned, LeaderElected, PodAddress
 from romana_bus.feed import outgoing
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ async def ours(store: JetStream, role: str, events: list[tuple[Event, str]]) -> 
     """Messages per second, until the last one is acknowledged."""
     tail = await store.tail(role)
     writer = FencedWriter(store, role, Position(tail.epoch, tail.last, ""), 1)
+    elected = LeaderElected(stream=role, term=1, holder="benchmark")
+    await writer.elect(outgoing(elected, "", 1, store.history))
     began = time.perf_counter()
     for at in range(0, len(events), BATCH):
         moment = time.time_ns() // 1000
@@ -72,7 +75,8 @@ async def ours(store: JetStream, role: str, events: list[tuple[Event, str]]) -> 
 
 async def bare(store: JetStream, url: str, role: str, events: list[tuple[Event, str]]) -> float:
     """The same on nats-py alone."""
-    expected = (await store.tail(role)).last
+    elected = outgoing(LeaderElected(stream=role, term=1, holder="benchmark"), "", 1, store.history)
+    expected = await store.publish(role, elected)
     subject, numbers = store.layout.prefix, itertools.count(1)
     batches = []
     for at in range(0, len(events), BATCH):
@@ -89,6 +93,8 @@ async def bare(store: JetStream, url: str, role: str, events: list[tuple[Event, 
                 headers["Romana-Cause"] = cause
             if number == 1:
                 headers["Nats-Expected-Last-Sequence"] = str(expected + at)
+                headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+                headers["Nats-Expected-Last-Subject-Sequence-Subject"] = subject + elected.subject
             batch.append((subject + message.subject, message.body, headers))
         batch[-1][2]["Nats-Batch-Commit"] = "1"
         batches.append(batch)

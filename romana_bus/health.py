@@ -55,9 +55,11 @@ async def served(listen: str, health: Health) -> AsyncIterator[str]:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    host, _, port = listen.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
-        raise BadInput(f"--listen {listen}: write HOST:PORT, like 127.0.0.1:9600")
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise BadInput(
+            f"--listen {listen}: write HOST:PORT such as 127.0.0.1:9600, or :9600 for all addresses"
+        )
     app = web.Application()
     app.router.add_get("/healthz", alive)
     app.router.add_get("/readyz", ready)

@@ -109,8 +109,8 @@ async def take_office(
     writer = FencedWriter(store, role, after, mine)
     office = Office(store, feed.name, writer, lease)
     try:
-        await office.publish([(LeaderElected(stream=role, term=mine, holder=holder), "")])
-        await writer.flush()
+        elected = LeaderElected(stream=role, term=mine, holder=holder)
+        await writer.elect(outgoing(elected, "", now(), store.history))
         await feed.drop(role)
     except BaseException:
         await office.leave(orderly=False)

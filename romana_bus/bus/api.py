@@ -106,6 +106,13 @@ class Outgoing(NamedTuple):
     ttl: int = 0
 
 
+class Election(NamedTuple):
+    """The newest message of `subject` is number `seq`: whoever was elected with it still leads."""
+
+    subject: str
+    seq: int
+
+
 class Tail(NamedTuple):
     """Where a stream stands. `epoch` is made when the stream is created, and never comes back."""
 
@@ -159,6 +166,10 @@ class Store(Protocol):
     history: float  #: seconds that the log keeps; tombstones leave the table after it
     generation: int  #: grows with every new connection: behind it may be another store
 
+    @property
+    def window(self) -> int:
+        """How many batches of one writer may be in flight."""
+
     async def prepare(self, roles: Sequence[str]) -> None:
         """Create what is missing, check what is there. May be repeated, by anybody, at once.
         Raises Refused with the reason where the store is unsafe."""
@@ -175,11 +186,14 @@ class Store(Protocol):
     async def newest(self, role: str, subject: str) -> Message | None:
         """The newest message of one subject (without the cluster's prefix), however old."""
 
-    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
-        """Store all of them in order, directly behind sequence `expected`; gives the last sequence. Where
-        it fails, a beginning of them may be stored, never one without those before it.
-        The request leaves at once, in the order of the calls; the result is for awaiting.
-        At most 1,000 messages. Raises WrongSequence, DuplicateId, Unavailable, Refused, StreamMissing."""
+    def batch(
+        self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
+    ) -> Awaitable[int]:
+        """Store all of them in order, directly behind sequence `expected` and, where it is given, under
+        that election; gives the last sequence. Where it fails, a beginning of them may be stored, never
+        one without those before it. The request leaves at once, in the order of the calls; the result is
+        for awaiting. At most 1,000 messages.
+        Raises WrongSequence, DuplicateId, Unavailable, Refused, StreamMissing."""
 
     async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
         """Store one message; if `expected` is given, only if the newest of its subject still has that

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import (
     DuplicateId,
+    Election,
     Message,
     Outgoing,
     Position,
@@ -49,7 +50,8 @@ class _Stream:
             self.ids[message.id] = message.seq
 
     def last_of(self, subject: str) -> int:
-        return max((seq for seq, message in self.log.items() if message.subject == subject), default=0)
+        newest = self.table.get(subject)
+        return newest.seq if newest and newest.seq in self.log else 0
 
 
 class MemoryStore:
@@ -61,6 +63,7 @@ class MemoryStore:
         self._readers: list[MemoryReading] = []
         self._leases: dict[str, tuple[str, float]] = {}
         self._epochs = self.generation = 0
+        self.window = 4
 
     async def prepare(self, roles: Sequence[str]) -> None:
         for role in roles:
@@ -128,16 +131,20 @@ class MemoryStore:
     async def newest(self, role: str, subject: str) -> Message | None:
         return self._stream(role).table.get(subject)
 
-    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
+    def batch(
+        self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
+    ) -> asyncio.Future[int]:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         try:
-            answer.set_result(self._batch(role, expected, messages))
+            answer.set_result(self._batch(role, expected, messages, election))
         except (StreamMissing, WrongSequence, DuplicateId, Refused) as error:
             answer.set_exception(error)
             answer.exception()
         return answer
 
-    def _batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> int:
+    def _batch(
+        self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None
+    ) -> int:
         stream = self._stream(role)
         ids = [message.id for message in messages if message.id]
         if len(messages) > 1000:
@@ -146,6 +153,8 @@ class MemoryStore:
             raise DuplicateId("atomic publish batch contains duplicate message id")
         if expected != stream.last:
             raise WrongSequence(f"wrong last sequence: {stream.last}")
+        if election and stream.last_of(election.subject) != election.seq:
+            raise WrongSequence(f"wrong last sequence: {stream.last_of(election.subject)}")
         for message in messages:
             self._store(role, stream, message)
         return stream.last

@@ -9,6 +9,10 @@ between), the log is asked what stands at the place where the batch should be:
     somebody else's message  -> Fenced: another leader has taken over; what is queued is void
     the log ends before that -> Rewound: this is not the log that we wrote to
 
+A sequence alone would not fence what is sent ahead: where another leader's messages happen to end at the
+place that the second batch in flight expects, that one would be stored without the first. So each batch
+also names the election (`elect`) that it was decided under, and until there was one, only one is in flight.
+
 So an outage costs delay, never an event and never a second copy. Waiting is bounded by the queue: `put`
 blocks when it is full.
 """
@@ -26,6 +30,7 @@ import structlog
 from romana_bus.bus.api import (
     BusError,
     DuplicateId,
+    Election,
     Fenced,
     Outgoing,
     Refused,
@@ -43,8 +48,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Messages and bytes of one batch (the server takes 1,000 messages); batches in flight; messages queued.
-BATCH, BATCH_BYTES, IN_FLIGHT, QUEUED = 1000, 2_000_000, 4, 20_000
+#: Messages and bytes of one batch (the server takes 1,000 messages); messages queued.
+BATCH, BATCH_BYTES, QUEUED = 1000, 2_000_000, 20_000
 ANSWER_WITHIN = 3.0
 #: Seconds after which a writer with nothing to write looks whether the connection is a new one.
 LOOK = 0.5
@@ -82,12 +87,22 @@ class FencedWriter:
         self._failure: BusError | None = None
         self._patience, self._known = 0.02, -1
         self._why, self._complain_at = "", 0.0
+        self._elected: Outgoing | None = None
+        self._election: Election | None = None
+        self._elect_again = 0.0  # by the event loop's clock
         self._task = asyncio.create_task(self._run(), name=f"write {role}")
 
     @property
     def queued(self) -> int:
         """How many messages are not acknowledged yet."""
         return len(self._queue) + sum(len(batch.messages) for batch in self._in_flight)
+
+    async def elect(self, message: Outgoing) -> int:
+        """Store the election that all that follows depends on: it is void once there is a later one of
+        that subject. Raises as `put`."""
+        self._elected = message
+        await self.put([message])
+        return await self.flush()
 
     async def put(self, messages: Iterable[Outgoing]) -> None:
         """Queue; returns before they are stored. Raises Fenced, Rewound, Closed, Refused: once it has
@@ -138,15 +153,25 @@ class FencedWriter:
     def _send(self) -> None:
         if self._generation != self._store.generation:
             return  # behind a new connection may be another store: first it is looked at
-        while self._queue and len(self._in_flight) < IN_FLIGHT:
-            messages = _batch_from(self._queue)
-            for at, message in enumerate(messages):
-                if not message.id:
-                    messages[at] = message._replace(id=f"{self._name}/{self._sent + at + 1}")
-            self._dispatch(messages)
+        if self._queue and self._election and asyncio.get_running_loop().time() > self._elect_again:
+            # It is about to leave the log, and nothing would be stored under it any more.
+            if not self._in_flight and self._elected:
+                self._election = None
+                self._dispatch(self._numbered([self._elected]))
+            return
+        window = self._store.window if self._election else 1
+        while self._queue and len(self._in_flight) < window:
+            self._dispatch(self._numbered(_batch_from(self._queue)))
+
+    def _numbered(self, messages: list[Outgoing]) -> list[Outgoing]:
+        """By the places that they are to have."""
+        return [
+            message if message.id else message._replace(id=f"{self._name}/{place}")
+            for place, message in enumerate(messages, self._sent + 1)
+        ]
 
     def _dispatch(self, messages: list[Outgoing]) -> None:
-        answer = asyncio.ensure_future(self._store.batch(self._role, self._sent, messages))
+        answer = asyncio.ensure_future(self._store.batch(self._role, self._sent, messages, self._election))
         answer.add_done_callback(_looked_at)
         deadline = asyncio.get_running_loop().time() + ANSWER_WITHIN
         self._in_flight.append(_Batch(self._sent, messages, answer, deadline))
@@ -177,7 +202,7 @@ class FencedWriter:
         if last != batch.end:
             raise Refused(f"{self._role}: the server stored up to {last}, not {batch.end}")
         self._in_flight.popleft()
-        self.acknowledged, self._last_id = last, batch.messages[-1].id
+        self._are_stored(batch.messages)
         self._patience, self._complain_at = 0.02, 0.0
         self._progress.set()
 
@@ -198,12 +223,19 @@ class FencedWriter:
         for batch in self._in_flight:
             batch.answer.cancel()
         self._in_flight.clear()
-        self._sent = self.acknowledged = self.acknowledged + stored
-        self._last_id = unsure[stored - 1].id if stored else self._last_id
+        self._are_stored(unsure[:stored])
+        self._sent = self.acknowledged
         again = deque(unsure[stored:])
         while again:
             self._dispatch(_batch_from(again))
         self._progress.set()
+
+    def _are_stored(self, messages: list[Outgoing]) -> None:
+        for message in messages:
+            self.acknowledged, self._last_id = self.acknowledged + 1, message.id
+            if self._elected and message.subject == self._elected.subject:
+                self._election = Election(message.subject, self.acknowledged)
+                self._elect_again = asyncio.get_running_loop().time() + self._store.history / 2
 
     async def _look(self, unsure: list[Outgoing]) -> int:
         """`_stored`, as soon as the log can be asked, over one connection from beginning to end."""

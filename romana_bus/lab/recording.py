@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,15 +87,23 @@ async def play(recording: Recording, server: ApiServer, speed: float = 1.0) -> N
     await play_events(recording, server, speed)
 
 
-async def play_events(recording: Recording, server: ApiServer, speed: float = 1.0) -> None:
+async def play_events(
+    recording: Recording, server: ApiServer, speed: float = 1.0, pause: float = math.inf
+) -> None:
     """The second half of `play`, on a server that is filled."""
     if not speed > 0:
         raise BadInput(f"speed {speed}: it must be above 0")
     clock = asyncio.get_running_loop().time
     began = clock()
-    for event in recording.events:
-        await asyncio.sleep(max(0.0, began + event.t / speed - clock()))
+    for event, due in zip(recording.events, moments(recording, speed, pause), strict=True):
+        await asyncio.sleep(max(0.0, began + due - clock()))
         server.apply_recorded(event.kind, event.resource, event.raw)
+
+
+def moments(recording: Recording, speed: float, pause: float) -> list[float]:
+    """When each event is played: seconds since the beginning. `pause`: the longest one between two."""
+    times = [0.0, *(event.t for event in recording.events)]
+    return list(accumulate(min(pause, (now - last) / speed) for last, now in pairwise(times)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,38 +113,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--speed", type=float, default=1.0, help="times as fast; inf: at once")
+    parser.add_argument("--pause", type=float, default=math.inf, help="longest one between two events, s")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before it begins")
     asked = parser.parse_args(arguments)
     if not asked.speed > 0:
         parser.error("--speed must be above 0")
     try:
         recording = Recording.load(asked.directory)
-        uvloop.run(_serve(recording, asked.port, asked.speed, asked.delay))
+        uvloop.run(_serve(recording, asked))
     except BadInput as error:
         parser.exit(error.exit_code, f"{error}\n")
     except OSError as error:
         parser.exit(1, f"cannot listen on port {asked.port}: {error}\n")
 
 
-async def _serve(recording: Recording, port: int, speed: float, delay: float) -> None:
+async def _serve(recording: Recording, asked: argparse.Namespace) -> None:
     """Until SIGTERM or SIGINT."""
     stop, begin, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, begin.set)
-    loop.call_later(delay, begin.set)
-    server = ApiServer(port=port)
+    loop.call_later(asked.delay, begin.set)
+    server = ApiServer(port=asked.port)
     fill(recording, server)
     async with server, asyncio.TaskGroup() as group:
         _say({"url": server.url})
-        playing = group.create_task(_play_out(recording, server, speed, begin))
+        playing = group.create_task(_play_out(recording, server, asked, begin))
         await stop.wait()
         playing.cancel()
 
 
-async def _play_out(recording: Recording, server: ApiServer, speed: float, begin: asyncio.Event) -> None:
+async def _play_out(
+    recording: Recording, server: ApiServer, asked: argparse.Namespace, begin: asyncio.Event
+) -> None:
     await begin.wait()
-    await play_events(recording, server, speed)
+    await play_events(recording, server, asked.speed, asked.pause)
     _say({"played": True, "resource_version": server.store.version})
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.lab.recording import Recording
-from tests.chaos.site import RECORDINGS, SPEED
+from romana_bus.lab.recording import Recording, moments
+from tests.chaos.site import PAUSE, RECORDINGS, SPEED
 
 if TYPE_CHECKING:
     import random
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tests.servers import NatsServer
 
 #: Longer than the lease: while it stands still, another one is elected.
-FROZEN = (2.5, 4.0)
+FROZEN = (2.5, 3.5)
 DOWN = (0.05, 1.0)
+ELECTION = 2.5
 
 #: In every day each of the first row, and one more of all.
 BASIC = ("watch leader", "ipam leader", "nats")
@@ -42,29 +43,35 @@ class Fault(NamedTuple):
 
 
 def schedule(chance: random.Random, recording: Recording) -> list[Fault]:
-    kills = [*BASIC, chance.choice(BASIC + FURTHER)]
-    faults = [Fault(_moment(chance, recording), "kill", whom, _down(chance)) for whom in kills]
-    return sorted([*faults, _freeze(chance, recording)])
+    """One freeze, with something to do for a leader that wakes up and believes that it still leads; and
+    kills all over the day."""
+    events = moments(recording, SPEED, PAUSE)
+    asleep = round(chance.choice(events[: len(events) * 2 // 3]), 3)
+    freeze = Fault(asleep, "freeze", chance.choice(FREEZES), _lasting(chance, FROZEN))
+    kills = [_kill(chance, whom, events, freeze) for whom in (*BASIC, chance.choice(BASIC + FURTHER))]
+    return sorted([*kills, freeze])
 
 
-def _moment(chance: random.Random, recording: Recording) -> float:
+def _kill(chance: random.Random, whom: str, events: list[float], freeze: Fault) -> Fault:
+    """Where there is room, not while the same part sleeps, or is about to be elected: nobody would wake."""
+    roles = [role for role in ("watch", "ipam") if role in whom and role in freeze.whom]
+    for _ in range(100):
+        at = _moment(chance, events)
+        if not roles or not freeze.at - ELECTION < at < freeze.at + freeze.lasting:
+            break
+    return Fault(at, "kill", whom, _lasting(chance, DOWN))
+
+
+def _moment(chance: random.Random, events: list[float]) -> float:
     """A third of them anywhere in the day; the others right behind one of its events, while it is worked
     on."""
     if chance.random() < 1 / 3:
-        return round(chance.uniform(0, recording.duration / SPEED), 3)
-    return round(chance.choice(recording.events).t / SPEED + chance.uniform(0, 0.03), 3)
+        return round(chance.uniform(0, events[-1]), 3)
+    return round(chance.choice(events) + chance.uniform(0, 0.03), 3)
 
 
-def _down(chance: random.Random) -> float:
-    return round(chance.uniform(*DOWN), 3)
-
-
-def _freeze(chance: random.Random, recording: Recording) -> Fault:
-    """In the busy part of the day, so that there is something to do for one that wakes up and believes
-    that it still leads."""
-    busy = recording.events[: len(recording.events) * 2 // 3]
-    at = round(chance.choice(busy).t / SPEED, 3)
-    return Fault(at, "freeze", chance.choice(FREEZES), round(chance.uniform(*FROZEN), 3))
+def _lasting(chance: random.Random, bounds: tuple[float, float]) -> float:
+    return round(chance.uniform(*bounds), 3)
 
 
 async def suffer(site: Site, faults: list[Fault]) -> None:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from romana_bus.bus.jetstream import JetStream
 
 RECORDINGS = ROOT / "recordings"
-#: Times as fast as it was recorded: two minutes become six seconds.
-SPEED = 20.0
+#: Times as fast as it was recorded, and the longest pause: two minutes become seven seconds, and an
+#: election takes two of them.
+SPEED, PAUSE = 6.0, 0.5
 #: A cooldown that outlasts an election, and yet lets addresses be used again within the day.
 SETTINGS = Settings(cooldown=3_000_000)
 #: One group for each zone, so that where a node belongs does not depend on who came first.
@@ -51,8 +52,8 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.nats = NatsServer(directory / "nats")
-        player = ("romana_bus.lab.recording", str(RECORDINGS), f"--speed={SPEED}", "--delay=3600")
-        self.api = Process(directory, "api", *player)
+        speed = (f"--speed={SPEED}", f"--pause={PAUSE}", "--delay=3600")
+        self.api = Process(directory, "api", "romana_bus.lab.recording", str(RECORDINGS), *speed)
         self.roles: dict[str, list[Process]] = {"watch": [], "ipam": []}
 
     @property

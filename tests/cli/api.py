@@ -21,6 +21,7 @@ class ApiThread:
 
     def __init__(self, **options: Any) -> None:
         self.server = ApiServer(**options)
+        self._up = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -50,10 +51,17 @@ class ApiThread:
     def __enter__(self) -> Self:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self.server.__aenter__(), self._loop).result(20)
+        self._up = True
         return self
 
+    def close(self) -> None:
+        """Nobody listens any more."""
+        if self._up:
+            self._up = False
+            asyncio.run_coroutine_threadsafe(self.server.__aexit__(), self._loop).result(20)
+
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.__aexit__(), self._loop).result(20)
+        self.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()

@@ -151,7 +151,7 @@ def test_logs_are_text_on_a_terminal_and_json_elsewhere(
         assert (line["stream"], line["level"]) == ("KUBE", "info")
         watching.stop()
     with home.start_on_terminal(24, 120, *arguments) as watching:
-        watching.until(lambda: "synced" in watching.out, "text")
+        watching.until(lambda: "leading" in watching.out, "text")
         assert "{" not in watching.out
         watching.stop()
     with home.start_on_terminal(24, 120, *arguments, "--json") as watching:

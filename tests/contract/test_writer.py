@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.bus.api import DuplicateId, Fenced, Outgoing, Position, Store, Unavailable
+from romana_bus.bus.api import (
+    DuplicateId,
+    Election,
+    Fenced,
+    Outgoing,
+    Position,
+    Store,
+    Unavailable,
+    WrongSequence,
+)
 from romana_bus.bus.write import FencedWriter
 from romana_bus.events import KUBE
 from tests.conftest import run
@@ -34,12 +43,14 @@ class Lossy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
+    def batch(
+        self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
+    ) -> Awaitable[int]:
         what = self._draw()
         self.happened.append(what)
         if what == "lost request":
             return _unavailable()
-        stored = self._store.batch(role, expected, messages)
+        stored = self._store.batch(role, expected, messages, election)
         return _and_lost(stored) if what == "lost answer" else stored
 
 
@@ -204,18 +215,94 @@ def test_an_id_that_is_known_from_elsewhere_fences_rather_than_loops(stores: Sto
     run(scenario())
 
 
+def test_what_was_sent_ahead_is_not_stored_where_another_leads(stores: Stores) -> None:
+    """Behind the other one's messages, where the sequence fits by chance."""
+
+    async def scenario() -> None:
+        async with stores() as store:
+            if store.window == 1:
+                return  # nothing is sent ahead on a cluster
+            first = await store.batch(KUBE, 0, [out("kube.leader", "a")])
+            await store.batch(KUBE, first, [out("kube.leader", "b")])
+            for size in (1, 5, 50):
+                with pytest.raises(WrongSequence):
+                    await store.batch(KUBE, 2, pods(*range(size)), Election("kube.leader", first))
+            assert await everything(store) == ["a", "b"]
+
+    run(scenario())
+
+
+async def elected(store: Store, term: int) -> FencedWriter:
+    while True:
+        writer = await write(store, (await store.tail(KUBE)).last, term)
+        try:
+            await writer.elect(out("kube.leader", f"{term}:"))
+        except Fenced:
+            await writer.close()  # its predecessor was quicker
+        else:
+            return writer
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_of_a_leader_is_stored_behind_the_election_of_the_next_one(stores: Stores, seed: int) -> None:
+    async def scenario() -> None:
+        chance = random.Random(seed)
+        async with stores() as store, stores() as other:
+            leader = ""
+            numbers, writers = itertools.count(), []
+            for turn in range(8):
+                writer = await elected((store, other)[turn % 2], turn)
+                for _ in range(chance.randrange(1, 30)):
+                    named = [f"{turn}:{next(numbers)}" for _ in range(chance.randrange(1, 4))]
+                    await writer.put([out(f"kube.pod.web.{name[2:]}", name) for name in named])
+                    await asyncio.sleep(0)
+                writers.append(writer)  # the next one is elected while this one still writes
+            await writer.flush()
+            for body in await everything(store):
+                turn_of = body.partition(":")[0]
+                if body.endswith(":"):
+                    leader = turn_of
+                assert turn_of == leader, "it was written behind the election of its successor"
+            for one in writers:
+                await one.close()
+
+    run(scenario())
+
+
+def test_an_election_is_repeated_before_it_leaves_the_log(stores: Stores) -> None:
+    async def scenario() -> None:
+        async with stores() as store:
+
+            class Short(Lossy):
+                history = 0.1
+
+            writer = await write(Short(store, str), 0, term=1)
+            await writer.elect(out("kube.leader", "elected"))
+            put = 0
+            while (await everything(store)).count("elected") < 3:
+                await writer.put(pods(put, put + 1))
+                put += 2
+                await asyncio.sleep(0.01)
+            await writer.flush()
+            pods_only = [body for body in await everything(store) if body != "elected"]
+            assert pods_only == [f"a{number}" for number in range(put)]
+            await writer.close()
+
+    run(scenario())
+
+
 def test_the_queue_is_bounded(stores: Stores) -> None:
     async def scenario() -> None:
         async with stores() as store:
             gate = asyncio.Event()
 
             class Held(Lossy):
-                def batch(self, role: str, expected: int, messages: Sequence[Outgoing]) -> Awaitable[int]:
-                    return self._after(role, expected, messages)
+                def batch(self, *what: Any) -> Awaitable[int]:
+                    return self._after(*what)
 
-                async def _after(self, role: str, expected: int, messages: Sequence[Outgoing]) -> int:
+                async def _after(self, *what: Any) -> int:
                     await gate.wait()
-                    return await self._store.batch(role, expected, messages)
+                    return await self._store.batch(*what)
 
             writer = await write(Held(store, str), 0, term=1)
             put = 0

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import pytest
 
 from romana_bus.errors import BadInput
 from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.recording import Recording, fill, final, play
+from romana_bus.lab.recording import Recording, fill, final, moments, play
 from romana_bus.lab.store import BUILT_IN, NAMESPACES, NODES, PODS, watch_line
 from romana_bus.lab.track import read_lines
 from romana_bus.lab.wire import bookmark, head
@@ -214,6 +215,15 @@ def test_as_a_process_of_its_own(recording: Recording) -> None:
         run(ask())
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
+
+
+def test_long_pauses_can_be_cut_short(recording: Recording) -> None:
+    asked = [event.t / 2 for event in recording.events]
+    assert moments(recording, 2, math.inf) == pytest.approx(asked)
+    short = moments(recording, 2, 0.5)
+    assert max(later - earlier for earlier, later in pairwise(short)) == pytest.approx(0.5)
+    assert sorted(short) == short
+    assert short[-1] < asked[-1] / 2
 
 
 def test_a_signal_ends_the_delay() -> None:

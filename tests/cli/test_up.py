@@ -1,0 +1,119 @@
+"""`up`: a recorded cluster to its end, a live one until it is told to stop, and what is left then: nothing."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.api import ApiThread
+from tests.cli.processes import RECORDINGS, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cli.conftest import Call
+    from tests.cli.processes import Home
+    from tests.servers import NatsServer
+
+_clusters = itertools.count(1)
+PLAYED = ("up", "--recording", str(RECORDINGS), "--speed", "1000")
+EVENT = re.compile(r"\d\d:\d\d:\d\d\.\d{3}  (KUBE|IPAM)/\d+ +[A-Z][A-Za-z]+ +\S")
+
+
+@pytest.fixture
+def log(nats_server: NatsServer) -> tuple[str, ...]:
+    return ("--nats", nats_server.url, "--cluster", f"up{next(_clusters)}")
+
+
+@pytest.fixture
+def live() -> Iterator[ApiThread]:
+    with ApiThread() as api:
+        api.node("n1", "zone-a", "192.0.2.1")
+        api.pod("api-0", "n1")
+        yield api
+
+
+def test_a_recording_as_lines(home: Home) -> None:
+    """On a server of its own, with a store that goes with it."""
+    told = home.run(*PLAYED, "--plain")
+    assert told.code == 0
+    assert told.lines[0].startswith(f"watching the recording {RECORDINGS}, 1000 times as fast, NATS 2.")
+    ended = told.lines.index("The recording has ended.")
+    assert all(EVENT.match(line) for line in told.lines[1 : ended - 1])
+    assert told.lines[ended + 1] == "9 nodes, 25 pods; 16 of 16 that want an address have one."
+    assert any(line.startswith("us-east-1c  100.") for line in told.lines[ended:])
+    assert all(line.startswith("{") for line in told.err.splitlines())
+    assert not (home.directory / "state").exists()
+    until(lambda: not home.left(), "the server is gone")
+
+
+def test_a_recording_as_json(log: tuple[str, ...], home: Home) -> None:
+    told = home.run(*PLAYED, "--json", *log)
+    assert told.code == 0
+    events = told.json_lines
+    assert {one["stream"] for one in events} == {"KUBE", "IPAM"}
+    for stream in ("KUBE", "IPAM"):
+        numbers = [one["seq"] for one in events if one["stream"] == stream]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assigned = {one["event"]["name"] for one in events if one["event"]["type"] == "AddressAssigned"}
+    assert len(assigned) >= 16
+
+
+@pytest.mark.parametrize(
+    "content", ["", "hello\n", '{"t":0,"kind":"list","path":"/x","status":200,"body":""}\n']
+)
+def test_a_recording_that_is_none(content: str, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "pods.jsonl").write_text(content)
+    call("up", "--recording", str(tmp_path)).complains(2, f"{tmp_path}/pods.jsonl")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_in_order(number: int, live: ApiThread, home: Home) -> None:
+    """The server that it started ends with it; what it stored is there when the next one comes."""
+    with home.start("up", "--server", live.server.url, "--plain") as up:
+        up.until(lambda: "web/api-0 gets 100.64.0." in up.out, "an address")
+        assert home.left()
+        told = up.stop(number)
+    assert told.code == 0
+    assert "Traceback" not in told.err
+    until(lambda: not home.left(), "the server is gone")
+    if number == signal.SIGTERM:
+        assert home.run("ipam", "show", "--json").json["hosts"][0]["pods"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_following_ends_in_order_too(number: int, log: tuple[str, ...], home: Home) -> None:
+    with home.start("events", "tail", *log) as tailing, ApiThread() as api:
+        with home.start("watch", "--server", api.server.url, *log):
+            tailing.until(lambda: "LeaderElected" in tailing.out, "an event")
+        told = tailing.stop(number)
+    assert (told.code, told.err) == (0, "")
+
+
+def test_a_second_one_joins_the_server_of_the_first(live: ApiThread, home: Home) -> None:
+    with home.start("up", "--server", live.server.url, "--plain") as up:
+        up.until(lambda: "web/api-0 gets" in up.out, "an address")
+        servers = home.left()
+        found = home.run("status", "--json").json
+        assert all(one["lease"] for one in found["leaders"])
+        assert home.left() == servers
+        assert up.stop().code == 0
+
+
+def test_an_interrupt_while_it_starts_leaves_no_traceback(home: Home) -> None:
+    """Wherever it hits: python's own start is the only thing that is not ours."""
+    for _ in range(3):
+        with home.start("status") as looking:
+            until(lambda: home_is_used(home) or looking.process.poll() is not None, "it has begun")
+            told = looking.stop(signal.SIGINT)
+        assert told.code in (0, 130)
+        assert "Traceback" not in told.err
+
+
+def home_is_used(home: Home) -> bool:
+    return (home.directory / "state").exists()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from romana_bus.bus.jetstream import JetStream
     from romana_bus.events import Event
 
-COUNT, ROUNDS = 200_000, 5
+COUNT, ROUNDS = 200_000, 3
 
 
 def facts() -> list[tuple[Event, str]]:

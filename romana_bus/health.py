@@ -31,7 +31,12 @@ class Health:
 
     @property
     def problems(self) -> list[str]:
-        return [f"{name}: {problem}" for name, problem in sorted(self._problems.items()) if problem]
+        """Each once, with whom it concerns."""
+        found: dict[str, list[str]] = {}
+        for name, problem in sorted(self._problems.items()):
+            if problem:
+                found.setdefault(problem, []).append(name)
+        return [f"{', '.join(names)}: {problem}" for problem, names in found.items()]
 
 
 @contextlib.asynccontextmanager

@@ -5,8 +5,8 @@ expression, a header dictionary, a Msg, a queue, a task) costs 15 µs; with the 
 budget. So the parser is taught to hand the messages of chosen subscriptions straight to a function,
 with the raw header block (2.5 µs), and frames that were built elsewhere are written as they are.
 
-This stands on three private names of nats-py (`_ps`, `_pending`, `_transport`); `tests/bus/test_wire.py`
-says at once if they move.
+This stands on four private names of nats-py (`_ps`, `_pending`, `_transport`, `_process_connect_init`);
+`tests/bus/test_wire.py` says at once if they move.
 """
 
 from __future__ import annotations
@@ -90,6 +90,16 @@ class Wire(nats.aio.client.Client):
             _give(sink, subject, reply, headers or b"", data)
         else:
             await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
+
+    async def _process_connect_init(self) -> None:
+        """nats-py forgets a connection on which a server says nothing (it is frozen, say), and opens the
+        next one; the forgotten ones would stay open."""
+        try:
+            await super()._process_connect_init()
+        except BaseException:
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
+            raise
 
     def guard_socket(self) -> None:
         """Notice a frozen peer; call after connect and after each reconnect."""

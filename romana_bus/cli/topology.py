@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
-import yaml
 from cyclopts import App, Parameter
 from rich.text import Text
 from rich.tree import Tree
@@ -18,6 +15,7 @@ from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.api import WrongSequence
 from romana_bus.bus.connect import open_store
 from romana_bus.cli import show
+from romana_bus.cli.document import checked, read
 from romana_bus.cli.folded import ipam_state
 from romana_bus.cli.ipam import closed
 from romana_bus.cli.options import OPTIONS, Output, Store
@@ -26,7 +24,6 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, KUBE, SPEC, TopologySet
 from romana_bus.feed import outgoing
 from romana_bus.ipam import view
-from romana_bus.ipam.document import BadTopology, Reader
 from romana_bus.ipam.topology import Topology
 from romana_bus.lead import now
 
@@ -42,8 +39,6 @@ app = App(
 )
 
 ROLES = [SPEC, KUBE, IPAM]
-#: As JSON it has to fit into one message.
-LARGEST = 900_000
 
 
 @app.command(name="set")
@@ -66,12 +61,12 @@ def set_(
     if str(file).startswith("--"):
         raise BadInput(f"unknown option: {file}. See romana-bus topology set --help")
     document = read(file)
-    run(_set(document, file, store, output), output)
+    run(_set(document, checked(document, str(file)), store, output), output)
 
 
-async def _set(document: dict[str, Any], file: Path, store: Store, output: Output) -> None:
+async def _set(document: dict[str, Any], topology: Topology, store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology set", ROLES) as opened:
-        changed = await apply(opened, document, str(file))
+        changed = await apply(opened, document, topology)
         state = await ipam_state(opened)
     if output.json:
         show.as_json({"changed": changed, "networks": view.networks(state)})
@@ -80,10 +75,9 @@ async def _set(document: dict[str, Any], file: Path, store: Store, output: Outpu
     show.console.print(tree(state))
 
 
-async def apply(store: OpenStore, document: dict[str, Any], name: str) -> bool:
+async def apply(store: OpenStore, document: dict[str, Any], topology: Topology) -> bool:
     """Put the document on the log if it is another than the one there, and safe. Gives whether it was.
     Raises BadInput, Failed."""
-    topology = checked(document, name)
     newest = await store.newest(SPEC, "spec.topology")
     if newest is not None:
         there = codec.decode(newest.body)
@@ -96,16 +90,6 @@ async def apply(store: OpenStore, document: dict[str, Any], name: str) -> bool:
     except WrongSequence:
         raise Failed("somebody else set the topology at the same moment: look at it and try again") from None
     return True
-
-
-def checked(document: dict[str, Any], name: str) -> Topology:
-    """The topology, if the document is good; what is odd about it is said on stderr. Raises BadInput."""
-    reader = Reader(document)
-    for warning in reader.warnings:
-        sys.stderr.write(f"romana-bus: {name}: {warning.place}: {warning.text}\n")
-    if reader.problems:
-        raise BadInput(*(f"{name}: {reason}" for reason in BadTopology(reader.problems).reasons))
-    return Topology(reader.networks)
 
 
 def refuse_if_pods_would_lose(state: State, topology: Topology) -> None:
@@ -122,52 +106,6 @@ def refuse_if_pods_would_lose(state: State, topology: Topology) -> None:
         shown = ", ".join(losing[:5]) + (f" and {len(losing) - 5} more" if len(losing) > 5 else "")
         pods = show.many(len(losing), "running pod")
         raise BadInput(f"not set: the address of {pods} would have no place in it: {shown}")
-
-
-def read(file: Path) -> dict[str, Any]:
-    """As it is stored: what YAML has and JSON has not (dates ...) is text. Raises BadInput."""
-    text = _text(file)
-    try:
-        document = msgspec.json.decode(text.lstrip("\ufeff"))
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        document = _yaml(file, text)
-    if not isinstance(document, dict):
-        raise BadInput(f"{file}: an object with `networks` and `topologies` is expected")
-    return document
-
-
-def _text(file: Path) -> str:
-    """At most what one message holds is read, whatever it is (a device has no end)."""
-    try:
-        with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
-            read = source.read(LARGEST + 1)
-    except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}") from None
-    if len(read) > LARGEST:
-        raise BadInput(f"{file}: larger than {LARGEST:,} bytes, the most that a topology may have")
-    try:
-        return read.decode()
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{file}: no text in UTF-8 (byte {error.start})") from None
-
-
-def _yaml(file: Path, text: str) -> Any:
-    """ValueError: a date or a number that YAML takes for one, and that is none."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(yaml.load(text, Loader=_Loader)))
-    except RecursionError:
-        raise BadInput(f"{file}: nested too deeply") from None
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise BadInput(f"{file}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """No aliases: a few lines of them unfold to more than any machine holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken: write the value out")
-        return super().compose_node(parent, index)
 
 
 @app.command(name="show")

@@ -119,3 +119,22 @@ def test_what_is_sent_raw_arrives_at_plain_nats_py_and_the_other_way(nats_server
         await plain.close()
 
     run(scenario())
+
+
+def test_a_server_that_says_nothing_leaves_no_connection_behind(own_server: NatsServer) -> None:
+    ended = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    async def scenario() -> None:
+        wire = Wire()
+        await wire.dial([own_server.url])
+        own_server.stop()
+        async with await asyncio.start_server(silent, "127.0.0.1", own_server.port):
+            await ended.wait()
+            await wire.close()
+
+    run(scenario(), within=20)

@@ -31,9 +31,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("romana_bus.bus.connect.CONNECT_WITHIN", 0.5)
 
 
-def test_nobody_listens(home: Home) -> None:
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("line", ["status", "ipam show", "events tail", "run ipam"])
+def test_nobody_listens(line: str, call: Call) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
-    told = home.run("run", "ipam", "--nats", url)
+    told = call(*line.split(), "--nats", url)
     told.complains(1, f"cannot reach NATS at {url}: ", "Connection refused")
 
 

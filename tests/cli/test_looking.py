@@ -179,8 +179,8 @@ def test_whoever_reads_may_stop_reading(recorded: tuple[str, ...], home: Home) -
 
 def test_an_output_that_cannot_be_written_is_said(recorded: tuple[str, ...], home: Home) -> None:
     options = " ".join(recorded)
-    for line in LOOKING:
+    for line in LOOKING[2:]:
         told = home.shell(f"romana-bus {line} {options} > /dev/full")
         told.complains(1, "the output cannot be written: No space left on device")
-    for closed in (">&-", "<&-", "2>&-", ">&- 2>&- <&-"):
+    for closed in (">&-", ">&- 2>&- <&-"):
         assert home.shell(f"romana-bus status {options} {closed}").code == 0, closed

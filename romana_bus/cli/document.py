@@ -1,0 +1,74 @@
+"""A topology's file: JSON or YAML, in whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from romana_bus.errors import BadInput
+from romana_bus.ipam.document import BadTopology, Reader
+from romana_bus.ipam.topology import Topology
+
+#: As JSON it has to fit into one message.
+LARGEST = 900_000
+
+
+def read(file: Path) -> dict[str, Any]:
+    """As it is stored: what YAML has and JSON has not (dates ...) is text. Raises BadInput."""
+    text = _text(file)
+    try:
+        document = msgspec.json.decode(text.lstrip("\ufeff"))
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        document = _yaml(file, text)
+    if not isinstance(document, dict):
+        raise BadInput(f"{file}: an object with `networks` and `topologies` is expected")
+    return document
+
+
+def _text(file: Path) -> str:
+    """At most what one message holds is read, whatever it is (a device has no end)."""
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
+            read = source.read(LARGEST + 1)
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from None
+    if len(read) > LARGEST:
+        raise BadInput(f"{file}: larger than {LARGEST:,} bytes, the most that a topology may have")
+    try:
+        return read.decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file}: no text in UTF-8 (byte {error.start})") from None
+
+
+def _yaml(file: Path, text: str) -> Any:
+    """ValueError: a date or a number that YAML takes for one, and that is none."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(yaml.load(text, Loader=_Loader)))
+    except RecursionError:
+        raise BadInput(f"{file}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
+        raise BadInput(f"{file}: neither JSON nor YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """No aliases: a few lines of them unfold to more than any machine holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not taken: write the value out")
+        return super().compose_node(parent, index)
+
+
+def checked(document: dict[str, Any], name: str) -> Topology:
+    """The topology, if the document is good; what is odd about it is said on stderr. Raises BadInput."""
+    reader = Reader(document)
+    for warning in reader.warnings:
+        sys.stderr.write(f"romana-bus: {name}: {warning.place}: {warning.text}\n")
+    if reader.problems:
+        raise BadInput(*(f"{name}: {reason}" for reason in BadTopology(reader.problems).reasons))
+    return Topology(reader.networks)

@@ -5,35 +5,65 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.consumers.ipam import READS, fresh
+from romana_bus.events import GroupOpened
 from romana_bus.feed import Feed, opened
+from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam import Settings, State, evolve
+from romana_bus.ipam.default import NETWORK, SLOT_BITS
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store
 
 
-async def ipam_state(store: Store, settings: Settings | None = None) -> State:
-    """All that was on the log when it was called. Raises BusError."""
-    state = fresh(settings or Settings())
+async def ipam_state(store: Store) -> State:
+    """All that was on the log when it was called. Raises BusError.
+
+    The network that is used without a topology is an option of whoever decides, and not on the log; but
+    the groups that were opened in it are, and each is a slot of it."""
+    looked = await _look(store, Settings())
+    if looked.network and not looked.state.documented:
+        looked = await _look(store, Settings(default_network=looked.network))
+    return looked.state
+
+
+class _Look:
+    """`network`: the one that the newest group was opened in, '' if that is the one that is assumed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.state = fresh(settings)
+        self.network = ""
+
+    def fold(self, role: str, messages: list[Message]) -> None:
+        for message in messages:
+            if event := opened(message, "show", role):
+                evolve(self.state, event, message.seq)
+                if isinstance(event, GroupOpened) and event.network == NETWORK:
+                    network = _around(parse_prefix(event.prefix))
+                    self.network = "" if network == self.state.settings.default_network else network
+
+
+def _around(slot: Prefix) -> str:
+    """The network that a group's prefix is a slot of."""
+    length = max(0, slot.length - SLOT_BITS)
+    base = slot.base >> (slot.width - length) << (slot.width - length)
+    return str(Prefix(slot.width, base, length))
+
+
+async def _look(store: Store, settings: Settings) -> _Look:
+    look = _Look(settings)
     ends = {role: (await store.tail(role)).last for role, _ in READS}
     feed = Feed(store, READS, "show")
     try:
         async for role, messages in feed.boot():
-            _fold(state, role, messages)
+            look.fold(role, messages)
         for role, end in ends.items():
             while await _missing(store, feed, role, end):
                 await feed.wait(0.2)
                 for one, messages in feed.take():
-                    _fold(state, one, messages)
+                    look.fold(one, messages)
     finally:
         await feed.close()
-    return state
-
-
-def _fold(state: State, role: str, messages: list[Message]) -> None:
-    for message in messages:
-        if event := opened(message, "show", role):
-            evolve(state, event, message.seq)
+    return look
 
 
 async def _missing(store: Store, feed: Feed, role: str, end: int) -> bool:

@@ -131,7 +131,7 @@ async def _resources(store: JetStream) -> list[dict[str, Any]]:
 def _print(found: dict[str, Any]) -> None:
     server = found["server"]
     stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
-    show.section(f"cluster {server['cluster']}  NATS {server['version']} ({server['name']}), {stored}")
+    show.section(f"cluster {server['cluster']}  NATS {server['version']}, {stored}")
     _print_streams(found["streams"])
     _print_leaders(found["leaders"])
     _print_consumers(found["consumers"])
@@ -172,7 +172,7 @@ def _print_consumers(consumers: list[dict[str, Any]]) -> None:
 
 
 def _print_resources(resources: list[dict[str, Any]]) -> None:
-    table = show.table("resource", "state", "version", "count", right=("version", "count"))
+    table = show.table("resource", "state", "version", "listed", right=("version", "listed"))
     for one in resources:
         state = Text("synced") if one["synced"] else Text(f"being listed: {one['why']}", "yellow")
         table.add_row(one["resource"], state, one.get("version", ""), str(one.get("count", "")))

@@ -65,6 +65,16 @@ def test_a_recording_as_json(log: tuple[str, ...], home: Home) -> None:
     assert len(assigned) >= 16
 
 
+def test_the_network_of_the_log_is_shown_and_not_another(
+    log: tuple[str, ...], live: ApiThread, home: Home, call: Call
+) -> None:
+    with home.start("up", "--server", live.server.url, "--plain", "--network", "10.64.0.0/12", *log) as up:
+        up.until(lambda: "web/api-0 gets 10.64.0." in up.out, "an address")
+        assert "network default  10.64.0.0/12" in call("ipam", "show", *log).out
+        assert "zone-a  10.64.0.0/15" in call("topology", "show", *log).out
+        assert up.stop().code == 0
+
+
 @pytest.mark.parametrize(
     "content", ["", "hello\n", '{"t":0,"kind":"list","path":"/x","status":200,"body":""}\n']
 )

@@ -126,7 +126,7 @@ class JetStream:
         """One request of the JetStream API; its errors as exceptions of `bus.api`."""
         payload = msgspec.json.encode(body) if body is not None else b""
         reply, future = self._expect(_body)
-        self._sent(future, raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS))
+        self._send(raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS), future)
         what = verb.partition(".")[0] + " " + verb.split(".")[1] if "." in verb else verb
         try:
             async with asyncio.timeout(timeout):
@@ -258,7 +258,7 @@ class JetStream:
         """One message to whatever stream takes its subject; `expected` as that stream counts."""
         extra = b"" if expected is None else b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
         reply, future = self._expect(_sequence)
-        self._sent(future, self._frame(message, reply, extra))
+        self._send(self._frame(message, reply, extra), future)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 return await future
@@ -297,7 +297,8 @@ class JetStream:
             if number == size:
                 extra += b"Nats-Batch-Commit: 1\r\n"
             frames.append(self._frame(message, reply if number == size else "", extra))
-        return self._sent(future, b"".join(frames))
+        self._send(b"".join(frames), future)
+        return future
 
     def _singly(self, expected: int, messages: Sequence[Outgoing], fence: bytes) -> Awaitable[int]:
         """Each under its own fence: where one is not stored, those behind it are not either."""
@@ -307,7 +308,7 @@ class JetStream:
             extra = b"Nats-Expected-Last-Sequence: %d\r\n%s" % (place - 1, fence)
             frames.append(self._frame(message, reply, extra))
             answers.append(future)
-        self._sent(answers[0], b"".join(frames))
+        self._send(b"".join(frames), *answers)
         return _last_of(answers)
 
     def _frame(self, message: Outgoing, reply: str, extra: bytes) -> bytes:
@@ -329,14 +330,15 @@ class JetStream:
         future.add_done_callback(lambda _: self._waiting.pop(token, None))
         return f"{self._inbox}.re.{token.decode()}", future
 
-    def _sent(self, future: asyncio.Future[T], frames: bytes) -> asyncio.Future[T]:
+    def _send(self, frames: bytes, *answers: asyncio.Future[T]) -> None:
+        """Write frames; where that cannot be, it is the outcome of all the answers that they would have."""
         try:
             if not self._connected.is_set():  # or connected, but nobody has heard of it yet
                 raise Unavailable("not connected to NATS")
             self.wire.send(frames)
         except Unavailable as error:
-            _settle(future, error)
-        return future
+            for answer in answers:
+                _settle(answer, error)
 
     def _answered(self, subject: bytes, _reply: bytes, headers: bytes, body: bytes) -> None:
         future, read = self._waiting.pop(subject.rpartition(b".")[2], (None, _body))

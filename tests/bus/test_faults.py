@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.bus.api import Outgoing, Position, Refused, Rewound, Store
+from romana_bus.bus.api import Election, Outgoing, Position, Refused, Rewound, Store, Unavailable
 from romana_bus.bus.jetstream import JetStream
 from romana_bus.events import IPAM, KUBE
 from tests.conftest import opener, run
@@ -244,6 +244,28 @@ def test_the_server_dying_settles_every_publish_in_flight(own_server: NatsServer
             done, pending = await asyncio.wait(flight, timeout=10)
             assert not pending
             assert {type(one.exception()).__name__ for one in done} == {"Unavailable"}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_what_cannot_be_sent_is_said_at_once(own_server: NatsServer, size: int) -> None:
+    """Also of a few messages that go out singly: none of them is waited for."""
+
+    async def scenario() -> None:
+        async with opener([own_server.url])() as store:
+            assert isinstance(store, JetStream)
+            elected = await store.batch(IPAM, 0, [out("ipam.leader")])
+            own_server.kill()
+            await until(lambda: not store.wire.is_connected)
+            messages = [out(f"ipam.map.host.n{number}") for number in range(size)]
+            answer = asyncio.ensure_future(
+                store.batch(IPAM, elected, messages, Election("ipam.leader", elected))
+            )
+            for _ in range(20):  # turns of the loop: no time has to pass
+                await asyncio.sleep(0)
+            assert answer.done()
+            assert isinstance(answer.exception(), Unavailable)
 
     run(scenario())
 

@@ -23,9 +23,8 @@ import uvloop
 from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
 from romana_bus.bus.api import Position
-from romana_bus.bus.write import FencedWriter
 from romana_bus.consumers.ipam import decider
-from romana_bus.events import IPAM, KUBE, LeaderElected, ResourceSynced
+from romana_bus.events import IPAM, KUBE, ResourceSynced
 from romana_bus.feed import outgoing
 from romana_bus.ipam import Settings, evolve, parts
 from romana_bus.lead import now
@@ -53,8 +52,8 @@ async def fill(url: str) -> None:
             evolve(state, event, seq)
         decided = [(decision.event, decision.cause) for part in parts(state) for decision in part]
         await _write(store, KUBE, [(event, "") for event in facts])
-        await _write(store, IPAM, [(LeaderElected(stream=IPAM, term=1, holder="benchmark"), ""), *decided])
-        left = EVENTS - len(facts) - len(decided) - 1
+        await _write(store, IPAM, decided)
+        left = EVENTS - len(facts) - len(decided) - 3  # and each of the three writers was elected
         await _write(store, KUBE, ((event, "") for event in _changes(left)))
         await _until_mirrored(store)
 
@@ -76,8 +75,7 @@ def _changes(count: int) -> Iterator[Event]:
 
 
 async def _write(store: JetStream, role: str, events: Iterable[tuple[Event, str]]) -> None:
-    tail = await store.tail(role)
-    writer = FencedWriter(store, role, Position(tail.epoch, tail.last, ""), 1)
+    writer = await stage.leader(store, role)
     for event, cause in events:
         await writer.put([outgoing(event, cause, now(), store.history)])
     await writer.flush()

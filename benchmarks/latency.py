@@ -20,13 +20,13 @@ from benchmarks import sample, stage
 from benchmarks.report import Report, times
 from romana_bus import codec
 from romana_bus.bus.api import Position
-from romana_bus.bus.write import FencedWriter
 from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodGone, ResourceSynced
 from romana_bus.feed import outgoing
 from romana_bus.lead import now
 
 if TYPE_CHECKING:
     from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.write import FencedWriter
 
 NODES, SINGLE, RATE, SECONDS, LIVING = 1_000, 500, 1_000, 30, 5_000
 
@@ -34,11 +34,9 @@ NODES, SINGLE, RATE, SECONDS, LIVING = 1_000, 500, 1_000, 30, 5_000
 class Watcher:
     """Puts facts on the log as the watcher does, and sees addresses arrive."""
 
-    def __init__(self, store: JetStream, tails: dict[str, Any]) -> None:
-        self.store, self.wake = store, asyncio.Event()
-        after = {role: Position(tail.epoch, tail.last, "") for role, tail in tails.items()}
-        self.writer = FencedWriter(store, KUBE, after[KUBE], 1)
-        self.reading = store.follow(IPAM, "ipam.address.>", after[IPAM], self.wake, "benchmark")
+    def __init__(self, store: JetStream, writer: FencedWriter, after: Position) -> None:
+        self.store, self.writer, self.wake = store, writer, asyncio.Event()
+        self.reading = store.follow(IPAM, "ipam.address.>", after, self.wake, "benchmark")
         self.arrived: dict[str, float] = {}  # pod -> when its address was here
         self.version = 10_000_000
 
@@ -74,7 +72,8 @@ class Watcher:
 
 
 async def _watcher(store: JetStream) -> Watcher:
-    return Watcher(store, {role: await store.tail(role) for role in (KUBE, IPAM)})
+    tail = await store.tail(IPAM)
+    return Watcher(store, await stage.leader(store, KUBE), Position(tail.epoch, tail.last, ""))
 
 
 async def _cluster(watcher: Watcher) -> None:

@@ -19,10 +19,10 @@ import uvloop
 
 from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
-from romana_bus.bus.api import Position, stamp
+from romana_bus.bus.api import stamp
 from romana_bus.bus.jetstream import IN_FLIGHT
-from romana_bus.bus.write import BATCH, FencedWriter
-from romana_bus.events import IPAM, KUBE, AddressAssigned, LeaderElected, PodAddress
+from romana_bus.bus.write import BATCH
+from romana_bus.events import IPAM, KUBE, AddressAssigned, PodAddress
 from romana_bus.feed import outgoing
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def _assigned(number: int) -> AddressAssigned:
 
 async def ours(store: JetStream, role: str, events: list[tuple[Event, str]]) -> float:
     """Messages per second, until the last one is acknowledged."""
-    tail = await store.tail(role)
-    writer = FencedWriter(store, role, Position(tail.epoch, tail.last, ""), 1)
-    elected = LeaderElected(stream=role, term=1, holder="benchmark")
-    await writer.elect(outgoing(elected, "", 1, store.history))
+    writer = await stage.leader(store, role)
     began = time.perf_counter()
     for at in range(0, len(events), BATCH):
         moment = time.time_ns() // 1000
@@ -75,7 +72,7 @@ async def ours(store: JetStream, role: str, events: list[tuple[Event, str]]) -> 
 
 async def bare(store: JetStream, url: str, role: str, events: list[tuple[Event, str]]) -> float:
     """The same on nats-py alone."""
-    elected = outgoing(LeaderElected(stream=role, term=1, holder="benchmark"), "", 1, store.history)
+    elected = stage.elected(store, role)
     expected = await store.publish(role, elected)
     subject, numbers = store.layout.prefix, itertools.count(1)
     batches = []

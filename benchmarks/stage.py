@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from romana_bus import logs
+from romana_bus.bus.api import Outgoing, Position
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.events import IPAM, KUBE, SPEC
+from romana_bus.bus.write import FencedWriter
+from romana_bus.events import IPAM, KUBE, SPEC, LeaderElected
+from romana_bus.feed import outgoing
+from romana_bus.lead import now
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:
@@ -87,3 +91,16 @@ def resident(pid: int) -> float:
     """Resident memory of a process in MiB (VmRSS, proc(5))."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+async def leader(store: JetStream, role: str) -> FencedWriter:
+    """Behind the end of the log and elected, as whoever writes it is."""
+    tail = await store.tail(role)
+    writer = FencedWriter(store, role, Position(tail.epoch, tail.last, ""), 1)
+    await writer.elect(elected(store, role))
+    return writer
+
+
+def elected(store: JetStream, role: str) -> Outgoing:
+    event = LeaderElected(stream=role, term=1, holder="benchmark")
+    return outgoing(event, "", now(), store.history)

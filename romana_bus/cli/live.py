@@ -91,12 +91,10 @@ def _one_line(text: Text) -> Text:
 
 def _head(title: str, state: State, problems: list[str]) -> list[Text]:
     """What is watched, how it stands, and, if anything, what is wrong."""
-    held = sum(bool(record.held) for host in state.hosts.values() for record in host.records.values())
-    wanting = sum(not pod.unfit for pod in state.pods.values())
-    nodes = sum(host.seen for host in state.hosts.values())
+    now = view.standing(state)
     counts = Text.assemble(
-        f"{show.many(nodes, 'node')}  ·  {show.many(len(state.pods), 'pod')}  ·  ",
-        (f"{held:,} of {wanting:,} have an address", "green" if held >= wanting else "red"),
+        f"{show.many(now.nodes, 'node')}  ·  {show.many(now.pods, 'pod')}  ·  ",
+        (f"{now.held:,} of {now.wanting:,} have an address", "green" if now.held >= now.wanting else "red"),
         f"  ·  {lag()}",
     )
     lines = [Text.assemble(("romana-bus", "bold"), "  ", title), counts]

@@ -28,7 +28,7 @@ from romana_bus.consumers.ipam import decider, fresh
 from romana_bus.consumers.measured import measured
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
-from romana_bus.ipam import State
+from romana_bus.ipam import State, view
 from romana_bus.loop import run_decider
 from romana_bus.tail import ROLES, tail
 from romana_bus.tasks import until_one_ends
@@ -190,25 +190,25 @@ class _Up:
                     events.tell(role, message, self.output.json)
                 sys.stdout.flush()
             return
-        view = LiveView(title)
+        picture = LiveView(title)
         with (
             Live(console=show.console, screen=True, auto_refresh=False, redirect_stderr=False) as live,
-            contextlib.redirect_stderr(view),
+            contextlib.redirect_stderr(picture),
         ):
-            await until_one_ends([self._collect(store, view), self._draw(view, live)])
+            await until_one_ends([self._collect(store, picture), self._draw(picture, live)])
 
-    async def _collect(self, store: OpenStore, view: LiveView) -> None:
+    async def _collect(self, store: OpenStore, picture: LiveView) -> None:
         async for batch in tail(store, ROLES, last=0):
             for role, message in batch:
                 event = codec.decode(message.body)
                 if not isinstance(event, codec.Parked):
-                    view.add(role, message, event, show.console.width)
+                    picture.add(role, message, event, show.console.width)
 
-    async def _draw(self, view: LiveView, live: Live) -> None:
+    async def _draw(self, picture: LiveView, live: Live) -> None:
         while True:
             began = time.monotonic()
             width, height = show.console.size
-            live.update(view.render(self.state, width, height, self.health.problems), refresh=True)
+            live.update(picture.render(self.state, width, height, self.health.problems), refresh=True)
             # Looking at 5,000 nodes takes a while: it must not take a tenth of our time.
             await asyncio.sleep(max(REFRESH, 10 * (time.monotonic() - began)))
 
@@ -236,8 +236,6 @@ def _settled(state: State, nodes: set[str], pods: set[str]) -> bool:
 
 def lasting(state: State) -> str:
     """How it stands, in one line."""
-    held = sum(bool(record.held) for host in state.hosts.values() for record in host.records.values())
-    wanting = sum(not pod.unfit for pod in state.pods.values())
-    nodes = sum(host.seen for host in state.hosts.values())
-    pods = f"{show.many(nodes, 'node')}, {show.many(len(state.pods), 'pod')}"
-    return f"{pods}; {held:,} of {wanting:,} that want an address have one."
+    now = view.standing(state)
+    counts = f"{show.many(now.nodes, 'node')}, {show.many(now.pods, 'pod')}"
+    return f"{counts}; {now.held:,} of {now.wanting:,} that want an address have one."

@@ -112,9 +112,7 @@ def _zone(state: State, host: Host) -> str:
 
 def _stays(host: Host) -> bool:
     """It has addresses where it is."""
-    return host.placed is not None and any(
-        block.leaf >= 0 and not block.idle for block in host.blocks.values()
-    )
+    return any(block.leaf >= 0 and not block.idle for block in host.blocks.values())
 
 
 def _open(desk: Desk, zone: str, nodes: list[str], reports: Reports) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -76,6 +76,25 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     cooling: dict[str, int]
     code: str
     reason: str
+
+
+class Standing(NamedTuple):
+    """Nodes and pods of the API server; of the pods, those that want an address, and those that have one."""
+
+    nodes: int
+    pods: int
+    wanting: int
+    held: int
+
+
+def standing(state: State) -> Standing:
+    hosts = state.hosts.values()
+    return Standing(
+        nodes=sum(host.seen for host in hosts),
+        pods=len(state.pods),
+        wanting=sum(not pod.unfit for pod in state.pods.values()),
+        held=sum(bool(record.held) for host in hosts for record in host.records.values()),
+    )
 
 
 def networks(state: State) -> tuple[NetworkView, ...]:

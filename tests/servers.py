@@ -9,13 +9,13 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from romana_bus.bus.embedded import server_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 
 def free_port() -> int:
@@ -78,7 +78,14 @@ class NatsServer:
         self.process.wait(10)
 
     def freeze(self) -> None:
+        """Gives when every thread of it has stopped: the kernel only promises to."""
         self.signal(signal.SIGSTOP)
+        assert self.process is not None
+        threads = Path(f"/proc/{self.process.pid}/task")
+        until = time.monotonic() + 10
+        while any(_state(thread) not in "TZX" for thread in threads.iterdir()):
+            assert time.monotonic() < until, "the server does not stop"
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)
@@ -98,6 +105,11 @@ class NatsServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _state(thread: Path) -> str:
+    """One letter (proc_pid_stat(5)): T is stopped."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 class NatsCluster:

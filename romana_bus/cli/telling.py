@@ -52,6 +52,11 @@ def sentence(event: Event) -> str:
             return f"networks {', '.join(str(n.get('name')) for n in event.document.get('networks', []))}"
         case ev.RangeReserved() | ev.RangeUnreserved():
             return event.cidr
+        case ev.AddressDisowned():
+            who = f"{event.namespace}/{event.name} on {event.node}"
+            return f"{', '.join(event.addresses)} of {who}: {event.reason}"
+        case ev.ListingAsked():
+            return f"{event.resource}: {event.reason}"
         case ev.LeaderElected():
             return f"{event.holder} writes {event.stream} in term {event.term}"
         case ev.Report():
@@ -94,4 +99,12 @@ def _report(event: ev.Report) -> str:
     who = f"{event.consumer} on {event.node}"
     if isinstance(event, ev.ApplyFailed):
         return f"{who}, attempt {event.attempt}: {event.error}"
+    match event:
+        case ev.Audited():
+            found = (
+                ", ".join(f"{count} {kind}" for kind, count in sorted(event.findings.items())) or "nothing"
+            )
+            return f"{who} found {found}; corrected {event.repaired}"
+        case ev.Wired():
+            return f"{who} up to {covers}: {len(event.addresses)} addresses in the kernel"
     return f"{who} up to {covers}: {getattr(event, 'changes', 0)} changes"

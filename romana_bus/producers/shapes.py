@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 #: A fact of more bytes is not published: no message could carry it (the server's max_payload is 1 MiB).
 LARGEST = 900_000
+#: Which of a pod's annotations are for us.
+WISH = "romana.io/"
 
 
 class Shape(msgspec.Struct, rename="camel", gc=False, frozen=True):
@@ -171,7 +173,13 @@ def _pod(pod: Pod) -> Fact:
         host_network=pod.spec.host_network,
         ips=tuple([one.ip for one in ips]) if ips else (),
         labels=meta.labels or {},
+        annotations=_wishes(meta.annotations) if meta.annotations else {},
     )
+
+
+def _wishes(annotations: dict[str, str]) -> dict[str, str]:
+    """Ours alone: others write theirs (leases, checksums ...) all the time."""
+    return {key: value for key, value in annotations.items() if key.startswith(WISH)}
 
 
 def _pod_gone(uid: str, version: str, namespace: str, name: str) -> Fact:

@@ -1,0 +1,52 @@
+"""What is common to all events: roles, subjects, tombstones."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+from urllib.parse import quote
+
+import msgspec
+
+#: The log's roles: one stream each, one writer each (SPEC and NODE: one writer per subject).
+KUBE, SPEC, IPAM, NODE = "KUBE", "SPEC", "IPAM", "NODE"
+
+_PLAIN = re.compile(r"[A-Za-z0-9.:-]+\Z")
+
+
+def token(name: str) -> str:
+    """One subject token for a Kubernetes name: `.` is written `_`, anything that NATS could read as
+    more than a name is percent-encoded; no name at all is `-`. Two names never give one token."""
+    if not name or name == "-":
+        return "%2D" if name else "-"
+    if _PLAIN.match(name):
+        return name.replace(".", "_")
+    return quote(name, safe=":").replace("_", "%5F").replace(".", "_")
+
+
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field="type", tag=True
+):
+    """What is common to all: a `type` tag in JSON, a subject, and whether it is a tombstone."""
+
+    tombstone: ClassVar[bool] = False
+    role: ClassVar[str] = ""
+
+    def subject(self) -> str:
+        """The entity's subject, without the cluster's prefix."""
+        raise NotImplementedError
+
+    def id(self) -> str:
+        """A message id made of the event alone, or '' where the writer has to number it."""
+        return ""
+
+
+class LeaderElected(Event, frozen=True, kw_only=True):
+    """`holder` writes `stream` from here on. Its predecessor's next publish fails at the fence."""
+
+    stream: str
+    term: int
+    holder: str
+
+    def subject(self) -> str:
+        return f"{self.stream.lower()}.leader"

@@ -1,0 +1,165 @@
+"""IPAM: decisions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from romana_bus.events.base import IPAM, Event, token
+
+
+class IpamEvent(Event, frozen=True, kw_only=True):
+    role: ClassVar[str] = IPAM
+
+
+class GroupOpened(IpamEvent, frozen=True, kw_only=True):
+    """Without a topology file: a group of `network` was opened for the nodes that carry `assignment`."""
+
+    network: str
+    group: str
+    prefix: str
+    assignment: dict[str, str] = {}
+
+    def subject(self) -> str:
+        return f"ipam.map.group.{token(self.network)}.{token(self.group)}"
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`group`: the path of the leaf group, names joined by '/'; `prefix`: that leaf's CIDR."""
+
+    network: str
+    group: str
+    prefix: str
+
+
+class HostPlaced(IpamEvent, frozen=True, kw_only=True):
+    """`addresses`: the node's own; `placements`: one for each network that has a group for it."""
+
+    node: str
+    uid: str
+    addresses: tuple[str, ...] = ()
+    placements: tuple[Placement, ...] = ()
+
+    def subject(self) -> str:
+        return f"ipam.map.host.{token(self.node)}"
+
+
+class HostDenied(IpamEvent, frozen=True, kw_only=True):
+    node: str
+    uid: str
+    reason: str
+
+    def subject(self) -> str:
+        return f"ipam.map.host.{token(self.node)}"
+
+
+class HostRemoved(IpamEvent, frozen=True, kw_only=True):
+    tombstone: ClassVar[bool] = True
+
+    node: str
+    uid: str
+
+    def subject(self) -> str:
+        return f"ipam.map.host.{token(self.node)}"
+
+
+class BlockAssigned(IpamEvent, frozen=True, kw_only=True):
+    """`block` (a CIDR) belongs to `node` since `since`. `tenant` and `segment` are '*' where the block
+    serves all of them (`block_owner`). Segment `pod:NAME` (no label's value has a ':'): the block, of one
+    address, serves that pod of the tenant alone, and follows it to other nodes of its group."""
+
+    network: str
+    block: str
+    node: str
+    tenant: str = "*"
+    segment: str = "*"
+    since: int
+
+    def subject(self) -> str:
+        return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
+
+
+class BlockReleased(IpamEvent, frozen=True, kw_only=True):
+    """Nobody's from `at` on, and free for others from `until` on."""
+
+    tombstone: ClassVar[bool] = True
+
+    network: str
+    block: str
+    node: str
+    at: int
+    until: int
+
+    def subject(self) -> str:
+        return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
+
+
+def block_token(cidr: str) -> str:
+    """`10.0.0.8/29` -> `10_0_0_8-29`: readable, and one token."""
+    return cidr.replace(".", "_").replace("/", "-")
+
+
+class PodAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    address: str
+    network: str
+    block: str
+
+
+class CoolingAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An address that this pod name gave back and that nobody gets before `until`. `kept`: but a pod of
+    the same name that wants it back (`romana.io/sticky-address`)."""
+
+    address: str
+    block: str
+    until: int
+    kept: bool = False
+
+
+#: `until` of an address that was taken from a pod which still runs with it: until that pod is gone.
+WHILE_IT_RUNS = 2**62
+
+
+class AddressEvent(IpamEvent, frozen=True, kw_only=True):
+    """The entity is a pod's name on a node, whoever bore that name: it holds the addresses of the pod
+    `uid`, and those of its predecessors that are still cooling down."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    cooling: tuple[CoolingAddress, ...] = ()
+
+    def subject(self) -> str:
+        return f"ipam.address.{token(self.node)}.{token(self.namespace)}.{token(self.name)}"
+
+
+class AddressAssigned(AddressEvent, frozen=True, kw_only=True):
+    """One address for each family that the pod's networks offer. `retention`: µs for which the pod's name
+    keeps them when it is gone; 0 where it does not ask for that."""
+
+    tenant: str
+    segment: str = ""
+    addresses: tuple[PodAddress, ...] = ()
+    retention: int = 0
+
+
+class AddressDenied(AddressEvent, frozen=True, kw_only=True):
+    """`reason` is for people; `code` is one of DENIALS. `scope`, for `exhausted`: what was full when this
+    was said: `block` (its node's own blocks, while all of the group's room is in blocks of other nodes),
+    `group`, or `network` (every group of it)."""
+
+    code: str
+    reason: str
+    scope: str = ""
+
+
+class AddressReleased(AddressEvent, frozen=True, kw_only=True):
+    tombstone: ClassVar[bool] = True
+
+    reason: str = ""
+
+
+#: Why a pod has no address: its node is not in the API or not placed; no network takes its tenant; what
+#: its annotations wish for cannot be had; everything that its networks have for its node is in use.
+DENIALS = ("host_unknown", "host_denied", "no_network", "wish", "exhausted")

@@ -1,0 +1,158 @@
+"""KUBE: facts, as the watcher saw them at the API server."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from romana_bus.events.base import KUBE, Event, token
+
+
+class Fact(Event, frozen=True, kw_only=True):
+    """`resource_version` and `uid` are the API server's. Resource versions of one cluster compare as
+    integers (KEP-5504); a fact older than the one held is ignored."""
+
+    role: ClassVar[str] = KUBE
+
+    resource_version: str
+    uid: str
+    name: str
+
+    def id(self) -> str:
+        return f"{self.uid}/{self.resource_version}{'/gone' if self.tombstone else ''}"
+
+    def key(self) -> str:
+        """`namespace/name`, with nothing before the slash where there are no namespaces."""
+        return f"{getattr(self, 'namespace', '')}/{self.name}"
+
+
+class NodeSeen(Fact, frozen=True, kw_only=True):
+    """`addresses`: the InternalIP entries of `status.addresses` (v1.Node), in the API's order."""
+
+    addresses: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+
+    def subject(self) -> str:
+        return f"kube.node.-.{token(self.name)}"
+
+
+class NodeGone(Fact, frozen=True, kw_only=True):
+    tombstone: ClassVar[bool] = True
+
+    def subject(self) -> str:
+        return f"kube.node.-.{token(self.name)}"
+
+
+class PodSeen(Fact, frozen=True, kw_only=True):
+    """`node` is '' until the pod is scheduled; `ips`: `status.podIPs`, `phase`: `status.phase` (v1.Pod);
+    `annotations`: those of them whose key begins with `romana.io/`, the pod's wishes."""
+
+    namespace: str
+    node: str = ""
+    phase: str = ""
+    host_network: bool = False
+    ips: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+    def subject(self) -> str:
+        return f"kube.pod.{token(self.namespace)}.{token(self.name)}"
+
+
+class PodGone(Fact, frozen=True, kw_only=True):
+    tombstone: ClassVar[bool] = True
+
+    namespace: str
+
+    def subject(self) -> str:
+        return f"kube.pod.{token(self.namespace)}.{token(self.name)}"
+
+
+class NamespaceSeen(Fact, frozen=True, kw_only=True):
+    labels: dict[str, str] = {}
+
+    def subject(self) -> str:
+        return f"kube.namespace.-.{token(self.name)}"
+
+
+class NamespaceGone(Fact, frozen=True, kw_only=True):
+    tombstone: ClassVar[bool] = True
+
+    def subject(self) -> str:
+        return f"kube.namespace.-.{token(self.name)}"
+
+
+class PolicySeen(Fact, frozen=True, kw_only=True):
+    """`spec`: the NetworkPolicySpec (networking.k8s.io/v1) as the API server gave it."""
+
+    namespace: str
+    spec: dict[str, Any] = {}
+
+    def subject(self) -> str:
+        return f"kube.policy.{token(self.namespace)}.{token(self.name)}"
+
+
+class PolicyGone(Fact, frozen=True, kw_only=True):
+    tombstone: ClassVar[bool] = True
+
+    namespace: str
+
+    def subject(self) -> str:
+        return f"kube.policy.{token(self.namespace)}.{token(self.name)}"
+
+
+class ObjectSeen(Fact, frozen=True, kw_only=True):
+    """Any other kind, watched for a third party. `resource` is `GROUP/VERSION/PLURAL`, `object` what
+    was asked for of it, without `metadata.managedFields`."""
+
+    resource: str
+    namespace: str = ""
+    object: dict[str, Any] = {}
+
+    def subject(self) -> str:
+        return object_subject(self.resource, self.namespace, self.name)
+
+
+class ObjectGone(Fact, frozen=True, kw_only=True):
+    tombstone: ClassVar[bool] = True
+
+    resource: str
+    namespace: str = ""
+
+    def subject(self) -> str:
+        return object_subject(self.resource, self.namespace, self.name)
+
+
+def object_subject(resource: str, namespace: str, name: str) -> str:
+    group, version, plural = resource.split("/")
+    return f"kube.object.{token(group)}.{token(version)}.{token(plural)}.{token(namespace)}.{token(name)}"
+
+
+class ResourceListing(Event, frozen=True, kw_only=True):
+    """A full listing of `resource` has begun, so what the log says of it may be behind: nothing is
+    swept until it is synced. `rewound`: the API server's own versions went back (its store was restored
+    from a backup), so the versions held until now say nothing about the ones to come."""
+
+    role: ClassVar[str] = KUBE
+
+    resource: str
+    reason: str
+    rewound: bool = False
+
+    def subject(self) -> str:
+        return f"kube.synced.-.{token(self.resource)}"
+
+
+class ResourceSynced(Event, frozen=True, kw_only=True):
+    """Everything up to `resource_version` is on the log: a watch may go on from there. `count` is the
+    number of entities. `fields` names the set of fields that the facts carry: a watcher that knows
+    more of them lists again."""
+
+    role: ClassVar[str] = KUBE
+
+    resource: str
+    resource_version: str
+    count: int
+    fields: str = ""
+
+    def subject(self) -> str:
+        return f"kube.synced.-.{token(self.resource)}"

@@ -1,0 +1,77 @@
+"""SPEC: what an operator wants."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from romana_bus.events.base import SPEC, Event, token
+
+
+class TopologySet(Event, frozen=True, kw_only=True):
+    """`document` is Romana's topology document: `networks` and `topologies`. `evict`: the pods
+    (NAMESPACE/NAME, or '*' for all) that lose an address which has no place in it; others keep theirs
+    until they go."""
+
+    role: ClassVar[str] = SPEC
+
+    document: dict[str, Any]
+    evict: tuple[str, ...] = ()
+
+    def subject(self) -> str:
+        return "spec.topology"
+
+
+class RangeReserved(Event, frozen=True, kw_only=True):
+    """No address of `cidr` is given out from now on."""
+
+    role: ClassVar[str] = SPEC
+
+    cidr: str
+
+    def subject(self) -> str:
+        return f"spec.reserve.{token(self.cidr)}"
+
+
+class RangeUnreserved(Event, frozen=True, kw_only=True):
+    role: ClassVar[str] = SPEC
+    tombstone: ClassVar[bool] = True
+
+    cidr: str
+
+    def subject(self) -> str:
+        return f"spec.reserve.{token(self.cidr)}"
+
+
+class AddressDisowned(Event, frozen=True, kw_only=True):
+    """An audit's correction: what the pod `uid` holds of `addresses` on `node` ends. `absent`: the API
+    server has no such pod, whatever the log says, so it gets no other one either. Nothing of it matters
+    any more once it is done, so it leaves the table with the history window."""
+
+    role: ClassVar[str] = SPEC
+    tombstone: ClassVar[bool] = True
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    addresses: tuple[str, ...]
+    reason: str
+    absent: bool = False
+
+    def subject(self) -> str:
+        return f"spec.disowned.{token(self.node)}.{token(self.namespace)}.{token(self.name)}"
+
+
+class ListingAsked(Event, frozen=True, kw_only=True):
+    """The watcher is to list `resource` once more: an audit found that the log lacks something of it, or
+    has something that is no more. `at`: when it was asked (µs); a listing begun later has done it."""
+
+    role: ClassVar[str] = SPEC
+    tombstone: ClassVar[bool] = True
+
+    resource: str
+    reason: str
+    at: int
+
+    def subject(self) -> str:
+        return f"spec.listing.{token(self.resource)}"

@@ -101,10 +101,8 @@ def _report(event: ev.Report) -> str:
         return f"{who}, attempt {event.attempt}: {event.error}"
     match event:
         case ev.Audited():
-            found = (
-                ", ".join(f"{count} {kind}" for kind, count in sorted(event.findings.items())) or "nothing"
-            )
-            return f"{who} found {found}; corrected {event.repaired}"
+            found = ", ".join(f"{count} {kind}" for kind, count in sorted(event.findings.items()))
+            return f"{who} found {found or 'nothing'}; corrected {event.repaired}"
         case ev.Wired():
             return f"{who} up to {covers}: {len(event.addresses)} addresses in the kernel"
     return f"{who} up to {covers}: {getattr(event, 'changes', 0)} changes"

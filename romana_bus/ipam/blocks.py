@@ -15,6 +15,8 @@ from romana_bus.inet import Prefix, format_address
 
 #: The tenant and the segment of a block that serves all of them.
 ALL = "*"
+#: The segment of a block that is one pod's own begins so. No label's value has a colon.
+OWN = "pod:"
 
 
 class Block(msgspec.Struct, gc=False, eq=False):
@@ -43,6 +45,11 @@ class Block(msgspec.Struct, gc=False, eq=False):
     by: str = ""
     leaf: int = -1
     taken: bool = False
+
+    @property
+    def single(self) -> bool:
+        """It is one pod's own, and follows it."""
+        return self.segment.startswith(OWN)
 
     @property
     def order(self) -> tuple[int, int]:

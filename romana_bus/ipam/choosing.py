@@ -4,67 +4,38 @@ and only when there is one for all of them is any of it carried out."""
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from romana_bus.inet import V4, V6, Prefix
-from romana_bus.ipam.blocks import ALL, Block
+from romana_bus.ipam.offers import Choice, Owner, families_for, owner_of
 from romana_bus.ipam.stocking import next_block, worth
+from romana_bus.ipam.wishing import certain, exactly, no_network
 
 if TYPE_CHECKING:
-    from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Host, Pod, Record
-    from romana_bus.ipam.spaces import Space
+    from collections.abc import Iterable
 
-Owner = tuple[str, str]
+    from romana_bus.ipam.desk import Desk
+    from romana_bus.ipam.entities import Host, Pod
+    from romana_bus.ipam.spaces import Space
 
 _age = attrgetter("order")
 
 
-class Choice(NamedTuple):
-    """An address of `prefix`, which is to be `owner`'s. `block`: None where the host does not have it
-    yet. `victim`: another host's spare block that makes room. `offset`: -1 for the lowest free address."""
-
-    owner: Owner
-    space: Space
-    prefix: Prefix
-    block: Block | None
-    offset: int = -1
-    victim: Block | None = None
-
-    @property
-    def adopted(self) -> bool:
-        return self.offset >= 0
-
-
-def owner_of(desk: Desk, pod: Pod) -> Owner:
-    whose = desk.state.settings.block_owner
-    if whose == "host":
-        return ALL, ALL
-    return pod.tenant, pod.segment if whose == "segment" else ALL
-
-
-def families_for(desk: Desk, pod: Pod, host: Host) -> tuple[tuple[Space, ...], ...]:
-    """For each address family that the pod's networks offer on this host: the groups that its address
-    can come from, in order of preference."""
-    layout = desk.layout
-    order = layout.topology.order(pod.tenant)
-    known = layout.families.get((order, host.leaves))
-    if known is None:
-        leaves = [host.leaves[at] for at in order]
-        spaces = [layout.spaces[leaf] for leaf in leaves if leaf >= 0]
-        split = [tuple(s for s in spaces if s.leaf.prefix.width == width) for width in (V4, V6)]
-        known = layout.families[order, host.leaves] = tuple(offering for offering in split if offering)
-    return known
-
-
 def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
     """One choice for each family that the pod's networks offer on this host; none at all where one of
-    them has no address left. An address that the pod already reports comes before any other."""
-    owner = owner_of(desk, pod)
-    ips = pod.reported
+    them has no address left. An address that the pod already reports comes before any other, then the
+    one that it wishes for."""
+    owner, wish = owner_of(desk, pod), pod.wish
+    ips = pod.reported if pod.ips else ()
+    if wish is not None and no_network(desk, pod, host):
+        return []
     choices = []
     for offering in families_for(desk, pod, host):
-        choice = _reported(desk, pod, host, owner, offering, ips) if ips else None
+        choice = _reported(desk, pod, host, offering, ips) if ips else None
+        if choice is None and wish is not None:
+            wished = certain(desk, pod, host, offering)
+            if isinstance(wished, str):
+                return []
+            choice = wished
         for space in offering:
             if choice is not None:
                 break
@@ -82,7 +53,9 @@ def _lowest(desk: Desk, host: Host, owner: Owner, space: Space) -> Choice | None
     chain = host.chains.get((number, *owner))
     if chain is not None and (block := chain.first()):
         return Choice(owner, space, block.prefix, block)
-    spare = [block for block in host.idle.values() if block.leaf == number and block.room]
+    spare = [
+        block for block in host.idle.values() if block.leaf == number and block.room and not block.single
+    ]
     if spare:
         block = min(spare, key=worth)
         return Choice(owner, space, block.prefix, block)
@@ -98,53 +71,14 @@ def _lowest(desk: Desk, host: Host, owner: Owner, space: Space) -> Choice | None
 
 
 def _reported(
-    desk: Desk, pod: Pod, host: Host, owner: Owner, spaces: tuple[Space, ...], ips: list[tuple[int, int]]
+    desk: Desk, pod: Pod, host: Host, spaces: tuple[Space, ...], ips: Iterable[tuple[int, int]]
 ) -> Choice | None:
-    record = host.records.get(pod.key)
+    """Reserved or not: the pod lives there."""
     for space in spaces:
         inside = space.leaf.prefix
         for width, value in ips:
             if width == inside.width and inside.base <= value < inside.end:
-                choice = _exactly(desk, host, owner, space, value, record)
-                if choice is not None:
-                    return choice
+                choice = exactly(desk, pod, host, space, value)
+                if isinstance(choice, Choice):
+                    return choice._replace(adopted=True)
     return None
-
-
-def _exactly(
-    desk: Desk, host: Host, owner: Owner, space: Space, value: int, record: Record | None
-) -> Choice | None:
-    """`value`, if nobody has it and its block is this owner's or nobody's. Reserved or not: a pod lives
-    there. One that still cools goes back to the pod name that gave it up."""
-    own = next((block for block in host.blocks.values() if _holds(block, space, value)), None)
-    block: Block | None
-    if own is not None:
-        if (own.tenant, own.segment) != owner and not own.idle:
-            return None
-        prefix, block = own.prefix, own
-    else:
-        prefix = _aligned(space, value)
-        block = desk.state.blocks.get(str(prefix))
-        free = space.free.holds(prefix.base, prefix.end)
-        if not free and not (block is not None and not block.node and block.taken and block.by == host.name):
-            return None
-    offset = value - prefix.base
-    if block is not None and (block.used | block.cool) >> offset & 1 and not _cools(record, block, offset):
-        return None
-    return Choice(owner, space, prefix, own, offset)
-
-
-def _holds(block: Block, space: Space, value: int) -> bool:
-    return block.leaf == space.leaf.number and block.prefix.base <= value < block.prefix.end
-
-
-def _aligned(space: Space, value: int) -> Prefix:
-    leaf = space.leaf
-    size = 1 << (leaf.prefix.width - leaf.block_length)
-    return Prefix(leaf.prefix.width, value & -size, leaf.block_length)
-
-
-def _cools(record: Record | None, block: Block, offset: int) -> bool:
-    return not block.used >> offset & 1 and any(
-        cooling.block is block and cooling.offset == offset for cooling in (record.cooling if record else ())
-    )

@@ -7,7 +7,7 @@ from heapq import heappush
 from sys import intern
 from typing import TYPE_CHECKING
 
-from romana_bus.events import AddressAssigned, AddressDenied, HostDenied, HostPlaced
+from romana_bus.events import WHILE_IT_RUNS, AddressAssigned, AddressDenied, HostDenied, HostPlaced
 from romana_bus.inet import parse_address
 from romana_bus.ipam.entities import Cooling, Held, Record, pod_key
 
@@ -95,15 +95,20 @@ def address_decided(state: State, event: AddressEvent) -> None:
     key = pod_key(event.namespace, event.name)
     old = host.records.get(key)
     record = _record(state, event, key)
-    touched = {} if old is None else _withdraw(old)
+    touched = {} if old is None else _withdraw(state, old)
     for held in record.held:
         touched.setdefault(held.block, held.block.busy)
+        if held.block.used >> held.offset & 1:
+            state.shared[held.block.text, held.offset] += 1
         held.block.use(held.offset)
     for cooling in record.cooling:
         touched.setdefault(cooling.block, cooling.block.busy)
         cooling.block.chill(cooling.offset, cooling.until)
-        heappush(state.timers, (cooling.until, host.name, record.key))
+        if cooling.until != WHILE_IT_RUNS:
+            heappush(state.timers, (cooling.until, host.name, record.key))
     _keep(state, host, record)
+    if record.cooling or (old is not None and old.cooling):
+        keep_for_name(state, host, record)
     for block, before in touched.items():
         state.touched(block, before)
     state.drop_if_empty(host)
@@ -117,7 +122,7 @@ def _record(state: State, event: AddressEvent, key: str) -> Record:
     cooling = _cooling(state, event) if event.cooling else ()
     if isinstance(event, AddressAssigned):
         held = tuple([_held(state, a.block, a.address, a.network) for a in event.addresses])
-        return Record(key, uid, intern(event.segment), held, cooling)
+        return Record(key, uid, intern(event.segment), held, cooling, retention=event.retention)
     if isinstance(event, AddressDenied):
         return Record(key, uid, "", (), cooling, intern(event.code), intern(event.reason))
     return Record(key, uid, "", (), cooling)
@@ -126,7 +131,7 @@ def _record(state: State, event: AddressEvent, key: str) -> Record:
 def _cooling(state: State, event: AddressEvent) -> tuple[Cooling, ...]:
     left = [cooling for cooling in event.cooling if cooling.until > state.now]
     held = [_held(state, cooling.block, cooling.address, "") for cooling in left]
-    return tuple(Cooling(h.block, h.offset, c.until) for h, c in zip(held, left, strict=True))
+    return tuple(Cooling(h.block, h.offset, c.until, c.kept) for h, c in zip(held, left, strict=True))
 
 
 def _held(state: State, block_text: str, address: str, network: str) -> Held:
@@ -136,16 +141,27 @@ def _held(state: State, block_text: str, address: str, network: str) -> Held:
     return Held(block, parse_address(address)[1] - block.prefix.base)
 
 
-def _withdraw(old: Record) -> dict[Block, int]:
+def _withdraw(state: State, old: Record) -> dict[Block, int]:
     """What it said is void. Gives the blocks concerned, with their busy bits until now."""
     touched: dict[Block, int] = {}
     for held in old.held:
         touched.setdefault(held.block, held.block.busy)
-        held.block.leave(held.offset)
+        if not (state.shared and _still_anothers(state, held)):
+            held.block.leave(held.offset)
     for cooling in old.cooling:
         touched.setdefault(cooling.block, cooling.block.busy)
         cooling.block.thaw(cooling.offset, cooling.until)
     return touched
+
+
+def _still_anothers(state: State, held: Held) -> bool:
+    where = (held.block.text, held.offset)
+    if where not in state.shared:
+        return False
+    state.shared[where] -= 1
+    if not state.shared[where]:
+        del state.shared[where]
+    return True
 
 
 def _keep(state: State, host: Host, record: Record) -> None:
@@ -156,6 +172,16 @@ def _keep(state: State, host: Host, record: Record) -> None:
     if record.code:
         host.waiting.add(record.key)
         if state.layout is not None:
-            state.layout.wait(host)
+            state.layout.wait(host, record.code == "wish")
     elif host.waiting:
         host.waiting.discard(record.key)
+
+
+def keep_for_name(state: State, host: Host, record: Record) -> None:
+    """Whether the node keeps an address for the pod's name may have changed."""
+    if any(cooling.kept for cooling in record.cooling):
+        state.kept.setdefault(record.key, set()).add(host.name)
+    elif nodes := state.kept.get(record.key):
+        nodes.discard(host.name)
+        if not nodes:
+            del state.kept[record.key]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.events import KUBE
 from romana_bus.ipam.evolve import evolve
+from romana_bus.ipam.fullness import free_addresses
 from romana_bus.ipam.layout import Layout
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Desk:
     def __init__(self, state: State) -> None:
         self.state = state
         self.decisions: list[Decision] = []
+        self._free: list[int] | None = None
         self.layout = self.refreshed()
 
     def refreshed(self) -> Layout:
@@ -35,11 +37,18 @@ class Desk:
         self.layout = layout
         return layout
 
+    def free_addresses(self) -> list[int]:
+        """By leaf, as they were when this desk first asked."""
+        if self._free is None or len(self._free) != len(self.layout.spaces):
+            self._free = free_addresses(self.state)
+        return self._free
+
     def taken(self) -> list[Decision]:
         """What has been decided since the last call."""
         decisions, self.decisions = self.decisions, []
         return decisions
 
-    def publish(self, event: IpamEvent, seq: int = 0) -> None:
+    def publish(self, event: IpamEvent, seq: int = 0, cause: str = "") -> None:
+        """`seq`: of the fact that is the cause; or `cause` names another one."""
         evolve(self.state, event)
-        self.decisions.append(Decision(event, f"{KUBE}/{seq}" if seq else ""))
+        self.decisions.append(Decision(event, f"{KUBE}/{seq}" if seq else cause))

@@ -13,11 +13,12 @@ import msgspec
 from romana_bus.events import HostDenied, HostPlaced
 from romana_bus.inet import parse_address
 from romana_bus.ipam.blocks import Block, Chain
+from romana_bus.ipam.wishes import Wish
 
 
 class Pod(msgspec.Struct, gc=False, eq=False):
     """A pod in the API. `key`: NAMESPACE/NAME. `unfit`: why it wants no address of ours, '' if it does.
-    `seq`: of the fact that told. `ips`: what it reports, joined by ','."""
+    `seq`: of the fact that told. `ips`: what it reports, joined by ','. `wish`: what it asks for."""
 
     key: str
     tenant: str
@@ -28,6 +29,7 @@ class Pod(msgspec.Struct, gc=False, eq=False):
     segment: str
     ips: str
     unfit: str
+    wish: Wish | None = None
 
     @property
     def reported(self) -> list[tuple[int, int]]:
@@ -45,13 +47,17 @@ class Held(msgspec.Struct, gc=False, frozen=True):
 
 
 class Cooling(msgspec.Struct, gc=False, frozen=True):
+    """`kept`: for a pod of the same name that wants it back."""
+
     block: Block
     offset: int
     until: int
+    kept: bool = False
 
 
 class Record(msgspec.Struct, gc=False, eq=False):
-    """The newest address event of a pod's name on a node. `code`, `reason`: of a denial."""
+    """The newest address event of a pod's name on a node. `code`, `reason`: of a denial. `retention`: µs
+    for which the name keeps its addresses."""
 
     key: str
     uid: str
@@ -60,6 +66,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
     cooling: tuple[Cooling, ...] = ()
     code: str = ""
     reason: str = ""
+    retention: int = 0
 
     @property
     def empty(self) -> bool:
@@ -129,6 +136,17 @@ class Gone:
             self._old = self._young if self._turned else {**self._old, **self._young}
             self._young = {}
             self._turned = now
+
+
+class Ended(msgspec.Struct, gc=False, frozen=True):
+    """An operator's word that what a pod has of `addresses` ends. `cause`: STREAM/SEQUENCE of it."""
+
+    addresses: frozenset[str]
+    reason: str
+    cause: str
+
+    def ends(self, record: Record) -> bool:
+        return any(held.block.address(held.offset) in self.addresses for held in record.held)
 
 
 def misfit(host: Host, record: Record, pod: Pod | None) -> str:

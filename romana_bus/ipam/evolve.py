@@ -6,8 +6,10 @@ from heapq import heappop
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.events import (
+    SPEC,
     AddressAssigned,
     AddressDenied,
+    AddressDisowned,
     AddressReleased,
     BlockAssigned,
     BlockReleased,
@@ -28,6 +30,7 @@ from romana_bus.events import (
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import decisions, facts
 from romana_bus.ipam.document import BadTopology, parse
+from romana_bus.ipam.entities import Ended, number, pod_key
 from romana_bus.ipam.ranges import Ranges
 from romana_bus.ipam.state import SECOND, Tick
 from romana_bus.ipam.topology import Topology
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.ipam.state import State
 
+
+#: Why an address ends where an operator has said that it may.
+NO_PLACE = "the topology has no place for its address"
 
 #: How often at most what is over is looked for.
 SWEEP = 600 * SECOND
@@ -51,12 +57,17 @@ def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
         fact(state, event, seq)
     elif fold := _OTHERS.get(kind):
         fold(state, event)
+    elif word := _WORDS.get(kind):
+        word(state, event, f"{SPEC}/{seq}" if seq else "")
 
 
-def _topology_set(state: State, event: TopologySet) -> None:
+def _topology_set(state: State, event: TopologySet, cause: str) -> None:
     """The edge refuses a bad document. One that got past it stops all decisions until it is replaced:
     anything else would depend on which document was there before."""
     state.documented, state.problem, state.layout = True, "", None
+    state.evicted = {
+        (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, cause) for one in event.evict
+    }
     try:
         state.topology = parse(event.document)
     except BadTopology as error:
@@ -82,6 +93,20 @@ def _reserve(state: State) -> None:
     for prefix in state.reserves.values():
         state.reserved.setdefault(prefix.width, Ranges()).add(prefix.base, prefix.end)
     state.layout = None
+
+
+def _address_disowned(state: State, event: AddressDisowned, cause: str) -> None:
+    key = pod_key(event.namespace, event.name)
+    state.disowned[event.node, event.uid] = Ended(frozenset(event.addresses), event.reason, cause)
+    pod = state.pods.get(key)
+    if event.absent:
+        state.absent[event.uid] = number(event.resource_version)
+        if pod is not None and pod.uid == event.uid:
+            pod.unfit = pod.unfit or facts.is_absent(state, pod.uid, pod.version)
+    if state.layout is not None:
+        state.layout.dirty.records.add((event.node, key))
+        if pod is not None:
+            state.layout.dirty.records.add((pod.node, key))
 
 
 def _tick(state: State, event: Tick) -> None:
@@ -110,6 +135,7 @@ def _cooled(state: State, node: str, key: str) -> None:
             cooling.block.thaw(cooling.offset, state.now)
             state.touched(cooling.block, before)
     record.cooling = tuple(cooling for cooling in record.cooling if cooling.until > state.now)
+    decisions.keep_for_name(state, host, record)
     if record.empty:
         del host.records[key]
         state.drop_if_empty(host)
@@ -140,8 +166,12 @@ _OTHERS: dict[type, Callable[[State, Any], None]] = {
     GroupOpened: decisions.group_opened,
     ResourceListing: facts.listing,
     ResourceSynced: facts.synced,
-    TopologySet: _topology_set,
     RangeReserved: _range_reserved,
     RangeUnreserved: _range_unreserved,
     Tick: _tick,
+}
+
+_WORDS: dict[type, Callable[[State, Any, str], None]] = {
+    TopologySet: _topology_set,
+    AddressDisowned: _address_disowned,
 }

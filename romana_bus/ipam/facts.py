@@ -6,6 +6,7 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from romana_bus.ipam.entities import Pod, number, outdated, pod_key
+from romana_bus.ipam.wishes import wish_of
 
 if TYPE_CHECKING:
     from romana_bus.events import (
@@ -70,19 +71,21 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     if outdated(version, pod.version if pod else state.gone_pods.version(key)):
         return
     node = intern(event.node)
-    unfit = _unfit(event)
+    unfit = _unfit(event) or (is_absent(state, event.uid, version) if state.absent else "")
+    wish = wish_of(event.annotations) if event.annotations else None
     segment = intern(event.labels.get(SEGMENT_LABEL, ""))
     ips = ",".join(event.ips)
     if pod is None:
         state.gone_pods.drop(key)
-        pod = Pod(key, intern(event.namespace), node, event.uid, version, seq, segment, ips, unfit)
+        pod = Pod(key, intern(event.namespace), node, event.uid, version, seq, segment, ips, unfit, wish)
         state.pods[key] = _share(state, pod)
         before = node
     else:
         pod.version, pod.seq, before = version, seq, pod.node
-        if (before, pod.uid, pod.segment, pod.ips, pod.unfit) == (node, event.uid, segment, ips, unfit):
+        now = (node, event.uid, segment, ips, unfit, wish)
+        if (before, pod.uid, pod.segment, pod.ips, pod.unfit, pod.wish) == now:
             return
-        pod.node, pod.uid, pod.segment, pod.ips, pod.unfit = node, event.uid, segment, ips, unfit
+        pod.node, pod.uid, pod.segment, pod.ips, pod.unfit, pod.wish = now
     if state.layout is not None:
         state.layout.dirty.records.add((node, key))
         state.layout.dirty.records.add((before, key))
@@ -94,6 +97,14 @@ def _unfit(event: PodSeen) -> str:
     if event.phase in FINISHED:
         return "the pod has finished"
     return "" if event.node else "the pod is on no node"
+
+
+def is_absent(state: State, uid: str, version: int) -> str:
+    """Why a fact of this version about the pod counts no more, or ''."""
+    until = state.absent.get(uid)
+    if until is None or 0 <= until < version:
+        return ""
+    return "the API server has no such pod"
 
 
 def _share(state: State, pod: Pod) -> Pod:

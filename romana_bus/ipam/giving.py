@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
-from romana_bus.ipam.choosing import Choice, choose, families_for
+from romana_bus.ipam.choosing import choose
 from romana_bus.ipam.entities import pod_order
+from romana_bus.ipam.fullness import scope_of
+from romana_bus.ipam.offers import Choice, families_for, networks_for
 from romana_bus.ipam.placing import release_block
-from romana_bus.ipam.releasing import still_cooling
+from romana_bus.ipam.releasing import lapsed, say_released, still_cooling
 from romana_bus.ipam.stocking import own
+from romana_bus.ipam.wishing import why_unmet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,14 +47,22 @@ def wanting(desk: Desk, entries: Iterable[Entry]) -> list[Pod]:
         if pod is not None and pod.node == node and not pod.unfit:
             host = state.hosts.get(node)
             record = host.records.get(key) if host else None
-            if record is None or not record.held or record.segment != pod.segment:
+            if (
+                host is None
+                or record is None
+                or not record.held
+                or record.segment != pod.segment
+                or (record.cooling and lapsed(desk, host, record))
+            ):
                 pods.append(pod)
     return sorted(pods, key=lambda pod: pod_order(pod.key))
 
 
 def give(desk: Desk, pods: list[Pod]) -> Iterator[None]:
-    """Addresses that pods already report go first: where all of a pod's can be had, then where one can.
+    """Addresses that pods already report go first: where all of a pod's can be had, then where one can;
+    of those, the ones that were wished for, whose blocks are small. Then wishes come before the others.
     Yields behind every pod."""
+    pods = sorted(pods, key=lambda pod: pod.wish is None) if any(pod.wish for pod in pods) else pods
     for enough in (all, any) if any(pod.ips for pod in pods) else ():
         without = []
         for pod in pods:
@@ -88,6 +99,8 @@ def _carry_out(desk: Desk, pod: Pod, host: Host, choices: list[Choice]) -> None:
 
 
 def _take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> PodAddress:
+    if choice.donor is not None:
+        _fetch(desk, pod, choice)
     if choice.victim is not None:
         release_block(desk, choice.victim, 0, pod.seq)
     block, owner = choice.block, choice.owner
@@ -99,20 +112,31 @@ def _take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> PodAddress:
     return _pod_address(desk, block, block.lowest() if choice.offset < 0 else choice.offset)
 
 
+def _fetch(desk: Desk, pod: Pod, choice: Choice) -> None:
+    """The pod's address, and its block with it, from the node where a pod of its name has been."""
+    assert choice.donor is not None
+    donor, kept = choice.donor
+    record = donor.records[pod.key]
+    address = kept.block.address(kept.offset)
+    left = tuple(old for old in still_cooling(desk, donor, record) if old.address != address)
+    say_released(desk, donor, record, f"the pod is on node {pod.node} now", left, pod.seq)
+    release_block(desk, kept.block, 0, pod.seq)
+
+
 def _pod_address(desk: Desk, block: Block, offset: int) -> PodAddress:
     network = desk.layout.spaces[block.leaf].leaf.network if block.leaf >= 0 else block.network
     return PodAddress(address=block.address(offset), network=network, block=block.text)
 
 
 def _assign(desk: Desk, pod: Pod, host: Host, addresses: list[PodAddress]) -> None:
-    cooling = still_cooling(desk, host.records.get(pod.key))
+    cooling = still_cooling(desk, host, host.records.get(pod.key))
     if cooling:
         again = {address.address for address in addresses}
         cooling = tuple(old for old in cooling if old.address not in again)
     namespace, name = pod_order(pod.key)
     event = AddressAssigned(
         namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=pod.tenant, segment=pod.segment,
-        addresses=tuple(addresses), cooling=cooling,
+        addresses=tuple(addresses), cooling=cooling, retention=pod.wish.retention if pod.wish else 0,
     )  # fmt: skip
     desk.publish(event, pod.seq)
 
@@ -120,12 +144,14 @@ def _assign(desk: Desk, pod: Pod, host: Host, addresses: list[PodAddress]) -> No
 def _deny(desk: Desk, pod: Pod, host: Host) -> None:
     code, reason = _why_not(desk, pod, host)
     record = host.records.get(pod.key)
-    if record and (record.uid, record.code, record.reason) == (pod.uid, code, reason):
+    said = record is not None and (record.uid, record.code, record.reason) == (pod.uid, code, reason)
+    if said and not lapsed(desk, host, record):  # type: ignore[arg-type]
         return
+    scope = scope_of(desk, pod, host) if code == "exhausted" else ""
     namespace, name = pod_order(pod.key)
     event = AddressDenied(
         namespace=namespace, name=name, uid=pod.uid, node=host.name, code=code, reason=reason,
-        cooling=still_cooling(desk, record),
+        cooling=still_cooling(desk, host, record), scope=scope,
     )  # fmt: skip
     desk.publish(event, pod.seq)
 
@@ -137,9 +163,11 @@ def _why_not(desk: Desk, pod: Pod, host: Host) -> tuple[str, str]:
         return "host_unknown", f"node {host.name} is not in the API"
     if host.denied:
         return "host_denied", f"node {host.name} is in no group: {host.denied.reason}"
-    networks = [topology.networks[at] for at in topology.order(tenant)]
-    if not networks:
+    if not topology.order(tenant):
         return "no_network", f"no network is for tenant {tenant}, and none is for everyone"
+    networks = [topology.networks[at] for at in networks_for(desk, pod)]
+    if pod.wish and (unmet := why_unmet(desk, pod, host)):
+        return "wish", unmet
     families = families_for(desk, pod, host)
     if not families:
         names = ", ".join(network.name for network in networks)

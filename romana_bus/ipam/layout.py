@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.blocks import Block, Chain
-from romana_bus.ipam.entities import misfit
 from romana_bus.ipam.spaces import Space
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Layout:
         dirty.stocks.update(state.hosts)
         for host in state.hosts.values():
             for key, record in host.records.items():
-                if record.code or (record.held and misfit(host, record, state.pods.get(key))):
+                if record.code or (record.held and state.misfit(host, record)):
                     dirty.records.add((host.name, key))
         for pod in state.pods.values():
             if not pod.unfit:
@@ -110,13 +109,15 @@ class Layout:
                 leaves[self.topology.place[leaf.network]] = leaf.number
                 self.spaces[leaf.number].members.add(host.name)
         host.leaves = tuple(leaves)
-        self.wait(host)
+        self.wait(host, any(host.records[key].code == "wish" for key in host.waiting))
 
-    def wait(self, host: Host) -> None:
-        if host.waiting:
-            for number in host.leaves:
-                if number >= 0:
-                    self.spaces[number].waiting.add(host.name)
+    def wait(self, host: Host, wishing: bool) -> None:
+        """`wishing`: for one address, and not just for any."""
+        for number in host.leaves if host.waiting else ():
+            if number >= 0:
+                self.spaces[number].waiting.add(host.name)
+                if wishing:
+                    self.spaces[number].wishing.add(host.name)
 
     # --- blocks ---
 
@@ -155,6 +156,8 @@ class Layout:
         if before & ~block.busy:
             host.chains[block.leaf, block.tenant, block.segment].has_room(block)
             self.dirty.retry.add(block.node)
+            if block.leaf >= 0 and self.spaces[block.leaf].wishing:
+                self._look_at_wishes(self.spaces[block.leaf])
         if block.idle == (block.text in host.idle):
             return
         if not block.idle:
@@ -165,6 +168,11 @@ class Layout:
         self.dirty.stocks.add(host.name)
         if block.leaf >= 0:
             self.dirty.rooms.add(block.leaf)
+
+    def _look_at_wishes(self, space: Space) -> None:
+        hosts = self.state.hosts
+        space.wishing = {name for name in space.wishing if name in hosts and hosts[name].waiting}
+        self.dirty.retry |= space.wishing
 
     def _idle(self, host: Host, block: Block) -> None:
         host.idle[block.text] = block

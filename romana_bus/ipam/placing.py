@@ -78,7 +78,7 @@ def open_groups(desk: Desk) -> None:
     zones: dict[str, list[str]] = {}
     for name in sorted(dirty.hosts | needing):
         host = state.hosts.get(name)
-        if host and host.seen and not _stays(host):
+        if host and host.seen and (_zone(state, host) or not _has_addresses(host)):
             zones.setdefault(_zone(state, host), []).append(name)
     label = state.settings.zone_label
     known = {zone for leaf in state.topology.leaves for key, zone in leaf.needs if key == label}
@@ -110,8 +110,8 @@ def _zone(state: State, host: Host) -> str:
     return host.labels.get(state.settings.zone_label, "")
 
 
-def _stays(host: Host) -> bool:
-    """It has addresses where it is."""
+def _has_addresses(host: Host) -> bool:
+    """Where it is: so it stays there when it loses its label."""
     return any(block.leaf >= 0 and not block.idle for block in host.blocks.values())
 
 
@@ -173,18 +173,22 @@ def _place(desk: Desk, host: Host, reports: Reports) -> None:
 
 
 def _pick(desk: Desk, host: Host, at: int, network: Network, reports: Reports) -> Leaf | None:
-    """A host stays where it would still be taken, or where it has addresses (where the tree was changed
-    under it: its oldest ones). Else it goes where its pods say that they have addresses; else to the leaf
-    with the fewest hosts, the first one of those."""
+    """A host stays where it would still be taken, and, where nothing else takes it, where it has addresses.
+    Else it goes where it is taken and has addresses already, the oldest of them; or where its pods say that
+    they have some; or to the leaf with the fewest hosts, the first one of those. The addresses that it has
+    elsewhere stay until their pods go."""
     spaces, topology = desk.layout.spaces, desk.layout.topology
     number = host.leaves[at]
     if number >= 0 and topology.admits(network, spaces[number].leaf, host.name, host.labels):
         return spaces[number].leaf
     in_use = sorted((block for block in host.blocks.values() if not block.idle), key=_oldest)
     there = {block.leaf: None for block in in_use if block.leaf in network.numbers}
-    if there:
-        return spaces[number if number in there else next(iter(there))].leaf
     eligible = topology.eligible(network, host.name, host.labels)
+    if there and not eligible:
+        return spaces[number if number in there else next(iter(there))].leaf
+    for other in there:
+        if topology.admits(network, spaces[other].leaf, host.name, host.labels):
+            return spaces[other].leaf
     crowds = {
         leaf: (-reports.inside(host.name, leaf.prefix), len(spaces[leaf.number].members)) for leaf in eligible
     }

@@ -18,10 +18,11 @@ class Space:
 
     `free`: what is no block's, and is not cooling. `released`: free blocks by (released at, base).
     `idle`: blocks that some host holds without an address in them. `members`: the hosts placed here.
-    `waiting`: those with a pod that found no room; `short`: those that found none for a spare block.
+    `waiting`: those with a pod that found no room; `wishing`: those of them with one that waits for a
+    certain address; `short`: those that found none for a spare block.
     """
 
-    __slots__ = ("free", "idle", "leaf", "members", "released", "short", "tangled", "waiting")
+    __slots__ = ("free", "idle", "leaf", "members", "released", "short", "tangled", "waiting", "wishing")
 
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
@@ -31,6 +32,7 @@ class Space:
         self.idle: dict[str, Block] = {}
         self.members: set[str] = {host.name for host in leaf.hosts}
         self.waiting: set[str] = set()
+        self.wishing: set[str] = set()
         self.short: set[str] = set()
         self.tangled = False
 

@@ -7,6 +7,7 @@ by the first decision that needs it, and kept up to date from then on.
 
 from __future__ import annotations
 
+from collections import Counter
 from heapq import heappop
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from romana_bus.errors import BadInput
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam.blocks import Block
 from romana_bus.ipam.default import SLOT_BITS, default_topology
-from romana_bus.ipam.entities import Gone, Host, Pod, Record
+from romana_bus.ipam.entities import Ended, Gone, Host, Pod, Record, misfit
 from romana_bus.ipam.ranges import Ranges
 
 if TYPE_CHECKING:
@@ -75,6 +76,15 @@ class State:
         self.reserves: dict[str, Prefix] = {}
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
+        #: What operators have ended, by (node, uid of the pod); and the pods that an audit found absent: the
+        #: version up to which they were, -1 for any.
+        self.evicted: dict[tuple[str, str], Ended] = {}
+        self.disowned: dict[tuple[str, str], Ended] = {}
+        self.absent: dict[str, int] = {}
+        #: (Block, offset) -> how many have the address beyond the first. None should.
+        self.shared: Counter[tuple[str, int]] = Counter()
+        #: The nodes that keep an address for a pod's name.
+        self.kept: dict[str, set[str]] = {}
         self.documented = False
         #: Why the newest topology document cannot be used, or ''.
         self.problem = ""
@@ -126,6 +136,24 @@ class State:
 
     def reserved_in(self, width: int) -> Ranges:
         return self.reserved.get(width) or self.reserved.setdefault(width, Ranges())
+
+    def misfit(self, host: Host, record: Record) -> str:
+        """Why what `record` says has to end, or ''."""
+        if reason := self.misfit_of_pod(host, record):
+            return reason
+        ended = self.ended(host, record)
+        return ended.reason if ended else ""
+
+    def misfit_of_pod(self, host: Host, record: Record) -> str:
+        return misfit(host, record, self.pods.get(record.key))
+
+    def ended(self, host: Host, record: Record) -> Ended | None:
+        """The operator's word that ends it, if there is one."""
+        if not record.held or not (self.evicted or self.disowned):
+            return None
+        whose = (host.name, record.uid)
+        words = (self.evicted.get(whose), self.disowned.get(whose))
+        return next((word for word in words if word is not None and word.ends(record)), None)
 
     def drop_if_empty(self, host: Host) -> None:
         if host.empty:

@@ -22,11 +22,11 @@ def tidy(desk: Desk, names: set[str]) -> None:
         for number in sorted({block.leaf for block in host.idle.values()}):
             blocks = sorted((block for block in host.idle.values() if block.leaf == number), key=worth)
             keep = desk.state.settings.warm_blocks if number >= 0 and number in host.leaves else 0
-            useful = [block for block in blocks if block.room]
+            useful = [block for block in blocks if block.room and not block.single]
             for block in useful[:keep]:
                 if block.claimed:
                     own(desk, host, block.network, block.text, ALL, ALL, since=block.since)
-            for block in useful[keep:] + [block for block in blocks if not block.room]:
+            for block in useful[keep:] + [block for block in blocks if not block.room or block.single]:
                 release_block(desk, block, 0, 0)
 
 
@@ -46,7 +46,7 @@ def stock(desk: Desk, names: set[str]) -> None:
 def _fill(desk: Desk, host: Host, space: Space) -> None:
     number = space.leaf.number
     lacking = desk.state.settings.warm_blocks - sum(
-        block.leaf == number and block.room for block in host.idle.values()
+        block.leaf == number and block.room and not block.single for block in host.idle.values()
     )
     for _ in range(lacking):
         prefix = next_block(desk, space)

@@ -133,24 +133,49 @@ def test_all_placements_of_a_node_are_one_event_published_again_when_it_changes(
     assert [decision.event for decision in c.decide()] == [c.table["ipam.map.host.n1"].event]
 
 
-def test_a_node_stays_where_it_has_addresses_until_they_have_cooled() -> None:
+def test_a_node_moves_with_its_labels_and_its_pods_keep_their_addresses_until_they_go() -> None:
     c = Cluster(RACKS)
     c.node("n1", {"rack": "a"})
     c.pod("web/p", "n1")
     c.decide()
     c.node("n1", {"rack": "b"})
+    assert c.says() == ["10.0.0.4/30 from n1", "n1 is in net b 10.0.0.64/26", "10.0.0.64/30 to n1"]
+    c.pod("web/q", "n1")
+    assert c.says()[0] == "web/q on n1: 10.0.0.64"
+    assert c.addresses()["web/p"] == "10.0.0.0"
+    c.no_pod("web/p")
+    assert c.says() == ["web/p on n1: released, the pod is gone"]
+    c.later(30)
+    assert c.says() == ["10.0.0.0/30 from n1"]
+
+
+def test_a_node_that_no_group_takes_any_more_stays_where_it_has_addresses_until_they_have_cooled() -> None:
+    c = Cluster(RACKS)
+    c.node("n1", {"rack": "a"})
+    c.pod("web/p", "n1")
+    c.decide()
+    c.node("n1", {"rack": "z"})
     assert c.says() == []
     c.no_pod("web/p")
     assert c.says() == ["web/p on n1: released, the pod is gone"]
-    c.later(29)
-    assert c.says() == []
-    c.later(1)
+    c.later(30)
     assert c.says() == [
         "10.0.0.0/30 from n1",
         "10.0.0.4/30 from n1",
-        "n1 is in net b 10.0.0.64/26",
-        "10.0.0.64/30 to n1",
+        "n1 is nowhere: network net needs the label rack=a or rack=b or disk=ssd",
     ]
+
+
+def test_a_node_that_comes_back_to_where_its_pods_are_uses_its_blocks_again() -> None:
+    c = Cluster(RACKS, warm_blocks=0)
+    c.node("n1", {"rack": "a"})
+    c.pod("web/p", "n1")
+    c.decide()
+    c.node("n1", {"rack": "b"})
+    c.decide()
+    c.node("n1", {"rack": "a"})
+    c.pod("web/q", "n1")
+    assert c.says() == ["n1 is in net a 10.0.0.0/26", "web/q on n1: 10.0.0.1"]
 
 
 def test_a_node_stays_where_it_is_still_eligible_although_others_have_fewer() -> None:
@@ -288,8 +313,18 @@ def test_a_node_that_loses_its_zone_for_a_while_moves_nothing_and_opens_nothing(
     c.decide()
     c.node("n1")
     assert c.says() == []
-    c.node("n1", {ZONE: "b"})
+    c.node("n1", {ZONE: "a"})
     assert c.says() == []
+
+
+def test_a_node_that_shows_another_zone_goes_there_and_opens_it() -> None:
+    c = Cluster(warm_blocks=0)
+    c.node("n1", {ZONE: "a"})
+    c.pod("web/p", "n1")
+    c.decide()
+    c.node("n1", {ZONE: "b"})
+    assert c.says() == ["group b is 100.72.0.0/13", "n1 is in default b 100.72.0.0/13"]
+    assert c.addresses() == {"web/p": "100.64.0.0"}
 
 
 def test_a_zone_keeps_its_slot_when_it_is_told_by_another_label() -> None:

@@ -1,0 +1,65 @@
+"""What there is for a pod on its host: whose blocks, of which networks and groups. And what a choice is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.inet import V4, V6, Prefix
+from romana_bus.ipam.blocks import ALL, OWN, Block
+
+if TYPE_CHECKING:
+    from romana_bus.ipam.desk import Desk
+    from romana_bus.ipam.entities import Cooling, Host, Pod
+    from romana_bus.ipam.spaces import Space
+
+Owner = tuple[str, str]
+
+
+class Choice(NamedTuple):
+    """An address of `prefix`, which is to be `owner`'s. `block`: None where the host does not have it
+    yet. `victim`: another host's spare block that makes room. `offset`: -1 for the lowest free address.
+    `donor`: the host that keeps the address for the pod's name. `adopted`: the pod reports it."""
+
+    owner: Owner
+    space: Space
+    prefix: Prefix
+    block: Block | None
+    offset: int = -1
+    victim: Block | None = None
+    donor: tuple[Host, Cooling] | None = None
+    adopted: bool = False
+
+
+def owner_of(desk: Desk, pod: Pod) -> Owner:
+    whose = desk.state.settings.block_owner
+    if whose == "host":
+        return ALL, ALL
+    return pod.tenant, pod.segment if whose == "segment" else ALL
+
+
+def networks_for(desk: Desk, pod: Pod) -> tuple[int, ...]:
+    """The places in the topology of the networks that its tenant may use; of those, the ones it names."""
+    topology = desk.layout.topology
+    order = topology.order(pod.tenant)
+    if pod.wish and pod.wish.networks:
+        return tuple(at for at in order if topology.networks[at].name in pod.wish.networks)
+    return order
+
+
+def families_for(desk: Desk, pod: Pod, host: Host) -> tuple[tuple[Space, ...], ...]:
+    """For each address family that the pod's networks offer on this host: the groups that its address
+    can come from, in order of preference."""
+    layout = desk.layout
+    order = networks_for(desk, pod)
+    known = layout.families.get((order, host.leaves))
+    if known is None:
+        leaves = [host.leaves[at] for at in order]
+        spaces = [layout.spaces[leaf] for leaf in leaves if leaf >= 0]
+        split = [tuple(s for s in spaces if s.leaf.prefix.width == width) for width in (V4, V6)]
+        known = layout.families[order, host.leaves] = tuple(offering for offering in split if offering)
+    return known
+
+
+def own_block(pod: Pod) -> Owner:
+    """The owner of a block that is this pod's alone."""
+    return pod.tenant, OWN + pod.key.partition("/")[2]

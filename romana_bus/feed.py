@@ -110,5 +110,5 @@ def opened(message: Message, consumer: str, role: str) -> Event | None:
 
 def outgoing(event: Event, cause: str, now: int, history: float) -> Outgoing:
     """The message that stores an event. A tombstone leaves the table when the log's window has passed."""
-    ttl = max(1, int(history)) if event.tombstone else 0
+    ttl = max(1, int(history), (event.needed_until() - now) // 1_000_000 + 1) if event.tombstone else 0
     return Outgoing(event.subject(), codec.encode(event), event.id(), cause, now, ttl)

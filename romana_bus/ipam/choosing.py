@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.ipam.offers import Choice, Owner, families_for, owner_of
 from romana_bus.ipam.stocking import next_block, worth
-from romana_bus.ipam.wishing import certain, exactly, no_network
+from romana_bus.ipam.wishing import certain, exactly, not_offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
     one that it wishes for."""
     owner, wish = owner_of(desk, pod), pod.wish
     ips = pod.reported if pod.ips else ()
-    if wish is not None and no_network(desk, pod, host):
+    if wish is not None and not_offered(desk, pod, host):
         return []
     choices = []
     for offering in families_for(desk, pod, host):

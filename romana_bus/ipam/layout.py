@@ -130,6 +130,8 @@ class Layout:
 
     def attach(self, block: Block) -> None:
         """The block has become its host's, or its owner's."""
+        if block.leaf >= 0 and self.spaces[block.leaf].wishing:
+            self._look_at_wishes(self.spaces[block.leaf])
         host = self.state.hosts[block.node]
         chain = host.chains.setdefault((block.leaf, block.tenant, block.segment), Chain())
         chain.add(block)
@@ -149,6 +151,8 @@ class Layout:
 
     def touched(self, block: Block, before: int) -> None:
         """Addresses of the block were used, or given back; `before`: its busy bits until then."""
+        if block.leaf >= 0 and self.spaces[block.leaf].wishing:
+            self._look_at_wishes(self.spaces[block.leaf])
         if not block.node:
             self.settle(block)
             return
@@ -156,8 +160,6 @@ class Layout:
         if before & ~block.busy:
             host.chains[block.leaf, block.tenant, block.segment].has_room(block)
             self.dirty.retry.add(block.node)
-            if block.leaf >= 0 and self.spaces[block.leaf].wishing:
-                self._look_at_wishes(self.spaces[block.leaf])
         if block.idle == (block.text in host.idle):
             return
         if not block.idle:
@@ -170,6 +172,7 @@ class Layout:
             self.dirty.rooms.add(block.leaf)
 
     def _look_at_wishes(self, space: Space) -> None:
+        """Whoever waits for one address hears of all that happens around it: it may be told why anew."""
         hosts = self.state.hosts
         space.wishing = {name for name in space.wishing if name in hosts and hosts[name].waiting}
         self.dirty.retry |= space.wishing

@@ -21,21 +21,17 @@ if TYPE_CHECKING:
 def why_unmet(desk: Desk, pod: Pod, host: Host) -> str:
     """Why the pod cannot have what it wishes for, or ''."""
     assert pod.wish is not None
-    if reason := no_network(desk, pod, host):
+    if reason := not_offered(desk, pod, host):
         return reason
-    offerings = {spaces[0].leaf.prefix.width: spaces for spaces in families_for(desk, pod, host)}
-    for width, value in pod.wish.addresses:
-        if width not in offerings:
-            family = "IPv4" if width == V4 else "IPv6"
-            return f"{format_address(width, value)}: node {host.name} is in no group with {family} addresses"
-        wished = certain(desk, pod, host, offerings[width])
+    for offering in families_for(desk, pod, host):
+        wished = certain(desk, pod, host, offering)
         if isinstance(wished, str):
             return wished
     return ""
 
 
-def no_network(desk: Desk, pod: Pod, host: Host) -> str:
-    """Why the networks that the pod names are not for it, or ''."""
+def not_offered(desk: Desk, pod: Pod, host: Host) -> str:
+    """Why what the pod wishes for is not there for it at all, or ''."""
     wish, topology = pod.wish, desk.layout.topology
     if wish is None or wish.bad:
         return wish.bad if wish else ""
@@ -44,8 +40,13 @@ def no_network(desk: Desk, pod: Pod, host: Host) -> str:
             return f"there is no network {name}"
         if topology.place[name] not in topology.order(pod.tenant):
             return f"network {name} is not for tenant {pod.tenant}"
-    if wish.networks and not families_for(desk, pod, host):
+    widths = {spaces[0].leaf.prefix.width for spaces in families_for(desk, pod, host)}
+    if wish.networks and not widths:
         return f"node {host.name} is in no group of network {' or '.join(wish.networks)}"
+    for width, value in wish.addresses:
+        if width not in widths:
+            family = "IPv4" if width == V4 else "IPv6"
+            return f"{format_address(width, value)}: node {host.name} is in no group with {family} addresses"
     return ""
 
 

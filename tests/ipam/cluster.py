@@ -144,7 +144,8 @@ class Cluster:
         other.table = {
             subject: stored
             for subject, stored in self.table.items()
-            if not stored.event.tombstone or stored.time + HISTORY > self.state.now
+            if not stored.event.tombstone
+            or max(stored.time + HISTORY, stored.event.needed_until()) > self.state.now
         }
         messages = [stored for _, stored in sorted(other.table.items())]
         if order is not None:

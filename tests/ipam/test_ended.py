@@ -1,0 +1,144 @@
+"""Addresses that an operator ends: by a topology that has no place for them, or after an audit."""
+
+from __future__ import annotations
+
+from romana_bus import events as ev
+from tests.ipam.cluster import Cluster, topology
+
+RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
+
+
+def cluster() -> Cluster:
+    c = Cluster(topology("10.0.0.0/25", 30, *RACKS), warm_blocks=0)
+    c.node("n1", {"rack": "a"})
+    c.node("n2", {"rack": "b"})
+    c.pod("web/a", "n1")
+    c.pod("web/b", "n2")
+    c.decide()
+    return c
+
+
+def evict(key: str, node: str, *addresses: str) -> ev.Eviction:
+    namespace, _, name = key.partition("/")
+    return ev.Eviction(namespace=namespace, name=name, uid=f"uid-{key}", node=node, addresses=addresses)
+
+
+def moved(c: Cluster) -> ev.TopologySet:
+    """Rack b is where rack a was."""
+    document = topology("10.0.0.0/25", 30, *reversed(RACKS))
+    return ev.TopologySet(document=document, evict=(evict("web/a", "n1", "10.0.0.0"),))
+
+
+def test_who_is_evicted_gets_another_address_and_who_is_not_keeps_its_own() -> None:
+    c = cluster()
+    c.send(moved(c))
+    assert c.causes() == [
+        "SPEC/2: web/a on n1: released, the topology has no place for its address",
+        "KUBE/3: n1 is in net a 10.0.0.64/26",
+        "KUBE/4: n2 is in net b 10.0.0.0/26",
+        "KUBE/5: 10.0.0.68/30 to n1",
+        "KUBE/5: web/a on n1: 10.0.0.68",
+    ]
+    assert c.addresses() == {"web/a": "10.0.0.68", "web/b": "10.0.0.64"}
+
+
+def test_the_address_goes_to_nobody_else_while_its_pod_still_runs_with_it() -> None:
+    c = cluster()
+    c.pod("web/a", "n1", ips=("10.0.0.0",))
+    c.send(moved(c))
+    c.decide()
+    c.later(3600)
+    for at in range(70):
+        c.pod(f"db/{at}", "n2")
+    c.decide()
+    assert "10.0.0.0" not in c.addresses().values()
+    assert len(c.denied()) > 0
+    c.no_pod("web/a")
+    c.decide()
+    assert "10.0.0.0" not in c.addresses().values()
+    c.later(30)
+    c.decide()
+    assert "10.0.0.0" in c.addresses().values()
+
+
+def test_it_is_free_when_the_pod_says_that_it_has_only_others_now() -> None:
+    c = cluster()
+    c.pod("web/a", "n1", ips=("10.0.0.0",))
+    c.send(moved(c))
+    c.decide()
+    c.pod("web/a", "n1", ips=tuple(c.addresses()["web/a"].split()))
+    c.decide()
+    (event,) = (event for event in c.newest(ev.AddressAssigned) if event.name == "a")
+    assert [cooling.until for cooling in event.cooling] == [c.state.now + 30_000_000]
+    c.later(30)
+    c.decide()
+    assert c.rebuilt().decide() == []
+
+
+def test_an_eviction_happens_once() -> None:
+    """The pod that was evicted is not evicted again from where it went."""
+    c = cluster()
+    c.send(moved(c))
+    c.decide()
+    there = c.addresses()["web/a"]
+    c.node("n1", {"rack": "b"})
+    c.decide()
+    assert c.addresses()["web/a"] == there
+
+
+def disowned(
+    key: str, node: str, *addresses: str, absent: bool = False, version: str = ""
+) -> ev.AddressDisowned:
+    namespace, _, name = key.partition("/")
+    return ev.AddressDisowned(
+        namespace=namespace, name=name, uid=f"uid-{key}", node=node, addresses=addresses,
+        reason="nobody has it", absent=absent, resource_version=version,
+    )  # fmt: skip
+
+
+def test_a_pod_that_is_not_there_loses_its_address_and_gets_no_other() -> None:
+    c = cluster()
+    c.send(disowned("web/a", "n1", "10.0.0.0", absent=True))
+    assert c.says() == ["web/a on n1: released, the API server has no such pod"]
+    assert c.rebuilt().decide() == []
+    c.later(30)
+    assert c.says() == ["10.0.0.0/30 from n1"]
+
+
+def test_a_newer_fact_about_it_counts_more() -> None:
+    c = cluster()
+    version = str(c.versions)
+    c.pod("web/a", "n1", phase="Pending")
+    c.send(disowned("web/a", "n1", "10.9.9.9", absent=True, version=version))
+    assert c.says() == []
+    c.send(disowned("web/a", "n1", "10.9.9.9", absent=True, version=str(c.versions)))
+    assert c.says() == ["web/a on n1: released, the API server has no such pod"]
+    c.pod("web/a", "n1")
+    assert c.says()[-1] == "web/a on n1: 10.0.0.1"
+
+
+def test_of_two_owners_the_one_that_is_disowned_gets_another_and_the_address_stays_the_others() -> None:
+    c = cluster()
+    twin = ev.AddressAssigned(
+        namespace="web", name="c", uid="uid-web/c", node="n1", tenant="web",
+        addresses=(ev.PodAddress(address="10.0.0.0", network="net", block="10.0.0.0/30"),),
+    )  # fmt: skip
+    c.pod("web/c", "n1")
+    c.send(twin)
+    c.send(disowned("web/c", "n1", "10.0.0.0"))
+    assert c.says() == ["web/c on n1: released, nobody has it", "web/c on n1: 10.0.0.1"]
+    c.later(60)
+    c.pod("web/d", "n1")
+    c.decide()
+    assert c.addresses() == {
+        "web/a": "10.0.0.0",
+        "web/c": "10.0.0.1",
+        "web/b": "10.0.0.64",
+        "web/d": "10.0.0.2",
+    }
+
+
+def test_what_is_gone_already_is_no_trouble() -> None:
+    c = cluster()
+    c.send(disowned("web/x", "n9", "10.0.0.0", absent=True))
+    assert c.says() == []

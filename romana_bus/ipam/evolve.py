@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 #: Why an address ends where an operator has said that it may.
 NO_PLACE = "the topology has no place for its address"
 
+#: A version that no fact reaches.
+FOR_EVER = 2**63
+
 #: How often at most what is over is looked for.
 SWEEP = 600 * SECOND
 
@@ -100,7 +103,9 @@ def _address_disowned(state: State, event: AddressDisowned, cause: str) -> None:
     state.disowned[event.node, event.uid] = Ended(frozenset(event.addresses), event.reason, cause)
     pod = state.pods.get(key)
     if event.absent:
-        state.absent[event.uid] = number(event.resource_version)
+        version = number(event.resource_version)
+        until = version if version >= 0 else FOR_EVER
+        state.absent[event.uid] = max(until, state.absent.get(event.uid, 0))
         if pod is not None and pod.uid == event.uid:
             pod.unfit = pod.unfit or facts.is_absent(state, pod.uid, pod.version)
     if state.layout is not None:

@@ -102,7 +102,7 @@ def _unfit(event: PodSeen) -> str:
 def is_absent(state: State, uid: str, version: int) -> str:
     """Why a fact of this version about the pod counts no more, or ''."""
     until = state.absent.get(uid)
-    if until is None or 0 <= until < version:
+    if until is None or until < version:
         return ""
     return "the API server has no such pod"
 

@@ -77,7 +77,7 @@ class State:
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
         #: What operators have ended, by (node, uid of the pod); and the pods that an audit found absent: the
-        #: version up to which they were, -1 for any.
+        #: version up to which they were.
         self.evicted: dict[tuple[str, str], Ended] = {}
         self.disowned: dict[tuple[str, str], Ended] = {}
         self.absent: dict[str, int] = {}

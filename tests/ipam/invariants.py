@@ -10,6 +10,7 @@ from romana_bus import events as ev
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
 from romana_bus.ipam import view
 from romana_bus.ipam.facts import FINISHED, SEGMENT_LABEL
+from romana_bus.ipam.wishes import wish_of
 from tests.ipam.cluster import addresses
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def nobody_waits_in_vain(cluster: Cluster) -> None:
     have = {(e.node, e.namespace, e.name): e for e in cluster.newest(ev.AddressAssigned)}
     denied = {(e.node, e.namespace, e.name): e for e in cluster.newest(ev.AddressDenied)}
     for pod in cluster.newest(ev.PodSeen):
-        if not pod.node or pod.host_network or pod.phase in FINISHED:
+        if not pod.node or pod.host_network or pod.phase in FINISHED or is_absent(cluster, pod):
             continue
         key = (pod.node, pod.namespace, pod.name)
         assert (key in have) != (key in denied)
@@ -147,13 +148,52 @@ def nobody_waits_in_vain(cluster: Cluster) -> None:
             assert have[key].uid == pod.uid
         elif denied[key].code == "exhausted":
             assert not could_have(cluster, pod)
+        elif denied[key].code == "wish":
+            assert not could_be_fulfilled(cluster, pod)
+
+
+def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
+    """By the word of an audit, and nothing newer is known of it."""
+    return any(
+        event.absent and event.uid == pod.uid and int(pod.resource_version) <= int(event.resource_version)
+        for event in cluster.newest(ev.AddressDisowned)
+    )
+
+
+def could_be_fulfilled(cluster: Cluster, pod: ev.PodSeen) -> bool:
+    """A wish for addresses alone: each in a group of its node, free, and in nobody's block."""
+    wish = wish_of(pod.annotations)
+    if wish is None or wish.bad or wish.networks or not wish.addresses:
+        return False
+    placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
+    mine = [parse_prefix(placement.prefix) for placement in placed.placements]
+    shut = [parse_prefix(text) for text in cluster.blocks()]
+    shut += [parse_prefix(e.block) for e in cluster.newest(ev.BlockReleased) if e.until > cluster.state.now]
+    taken = set(given(cluster)) | cooling(cluster)
+    return all(
+        any(inside(address, prefix) for prefix in mine)
+        and not any(inside(address, prefix) for prefix in shut)
+        and address not in taken
+        and not reserved(cluster, address)
+        and may_use(cluster, pod, address)
+        for address in wish.addresses
+    )
+
+
+def may_use(cluster: Cluster, pod: ev.PodSeen, address: Address) -> bool:
+    topology = cluster.state.topology
+    order = [topology.networks[at] for at in topology.order(pod.namespace)]
+    return any(inside(address, network.prefix) for network in order)
 
 
 def could_have(cluster: Cluster, pod: ev.PodSeen) -> bool:
     topology = cluster.state.topology
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     prefixes = {placement.prefix for placement in placed.placements}
+    wish = wish_of(pod.annotations)
     order = [topology.networks[at] for at in topology.order(pod.namespace)]
+    if wish and wish.networks:
+        order = [network for network in order if network.name in wish.networks]
     mine = [leaf for network in order for leaf in network.leaves if str(leaf.prefix) in prefixes]
     widths = {leaf.prefix.width for leaf in mine}
     return all(

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from romana_bus import events as ev
-from romana_bus.ipam import view, wake
+from romana_bus.inet import Prefix, parse_address
+from romana_bus.ipam import parse, view, wake
+from romana_bus.ipam.wishes import ADDRESS, NETWORK, STICKY
 from tests.ipam import invariants
 from tests.ipam.cluster import Cluster
 from tests.ipam.documents import NODES, RACKS, TENANTS, documents, usable
@@ -21,11 +23,23 @@ if TYPE_CHECKING:
 ZONE = "topology.kubernetes.io/zone"
 node_names = st.sampled_from(NODES)
 pods = st.builds("{}/{}".format, st.sampled_from(TENANTS), st.sampled_from("abcdefghijkl"))
+wishes = st.sampled_from(
+    [
+        {ADDRESS: text}
+        for text in ("10.0.0.1", "10.0.0.5", "10.0.0.70", "fd00::3", "10.0.0.9,fd00::9", "wrong")
+    ]
+    + [{STICKY: "10m"}, {STICKY: "10m", ADDRESS: "10.0.0.6"}, {NETWORK: "net0"}, {NETWORK: "net1,net0"}]
+)
 segments = st.sampled_from(["", "", "front"])
 reserves = st.sampled_from(["10.0.0.0/30", "10.0.0.4/32", "10.0.0.64/28", "10.0.0.97/32", "fd00::/125"])
 some_ips = st.sampled_from(
     [(), (), (), ("10.0.0.1",), ("10.0.0.70",), ("fd00::9", "10.0.0.2"), ("nonsense",)]
 )
+
+
+def single(text: str) -> Prefix:
+    width, value = parse_address(text)
+    return Prefix(width, value, width)
 
 
 @st.composite
@@ -78,6 +92,19 @@ class Life(RuleBasedStateMachine):
         for key in keys:
             self.all("pod", key, node, ips=ips)
 
+    @rule(keys=st.lists(pods, min_size=1, max_size=3), node=node_names, wish=wishes)
+    def pods_wish_for_something(self, keys: list[str], node: str, wish: dict[str, str]) -> None:
+        for key in keys:
+            self.all("pod", key, node, annotations=wish)
+
+    @rule(keys=st.lists(pods, min_size=1, max_size=3), nodes=st.lists(node_names, min_size=3, max_size=3))
+    def sticky_pods_come_back_elsewhere(self, keys: list[str], nodes: list[str]) -> None:
+        for key in keys:
+            self.all("no_pod", key)
+        self.decide()
+        for key, node in zip(keys, nodes, strict=False):
+            self.all("pod", key, node, uid="again", annotations={STICKY: "10m"})
+
     @rule(key=pods, node=node_names, uid=st.sampled_from(["again", "and again"]))
     def a_pod_is_replaced(self, key: str, node: str, uid: str) -> None:
         self.all("pod", key, node, uid=uid)
@@ -106,6 +133,35 @@ class Life(RuleBasedStateMachine):
     @rule(document=documents().filter(usable))
     def the_topology_changes(self, document: dict[str, Any]) -> None:
         self.all("send", ev.TopologySet(document=document))
+
+    @rule(document=documents().filter(usable), all=st.booleans())
+    def the_topology_changes_and_some_pods_are_evicted(self, document: dict[str, Any], all: bool) -> None:
+        """Whoever loses its place, or every other one of them."""
+        topology, evict = parse(document), []
+        for event in self.clusters[0].newest(ev.AddressAssigned)[:: 1 if all else 2]:
+            addresses = tuple(
+                one.address for one in event.addresses if topology.leaf_of(single(one.address)) is None
+            )
+            if addresses:
+                evict.append(
+                    ev.Eviction(
+                        namespace=event.namespace, name=event.name, uid=event.uid, node=event.node,
+                        addresses=addresses,
+                    )
+                )  # fmt: skip
+        self.all("send", ev.TopologySet(document=document, evict=tuple(evict)))
+
+    @rule(key=pods, absent=st.booleans())
+    def an_audit_disowns_what_a_pod_has(self, key: str, absent: bool) -> None:
+        for event in self.clusters[0].newest(ev.AddressAssigned):
+            if f"{event.namespace}/{event.name}" == key:
+                addresses = tuple(one.address for one in event.addresses)
+                word = ev.AddressDisowned(
+                    namespace=event.namespace, name=event.name, uid=event.uid, node=event.node,
+                    addresses=addresses, reason="an audit", absent=absent,
+                    resource_version=str(self.clusters[0].versions),
+                )  # fmt: skip
+                self.all("send", word)
 
     @rule(seconds=st.sampled_from([0, 1, 29, 30, 100, 5_000]))
     def time_passes(self, seconds: int) -> None:

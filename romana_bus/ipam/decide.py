@@ -33,17 +33,16 @@ def parts(state: State, size: int = 1000) -> Iterator[list[Decision]]:
     """The same in parts of about `size`. Has to be exhausted, or the state thrown away."""
     if not state.ready:
         return
-    desk = Desk(state)
+    desk = Desk(state, size)
     while desk.refreshed().dirty:
         for _ in _round(desk):
-            if len(desk.decisions) >= size:
-                yield desk.taken()
+            yield desk.taken()
     if desk.decisions:
         yield desk.taken()
 
 
 def _round(desk: Desk) -> Iterator[None]:
-    """Yields wherever a part may end."""
+    """Yields wherever a part has come together."""
     open_groups(desk)
     dirty = desk.layout.dirty
     records, dirty.records = dirty.records, set()
@@ -51,7 +50,8 @@ def _round(desk: Desk) -> Iterator[None]:
     hosts, dirty.hosts = dirty.hosts, set()
     if hosts:
         place_hosts(desk, hosts, Reports(desk.state, records))
-        yield
+        if desk.full:
+            yield
     yield from give(desk, wanting(desk, records | retried(desk)))
     stocks, dirty.stocks = dirty.stocks, set()
     if not stocks:

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from romana_bus.ipam.state import State
 
 
-def group_opened(state: State, event: GroupOpened) -> None:
+def group_opened(state: State, event: GroupOpened, _seq: int = 0) -> None:
     state.groups[event.network, event.group] = event
     if not state.documented:
         state.topology = state.default()
         state.layout = None
 
 
-def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved) -> None:
+def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _seq: int = 0) -> None:
     host = state.host(intern(event.node))
     host.placed = event if isinstance(event, HostPlaced) else None
     host.denied = event if isinstance(event, HostDenied) else None
@@ -42,7 +42,7 @@ def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved) -> 
     state.drop_if_empty(host)
 
 
-def block_assigned(state: State, event: BlockAssigned) -> None:
+def block_assigned(state: State, event: BlockAssigned, _seq: int = 0) -> None:
     block = state.block(event.block)
     if block.node and (block.since, block.node) > (event.since, event.node):
         return
@@ -56,7 +56,7 @@ def block_assigned(state: State, event: BlockAssigned) -> None:
         state.layout.settle(block)
 
 
-def block_released(state: State, event: BlockReleased) -> None:
+def block_released(state: State, event: BlockReleased, _seq: int = 0) -> None:
     block = state.block(event.block)
     block.network = block.network or intern(event.network)
     if (event.at, event.until, event.node) > (block.at, block.free_at, block.by):
@@ -89,18 +89,23 @@ def _take_from(state: State, block: Block) -> None:
     state.drop_if_empty(host)
 
 
-def address_decided(state: State, event: AddressEvent) -> None:
+def address_decided(state: State, event: AddressEvent, _seq: int = 0) -> None:
     """The entity's newest event replaces all that the ones before it said."""
     host = state.hosts.get(event.node) or state.host(intern(event.node))
-    key = pod_key(event.namespace, event.name)
-    old = host.records.get(key)
-    record = _record(state, event, key)
+    replace(state, host, _record(state, event, pod_key(event.namespace, event.name)))
+
+
+def replace(state: State, host: Host, record: Record) -> None:
+    """What an address event comes to. Whoever decides has the record already, and need not read it out of
+    the event that it becomes."""
+    old = host.records.get(record.key)
     touched = {} if old is None else _withdraw(state, old)
     for held in record.held:
-        touched.setdefault(held.block, held.block.busy)
-        if held.block.used >> held.offset & 1:
-            state.shared[held.block.text, held.offset] += 1
-        held.block.use(held.offset)
+        block, bit = held.block, 1 << held.offset
+        touched.setdefault(block, block.busy)
+        if block.used & bit:
+            state.shared[block.text, held.offset] += 1
+        block.used |= bit
     for cooling in record.cooling:
         touched.setdefault(cooling.block, cooling.block.busy)
         cooling.block.chill(cooling.offset, cooling.until)

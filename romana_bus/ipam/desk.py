@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.events import KUBE
+from romana_bus.ipam.decisions import replace
 from romana_bus.ipam.evolve import evolve
 from romana_bus.ipam.fullness import free_addresses
 from romana_bus.ipam.layout import Layout
 
 if TYPE_CHECKING:
-    from romana_bus.events import IpamEvent
+    from romana_bus.events import AddressEvent, IpamEvent
+    from romana_bus.ipam.entities import Host, Record
     from romana_bus.ipam.state import State
 
 
@@ -22,10 +24,12 @@ class Decision(NamedTuple):
 
 
 class Desk:
-    """`layout`: what follows from the state. No decision but a new group makes it another one."""
+    """`layout`: what follows from the state. No decision but a new group makes it another one. `size`: of
+    a part, about."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, size: int) -> None:
         self.state = state
+        self.size = size
         self.decisions: list[Decision] = []
         self._free: list[int] | None = None
         self.layout = self.refreshed()
@@ -43,6 +47,11 @@ class Desk:
             self._free = free_addresses(self.state)
         return self._free
 
+    @property
+    def full(self) -> bool:
+        """There is enough for a part."""
+        return len(self.decisions) >= self.size
+
     def taken(self) -> list[Decision]:
         """What has been decided since the last call."""
         decisions, self.decisions = self.decisions, []
@@ -51,4 +60,9 @@ class Desk:
     def publish(self, event: IpamEvent, seq: int = 0, cause: str = "") -> None:
         """`seq`: of the fact that is the cause; or `cause` names another one."""
         evolve(self.state, event)
+        self.decisions.append(Decision(event, f"{KUBE}/{seq}" if seq else cause))
+
+    def address(self, host: Host, record: Record, event: AddressEvent, seq: int, cause: str = "") -> None:
+        """The same for an address, where `record` is what folding `event` would come to."""
+        replace(self.state, host, record)
         self.decisions.append(Decision(event, f"{KUBE}/{seq}" if seq else cause))

@@ -55,21 +55,17 @@ SWEEP = 600 * SECOND
 def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
     """Fold one event. `seq`: its stream's sequence, which becomes the cause of what follows from it.
     An event that says nothing about addresses is ignored."""
-    kind = type(event)
-    if fact := _FACTS.get(kind):
-        fact(state, event, seq)
-    elif fold := _OTHERS.get(kind):
-        fold(state, event)
-    elif word := _WORDS.get(kind):
-        word(state, event, f"{SPEC}/{seq}" if seq else "")
+    fold = _FOLDS.get(type(event))
+    if fold is not None:
+        fold(state, event, seq)
 
 
-def _topology_set(state: State, event: TopologySet, cause: str) -> None:
+def _topology_set(state: State, event: TopologySet, seq: int) -> None:
     """The edge refuses a bad document. One that got past it stops all decisions until it is replaced:
     anything else would depend on which document was there before."""
     state.documented, state.problem, state.layout = True, "", None
     state.evicted = {
-        (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, cause) for one in event.evict
+        (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, f"{SPEC}/{seq}") for one in event.evict
     }
     try:
         state.topology = parse(event.document)
@@ -78,7 +74,7 @@ def _topology_set(state: State, event: TopologySet, cause: str) -> None:
         state.problem = f"the topology document cannot be used: {'; '.join(error.reasons)}"
 
 
-def _range_reserved(state: State, event: RangeReserved) -> None:
+def _range_reserved(state: State, event: RangeReserved, _seq: int) -> None:
     try:
         state.reserves[event.cidr] = parse_prefix(event.cidr)
     except ValueError:
@@ -86,7 +82,7 @@ def _range_reserved(state: State, event: RangeReserved) -> None:
     _reserve(state)
 
 
-def _range_unreserved(state: State, event: RangeUnreserved) -> None:
+def _range_unreserved(state: State, event: RangeUnreserved, _seq: int) -> None:
     state.reserves.pop(event.cidr, None)
     _reserve(state)
 
@@ -98,9 +94,9 @@ def _reserve(state: State) -> None:
     state.layout = None
 
 
-def _address_disowned(state: State, event: AddressDisowned, cause: str) -> None:
+def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
     key = pod_key(event.namespace, event.name)
-    state.disowned[event.node, event.uid] = Ended(frozenset(event.addresses), event.reason, cause)
+    state.disowned[event.node, event.uid] = Ended(frozenset(event.addresses), event.reason, f"{SPEC}/{seq}")
     pod = state.pods.get(key)
     if event.absent:
         version = number(event.resource_version)
@@ -114,7 +110,7 @@ def _address_disowned(state: State, event: AddressDisowned, cause: str) -> None:
             state.layout.dirty.records.add((pod.node, key))
 
 
-def _tick(state: State, event: Tick) -> None:
+def _tick(state: State, event: Tick, _seq: int) -> None:
     state.now = max(state.now, event.now)
     period = state.settings.order_memory
     state.gone_nodes.turn(state.now, period)
@@ -152,14 +148,13 @@ def _sweep(state: State) -> None:
         decisions.forget_if_over(state, block)
 
 
-_FACTS: dict[type, Callable[[State, Any, int], None]] = {
+_FOLDS: dict[type, Callable[[State, Any, int], None]] = {
     PodSeen: facts.pod_seen,
     PodGone: facts.pod_gone,
     NodeSeen: facts.node_seen,
     NodeGone: facts.node_gone,
-}
-
-_OTHERS: dict[type, Callable[[State, Any], None]] = {
+    ResourceListing: facts.listing,
+    ResourceSynced: facts.synced,
     AddressAssigned: decisions.address_decided,
     AddressReleased: decisions.address_decided,
     AddressDenied: decisions.address_decided,
@@ -169,14 +164,9 @@ _OTHERS: dict[type, Callable[[State, Any], None]] = {
     HostDenied: decisions.host_decided,
     HostRemoved: decisions.host_decided,
     GroupOpened: decisions.group_opened,
-    ResourceListing: facts.listing,
-    ResourceSynced: facts.synced,
+    TopologySet: _topology_set,
     RangeReserved: _range_reserved,
     RangeUnreserved: _range_unreserved,
-    Tick: _tick,
-}
-
-_WORDS: dict[type, Callable[[State, Any, str], None]] = {
-    TopologySet: _topology_set,
     AddressDisowned: _address_disowned,
+    Tick: _tick,
 }

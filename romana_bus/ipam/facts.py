@@ -130,7 +130,7 @@ def pod_gone(state: State, event: PodGone, seq: int) -> None:
             state.layout.dirty.records.add((pod.node, key))
 
 
-def listing(state: State, event: ResourceListing) -> None:
+def listing(state: State, event: ResourceListing, _seq: int) -> None:
     state.synced[event.resource] = False
     if not event.rewound:
         return
@@ -144,5 +144,5 @@ def listing(state: State, event: ResourceListing) -> None:
             pod.version = -1
 
 
-def synced(state: State, event: ResourceSynced) -> None:
+def synced(state: State, event: ResourceSynced, _seq: int) -> None:
     state.synced[event.resource] = True

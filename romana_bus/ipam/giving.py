@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+from sys import intern
 from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
 from romana_bus.ipam.choosing import choose
-from romana_bus.ipam.entities import pod_order
+from romana_bus.ipam.entities import Held, Record
 from romana_bus.ipam.fullness import scope_of
 from romana_bus.ipam.offers import Choice, families_for, networks_for
 from romana_bus.ipam.placing import release_block
-from romana_bus.ipam.releasing import lapsed, say_released, still_cooling
+from romana_bus.ipam.releasing import lapsed, say_released, still_cooling, told
 from romana_bus.ipam.stocking import own
 from romana_bus.ipam.wishing import why_unmet
 
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
 
     from romana_bus.ipam.blocks import Block
     from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Host, Pod
+    from romana_bus.ipam.entities import Cooling, Host, Pod
     from romana_bus.ipam.layout import Entry
+
+_order = attrgetter("tenant", "key")
 
 
 def retried(desk: Desk) -> set[Entry]:
@@ -55,31 +59,34 @@ def wanting(desk: Desk, entries: Iterable[Entry]) -> list[Pod]:
                 or (record.cooling and lapsed(desk, host, record))
             ):
                 pods.append(pod)
-    return sorted(pods, key=lambda pod: pod_order(pod.key))
+    return sorted(pods, key=_order)
 
 
 def give(desk: Desk, pods: list[Pod]) -> Iterator[None]:
     """Addresses that pods already report go first: where all of a pod's can be had, then where one can;
     of those, the ones that were wished for, whose blocks are small. Then wishes come before the others.
-    Yields behind every pod."""
+    Yields wherever there is enough for a part."""
     pods = sorted(pods, key=lambda pod: pod.wish is None) if any(pod.wish for pod in pods) else pods
     for enough in (all, any) if any(pod.ips for pod in pods) else ():
         without = []
         for pod in pods:
             if not (pod.ips and _adopt(desk, pod, enough)):
                 without.append(pod)
-            yield
+            if desk.full:
+                yield
         pods = without
+    state = desk.state
     for pod in pods:
-        yield
-        host = desk.state.host(pod.node)
+        host = state.hosts.get(pod.node) or state.host(pod.node)
         record = host.records.get(pod.key)
         if record is not None and record.held:
-            _assign(desk, pod, host, [_pod_address(desk, held.block, held.offset) for held in record.held])
+            _assign(desk, pod, host, record.held)
         elif choices := choose(desk, pod, host) if host.placed else []:
             _carry_out(desk, pod, host, choices)
         else:
             _deny(desk, pod, host)
+        if desk.full:
+            yield
 
 
 def _adopt(desk: Desk, pod: Pod, enough: Callable[[Iterable[object]], bool]) -> bool:
@@ -95,10 +102,10 @@ def _adopt(desk: Desk, pod: Pod, enough: Callable[[Iterable[object]], bool]) -> 
 
 
 def _carry_out(desk: Desk, pod: Pod, host: Host, choices: list[Choice]) -> None:
-    _assign(desk, pod, host, [_take(desk, pod, host, choice) for choice in choices])
+    _assign(desk, pod, host, tuple([_take(desk, pod, host, choice) for choice in choices]))
 
 
-def _take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> PodAddress:
+def _take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> Held:
     if choice.donor is not None:
         _fetch(desk, pod, choice)
     if choice.victim is not None:
@@ -109,7 +116,7 @@ def _take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> PodAddress:
         since = None if block is None else block.since
         own(desk, host, choice.space.leaf.network, text, *owner, since=since, seq=pod.seq)
         block = desk.state.blocks[text]
-    return _pod_address(desk, block, block.lowest() if choice.offset < 0 else choice.offset)
+    return Held(block, block.lowest() if choice.offset < 0 else choice.offset)
 
 
 def _fetch(desk: Desk, pod: Pod, choice: Choice) -> None:
@@ -117,28 +124,32 @@ def _fetch(desk: Desk, pod: Pod, choice: Choice) -> None:
     assert choice.donor is not None
     donor, kept = choice.donor
     record = donor.records[pod.key]
-    address = kept.block.address(kept.offset)
-    left = tuple(old for old in still_cooling(desk, donor, record) if old.address != address)
+    left = tuple(old for old in still_cooling(desk, donor, record) if old != kept)
     say_released(desk, donor, record, f"the pod is on node {pod.node} now", left, pod.seq)
     release_block(desk, kept.block, 0, pod.seq)
+
+
+def _assign(desk: Desk, pod: Pod, host: Host, held: tuple[Held, ...]) -> None:
+    before = host.records.get(pod.key)
+    cooling: tuple[Cooling, ...] = ()
+    if before is not None and before.cooling:
+        again = {(one.block, one.offset) for one in held}
+        still = still_cooling(desk, host, before)
+        cooling = tuple([old for old in still if (old.block, old.offset) not in again])
+    retention = pod.wish.retention if pod.wish else 0
+    namespace, _, name = pod.key.partition("/")
+    event = AddressAssigned(
+        namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=pod.tenant, segment=pod.segment,
+        addresses=tuple([_pod_address(desk, one.block, one.offset) for one in held]),
+        cooling=told(cooling), retention=retention,
+    )  # fmt: skip
+    record = Record(pod.key, pod.uid, pod.segment, held, cooling, "", "", retention)
+    desk.address(host, record, event, pod.seq)
 
 
 def _pod_address(desk: Desk, block: Block, offset: int) -> PodAddress:
     network = desk.layout.spaces[block.leaf].leaf.network if block.leaf >= 0 else block.network
     return PodAddress(address=block.address(offset), network=network, block=block.text)
-
-
-def _assign(desk: Desk, pod: Pod, host: Host, addresses: list[PodAddress]) -> None:
-    cooling = still_cooling(desk, host, host.records.get(pod.key))
-    if cooling:
-        again = {address.address for address in addresses}
-        cooling = tuple(old for old in cooling if old.address not in again)
-    namespace, name = pod_order(pod.key)
-    event = AddressAssigned(
-        namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=pod.tenant, segment=pod.segment,
-        addresses=tuple(addresses), cooling=cooling, retention=pod.wish.retention if pod.wish else 0,
-    )  # fmt: skip
-    desk.publish(event, pod.seq)
 
 
 def _deny(desk: Desk, pod: Pod, host: Host) -> None:
@@ -148,12 +159,14 @@ def _deny(desk: Desk, pod: Pod, host: Host) -> None:
     if said and not lapsed(desk, host, record):  # type: ignore[arg-type]
         return
     scope = scope_of(desk, pod, host) if code == "exhausted" else ""
-    namespace, name = pod_order(pod.key)
+    cooling = still_cooling(desk, host, record)
+    namespace, _, name = pod.key.partition("/")
     event = AddressDenied(
         namespace=namespace, name=name, uid=pod.uid, node=host.name, code=code, reason=reason,
-        cooling=still_cooling(desk, host, record), scope=scope,
+        cooling=told(cooling), scope=scope,
     )  # fmt: skip
-    desk.publish(event, pod.seq)
+    denied = Record(pod.key, pod.uid, cooling=cooling, code=intern(code), reason=intern(reason))
+    desk.address(host, denied, event, pod.seq)
 
 
 def _why_not(desk: Desk, pod: Pod, host: Host) -> tuple[str, str]:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS, AddressReleased, CoolingAddress
-from romana_bus.ipam.entities import node_gone, pod_order
+from romana_bus.ipam.entities import Cooling, Record, misfit, node_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Cooling, Host, Record
+    from romana_bus.ipam.entities import Host
     from romana_bus.ipam.layout import Entry
+
+_by_pod = itemgetter(1, 0)
 
 
 def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
-    """Yields behind every one."""
+    """Yields wherever there is enough for a part."""
     state = desk.state
-    for node, key in sorted(entries, key=lambda entry: (pod_order(entry[1]), entry[0])):
-        host = state.hosts.get(node)
+    hosts = state.hosts
+    for node, key in sorted(entries, key=_by_pod):
+        host = hosts.get(node)
         record = host.records.get(key) if host else None
         if host is None or record is None or not (record.held or record.code or lasting(record)):
             continue
-        if reason := state.misfit_of_pod(host, record):
-            seq = state.node_seq(node) if reason == node_gone(host) else state.pod_seq(key)
+        pod = state.pods.get(key)
+        if reason := misfit(host, record, pod):
+            gone = not host.seen and reason == node_gone(host)
+            seq = state.node_seq(node) if gone else pod.seq if pod else state.gone_pods.seq(key)
             until = state.now + max(state.settings.cooldown, record.retention)
             _release(desk, host, record, reason, until, seq)
-            yield
         elif ended := state.ended(host, record):
             _release(desk, host, record, ended.reason, WHILE_IT_RUNS, cause=ended.cause)
+        if desk.full:
             yield
 
 
@@ -38,25 +44,42 @@ def _release(
 ) -> None:
     """Nobody gets the addresses before `until`, but those that others have too."""
     state = desk.state
-    still = still_cooling(desk, host, record)
-    kept = bool(record.retention) and until != WHILE_IT_RUNS
-    ended = [
-        CoolingAddress(address=held.block.address(held.offset), block=held.block.text, until=until, kept=kept)
-        for held in record.held
-        if until > state.now and (held.block.text, held.offset) not in state.shared
-    ]
-    say_released(desk, host, record, reason, (*still, *ended), seq, cause)
+    cooling = still_cooling(desk, host, record) if record.cooling else ()
+    if until > state.now:
+        kept = bool(record.retention) and until != WHILE_IT_RUNS
+        shared = state.shared
+        ended = [
+            Cooling(held.block, held.offset, until, kept)
+            for held in record.held
+            if not shared or (held.block.text, held.offset) not in shared
+        ]
+        cooling = (*cooling, *ended)
+    say_released(desk, host, record, reason, cooling, seq, cause)
 
 
 def say_released(
-    desk: Desk, host: Host, record: Record, reason: str, cooling: tuple[CoolingAddress, ...], seq: int,
+    desk: Desk, host: Host, record: Record, reason: str, cooling: tuple[Cooling, ...], seq: int,
     cause: str = "",
 ) -> None:  # fmt: skip
-    namespace, name = pod_order(record.key)
+    namespace, _, name = record.key.partition("/")
     event = AddressReleased(
-        namespace=namespace, name=name, uid=record.uid, node=host.name, reason=reason, cooling=cooling
+        namespace=namespace, name=name, uid=record.uid, node=host.name, reason=reason, cooling=told(cooling)
     )
-    desk.publish(event, seq, cause)
+    desk.address(host, Record(record.key, record.uid, cooling=cooling), event, seq, cause)
+
+
+def told(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
+    """As an event says it."""
+    if not cooling:
+        return ()
+    return tuple(
+        [
+            CoolingAddress(
+                address=one.block.address(one.offset), block=one.block.text, until=one.until, kept=one.kept
+            )
+            for one in cooling
+        ]
+    )
 
 
 def lasting(record: Record) -> bool:
@@ -72,19 +95,17 @@ def lapsed(desk: Desk, host: Host, record: Record) -> bool:
     )
 
 
-def still_cooling(desk: Desk, host: Host, record: Record | None) -> tuple[CoolingAddress, ...]:
+def still_cooling(desk: Desk, host: Host, record: Record | None) -> tuple[Cooling, ...]:
     """What every event of the entity says again, so that the newest one alone tells all."""
     if record is None or not record.cooling:
         return ()
     state = desk.state
     again = []
     for old in record.cooling:
-        until = old.until
-        if until == WHILE_IT_RUNS and not _runs_with(desk, host, record, old):
-            until = state.now + state.settings.cooldown
-        if until > state.now:
-            address = old.block.address(old.offset)
-            again.append(CoolingAddress(address=address, block=old.block.text, until=until, kept=old.kept))
+        if old.until == WHILE_IT_RUNS and not _runs_with(desk, host, record, old):
+            old = Cooling(old.block, old.offset, state.now + state.settings.cooldown, old.kept)
+        if old.until > state.now:
+            again.append(old)
     return tuple(again)
 
 

@@ -3,7 +3,6 @@ entities, so an address may come before the block that it is in."""
 
 from __future__ import annotations
 
-from heapq import heappush
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -65,7 +64,7 @@ def block_released(state: State, event: BlockReleased, _seq: int = 0) -> None:
         _take_from(state, block)
     if not block.node:
         if block.free_at > state.now:
-            heappush(state.timers, (block.free_at, "", block.text))
+            state.remind(block.free_at, "", block.text)
         if state.layout is not None:
             state.layout.settle(block)
         forget_if_over(state, block)
@@ -110,7 +109,7 @@ def replace(state: State, host: Host, record: Record) -> None:
         touched.setdefault(cooling.block, cooling.block.busy)
         cooling.block.chill(cooling.offset, cooling.until)
         if cooling.until != WHILE_IT_RUNS:
-            heappush(state.timers, (cooling.until, host.name, record.key))
+            state.remind(cooling.until, host.name, record.key)
     _keep(state, host, record)
     if record.cooling or (old is not None and old.cooling):
         keep_for_name(state, host, record)
@@ -184,9 +183,11 @@ def _keep(state: State, host: Host, record: Record) -> None:
 
 def keep_for_name(state: State, host: Host, record: Record) -> None:
     """Whether the node keeps an address for the pod's name may have changed."""
-    if any(cooling.kept for cooling in record.cooling):
-        state.kept.setdefault(record.key, set()).add(host.name)
-    elif nodes := state.kept.get(record.key):
+    for cooling in record.cooling:
+        if cooling.kept:
+            state.kept.setdefault(record.key, set()).add(host.name)
+            return
+    if nodes := state.kept.get(record.key):
         nodes.discard(host.name)
         if not nodes:
             del state.kept[record.key]

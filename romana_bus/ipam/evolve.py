@@ -115,12 +115,12 @@ def _tick(state: State, event: Tick, _seq: int) -> None:
     period = state.settings.order_memory
     state.gone_nodes.turn(state.now, period)
     state.gone_pods.turn(state.now, period)
-    while state.timers and state.timers[0][0] <= state.now:
-        _, node, name = heappop(state.timers)
-        if node:
-            _cooled(state, node, name)
-        elif (block := state.blocks.get(name)) and state.layout is not None:
-            state.layout.settle(block)
+    while state.timers and state.timers[0] <= state.now:
+        for node, name in state.due.pop(heappop(state.timers)):
+            if node:
+                _cooled(state, node, name)
+            elif (block := state.blocks.get(name)) and state.layout is not None:
+                state.layout.settle(block)
     if state.now - state.swept >= max(period, SWEEP):
         _sweep(state)
 
@@ -130,13 +130,17 @@ def _cooled(state: State, node: str, key: str) -> None:
     record = host.records.get(key) if host else None
     if host is None or record is None:
         return
+    left = []
     for cooling in record.cooling:
-        if cooling.until <= state.now:
-            before = cooling.block.busy
-            cooling.block.thaw(cooling.offset, state.now)
-            state.touched(cooling.block, before)
-    record.cooling = tuple(cooling for cooling in record.cooling if cooling.until > state.now)
-    decisions.keep_for_name(state, host, record)
+        if cooling.until > state.now:
+            left.append(cooling)
+            continue
+        before = cooling.block.busy
+        cooling.block.thaw(cooling.offset, state.now)
+        state.touched(cooling.block, before)
+    record.cooling = tuple(left)
+    if state.kept:
+        decisions.keep_for_name(state, host, record)
     if record.empty:
         del host.records[key]
         state.drop_if_empty(host)

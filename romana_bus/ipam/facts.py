@@ -68,13 +68,13 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     key = pod_key(event.namespace, event.name)
     version = number(event.resource_version)
     pod = state.pods.get(key)
-    if outdated(version, pod.version if pod else state.gone_pods.version(key)):
+    if outdated(version, state.gone_pods.version(key) if pod is None else pod.version):
         return
     node = intern(event.node)
     unfit = _unfit(event) or (is_absent(state, event.uid, version) if state.absent else "")
     wish = wish_of(event.annotations) if event.annotations else None
-    segment = intern(event.labels.get(SEGMENT_LABEL, ""))
-    ips = ",".join(event.ips)
+    segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
+    ips = ",".join(event.ips) if event.ips else ""
     if pod is None:
         state.gone_pods.drop(key)
         pod = Pod(key, intern(event.namespace), node, event.uid, version, seq, segment, ips, unfit, wish)
@@ -88,7 +88,8 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
         pod.node, pod.uid, pod.segment, pod.ips, pod.unfit, pod.wish = now
     if state.layout is not None:
         state.layout.dirty.records.add((node, key))
-        state.layout.dirty.records.add((before, key))
+        if before is not node:
+            state.layout.dirty.records.add((before, key))
 
 
 def _unfit(event: PodSeen) -> str:

@@ -151,25 +151,26 @@ class Layout:
 
     def touched(self, block: Block, before: int) -> None:
         """Addresses of the block were used, or given back; `before`: its busy bits until then."""
-        if block.leaf >= 0 and self.spaces[block.leaf].wishing:
-            self._look_at_wishes(self.spaces[block.leaf])
-        if not block.node:
+        leaf, node = block.leaf, block.node
+        if leaf >= 0 and self.spaces[leaf].wishing:
+            self._look_at_wishes(self.spaces[leaf])
+        if not node:
             self.settle(block)
             return
-        host = self.state.hosts[block.node]
+        host, idle = self.state.hosts[node], not (block.used or block.cool)
         if before & ~block.busy:
-            host.chains[block.leaf, block.tenant, block.segment].has_room(block)
-            self.dirty.retry.add(block.node)
-        if block.idle == (block.text in host.idle):
+            host.chains[leaf, block.tenant, block.segment].has_room(block)
+            self.dirty.retry.add(node)
+        if idle == (block.text in host.idle):
             return
-        if not block.idle:
+        if not idle:
             self._busy(host, block)
             return
         self._idle(host, block)
-        self.dirty.hosts.add(host.name)
-        self.dirty.stocks.add(host.name)
-        if block.leaf >= 0:
-            self.dirty.rooms.add(block.leaf)
+        self.dirty.hosts.add(node)
+        self.dirty.stocks.add(node)
+        if leaf >= 0:
+            self.dirty.rooms.add(leaf)
 
     def _look_at_wishes(self, space: Space) -> None:
         """Whoever waits for one address hears of all that happens around it: it may be told why anew."""

@@ -8,7 +8,7 @@ by the first decision that needs it, and kept up to date from then on.
 from __future__ import annotations
 
 from collections import Counter
-from heapq import heappop
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -88,7 +88,9 @@ class State:
         self.documented = False
         #: Why the newest topology document cannot be used, or ''.
         self.problem = ""
-        self.timers: list[tuple[int, str, str]] = []
+        #: When something has cooled, and what: (node, pod), or ('', block).
+        self.timers: list[int] = []
+        self.due: dict[int, list[tuple[str, str]]] = {}
         self.default_prefix = parse_prefix(self.settings.default_network)
         self.topology: Topology = self.default()
         self.layout: Layout | None = None
@@ -127,6 +129,14 @@ class State:
             if self.layout is not None:
                 self.layout.locate(block)
         return block
+
+    def remind(self, until: int, node: str, name: str) -> None:
+        due = self.due.get(until)
+        if due is None:
+            self.due[until] = [(node, name)]
+            heappush(self.timers, until)
+        else:
+            due.append((node, name))
 
     def touched(self, block: Block, before: int) -> None:
         """The block's addresses in use have changed; `before`: its busy bits until then."""
@@ -169,23 +179,22 @@ class State:
         return host.seq if host and host.seen else self.gone_nodes.seq(name)
 
 
-def cooling_until(record: Record, until: int) -> bool:
-    return any(cooling.until == until for cooling in record.cooling)
-
-
 def wake(state: State) -> int | None:
     """When the next cooldown ends: the earliest time at which `decide` may have something new without
     a new event."""
     while state.timers:
-        until, node, name = state.timers[0]
-        if node:
-            host = state.hosts.get(node)
-            record = host.records.get(name) if host else None
-            if record and cooling_until(record, until):
-                return until
-        else:
-            block = state.blocks.get(name)
-            if block and not block.node and block.free_at == until:
-                return until
-        heappop(state.timers)
+        until = state.timers[0]
+        if any(_matters(state, until, node, name) for node, name in state.due[until]):
+            return until
+        del state.due[heappop(state.timers)]
     return None
+
+
+def _matters(state: State, until: int, node: str, name: str) -> bool:
+    """Something of the node's pod, or, without a node, the block, cools until then."""
+    if node:
+        host = state.hosts.get(node)
+        record = host.records.get(name) if host else None
+        return record is not None and any(cooling.until == until for cooling in record.cooling)
+    block = state.blocks.get(name)
+    return block is not None and not block.node and block.free_at == until

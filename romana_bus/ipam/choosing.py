@@ -24,8 +24,8 @@ def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
     """One choice for each family that the pod's networks offer on this host; none at all where one of
     them has no address left. An address that the pod already reports comes before any other, then the
     one that it wishes for."""
-    owner, wish = owner_of(desk, pod), pod.wish
-    ips = pod.reported if pod.ips else ()
+    owner, wish = owner_of(desk, pod), pod.asks.wish
+    ips = pod.reported if pod.asks.ips else ()
     if wish is not None and not_offered(desk, pod, host):
         return []
     choices = []

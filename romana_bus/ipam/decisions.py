@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS, AddressAssigned, AddressDenied, HostDenied, HostPlaced
 from romana_bus.inet import parse_address
-from romana_bus.ipam.entities import Cooling, Held, Record, pod_key
+from romana_bus.ipam.entities import AS_GIVEN, Cooling, Held, Record, asks, pod_key, remaining
+from romana_bus.ipam.idents import ident_of
 
 if TYPE_CHECKING:
     from romana_bus.events import (
@@ -99,37 +100,62 @@ def replace(state: State, host: Host, record: Record) -> None:
     the event that it becomes."""
     old = host.records.get(record.key)
     touched = {} if old is None else _withdraw(state, old)
-    for held in record.held:
-        block, bit = held.block, 1 << held.offset
-        touched.setdefault(block, block.busy)
-        if block.used & bit:
-            state.shared[block.text, held.offset] += 1
-        block.used |= bit
-    for cooling in record.cooling:
+    block = record.block
+    if block is not None:
+        touched[block] = touched.get(block, block.busy)
+        _use(state, block, record.offset)
+        for held in record.rest.more:
+            touched.setdefault(held.block, held.block.busy)
+            _use(state, held.block, held.offset)
+    for cooling in record.rest.cooling:
         touched.setdefault(cooling.block, cooling.block.busy)
         cooling.block.chill(cooling.offset, cooling.until)
         if cooling.until != WHILE_IT_RUNS:
             state.remind(cooling.until, host.name, record.key)
     _keep(state, host, record)
-    if record.cooling or (old is not None and old.cooling):
+    if record.rest.cooling or (old is not None and old.rest.cooling):
         keep_for_name(state, host, record)
+    if block is not None or (old is not None and old.block is not None):
+        _reports_ours(state, old, record)
     for block, before in touched.items():
         state.touched(block, before)
     state.drop_if_empty(host)
 
 
+def _use(state: State, block: Block, offset: int) -> None:
+    if block.used >> offset & 1:
+        state.shared[block.text, offset] += 1
+    block.use(offset)
+
+
+def _reports_ours(state: State, old: Record | None, record: Record) -> None:
+    """What a pod reports is remembered only where it is not what it has."""
+    pod = state.pods.get(record.key)
+    if pod is None or not pod.asks.ips:
+        return
+    ips = pod.ips
+    if ips == AS_GIVEN and old is not None:
+        ips = old.ips
+    if record.block is not None and ips == record.ips:
+        ips = AS_GIVEN
+    if ips != pod.ips:
+        pod.asks = asks(pod.segment, ips, pod.unfit, pod.wish)
+
+
 def _record(state: State, event: AddressEvent, key: str) -> Record:
     """With the strings that its pod has already."""
-    uid = event.uid
+    ident = ident_of(event.uid)
     if (pod := state.pods.get(key)) is not None:
-        key, uid = pod.key, pod.uid if pod.uid == uid else uid
+        key, ident = pod.key, pod.ident if pod.ident == ident else ident
     cooling = _cooling(state, event) if event.cooling else ()
-    if isinstance(event, AddressAssigned):
-        held = tuple([_held(state, a.block, a.address, a.network) for a in event.addresses])
-        return Record(key, uid, intern(event.segment), held, cooling, retention=event.retention)
+    if isinstance(event, AddressAssigned) and event.addresses:
+        first, *more = [_held(state, a.block, a.address, a.network) for a in event.addresses]
+        rest = remaining(tuple(more), cooling, retention=event.retention)
+        return Record(key, ident, intern(event.segment), first.block, first.offset, rest)
     if isinstance(event, AddressDenied):
-        return Record(key, uid, "", (), cooling, intern(event.code), intern(event.reason))
-    return Record(key, uid, "", (), cooling)
+        rest = remaining((), cooling, intern(event.code), intern(event.reason))
+        return Record(key, ident, "", None, 0, rest)
+    return Record(key, ident, "", None, 0, remaining((), cooling))
 
 
 def _cooling(state: State, event: AddressEvent) -> tuple[Cooling, ...]:
@@ -148,18 +174,25 @@ def _held(state: State, block_text: str, address: str, network: str) -> Held:
 def _withdraw(state: State, old: Record) -> dict[Block, int]:
     """What it said is void. Gives the blocks concerned, with their busy bits until now."""
     touched: dict[Block, int] = {}
-    for held in old.held:
-        touched.setdefault(held.block, held.block.busy)
-        if not (state.shared and _still_anothers(state, held)):
-            held.block.leave(held.offset)
-    for cooling in old.cooling:
+    if old.block is not None:
+        touched[old.block] = old.block.busy
+        _leave(state, old.block, old.offset)
+        for held in old.rest.more:
+            touched.setdefault(held.block, held.block.busy)
+            _leave(state, held.block, held.offset)
+    for cooling in old.rest.cooling:
         touched.setdefault(cooling.block, cooling.block.busy)
         cooling.block.thaw(cooling.offset, cooling.until)
     return touched
 
 
-def _still_anothers(state: State, held: Held) -> bool:
-    where = (held.block.text, held.offset)
+def _leave(state: State, block: Block, offset: int) -> None:
+    if not (state.shared and _still_anothers(state, block, offset)):
+        block.leave(offset)
+
+
+def _still_anothers(state: State, block: Block, offset: int) -> bool:
+    where = (block.text, offset)
     if where not in state.shared:
         return False
     state.shared[where] -= 1
@@ -173,17 +206,17 @@ def _keep(state: State, host: Host, record: Record) -> None:
         host.records.pop(record.key, None)
     else:
         host.records[record.key] = record
-    if record.code:
+    if record.rest.code:
         host.waiting.add(record.key)
         if state.layout is not None:
-            state.layout.wait(host, record.code == "wish")
+            state.layout.wait(host, record.rest.code == "wish")
     elif host.waiting:
         host.waiting.discard(record.key)
 
 
 def keep_for_name(state: State, host: Host, record: Record) -> None:
     """Whether the node keeps an address for the pod's name may have changed."""
-    for cooling in record.cooling:
+    for cooling in record.rest.cooling:
         if cooling.kept:
             state.kept.setdefault(record.key, set()).add(host.name)
             return

@@ -13,32 +13,89 @@ import msgspec
 from romana_bus.events import HostDenied, HostPlaced
 from romana_bus.inet import parse_address
 from romana_bus.ipam.blocks import Block, Chain
+from romana_bus.ipam.idents import Ident, text_of
 from romana_bus.ipam.wishes import Wish
+
+#: How much of a pod's stamp is the sequence: enough for 1,000 facts a second and two years.
+SEQ_BITS = 36
+LAST_SEQ = (1 << SEQ_BITS) - 1
+
+
+class Asks(msgspec.Struct, gc=False, frozen=True):
+    """What most pods have not. `ips`: what it reports, joined by ','; AS_GIVEN where that is what it has
+    from us. `unfit`: why it wants no address of ours, '' if it does. `wish`: what it asks for."""
+
+    segment: str = ""
+    ips: str = ""
+    unfit: str = ""
+    wish: Wish | None = None
+
+
+AS_GIVEN = "="
+PLAIN, CONTENT = Asks(), Asks(ips=AS_GIVEN)
+
+
+def asks(segment: str, ips: str, unfit: str, wish: Wish | None) -> Asks:
+    if segment or unfit or wish is not None:
+        return Asks(segment, ips, unfit, wish)
+    return PLAIN if not ips else CONTENT if ips == AS_GIVEN else Asks("", ips)
 
 
 class Pod(msgspec.Struct, gc=False, eq=False):
-    """A pod in the API. `key`: NAMESPACE/NAME. `unfit`: why it wants no address of ours, '' if it does.
-    `seq`: of the fact that told. `ips`: what it reports, joined by ','. `wish`: what it asks for."""
+    """A pod in the API. `key`: NAMESPACE/NAME. `ident`: its uid, as `idents.py` has it. `stamp`: the
+    resource version, and the sequence of the fact that told (for causes), in one integer."""
 
     key: str
-    tenant: str
     node: str
-    uid: str
-    version: int
-    seq: int
-    segment: str
-    ips: str
-    unfit: str
-    wish: Wish | None = None
+    ident: Ident
+    stamp: int
+    asks: Asks
+
+    @property
+    def tenant(self) -> str:
+        return self.key.partition("/")[0]
+
+    @property
+    def uid(self) -> str:
+        return text_of(self.ident)
+
+    @property
+    def version(self) -> int:
+        return (self.stamp >> SEQ_BITS) - 1
+
+    @property
+    def seq(self) -> int:
+        return self.stamp & LAST_SEQ
+
+    @property
+    def segment(self) -> str:
+        return self.asks.segment
+
+    @property
+    def unfit(self) -> str:
+        return self.asks.unfit
+
+    @property
+    def wish(self) -> Wish | None:
+        return self.asks.wish
+
+    @property
+    def ips(self) -> str:
+        return self.asks.ips
 
     @property
     def reported(self) -> list[tuple[int, int]]:
-        """`ips`, those of them that are addresses."""
+        """`ips`, those of them that are addresses; none where it has them from us."""
         found = []
-        for text in self.ips.split(",") if self.ips else ():
+        for text in self.ips.split(",") if self.ips and self.ips != AS_GIVEN else ():
             with contextlib.suppress(ValueError):
                 found.append(parse_address(text))
         return found
+
+
+def stamp(version: int, seq: int) -> int:
+    """A version of -1, newer than anything, sorts before all of them."""
+    return version + 1 << SEQ_BITS | min(seq, LAST_SEQ)
 
 
 class Held(msgspec.Struct, gc=False, frozen=True):
@@ -55,22 +112,75 @@ class Cooling(msgspec.Struct, gc=False, frozen=True):
     kept: bool = False
 
 
-class Record(msgspec.Struct, gc=False, eq=False):
-    """The newest address event of a pod's name on a node. `code`, `reason`: of a denial. `retention`: µs
-    for which the name keeps its addresses."""
+class Rest(msgspec.Struct, gc=False, frozen=True):
+    """What most records have not: `more` addresses than one, a denial, `retention` ..."""
 
-    key: str
-    uid: str
-    segment: str = ""
-    held: tuple[Held, ...] = ()
+    more: tuple[Held, ...] = ()
     cooling: tuple[Cooling, ...] = ()
     code: str = ""
     reason: str = ""
     retention: int = 0
 
+
+NOTHING = Rest()
+
+
+class Record(msgspec.Struct, gc=False, eq=False):
+    """The newest address event of a pod's name on a node. `code`, `reason`: of a denial. `retention`: µs
+    for which the name keeps its addresses. `block`, `offset`: the first address held."""
+
+    key: str
+    ident: Ident
+    segment: str
+    block: Block | None
+    offset: int
+    rest: Rest
+
+    @property
+    def uid(self) -> str:
+        return text_of(self.ident)
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        return () if self.block is None else (Held(self.block, self.offset), *self.rest.more)
+
+    @property
+    def cooling(self) -> tuple[Cooling, ...]:
+        return self.rest.cooling
+
+    @property
+    def code(self) -> str:
+        return self.rest.code
+
+    @property
+    def reason(self) -> str:
+        return self.rest.reason
+
+    @property
+    def retention(self) -> int:
+        return self.rest.retention
+
     @property
     def empty(self) -> bool:
-        return not (self.held or self.cooling or self.code)
+        return self.block is None and not (self.rest.cooling or self.rest.code)
+
+    @property
+    def ips(self) -> str:
+        """The addresses held as a pod reports them."""
+        return ",".join(held.block.address(held.offset) for held in self.held)
+
+    def cool(self, cooling: tuple[Cooling, ...]) -> None:
+        """Only that is left of what cooled."""
+        rest = self.rest
+        self.rest = remaining(rest.more, cooling, rest.code, rest.reason, rest.retention)
+
+
+def remaining(
+    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str = "", reason: str = "", retention: int = 0
+) -> Rest:
+    if more or cooling or code or retention:
+        return Rest(more, cooling, code, reason, retention)
+    return NOTHING
 
 
 class Host(msgspec.Struct, gc=False, eq=False):
@@ -155,11 +265,11 @@ def misfit(host: Host, record: Record, pod: Pod | None) -> str:
         return "the pod is gone"
     if pod.node != host.name:
         return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
-    if pod.unfit:
-        return pod.unfit
-    if record.held and pod.uid != record.uid:
+    if pod.asks.unfit:
+        return pod.asks.unfit
+    if record.block is not None and pod.ident != record.ident:
         return "a new pod of the same name took its place"
-    if record.held and not host.seen:
+    if record.block is not None and not host.seen:
         return node_gone(host)
     return ""
 

@@ -30,7 +30,7 @@ from romana_bus.events import (
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import decisions, facts
 from romana_bus.ipam.document import BadTopology, parse
-from romana_bus.ipam.entities import Ended, number, pod_key
+from romana_bus.ipam.entities import Ended, asks, number, pod_key
 from romana_bus.ipam.ranges import Ranges
 from romana_bus.ipam.state import SECOND, Tick
 from romana_bus.ipam.topology import Topology
@@ -103,7 +103,8 @@ def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
         until = version if version >= 0 else FOR_EVER
         state.absent[event.uid] = max(until, state.absent.get(event.uid, 0))
         if pod is not None and pod.uid == event.uid:
-            pod.unfit = pod.unfit or facts.is_absent(state, pod.uid, pod.version)
+            unfit = pod.unfit or facts.is_absent(state, pod.uid, pod.version)
+            pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
     if state.layout is not None:
         state.layout.dirty.records.add((event.node, key))
         if pod is not None:
@@ -138,7 +139,7 @@ def _cooled(state: State, node: str, key: str) -> None:
         before = cooling.block.busy
         cooling.block.thaw(cooling.offset, state.now)
         state.touched(cooling.block, before)
-    record.cooling = tuple(left)
+    record.cool(tuple(left))
     if state.kept:
         decisions.keep_for_name(state, host, record)
     if record.empty:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sys import intern
 from typing import TYPE_CHECKING
 
-from romana_bus.ipam.entities import Pod, number, outdated, pod_key
+from romana_bus.ipam.entities import AS_GIVEN, Pod, asks, number, outdated, pod_key, stamp
+from romana_bus.ipam.idents import ident_of
 from romana_bus.ipam.wishes import wish_of
 
 if TYPE_CHECKING:
@@ -75,20 +76,26 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     wish = wish_of(event.annotations) if event.annotations else None
     segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
     ips = ",".join(event.ips) if event.ips else ""
+    host = state.hosts.get(node)
+    record = host.records.get(key) if host else None
+    if ips and record is not None and record.block is not None and ips == record.ips:
+        ips = AS_GIVEN
+    wants = asks(segment, ips, unfit, wish)
+    ident = ident_of(event.uid)
+    if record is not None:
+        key, ident = record.key, record.ident if record.ident == ident else ident
     if pod is None:
         state.gone_pods.drop(key)
-        pod = Pod(key, intern(event.namespace), node, event.uid, version, seq, segment, ips, unfit, wish)
-        state.pods[key] = _share(state, pod)
+        state.pods[key] = Pod(key, node, ident, stamp(version, seq), wants)
         before = node
     else:
-        pod.version, pod.seq, before = version, seq, pod.node
-        now = (node, event.uid, segment, ips, unfit, wish)
-        if (before, pod.uid, pod.segment, pod.ips, pod.unfit, pod.wish) == now:
+        pod.stamp, before = stamp(version, seq), pod.node
+        if before == node and pod.ident == ident and pod.asks == wants:
             return
-        pod.node, pod.uid, pod.segment, pod.ips, pod.unfit, pod.wish = now
+        pod.node, pod.ident, pod.asks = node, ident, wants
     if state.layout is not None:
         state.layout.dirty.records.add((node, key))
-        if before is not node:
+        if before != node:
             state.layout.dirty.records.add((before, key))
 
 
@@ -106,16 +113,6 @@ def is_absent(state: State, uid: str, version: int) -> str:
     if until is None or until < version:
         return ""
     return "the API server has no such pod"
-
-
-def _share(state: State, pod: Pod) -> Pod:
-    """With the strings that its address record has already."""
-    host = state.hosts.get(pod.node)
-    if host and (record := host.records.get(pod.key)):
-        pod.key = record.key
-        if pod.uid == record.uid:
-            pod.uid = record.uid
-    return pod
 
 
 def pod_gone(state: State, event: PodGone, seq: int) -> None:
@@ -142,7 +139,7 @@ def listing(state: State, event: ResourceListing, _seq: int) -> None:
     elif event.resource == "pods":
         state.gone_pods.forget()
         for pod in state.pods.values():
-            pod.version = -1
+            pod.stamp = stamp(-1, pod.seq)
 
 
 def synced(state: State, event: ResourceSynced, _seq: int) -> None:

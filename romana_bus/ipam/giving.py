@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from sys import intern
 from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
 from romana_bus.ipam.choosing import choose
-from romana_bus.ipam.entities import Held, Record
+from romana_bus.ipam.entities import Held, Record, pod_order, remaining
 from romana_bus.ipam.fullness import scope_of
 from romana_bus.ipam.offers import Choice, families_for, networks_for
 from romana_bus.ipam.placing import release_block
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from romana_bus.ipam.entities import Cooling, Host, Pod
     from romana_bus.ipam.layout import Entry
 
-_order = attrgetter("tenant", "key")
+
+def _order(pod: Pod) -> tuple[str, str]:
+    return pod_order(pod.key)
 
 
 def retried(desk: Desk) -> set[Entry]:
@@ -48,15 +49,15 @@ def wanting(desk: Desk, entries: Iterable[Entry]) -> list[Pod]:
     pods = []
     for node, key in entries:
         pod = state.pods.get(key)
-        if pod is not None and pod.node == node and not pod.unfit:
+        if pod is not None and pod.node == node and not pod.asks.unfit:
             host = state.hosts.get(node)
             record = host.records.get(key) if host else None
             if (
                 host is None
                 or record is None
-                or not record.held
-                or record.segment != pod.segment
-                or (record.cooling and lapsed(desk, host, record))
+                or record.block is None
+                or record.segment != pod.asks.segment
+                or (record.rest.cooling and lapsed(desk, host, record))
             ):
                 pods.append(pod)
     return sorted(pods, key=_order)
@@ -66,8 +67,9 @@ def give(desk: Desk, pods: list[Pod]) -> Iterator[None]:
     """Addresses that pods already report go first: where all of a pod's can be had, then where one can;
     of those, the ones that were wished for, whose blocks are small. Then wishes come before the others.
     Yields wherever there is enough for a part."""
-    pods = sorted(pods, key=lambda pod: pod.wish is None) if any(pod.wish for pod in pods) else pods
-    for enough in (all, any) if any(pod.ips for pod in pods) else ():
+    if any(pod.asks.wish for pod in pods):
+        pods = sorted(pods, key=lambda pod: pod.asks.wish is None)
+    for enough in (all, any) if any(pod.asks.ips for pod in pods) else ():
         without = []
         for pod in pods:
             if not (pod.ips and _adopt(desk, pod, enough)):
@@ -79,7 +81,7 @@ def give(desk: Desk, pods: list[Pod]) -> Iterator[None]:
     for pod in pods:
         host = state.hosts.get(pod.node) or state.host(pod.node)
         record = host.records.get(pod.key)
-        if record is not None and record.held:
+        if record is not None and record.block is not None:
             _assign(desk, pod, host, record.held)
         elif choices := choose(desk, pod, host) if host.placed else []:
             _carry_out(desk, pod, host, choices)
@@ -132,18 +134,20 @@ def _fetch(desk: Desk, pod: Pod, choice: Choice) -> None:
 def _assign(desk: Desk, pod: Pod, host: Host, held: tuple[Held, ...]) -> None:
     before = host.records.get(pod.key)
     cooling: tuple[Cooling, ...] = ()
-    if before is not None and before.cooling:
+    if before is not None and before.rest.cooling:
         again = {(one.block, one.offset) for one in held}
         still = still_cooling(desk, host, before)
         cooling = tuple([old for old in still if (old.block, old.offset) not in again])
-    retention = pod.wish.retention if pod.wish else 0
+    retention = pod.asks.wish.retention if pod.asks.wish else 0
+    segment = pod.asks.segment
     namespace, _, name = pod.key.partition("/")
     event = AddressAssigned(
-        namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=pod.tenant, segment=pod.segment,
+        namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=namespace, segment=segment,
         addresses=tuple([_pod_address(desk, one.block, one.offset) for one in held]),
         cooling=told(cooling), retention=retention,
     )  # fmt: skip
-    record = Record(pod.key, pod.uid, pod.segment, held, cooling, "", "", retention)
+    rest = remaining(held[1:], cooling, "", "", retention)
+    record = Record(pod.key, pod.ident, segment, held[0].block, held[0].offset, rest)
     desk.address(host, record, event, pod.seq)
 
 
@@ -165,8 +169,8 @@ def _deny(desk: Desk, pod: Pod, host: Host) -> None:
         namespace=namespace, name=name, uid=pod.uid, node=host.name, code=code, reason=reason,
         cooling=told(cooling), scope=scope,
     )  # fmt: skip
-    denied = Record(pod.key, pod.uid, cooling=cooling, code=intern(code), reason=intern(reason))
-    desk.address(host, denied, event, pod.seq)
+    rest = remaining((), cooling, intern(code), intern(reason))
+    desk.address(host, Record(pod.key, pod.ident, "", None, 0, rest), event, pod.seq)
 
 
 def _why_not(desk: Desk, pod: Pod, host: Host) -> tuple[str, str]:

@@ -41,8 +41,9 @@ def networks_for(desk: Desk, pod: Pod) -> tuple[int, ...]:
     """The places in the topology of the networks that its tenant may use; of those, the ones it names."""
     topology = desk.layout.topology
     order = topology.order(pod.tenant)
-    if pod.wish and pod.wish.networks:
-        return tuple(at for at in order if topology.networks[at].name in pod.wish.networks)
+    wish = pod.asks.wish
+    if wish and wish.networks:
+        return tuple(at for at in order if topology.networks[at].name in wish.networks)
     return order
 
 

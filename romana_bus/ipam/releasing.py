@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS, AddressReleased, CoolingAddress
-from romana_bus.ipam.entities import Cooling, Record, misfit, node_gone
+from romana_bus.ipam.entities import Cooling, Record, misfit, node_gone, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +25,9 @@ def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
     for node, key in sorted(entries, key=_by_pod):
         host = hosts.get(node)
         record = host.records.get(key) if host else None
-        if host is None or record is None or not (record.held or record.code or lasting(record)):
+        if host is None or record is None or record.empty:
+            continue
+        if record.block is None and not record.rest.code and not lasting(record):
             continue
         pod = state.pods.get(key)
         if reason := misfit(host, record, pod):
@@ -44,7 +46,7 @@ def _release(
 ) -> None:
     """Nobody gets the addresses before `until`, but those that others have too."""
     state = desk.state
-    cooling = still_cooling(desk, host, record) if record.cooling else ()
+    cooling = still_cooling(desk, host, record) if record.rest.cooling else ()
     if until > state.now:
         kept = bool(record.retention) and until != WHILE_IT_RUNS
         shared = state.shared
@@ -65,7 +67,8 @@ def say_released(
     event = AddressReleased(
         namespace=namespace, name=name, uid=record.uid, node=host.name, reason=reason, cooling=told(cooling)
     )
-    desk.address(host, Record(record.key, record.uid, cooling=cooling), event, seq, cause)
+    rest = remaining((), cooling)
+    desk.address(host, Record(record.key, record.ident, "", None, 0, rest), event, seq, cause)
 
 
 def told(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
@@ -112,7 +115,7 @@ def still_cooling(desk: Desk, host: Host, record: Record | None) -> tuple[Coolin
 def _runs_with(desk: Desk, host: Host, record: Record, cooling: Cooling) -> bool:
     """The pod that lost the address is there, and does not say that it has only others by now."""
     pod = desk.state.pods.get(record.key)
-    if pod is None or pod.uid != record.uid or pod.node != host.name or pod.unfit:
+    if pod is None or pod.ident != record.ident or pod.node != host.name or pod.unfit:
         return False
     where = (cooling.block.prefix.width, cooling.block.prefix.base + cooling.offset)
-    return not pod.ips or where in pod.reported
+    return not pod.ips or where in pod.reported  # AS_GIVEN: it has what it was given since

@@ -159,7 +159,7 @@ class State:
 
     def ended(self, host: Host, record: Record) -> Ended | None:
         """The operator's word that ends it, if there is one."""
-        if not record.held or not (self.evicted or self.disowned):
+        if record.block is None or not (self.evicted or self.disowned):
             return None
         whose = (host.name, record.uid)
         words = (self.evicted.get(whose), self.disowned.get(whose))

@@ -254,3 +254,29 @@ def test_ranges_may_overlap() -> None:
     c.send(ev.RangeUnreserved(cidr="10.0.0.0/29"))
     c.pod("web/a", "n1")
     assert c.says() == ["10.0.0.4/30 to n1", "web/a on n1: 10.0.0.4"]
+
+
+def test_a_node_recreated_under_its_name_with_another_address_begins_anew() -> None:
+    """Its pods went with the machine; the map tells the new address."""
+    c = cluster(pods=("web/a",))
+    c.no_node("n1")
+    c.decide()
+    c.send(
+        ev.NodeSeen(
+            resource_version=c.version(), uid="another", name="n1", addresses=("192.168.7.7", "fd00::7")
+        )
+    )
+    c.no_pod("web/a")
+    c.pod("web/a", "n1", uid="new")
+    c.decide()
+    (placed,) = (event for event in c.newest(ev.HostPlaced) if event.node == "n1")
+    assert (placed.uid, placed.addresses) == ("another", ("192.168.7.7", "fd00::7"))
+    assert c.addresses()["web/a"] != "10.0.0.0", "that one cools"
+
+
+def test_a_node_that_changes_its_address_is_told_and_nothing_else_happens() -> None:
+    c = cluster(pods=("web/a",))
+    before = c.addresses()
+    c.send(ev.NodeSeen(resource_version=c.version(), uid="uid-n1", name="n1", addresses=("192.168.7.7",)))
+    assert [type(decision.event) for decision in c.decide()] == [ev.HostPlaced]
+    assert c.addresses() == before

@@ -38,9 +38,9 @@ RECORDINGS = Path(__file__).parents[2] / "recordings"
 
 def pod(name: str, version: int, uid: str = "", **fields: Any) -> Pod:
     metadata = {"name": name, "namespace": "web", "uid": uid or f"u-{name}", "resourceVersion": str(version)}
-    labels = fields.pop("labels", None)
-    if labels:
-        metadata["labels"] = labels
+    for key in ("labels", "annotations"):
+        if value := fields.pop(key, None):
+            metadata[key] = value
     raw = {"metadata": metadata, "spec": fields.pop("spec", {}), "status": fields.pop("status", {})}
     return msgspec.convert(raw, Pod)
 
@@ -76,6 +76,18 @@ def test_a_second_listing_tells_what_changed_and_what_is_gone() -> None:
     events = listing(state, [pod("a", 5), pod("c", 150, spec={"nodeName": "n1"}), pod("d", 160)], 200)
     assert told(events) == ["ResourceListing", "PodSeen c", "PodSeen d", "PodGone b", "ResourceSynced"]
     assert events[3] == PodGone(resource_version="200", uid="u-b", namespace="web", name="b")
+
+
+def test_of_annotations_only_ours_are_told() -> None:
+    """Others write theirs all the time."""
+    state = Watched()
+    wish = {"romana.io/address": "10.0.0.7"}
+    events = listing(state, [pod("a", 5, annotations={**wish, "other.io/checksum": "1"})], 100)
+    (seen,) = (event for event in events if isinstance(event, PodSeen))
+    assert seen.annotations == wish
+    churn = pod("a", 101, annotations={**wish, "other.io/checksum": "2"})
+    assert observe.changed(state, PODS, "MODIFIED", churn) == []
+    assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 102))) == ["PodSeen a"]
 
 
 def test_status_churn_is_no_news() -> None:

@@ -1,0 +1,91 @@
+"""What is full: a node's blocks, its group, the whole network. Said in the event, and over by itself."""
+
+from __future__ import annotations
+
+from romana_bus import events as ev
+from tests.ipam.cluster import Cluster, topology
+
+RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
+
+
+def cluster() -> Cluster:
+    """Two racks of two blocks of four: n1 and n2 in rack a, n3 in rack b."""
+    c = Cluster(topology("10.0.0.0/28", 30, *RACKS), warm_blocks=0, cooldown=0)
+    for name, rack in (("n1", "a"), ("n2", "a"), ("n3", "b")):
+        c.node(name, {"rack": rack})
+    c.decide()
+    return c
+
+
+def fill(c: Cluster, node: str, count: int) -> None:
+    for at in range(count):
+        c.pod(f"web/{node}-{at}", node)
+    c.decide()
+
+
+def scope(c: Cluster) -> str:
+    (event,) = c.newest(ev.AddressDenied)
+    assert event.code == "exhausted"
+    return event.scope
+
+
+def test_the_nodes_blocks_while_the_groups_room_is_in_blocks_of_other_nodes() -> None:
+    c = cluster()
+    fill(c, "n2", 1)
+    fill(c, "n1", 5)
+    assert scope(c) == "block"
+    c.no_pod("web/n2-0")
+    assert c.says()[-1] == "web/n1-4 on n1: 10.0.0.0"
+
+
+def test_the_group_while_others_have_room() -> None:
+    c = cluster()
+    fill(c, "n1", 9)
+    assert scope(c) == "group"
+    c.no_pod("web/n1-0")
+    assert c.says()[-1] == "web/n1-8 on n1: 10.0.0.0"
+
+
+def test_the_network() -> None:
+    c = cluster()
+    fill(c, "n3", 8)
+    fill(c, "n1", 9)
+    assert scope(c) == "network"
+    c.no_pod("web/n1-3")
+    assert c.says()[-1] == "web/n1-8 on n1: 10.0.0.3"
+
+
+def test_what_is_reserved_and_what_cools_is_no_room() -> None:
+    c = Cluster(topology("10.0.0.0/28", 30, *RACKS), warm_blocks=0, cooldown=30_000_000)
+    c.node("n1", {"rack": "a"})
+    c.send(ev.RangeReserved(cidr="10.0.0.4/30"))
+    fill(c, "n1", 4)
+    c.no_pod("web/n1-0")
+    c.pod("web/late", "n1")
+    c.decide()
+    assert scope(c) == "group"
+    c.later(30)
+    assert c.says() == ["web/late on n1: 10.0.0.0"]
+
+
+def test_what_others_have_is_no_reason_to_say_it_again() -> None:
+    c = cluster()
+    fill(c, "n1", 9)
+    fill(c, "n3", 8)
+    assert c.says() == []
+    assert c.rebuilt().says() == []
+
+
+def test_of_two_families_the_one_that_is_full_counts() -> None:
+    document = {
+        "networks": [
+            {"name": "v4", "cidr": "10.0.0.0/31", "block_mask": 31},
+            {"name": "v6", "cidr": "fd00::/64", "block_mask": 120},
+        ],
+        "topologies": [{"networks": ["v4", "v6"], "map": [{"groups": []}]}],
+    }
+    c = Cluster(document, warm_blocks=0, cooldown=0)
+    c.node("n1")
+    fill(c, "n1", 3)
+    assert scope(c) == "network"
+    assert c.addresses() == {"web/n1-0": "10.0.0.0 fd00::", "web/n1-1": "10.0.0.1 fd00::1"}

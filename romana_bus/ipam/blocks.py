@@ -19,12 +19,16 @@ ALL = "*"
 OWN = "pod:"
 
 
-class Block(msgspec.Struct, gc=False, eq=False):
+ChainKey = int | tuple[int, str, str]
+
+
+class Block(msgspec.Struct, eq=False):
     """A prefix that is some host's, was, or has addresses in use.
 
     `used`, `cool` and `reserved` are bits, `busy` any of them. `until`: an address's offset -> when it
     has cooled. `at`, `free_at`, `by`: the last release, by which host, and when others may have it.
     `leaf`: the number of the group that contains it, -1 for none. `taken`: not free room of its leaf.
+    `chain`: its owner's. `spare`: it counts among its host's idle ones.
     """
 
     text: str
@@ -45,6 +49,8 @@ class Block(msgspec.Struct, gc=False, eq=False):
     by: str = ""
     leaf: int = -1
     taken: bool = False
+    chain: Chain | None = None
+    spare: bool = False
 
     @property
     def single(self) -> bool:
@@ -94,6 +100,11 @@ class Block(msgspec.Struct, gc=False, eq=False):
             self.cool &= ~(1 << offset)
 
 
+def chain_key(leaf: int, tenant: str, segment: str) -> ChainKey:
+    """Under which a host has the chain of one owner in one group."""
+    return leaf if tenant == ALL and segment == ALL else (leaf, tenant, segment)
+
+
 class Chain:
     """The blocks of one owner in one group, oldest first. All before `hint` are full, so finding room
     costs nothing on average, however many there are."""
@@ -118,14 +129,18 @@ class Chain:
         self.hint -= at < self.hint
 
     def has_room(self, block: Block) -> None:
+        blocks, hint = self.blocks, self.hint
+        if hint < len(blocks) and blocks[hint] is block:
+            return
         self.hint = min(self.hint, self._place(block))
 
     def first(self) -> Block | None:
         """The first block with room."""
         blocks = self.blocks
         for at in range(self.hint, len(blocks)):
-            if blocks[at].busy != blocks[at].full:
+            block = blocks[at]
+            if block.busy != block.full:
                 self.hint = at
-                return blocks[at]
+                return block
         self.hint = len(blocks)
         return None

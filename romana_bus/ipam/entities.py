@@ -12,8 +12,9 @@ import msgspec
 
 from romana_bus.events import HostDenied, HostPlaced
 from romana_bus.inet import parse_address
-from romana_bus.ipam.blocks import Block, Chain
+from romana_bus.ipam.blocks import Block, Chain, ChainKey
 from romana_bus.ipam.idents import Ident, text_of
+from romana_bus.ipam.spaces import Space
 from romana_bus.ipam.wishes import Wish
 
 #: How much of a pod's stamp is the sequence: enough for 1,000 facts a second and two years.
@@ -186,8 +187,8 @@ def remaining(
 class Host(msgspec.Struct, gc=False, eq=False):
     """A node: in the API (`seen`), or only remembered for what it still has.
 
-    `leaves` (one place for each network), `chains` (leaf, tenant, segment), `idle` (its blocks without
-    any address) and `waiting` (its pods that were denied) follow from the rest; `layout.py` keeps them.
+    `leaves` (one place for each network), `offers` (of everyone's networks), `chains`, `idle` (its blocks
+    without any address) and `waiting` (its pods that were denied) follow from the rest; `layout.py` keeps them.
     """
 
     name: str
@@ -202,7 +203,8 @@ class Host(msgspec.Struct, gc=False, eq=False):
     blocks: dict[str, Block] = {}
     records: dict[str, Record] = {}
     leaves: tuple[int, ...] = ()
-    chains: dict[tuple[int, str, str], Chain] = {}
+    offers: tuple[tuple[Space, ...], ...] = ()
+    chains: dict[ChainKey, Chain] = {}
     idle: dict[str, Block] = {}
     waiting: set[str] = set()
 

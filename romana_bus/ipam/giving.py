@@ -104,10 +104,11 @@ def _adopt(desk: Desk, pod: Pod, enough: Callable[[Iterable[object]], bool]) -> 
 
 
 def _carry_out(desk: Desk, pod: Pod, host: Host, choices: list[Choice]) -> None:
-    _assign(desk, pod, host, tuple([_take(desk, pod, host, choice) for choice in choices]))
+    _assign(desk, pod, host, tuple([take(desk, pod, host, choice) for choice in choices]))
 
 
-def _take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> Held:
+def take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> Held:
+    """The address chosen, in a block that is its owner's by now."""
     if choice.donor is not None:
         _fetch(desk, pod, choice)
     if choice.victim is not None:

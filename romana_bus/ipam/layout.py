@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.inet import parse_prefix
-from romana_bus.ipam.blocks import Block, Chain
+from romana_bus.inet import V4, V6, parse_prefix
+from romana_bus.ipam.blocks import Block, Chain, chain_key
 from romana_bus.ipam.spaces import Space
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Layout:
         self.topology = state.topology
         self.spaces = [Space(leaf) for leaf in self.topology.leaves]
         self.families: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[Space, ...], ...]] = {}
+        self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.dirty = Dirty()
         self.stale = False
         for host in state.hosts.values():
@@ -55,7 +56,8 @@ class Layout:
             host.waiting = {key for key, record in host.records.items() if record.code}
             self.seat(host)
         for block in state.blocks.values():
-            block.taken = False
+            block.taken = block.spare = False
+            block.chain = None
             self.locate(block)
             if block.node:
                 self.attach(block)
@@ -108,8 +110,18 @@ class Layout:
             if leaf and leaves[self.topology.place[leaf.network]] < 0:
                 leaves[self.topology.place[leaf.network]] = leaf.number
                 self.spaces[leaf.number].members.add(host.name)
-        host.leaves = tuple(leaves)
+        host.leaves = self._shared.setdefault(tuple(leaves), tuple(leaves))
+        host.offers = self.offers(self.topology.everyones, host.leaves)
         self.wait(host, any(host.records[key].code == "wish" for key in host.waiting))
+
+    def offers(self, order: tuple[int, ...], leaves: tuple[int, ...]) -> tuple[tuple[Space, ...], ...]:
+        """For each address family that networks offer on a host in these leaves: the groups in order."""
+        known = self.families.get((order, leaves))
+        if known is None:
+            spaces = [self.spaces[leaves[at]] for at in order if leaves[at] >= 0]
+            split = [tuple(s for s in spaces if s.leaf.prefix.width == width) for width in (V4, V6)]
+            known = self.families[order, leaves] = tuple(offering for offering in split if offering)
+        return known
 
     def wait(self, host: Host, wishing: bool) -> None:
         """`wishing`: for one address, and not just for any."""
@@ -133,8 +145,9 @@ class Layout:
         if block.leaf >= 0 and self.spaces[block.leaf].wishing:
             self._look_at_wishes(self.spaces[block.leaf])
         host = self.state.hosts[block.node]
-        chain = host.chains.setdefault((block.leaf, block.tenant, block.segment), Chain())
-        chain.add(block)
+        key = chain_key(block.leaf, block.tenant, block.segment)
+        block.chain = host.chains.get(key) or host.chains.setdefault(key, Chain())
+        block.chain.add(block)
         if host.waiting:
             self.dirty.retry.add(host.name)
         if block.idle:
@@ -142,11 +155,12 @@ class Layout:
 
     def detach(self, block: Block) -> None:
         host = self.state.hosts[block.node]
-        key = (block.leaf, block.tenant, block.segment)
-        host.chains[key].remove(block)
-        if not host.chains[key].blocks:
-            del host.chains[key]
-        if block.text in host.idle:
+        assert block.chain is not None
+        block.chain.remove(block)
+        if not block.chain.blocks:
+            del host.chains[chain_key(block.leaf, block.tenant, block.segment)]
+        block.chain = None
+        if block.spare:
             self._busy(host, block)
 
     def touched(self, block: Block, before: int) -> None:
@@ -157,12 +171,14 @@ class Layout:
         if not node:
             self.settle(block)
             return
-        host, idle = self.state.hosts[node], not (block.used or block.cool)
         if before & ~block.busy:
-            host.chains[leaf, block.tenant, block.segment].has_room(block)
+            if block.chain is not None:
+                block.chain.has_room(block)
             self.dirty.retry.add(node)
-        if idle == (block.text in host.idle):
+        idle = not (block.used or block.cool)
+        if idle == block.spare:
             return
+        host = self.state.hosts[node]
         if not idle:
             self._busy(host, block)
             return
@@ -179,12 +195,14 @@ class Layout:
         self.dirty.retry |= space.wishing
 
     def _idle(self, host: Host, block: Block) -> None:
+        block.spare = True
         host.idle[block.text] = block
         if block.leaf >= 0:
             self.spaces[block.leaf].idle[block.text] = block
 
     def _busy(self, host: Host, block: Block) -> None:
         self.dirty.stocks.add(host.name)
+        block.spare = False
         del host.idle[block.text]
         if block.leaf >= 0:
             del self.spaces[block.leaf].idle[block.text]

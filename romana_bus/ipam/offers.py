@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.inet import V4, V6, Prefix
 from romana_bus.ipam.blocks import ALL, OWN, Block
 
 if TYPE_CHECKING:
+    from romana_bus.inet import Prefix
     from romana_bus.ipam.desk import Desk
     from romana_bus.ipam.entities import Cooling, Host, Pod
     from romana_bus.ipam.spaces import Space
 
 Owner = tuple[str, str]
+EVERYBODY: Owner = (ALL, ALL)
 
 
 class Choice(NamedTuple):
@@ -33,14 +34,14 @@ class Choice(NamedTuple):
 def owner_of(desk: Desk, pod: Pod) -> Owner:
     whose = desk.state.settings.block_owner
     if whose == "host":
-        return ALL, ALL
+        return EVERYBODY
     return pod.tenant, pod.segment if whose == "segment" else ALL
 
 
 def networks_for(desk: Desk, pod: Pod) -> tuple[int, ...]:
     """The places in the topology of the networks that its tenant may use; of those, the ones it names."""
     topology = desk.layout.topology
-    order = topology.order(pod.tenant)
+    order = topology.order(pod.tenant) if topology.particular else topology.everyones
     wish = pod.asks.wish
     if wish and wish.networks:
         return tuple(at for at in order if topology.networks[at].name in wish.networks)
@@ -50,15 +51,9 @@ def networks_for(desk: Desk, pod: Pod) -> tuple[int, ...]:
 def families_for(desk: Desk, pod: Pod, host: Host) -> tuple[tuple[Space, ...], ...]:
     """For each address family that the pod's networks offer on this host: the groups that its address
     can come from, in order of preference."""
-    layout = desk.layout
-    order = networks_for(desk, pod)
-    known = layout.families.get((order, host.leaves))
-    if known is None:
-        leaves = [host.leaves[at] for at in order]
-        spaces = [layout.spaces[leaf] for leaf in leaves if leaf >= 0]
-        split = [tuple(s for s in spaces if s.leaf.prefix.width == width) for width in (V4, V6)]
-        known = layout.families[order, host.leaves] = tuple(offering for offering in split if offering)
-    return known
+    if pod.asks.wish is None and not desk.layout.topology.particular:
+        return host.offers
+    return desk.layout.offers(networks_for(desk, pod), host.leaves)
 
 
 def own_block(pod: Pod) -> Owner:

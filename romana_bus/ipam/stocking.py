@@ -57,7 +57,7 @@ def _fill(desk: Desk, host: Host, space: Space) -> None:
 
 
 def _has_block(host: Host, leaf: int) -> bool:
-    return any(key[0] == leaf for key in host.chains)
+    return any((key if isinstance(key, int) else key[0]) == leaf for key in host.chains)
 
 
 def next_block(desk: Desk, space: Space) -> Prefix | None:

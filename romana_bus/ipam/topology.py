@@ -42,7 +42,8 @@ class Network:
 
 
 class Topology:
-    """`order`: which networks serve a tenant, as places in `networks`: those that name it come first."""
+    """`order`: which networks serve a tenant, as places in `networks`: those that name it come first.
+    `everyones`: those for all tenants; `particular`: there are others."""
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self.networks = tuple(networks)
@@ -50,14 +51,15 @@ class Topology:
         self.leaves = tuple(leaf for network in self.networks for leaf in network.leaves)
         self._sorted = sorted(self.leaves, key=lambda leaf: (leaf.prefix.width, leaf.prefix.base))
         self._bases = [(leaf.prefix.width, leaf.prefix.base) for leaf in self._sorted]
-        self._everyone = tuple(at for at, network in enumerate(self.networks) if not network.tenants)
+        self.everyones = tuple(at for at, network in enumerate(self.networks) if not network.tenants)
+        self.particular = len(self.everyones) < len(self.networks)
         self._order: dict[str, tuple[int, ...]] = {}
         self._listed = {name for network in self.networks for name in network.listed}
 
     def order(self, tenant: str) -> tuple[int, ...]:
         if tenant not in self._order:
             named = tuple(at for at, network in enumerate(self.networks) if tenant in network.tenants)
-            self._order[tenant] = named + self._everyone
+            self._order[tenant] = named + self.everyones
         return self._order[tenant]
 
     def eligible(self, network: Network, node: str, labels: Mapping[str, str]) -> tuple[Leaf, ...]:

@@ -1,0 +1,303 @@
+"""The pure core of addresses on one core: no log, no clock, no I/O.
+
+The allocator alone: which address a pod on a host gets is chosen as `decide` chooses it, taken, and given
+back. The whole core: pods come and go as facts, `decide` answers with events, everything is folded and
+cools down. Making the facts is not counted: they come decoded from the log.
+
+The peers hold as many addresses as we do: netaddr's IPSet as a plain pool in memory, and Debian's CNI
+plugin `host-local`, which is a process for every call and a file for every address.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from netaddr import IPAddress, IPSet
+
+from benchmarks import sample
+from benchmarks.report import Report, rate, times
+from romana_bus import codec
+from romana_bus.events import PodGone, PodSeen, ResourceSynced, TopologySet
+from romana_bus.inet import format_address
+from romana_bus.ipam import Settings, State, Tick, decide, evolve
+from romana_bus.ipam.choosing import choose
+from romana_bus.ipam.desk import Desk
+from romana_bus.ipam.giving import take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.ipam.entities import Host, Pod
+
+HOST_LOCAL = Path("/usr/lib/cni/host-local")
+BATCH, ROUNDS, SECOND = 1_000, 5, 1_000_000
+#: What go-ipam's README states: acquisitions a second.
+PUBLISHED = "published by go-ipam, not measured here: 196,687/s in memory, 368/s on etcd"
+
+
+class Size(NamedTuple):
+    hosts: int
+    pods: int
+
+    def __str__(self) -> str:
+        return f"{self.hosts:,} hosts, {self.pods:,} pods"
+
+
+SMALL, LARGE = Size(50, 1_500), Size(5_000, 150_000)
+
+
+def document() -> dict[str, object]:
+    """A /8 split over the zones, blocks of 32."""
+    zones = [
+        {"name": zone, "assignment": {"topology.kubernetes.io/zone": f"eu-1{zone}"}, "groups": []}
+        for zone in "abcd"
+    ]
+    network = {"name": "pods", "cidr": "10.0.0.0/8", "block_mask": 27}
+    return {"networks": [network], "topologies": [{"networks": ["pods"], "map": zones}]}
+
+
+def empty(size: Size) -> State:
+    state = State(Settings())
+    evolve(state, Tick(1_700_000_000 * SECOND))
+    for resource in ("nodes", "pods"):
+        evolve(state, ResourceSynced(resource=resource, resource_version="1", count=0))
+    evolve(state, TopologySet(document=document()))
+    for number in range(size.hosts):
+        evolve(state, sample.node(number, 1 + number), number + 1)
+    decide(state)
+    return state
+
+
+def pod(number: int, size: Size) -> PodSeen:
+    """As the log's decoder gives it: every string its own."""
+    seen = codec.decode(codec.encode(sample.pod(number, 10**6 + number, number % size.hosts)))
+    assert isinstance(seen, PodSeen)
+    return seen
+
+
+def full(size: Size) -> State:
+    state = empty(size)
+    for number in range(size.pods):
+        evolve(state, pod(number, size), number + 1)
+        if number % BATCH == BATCH - 1:
+            decide(state)
+    decide(state)
+    return state
+
+
+# --- the allocator alone ---------------------------------------------------------------------------------
+
+
+def allocator(size: Size) -> Callable[[], float]:
+    """Pairs a second: a batch of addresses is taken, spread over all hosts, and given back."""
+    state = full(size)
+    desk = Desk(state, BATCH)
+    names = sorted(state.hosts)
+    pods = [next(iter(state.hosts[name].records)) for name in names]
+    pairs = [(state.pods[key], state.hosts[name]) for key, name in zip(pods, names, strict=True)]
+    wanting = [pairs[at * 7919 % len(pairs)] for at in range(20 * BATCH)]
+
+    def once() -> float:
+        began = time.perf_counter()
+        for at in range(0, len(wanting), BATCH):
+            _batch(desk, wanting[at : at + BATCH])
+        return len(wanting) / (time.perf_counter() - began)
+
+    return once
+
+
+def _batch(desk: Desk, wanting: list[tuple[Pod, Host]]) -> None:
+    state = desk.state
+    taken = []
+    for pod, host in wanting:
+        for choice in choose(desk, pod, host):
+            held = take(desk, pod, host, choice)
+            block, offset = held.block, held.offset
+            before = block.busy
+            block.use(offset)
+            state.touched(block, before)
+            taken.append(held)
+    for held in taken:
+        before = held.block.busy
+        held.block.leave(held.offset)
+        state.touched(held.block, before)
+
+
+# --- the whole core ----------------------------------------------------------------------------------------
+
+
+def whole(size: Size) -> Callable[[], float]:
+    """Pairs a second: pods are seen, get their addresses, are gone, and their addresses cool down."""
+    state, first = full(size), [size.pods]
+
+    def once() -> float:
+        seen = [pod(first[0] + at, size) for at in range(10 * BATCH)]
+        gone = [
+            PodGone(
+                resource_version=str(10**9 + first[0] + at),
+                uid=one.uid,
+                namespace=one.namespace,
+                name=one.name,
+            )
+            for at, one in enumerate(seen)
+        ]
+        first[0] += len(seen)
+        began = time.perf_counter()
+        for at in range(0, len(seen), BATCH):
+            for fact in seen[at : at + BATCH]:
+                evolve(state, fact, 1)
+            decide(state)
+            for ended in gone[at : at + BATCH]:
+                evolve(state, ended, 2)
+            decide(state)
+            evolve(state, Tick(state.now + 10 * SECOND))
+        return len(seen) / (time.perf_counter() - began)
+
+    return once
+
+
+# --- memory ------------------------------------------------------------------------------------------------
+
+
+def resident() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def bytes_per_address() -> float:
+    """In a process of its own: what it has more with all pods than with none."""
+    said = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ipam", "--memory"], check=True, stdout=subprocess.PIPE
+    )
+    return float(said.stdout)
+
+
+def print_memory() -> None:
+    state = empty(LARGE)
+    before = resident()
+    for number in range(LARGE.pods):
+        evolve(state, pod(number, LARGE), number + 1)
+        if number % BATCH == BATCH - 1:
+            decide(state)
+    held = sum(record.block is not None for host in state.hosts.values() for record in host.records.values())
+    assert held == LARGE.pods
+    print((resident() - before) / held)
+
+
+# --- peers -------------------------------------------------------------------------------------------------
+
+
+def netaddr_pool(live: int) -> Callable[[], float]:
+    """The lowest free address of a set of networks; its `remove` and `add` keep the set compact."""
+    free = IPSet(["10.0.0.0/8"]) - IPSet(_covering(live))
+
+    def once() -> float:
+        count = 300
+        began = time.perf_counter()
+        for _ in range(count):
+            address: IPAddress = next(iter(free))
+            free.remove(address)
+            free.add(address)
+        return count / (time.perf_counter() - began)
+
+    return once
+
+
+def _covering(count: int) -> list[str]:
+    """The first `count` addresses of 10.0.0.0/8 as networks."""
+    networks, at = [], 10 << 24
+    for bit in reversed(range(count.bit_length())):
+        if count >> bit & 1:
+            networks.append(f"{format_address(32, at)}/{32 - bit}")
+            at += 1 << bit
+    return networks
+
+
+def host_local(live: int) -> Callable[[], float]:
+    """ADD and DEL, each a process, with `live` addresses on its disk already (a node has some dozens)."""
+    folder = tempfile.TemporaryDirectory(prefix="host-local-")
+    ranges = [[{"subnet": "10.0.0.0/16"}]]
+    network = {"type": "host-local", "ranges": ranges, "dataDir": folder.name}
+    config = json.dumps({"cniVersion": "1.0.0", "name": "bench", "type": "ptp", "ipam": network}).encode()
+    directory = Path(folder.name) / "bench"
+    directory.mkdir()
+    for at in range(2, live + 2):
+        (directory / format_address(32, (10 << 24) + at)).write_text(f"live-{at}\r\neth0")
+    environment = {"CNI_NETNS": "/proc/self/ns/net", "CNI_IFNAME": "eth0", "CNI_PATH": str(HOST_LOCAL.parent)}
+
+    def call(command: str, container: str) -> None:
+        subprocess.run(
+            [HOST_LOCAL],
+            input=config,
+            env={**environment, "CNI_COMMAND": command, "CNI_CONTAINERID": container},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def once() -> float:
+        assert folder.name
+        began = time.perf_counter()
+        for at in range(100):
+            call("ADD", f"pod-{at}")
+            call("DEL", f"pod-{at}")
+        return 100 / (time.perf_counter() - began)
+
+    return once
+
+
+# --- the report --------------------------------------------------------------------------------------------
+
+
+def medians(*kinds: Callable[[], float]) -> list[float]:
+    """Turn by turn, so that what the machine does besides falls on all of them."""
+    runs = [[kind() for kind in kinds] for _ in range(ROUNDS)]
+    return [statistics.median(column) for column in zip(*runs, strict=True)]
+
+
+def main() -> None:
+    report = Report("Addresses in the pure core, one core, allocate and release as one pair")
+    small, large = medians(allocator(SMALL), allocator(LARGE))
+    (pool,) = medians(netaddr_pool(LARGE.pods))
+    peer = f"netaddr.IPSet {rate(pool, 1)}"
+    report.add(
+        f"the allocator, {LARGE}", rate(large, 1), peer, times(large / pool), "≥ 150,000/s", large >= 150_000
+    )
+    if HOST_LOCAL.exists():
+        (process,) = medians(host_local(100))
+        report.add("", rate(large, 1), f"host-local, 100 live {rate(process, 1)}", times(large / process))
+    else:
+        report.add("host-local", "", "not installed: apt-get install containernetworking-plugins")
+    report.add("", "", PUBLISHED)
+    _costs(report, "the allocator", small, large)
+    small, large = medians(whole(SMALL), whole(LARGE))
+    report.add(
+        f"the whole core, {LARGE}", rate(large, 1), peer, times(large / pool), "≥ 150,000/s", large >= 150_000
+    )
+    _costs(report, "the whole core", small, large)
+    memory = bytes_per_address()
+    report.add("memory for a live address", f"{memory:.0f} bytes", "", "", "≤ 400 bytes", memory <= 400)
+    report.print()
+
+
+def _costs(report: Report, what: str, small: float, large: float) -> None:
+    report.add(
+        f"{what}: cost at {LARGE.pods:,} to that at {SMALL.pods:,} pods",
+        f"{1e6 / large:.2f} µs",
+        f"{1e6 / small:.2f} µs",
+        times(small / large),
+        "≤ 1.5×",
+        small / large <= 1.5,
+    )
+
+
+if __name__ == "__main__":
+    print_memory() if "--memory" in sys.argv else main()

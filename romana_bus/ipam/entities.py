@@ -188,7 +188,8 @@ class Host(msgspec.Struct, gc=False, eq=False):
     """A node: in the API (`seen`), or only remembered for what it still has.
 
     `leaves` (one place for each network), `offers` (of everyone's networks), `chains`, `idle` (its blocks
-    without any address) and `waiting` (its pods that were denied) follow from the rest; `layout.py` keeps them.
+    without any address) and `waiting` (its pods that were denied) follow from the rest; `layout.py` keeps
+    them.
     """
 
     name: str

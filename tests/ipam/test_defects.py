@@ -133,7 +133,7 @@ def test_b9_a_block_that_does_not_fit_into_its_group_is_refused() -> None:
     assert {problem.kind for problem in caught.value.problems} == {"block_larger_than_group"}
     assert (
         caught.value.reasons[0]
-        == "networks[0].block_mask: blocks of /29 do not fit into group 'a', 10.0.0.0/30"
+        == "networks[0].block_mask: blocks of /29 do not fit into group 'a', 10.0.0.0/30, nor into 3 others"
     )
 
 

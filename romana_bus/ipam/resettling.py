@@ -109,8 +109,8 @@ def aligned(leaf: Leaf, value: int) -> Prefix:
 
 
 def settle(state: State, seating: Seating, old: State) -> None:
-    """Into `state`, which has the new topology and no host yet. Those that have addresses are where
-    these are; then come the others, each in its turn."""
+    """Into `state`, which has the new topology and no host yet, and has decided nothing. Those that have
+    addresses are where these are; then come the others, each in its turn."""
     cooling = _cooling(old, seating.topology)
     homes = seating.homes
     for event in chain(

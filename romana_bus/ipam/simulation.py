@@ -244,8 +244,9 @@ class Simulation:
         old, self.state = self.state, State(self.settings)
         self.nodes, self.document = nodes, document
         synced = [ResourceSynced(resource=name, resource_version="", count=0) for name in NEEDED]
-        self._tell(Tick(self.now), *synced, TopologySet(document=document))
-        self._tell(*(RangeReserved(cidr=str(prefix)) for prefix in self.ranges))
+        reserved = [RangeReserved(cidr=str(prefix)) for prefix in self.ranges]
+        for event in (Tick(self.now), *synced, TopologySet(document=document), *reserved):
+            evolve(self.state, event)
         settle(self.state, seating, old)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.cli import literal
+from romana_bus.cli.document import DEEPEST
 from romana_bus.errors import BadInput
-from romana_bus.ipam.ops import OPS, AnyOp
+from romana_bus.ipam.ops import OPS, AnyOp, UpdateTopology
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,8 @@ def _op(line: bytes) -> AnyOp:
         raise ValueError(f"{error}{hint}") from None
     except msgspec.DecodeError as error:
         raise ValueError(f"no JSON object: {error}") from None
+    if isinstance(op, UpdateTopology) and literal.deep(op.topology, DEEPEST):
+        raise ValueError("nested too deeply")
     if twice:
         raise ValueError("; ".join(f"{place}: {said}" for place, said in twice))
     return op

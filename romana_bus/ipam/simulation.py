@@ -245,7 +245,8 @@ class Simulation:
         self.nodes, self.document = nodes, document
         synced = [ResourceSynced(resource=name, resource_version="", count=0) for name in NEEDED]
         reserved = [RangeReserved(cidr=str(prefix)) for prefix in self.ranges]
-        for event in (Tick(self.now), *synced, TopologySet(document=document), *reserved):
+        evolve(self.state, Tick(self.now))
+        for event in (*synced, TopologySet(document=document), *reserved):
             evolve(self.state, event)
         settle(self.state, seating, old)
 

@@ -170,7 +170,8 @@ class Romana:
     def update_topology(self, topology: dict[str, Any]) -> None:
         """Hosts and reserved ranges stay, and every address where it was; or nothing changes."""
         new = Romana(topology)
-        listed, homes = set(new.tags), {}
+        listed = set(new.tags)
+        homes: dict[tuple[str, Network], Leaf] = {}
         new.tags = {**self.tags, **{host: {} for host in new.tags if host not in self.tags}}
         for name, (owner, found) in self.given.items():
             for address in found:
@@ -244,7 +245,7 @@ def load(document: dict[str, Any]) -> dict[str, Network]:
 
 
 def _in(inner: Any, outer: Any) -> bool:
-    return inner.version == outer.version and inner.subnet_of(outer)
+    return bool(inner.version == outer.version and inner.subnet_of(outer))
 
 
 def blocks(romana: Romana) -> dict[str, list[dict[str, Any]]]:

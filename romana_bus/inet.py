@@ -1,13 +1,11 @@
 """Addresses and prefixes as integers, in text only at the edge.
 
-An address is (width, value): width 32 or 128. A prefix is (width, base, length). `ipaddress` does the
-parsing where text comes from a person; these few lines do it where text comes from the log, ten
-times faster.
+An address is (width, value): width 32 or 128. A prefix is (width, base, length). `ipaddress` would do the
+same, ten times slower.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
@@ -53,18 +51,29 @@ def parse_address(text: str) -> tuple[int, int]:
         if ":" in text:
             return V6, int.from_bytes(inet_pton(AF_INET6, text), "big")
         return V4, int.from_bytes(inet_pton(AF_INET, text), "big")
-    except OSError:
+    except (OSError, ValueError):
         raise ValueError(f"{text!r} is not an IP address") from None
 
 
 def parse_prefix(text: str) -> Prefix:
     """From CIDR text as this project writes it. Raises ValueError; refuses host bits."""
-    address, slash, length = text.partition("/")
-    width, base = parse_address(address)
-    if not slash or not length.isdecimal() or int(length) > width:
-        raise ValueError(f"{text!r} is not a CIDR: write it like 10.0.0.0/16")
-    prefix = Prefix(width, base, int(length))
-    if base & (prefix.size - 1):
-        fixed = ipaddress.ip_network(text, strict=False)
-        raise ValueError(f"{text!r} has host bits set: write {fixed}")
+    width, value, length = _parts(text)
+    prefix = Prefix(width, value, length)
+    if value & (prefix.size - 1):
+        raise ValueError(f"{text!r} has host bits set: write {covering(text)}")
     return prefix
+
+
+def covering(text: str) -> Prefix:
+    """The prefix that an address with a length, such as 10.0.0.5/24, is in. Raises ValueError."""
+    width, value, length = _parts(text)
+    return Prefix(width, value & -(1 << (width - length)), length)
+
+
+def _parts(text: str) -> tuple[int, int, int]:
+    address, slash, length = text.partition("/")
+    width, value = parse_address(address)
+    digits = length.isascii() and length.isdecimal() and len(length) <= 3
+    if not slash or not digits or str(int(length)) != length or int(length) > width:
+        raise ValueError(f"{text!r} is not a CIDR: write it like 10.0.0.0/16")
+    return width, value, int(length)

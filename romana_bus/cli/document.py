@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,24 @@ from typing import Any
 import msgspec
 import yaml
 
+from romana_bus.cli import literal
 from romana_bus.errors import BadInput
 from romana_bus.ipam.document import BadTopology, Reader
 from romana_bus.ipam.topology import Topology
+from romana_bus.ipam.tree import Problem
 
 #: As JSON it has to fit into one message.
 LARGEST = 900_000
+#: Lists and objects inside one another. The deepest tree of groups has fewer.
+DEEPEST = 100
+
+
+class BadDocument(BadInput):
+    """A document that was read, and cannot be used. `problems`: all of them."""
+
+    def __init__(self, name: str, problems: list[Problem]) -> None:
+        super().__init__(*(f"{name}: {reason}" for reason in BadTopology(problems).reasons))
+        self.problems = problems
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -23,32 +34,34 @@ def read(file: Path) -> dict[str, Any]:
     text = _text(file)
     try:
         document = msgspec.json.decode(text.lstrip("\ufeff"))
+        twice = literal.repeated_in_json(text.lstrip("\ufeff"))
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        document = _yaml(file, text)
+        document, twice = _yaml(file, text)
     if not isinstance(document, dict):
         raise BadInput(f"{file}: an object with `networks` and `topologies` is expected")
+    if literal.deep(document, DEEPEST):
+        raise BadInput(f"{file}: nested too deeply")
+    if twice:
+        problems = [Problem(place, "repeated_key", said) for place, said in twice]
+        raise BadDocument(str(file), problems + Reader(document).problems)
     return document
 
 
 def _text(file: Path) -> str:
-    """At most what one message holds is read, whatever it is (a device has no end)."""
-    try:
-        with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
-            read = source.read(LARGEST + 1)
-    except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}") from None
-    if len(read) > LARGEST:
-        raise BadInput(f"{file}: larger than {LARGEST:,} bytes, the most that a topology may have")
+    read = literal.content(file, LARGEST, "the most that a topology may have")
     try:
         return read.decode()
     except UnicodeDecodeError as error:
         raise BadInput(f"{file}: no text in UTF-8 (byte {error.start})") from None
 
 
-def _yaml(file: Path, text: str) -> Any:
+def _yaml(file: Path, text: str) -> tuple[Any, list[tuple[str, str]]]:
     """ValueError: a date or a number that YAML takes for one, and that is none."""
     try:
-        return msgspec.json.decode(msgspec.json.encode(yaml.load(text, Loader=_Loader)))
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        document = loader.construct_document(node) if node else None
+        return msgspec.json.decode(msgspec.json.encode(document)), literal.repeated_in_yaml(node)
     except RecursionError:
         raise BadInput(f"{file}: nested too deeply") from None
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
@@ -70,5 +83,5 @@ def checked(document: dict[str, Any], name: str) -> Topology:
     for warning in reader.warnings:
         sys.stderr.write(f"romana-bus: {name}: {warning.place}: {warning.text}\n")
     if reader.problems:
-        raise BadInput(*(f"{name}: {reason}" for reason in BadTopology(reader.problems).reasons))
+        raise BadDocument(name, reader.problems)
     return Topology(reader.networks)

@@ -48,6 +48,11 @@ class Sketch:
     groups: tuple[Sketch, ...] = ()
     hosts: tuple[Listed, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """How many groups it stands for, itself too."""
+        return 1 + sum(inner.size for inner in self.groups)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -94,8 +99,8 @@ def read(place: str, raw: Any, problems: list[Problem]) -> Sketch:
         return Sketch(place)
     if "hosts" in raw:
         bad("hosts", "bad_document", "hosts are listed in `groups`, as {name, ip}")
-    name, entries = raw.get("name") or "", raw.get("groups") or []
-    assignment = raw.get("assignment") or {}
+    name, entries = or_none(raw, "name", ""), or_none(raw, "groups", [])
+    assignment = or_none(raw, "assignment", {})
     if not isinstance(name, str):
         bad("name", "bad_document", "a name is a string")
         name = ""
@@ -117,8 +122,14 @@ def read(place: str, raw: Any, problems: list[Problem]) -> Sketch:
     )
 
 
+def or_none(raw: dict[str, Any], key: str, nothing: Any) -> Any:
+    """What is there, if anything: `null` is nothing, and 0, false and '' are not."""
+    value = raw.get(key)
+    return nothing if value is None else value
+
+
 def _host(place: str, raw: Any, problems: list[Problem]) -> Listed:
-    if not isinstance(raw, dict) or "ip" not in raw:
+    if not isinstance(raw, dict) or "ip" not in raw or raw.get("groups"):
         problems.append(Problem(place, "mixed_groups", "hosts and groups cannot share a list"))
         return Listed("", "")
     name, ip = raw.get("name"), raw["ip"]

@@ -117,7 +117,7 @@ def test_all_that_is_wrong_is_told_at_once_each_at_its_place() -> None:
         ("networks[2].tenants", "bad_tenant"),
         ("networks[3].name", "bad_document"),
         ("networks[3].block_mask", "bad_block_mask"),
-        ("networks[1].cidr", "overlap"),
+        ("networks[2].cidr", "overlap"),
         ("topologies[0].map[0].name", "bad_document"),
         ("topologies[0].map[0].groups[0].assignment", "bad_assignment"),
         ("topologies[0].networks[1]", "repeated_network"),

@@ -1,8 +1,8 @@
-"""Romana's own address management, run on 77 cases: what it did is what is done here.
+"""Romana's own address management, run on 77 cases: what it did is what `ipam simulate` prints.
 
 The cases are facts about Romana and are not part of this project; without them these tests are skipped.
-Every case is played through events: a host that joins is a node that is seen, an allocation is a pod.
-Where something is not compared, the reason of the skip says why.
+Where something of a case is not compared, the reason of the skip says why. test_simulation.py has cases
+of our own.
 """
 
 from __future__ import annotations
@@ -14,260 +14,123 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.events import HostPlaced, NodeSeen, TopologySet
-from romana_bus.ipam import parse, view
-from romana_bus.ipam.document import Reader
-from romana_bus.ipam.reserve import BadRange, reserve, unreserve
-from tests.ipam.cluster import Cluster
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from romana_bus.ipam.blocks import Block
-    from romana_bus.ipam.tree import Group
+    from tests.ipam.conftest import Play
 
 VECTORS = Path(__file__).parents[3] / "shared" / "ipam" / "romana-vectors.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text()) if VECTORS.exists() else []
-
-#: Romana's kinds of errors that have another name here.
-KINDS = {
-    "blackout_whole_network": "whole_network",
-    "blackout_in_use": "in_use",
-    "no_such_blackout": "not_reserved",
-}
-
-#: (Case, result here) -> what is compared instead: Romana does not tell an unknown host from a full one.
-ELSEWHERE = {("TestTenants", "host_unknown"): "host_unknown"}
+#: Those whose topology Romana took. Of the others there is nothing to compare but that they are refused.
+PLAYED = [case for case in CASES if "setup_error" not in case]
 
 pytestmark = pytest.mark.skipif(not CASES, reason=f"no {VECTORS.name} beside the checkout")
 
 
-class Player:
-    """One case, played."""
-
-    def __init__(self, case: dict[str, Any]) -> None:
-        self.cluster = Cluster(block_owner="segment", cooldown=0, warm_blocks=0)
-        self.set_topology(case["topology"])
-        self.allocations: dict[str, str] = {}
-        self.results: list[tuple[dict[str, Any], str]] = [(op, self.play(op)) for op in case["ops"]]
-
-    def set_topology(self, document: dict[str, Any]) -> None:
-        """Hosts that the document lists are in the API before anything happens."""
-        self.cluster.send(TopologySet(document=document))
-        for leaf in self.cluster.state.topology.leaves:
-            for host in leaf.hosts:
-                if host.name not in self.cluster.state.hosts:
-                    self.cluster.send(
-                        NodeSeen(resource_version="1", uid=host.name, name=host.name, addresses=(host.ip,))
-                    )
-        self.cluster.decide()
-
-    def play(self, op: dict[str, Any]) -> str:
-        """What came of it: a result, or the kind of the error."""
-        self.cluster.later(1)
-        try:
-            outcome: str = getattr(self, op["op"])(op)
-        except BadRange as error:
-            return error.kind
-        self.cluster.decide()
-        return outcome
-
-    def add_host(self, op: dict[str, Any]) -> str:
-        self.cluster.node(op["name"], op.get("tags"))
-        self.cluster.decide()
-        return "no_group" if self.cluster.state.hosts[op["name"]].denied else "ok"
-
-    def remove_host(self, op: dict[str, Any]) -> str:
-        self.cluster.no_node(op["name"])
-        return "ok"
-
-    def update_labels(self, op: dict[str, Any]) -> str:
-        """Labels are facts here, and a node moves when it may; who wants to know before can ask."""
-        if view.misplaced(self.cluster.state, op["name"], op["tags"]):
-            return "ineligible"
-        self.cluster.node(op["name"], op["tags"])
-        return "ok"
-
-    def allocate(self, op: dict[str, Any]) -> str:
-        """A name is a pod's, and two pods of one name cannot be. What finds no address does not wait."""
-        if op["name"] in self.allocations:
-            return "exists"
-        key = f"{op.get('tenant', '')}/{op['name']}"
-        self.cluster.pod(key, op["host"], op.get("segment", ""))
-        self.cluster.decide()
-        if address := self.cluster.addresses().get(key):
-            self.allocations[op["name"]] = key
-            return address
-        code = self.cluster.denied()[key]
-        self.cluster.no_pod(key)
-        return code
-
-    def deallocate(self, op: dict[str, Any]) -> str:
-        """By name, or by address."""
-        key = self.allocations.get(op["name"])
-        if key is None and op["name"][0].isdigit() and "." in op["name"]:
-            found = view.address(self.cluster.state, op["name"])
-            key = f"{found.namespace}/{found.name}" if found else None
-        if key is None:
-            return "not_found"
-        self.allocations = {name: other for name, other in self.allocations.items() if other != key}
-        self.cluster.no_pod(key)
-        return "ok"
-
-    def blackout(self, op: dict[str, Any]) -> str:
-        self.cluster.send(*reserve(self.cluster.state, str(ip_network(op["cidr"], strict=False))))
-        return "ok"
-
-    def unblackout(self, op: dict[str, Any]) -> str:
-        self.cluster.send(*unreserve(self.cluster.state, op["cidr"]))
-        return "ok"
-
-    def update_topology(self, op: dict[str, Any]) -> str:
-        self.set_topology(op["topology"])
-        return "ok"
+def cases(of: list[dict[str, Any]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case["name"]) for case in of])
 
 
-def cases(*, apart_from: Callable[[dict[str, Any]], str] = lambda case: "") -> pytest.MarkDecorator:
-    """All of them. Those that `apart_from` gives a reason for are skipped with it."""
-    return pytest.mark.parametrize(
-        "case",
-        [
-            pytest.param(
-                case, id=case["name"], marks=[pytest.mark.skip(why)] if (why := apart_from(case)) else []
-            )
-            for case in CASES
-        ],
-    )
-
-
-def refused(case: dict[str, Any]) -> str:
-    """Why the case's topology gives nothing to play on."""
-    return "Romana refuses this topology, and so do we" if "setup_error" in case else ""
-
-
-def kinds(document: Any) -> set[str]:
-    return {problem.kind for problem in Reader(document).problems}
-
-
-@cases()
-def test_what_romana_refuses_is_refused(case: dict[str, Any]) -> None:
-    """And nothing else."""
+@cases(CASES)
+def test_what_romana_refuses_is_refused_by_kind_and_nothing_else(case: dict[str, Any], play: Play) -> None:
+    told = play(case["topology"], [])
     kind, _, _ = case.get("setup_error", "").partition(":")
-    assert kinds(case["topology"]) == ({kind} if kind else set())
+    assert (told.code, told.short) == ((2, [kind]) if kind else (0, []))
+    assert bool(told.end) == (not kind)
 
 
-@cases()
-def test_the_cidr_is_split_as_romana_splits_it(case: dict[str, Any]) -> None:
-    """Always compared, padding included. Romana loses the names of nested groups: those are not."""
-    for network in Reader(last_topology(case)).networks if "tree" in case else ():
-        expected = case["tree"].get(network.name)
-        assert (expected is None) == (network.tree is None)
-        if network.tree is not None:
-            assert shape(network.tree) == expected_shape(expected)
+@cases(PLAYED)
+def test_the_cidr_is_split_as_romana_splits_it(case: dict[str, Any], play: Play) -> None:
+    """Always compared, padding included. Romana loses the names of nested groups (B6): we do not."""
+    ours = play(case["topology"], case["ops"]).end["tree"]
+    assert {name: shape(tree) for name, tree in ours.items()} == {
+        name: shape(tree) for name, tree in case["tree"].items()
+    }
 
 
-def last_topology(case: dict[str, Any]) -> Any:
-    return next((op["topology"] for op in reversed(case["ops"]) if "topology" in op), case["topology"])
-
-
-def shape(group: Group, nested: bool = False) -> tuple[Any, ...]:
-    """Romana gives a root that it has made itself no CIDR."""
-    made = group.name == "/"
-    return (
-        "" if made else str(group.prefix),
-        "" if nested else group.name,
-        dict(group.assignment),
-        group.routing,
-        [shape(inner, not made) for inner in group.groups],
-    )
-
-
-def expected_shape(group: dict[str, Any], nested: bool = False) -> tuple[Any, ...]:
+def shape(group: dict[str, Any], depth: int = 0) -> tuple[Any, ...]:
+    """A root that joins the entries of a map has no CIDR, and its groups are the first ones with names."""
+    named = depth == 0 or (depth == 1 and group.get("name"))
     return (
         group["cidr"],
-        "" if nested else group.get("name", ""),
-        group.get("assignment", {}),
+        group.get("name") if named else None,
+        group.get("assignment"),
         group.get("routing"),
-        [expected_shape(inner, group.get("name") != "/") for inner in group.get("groups", ())],
+        "hosts" in group,
+        [shape(inner, 1 if group.get("name") == "/" else 2) for inner in group.get("groups", ())],
     )
 
 
-def misplaced(case: dict[str, Any]) -> str:
-    return refused(case) or (
-        "Romana gave hosts the padding, its B1" if case["hosts_in_padding_groups"] else ""
-    )
+@cases(PLAYED)
+def test_hosts_are_where_romana_places_them(case: dict[str, Any], play: Play) -> None:
+    if case["hosts_in_padding_groups"]:
+        pytest.skip("Romana gave hosts the padding, its B1")
+    ours = play(case["topology"], case["ops"]).end["tree"]
+    for network, tree in case["tree"].items():
+        assert dict(leaves(ours[network])) == dict(leaves(tree))
 
 
-@cases(apart_from=misplaced)
-def test_hosts_are_where_romana_places_them(case: dict[str, Any]) -> None:
-    placed: dict[str, list[str]] = {}
-    for host in Player(case).cluster.newest(HostPlaced):
-        for placement in host.placements:
-            placed.setdefault(placement.prefix, []).append(host.node)
-    for network in parse(last_topology(case)).networks:
-        expected = dict(leaves(case["tree"].get(network.name, {}), str(network.prefix)))
-        written = dict(as_written(network.tree)) if network.tree else {}
-        assert {
-            prefix: sorted(
-                written.get(prefix, []) + [n for n in placed.get(prefix, []) if n not in network.listed]
-            )
-            for prefix in expected
-        } == expected
+@cases([case for case in PLAYED if case["hosts_in_padding_groups"]])
+def test_hosts_that_romana_gave_the_padding_are_in_groups_that_take_them(
+    case: dict[str, Any], play: Play
+) -> None:
+    told = play(case["topology"], case["ops"])
+    assert set(told.short) == {True}
+    tags = {op["name"]: op["tags"].items() for op in case["ops"] if op.get("tags")}
+    for tree in told.end["tree"].values():
+        for assignments, hosts in taken(tree, []):
+            assert all(set(assignments) <= set(tags.get(host, ())) for host in hosts)
+            if assignments == [("closed", "")]:
+                assert hosts == []
 
 
-def as_written(group: Group) -> Iterator[tuple[str, list[str]]]:
-    """Leaf -> the hosts that the document lists there. Romana's parser tests list one many times; here
-    it counts where it comes first, and is shown as it was written."""
-    yield str(group.prefix), [host.name for host in group.hosts]
-    for inner in group.groups:
-        yield from as_written(inner)
-
-
-def leaves(group: dict[str, Any], above: str) -> Iterator[tuple[str, list[str]]]:
-    prefix = group.get("cidr") or above
+def taken(group: dict[str, Any], above: list[tuple[str, str]]) -> Iterator[tuple[list[Any], list[str]]]:
+    """Each leaf: what it asks of a host, and its hosts. Padding has no name and asks for nothing; it is
+    the only such group where all others are written down with one of both."""
+    asks = above + list(group.get("assignment", {}).items())
     for inner in group.get("groups", ()):
-        yield from leaves(inner, prefix)
+        yield from taken(inner, asks)
     if "hosts" in group:
-        yield prefix, sorted(group["hosts"])
+        closed = not group.get("name") and not group.get("assignment")
+        yield ([("closed", "")] if closed else asks), group["hosts"]
 
 
-def inconsistent(case: dict[str, Any]) -> str:
-    return refused(case) or (
-        "" if case["reference_self_consistent"] else "Romana is not consistent in itself"
-    )
+def leaves(group: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    for inner in group.get("groups", ()):
+        yield from leaves(inner)
+    if "hosts" in group:
+        yield group["cidr"], group["hosts"]
 
 
-@cases(apart_from=inconsistent)
-def test_every_operation_has_the_result_that_romana_gives(case: dict[str, Any]) -> None:
-    for op, result in Player(case).results:
-        expected = op.get("error_kind") or op.get("result") or "ok"
-        expected = ELSEWHERE.get((case["name"], result), expected)
-        assert result == KINDS.get(expected, expected), op
+def inconsistent(case: dict[str, Any]) -> None:
+    if not case["reference_self_consistent"]:
+        pytest.skip("Romana is not consistent in itself")
 
 
-@cases(apart_from=inconsistent)
-def test_the_blocks_and_addresses_at_the_end_are_romanas(case: dict[str, Any]) -> None:
-    """Romana counts the addresses of a block wrongly where its lowest one is free (B7): they are counted
-    from its own list of addresses."""
-    player = Player(case)
-    given = player.cluster.addresses()
+@cases(PLAYED)
+def test_every_operation_has_the_result_that_romana_gives(case: dict[str, Any], play: Play) -> None:
+    inconsistent(case)
+    told = play(case["topology"], case["ops"])
+    assert told.code == 0
+    assert told.short == [
+        op.get("result", True) if op["ok"] else op["error_kind"] for op in case["ops"]
+    ]  # fmt: skip
+    assert all(line["message"] for line in told.results if not line["ok"])
+
+
+@cases(PLAYED)
+def test_the_blocks_and_addresses_at_the_end_are_romanas(case: dict[str, Any], play: Play) -> None:
+    """In their order. Romana counts the addresses of a block wrongly where its lowest one is free (B7):
+    they are counted from its own list of addresses."""
+    inconsistent(case)
+    told = play(case["topology"], case["ops"])
     addresses = case.get("addresses", {})
-    assert {name: given[key] for name, key in player.allocations.items()} == addresses
-    blocks = [
-        (block.text, block.node, *owner(block), block.used.bit_count())
-        for block in player.cluster.state.blocks.values()
-    ]
-    expected = [
-        (block["cidr"], block["host"], block["tenant"], block["segment"], inside(block["cidr"], addresses))
-        for network in case["blocks"].values()
-        for block in network
-    ]
-    assert sorted(blocks) == sorted(expected)
+    assert told.end["addresses"] == addresses
+    assert told.end["blocks"] == {
+        network: [block | {"allocated_ip_count": inside(block["cidr"], addresses)} for block in blocks]
+        for network, blocks in case["blocks"].items()
+    }
 
 
 def inside(cidr: str, addresses: dict[str, str]) -> int:
     return sum(ip_address(address) in ip_network(cidr) for address in addresses.values())
-
-
-def owner(block: Block) -> tuple[str, str]:
-    return (block.tenant, block.segment) if block.node else ("", "")

@@ -132,7 +132,8 @@ class Simulation:
                 return self._given(asked, tuple(address.address for address in event.addresses))
             if isinstance(event, AddressDenied) and event.uid == asked.uid:
                 self._tell(asked.gone())
-                raise OpError(KINDS.get(event.code, event.code), event.reason)
+                reason = event.reason if op.host in self.nodes else f"there is no host {op.host}"
+                raise OpError(KINDS.get(event.code, event.code), reason)
         raise AssertionError("a pod that is new gets an address, or a reason")
 
     def _given(self, asked: Given, addresses: tuple[str, ...]) -> tuple[str, ...]:

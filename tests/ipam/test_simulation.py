@@ -147,7 +147,7 @@ def test_a_tenant_without_a_network_and_a_host_that_is_not_there(play: Play) -> 
     document = networks({"name": "web", "cidr": "10.1.0.0/24", "tenants": ["web"]})
     told = play(document, [ask("a", tenant="db"), ask("a", "nope", "db"), ask("a", "nope"), ask("a")])
     assert told.short == ["no_network", "no_network", "exhausted", "10.1.0.0"]
-    assert told.results[2]["message"] == "node nope is not in the API"
+    assert told.results[2]["message"] == "there is no host nope"
 
 
 def test_a_host_has_what_its_own_networks_have(play: Play) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.processes import Home
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -130,6 +132,17 @@ def test_the_blocks_and_addresses_at_the_end_are_romanas(case: dict[str, Any], p
         network: [block | {"allocated_ip_count": inside(block["cidr"], addresses)} for block in blocks]
         for network, blocks in case["blocks"].items()
     }
+
+
+@cases([case for case in PLAYED if case["name"] in ("TestBlackout", "TestUpdateTopology", "gen-alloc-01")])
+def test_as_a_process_of_its_own(case: dict[str, Any], play: Play, tmp_path: Path) -> None:
+    here = play(case["topology"], case["ops"])
+    there = Home(tmp_path / "home").run(
+        "ipam", "simulate", "--topology", str(tmp_path / "topology.json"), "--ops", "-",
+        "--block-owner", "segment", "--cooldown", "0", stdin=(tmp_path / "ops.jsonl").read_bytes(),
+    )  # fmt: skip
+    assert (there.code, there.err) == (0, "")
+    assert there.json_lines == [*here.results, here.end]
 
 
 def inside(cidr: str, addresses: dict[str, str]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,9 +46,21 @@ class ApiThread:
         status = f',"status":{{"addresses":[{{"type":"InternalIP","address":"{address}"}}]}}'
         self.put(NODES, f'"name":"{name}",{labels}', status)
 
-    def pod(self, name: str, node: str, namespace: str = "web") -> None:
+    def pod(self, name: str, node: str, namespace: str = "web", **annotations: str) -> None:
+        """`annotations`: of ours, without the prefix, '-' written '_'."""
         rest = f',"spec":{{"nodeName":"{node}"}},"status":{{"phase":"Running"}}'
-        self.put(PODS, f'"name":"{name}","namespace":"{namespace}"', rest)
+        ours = {f"romana.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        noted = f',"annotations":{json.dumps(ours)}' if ours else ""
+        self.put(PODS, f'"name":"{name}","namespace":"{namespace}"{noted}', rest)
+
+    def no_pod(self, name: str, namespace: str = "web") -> None:
+        def apply() -> None:
+            store = self.server.store
+            old = store.get(PODS, PODS.key(namespace, name))
+            assert old is not None
+            self.server.apply_recorded("DELETED", PODS, renumbered(old, store.version + 1))
+
+        self.do(apply)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -65,3 +79,7 @@ class ApiThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()
+
+
+def renumbered(raw: bytes, version: int) -> bytes:
+    return re.sub(rb'"resourceVersion":"\d+"', b'"resourceVersion":"%d"' % version, raw, count=1)

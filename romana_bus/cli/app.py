@@ -9,7 +9,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from romana_bus import __version__
-from romana_bus.cli import ending, events, ipam, run, simulate, status, topology, up, watch
+from romana_bus.cli import check, ending, events, ipam, run, simulate, status, topology, up, watch
 from romana_bus.cli.options import OPTIONS
 from romana_bus.errors import RomanaError
 
@@ -54,6 +54,7 @@ app.command(run.run, sort_key=3, usage="Usage: romana-bus run [OPTIONS] CONSUMER
 app.command(topology.app)
 app.command(ipam.app)
 ipam.app.command(simulate.simulate)
+ipam.app.command(check.check)
 app.command(events.app)
 app.command(status.status, sort_key=7)
 app.register_install_completion_command()

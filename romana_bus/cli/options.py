@@ -26,7 +26,8 @@ Level = Literal["debug", "info", "warning", "error"]
 
 OPTIONS = Group("Options", sort_key=0)
 KUBERNETES, ADDRESSES = Group("Kubernetes", sort_key=1), Group("Addresses", sort_key=2)
-STORE, OUTPUT = Group("Store", sort_key=3), Group("Output", sort_key=4)
+AUDIT = Group("Audit", sort_key=3)
+STORE, OUTPUT = Group("Store", sort_key=4), Group("Output", sort_key=5)
 
 #: Part of a stream's and of a directory's name.
 CLUSTER = re.compile(r"[A-Za-z0-9-]{1,64}")

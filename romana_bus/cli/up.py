@@ -20,6 +20,7 @@ from romana_bus import codec
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.cli import document, events, ipam, show, topology
+from romana_bus.cli.auditing import Audits
 from romana_bus.cli.live import LiveView
 from romana_bus.cli.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.session import run
@@ -51,6 +52,7 @@ def up(
     plain: Annotated[bool, Parameter(negative="")] = False,
     kubernetes: Kubernetes = Kubernetes(),
     addresses: Addresses = Addresses(),
+    audits: Audits = Audits(),
     store: Store = Store(),
     output: Serving = Serving(),
 ) -> None:
@@ -74,10 +76,11 @@ def up(
     if not speed > 0:
         raise BadInput(f"--speed {speed}: above 0")
     addresses.settings  # noqa: B018  wrong ones are said before anything is started
+    audits.checked()
     live = sys.stdout.isatty() and not plain and not output.json
     if live and output.log_level == "info":
         output = dataclasses.replace(output, log_level="warning")  # the events say it better
-    run(_Up(topology_file, kubernetes, addresses, store, output, live).run(recording, speed), output)
+    run(_Up(topology_file, kubernetes, addresses, audits, store, output, live).run(recording, speed), output)
 
 
 class _Up:
@@ -88,11 +91,13 @@ class _Up:
         topology_file: Path | None,
         kubernetes: Kubernetes,
         addresses: Addresses,
+        audits: Audits,
         store: Store,
         output: Serving,
         live: bool,
     ) -> None:
         self.topology_file, self.kubernetes, self.addresses = topology_file, kubernetes, addresses
+        self.audits = audits
         self.store, self.output, self.live = store, output, live
         self.health = Health()
         self.watched = ""
@@ -140,7 +145,9 @@ class _Up:
         nats = f"NATS {store.wire.info.get('version', '')}"
         title = ", ".join(filter(None, [self.watched or api.server, nats, url and f"{url}/metrics"]))
         jobs = [
-            run_watcher(store, api, holder(), kinds, health=self.health),
+            run_watcher(
+                store, api, holder(), kinds, health=self.health, beside=self.audits.beside(store, api)
+            ),
             run_decider(store, stack.enter_context(measured(self._decider())), holder(), self.health),
             self._show(store, title),
         ]

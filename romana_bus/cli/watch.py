@@ -5,24 +5,31 @@ from __future__ import annotations
 import contextlib
 
 from romana_bus.bus.connect import open_store
+from romana_bus.cli.auditing import Audits
 from romana_bus.cli.options import Kubernetes, Serving, Store, holder
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
-from romana_bus.events import KUBE
 from romana_bus.health import Health, served
 from romana_bus.producers.shapes import BUILT_IN, Kind, other_kind
+from romana_bus.tail import ROLES
 
 
 def watch(
-    *, kubernetes: Kubernetes = Kubernetes(), store: Store = Store(), output: Serving = Serving()
+    *,
+    kubernetes: Kubernetes = Kubernetes(),
+    audits: Audits = Audits(),
+    store: Store = Store(),
+    output: Serving = Serving(),
 ) -> None:
     """Watch a cluster's nodes, pods, namespaces and network policies, and keep them on the log.
 
-    Any number may run: one leads and watches, the others stand by."""
-    run(_watch(kubernetes, store, output), output)
+    Any number may run: one leads and watches, the others stand by. The one that leads also audits: it holds
+    the log against the API server from time to time, and has corrected what does not agree."""
+    audits.checked()
+    run(_watch(kubernetes, audits, store, output), output)
 
 
-async def _watch(kubernetes: Kubernetes, store: Store, output: Serving) -> None:
+async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: Serving) -> None:
     from romana_bus.producers.access import Api
     from romana_bus.producers.kubernetes import run_watcher
 
@@ -31,11 +38,9 @@ async def _watch(kubernetes: Kubernetes, store: Store, output: Serving) -> None:
     async with contextlib.AsyncExitStack() as stack:
         await api.open()
         stack.push_async_callback(api.close)
-        opened = await stack.enter_async_context(
-            await open_store(store.access, store.layout, "watch", [KUBE])
-        )
+        opened = await stack.enter_async_context(await open_store(store.access, store.layout, "watch", ROLES))
         await stack.enter_async_context(served(output.listen, health))
-        await run_watcher(opened, api, holder(), kinds, health=health)
+        await run_watcher(opened, api, holder(), kinds, health=health, beside=audits.beside(opened, api))
 
 
 def all_kinds(kubernetes: Kubernetes) -> list[Kind]:

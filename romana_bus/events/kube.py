@@ -130,13 +130,15 @@ def object_subject(resource: str, namespace: str, name: str) -> str:
 class ResourceListing(Event, frozen=True, kw_only=True):
     """A full listing of `resource` has begun, so what the log says of it may be behind: nothing is
     swept until it is synced. `rewound`: the API server's own versions went back (its store was restored
-    from a backup), so the versions held until now say nothing about the ones to come."""
+    from a backup), so the versions held until now say nothing about the ones to come. `asked`:
+    the newest `ListingAsked.at` that this answers."""
 
     role: ClassVar[str] = KUBE
 
     resource: str
     reason: str
     rewound: bool = False
+    asked: int = 0
 
     def subject(self) -> str:
         return f"kube.synced.-.{token(self.resource)}"
@@ -145,7 +147,7 @@ class ResourceListing(Event, frozen=True, kw_only=True):
 class ResourceSynced(Event, frozen=True, kw_only=True):
     """Everything up to `resource_version` is on the log: a watch may go on from there. `count` is the
     number of entities. `fields` names the set of fields that the facts carry: a watcher that knows
-    more of them lists again."""
+    more of them lists again. `asked`: as in ResourceListing."""
 
     role: ClassVar[str] = KUBE
 
@@ -153,6 +155,7 @@ class ResourceSynced(Event, frozen=True, kw_only=True):
     resource_version: str
     count: int
     fields: str = ""
+    asked: int = 0
 
     def subject(self) -> str:
         return f"kube.synced.-.{token(self.resource)}"

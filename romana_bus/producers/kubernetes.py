@@ -1,16 +1,16 @@
 """The watcher: a Kubernetes API server's nodes, pods, namespaces and network policies, as facts on KUBE.
 
 Reads the log it writes (what it has told, and how far its watches had come), so any number of watchers
-may run: one leads and watches, the others follow the log, ready to go on from the same version. Owns the
-stream KUBE while it leads.
+may run: one leads and watches, the others follow the log, ready to go on from the same version. Reads also
+which resources somebody wants listed once more. Owns the stream KUBE while it leads.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from romana_bus.events import KUBE
+from romana_bus.events import KUBE, SPEC
 from romana_bus.feed import Read
 from romana_bus.health import Health
 from romana_bus.loop import Fold, run_leading
@@ -21,7 +21,7 @@ from romana_bus.producers.watch import Limits, ResourceWatch
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
@@ -36,7 +36,7 @@ class _Watcher:
 
     name: str = "watch"
     writes: str = KUBE
-    reads: Sequence[Read] = (Read(KUBE),)
+    reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.*"))
     initial: Callable[[], Watched] = Watched
     evolve: Callable[[Watched, Event, int], None] = observe.evolve
 
@@ -48,8 +48,10 @@ async def run_watcher(
     kinds: Sequence[Kind] = BUILT_IN,
     limits: Limits = Limits(),
     health: Health | None = None,
+    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
-    """Until cancelled. Raises Failed where the API server refuses us from the beginning, and Closed."""
+    """Until cancelled. `beside`: what else is done by whoever leads, and by nobody else. Raises Failed where
+    the API server refuses us from the beginning, and Closed."""
     well = health or Health()
 
     async def govern(fold: Fold[Watched], office: Office) -> None:
@@ -66,9 +68,19 @@ async def run_watcher(
         for kind in kinds:
             well.say(f"watch {kind.name}", "" if fold.state.of(kind.name).synced else "not listed yet")
         try:
-            await until_one_ends([*(watch.run() for watch in watches), office.over()])
+            jobs = [*(watch.run() for watch in watches), *(one() for one in beside)]
+            await until_one_ends([*jobs, office.over(), _told(fold, watches)])
         finally:
             for kind in kinds:
                 well.say(f"watch {kind.name}", "")  # whoever stands by has nothing to watch
 
     await run_leading(store, _Watcher(), holder, govern, well)
+
+
+async def _told(fold: Fold[Watched], watches: Sequence[ResourceWatch]) -> None:
+    """What is asked of the watches, as it comes."""
+    while True:
+        fold.take()
+        for watch in watches:
+            watch.look()
+        await fold.feed.wait(None)

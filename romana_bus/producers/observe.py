@@ -17,7 +17,15 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus import codec
-from romana_bus.events import Event, Fact, ObjectGone, ObjectSeen, ResourceListing, ResourceSynced
+from romana_bus.events import (
+    Event,
+    Fact,
+    ListingAsked,
+    ObjectGone,
+    ObjectSeen,
+    ResourceListing,
+    ResourceSynced,
+)
 from romana_bus.producers.shapes import KIND_OF, LARGEST
 
 if TYPE_CHECKING:
@@ -47,6 +55,8 @@ class Progress:
         self.listed: set[str] | None = None
         self.rewound = False  # the next listing begins from nothing
         self.too_large: list[str] = []  # left out, because no message can carry them
+        self.asked, self.why = 0, ""  # the newest wish of an operator or an audit to list again
+        self.answered = 0  # the newest one that a listing has answered, or is answering
 
 
 class Watched:
@@ -66,14 +76,20 @@ class Watched:
 
 def evolve(state: Watched, event: Event, _seq: int = 0) -> None:
     match event:
+        case ListingAsked():
+            progress = state.of(event.resource)
+            if event.at > progress.asked:
+                progress.asked, progress.why = event.at, event.reason
         case ResourceListing():
             progress = state.of(event.resource)
             progress.synced = False
+            progress.answered = max(progress.answered, event.asked)
             if event.rewound:
                 _forget_versions(progress)
         case ResourceSynced():
             progress = state.of(event.resource)
             progress.synced, progress.fields = True, event.fields
+            progress.answered = max(progress.answered, event.asked)
             progress.version = progress.marked = number(event.resource_version)
         case ObjectSeen() | ObjectGone():
             _hold(state.of(event.resource), event)
@@ -97,10 +113,12 @@ def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
     """From here until `end_listing`, what the log says of this resource may be behind."""
     progress = state.of(kind.name)
     progress.synced, progress.listed = False, set()
+    progress.answered = max(progress.answered, progress.asked)
     rewound, progress.rewound = progress.rewound, False
     if rewound:
         _forget_versions(progress)
-    return [ResourceListing(resource=kind.name, reason=reason, rewound=rewound)]
+    asked = progress.answered
+    return [ResourceListing(resource=kind.name, reason=reason, rewound=rewound, asked=asked)]
 
 
 def listed(state: Watched, kind: Kind, items: Iterable[Any]) -> list[Event]:
@@ -160,7 +178,18 @@ def bookmark(state: Watched, kind: Kind, version: str) -> list[Event]:
 def resumes(state: Watched, kind: Kind) -> bool:
     """Whether a watch may go on from `version`: the log has the whole listing, with today's fields."""
     progress = state.of(kind.name)
-    return progress.synced and progress.version > 0 and progress.fields == kind.fields
+    return (
+        progress.synced
+        and progress.version > 0
+        and progress.fields == kind.fields
+        and not wanted(state, kind)
+    )
+
+
+def wanted(state: Watched, kind: Kind) -> str:
+    """Why somebody wants a listing that has not begun yet, or ''."""
+    progress = state.of(kind.name)
+    return progress.why if progress.asked > progress.answered else ""
 
 
 def _changed(progress: Progress, fact: Fact) -> list[Event]:
@@ -196,8 +225,9 @@ def _gone(progress: Progress, kind: Kind, fact: Fact) -> list[Event]:
 def _mark(progress: Progress, kind: Kind, version: str) -> ResourceSynced:
     progress.marked, progress.fields = number(version), kind.fields
     return ResourceSynced(
-        resource=kind.name, resource_version=version, count=len(progress.held), fields=kind.fields
-    )
+        resource=kind.name, resource_version=version, count=len(progress.held), fields=kind.fields,
+        asked=progress.answered,
+    )  # fmt: skip
 
 
 def _forget_versions(progress: Progress) -> None:

@@ -75,6 +75,7 @@ class ResourceWatch:
         self._worked = False  # the server has answered us once: from then on we never give up
         self._renewed = False
         self._reason = "first listing"
+        self._watching: aiohttp.ClientResponse | None = None
 
     async def run(self) -> None:
         """For ever. Raises Failed if the server refuses us before it has ever answered, and whatever
@@ -84,6 +85,7 @@ class ResourceWatch:
         while True:
             wait = 0.0
             try:
+                self._reason = observe.wanted(self._state, self._kind) or self._reason
                 if observe.resumes(self._state, self._kind):
                     await self._watch()
                 else:
@@ -92,11 +94,17 @@ class ResourceWatch:
             except Again as again:
                 wait = await self._mend(again.verdict, delay)
             except NETWORK_ERRORS as error:
-                self._note("network", reason(error))
-                wait = delay
+                if not observe.wanted(self._state, self._kind):
+                    self._note("network", reason(error))
+                    wait = delay
             if wait:
                 await asyncio.sleep(wait * random.uniform(1.0, 1.3))
                 delay = min(delay * 2, most)
+
+    def look(self) -> None:
+        """Somebody may want another listing: then the watch ends now."""
+        if self._watching is not None and observe.wanted(self._state, self._kind):
+            self._watching.close()
 
     async def _mend(self, verdict: Verdict, delay: float) -> float:
         """What can be done about it at once; gives the seconds to wait before the next try."""
@@ -210,8 +218,12 @@ class ResourceWatch:
                 await self._begin_listing()
             else:
                 self._well()
-            while chunk := await answer.content.readany():
-                await self._hear(story, chunk)
+                self._watching = answer
+            try:
+                while chunk := await answer.content.readany():
+                    await self._hear(story, chunk)
+            finally:
+                self._watching = None
         if story.listing:
             raise Again(Verdict(Do.RETRY, "the streaming list ended before it was complete"))
         await self._ended(story.lines)

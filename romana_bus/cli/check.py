@@ -1,0 +1,180 @@
+"""`romana-bus ipam check`: the log held against the API server and the kernels."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from romana_bus.bus.api import Store as OpenStore
+from romana_bus.bus.connect import open_store
+from romana_bus.cli import show
+from romana_bus.cli.auditing import lister
+from romana_bus.cli.folded import ipam_state
+from romana_bus.cli.options import Kubernetes, Output, Store
+from romana_bus.cli.session import run
+from romana_bus.consumers.audit import Look, look, order
+from romana_bus.errors import BadInput, Failed
+from romana_bus.events import AddressDisowned
+from romana_bus.ipam.audit import KINDS, Finding
+from romana_bus.ipam.corrections import Correction, corrections
+from romana_bus.lead import now
+from romana_bus.tail import ROLES
+
+#: Seconds that a correction may take to be carried out, before it is said that nobody does.
+CARRIED_OUT_WITHIN = 5.0
+
+#: What each kind of finding is, and what can be done about it.
+MEANING = {
+    "nobody": ("addresses held by nobody", "--repair frees them"),
+    "without": ("pods without an address", "`romana-bus ipam show` says what they wait for"),
+    "owners": ("addresses with two owners", "--repair ends the claim of the one that does not run with it"),
+    "differs": ("pods that report another address than they were given", "delete them: they come back right"),
+    "outside": ("blocks outside every group", "they end with their last address; see `topology plan`"),
+    "overlap": ("blocks that overlap", "delete the pods in the younger one"),
+    "count": ("counts that do not agree", "restart what runs `ipam`: it folds the log anew"),
+    "missed": ("what the log and the API server know differently", "--repair has it listed again"),
+    "kernel": ("what a node's kernel has differently", "the node's agent mends it; see its log"),
+}
+
+
+def check(
+    *,
+    repair: Annotated[bool, Parameter(negative="")] = False,
+    pause: float = 5.0,
+    kubernetes: Kubernetes = Kubernetes(),
+    store: Store = Store(),
+    output: Output = Output(),
+) -> None:
+    """Hold the log against the API server and, where an agent reports, against the nodes' kernels.
+
+    What two looks have found, some seconds apart, is told, and makes the exit code 1. What only one of them
+    has found was on its way.
+
+    Parameters
+    ----------
+    repair
+        Order the corrections of what two looks have found, as events on the log.
+    pause
+        Seconds between the two looks.
+    """
+    if not 0 <= pause <= 3600:
+        raise BadInput(f"--pause {pause:g}: between 0 and 3600 seconds")
+    run(_check(repair, pause, kubernetes, store, output), output)
+
+
+async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Store, output: Output) -> None:
+    from romana_bus.producers.access import Api
+
+    api = Api(kubernetes.target)
+    try:
+        await api.open()
+        async with await open_store(store.access, store.layout, "ipam check", ROLES) as opened:
+            second, lasting, passing = await _looks(opened, api, pause)
+            ordered: list[Correction] = []
+            if repair:
+                ordered = await order(opened, corrections(lasting, second.snapshot.versions, now()))
+            left = await _carried_out(opened, ordered)
+    finally:
+        await api.close()
+    if output.json:
+        _as_json(second, lasting, passing, ordered, left)
+    else:
+        _as_tables(second, lasting, passing)
+        _told(repair, ordered, left)
+    if lasting:
+        raise Failed(f"{show.many(len(lasting), 'finding')}: see `romana-bus ipam check --help`")
+
+
+async def _looks(store: OpenStore, api: Any, pause: float) -> tuple[Look, list[Finding], list[Finding]]:
+    """The last look, what both have found, and what one has. Raises BadInput, Failed."""
+    first = await _believed(store, api)
+    if not first.findings:
+        return first, [], []
+    await asyncio.sleep(pause)
+    second = await _believed(store, api)
+    before = {one.same for one in first.findings}
+    lasting = [one for one in second.findings if one.same in before]
+    passing = [one for one in second.findings if one.same not in before]
+    return second, lasting, passing
+
+
+async def _believed(store: OpenStore, api: Any) -> Look:
+    seen = await look(store, lister(api), ipam_state)
+    if seen.doubt:
+        raise BadInput(f"nothing was checked: {seen.doubt}. Look at --server, --context and --cluster")
+    return seen
+
+
+async def _carried_out(store: OpenStore, ordered: list[Correction]) -> list[AddressDisowned]:
+    """Those of the corrections that nobody has carried out yet."""
+    left = [one for one in ordered if isinstance(one, AddressDisowned)]
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CARRIED_OUT_WITHIN
+    while left and loop.time() < until:
+        await asyncio.sleep(0.2)
+        state = await ipam_state(store)
+        hosts = state.hosts
+        left = [
+            one
+            for one in left
+            if one.node in hosts
+            and (record := hosts[one.node].records.get(f"{one.namespace}/{one.name}"))
+            and record.uid == one.uid
+            and set(one.addresses) & set(record.ips.split(","))
+        ]
+    return left
+
+
+def _as_json(
+    seen: Look, lasting: list[Finding], passing: list[Finding], ordered: list[Correction], left: list[Any]
+) -> None:
+    show.as_json(
+        {
+            "nodes": len(seen.snapshot.nodes),
+            "pods": len(seen.snapshot.pods),
+            "kernels": sorted({report.node for report in seen.wired}),
+            "findings": lasting,
+            "passing": passing,
+            "ordered": [{"subject": one.subject(), "event": one} for one in ordered],
+            "pending": [one.subject() for one in left],
+        }
+    )
+
+
+def _as_tables(seen: Look, lasting: list[Finding], passing: list[Finding]) -> None:
+    kernels = {report.node for report in seen.wired}
+    looked = f"{show.many(len(seen.snapshot.nodes), 'node')}, {show.many(len(seen.snapshot.pods), 'pod')}"
+    agents = show.many(len(kernels), "kernel") if kernels else "no kernel: no agent reports"
+    show.console.print(f"checked: {looked}, {agents}")
+    for kind in KINDS:
+        found = [one for one in lasting if one.kind == kind]
+        if not found:
+            continue
+        title, remedy = MEANING[kind]
+        show.console.print()
+        show.console.print(f"{title}: {show.count(len(found))}  ({remedy})", style="bold")
+        for one in found[:20]:
+            show.console.print(f"  {one.text}")
+        if len(found) > 20:
+            show.console.print(f"  and {show.count(len(found) - 20)} more: --json tells all")
+    if passing:
+        show.console.print(f"on its way, in one look only: {show.count(len(passing))}")
+    if not lasting:
+        show.console.print("nothing is wrong", style="green")
+
+
+def _told(repair: bool, ordered: list[Correction], left: list[AddressDisowned]) -> None:
+    if not repair:
+        return
+    show.console.print()
+    for one in ordered:
+        what = (
+            f"{', '.join(one.addresses)} of {one.namespace}/{one.name} on {one.node} ends"
+            if isinstance(one, AddressDisowned)
+            else f"{one.resource} are listed again"
+        )
+        show.console.print(f"ordered: {what}{', and waits: is `run ipam` running?' if one in left else ''}")
+    if not ordered:
+        show.console.print("nothing to order that was not ordered already")

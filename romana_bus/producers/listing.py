@@ -1,0 +1,44 @@
+"""One consistent list of a resource, for whoever looks once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from romana_bus.errors import Failed
+from romana_bus.producers.access import NETWORK_ERRORS, reason
+from romana_bus.producers.answers import judge
+
+if TYPE_CHECKING:
+    from romana_bus.events import Fact
+    from romana_bus.producers.access import Api
+    from romana_bus.producers.shapes import Kind
+
+#: Objects on one page; seconds without a byte.
+PAGE, SILENCE = 500, 30.0
+
+
+async def listed(api: Api, kind: Kind) -> tuple[list[Fact], str]:
+    """All objects as facts, and the version of the list. From the server's store, never from its cache,
+    which may be behind. Raises Failed."""
+    facts: list[Fact] = []
+    following = ""
+    while True:
+        query = {"limit": str(PAGE)} | ({"continue": following} if following else {})
+        try:
+            async with await api.get(kind.path, query, SILENCE) as answer:
+                body = await answer.read()
+        except NETWORK_ERRORS as error:
+            raise Failed(f"{kind.name} cannot be listed: {reason(error)}") from None
+        if answer.status != 200:
+            why = judge(answer.status, answer.headers, body, kind, "list").why
+            raise Failed(f"{kind.name} cannot be listed: {why}")
+        try:
+            page = kind.pages.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Failed(f"{kind.name} cannot be listed: {error}") from None
+        facts += [kind.seen(item) for item in page.items or ()]
+        following = page.metadata.continue_
+        if not following:
+            return facts, page.metadata.resource_version

@@ -1,0 +1,149 @@
+"""The log held against the API server: what is found, ordered, and carried out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.api import ApiThread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import Call
+    from tests.cli.processes import Home
+    from tests.servers import NatsServer
+
+_clusters = itertools.count()
+
+
+@pytest.fixture
+def log(nats_server: NatsServer) -> tuple[str, ...]:
+    return ("--nats", nats_server.url, "--cluster", f"check{next(_clusters)}")
+
+
+@pytest.fixture
+def api() -> Iterator[ApiThread]:
+    with ApiThread() as made:
+        for number in range(3):
+            made.node(f"n{number}", "a", f"192.0.2.{number}")
+            made.pod(f"p{number}", f"n{number}")
+        yield made
+
+
+def lived(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
+    """Everything has an address, and nobody watches any more."""
+    with home.start("up", "--server", api.server.url, "--plain", *log) as up:
+        up.until(lambda: up.out.count("AddressAssigned") == 3, "addresses")
+        assert up.stop().code == 0
+
+
+def checked(call: Call, api: ApiThread, log: tuple[str, ...], *more: str) -> tuple[int, Any]:
+    done = call("ipam", "check", "--server", api.server.url, "--pause", "0", "--json", *more, *log)
+    return done.code, json.loads(done.out)
+
+
+def told(call: Call, log: tuple[str, ...]) -> str:
+    return call("events", "tail", "--no-follow", "--all", *log).out
+
+
+def test_a_healthy_cluster(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:
+    lived(api, log, home)
+    done = call("ipam", "check", "--server", api.server.url, *log)
+    assert (done.code, done.err) == (0, "")
+    assert "checked: 3 nodes, 3 pods, no kernel: no agent reports" in done.out
+    assert "nothing is wrong" in done.out
+
+
+def test_a_pod_that_went_while_nobody_watched(
+    api: ApiThread, log: tuple[str, ...], home: Home, call: Call
+) -> None:
+    lived(api, log, home)
+    api.no_pod("p1")
+    api.pod("p9", "n2")
+    code, said = checked(call, api, log)
+    assert code == 1
+    assert sorted({one["kind"] for one in said["findings"]}) == ["missed", "nobody", "without"]
+    assert said["ordered"] == []
+    code, said = checked(call, api, log, "--repair")
+    assert [one["event"]["type"] for one in said["ordered"]] == ["AddressDisowned", "ListingAsked"]
+    assert said["pending"] == ["spec.disowned.n1.web.p1"]
+    assert checked(call, api, log, "--repair")[1]["ordered"] == [], "once is enough"
+    with home.start("run", "ipam", *log) as running:
+        running.until(
+            lambda: "nobody" not in {one["kind"] for one in checked(call, api, log)[1]["findings"]}, "freed"
+        )
+        assert running.stop().code == 0
+
+
+def test_a_listing_is_made_because_it_was_asked_for(
+    api: ApiThread, log: tuple[str, ...], home: Home, call: Call
+) -> None:
+    """The watcher has missed what happened: its log was written behind its back."""
+    lived(api, log, home)
+    api.no_pod("p1")
+    code, _ = checked(call, api, log, "--repair")
+    assert code == 1
+    with home.start("watch", "--server", api.server.url, "--audit-every", "0", *log) as watching:
+        watching.until(
+            lambda: "pods: an audit found: pod web/p1 is on the log" in told(call, log), "listed again"
+        )
+        watching.until(lambda: "PodGone          web/p1" in told(call, log), "told")
+        assert watching.stop().code == 0
+    assert checked(call, api, log)[1]["findings"][0]["kind"] == "nobody", "nobody has decided yet"
+
+
+def test_the_timer_frees_what_a_missed_event_left_and_nothing_else(
+    api: ApiThread, log: tuple[str, ...], home: Home, call: Call
+) -> None:
+    """Of a pod that nobody saw go; its fact was put on the log by hand."""
+    import asyncio
+
+    from romana_bus.bus.connect import Access, open_store
+    from romana_bus.bus.streams import Layout
+    from romana_bus.events import KUBE, PodSeen
+    from romana_bus.feed import outgoing
+
+    lived(api, log, home)
+
+    async def ghost() -> None:
+        seen = PodSeen(
+            resource_version="3", uid="ghost", namespace="web", name="ghost", node="n1", phase="Running"
+        )
+        async with await open_store(Access(servers=(log[1],)), Layout(log[3]), "test", [KUBE]) as store:
+            await store.publish(KUBE, outgoing(seen, "", 1, store.history))
+
+    asyncio.run(ghost())
+    options = ("--audit-every", "0.3", "--audit-grace", "0.5")
+    with home.start("up", "--server", api.server.url, "--plain", *options, *log) as up:
+        up.until(lambda: "web/ghost gets " in up.out, "an address for nobody")
+        up.until(lambda: "AddressDisowned" in up.out, "found")
+        up.until(lambda: "web/ghost gives back" in up.out, "freed")
+        up.until(lambda: "found nothing" in up.out, "all is well")
+        assert up.out.count("AddressReleased") == 1
+        assert up.stop().code == 0
+
+
+def test_another_cluster_is_not_believed(
+    api: ApiThread, log: tuple[str, ...], home: Home, call: Call
+) -> None:
+    lived(api, log, home)
+    with ApiThread() as other:
+        for number in range(40):
+            other.pod(f"x{number}", "elsewhere")
+        other.node("elsewhere", "a", "192.0.2.1")
+        done = call("ipam", "check", "--repair", "--server", other.server.url, *log)
+    assert done.code == 2
+    assert "another cluster" in done.err
+    assert "Disowned" not in told(call, log)
+
+
+def test_an_api_server_out_of_reach(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:
+    lived(api, log, home)
+    api.close()
+    done = call("ipam", "check", "--server", api.server.url, *log)
+    assert done.code == 1
+    assert "nodes cannot be listed: cannot connect to the API server" in done.err

@@ -47,7 +47,14 @@ from romana_bus.events.kube import (
     object_subject,
 )
 from romana_bus.events.node import Applied, ApplyFailed, Audited, Report, Wired
-from romana_bus.events.spec import AddressDisowned, ListingAsked, RangeReserved, RangeUnreserved, TopologySet
+from romana_bus.events.spec import (
+    AddressDisowned,
+    Eviction,
+    ListingAsked,
+    RangeReserved,
+    RangeUnreserved,
+    TopologySet,
+)
 
 #: All of them; what the codec knows.
 STORED: tuple[type[Event], ...] = (
@@ -80,6 +87,7 @@ __all__ = [
     "BlockReleased",
     "CoolingAddress",
     "Event",
+    "Eviction",
     "Fact",
     "GroupOpened",
     "HostDenied",

@@ -36,6 +36,10 @@ class Event(
         """The entity's subject, without the cluster's prefix."""
         raise NotImplementedError
 
+    def needed_until(self) -> int:
+        """A tombstone that still says something until then (µs) stays in the table as long."""
+        return 0
+
     def id(self) -> str:
         """A message id made of the event alone, or '' where the writer has to number it."""
         return ""

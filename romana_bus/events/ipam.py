@@ -159,6 +159,9 @@ class AddressReleased(AddressEvent, frozen=True, kw_only=True):
 
     reason: str = ""
 
+    def needed_until(self) -> int:
+        return max((one.until for one in self.cooling if one.until != WHILE_IT_RUNS), default=0)
+
 
 #: Why a pod has no address: its node is not in the API or not placed; no network takes its tenant; what
 #: its annotations wish for cannot be had; everything that its networks have for its node is in use.

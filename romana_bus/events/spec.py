@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import msgspec
+
 from romana_bus.events.base import SPEC, Event, token
 
 
+class Eviction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the pod `uid` has of `addresses` on `node` ends."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    addresses: tuple[str, ...]
+
+
 class TopologySet(Event, frozen=True, kw_only=True):
-    """`document` is Romana's topology document: `networks` and `topologies`. `evict`: the pods
-    (NAMESPACE/NAME, or '*' for all) that lose an address which has no place in it; others keep theirs
-    until they go."""
+    """`document` is Romana's topology document: `networks` and `topologies`. `evict`: the addresses
+    without a place in it that end now; others without one stay until their pods go."""
 
     role: ClassVar[str] = SPEC
 
     document: dict[str, Any]
-    evict: tuple[str, ...] = ()
+    evict: tuple[Eviction, ...] = ()
 
     def subject(self) -> str:
         return "spec.topology"
@@ -43,9 +54,10 @@ class RangeUnreserved(Event, frozen=True, kw_only=True):
 
 
 class AddressDisowned(Event, frozen=True, kw_only=True):
-    """An audit's correction: what the pod `uid` holds of `addresses` on `node` ends. `absent`: the API
-    server has no such pod, whatever the log says, so it gets no other one either. Nothing of it matters
-    any more once it is done, so it leaves the table with the history window."""
+    """An audit's correction: what the pod `uid` holds of `addresses` on `node` ends. `absent`: in the
+    API server's listing of `resource_version` there was no such pod, so unless the log has a newer fact
+    about it, it gets no other one either. Nothing of it matters any more once it is done, so it leaves the
+    table with the history window."""
 
     role: ClassVar[str] = SPEC
     tombstone: ClassVar[bool] = True
@@ -57,6 +69,7 @@ class AddressDisowned(Event, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
     reason: str
     absent: bool = False
+    resource_version: str = ""
 
     def subject(self) -> str:
         return f"spec.disowned.{token(self.node)}.{token(self.namespace)}.{token(self.name)}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.errors import BadInput
 from romana_bus.inet import V4, Prefix, parse_prefix
+from romana_bus.ipam.slots import slots_in
 from romana_bus.ipam.topology import Network, Topology, planted
-from romana_bus.ipam.tree import Problem, Sketch, listed, read, split
+from romana_bus.ipam.tree import Problem, Sketch, listed, parts, read, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 LARGEST_BLOCK = 24
 #: Romana's /29 where a network names no block_mask: blocks of eight addresses, in either family.
 BLOCK_BITS = 3
+
+#: Prefixes that the groups of all networks have, closed ones among them. A short document can ask for
+#: more of them than any machine holds.
+MOST_PARTS = 1 << 18
 
 _TENANT = re.compile(r"[a-zA-Z0-9_-]*\Z")
 
@@ -46,6 +51,7 @@ class Reader:
         self.warnings: list[Problem] = []
         self.networks: list[Network] = []
         self.names: set[str] = set()
+        self.parts = 0
         document = document if isinstance(document, dict) else {}
         for at, raw in enumerate(self._list(document, "", "networks")):
             self._network(f"networks[{at}]", raw)
@@ -120,7 +126,7 @@ class Reader:
                 read(f"{place}.map[{n}]", entry, self.problems)
                 for n, entry in enumerate(self._list(raw, f"{place}.", "map"))
             ]
-            root = entries[0] if len(entries) == 1 else Sketch(f"{place}.map", "/", groups=tuple(entries))
+            root = self._root(place, raw, entries)
             for n, name in enumerate(self._list(raw, f"{place}.", "networks")):
                 where = f"{place}.networks[{n}]"
                 if not isinstance(name, str) or name not in self.names:
@@ -131,8 +137,22 @@ class Reader:
                     trees[name] = root
         return trees
 
+    def _root(self, place: str, raw: dict[str, Any], entries: list[Sketch]) -> Sketch:
+        """A map of one entry is that entry, unless it says in how many slots it is split."""
+        slots = slots_in(raw, place, "map", [entry.slot for entry in entries], self._bad)
+        if len(entries) == 1 and not slots:
+            return entries[0]
+        return Sketch(f"{place}.map", "/", groups=tuple(entries), slots=slots, whole=True)
+
     def _plant(self, place: str, number: int, network: Network, sketch: Sketch) -> Network:
         before = len(self.problems)
+        if self.parts <= MOST_PARTS:
+            self.parts += parts(sketch)
+            if self.parts > MOST_PARTS:
+                text = f"the networks are split into more than {MOST_PARTS:,} prefixes"
+                self._bad(sketch.place, "too_many_groups", text)
+        if self.parts > MOST_PARTS:
+            return network
         tree = split(sketch, network.prefix, self.problems, sketch.name or "/")
         grown = planted(number, network.name, network.prefix, network.block_length, network.tenants, tree)
         self._repeated_hosts(grown)

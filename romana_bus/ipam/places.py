@@ -132,8 +132,8 @@ def evictions(losing: Sequence[PodChange], asked: Iterable[str]) -> tuple[Evicti
         more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
         pods = f"{len(left)} running pod{'s' if len(left) > 1 else ''}"
         raise BadInput(
-            f"not set: {pods} would lose {'their' if len(left) > 1 else 'its'} address: {named}{more}. "
-            "`--evict NAMESPACE/POD`, `--evict NAMESPACE/*` or `--evict all` says that they may"
+            f"not set: the address of {pods} would have no place in it: {named}{more}. "
+            "`--evict NAMESPACE/POD`, `--evict NAMESPACE/*` or `--evict all` says that it may end"
         )
     return tuple(pod.eviction for pod in sorted(losing, key=lambda pod: (pod_order(pod.pod), pod.node)))
 

@@ -108,7 +108,7 @@ def _growth(level: Growth) -> str:
         return f"{name} has {level.slots} slots instead of {level.was_slots}"
     times = level.slots // level.was_slots
     part = "the lower half" if times == 2 else f"the first of {times} parts"
-    full = "is full" if level.groups == level.was_slots else "grows"
+    full = "is full" if level.groups == level.was_slots else "has too few slots"
     return (
         f"{name} {full} ({level.groups} of {level.was_slots}): it grows to {level.slots}, "
         f"every group in it keeps {part} of its prefix"

@@ -23,9 +23,11 @@ from romana_bus.ipam.topology import Topology
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from romana_bus.events import Placement
     from romana_bus.ipam.blocks import Block
     from romana_bus.ipam.entities import Host
     from romana_bus.ipam.state import State
+    from romana_bus.ipam.tree import Group
 
 
 class HostChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,13 +120,9 @@ def _hosts(state: State, after: State, comparison: Comparison) -> Iterator[HostC
         denied = after.hosts[name].denied
         for network in dict.fromkeys([*was, *now]):
             before, then = was.get(network), now.get(network)
-            heir = comparison.heirs.get((before.network, before.prefix)) if before else None
-            if before and then:
-                stays = heir is not None and str(heir.prefix) == then.prefix
-                kind = "stays" if stays else "moves"
-            else:
-                kind = "placed" if then else "unplaced"
-            reason = "" if kind in ("stays", "placed") else _why(state, before, heir, network, after)
+            kind, reason = "placed", ""
+            if before:
+                kind, reason = _moved(state, after, comparison, before, network, then)
             yield HostChange(
                 kind=kind, node=name, network=network,
                 group=then.group if then else "", was_group=before.group if before else "",
@@ -133,21 +131,38 @@ def _hosts(state: State, after: State, comparison: Comparison) -> Iterator[HostC
             )  # fmt: skip
 
 
-def _placements(host: Host) -> tuple[Any, ...]:
+def _placements(host: Host) -> tuple[Placement, ...]:
     return host.placed.placements if host.placed else ()
 
 
-def _why(state: State, before: Any, heir: Any, network: str, after: State) -> str:
-    """Why the host is no longer where it is."""
+def _moved(
+    state: State,
+    after: State,
+    comparison: Comparison,
+    before: Placement,
+    network: str,
+    then: Placement | None,
+) -> tuple[str, str]:
+    """Whether a host is still where it was, or why not. A place of which the topology in force knows nothing
+    is still the same where its prefix is."""
+    heir = comparison.heirs.get((before.network, before.prefix))
+    known = state.topology.leaf_of(parse_prefix(before.prefix)) is not None
+    if then and then.prefix == (_prefix(heir) if heir or known else before.prefix):
+        return "stays", ""
+    kind = "moves" if then else "unplaced"
     if network not in after.topology.place:
-        return f"network {network} ends"
-    if state.topology.leaf_of(parse_prefix(before.prefix)) is None:
-        return "where it is belongs to no group"
+        return kind, f"network {network} ends"
+    if not known:
+        return kind, "where it is belongs to no group"
     if heir is None:
-        return f"group {before.group} ends"
+        return kind, f"group {before.group} ends"
     if heir.groups:
-        return f"group {heir.path} is split into groups"
-    return f"group {heir.path} does not take its labels"
+        return kind, f"group {heir.path} is split into groups"
+    return kind, f"group {heir.path} does not take its labels"
+
+
+def _prefix(group: Group | None) -> str:
+    return str(group.prefix) if group else ""
 
 
 def _owned(state: State) -> set[str]:

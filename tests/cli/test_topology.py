@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _clusters = itertools.count(1)
 
-ZONES = {
+ZONES: dict[str, Any] = {
     "networks": [{"name": "pods", "cidr": "10.8.0.0/16", "block_mask": 28}],
     "topologies": [
         {
@@ -34,20 +34,11 @@ ZONES = {
 }
 
 
-#: As it is stored: with every group's slot.
-SETTLED = {
-    "networks": ZONES["networks"],
-    "topologies": [
-        {
-            "networks": ["pods"],
-            "map": [
-                group | {"slot": at}
-                for at, group in enumerate(ZONES["topologies"][0]["map"])  # type: ignore[arg-type, operator]
-            ],
-            "slots": 4,
-        }
-    ],
-}
+def settled(document: dict[str, Any], slots: int = 4) -> dict[str, Any]:
+    """As it is stored: with every group's slot."""
+    (tree,) = document["topologies"]
+    groups = [group | {"slot": at} for at, group in enumerate(tree["map"])]
+    return document | {"topologies": [tree | {"map": groups, "slots": slots}]}
 
 
 @pytest.fixture
@@ -79,7 +70,7 @@ def test_set_and_show(zones: str, log: tuple[str, ...], call: Call) -> None:
         assert part in shown.out
     assert "kept for groups to come: 1 prefix (10.8.192.0/18)" in shown.out
     document = call("topology", "show", "--json", *log).json
-    assert document["document"] == SETTLED
+    assert document["document"] == settled(ZONES)
     assert [group["prefix"] for group in document["networks"][0]["groups"] if group["leaf"]] == [
         "10.8.0.0/18",
         "10.8.64.0/18",
@@ -139,7 +130,7 @@ def test_a_bad_one_leaves_the_good_one(zones: str, tmp_path: Path, log: tuple[st
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(ZONES | {"topologies": []}))
     assert call("topology", "set", str(path), *log).code == 2
-    assert stored(call, log) == [SETTLED]
+    assert stored(call, log) == [settled(ZONES)]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +195,7 @@ def test_refused_while_a_running_pod_would_lose_its_address(
             path.write_text(json.dumps(ZONES).replace("zone-a", "zone-x"))
             call("topology", "set", str(path), *log).complains(2, "web/api-0")
             assert up.stop().code == 0
-    assert stored(call, log) == [SETTLED]
+    assert stored(call, log) == [settled(ZONES)]
 
 
 def test_up_takes_one_too(zones: str, log: tuple[str, ...], home: Home, call: Call) -> None:
@@ -214,6 +205,6 @@ def test_up_takes_one_too(zones: str, log: tuple[str, ...], home: Home, call: Ca
         arguments = ("--topology", zones, "--server", api.server.url, "--plain", *log)
         with home.start("up", *arguments) as up:
             up.until(lambda: "web/api-0 gets 10.8.64." in up.out, "an address of its zone")
-    assert stored(call, log) == [SETTLED]
+    assert stored(call, log) == [settled(ZONES)]
     told = call("up", "--topology", "/none", "--server", "http://127.0.0.1:1", *log)
     told.complains(2, "/none: No such file")

@@ -9,7 +9,7 @@ from romana_bus import codec
 from romana_bus.bus.api import WrongSequence
 from romana_bus.cli.document import Source, refuse
 from romana_bus.cli.folded import ipam_state
-from romana_bus.errors import Failed
+from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet
 from romana_bus.feed import outgoing
 from romana_bus.ipam import evolve
@@ -51,7 +51,12 @@ def merged(there: Standing, source: Source) -> dict[str, Any]:
     """The file's document with the slots of what is in force. Raises BadInput: a group that has less room
     by that may be too small for a block."""
     document = succeed(there.state.topology, source.document)
-    refuse(source._replace(document=document))
+    try:
+        refuse(source._replace(document=document))
+    except BadInput as error:
+        raise BadInput(
+            *(f"{reason} (a level has as many slots as now, or more)" for reason in error.reasons)
+        ) from None
     return document
 
 

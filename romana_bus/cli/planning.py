@@ -28,8 +28,8 @@ def verdict(found: Changes, changed: bool) -> str:
     if found.safe:
         return "safe: no running pod is affected"
     pods = show.many(len(found.losing), "running pod")
-    whose = "its address" if len(found.losing) == 1 else "their addresses"
-    return f"{pods} {'loses' if len(found.losing) == 1 else 'lose'} {whose}: apply needs --evict"
+    lose = "loses its" if len(found.losing) == 1 else "lose their"
+    return f"{pods} {lose} address: apply needs --evict"
 
 
 def print_changes(found: Changes) -> None:
@@ -76,15 +76,15 @@ def _title(network: NetworkChange) -> str:
 
 
 def _groups(groups: list[GroupChange]) -> Iterator[Table | Text]:
-    """The ones that change first."""
+    """All of them, or, where they are many, those that change."""
     changed = [group for group in groups if group.kind != "kept" or group.renamed or group.relabelled]
     table = show.table("group", "", "now", "then", "")
-    kept = [group for group in groups if group not in changed] if len(groups) <= SHOWN else []
-    for group in (changed + kept)[:SHOWN]:
+    for group in groups if len(groups) <= SHOWN else changed[:SHOWN]:
         table.add_row(group.group, group.kind, group.was_prefix, group.prefix, _also(group))
     if table.row_count:
         yield table
-    yield from _more(len(changed))
+    if len(groups) > SHOWN:
+        yield from _more(len(changed))
     if len(groups) > SHOWN and len(groups) > len(changed):
         yield Text(f"{show.many(len(groups) - len(changed), 'group')} kept", "dim")
 
@@ -118,7 +118,7 @@ def _growth(level: Growth) -> str:
 def _summary(found: Changes) -> Iterator[str]:
     hosts = Counter(host.kind for host in found.hosts)
     if hosts:
-        words = {"stays": "stay", "moves": "move", "placed": "get a place", "unplaced": "lose their place"}
+        words = {"stays": "stay", "moves": "move", "placed": "get a place", "unplaced": "without a place"}
         yield "nodes: " + _counted(hosts, words)
     blocks = Counter(block.kind for block in found.blocks if not block.already)
     blocks["kept"] = found.blocks_kept
@@ -129,10 +129,10 @@ def _summary(found: Changes) -> Iterator[str]:
         {
             "kept": "kept",
             "opened": "opened",
-            "ended": "end, they are empty",
-            "outside": "lie in no group and go with their last address",
-            "elsewhere": "lie in a group that is no longer their node's and go with their last address",
-            "left": "were left behind before, as they are",
+            "ended": "empty ones end",
+            "outside": "outside every group until their addresses go",
+            "elsewhere": "in a group that is no longer their node's until their addresses go",
+            "left": "left there by an earlier change",
         },
     )
     lost = sum(len(pod.addresses) for pod in found.losing)

@@ -82,8 +82,9 @@ def apply_(
 ) -> None:  # fmt: skip
     """Set the topology: networks, and the tree of groups (zones, racks ...) that splits them.
 
-    No group's prefix moves because another one was added or removed: new ones get free slots. Refused
-    whole, changing nothing, where the document is wrong, or a running pod would lose its address.
+    No group's prefix moves because another one comes or goes: a new one gets a
+    free slot. Refused, changing nothing, where the document is wrong, or where a
+    running pod would lose its address and --evict does not name it.
 
     Parameters
     ----------
@@ -133,7 +134,8 @@ async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: O
 def validate_(file: File, /, *, output: Output = Output()) -> None:
     """Check a file: every error in it at once, with its place; if there is none, what it makes.
 
-    Needs no server. FILE:LINE: PLACE: TEXT for each, on stdout; exit code 2 if there are errors.
+    Needs no server. Prints FILE:LINE: PLACE: TEXT for each; exit code 2 if there
+    are errors.
 
     Parameters
     ----------

@@ -190,7 +190,7 @@ def test_a_network_with_another_cidr() -> None:
     assert [one.kind for one in found.groups] == ["moved", "moved"]
     assert pods(found.losing) == ["web/a0", "web/b0"]
     assert set(hosts(found).values()) == {"stays"}
-    assert found.blocks_opened == 2
+    assert found.blocks_opened >= 2
 
 
 def test_other_blocks_on_a_live_cluster() -> None:

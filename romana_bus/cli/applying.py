@@ -13,7 +13,7 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet
 from romana_bus.feed import outgoing
 from romana_bus.ipam import evolve
-from romana_bus.ipam.places import evictions, losing
+from romana_bus.ipam.places import evictions, losing, unfinished
 from romana_bus.ipam.successor import succeed
 from romana_bus.lead import now
 
@@ -32,19 +32,23 @@ AT_ONCE = 256
 
 
 class Standing(NamedTuple):
-    """What is in force: the newest topology message, its document, and the state that goes with it."""
+    """What is in force: the newest topology message, and the state that goes with it."""
 
     seq: int
-    document: dict[str, Any] | None
+    event: TopologySet | None
     state: State
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        return self.event.document if self.event else None
 
 
 async def standing(store: Store) -> Standing:
     """The message first: whatever is set after it, this one's sequence no longer fits."""
     newest = await store.newest(SPEC, "spec.topology")
     event = codec.decode(newest.body) if newest else None
-    document = event.document if isinstance(event, TopologySet) else None
-    return Standing(newest.seq if newest else 0, document, await ipam_state(store))
+    known = event if isinstance(event, TopologySet) else None
+    return Standing(newest.seq if newest else 0, known, await ipam_state(store))
 
 
 def merged(there: Standing, source: Source) -> dict[str, Any]:
@@ -73,7 +77,8 @@ async def put(
     ending = evictions(losing(there.state, document) if lost is None else lost, evict)
     if document == there.document:
         return False
-    event, later = _fitting(document, ending)
+    again = unfinished(there.state, document, there.event.evict) if there.event else ()
+    event, later = _fitting(document, tuple(dict.fromkeys((*ending, *again))))
     try:
         seq = await store.publish(SPEC, _message(store, event), there.seq)
     except WrongSequence:
@@ -88,6 +93,8 @@ def _fitting(
 ) -> tuple[TopologySet, list[AddressDisowned]]:
     """One message, as long as everything fits into one. Else the addresses end by messages of their own,
     behind it."""
+    if (size := len(codec.encode(TopologySet(document=document)))) > LARGEST:
+        raise BadInput(f"the document is too large to be stored: {size:,} bytes, of {LARGEST:,} at most")
     event = TopologySet(document=document, evict=tuple(ending))
     if len(codec.encode(event)) <= LARGEST:
         return event, []

@@ -35,9 +35,11 @@ def verdict(found: Changes, changed: bool) -> str:
 def print_changes(found: Changes) -> None:
     if found.problem:
         show.hint(f"The topology in force is not usable, so nothing of it can be kept: {found.problem}")
+    groups: dict[str, list[GroupChange]] = {}
+    for group in found.groups:
+        groups.setdefault(group.network, []).append(group)
     for network in found.networks:
-        groups = [group for group in found.groups if group.network == network.network]
-        show.section(_title(network), *(_groups(groups) if groups else ()))
+        show.section(_title(network), *_groups(groups.get(network.network, [])))
     if moved := [host for host in found.hosts if host.kind != "stays"]:
         table = show.table("node", "", "from", "to", "why")
         for host in moved[:SHOWN]:
@@ -129,7 +131,7 @@ def _summary(found: Changes) -> Iterator[str]:
         {
             "kept": "kept",
             "opened": "opened",
-            "ended": "empty ones end",
+            "ended": "ended (empty)",
             "outside": "outside every group until their addresses go",
             "elsewhere": "in a group that is no longer their node's until their addresses go",
             "left": "left there by an earlier change",

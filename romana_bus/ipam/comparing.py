@@ -95,8 +95,9 @@ class Comparison:
         found = matched([looks_of(one) for one in was.groups], [looks_of(one) for one in now.groups])
         for at, one in zip(found, now.groups, strict=True):
             self._group(network, before, Pair(was.groups[at] if at >= 0 else None, one))
+        known = set(found)
         for at, one in enumerate(was.groups):
-            if at not in found:
+            if at not in known:
                 self._group(network, before, Pair(one, None))
 
     def _group(self, network: str, before: Network | None, pair: Pair) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from romana_bus.errors import BadInput
 from romana_bus.events import Eviction
 from romana_bus.ipam.document import parse
-from romana_bus.ipam.entities import misfit, pod_order
+from romana_bus.ipam.entities import misfit, pod_key, pod_order
 from romana_bus.ipam.state import NEEDED
 
 if TYPE_CHECKING:
@@ -51,6 +51,23 @@ class PodChange(msgspec.Struct, frozen=True, kw_only=True):
 def losing(state: State, document: Mapping[str, Any]) -> tuple[PodChange, ...]:
     """The running pods that would lose an address. Raises BadTopology."""
     return tuple(Places(state, parse(document)).pods()[0])
+
+
+def unfinished(state: State, document: Mapping[str, Any], said: Iterable[Eviction]) -> tuple[Eviction, ...]:
+    """Of the evictions that were `said` with the topology in force, those that nobody has carried out yet
+    and that this document gives no reason to take back. Raises BadTopology."""
+    new = parse(document)
+    return tuple(one for one in said if _holds(state, new, one))
+
+
+def _holds(state: State, new: Topology, one: Eviction) -> bool:
+    host = state.hosts.get(one.node)
+    record = host.records.get(pod_key(one.namespace, one.name)) if host else None
+    if host is None or record is None or record.uid != one.uid:
+        return False
+    held = [part for part in record.held if part.block.address(part.offset) in one.addresses]
+    leaves = [new.leaf_of(part.block.prefix) for part in held]
+    return any(leaf is None or not _takes(new, leaf, host) for leaf in leaves)
 
 
 class Places:

@@ -251,3 +251,30 @@ def test_more_evictions_than_one_message_holds_are_said_one_by_one() -> None:
         assert {event.node for event in ended} == {"n-b"}
 
     run(scenario())
+
+
+def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
+    """Until it is, or until the address has a place again."""
+
+    async def evicted(store: MemoryStore, *names: str, evict: tuple[str, ...] = ()) -> list[str]:
+        assert await put(store, await standing(store), source(document(*names)), evict)
+        event = (await standing(store)).event
+        return [one.name for one in event.evict] if event else []
+
+    async def scenario() -> None:
+        store = await filled(lived("a", "b", "c"))
+        assert await evicted(store, "a", "c", evict=("web/b0",)) == ["b0"]
+        assert await evicted(store, "a", "c", "d") == ["b0"]
+        assert await evicted(store, "c", "d", evict=("all",)) == ["a0", "b0"]
+        assert await evicted(store, "c", "d", "a") == ["b0"]
+
+    run(scenario())
+
+
+def test_a_document_that_is_too_large_once_it_is_stored() -> None:
+    async def scenario() -> None:
+        store = await filled(lived("a"))
+        with pytest.raises(BadInput, match="too large to be stored: 1,0"):
+            await put(store, await standing(store), source(document("a") | {"comment": "x" * 999_990}))
+
+    run(scenario())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus import codec
 from romana_bus.bus.api import WrongSequence
-from romana_bus.cli.document import Source, refuse
 from romana_bus.cli.folded import ipam_state
+from romana_bus.cli.source import Source, refuse
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet
 from romana_bus.feed import outgoing

@@ -5,41 +5,36 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import yaml
 
-from romana_bus.cli.lines import Lines
 from romana_bus.errors import BadInput
-from romana_bus.ipam.document import Reader
+from romana_bus.ipam.document import BadTopology, Reader
+from romana_bus.ipam.topology import Topology
 
 #: As JSON it has to fit into one message.
 LARGEST = 900_000
 
 
-class Source(NamedTuple):
-    """A file that was read. `document` is as it is stored: what YAML has and JSON has not (dates ...) is
-    text."""
-
-    name: str
-    text: str
-    document: dict[str, Any]
+def read(file: Path) -> dict[str, Any]:
+    """As it is stored: what YAML has and JSON has not (dates ...) is text. Raises BadInput."""
+    return decoded(file, content(file))
 
 
-def read(file: Path) -> Source:
-    """Raises BadInput."""
-    text = _text(file)
+def decoded(file: Path, text: str) -> dict[str, Any]:
+    """What `file` says, whose text is known. Raises BadInput."""
     try:
         document = msgspec.json.decode(text.lstrip("\ufeff"))
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         document = _yaml(file, text)
     if not isinstance(document, dict):
         raise BadInput(f"{file}: an object with `networks` and `topologies` is expected")
-    return Source(str(file), text, document)
+    return document
 
 
-def _text(file: Path) -> str:
+def content(file: Path) -> str:
     """At most what one message holds is read, whatever it is (a device has no end)."""
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
@@ -73,44 +68,11 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-class Finding(NamedTuple):
-    """Something wrong with a document, or (a warning) odd. `line`: 0 where the file cannot tell."""
-
-    line: int
-    place: str
-    kind: str
-    text: str
-    severity: str
-
-    def said(self, name: str) -> str:
-        """`FILE:LINE: PLACE: TEXT`, as far as there is one."""
-        head = f"{name}:{self.line}" if self.line else name
-        warning = "warning: " if self.severity == "warning" else ""
-        return ": ".join(filter(None, (head, self.place, warning + self.text)))
-
-
-def look(source: Source) -> tuple[Reader, list[Finding]]:
-    """What the document makes, and all that is wrong with it, by its place in the file."""
-    reader = Reader(source.document)
-    lines = Lines(source.text)
-    found = [
-        Finding(lines.of(problem.place), *problem, severity)
-        for severity, problems in (("error", reader.problems), ("warning", reader.warnings))
-        for problem in problems
-    ]
-    return reader, found
-
-
-def refuse(source: Source) -> list[Finding]:
-    """The warnings, if there is nothing worse. Raises BadInput."""
-    _, found = look(source)
-    errors = [finding.said(source.name) for finding in found if finding.severity == "error"]
-    if errors:
-        raise BadInput(*errors)
-    return found
-
-
-def checked(source: Source) -> None:
-    """What is odd about the document is said on stderr. Raises BadInput."""
-    for finding in refuse(source):
-        sys.stderr.write(f"romana-bus: {finding.said(source.name)}\n")
+def checked(document: dict[str, Any], name: str) -> Topology:
+    """The topology, if the document is good; what is odd about it is said on stderr. Raises BadInput."""
+    reader = Reader(document)
+    for warning in reader.warnings:
+        sys.stderr.write(f"romana-bus: {name}: {warning.place}: {warning.text}\n")
+    if reader.problems:
+        raise BadInput(*(f"{name}: {reason}" for reason in BadTopology(reader.problems).reasons))
+    return Topology(reader.networks)

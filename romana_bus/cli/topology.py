@@ -11,17 +11,17 @@ from rich.text import Text
 from romana_bus.bus.connect import open_store
 from romana_bus.cli import planning, show, validating
 from romana_bus.cli.applying import merged, put, standing
-from romana_bus.cli.document import checked, read
 from romana_bus.cli.drawing import tree
 from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
+from romana_bus.cli.source import checked
 from romana_bus.errors import BadInput
 from romana_bus.events import IPAM, KUBE, SPEC
 from romana_bus.ipam import view
 from romana_bus.ipam.changes import changes
 
 if TYPE_CHECKING:
-    from romana_bus.cli.document import Source
+    from romana_bus.cli.source import Source
 
 app = App(
     name="topology",
@@ -36,11 +36,10 @@ File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 Evict = Annotated[tuple[str, ...], Parameter(negative="")]
 
 
-def _source(file: Path, command: str) -> Source:
-    """Raises BadInput."""
+def _refuse_option(file: Path, command: str) -> None:
+    """A file may begin with '-', so whatever is no option ends up here."""
     if str(file).startswith("--"):
         raise BadInput(f"unknown option: {file}. See romana-bus topology {command} --help")
-    return read(file)
 
 
 @app.command(name="plan", sort_key=1)
@@ -54,9 +53,8 @@ def plan_(file: File, /, *, store: Store = Store(), output: Output = Output()) -
     file
         JSON or YAML in Romana's format; '-' is standard input.
     """
-    source = _source(file, "plan")
-    checked(source)
-    run(_plan(source, store, output), output)
+    _refuse_option(file, "plan")
+    run(_plan(checked(file), store, output), output)
 
 
 async def _plan(source: Source, store: Store, output: Output) -> None:
@@ -93,9 +91,8 @@ def apply_(
     evict
         A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
     """
-    source = _source(file, "apply")
-    checked(source)
-    run(_apply(source, evict, store, output), output)
+    _refuse_option(file, "apply")
+    run(_apply(checked(file), evict, store, output), output)
 
 
 @app.command(name="set", sort_key=5)
@@ -111,9 +108,8 @@ def set_(
     evict
         A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
     """
-    source = _source(file, "set")
-    checked(source)
-    run(_apply(source, evict, store, output), output)
+    _refuse_option(file, "set")
+    run(_apply(checked(file), evict, store, output), output)
 
 
 async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: Output) -> None:
@@ -142,8 +138,7 @@ def validate_(file: File, /, *, output: Output = Output()) -> None:
     file
         JSON or YAML in Romana's format; '-' is standard input.
     """
-    if str(file).startswith("--"):
-        raise BadInput(f"unknown option: {file}. See romana-bus topology validate --help")
+    _refuse_option(file, "validate")
     validating.validate(file, output)
 
 

@@ -19,7 +19,7 @@ from rich.live import Live
 from romana_bus import codec
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.cli import applying, document, events, ipam, show
+from romana_bus.cli import applying, events, ipam, show, source
 from romana_bus.cli.live import LiveView
 from romana_bus.cli.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.session import run
@@ -127,9 +127,7 @@ class _Up:
         from romana_bus.producers.kubernetes import run_watcher
 
         kinds = all_kinds(self.kubernetes)
-        wanted = document.read(self.topology_file) if self.topology_file else None
-        if wanted is not None:
-            document.checked(wanted)
+        wanted = source.checked(self.topology_file) if self.topology_file else None
         api = Api(self.kubernetes.target)
         await api.open()
         stack.push_async_callback(api.close)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import yaml
 from rich.text import Text
 
 from romana_bus.cli import show
-from romana_bus.cli.document import Finding, look, read
+from romana_bus.cli.source import Look, look, opened
 from romana_bus.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,30 +21,17 @@ if TYPE_CHECKING:
 
 def validate(file: Path, output: Output) -> None:
     """Raises BadInput where something is wrong, which is said then."""
-    networks: list[Network] = []
-    try:
-        reader, found = look(read(file))
-    except BadInput as error:
-        found = [_unreadable(str(file), reason, error) for reason in error.reasons]
-    else:
-        networks = reader.networks
-    bad = any(finding.severity == "error" for finding in found)
+    source, found = opened(file)
+    seen = look(source) if source else Look([], found)
     if output.json:
-        show.as_json([finding._asdict() | {"line": finding.line or None} for finding in found])
+        show.as_json([finding._asdict() | {"line": finding.line or None} for finding in seen.found])
     else:
-        for finding in found:
+        for finding in seen.found:
             show.console.print(Text(finding.said(str(file))), soft_wrap=True)
-        for line in _made(networks) if not bad else ():
+        for line in _made(seen.networks) if not seen.errors else ():
             show.console.print(Text(line))
-    if bad:
+    if seen.errors:
         raise BadInput
-
-
-def _unreadable(name: str, reason: str, error: BaseException) -> Finding:
-    """With the line that the reader of YAML stumbled at."""
-    cause = error.__context__
-    mark = cause.problem_mark if isinstance(cause, yaml.MarkedYAMLError) else None
-    return Finding(mark.line + 1 if mark else 0, "", "unreadable", reason.removeprefix(f"{name}: "), "error")
 
 
 def _made(networks: list[Network]) -> Iterator[str]:

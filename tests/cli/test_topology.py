@@ -156,7 +156,7 @@ def test_a_bad_one_leaves_the_good_one(zones: str, tmp_path: Path, log: tuple[st
 def test_a_file_that_is_no_document(content: bytes, part: str, tmp_path: Path, call: Call) -> None:
     path = tmp_path / "topology"
     path.write_bytes(content)
-    call("topology", "set", str(path)).complains(2, f"{path}: ", part)
+    call("topology", "set", str(path)).complains(2, f"{path}:", part)
 
 
 def test_what_is_no_file(tmp_path: Path, home: Home, call: Call) -> None:

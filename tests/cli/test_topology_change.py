@@ -13,7 +13,7 @@ from romana_bus import codec
 from romana_bus import events as ev
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.cli.applying import put, standing
-from romana_bus.cli.document import Source
+from romana_bus.cli.source import Source
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, KUBE, SPEC
 from romana_bus.feed import outgoing

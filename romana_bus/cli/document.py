@@ -23,6 +23,11 @@ def read(file: Path) -> dict[str, Any]:
     return decoded(file, content(file))
 
 
+def content(file: Path) -> str:
+    """Raises BadInput."""
+    return _text(file)
+
+
 def decoded(file: Path, text: str) -> dict[str, Any]:
     """What `file` says, whose text is known. Raises BadInput."""
     try:
@@ -34,7 +39,7 @@ def decoded(file: Path, text: str) -> dict[str, Any]:
     return document
 
 
-def content(file: Path) -> str:
+def _text(file: Path) -> str:
     """At most what one message holds is read, whatever it is (a device has no end)."""
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:

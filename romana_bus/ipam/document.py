@@ -9,7 +9,7 @@ from romana_bus.errors import BadInput
 from romana_bus.inet import V4, Prefix, parse_prefix
 from romana_bus.ipam.slots import slots_in
 from romana_bus.ipam.topology import Network, Topology, planted
-from romana_bus.ipam.tree import Problem, Sketch, listed, parts, read, split
+from romana_bus.ipam.tree import MOST_PARTS, Problem, Sketch, listed, parts, read, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 LARGEST_BLOCK = 24
 #: Romana's /29 where a network names no block_mask: blocks of eight addresses, in either family.
 BLOCK_BITS = 3
-
-#: Prefixes that the groups of all networks have, closed ones among them. A short document can ask for
-#: more of them than any machine holds.
-MOST_PARTS = 1 << 18
 
 _TENANT = re.compile(r"[a-zA-Z0-9_-]*\Z")
 

@@ -20,6 +20,9 @@ Labels = tuple[tuple[str, str], ...]
 
 #: Groups within groups. Nobody has that many; a document that does is not walked into.
 DEPTH = 32
+#: Prefixes that the groups of all networks have, closed ones among them. A short document can ask for
+#: more of them than any machine holds.
+MOST_PARTS = 1 << 18
 
 
 class Problem(NamedTuple):

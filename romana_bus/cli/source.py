@@ -36,6 +36,14 @@ class Finding(NamedTuple):
         return ": ".join(filter(None, (head, self.place, warning + self.text)))
 
 
+class BadFile(BadInput):
+    """A file that cannot be used. `found`: all that is wrong with it."""
+
+    def __init__(self, name: str, found: list[Finding]) -> None:
+        super().__init__(*(finding.said(name) for finding in found))
+        self.found = found
+
+
 class Source(NamedTuple):
     """A file that was read. `document` is as it is stored."""
 
@@ -88,18 +96,18 @@ def _findings(lines: Lines, severity: str, problems: Iterable[Problem]) -> list[
 
 
 def refuse(source: Source) -> Look:
-    """Raises BadInput where there is more than warnings."""
+    """Raises BadFile where there is more than warnings."""
     seen = look(source)
     if errors := seen.errors:
-        raise BadInput(*(finding.said(source.name) for finding in errors))
+        raise BadFile(source.name, errors)
     return seen
 
 
 def checked(file: Path) -> Source:
-    """A good one; what is odd about it is said on stderr. Raises BadInput."""
+    """A good one; what is odd about it is said on stderr. Raises BadFile."""
     source, found = opened(file)
     if source is None:
-        raise BadInput(*(finding.said(str(file)) for finding in found))
+        raise BadFile(str(file), found)
     for finding in refuse(source).found:
         sys.stderr.write(f"romana-bus: {finding.said(source.name)}\n")
     return source

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from romana_bus.ipam import parse
-from romana_bus.ipam.comparing import Comparison
+from romana_bus.ipam.matching import Level, level_in, looks_of, matched, top
 from romana_bus.ipam.successor import succeed
 from romana_bus.ipam.topology import Topology
 from tests.ipam.cluster import Cluster, topology
@@ -282,18 +282,24 @@ def test_who_is_known_again_keeps_the_prefix_unless_the_level_grew(
         return  # a level that grew has no room for a block
     new = parse(after)
     assert succeed(new, after) == succeed(new, second) == after
-    comparison = Comparison(old, new)
-    same = {one.network for one in comparison.networks if one.prefix == one.was_prefix}
-    for group in comparison.groups:
-        if group.network in same and group.kind not in ("opened", "ended"):
-            grown = [
-                one
-                for one in comparison.growths
-                if one.network == group.network and _inside(group.was_group, one.group)
-            ]
-            assert group.kind == ("shrunk" if grown else "kept")
-            assert all(one.slots > one.was_slots == one.groups for one in comparison.growths)
+    for network in new.networks:
+        before = next((one for one in old.networks if one.name == network.name), None)
+        if before and before.tree and network.tree:
+            keeps(top(before.tree), top(network.tree), before.prefix == network.prefix)
 
 
-def _inside(path: str, level: str) -> bool:
-    return level in ("", "/") or path.startswith(f"{level}/")
+def keeps(was: Level, now: Level, fixed: bool) -> None:
+    """`fixed`: what is split is the same prefix. A group within one that shrank may have another one."""
+    if not now.groups:
+        return
+    assert now.slots >= was.slots
+    grown = now.slots > was.slots
+    assert not (was.groups and grown) or len(now.groups) > was.slots, "it grew without need"
+    found = matched([looks_of(one) for one in was.groups], [looks_of(one) for one in now.groups])
+    for at, group, slot in zip(found, now.groups, now.slot, strict=True):
+        if at >= 0:
+            before = was.groups[at]
+            assert slot == was.slot[at] * now.slots // was.slots
+            assert not fixed or group.prefix.base == before.prefix.base
+            assert not fixed or grown or group.prefix == before.prefix
+            keeps(level_in(before), level_in(group), fixed and group.prefix == before.prefix)

@@ -74,7 +74,7 @@ def opened(file: Path) -> tuple[Source | None, list[Finding]]:
             return None, _findings(Lines(text), "error", problems)
         line = _stumbled(error)
         reasons = (reason.removeprefix(f"{file}: ") for reason in error.reasons)
-        return None, [Finding(line, "", "unreadable", reason, "error") for reason in reasons]
+        return None, [Finding(line, "", "bad_document", reason, "error") for reason in reasons]
 
 
 def _stumbled(error: BaseException) -> int:

@@ -126,7 +126,7 @@ def test_what_cannot_be_read_at_all(tmp_path: Path, call: Call) -> None:
     assert (told.code, told.err) == (2, "")
     assert told.out.startswith(f"{path}:4: neither JSON nor YAML: ")
     (one,) = call("topology", "validate", "--json", str(path)).json
-    assert (one["line"], one["kind"], one["severity"]) == (4, "unreadable", "error")
+    assert (one["line"], one["kind"], one["severity"]) == (4, "bad_document", "error")
     path.write_bytes(b"\xff")
     (one,) = call("topology", "validate", "--json", str(path)).json
     assert (one["line"], one["text"]) == (None, "no text in UTF-8 (byte 0)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus import codec
@@ -13,6 +15,7 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet
 from romana_bus.feed import outgoing
 from romana_bus.ipam import evolve
+from romana_bus.ipam.changes import changes
 from romana_bus.ipam.places import evictions, losing, unfinished
 from romana_bus.ipam.successor import succeed
 from romana_bus.lead import now
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.events import Event, Eviction
     from romana_bus.ipam import State
+    from romana_bus.ipam.changes import Changes
     from romana_bus.ipam.places import PodChange
 
 #: Bytes of one message, with room for its headers (NATS takes a MiB).
@@ -62,6 +66,16 @@ def merged(there: Standing, source: Source) -> dict[str, Any]:
             *(f"{reason} (a level has as many slots as now, or more)" for reason in error.reasons)
         ) from None
     return document
+
+
+def planned(there: Standing, document: dict[str, Any]) -> Changes:
+    """What it would do. All that is made for that is kept until it is done: looking for garbage in it would
+    take a third of the time."""
+    with contextlib.ExitStack() as stack:
+        if gc.isenabled():
+            gc.disable()
+            stack.callback(gc.enable)
+        return changes(there.state, document)
 
 
 async def put(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from romana_bus.bus.connect import open_store
 from romana_bus.cli import planning, show, validating
-from romana_bus.cli.applying import merged, put, standing
+from romana_bus.cli.applying import merged, planned, put, standing
 from romana_bus.cli.drawing import tree
 from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
@@ -18,7 +18,6 @@ from romana_bus.cli.source import checked
 from romana_bus.errors import BadInput
 from romana_bus.events import IPAM, KUBE, SPEC
 from romana_bus.ipam import view
-from romana_bus.ipam.changes import changes
 
 if TYPE_CHECKING:
     from romana_bus.cli.source import Source
@@ -61,7 +60,7 @@ async def _plan(source: Source, store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology plan", ROLES) as opened:
         there = await standing(opened)
     document = merged(there, source)
-    found = changes(there.state, document)
+    found = planned(there, document)
     changed = document != there.document
     if output.json:
         verdict = planning.verdict(found, changed)
@@ -115,7 +114,7 @@ def set_(
 async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology apply", ROLES) as opened:
         there = await standing(opened)
-        found = changes(there.state, merged(there, source))
+        found = planned(there, merged(there, source))
         changed = await put(opened, there, source, evict, found.losing)
     if output.json:
         show.as_json({"changed": changed, "plan": found, "networks": view.networks(there.state)})

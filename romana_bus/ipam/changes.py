@@ -13,7 +13,7 @@ import msgspec
 from romana_bus.events import TopologySet
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.comparing import Comparison, GroupChange, Growth, NetworkChange
-from romana_bus.ipam.decide import decide
+from romana_bus.ipam.decide import parts
 from romana_bus.ipam.document import parse
 from romana_bus.ipam.evolve import evolve
 from romana_bus.ipam.places import Places, PodChange
@@ -107,7 +107,8 @@ def _after(state: State, event: TopologySet) -> State:
     after: State = pickle.loads(pickle.dumps(bare, pickle.HIGHEST_PROTOCOL))
     evolve(after, event)
     after.synced = dict.fromkeys(NEEDED, True)
-    decide(after)
+    for _ in parts(after):
+        pass
     return after
 
 

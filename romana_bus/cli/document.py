@@ -31,7 +31,16 @@ class BadDocument(BadInput):
 
 def read(file: Path) -> dict[str, Any]:
     """As it is stored: what YAML has and JSON has not (dates ...) is text. Raises BadInput."""
-    text = _text(file)
+    return decoded(file, content(file))
+
+
+def content(file: Path) -> str:
+    """Raises BadInput."""
+    return _text(file)
+
+
+def decoded(file: Path, text: str) -> dict[str, Any]:
+    """What `file` says, whose text is known. Raises BadInput."""
     try:
         document = msgspec.json.decode(text.lstrip("\ufeff"))
         twice = literal.repeated_in_json(text.lstrip("\ufeff"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from romana_bus.cli import document, ops
+from romana_bus.cli import ops, source
 from romana_bus.cli.options import ADDRESSES, Addresses, Output
 from romana_bus.errors import BadInput
 from romana_bus.ipam.played import OpError
@@ -89,11 +89,9 @@ def _read(topology: Path, file: Path, simulated: Simulated) -> tuple[Simulation,
 def _simulation(file: Path, settings: Settings) -> Simulation:
     """A topology that is no good is told on stdout too: by kind, for programs. Raises BadInput."""
     try:
-        found = document.read(file)
-        document.checked(found, str(file))
-    except BadInput as error:
-        kind = error.problems[0].kind if isinstance(error, document.BadDocument) else "bad_document"
-        say({"ok": False, "error_kind": kind, "message": "; ".join(error.reasons)})
+        found = source.checked(file).document
+    except source.BadFile as error:
+        say({"ok": False, "error_kind": error.found[0].kind, "message": "; ".join(error.reasons)})
         raise
     return Simulation(found, settings)
 

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.text import Text
-from rich.tree import Tree
 
-from romana_bus import codec
-from romana_bus.bus.api import Store as OpenStore
-from romana_bus.bus.api import WrongSequence
 from romana_bus.bus.connect import open_store
-from romana_bus.cli import show
-from romana_bus.cli.document import checked, read
-from romana_bus.cli.folded import ipam_state
-from romana_bus.cli.ipam import closed
+from romana_bus.cli import planning, show, validating
+from romana_bus.cli.applying import merged, planned, put, standing
+from romana_bus.cli.drawing import tree
 from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
-from romana_bus.errors import BadInput, Failed
-from romana_bus.events import IPAM, KUBE, SPEC, TopologySet
-from romana_bus.feed import outgoing
+from romana_bus.cli.source import checked
+from romana_bus.errors import BadInput
+from romana_bus.events import IPAM, KUBE, SPEC
 from romana_bus.ipam import view
-from romana_bus.ipam.topology import Topology
-from romana_bus.lead import now
 
 if TYPE_CHECKING:
-    from romana_bus.ipam import State
-    from romana_bus.ipam.view import GroupView
+    from romana_bus.cli.source import Source
 
 app = App(
     name="topology",
@@ -40,121 +31,135 @@ app = App(
 
 ROLES = [SPEC, KUBE, IPAM]
 
+File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
+Evict = Annotated[tuple[str, ...], Parameter(negative="")]
 
-@app.command(name="set")
-def set_(
-    file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
-    /,
-    *,
-    store: Store = Store(),
-    output: Output = Output(),
-) -> None:
-    """Set the topology: networks, and the tree of groups (zones, racks ...) that splits them.
 
-    Refused whole, changing nothing, where the document is wrong, or a pod's address would have no place.
+def _refuse_option(file: Path, command: str) -> None:
+    """A file may begin with '-', so whatever is no option ends up here."""
+    if str(file).startswith("--"):
+        raise BadInput(f"unknown option: {file}. See romana-bus topology {command} --help")
+
+
+@app.command(name="plan", sort_key=1)
+def plan_(file: File, /, *, store: Store = Store(), output: Output = Output()) -> None:
+    """Show what `topology apply FILE` would keep, move, open and end. Changes nothing.
+
+    With --json everything, one by one.
 
     Parameters
     ----------
     file
         JSON or YAML in Romana's format; '-' is standard input.
     """
-    if str(file).startswith("--"):
-        raise BadInput(f"unknown option: {file}. See romana-bus topology set --help")
-    document = read(file)
-    run(_set(document, checked(document, str(file)), store, output), output)
+    _refuse_option(file, "plan")
+    run(_plan(checked(file), store, output), output)
 
 
-async def _set(document: dict[str, Any], topology: Topology, store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "topology set", ROLES) as opened:
-        changed = await apply(opened, document, topology)
-        state = await ipam_state(opened)
+async def _plan(source: Source, store: Store, output: Output) -> None:
+    async with await open_store(store.access, store.layout, "topology plan", ROLES) as opened:
+        there = await standing(opened)
+    document = merged(there, source)
+    found = planned(there, document)
+    changed = document != there.document
     if output.json:
-        show.as_json({"changed": changed, "networks": view.networks(state)})
+        verdict = planning.verdict(found, changed)
+        show.as_json({"changed": changed, "safe": found.safe, "verdict": verdict, "plan": found,
+                      "document": document, "obstacle": there.state.obstacle})  # fmt: skip
         return
+    if there.state.obstacle and not found.problem:
+        show.hint(f"What is not on the log yet is not counted: {there.state.obstacle}.")
+    planning.print_changes(found)
+    show.console.print(Text(planning.verdict(found, changed), "bold"))
+
+
+@app.command(name="apply", sort_key=2)
+def apply_(
+    file: File, /, *, evict: Evict = (), store: Store = Store(), output: Output = Output()
+) -> None:  # fmt: skip
+    """Set the topology: networks, and the tree of groups (zones, racks ...) that splits them.
+
+    No group's prefix moves because another one comes or goes: a new one gets a
+    free slot. Refused, changing nothing, where the document is wrong, or where a
+    running pod would lose its address and --evict does not name it.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    evict
+        A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
+    """
+    _refuse_option(file, "apply")
+    run(_apply(checked(file), evict, store, output), output)
+
+
+@app.command(name="set", sort_key=5)
+def set_(
+    file: File, /, *, evict: Evict = (), store: Store = Store(), output: Output = Output()
+) -> None:  # fmt: skip
+    """The same as `apply`.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    evict
+        A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
+    """
+    _refuse_option(file, "set")
+    run(_apply(checked(file), evict, store, output), output)
+
+
+async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: Output) -> None:
+    async with await open_store(store.access, store.layout, "topology apply", ROLES) as opened:
+        there = await standing(opened)
+        found = planned(there, merged(there, source))
+        changed = await put(opened, there, source, evict, found.losing)
+    if output.json:
+        show.as_json({"changed": changed, "plan": found, "networks": view.networks(there.state)})
+        return
+    if changed:
+        planning.print_summary(found)
     show.console.print(Text("topology set" if changed else "unchanged: it was this one already", "bold"))
-    show.console.print(tree(state))
+    show.console.print(tree(there.state))
 
 
-async def apply(store: OpenStore, document: dict[str, Any], topology: Topology) -> bool:
-    """Put the document on the log if it is another than the one there, and safe. Gives whether it was.
-    Raises BadInput, Failed."""
-    newest = await store.newest(SPEC, "spec.topology")
-    if newest is not None:
-        there = codec.decode(newest.body)
-        if isinstance(there, TopologySet) and there.document == document:
-            return False
-    refuse_if_pods_would_lose(await ipam_state(store), topology)
-    message = outgoing(TopologySet(document=document), "", now(), store.history)
-    try:
-        await store.publish(SPEC, message, newest.seq if newest else 0)
-    except WrongSequence:
-        raise Failed("somebody else set the topology at the same moment: look at it and try again") from None
-    return True
+@app.command(name="validate", sort_key=3)
+def validate_(file: File, /, *, output: Output = Output()) -> None:
+    """Check a file: every error in it at once, with its place; if there is none, what it makes.
+
+    Needs no server. Prints FILE:LINE: PLACE: TEXT for each; exit code 2 if there
+    are errors.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    """
+    _refuse_option(file, "validate")
+    validating.validate(file, output)
 
 
-def refuse_if_pods_would_lose(state: State, topology: Topology) -> None:
-    """A pod's address needs a group to lie in, and there its node has to be welcome. Raises BadInput."""
-    losing = []
-    for name, host in sorted(state.hosts.items()):
-        for key, record in sorted(host.records.items()):
-            for held in record.held:
-                leaf = topology.leaf_of(held.block.prefix)
-                network = topology.network_of(held.block.prefix)
-                if leaf is None or network is None or not topology.admits(network, leaf, name, host.labels):
-                    losing.append(f"{key} ({held.block.address(held.offset)} on {name})")
-    if losing:
-        shown = ", ".join(losing[:5]) + (f" and {len(losing) - 5} more" if len(losing) > 5 else "")
-        pods = show.many(len(losing), "running pod")
-        raise BadInput(f"not set: the address of {pods} would have no place in it: {shown}")
-
-
-@app.command(name="show")
+@app.command(name="show", sort_key=4)
 def show_(*, store: Store = Store(), output: Output = Output()) -> None:
-    """Show the tree of groups, with their prefixes and how full they are."""
+    """Show the tree of groups, with their prefixes, how full they are, and what is free for new ones."""
     run(_show(store, output), output)
 
 
 async def _show(store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology show", ROLES) as opened:
-        state = await ipam_state(opened)
-        newest = await opened.newest(SPEC, "spec.topology")
+        there = await standing(opened)
+    state = there.state
     if output.json:
-        document = None
-        with contextlib.suppress(AttributeError):
-            document = codec.decode(newest.body).document if newest else None  # type: ignore[union-attr]
-        show.as_json({"document": document, "networks": view.networks(state), "problem": state.problem})
+        networks = view.networks(state)
+        show.as_json({"document": there.document, "networks": networks, "problem": state.problem})
         return
     if state.problem:
         show.hint(state.problem)
     if not state.documented:
         show.hint(
             f"No topology is set: each zone that nodes show ({state.settings.zone_label}) gets a group. "
-            "`romana-bus topology set FILE` sets one."
+            "`romana-bus topology apply FILE` sets one."
         )
     show.console.print(tree(state))
-
-
-def tree(state: State) -> Tree:
-    """The groups of all networks, each with its prefix, use and nodes."""
-    root = Tree(Text("topology" if state.documented else "default topology", "bold"), guide_style="dim")
-    for network in view.networks(state):
-        head = f"{network.prefix}  {show.use(network.room)}  {show.many(network.hosts, 'node')}"
-        branches = {"": root.add(Text.assemble((network.network, "bold"), "  ", head))}
-        for group in network.groups:
-            if group.closed:
-                continue
-            if group.group in ("/", "") or (group.prefix == network.prefix and not group.leaf):
-                branches[group.group] = branches[""]
-                continue
-            parent = branches.get(group.group.rpartition("/")[0], branches[""])
-            branches[group.group] = parent.add(_described(group))
-        for line in closed(network):
-            branches[""].add(line)
-    return root
-
-
-def _described(group: GroupView) -> Text:
-    needs = "  ".join(f"{key}={value}" for key, value in group.needs.items())
-    nodes = f"  {show.many(group.hosts, 'node')}" if group.leaf else ""
-    name = group.group.rpartition("/")[2] or group.group
-    return Text.assemble((name, "cyan"), f"  {group.prefix}  {show.use(group.room)}{nodes}  ", (needs, "dim"))

@@ -19,7 +19,7 @@ from rich.live import Live
 from romana_bus import codec
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.cli import document, events, ipam, show, topology
+from romana_bus.cli import applying, events, ipam, show, source
 from romana_bus.cli.auditing import Audits
 from romana_bus.cli.live import LiveView
 from romana_bus.cli.options import Addresses, Kubernetes, Serving, Store, holder
@@ -132,16 +132,15 @@ class _Up:
         from romana_bus.producers.kubernetes import run_watcher
 
         kinds = all_kinds(self.kubernetes)
-        wanted = document.read(self.topology_file) if self.topology_file else None
-        split = document.checked(wanted, str(self.topology_file)) if wanted is not None else None
+        wanted = source.checked(self.topology_file) if self.topology_file else None
         api = Api(self.kubernetes.target)
         await api.open()
         stack.push_async_callback(api.close)
         opened = await open_store(access, self.store.layout, "up", ROLES)
         store = await stack.enter_async_context(opened)
         url = await stack.enter_async_context(served(self.output.listen, self.health))
-        if wanted is not None and split is not None:
-            await topology.apply(store, wanted, split)
+        if wanted is not None:
+            await applying.put(store, await applying.standing(store), wanted)
         nats = f"NATS {store.wire.info.get('version', '')}"
         title = ", ".join(filter(None, [self.watched or api.server, nats, url and f"{url}/metrics"]))
         jobs = [

@@ -49,5 +49,5 @@ def default_topology(prefix: Prefix, block_length: int, groups: Iterable[GroupOp
             parts.append(Group(event.group, event.group, slot, needs))
         else:
             parts.append(Group("", str(at), slot, closed=True))
-    tree = Group("/", "/", prefix, groups=tuple(parts))
+    tree = Group("/", "/", prefix, groups=tuple(parts), whole=True)
     return Topology([planted(0, NETWORK, prefix, block_length, (), tree)])

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.errors import BadInput
 from romana_bus.inet import V4, V6, Prefix, parse_prefix
+from romana_bus.ipam.slots import slots_in
 from romana_bus.ipam.topology import Network, Topology, planted
-from romana_bus.ipam.tree import Problem, Sketch, listed, or_none, read, split
+from romana_bus.ipam.tree import MOST_PARTS, Problem, Sketch, listed, or_none, parts, read, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +58,7 @@ class Reader:
         #: Where each of them is in the document.
         self.places: list[str] = []
         self.names: set[str] = set()
+        self.parts = 0
         document = document if isinstance(document, dict) else {}
         for at, raw in enumerate(self._list(document, "", "networks")):
             self._network(f"networks[{at}]", raw)
@@ -152,7 +154,7 @@ class Reader:
                 read(f"{place}.map[{n}]", entry, self.problems)
                 for n, entry in enumerate(self._list(raw, f"{place}.", "map"))
             ]
-            root = entries[0] if len(entries) == 1 else Sketch(f"{place}.map", "/", groups=tuple(entries))
+            root = self._root(place, raw, entries)
             for n, name in enumerate(self._list(raw, f"{place}.", "networks")):
                 where = f"{place}.networks[{n}]"
                 if not isinstance(name, str) or name not in self.names:
@@ -163,8 +165,22 @@ class Reader:
                     trees[name] = root
         return trees
 
+    def _root(self, place: str, raw: dict[str, Any], entries: list[Sketch]) -> Sketch:
+        """A map of one entry is that entry, unless it says in how many slots it is split."""
+        slots = slots_in(raw, place, "map", [entry.slot for entry in entries], self._bad)
+        if len(entries) == 1 and not slots:
+            return entries[0]
+        return Sketch(f"{place}.map", "/", groups=tuple(entries), slots=slots, whole=True)
+
     def _plant(self, place: str, number: int, network: Network, sketch: Sketch) -> Network:
         before = len(self.problems)
+        if self.parts <= MOST_PARTS:
+            self.parts += parts(sketch)
+            if self.parts > MOST_PARTS:
+                text = f"the networks are split into more than {MOST_PARTS:,} prefixes"
+                self._bad(sketch.place, "too_many_groups", text)
+        if self.parts > MOST_PARTS:
+            return network
         tree = split(sketch, network.prefix, self.problems, sketch.name or "/")
         grown = planted(number, network.name, network.prefix, network.block_length, network.tenants, tree)
         self._repeated_hosts(grown)

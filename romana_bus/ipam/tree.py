@@ -1,8 +1,8 @@
 """The tree of groups that a network's CIDR is split into.
 
-Every level is split evenly, rounded up to a power of two. What is left over stays closed: free room
-for groups added later, which no node is ever placed in. A group without groups is a leaf: nodes are
-placed there, and all of them share its prefix.
+Every level is split evenly into slots, a power of two of them (`slots.py`). What is left over stays
+closed: free room for groups added later, which no node is ever placed in. A group without groups is a
+leaf: nodes are placed there, and all of them share its prefix.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus.inet import Prefix, parse_address
+from romana_bus.ipam.slots import even, positions, slot_in, slots_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ Labels = tuple[tuple[str, str], ...]
 
 #: Groups within groups. Nobody has that many; a document that does is not walked into.
 DEPTH = 32
+#: Prefixes that the groups of all networks have, closed ones among them. A short document can ask for
+#: more of them than any machine holds.
+MOST_PARTS = 1 << 18
 
 
 class Problem(NamedTuple):
@@ -39,7 +43,8 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """One entry of `map` as it was written, before a network's CIDR is split over it."""
+    """One entry of `map` as it was written, before a network's CIDR is split over it; or, `whole`, a map
+    of several entries. `slots`: 0 where it does not say; `slot`: -1 where it does not."""
 
     place: str
     name: str = ""
@@ -47,6 +52,9 @@ class Sketch:
     routing: Any = None
     groups: tuple[Sketch, ...] = ()
     hosts: tuple[Listed, ...] = ()
+    slots: int = 0
+    slot: int = -1
+    whole: bool = False
 
     @property
     def size(self) -> int:
@@ -56,7 +64,8 @@ class Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`path`: the names from the root on, joined by '/'. `closed`: left over by the split."""
+    """`path`: the names from the root on, joined by '/'. `groups`: one for each slot. `closed`: left over
+    by the split. `whole`: a map of several entries, and none of them. `at`: its place in its list."""
 
     name: str
     path: str
@@ -66,6 +75,13 @@ class Group:
     groups: tuple[Group, ...] = ()
     hosts: tuple[Listed, ...] = ()
     closed: bool = False
+    whole: bool = False
+    at: int = 0
+
+    @property
+    def open(self) -> tuple[Group, ...]:
+        """The groups in it that are some group's, in the order of the document."""
+        return tuple(sorted((group for group in self.groups if not group.closed), key=_at))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +103,9 @@ class Leaf:
 
 def read(place: str, raw: Any, problems: list[Problem]) -> Sketch:
     """One group of a document. What cannot be read is noted, and read as if it were not there."""
+
+    def note(at: str, kind: str, text: str) -> None:
+        problems.append(Problem(at, kind, text))
 
     def bad(key: str, kind: str, text: str) -> None:
         problems.append(Problem(f"{place}.{key}" if key else place, kind, text))
@@ -112,13 +131,16 @@ def read(place: str, raw: Any, problems: list[Problem]) -> Sketch:
         assignment = {}
     leaf = bool(entries) and isinstance(entries[0], dict) and "ip" in entries[0]
     inner = [(f"{place}.groups[{at}]", entry) for at, entry in enumerate(entries)]
+    groups = () if leaf else tuple(read(at, entry, problems) for at, entry in inner)
     return Sketch(
         place,
         name,
         tuple(assignment.items()),
         raw.get("routing"),
-        () if leaf else tuple(read(at, entry, problems) for at, entry in inner),
+        groups,
         tuple(_host(at, entry, problems) for at, entry in inner) if leaf else (),
+        slots_in(raw, place, "groups", [group.slot for group in groups], note),
+        slot_in(raw, place, note),
     )
 
 
@@ -143,25 +165,34 @@ def _host(place: str, raw: Any, problems: list[Problem]) -> Listed:
     return Listed(name, str(ip), place)
 
 
-def split(sketch: Sketch, prefix: Prefix, problems: list[Problem], path: str = "") -> Group:
+def parts(sketch: Sketch) -> int:
+    """How many prefixes it is split into, closed ones among them."""
+    slots = (sketch.slots or even(len(sketch.groups))) if sketch.groups else 0
+    return slots + sum(parts(inner) for inner in sketch.groups)
+
+
+def split(sketch: Sketch, prefix: Prefix, problems: list[Problem], path: str = "", at: int = 0) -> Group:
     """`prefix` spread over the groups of `sketch`, all the way down."""
-    bits = max(len(sketch.groups) - 1, 0).bit_length()
-    length = prefix.length + bits
+    slots = sketch.slots or even(len(sketch.groups))
+    length = prefix.length + slots.bit_length() - 1
     if length > prefix.width:
-        text = f"{len(sketch.groups)} groups do not fit into {prefix}"
-        problems.append(Problem(sketch.place, "too_many_groups", text))
-        length, bits = prefix.width, prefix.width - prefix.length
-    parts = [Prefix(prefix.width, prefix.base + (at << (prefix.width - length)), length)
-             for at in range(1 << bits if sketch.groups else 0)]  # fmt: skip
+        what = f"{slots} slots" if sketch.slots else f"{len(sketch.groups)} groups"
+        problems.append(Problem(sketch.place, "too_many_groups", f"{what} do not fit into {prefix}"))
+        length = prefix.width
     groups = []
-    for at, part in enumerate(parts):
-        if at < len(sketch.groups):
-            inner = sketch.groups[at]
-            groups.append(split(inner, part, problems, _join(path, inner.name or str(at))))
+    places = positions(slots, [inner.slot for inner in sketch.groups])
+    owner = {slot: n for n, slot in enumerate(places)}
+    for slot in range(1 << (length - prefix.length) if sketch.groups else 0):
+        part = Prefix(prefix.width, prefix.base + (slot << (prefix.width - length)), length)
+        if slot in owner:
+            inner = sketch.groups[owner[slot]]
+            name = _join(path, inner.name or str(slot))
+            groups.append(split(inner, part, problems, name, owner[slot]))
         else:
-            groups.append(Group("", _join(path, str(at)), part, closed=True))
+            groups.append(Group("", _join(path, str(slot)), part, closed=True))
     return Group(
-        sketch.name, path, prefix, sketch.assignment, sketch.routing, tuple(groups), sketch.hosts
+        sketch.name, path, prefix, sketch.assignment, sketch.routing, tuple(groups), sketch.hosts,
+        whole=sketch.whole, at=at,
     )  # fmt: skip
 
 
@@ -170,6 +201,10 @@ def listed(group: Group) -> Iterator[Listed]:
     yield from group.hosts
     for inner in group.groups:
         yield from listed(inner)
+
+
+def _at(group: Group) -> tuple[int, Prefix]:
+    return group.at, group.prefix
 
 
 def _join(path: str, name: str) -> str:

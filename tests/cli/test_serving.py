@@ -123,7 +123,7 @@ def is_led(home: Home, log: tuple[str, ...]) -> None:
     """`status` names who leads, and who follows how far."""
     found = home.run("status", "--json", *log).json
     assert all("/" in one["lease"] and one["term"] == 1 for one in found["leaders"])
-    assert {one["consumer"].split("-")[0] for one in found["consumers"]} == {"ipam"}
+    assert {one["consumer"].split("-")[0] for one in found["consumers"]} == {"ipam", "watch"}
     assert all(one["lag"] == 0 for one in found["consumers"])
     told = home.run("status", *log)
     assert "nobody" not in told.out

@@ -1,4 +1,4 @@
-"""`topology set` and `show`: a document goes in whole or not at all."""
+"""`topology apply`, `set` and `show`: a document goes in whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _clusters = itertools.count(1)
 
-ZONES = {
+ZONES: dict[str, Any] = {
     "networks": [{"name": "pods", "cidr": "10.8.0.0/16", "block_mask": 28}],
     "topologies": [
         {
@@ -32,6 +32,13 @@ ZONES = {
         }
     ],
 }
+
+
+def settled(document: dict[str, Any], slots: int = 4) -> dict[str, Any]:
+    """As it is stored: with every group's slot."""
+    (tree,) = document["topologies"]
+    groups = [group | {"slot": at} for at, group in enumerate(tree["map"])]
+    return document | {"topologies": [tree | {"map": groups, "slots": slots}]}
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_set_and_show(zones: str, log: tuple[str, ...], call: Call) -> None:
         assert part in shown.out
     assert "kept for groups to come: 1 prefix (10.8.192.0/18)" in shown.out
     document = call("topology", "show", "--json", *log).json
-    assert document["document"] == ZONES
+    assert document["document"] == settled(ZONES)
     assert [group["prefix"] for group in document["networks"][0]["groups"] if group["leaf"]] == [
         "10.8.0.0/18",
         "10.8.64.0/18",
@@ -97,7 +104,7 @@ def test_without_one_it_says_what_is_used_and_how_to_set_one(log: tuple[str, ...
     told = call("topology", "show", *log)
     assert told.code == 0
     assert "No topology is set: each zone that nodes show (topology.kubernetes.io/zone) gets" in told.out
-    assert "romana-bus topology set FILE" in told.out
+    assert "romana-bus topology apply FILE" in told.out
     assert call("topology", "show", "--json", *log).json["document"] is None
 
 
@@ -112,9 +119,9 @@ def test_every_problem_is_told_at_once_and_nothing_is_stored(
     told = call("topology", "set", str(path), *log)
     assert (told.code, told.out) == (2, "")
     lines = told.err.splitlines()
-    places = ("networks[0].name", "networks[0].cidr", "networks[1].block_mask", "topologies[0].map")
-    for place in (*places, "topologies[0].networks[0]"):
-        assert any(line.startswith(f"romana-bus: {path}: {place}: ") for line in lines), place
+    places = ("1: networks[0].name", "1: networks[0].cidr", "1: networks[1].block_mask")
+    for place in (*places, "2: topologies[0].map", "2: topologies[0].networks[0]"):
+        assert any(line.startswith(f"romana-bus: {path}:{place}: ") for line in lines), place
     assert stored(call, log) == []
 
 
@@ -123,7 +130,7 @@ def test_a_bad_one_leaves_the_good_one(zones: str, tmp_path: Path, log: tuple[st
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(ZONES | {"topologies": []}))
     assert call("topology", "set", str(path), *log).code == 2
-    assert stored(call, log) == [ZONES]
+    assert stored(call, log) == [settled(ZONES)]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +156,7 @@ def test_a_bad_one_leaves_the_good_one(zones: str, tmp_path: Path, log: tuple[st
 def test_a_file_that_is_no_document(content: bytes, part: str, tmp_path: Path, call: Call) -> None:
     path = tmp_path / "topology"
     path.write_bytes(content)
-    call("topology", "set", str(path)).complains(2, f"{path}: ", part)
+    call("topology", "set", str(path)).complains(2, f"{path}:", part)
 
 
 def test_what_is_no_file(tmp_path: Path, home: Home, call: Call) -> None:
@@ -188,7 +195,7 @@ def test_refused_while_a_running_pod_would_lose_its_address(
             path.write_text(json.dumps(ZONES).replace("zone-a", "zone-x"))
             call("topology", "set", str(path), *log).complains(2, "web/api-0")
             assert up.stop().code == 0
-    assert stored(call, log) == [ZONES]
+    assert stored(call, log) == [settled(ZONES)]
 
 
 def test_up_takes_one_too(zones: str, log: tuple[str, ...], home: Home, call: Call) -> None:
@@ -198,6 +205,6 @@ def test_up_takes_one_too(zones: str, log: tuple[str, ...], home: Home, call: Ca
         arguments = ("--topology", zones, "--server", api.server.url, "--plain", *log)
         with home.start("up", *arguments) as up:
             up.until(lambda: "web/api-0 gets 10.8.64." in up.out, "an address of its zone")
-    assert stored(call, log) == [ZONES]
+    assert stored(call, log) == [settled(ZONES)]
     told = call("up", "--topology", "/none", "--server", "http://127.0.0.1:1", *log)
     told.complains(2, "/none: No such file")

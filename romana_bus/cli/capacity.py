@@ -126,7 +126,10 @@ def print_tenants(state: State, outlooks: Outlooks, every: bool = False) -> None
     right = (*counts, "free there", *ends)
     table = show.table("tenant", *counts, "networks", "free there", *ends, right=right)
     for one in shown:
-        cells = [show.count(getattr(one, name)) for name in counts]
+        cells = [
+            Text(show.count(getattr(one, name)), "red" if name == "waiting" and one.waiting else "")
+            for name in counts
+        ]
         free = show.count(min((room.free for room in one.rooms.values()), default=0))
         networks = ", ".join(one.networks) or Text("none", "red")
         table.add_row(one.tenant, *cells, networks, free, *end_cells(outlooks.tenant(one), ends))

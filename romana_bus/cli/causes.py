@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from romana_bus import codec
 from romana_bus.bus.api import StreamMissing
 from romana_bus.cli import show, telling
@@ -52,11 +54,13 @@ def _told(role: str, message: Message) -> dict[str, Any]:
 
 
 def print_chain(events: list[dict[str, Any]]) -> None:
+    """Two lines each, so that names are whole on a narrow screen."""
     if not events:
         return
-    table = show.table("when", "event", "", "what happened")
+    lines = []
     for one in events:
-        table.add_row(show.when(one["time"]), f"{one['stream']}/{one['seq']}", one["type"], one["says"])
-    missing = events[-1]["cause"]
-    note = [show.dim(f"led to by {missing}, which the log no longer has")] if missing else []
-    show.section("what led to it", table, *note)
+        place = f"{show.when(one['time'])}  {one['stream']}/{one['seq']}  "
+        lines += [Text.assemble((place, "dim"), one["type"]), Text(f"    {one['says']}")]
+    if missing := events[-1]["cause"]:
+        lines.append(show.dim(f"led to by {missing}, which the log no longer has"))
+    show.section("what led to it", *lines)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import open_store
 from romana_bus.cli import capacity, lookup, node, reserve, show, trouble
 from romana_bus.cli.capacity import closed, print_hosts, print_networks
@@ -40,9 +40,9 @@ WINDOWS = (1 / 6, 24 * 365.0)
 @app.command(name="show")
 def show_(
     *,
-    host: str = "",
-    pod: str = "",
-    ip: str = "",
+    host: str | None = None,
+    pod: str | None = None,
+    ip: str | None = None,
     all: Annotated[bool, Parameter(negative="")] = False,
     window: float = 1.0,
     store: Store = Store(),
@@ -51,7 +51,8 @@ def show_(
     """Show how full networks, groups, tenants and nodes are, what has no room left, and who waits.
 
     `frag` is the share of free addresses in blocks that are partly used: only the node of the block can
-    have them. `lasts` is how long the free ones last if they go as they did in the last hour.
+    have them. `lasts` is how long the free ones last if they go as they did
+    in the last hour; `-` is for no end in sight.
 
     Parameters
     ----------
@@ -66,7 +67,9 @@ def show_(
     window
         Hours of the log that the rate is taken from.
     """
-    if len(given := [f"--{name}" for name, value in (("host", host), ("pod", pod), ("ip", ip)) if value]) > 1:
+    wanted = {"--host": host, "--pod": pod, "--ip": ip}
+    given = [name for name, value in wanted.items() if value is not None]
+    if len(given) > 1:
         raise BadInput(f"{' and '.join(given)}: give one of them")
     if not (math.isfinite(window) and WINDOWS[0] <= window <= WINDOWS[1]):
         raise BadInput(
@@ -76,40 +79,39 @@ def show_(
 
 
 async def _show(
-    host: str, pod: str, ip: str, every: bool, window: float, store: Store, output: Output
+    host: str | None,
+    pod: str | None,
+    ip: str | None,
+    every: bool,
+    window: float,
+    store: Store,
+    output: Output,
 ) -> None:
     async with await open_store(store.access, store.layout, "ipam show", [SPEC, KUBE, IPAM]) as opened:
         state = await ipam_state(opened)
-        if pod or ip:
-            await _one(opened, state, pod, ip, output.json)
-            return
-        if host:
+        if pod is not None:
+            return _tell(await lookup.pod(opened, state, pod), lookup.print_pod, output)
+        if ip is not None:
+            return _tell(await lookup.ip(opened, state, ip), lookup.print_ip, output)
+        if host is not None:
             node.host(state, host)
         grown = await growth(opened, window)
     outlooks = Outlooks(view.networks(state), grown)
-    if host:
+    if host is not None:
         found = node.host(state, host)
-        if output.json:
-            show.as_json(node.host_document(state, found, outlooks))
-        else:
-            node.print_host(state, found, outlooks)
-    elif output.json:
-        show.as_json(capacity.document(state, outlooks))
-    else:
-        print_state(state, grown, outlooks, every)
+        if not output.json:
+            return node.print_host(state, found, outlooks)
+        return show.as_json(node.host_document(state, found, outlooks))
+    if output.json:
+        return show.as_json(capacity.document(state, outlooks))
+    return print_state(state, outlooks, every)
 
 
-async def _one(store: OpenStore, state: State, pod: str, ip: str, as_json: bool) -> None:
-    found = await (lookup.pod(store, state, pod) if pod else lookup.ip(store, state, ip))
-    if as_json:
-        show.as_json(found)
-    elif pod:
-        lookup.print_pod(found)
-    else:
-        lookup.print_ip(found)
+def _tell(found: dict[str, Any], tell: Callable[[dict[str, Any]], None], output: Output) -> None:
+    (show.as_json if output.json else tell)(found)
 
 
-def print_state(state: State, grown: Growth | None, outlooks: Outlooks, every: bool) -> None:
+def print_state(state: State, outlooks: Outlooks, every: bool) -> None:
     """What is wrong comes last: that is what is on the screen in the end."""
     if state.obstacle:
         show.hint(f"Nothing is decided now: {state.obstacle}.")
@@ -122,12 +124,12 @@ def print_state(state: State, grown: Growth | None, outlooks: Outlooks, every: b
     trouble.print_reserved(state)
     print_hosts(state, outlooks, every)
     if state.hosts:
-        show.console.print(show.dim(_rate(grown)), "", sep="\n")
+        show.console.print(show.dim(_rate(outlooks.growth)), "", sep="\n")
     trouble.print_full(state, every)
     print_waiting(state, every)
 
 
 def _rate(grown: Growth | None) -> str:
     if grown is None:
-        return "lasts: nothing can be said yet; it needs ten minutes of the log, beside the first ten"
+        return "lasts: too early to say: the log has to be 20 minutes old"
     return f"lasts: at the rate of {show.when(grown.since)} to {show.when(grown.until)[-8:]}"

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 async def pod(store: Store, state: State, key: str) -> dict[str, Any]:
     """What is known of it, with what led to it. Raises BadInput."""
-    namespace, slash, name = key.partition("/")
-    if not (slash and namespace and name) or "/" in name:
-        raise BadInput(f"--pod {key}: write NAMESPACE/NAME, such as default/{name or namespace or 'web-0'}")
+    namespace, _, name = key.partition("/")
+    if not (namespace and name) or "/" in name:
+        raise BadInput(f"--pod {key}: write NAMESPACE/NAME, such as default/web-0")
     views, seen = view.pod(state, namespace, name), state.pods.get(key)
     if not views and seen is None:
         near = show.meant(sorted(other for other in state.pods if _near(other, namespace, name)))
@@ -69,12 +69,20 @@ def print_pod(found: dict[str, Any]) -> None:
     for one in found["on"]:
         if one["code"]:
             show.section("without an address", Text(one["reason"], "red"))
-        if one["held"]:
-            table = show.table("address", "network", "group", "block", "node", "since")
-            since = show.when(one["events"][0]["time"]) if one["events"] else ""
-            for held in one["held"]:
-                table.add_row(*(held[name] for name in held), one["node"], since)
-            show.section("addresses", table)
+        since = show.when(one["events"][0]["time"]) if one["events"] else ""
+        for held in one["held"]:
+            show.section(
+                f"address {held['address']}",
+                show.pairs(
+                    {
+                        "network": held["network"],
+                        "group": held["group"],
+                        "block": held["block"],
+                        "node": one["node"],
+                        "since": since,
+                    }
+                ),
+            )
         print_cooling([msgspec.convert(one, view.PodView)])
         print_chain(one["events"])
 
@@ -96,20 +104,15 @@ async def ip(store: Store, state: State, text: str) -> dict[str, Any]:
 def print_ip(found: dict[str, Any]) -> None:
     one = msgspec.convert(found, whereabouts.AddressView)
     show.console.print(Text.assemble((f"address {one.address}  ", "bold"), f"{_standing(one)}\n"))
-    table = show.table("", "")
-    table.show_header = False
     rows = {
         "network": one.network,
         "group": f"{one.group}  {one.prefix}" if one.group else "",
-        "block": f"{one.block}{f', of {one.node}' if one.node else ', of nobody'}" if one.block else "",
+        "block": f"{one.block}, of {one.node or 'nobody'}" if one.block else "",
         "reserved": f"by {one.reserved}" if one.reserved else "",
         "since": show.when(found["events"][0]["time"]) if found["events"] else "",
     }
-    for name, value in rows.items():
-        if value:
-            table.add_row(Text(name, "dim"), value)
-    if table.row_count:
-        show.console.print(table, "", sep="\n")
+    if one.network:
+        show.console.print(show.pairs(rows), "", sep="\n")
     print_chain(found["events"])
 
 

@@ -24,7 +24,7 @@ def host(state: State, name: str) -> HostView:
     found = view.host(state, name)
     if found is None:
         near = show.meant(sorted(other for other in state.hosts if name in other or other in name))
-        raise BadInput(f"--host {name}: no node of that name was seen{near}. `ipam show --all` lists them")
+        raise BadInput(f"--host {name}: no node of that name was seen (`ipam show --all` lists them){near}")
     return found
 
 
@@ -77,7 +77,7 @@ def _print_pods(pods: list[PodView]) -> None:
 
 
 def print_cooling(pods: Iterable[PodView]) -> None:
-    table = show.table("cooling down", "had by", "until")
+    table = show.table("address", "had by", "until")
     for pod in pods:
         for address, until in pod.cooling.items():
             table.add_row(address, pod_key(pod.namespace, pod.name), show.when(until))

@@ -76,6 +76,16 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     return made
 
 
+def pairs(rows: dict[str, str]) -> Table:
+    """Names and values; what has no value is left out."""
+    made = table("", "")
+    made.show_header = False
+    for name, value in rows.items():
+        if value:
+            made.add_row(dim(name), value)
+    return made
+
+
 def leave_screen() -> None:
     """Give the terminal back as it was, where a live view has taken it."""
     if console.is_terminal:
@@ -161,4 +171,4 @@ def and_more(number: int, how: str) -> list[Text]:
 
 def meant(names: Sequence[str]) -> str:
     """Names that somebody may have meant."""
-    return f"; did you mean {', '.join(names[:3])}?" if names else ""
+    return f". Did you mean {', '.join(names[:3])}?" if names else ""

@@ -33,7 +33,7 @@ def reserve(state: State, cidr: str, despite_use: bool = False) -> list[RangeRes
         known = _some([f"{one.name} {one.prefix}" for one in state.topology.networks])
         raise BadRange("no_network", f"{prefix} is not inside one network; there is: {known or 'none'}")
     if prefix == network.prefix:
-        raise BadRange("whole_network", f"{prefix} is all of network {network.name}")
+        raise BadRange("whole_network", f"{prefix} is all of network {network.name}: reserve a part of it")
     if not despite_use and not covering(state, cidr) and (pods := live(state, cidr)):
         used = _some([f"{address} ({pod})" for address, pod in pods])
         raise BadRange("in_use", f"{prefix} has addresses in use: {used}")
@@ -48,7 +48,8 @@ def unreserve(state: State, cidr: str) -> list[RangeReserved | RangeUnreserved]:
     prefix = _parse(cidr)
     if str(prefix) not in state.reserves:
         known = [str(other) for other in sorted(state.reserves.values())]
-        raise BadRange("not_reserved", f"{prefix} is not reserved; {_some(known) or 'nothing'} is")
+        verb = "are" if len(known) > 1 else "is"
+        raise BadRange("not_reserved", f"{prefix} is not reserved; {_some(known) or 'nothing'} {verb}")
     return [RangeUnreserved(cidr=str(prefix))]
 
 

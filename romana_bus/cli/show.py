@@ -154,9 +154,10 @@ def lasts(hours: float | None) -> Text:
 
 
 def rate(growth: float | None) -> str:
-    if growth is None:
-        return "-"
-    return f"{growth:+,.0f}/h" if abs(growth) >= 10 or not growth else f"{growth:+.1f}/h"
+    """Addresses an hour, with their sign."""
+    if not growth:
+        return "-" if growth is None else "0/h"
+    return f"{growth:+,.0f}/h" if abs(growth) >= 10 else f"{growth:+.1f}/h"
 
 
 def first(rows: Sequence[T], every: bool) -> tuple[Sequence[T], int]:

@@ -52,11 +52,10 @@ class _Group:
         self.leaf, self.room, self.reserved = leaf, room, reserved
         self.waiting = 0
         self.stuck: set[str] = set()
-        self.owners = {b.node for b in blocks if b.node and has_room(b, reserved)}
-        self.opens = whole_block(leaf, blocks, reserved) or any(
-            b.node and b.idle and b.prefix.length == leaf.block_length and has_room(b, reserved)
-            for b in blocks
-        )
+        owned = () if (opens := whole_block(leaf, blocks, reserved)) else blocks
+        roomy = [block for block in owned if block.node and has_room(block, reserved)]
+        self.opens = opens or any(b.idle and b.prefix.length == leaf.block_length for b in roomy)
+        self.owners = {block.node for block in roomy}
 
     @property
     def full(self) -> bool:
@@ -110,8 +109,8 @@ class Exhaustion:
             group = self.groups[number]
             if group.says == BLOCK and host.seen and host.name not in group.owners:
                 group.stuck.add(host.name)
-        for record in host.records.values():
-            stopped = self._stopped_by(host, record) if record.code == EXHAUSTED else ()
+        for record in [record for record in host.records.values() if record.code == EXHAUSTED]:
+            stopped = self._stopped_by(host, record)
             for group in stopped:
                 group.waiting += 1
                 if group.says == BLOCK:

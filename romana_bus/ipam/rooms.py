@@ -12,7 +12,7 @@ from romana_bus.inet import V4, V6, Prefix
 from romana_bus.ipam.ranges import Ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from romana_bus.ipam.blocks import Block
     from romana_bus.ipam.state import State
@@ -130,18 +130,22 @@ def count(reserved: Ranges, block: Block, prefix: Prefix) -> tuple[int, int, int
     return used.bit_count(), cool.bit_count(), both.bit_count(), bool(block.node)
 
 
-def whole_block(leaf: Leaf, taken: Iterable[Block], reserved: Ranges) -> bool:
-    """Some block of today's size is nobody's, and not all of it is reserved."""
+def whole_block(leaf: Leaf, taken: Sequence[Block], reserved: Ranges) -> bool:
+    """Some block of today's size is nobody's, and not all of it is reserved. `taken`: in order. Blocks go
+    to hosts from the lowest on, so behind the last one is where to look first."""
+    size = 1 << (leaf.prefix.width - leaf.block_length)
+    last, behind = max([leaf.prefix.base, *(block.prefix.end for block in taken)]), Ranges()
+    if last < leaf.prefix.end:
+        behind.add(last, leaf.prefix.end)
+    if behind.lowest(size, reserved) is not None:
+        return True
     gaps, at = Ranges(), leaf.prefix.base
     for block in taken:
         if block.prefix.base > at:
             gaps.starts.append(at)
             gaps.ends.append(block.prefix.base)
         at = max(at, block.prefix.end)
-    if at < leaf.prefix.end:
-        gaps.starts.append(at)
-        gaps.ends.append(leaf.prefix.end)
-    return gaps.lowest(1 << (leaf.prefix.width - leaf.block_length), reserved) is not None
+    return gaps.lowest(size, reserved) is not None
 
 
 def has_room(block: Block, reserved: Ranges) -> bool:

@@ -71,6 +71,7 @@ def show_(
     given = [name for name, value in wanted.items() if value is not None]
     if len(given) > 1:
         raise BadInput(f"{' and '.join(given)}: give one of them")
+    lookup.check(pod, ip)
     if not (math.isfinite(window) and WINDOWS[0] <= window <= WINDOWS[1]):
         raise BadInput(
             f"--window {window:g}: between {WINDOWS[0]:.2f} (ten minutes) and {WINDOWS[1]:g} hours"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from romana_bus.cli import show
 from romana_bus.cli.causes import chain, print_chain, subject
 from romana_bus.cli.node import print_cooling
 from romana_bus.errors import BadInput
+from romana_bus.inet import parse_address
 from romana_bus.ipam import view, whereabouts
 from romana_bus.ipam.entities import pod_order
 
@@ -20,11 +22,19 @@ if TYPE_CHECKING:
     from romana_bus.ipam.whereabouts import AddressView
 
 
+def check(pod: str | None, ip: str | None) -> None:
+    """Raises BadInput for what could be neither."""
+    if pod is not None and not re.fullmatch("[^/]+/[^/]+", pod):
+        raise BadInput(f"--pod {pod}: write NAMESPACE/NAME, such as default/web-0")
+    try:
+        parse_address("::" if ip is None else ip)
+    except ValueError:
+        raise BadInput(f"--ip {ip}: not an IP address; write one such as 10.20.0.7 or fd00::7") from None
+
+
 async def pod(store: Store, state: State, key: str) -> dict[str, Any]:
     """What is known of it, with what led to it. Raises BadInput."""
-    namespace, _, name = key.partition("/")
-    if not (namespace and name) or "/" in name:
-        raise BadInput(f"--pod {key}: write NAMESPACE/NAME, such as default/web-0")
+    namespace, name = pod_order(key)
     views, seen = view.pod(state, namespace, name), state.pods.get(key)
     if not views and seen is None:
         near = show.meant(sorted(other for other in state.pods if _near(other, namespace, name)))
@@ -88,11 +98,7 @@ def print_pod(found: dict[str, Any]) -> None:
 
 
 async def ip(store: Store, state: State, text: str) -> dict[str, Any]:
-    """Raises BadInput."""
-    try:
-        found = whereabouts.address(state, text)
-    except ValueError:
-        raise BadInput(f"--ip {text}: not an IP address; write one such as 10.20.0.7 or fd00::7") from None
+    found = whereabouts.address(state, text)
     events = []
     if found.pod:
         owner = next(one for one in view.pod(state, *pod_order(found.pod)) if one.node == found.pod_node)

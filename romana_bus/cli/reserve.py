@@ -56,7 +56,7 @@ def reserve(
                 raise
             raise BadInput(f"not reserved: {error}. With --drain they keep them until they go") from None
 
-    run(_change(cidr, wish, store, output), output)
+    _run(cidr, wish, store, output)
 
 
 def unreserve(cidr: str, /, *, store: Store = Store(), output: Output = Output()) -> None:
@@ -67,7 +67,12 @@ def unreserve(cidr: str, /, *, store: Store = Store(), output: Output = Output()
     cidr
         One of the reserved ranges of `ipam show`.
     """
-    run(_change(cidr, lambda state: pure.unreserve(state, cidr), store, output), output)
+    _run(cidr, lambda state: pure.unreserve(state, cidr), store, output)
+
+
+def _run(cidr: str, wish: Wish, store: Store, output: Output) -> None:
+    pure.parse(cidr)  # what cannot be one is said before anything is started
+    run(_change(cidr, wish, store, output), output)
 
 
 async def _change(cidr: str, wish: Wish, store: Store, output: Output) -> None:

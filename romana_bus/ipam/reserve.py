@@ -27,7 +27,7 @@ class BadRange(BadInput):
 def reserve(state: State, cidr: str, despite_use: bool = False) -> list[RangeReserved | RangeUnreserved]:
     """Nothing where a reserved range covers it already; a larger range replaces the ones inside it.
     With `despite_use`, pods that have addresses in it keep them. Raises BadRange."""
-    prefix = _parse(cidr)
+    prefix = parse(cidr)
     network = state.topology.network_of(prefix)
     if network is None:
         known = _some([f"{one.name} {one.prefix}" for one in state.topology.networks])
@@ -45,7 +45,7 @@ def reserve(state: State, cidr: str, despite_use: bool = False) -> list[RangeRes
 
 def unreserve(state: State, cidr: str) -> list[RangeReserved | RangeUnreserved]:
     """Only what was reserved, as it was. Raises BadRange."""
-    prefix = _parse(cidr)
+    prefix = parse(cidr)
     if str(prefix) not in state.reserves:
         known = [str(other) for other in sorted(state.reserves.values())]
         verb = "are" if len(known) > 1 else "is"
@@ -55,13 +55,13 @@ def unreserve(state: State, cidr: str) -> list[RangeReserved | RangeUnreserved]:
 
 def covering(state: State, cidr: str) -> str:
     """The reserved range that covers this one already, or ''. Raises BadRange."""
-    prefix = _parse(cidr)
+    prefix = parse(cidr)
     return next((text for text, other in state.reserves.items() if other.contains(prefix)), "")
 
 
 def live(state: State, cidr: str) -> list[tuple[str, str]]:
     """The addresses that pods have inside the range, each with its pod. Raises BadRange."""
-    prefix = _parse(cidr)
+    prefix = parse(cidr)
     found = []
     for host in state.hosts.values():
         for record in host.records.values():
@@ -72,8 +72,8 @@ def live(state: State, cidr: str) -> list[tuple[str, str]]:
     return [(format_address(prefix.width, value), key) for value, key in sorted(found)]
 
 
-def _parse(cidr: str) -> Prefix:
-    """An address alone is a range of one."""
+def parse(cidr: str) -> Prefix:
+    """An address alone is a range of one. Raises BadRange."""
     try:
         if "/" not in cidr:
             width, value = parse_address(cidr)

@@ -145,8 +145,8 @@ def percent(share: float) -> str:
 
 def lasts(hours: float | None) -> Text:
     """For how long there is room; `-` where no end is in sight, or nothing is known."""
-    if hours is None:
-        return Text("-")
+    if not hours:
+        return Text("-") if hours is None else Text("full", "red")
     if hours >= 8760:
         return Text("> 1 y")
     text = f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h" if hours < 1000 else f"{hours / 24:,.0f} d"

@@ -64,9 +64,12 @@ def _why(one: Full) -> Text:
     if one.scope != BLOCK:
         what = "no group has a free address" if one.scope == NETWORK else "no free address"
         return Text(what + (f"; {one.cooling:,} cool down" if one.cooling else ""), "red")
+    free = show.many(one.free, "free address is", "free addresses are")
+    if not one.nodes:
+        return Text(f"no whole block left; {free} in the blocks of nodes", "yellow")
     nodes = ", ".join(one.nodes[:3]) + (f" and {len(one.nodes) - 3:,} more" if len(one.nodes) > 3 else "")
-    text = f"no whole block; {show.many(one.free, 'free address', 'free addresses')} in blocks of some nodes"
-    return Text(f"{text}, none for {nodes}" if nodes else text, "red" if one.waiting else "yellow")
+    text = f"no whole block left for {nodes}; {free} in blocks of other nodes"
+    return Text(text, "red" if one.waiting else "yellow")
 
 
 def print_waiting(state: State, every: bool = False) -> None:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.ipam.rate import Growth
+    from romana_bus.ipam.rooms import Room
     from romana_bus.ipam.tenants import TenantView
     from romana_bus.ipam.view import GroupView, HostView, NetworkView
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """`growth`: addresses an hour, net. `hours_left`: None where no end is in sight. Both None where too
-    little is known."""
+    """`growth`: addresses an hour, net. `hours_left`: 0 where nothing is free, None where no end is in
+    sight. Both None where too little is known."""
 
     growth: float | None = None
     hours_left: float | None = None
@@ -44,47 +45,49 @@ class Outlooks:
         }
 
     def network(self, view: NetworkView) -> Outlook:
-        return self._outlook(view.usable.free, parse_prefix(view.prefix))
+        return self._outlook(view.usable, parse_prefix(view.prefix))
 
     def group(self, view: GroupView) -> Outlook:
-        return self._outlook(view.room.free, parse_prefix(view.prefix))
+        return self._outlook(view.room, parse_prefix(view.prefix))
 
-    def _outlook(self, free: int, prefix: Prefix) -> Outlook:
+    def _outlook(self, room: Room, prefix: Prefix) -> Outlook:
         if self.growth is None:
-            return Outlook()
+            return Outlook(None, _left(None, room.free, 0) if room.size else None)
         net = self.growth.within(prefix)
-        return Outlook(self.growth.per_hour(net), self.growth.left(free, net))
+        return Outlook(self.growth.per_hour(net), _left(self.growth, room.free, net) if room.size else None)
 
     def host(self, view: HostView) -> Outlook:
         """Whole blocks of its group are for others too: it cannot last longer than they do."""
         growth, total, ends = self.growth, 0, []
-        if growth is None:
-            return Outlook()
         for place in view.groups.items():
             if place not in self._groups:
                 continue
             group, prefix = self._groups[place]
-            net = growth.of_node(view.node, prefix)
+            net = growth.of_node(view.node, prefix) if growth else 0
             own = sum(block.room.fragmented for block in view.blocks if block.network == place[0])
             total += net
+            ends.append(_left(growth, own + group.room.free - group.room.fragmented, net))
             if net > 0:
-                ends.append(growth.left(own + group.room.free - group.room.fragmented, net))
                 ends.append(self.group(group).hours_left)
-        return Outlook(growth.per_hour(total), _first(ends))
+        return Outlook(growth.per_hour(total) if growth else None, _first(ends))
 
     def tenant(self, view: TenantView) -> Outlook:
-        if self.growth is None:
-            return Outlook()
         ends = []
         for family in view.rooms:
             mine = [
-                n
-                for n in self.networks
-                if n.network in view.networks and (":" in n.prefix) == (family == "ipv6")
+                parse_prefix(network.prefix)
+                for network in self.networks
+                if network.network in view.networks and (":" in network.prefix) == (family == "ipv6")
             ]
-            net = sum(self.growth.within(parse_prefix(network.prefix)) for network in mine)
-            ends.append(self.growth.left(view.rooms[family].free, net))
-        return Outlook(self.growth.per_hour(self.growth.of_tenant(view.tenant)), _first(ends))
+            net = sum(self.growth.within(prefix) for prefix in mine) if self.growth else 0
+            ends.append(_left(self.growth, view.rooms[family].free, net))
+        grown = self.growth.per_hour(self.growth.of_tenant(view.tenant)) if self.growth else None
+        return Outlook(grown, _first(ends))
+
+
+def _left(growth: Growth | None, free: int, net: int) -> float | None:
+    """What is full is full, whether it grew or not."""
+    return 0.0 if free <= 0 else growth.left(free, net) if growth else None
 
 
 def _first(ends: Iterable[float | None]) -> float | None:

@@ -128,13 +128,21 @@ def test_what_is_full_is_said_and_who_waits(nats_server: NatsServer, call: Call)
     assert first.rstrip().endswith("  no free address")
     assert " 1 " in first
     [second] = [line for line in told.lines if line.startswith("group b of net")]
-    assert second.rstrip().endswith("no whole block; 1 free address in blocks of some nodes, none for n3")
+    assert second.rstrip().endswith("no whole block left for n3; 1 free address is in blocks of other nodes")
     assert " 2 " in second
     assert told.lines.index("without room") < told.lines.index("pods without an address")
     found = call("ipam", "show", "--json", *log).json
     assert [(one["scope"], one["group"], one["nodes"], one["waiting"]) for one in found["full"]] == [
         ("group", "a", [], 1),
         ("block", "b", ["n3"], 2),
+    ]
+    [rack_a] = [line.split() for line in told.lines if line.startswith("a ")]
+    assert rack_a[-1] == "full"
+    assert [group["hours_left"] for group in found["networks"][0]["groups"] if group["leaf"]] == [0, None]
+    assert [(host["node"], host["hours_left"]) for host in found["hosts"]] == [
+        ("n1", 0),
+        ("n2", None),
+        ("n3", 0),
     ]
     assert {(one["pod"], one["code"]) for one in found["waiting"]} == {
         (f"web/{name}", "exhausted") for name in "eij"

@@ -159,6 +159,25 @@ def test_where_nothing_is_known_nothing_is_said() -> None:
     assert found.host(view.hosts(c.state)[0]) == found.tenant(tenants(c.state)[0]) == Outlook()
 
 
+def test_what_is_full_has_no_hour_left_whether_it_grows_or_not() -> None:
+    c = Cluster(topology("10.0.0.0/31", 31), warm_blocks=0)
+    c.node("n1")
+    c.node("n2")
+    c.pod("web/a", "n1")
+    c.pod("web/b", "n1")
+    c.decide()
+    for found in (outlooks(c, None), outlooks(c, growth())):
+        (network,) = found.networks
+        ends = [
+            found.network(network),
+            *map(found.group, network.groups),
+            *map(found.host, view.hosts(c.state)),
+        ]
+        assert [one.hours_left for one in (*ends, found.tenant(tenants(c.state)[0]))] == [0.0] * len(ends) + [
+            0.0
+        ]
+
+
 def test_of_two_families_the_one_that_ends_first_counts() -> None:
     document = {
         "networks": [

@@ -2,127 +2,135 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from cyclopts import App
-from rich.text import Text
+from cyclopts import App, Parameter
 
 from romana_bus.bus.connect import open_store
-from romana_bus.cli import show
+from romana_bus.cli import capacity, lookup, node, reserve, show, trouble
+from romana_bus.cli.capacity import closed, print_hosts, print_networks
 from romana_bus.cli.folded import ipam_state
+from romana_bus.cli.growth import growth
 from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
+from romana_bus.cli.trouble import print_waiting
+from romana_bus.errors import BadInput
 from romana_bus.events import IPAM, KUBE, SPEC
-from romana_bus.ipam import view
+from romana_bus.ipam import State, view
+from romana_bus.ipam.outlook import Outlooks
+from romana_bus.ipam.rate import Growth
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from romana_bus.ipam import State
-    from romana_bus.ipam.view import NetworkView
+__all__ = ["app", "closed", "print_hosts", "print_networks", "print_waiting"]
 
 app = App(
     name="ipam",
-    help="Addresses: who has which, and how full networks, groups and nodes are.",
+    help="Addresses: who has which, how full networks, groups and nodes are, and what is reserved.",
     sort_key=5,
     group_parameters=OPTIONS,
 )
+app.command(reserve.reserve)
+app.command(reserve.unreserve)
+
+#: Hours of the least window and the largest: less says nothing, more is in no log.
+WINDOWS = (1 / 6, 24 * 365.0)
 
 
 @app.command(name="show")
-def show_(*, store: Store = Store(), output: Output = Output()) -> None:
-    """Show how full networks, groups and nodes are, and which pods have no address, and why.
+def show_(
+    *,
+    host: str | None = None,
+    pod: str | None = None,
+    ip: str | None = None,
+    all: Annotated[bool, Parameter(negative="")] = False,
+    window: float = 1.0,
+    store: Store = Store(),
+    output: Output = Output(),
+) -> None:
+    """Show how full networks, groups, tenants and nodes are, what has no room left, and who waits.
 
-    With --json also the blocks of each node."""
-    run(_show(store, output), output)
+    `frag` is the share of free addresses in blocks that are partly used: only the node of the block can
+    have them. `lasts` is how long the free ones last if they go as they did
+    in the last hour; `-` is for no end in sight.
+
+    Parameters
+    ----------
+    host
+        Only this node: its place, blocks, pods, and what cools down.
+    pod
+        Only this pod (NAMESPACE/NAME): its addresses, since when, and what led to it; or why it has none.
+    ip
+        Only this address: who has it, or had it last, and where it lies.
+    all
+        Every row of every table.
+    window
+        Hours of the log that the rate is taken from.
+    """
+    wanted = {"--host": host, "--pod": pod, "--ip": ip}
+    given = [name for name, value in wanted.items() if value is not None]
+    if len(given) > 1:
+        raise BadInput(f"{' and '.join(given)}: give one of them")
+    lookup.check(pod, ip)
+    if not (math.isfinite(window) and WINDOWS[0] <= window <= WINDOWS[1]):
+        raise BadInput(
+            f"--window {window:g}: between {WINDOWS[0]:.2f} (ten minutes) and {WINDOWS[1]:g} hours"
+        )
+    run(_show(host, pod, ip, all, window, store, output), output)
 
 
-async def _show(store: Store, output: Output) -> None:
+async def _show(
+    host: str | None,
+    pod: str | None,
+    ip: str | None,
+    every: bool,
+    window: float,
+    store: Store,
+    output: Output,
+) -> None:
     async with await open_store(store.access, store.layout, "ipam show", [SPEC, KUBE, IPAM]) as opened:
         state = await ipam_state(opened)
+        if pod is not None:
+            return _tell(await lookup.pod(opened, state, pod), lookup.print_pod, output)
+        if ip is not None:
+            return _tell(await lookup.ip(opened, state, ip), lookup.print_ip, output)
+        if host is not None:
+            node.host(state, host)
+        grown = await growth(opened, window)
+    outlooks = Outlooks(view.networks(state), grown)
+    if host is not None:
+        found = node.host(state, host)
+        if not output.json:
+            return node.print_host(state, found, outlooks)
+        return show.as_json(node.host_document(state, found, outlooks))
     if output.json:
-        show.as_json(
-            {
-                "networks": view.networks(state),
-                "hosts": view.hosts(state),
-                "waiting": waiting(state),
-                "obstacle": state.obstacle,
-            }
-        )
-        return
-    print_state(state)
+        return show.as_json(capacity.document(state, outlooks))
+    return print_state(state, outlooks, every)
 
 
-def print_state(state: State) -> None:
+def _tell(found: dict[str, Any], tell: Callable[[dict[str, Any]], None], output: Output) -> None:
+    (show.as_json if output.json else tell)(found)
+
+
+def print_state(state: State, outlooks: Outlooks, every: bool) -> None:
+    """What is wrong comes last: that is what is on the screen in the end."""
     if state.obstacle:
         show.hint(f"Nothing is decided now: {state.obstacle}.")
     if not state.hosts:
         show.hint("No node was ever seen: `romana-bus up` watches a cluster, or `watch` and `run ipam` do.")
     if state.obstacle or not state.hosts:
         show.console.print()
-    print_networks(state)
-    print_hosts(state)
-    print_waiting(state)
+    print_networks(state, outlooks, every)
+    capacity.print_tenants(state, outlooks, every)
+    trouble.print_reserved(state)
+    print_hosts(state, outlooks, every)
+    if state.hosts:
+        show.console.print(show.dim(_rate(outlooks.growth)), "", sep="\n")
+    trouble.print_full(state, every)
+    print_waiting(state, every)
 
 
-def waiting(state: State) -> list[dict[str, Any]]:
-    """The pods that want an address and have none, with the reason."""
-    return [
-        {"pod": key, "node": name, "code": record.code, "reason": record.reason}
-        for name, host in sorted(state.hosts.items())
-        for key, record in sorted(host.records.items())
-        if record.code
-    ]
-
-
-def print_networks(state: State) -> None:
-    for network in view.networks(state):
-        for_whom = ", ".join(network.tenants) or "everyone"
-        title = (
-            f"network {network.network}  {network.prefix}, blocks of /{network.block_mask}, for {for_whom}"
-        )
-        columns = show.room_columns()
-        table = show.table("group", "prefix", "nodes", *columns, right=("nodes", *columns[1:]))
-        for group in network.groups:
-            if group.leaf:
-                table.add_row(group.group, group.prefix, show.count(group.hosts), *show.room(group.room))
-        parts: list[RenderableType] = [table] if table.row_count else []
-        show.section(title, *parts, *closed(network))
-
-
-def closed(network: NetworkView) -> list[Text]:
-    """What is kept free for groups to come, in one line."""
-    prefixes = [group.prefix for group in network.groups if group.closed]
-    if not prefixes:
-        return []
-    which = ", ".join(prefixes[:2]) + (", ..." if len(prefixes) > 2 else "")
-    return [
-        Text(f"kept for groups to come: {show.many(len(prefixes), 'prefix', 'prefixes')} ({which})", "dim")
-    ]
-
-
-def print_hosts(state: State) -> None:
-    if not state.hosts:
-        return
-    columns = show.room_columns()
-    table = show.table("node", "address", "group", "pods", *columns, right=("pods", *columns[1:]))
-    for host in view.hosts(state):
-        group = ", ".join(dict.fromkeys(host.groups.values())) or Text("none", "red")
-        room = show.room(host.room) if host.room.size else ()
-        table.add_row(host.node, ", ".join(host.addresses), group, show.count(host.pods), *room)
-    show.section("nodes", table)
-    denied = show.table("node", "why")
-    for host in view.hosts(state):
-        if host.denied:
-            denied.add_row(host.node, host.denied)
-    if denied.row_count:
-        show.section("nodes without a place", denied)
-
-
-def print_waiting(state: State) -> None:
-    if not (found := waiting(state)):
-        return
-    table = show.table("pod", "node", "why")
-    for one in found:
-        table.add_row(one["pod"], one["node"], one["reason"])
-    show.section("pods without an address", table)
+def _rate(grown: Growth | None) -> str:
+    if grown is None:
+        return "lasts: too early to say: the log has to be 20 minutes old"
+    return f"lasts: at the rate of {show.when(grown.since)} to {show.when(grown.until)[-8:]}"

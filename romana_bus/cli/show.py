@@ -6,22 +6,29 @@ import json
 import os
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from math import log2
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from romana_bus.events import WHILE_IT_RUNS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
 
     from romana_bus.ipam.rooms import Room
 
-#: Columns of a screen below which tables leave out what can be spared.
-NARROW = 100
+T = TypeVar("T")
+
+#: Columns of a screen below which tables leave out what can be spared, and from which on they have all.
+NARROW, WIDE = 100, 130
+#: Rows of a table that a person reads, and where the others are.
+ROWS, ALL = 50, "--all shows all, --json too"
 #: Where nobody looks at a screen nothing is folded: lines stay lines for grep.
 ENDLESS = 500
 
@@ -56,12 +63,26 @@ def hint(text: str) -> None:
     console.print(Text(text, style="yellow"))
 
 
+def dim(text: str) -> Text:
+    return Text(text, "dim")
+
+
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
     """Numbers (`right`) are never folded."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         number = column in right
         made.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return made
+
+
+def pairs(rows: dict[str, str]) -> Table:
+    """Names and values; what has no value is left out."""
+    made = table("", "")
+    made.show_header = False
+    for name, value in rows.items():
+        if value:
+            made.add_row(dim(name), value)
     return made
 
 
@@ -74,6 +95,8 @@ def leave_screen() -> None:
 
 def when(time: int) -> str:
     """Local date and time of µs since the epoch."""
+    if time >= WHILE_IT_RUNS:
+        return "the pod is gone"
     return f"{datetime.fromtimestamp(time / 1e6):%Y-%m-%d %H:%M:%S}" if time else ""  # noqa: DTZ006
 
 
@@ -83,24 +106,70 @@ def many(number: int, one: str, more: str = "") -> str:
 
 
 def count(number: int) -> str:
-    """1,234; above a million million, as a power of two (an IPv6 prefix)."""
-    return f"{number:,}" if number < 10**12 else f"2^{number.bit_length() - 1}"
+    """1,234; above a million million, as a power of two (an IPv6 prefix), `~` where it is near one."""
+    if number < 10**12:
+        return f"{number:,}"
+    return f"{'' if number.bit_count() == 1 else '~'}2^{round(log2(number))}"
 
 
 def use(room: Room) -> str:
-    """How much of a prefix is in use, as a bar and in percent."""
+    """How much of a prefix is in use, as a bar and in percent: 100% only where nothing is free."""
     share = (room.size - room.free) / room.size if room.size else 0.0
     filled = min(5, -int(-share * 5 // 1))
-    percent = f"{share:.0%}" if share >= 0.01 or not share else "<1%"
+    percent = (
+        f"{min(round(share * 100), 100 if room.free <= 0 else 99)}%" if share >= 0.01 or not share else "<1%"
+    )
     full, empty = "█░" if console.encoding.startswith("utf") else "#."
     return f"{full * filled}{empty * (5 - filled)} {percent:>4}"
 
 
-def room_columns() -> tuple[str, ...]:
-    spared = ("used", "cooling") if console.width < NARROW else ()
-    return tuple(name for name in ("use", "used", "cooling", "free", "blocks") if name not in spared)
+def room_columns(beside: int = 0) -> tuple[str, ...]:
+    """What fits. `beside`: characters that the table needs more than that of groups."""
+    width = console.width - beside
+    if width < NARROW:
+        return ("use", "free", "frag")
+    spared = ("reserved",) if width < WIDE else ()
+    names = ("use", "used", "cooling", "reserved", "free", "frag", "blocks")
+    return tuple(name for name in names if name not in spared)
 
 
-def room(value: Room) -> tuple[str, ...]:
+def room(value: Room, columns: Iterable[str]) -> tuple[str, ...]:
     """The cells of `room_columns`."""
-    return tuple(use(value) if name == "use" else count(getattr(value, name)) for name in room_columns())
+    known = {"use": use(value), "frag": percent(value.fragmentation)}
+    return tuple(known[name] if name in known else count(getattr(value, name)) for name in columns)
+
+
+def percent(share: float) -> str:
+    return "<1%" if 0 < share < 1 else f"{share:.0f}%"
+
+
+def lasts(hours: float | None) -> Text:
+    """For how long there is room; `-` where no end is in sight, or nothing is known."""
+    if not hours:
+        return Text("-") if hours is None else Text("full", "red")
+    if hours >= 8760:
+        return Text("> 1 y")
+    text = f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h" if hours < 1000 else f"{hours / 24:,.0f} d"
+    return Text(text, "red" if hours < 4 else "yellow" if hours < 24 else "")
+
+
+def rate(growth: float | None) -> str:
+    """Addresses an hour, with their sign."""
+    if not growth:
+        return "-" if growth is None else "0/h"
+    return f"{growth:+,.0f}/h" if abs(growth) >= 10 else f"{growth:+.1f}/h"
+
+
+def first(rows: Sequence[T], every: bool) -> tuple[Sequence[T], int]:
+    """As many as a person reads, and how many more there are."""
+    return (rows, 0) if every or len(rows) <= ROWS else (rows[:ROWS], len(rows) - ROWS)
+
+
+def and_more(number: int, how: str) -> list[Text]:
+    """The line below a table that does not have all."""
+    return [dim(f"and {number:,} more: {how}")] if number else []
+
+
+def meant(names: Sequence[str]) -> str:
+    """Names that somebody may have meant."""
+    return f". Did you mean {', '.join(names[:3])}?" if names else ""

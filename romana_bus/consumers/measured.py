@@ -2,9 +2,13 @@
 nothing that is counted at every event would be right after a rebuild.
 
 romana_addresses{network,state}      used, cooling, reserved and free ones
-romana_addresses_denied{code}        pods that want an address and have none, by the kind of reason
+romana_addresses_denied{code,scope}  pods that want an address and have none, by the kind of reason and,
+                                     for `exhausted`, by what is full: block, group or network
 romana_blocks{network}               blocks that are somebody's
 romana_nodes{placed}                 nodes of the API server with a place in the topology, and without
+romana_exhausted{network,group,scope}
+                                     1 while a network or a group has no free address, else 0; scope block:
+                                     nodes whose blocks are full, in a group that has no whole block left
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from romana_bus.ipam import view
+from romana_bus.ipam.exhaustion import BLOCK, EXHAUSTED, GROUP, NETWORK, Exhaustion
+from romana_bus.ipam.rooms import both_families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,33 +58,58 @@ class _Addresses(Collector):
         self.state = state
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        sums = both_families(self.state)
+        exhaustion = Exhaustion(self.state, sums)
         addresses = GaugeMetricFamily("romana_addresses", "Addresses by state", labels=["network", "state"])
         blocks = GaugeMetricFamily("romana_blocks", "Blocks that are somebody's", labels=["network"])
-        for network in view.networks(self.state):
+        for network in view.networks(self.state, sums):
             for name in STATES:
                 addresses.add_metric([network.network, name], getattr(network.room, name))
             blocks.add_metric([network.network], network.room.blocks)
         yield addresses
         yield blocks
-        yield _family("romana_addresses_denied", "Pods without an address", "code", self._denied())
-        yield _family("romana_nodes", "Nodes by whether they have a place", "placed", self._nodes())
+        yield _exhausted(self.state, exhaustion)
+        yield _family(
+            "romana_addresses_denied", "Pods without an address", ("code", "scope"), self._denied(exhaustion)
+        )
+        yield _family("romana_nodes", "Nodes by whether they have a place", ("placed",), self._nodes())
 
-    def _denied(self) -> Counter[str]:
-        hosts = self.state.hosts.values()
-        return Counter(record.code for host in hosts for record in host.records.values() if record.code)
+    def _denied(self, exhaustion: Exhaustion) -> Counter[tuple[str, ...]]:
+        return Counter(
+            (record.code, exhaustion.scope(host, record) if record.code == EXHAUSTED else "")
+            for host in self.state.hosts.values()
+            for record in host.records.values()
+            if record.code
+        )
 
-    def _nodes(self) -> Counter[str]:
+    def _nodes(self) -> Counter[tuple[str, ...]]:
         seen = [host for host in self.state.hosts.values() if host.seen]
         placed = sum(host.placed is not None for host in seen)
-        return Counter({"true": placed, "false": len(seen) - placed})
+        return Counter({("true",): placed, ("false",): len(seen) - placed})
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing is computed to be registered."""
         return iter(())
 
 
-def _family(name: str, text: str, label: str, counts: Counter[str]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=[label])
-    for value, count in sorted(counts.items()):
-        family.add_metric([value], count)
+def _exhausted(state: State, exhaustion: Exhaustion) -> GaugeMetricFamily:
+    """Those that are not full are there too, as 0: what is absent raises no alarm."""
+    family = GaugeMetricFamily(
+        "romana_exhausted", "What has no room left", labels=["network", "group", "scope"]
+    )
+    for network in state.topology.networks:
+        family.add_metric([network.name, "", NETWORK], exhaustion.full(network.name))
+    for group in exhaustion.groups:
+        where = [group.leaf.network, group.leaf.group]
+        family.add_metric([*where, GROUP], group.full)
+        family.add_metric([*where, BLOCK], 0 if group.full else len(group.stuck))
+    return family
+
+
+def _family(
+    name: str, text: str, labels: tuple[str, ...], counts: Counter[tuple[str, ...]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, count in sorted(counts.items()):
+        family.add_metric(values, count)
     return family

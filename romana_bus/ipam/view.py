@@ -8,14 +8,16 @@ import msgspec
 
 from romana_bus.inet import parse_address
 from romana_bus.ipam.entities import pod_key, pod_order
-from romana_bus.ipam.rooms import Room, Sums, count
+from romana_bus.ipam.rooms import Room, both_families, count, total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from romana_bus.ipam.blocks import Block
     from romana_bus.ipam.entities import Host, Record
+    from romana_bus.ipam.rooms import Sums
     from romana_bus.ipam.state import State
+    from romana_bus.ipam.topology import Network
     from romana_bus.ipam.tree import Group, Leaf
 
 
@@ -42,12 +44,16 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
+    """`room`: that of the whole prefix; `usable`: that of the groups that nodes are placed in, which is
+    all that can be given out now."""
+
     network: str
     prefix: str
     block_mask: int
     tenants: tuple[str, ...]
     hosts: int
     room: Room
+    usable: Room
     groups: tuple[GroupView, ...]
 
 
@@ -97,20 +103,26 @@ def standing(state: State) -> Standing:
     )
 
 
-def networks(state: State) -> tuple[NetworkView, ...]:
-    sums = {width: Sums(state, width) for width in (32, 128)}
+def networks(state: State, sums: dict[int, Sums] | None = None) -> tuple[NetworkView, ...]:
+    """`sums`: of both families, where somebody has them already."""
+    sums = sums or both_families(state)
     members = _members(state)
     return tuple(
-        NetworkView(
-            network=network.name,
-            prefix=str(network.prefix),
-            block_mask=network.block_length,
-            tenants=network.tenants,
-            hosts=len(set().union(*(members.get(str(leaf.prefix), set()) for leaf in network.leaves))),
-            room=sums[network.prefix.width].room(network.prefix),
-            groups=tuple(_groups(network.tree, sums[network.prefix.width], members) if network.tree else ()),
-        )
-        for network in state.topology.networks
+        _network(network, sums[network.prefix.width], members) for network in state.topology.networks
+    )
+
+
+def _network(network: Network, sums: Sums, members: Mapping[str, set[str]]) -> NetworkView:
+    groups = tuple(_groups(network.tree, sums, members) if network.tree else ())
+    return NetworkView(
+        network=network.name,
+        prefix=str(network.prefix),
+        block_mask=network.block_length,
+        tenants=network.tenants,
+        hosts=len(set().union(*(members.get(str(leaf.prefix), set()) for leaf in network.leaves))),
+        room=sums.room(network.prefix),
+        usable=total(group.room for group in groups if group.leaf),
+        groups=groups,
     )
 
 
@@ -151,8 +163,10 @@ def _block(state: State, block: Block) -> BlockView:
     used, cool, both, _ = count(ranges, block, block.prefix)
     reserved = ranges.count(block.prefix.base, block.prefix.end) - both
     size = block.prefix.size
+    free = size - used - cool - reserved
     room = Room(
-        size=size, used=used, cooling=cool, reserved=reserved, free=size - used - cool - reserved, blocks=1
+        size=size, used=used, cooling=cool, reserved=reserved, free=free, blocks=1,
+        fragmented=0 if block.idle else free,
     )  # fmt: skip
     return BlockView(
         block=block.text,
@@ -175,7 +189,6 @@ def host(state: State, name: str) -> HostView | None:
 def _host(state: State, host: Host) -> HostView:
     owned = sorted(host.blocks.values(), key=lambda block: block.prefix)
     views = tuple(_block(state, block) for block in owned)
-    fields = ("size", "used", "cooling", "reserved", "free", "blocks")
     return HostView(
         node=host.name,
         in_api=host.seen,
@@ -184,7 +197,7 @@ def _host(state: State, host: Host) -> HostView:
         denied=host.denied.reason if host.denied else "",
         pods=sum(bool(record.held) for record in host.records.values()),
         waiting=sum(bool(record.code) for record in host.records.values()),
-        room=Room(**{field: sum(getattr(view.room, field) for view in views) for field in fields}),
+        room=total(view.room for view in views),
         blocks=views,
     )
 
@@ -194,6 +207,14 @@ def pod(state: State, namespace: str, name: str) -> tuple[PodView, ...]:
     key = pod_key(namespace, name)
     return tuple(
         _pod(host, host.records[key]) for _, host in sorted(state.hosts.items()) if key in host.records
+    )
+
+
+def pods_on(state: State, node: str) -> tuple[PodView, ...]:
+    """By namespace and name."""
+    host = state.hosts[node]
+    return tuple(
+        _pod(host, record) for _, record in sorted(host.records.items(), key=lambda one: pod_order(one[0]))
     )
 
 

@@ -36,7 +36,8 @@ def test_ipam_show(recorded: tuple[str, ...], call: Call) -> None:
 
 def test_ipam_show_json(recorded: tuple[str, ...], call: Call) -> None:
     found = call("ipam", "show", "--json", *recorded).json
-    assert set(found) == {"networks", "hosts", "waiting", "obstacle"}
+    parts = {"networks", "tenants", "hosts", "reserved", "full", "waiting", "window", "obstacle"}
+    assert set(found) == parts
     assert sum(host["pods"] for host in found["hosts"]) == 16
     [network] = found["networks"]
     room = network["room"]

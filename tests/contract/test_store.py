@@ -17,6 +17,7 @@ from romana_bus.bus.api import (
     Store,
     WrongSequence,
 )
+from romana_bus.bus.search import at_time
 from romana_bus.events import IPAM, KUBE, SPEC
 from tests.conftest import run
 
@@ -277,5 +278,20 @@ def test_a_lease_is_held_by_one_and_taken_over_when_given_up(stores: Stores) -> 
             assert await theirs.acquire()
             assert not await mine.renew()
             assert await other.lease("kube", "b").acquire()
+
+    run(scenario())
+
+
+def test_a_place_in_the_log_is_found_by_time(stores: Stores) -> None:
+    async def scenario() -> None:
+        async with stores() as store:
+            assert await at_time(store, IPAM, 0) == 1
+            times = [100, 100, 250, 300, 300, 300, 900]
+            await store.batch(
+                IPAM, 0, [out(f"ipam.address.n.w.p{at}", time=at_) for at, at_ in enumerate(times)]
+            )
+            for time in (0, 100, 101, 250, 251, 300, 301, 900, 901):
+                first = next((seq for seq, at in enumerate(times, 1) if at >= time), len(times) + 1)
+                assert await at_time(store, IPAM, time) == first
 
     run(scenario())

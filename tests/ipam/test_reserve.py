@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam.reserve import BadRange, reserve, unreserve
+from romana_bus.ipam.reserve import BadRange, covering, live, reserve, unreserve
 from tests.ipam.cluster import Cluster, topology
 
 
@@ -65,3 +65,54 @@ def test_only_what_was_reserved_is_given_free_again() -> None:
     with pytest.raises(BadRange, match=r"10\.0\.0\.8/31 is not reserved; 10\.0\.0\.8/30 is"):
         unreserve(c.state, "10.0.0.8/31")
     assert unreserve(c.state, "10.0.0.8/30") == [ev.RangeUnreserved(cidr="10.0.0.8/30")]
+
+
+@pytest.mark.parametrize(("text", "cidr"), [("10.0.0.9", "10.0.0.9/32"), ("fd00::9", "fd00::9/128")])
+def test_an_address_alone_is_a_range_of_one(text: str, cidr: str) -> None:
+    c = Cluster(
+        topology(cidr.partition("9")[0] + ("0/24" if "." in cidr else "/64"), 30 if "." in cidr else 126)
+    )
+    c.send(*reserve(c.state, text))
+    assert list(c.state.reserves) == [cidr]
+    assert covering(c.state, text) == cidr
+    assert unreserve(c.state, text) == [ev.RangeUnreserved(cidr=cidr)]
+
+
+def test_reserving_again_is_no_error_though_pods_are_inside() -> None:
+    c = cluster()
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    c.send(*reserve(c.state, "10.0.0.0/30", despite_use=True))
+    assert reserve(c.state, "10.0.0.0/30") == []
+    assert live(c.state, "10.0.0.0/30") == [("10.0.0.0", "web/a")]
+
+
+def test_of_many_pods_some_are_named() -> None:
+    c = cluster()
+    c.node("n1")
+    for number in range(9):
+        c.pod(f"web/p{number}", "n1")
+    c.decide()
+    with pytest.raises(BadRange, match=r"10\.0\.0\.0 \(web/p0\), .*10\.0\.0\.4 \(web/p4\) and 4 more"):
+        reserve(c.state, "10.0.0.0/28")
+
+
+def test_while_it_drains_no_address_is_given_out_there_and_the_live_ones_stay() -> None:
+    c = Cluster(topology("10.0.0.0/29", 30), warm_blocks=0, cooldown=0)
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    c.send(*reserve(c.state, "10.0.0.0/30", despite_use=True))
+    c.pod("web/b", "n1")
+    c.decide()
+    assert c.addresses() == {"web/a": "10.0.0.0", "web/b": "10.0.0.4"}
+    c.no_pod("web/a")
+    c.pod("web/c", "n1")
+    c.decide()
+    assert c.addresses() == {"web/b": "10.0.0.4", "web/c": "10.0.0.5"}
+    c.send(*unreserve(c.state, "10.0.0.0/30"))
+    for name in "def":
+        c.pod(f"web/{name}", "n1")
+    c.decide()
+    assert c.addresses()["web/f"] == "10.0.0.0"

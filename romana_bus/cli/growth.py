@@ -1,0 +1,40 @@
+"""How fast addresses went of late, read from the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus import codec
+from romana_bus.bus.search import at_time
+from romana_bus.events import IPAM, AddressEvent
+from romana_bus.ipam.rate import Ledger, window
+from romana_bus.lead import now
+from romana_bus.tail import tail
+
+if TYPE_CHECKING:
+    from romana_bus.bus.api import Store
+    from romana_bus.ipam.rate import Growth
+
+#: Events that are read at most, some seconds' worth: with more of them the window is shorter.
+MOST = 500_000
+
+
+async def growth(store: Store, hours: float) -> Growth | None:
+    """Over the last `hours`, or what the log has of them; None where that is too little. Raises BusError."""
+    end = await store.tail(IPAM)
+    first = await store.next(IPAM, 0)
+    until = now()
+    start = window(until, hours, first.time if first else until)
+    if start is None:
+        return None
+    seq = await at_time(store, IPAM, start)
+    if seq <= end.last - MOST and (later := await store.next(IPAM, end.last - MOST)):
+        seq, start = later.seq, later.time
+    ledger = Ledger()
+    if seq <= end.last:
+        async for batch in tail(store, (IPAM,), end.last - seq + 1, follow=False):
+            for _, message in batch:
+                event = codec.decode(message.body)
+                if isinstance(event, AddressEvent):
+                    ledger.fold(event, message.time)
+    return ledger.growth(start, until)

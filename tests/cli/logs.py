@@ -1,0 +1,38 @@
+"""A log that holds what a cluster in memory went through, at the times at which it did."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.streams import Layout
+from romana_bus.events import IPAM, KUBE, SPEC
+from romana_bus.feed import outgoing
+from tests.conftest import run
+from tests.ipam.cluster import Cluster
+
+if TYPE_CHECKING:
+    from tests.servers import NatsServer
+
+_clusters = itertools.count(1)
+
+
+def ago(seconds: float, topology: dict[str, Any], **settings: Any) -> Cluster:
+    """A cluster that begins so many seconds before now."""
+    return Cluster(topology, now=int(time.time() - seconds), **settings)
+
+
+def stored(server: NatsServer, cluster: Cluster) -> tuple[str, ...]:
+    """The options that reach its log."""
+    name = f"stored{next(_clusters)}"
+
+    async def publish() -> None:
+        access = Access(servers=(server.url,))
+        async with await open_store(access, Layout(name), "test", [SPEC, KUBE, IPAM]) as store:
+            for one in cluster.log:
+                await store.publish(one.role, outgoing(one.event, "", one.time, store.history))
+
+    run(publish())
+    return ("--nats", server.url, "--cluster", name)

@@ -257,10 +257,10 @@ def _blocks(state: State) -> Iterator[Finding]:
 
 
 def _counts(state: State) -> Iterator[Finding]:
-    counted: Counter[str] = Counter()
+    given: set[tuple[str, int]] = set()
     for host, record in _records(state):
         for held in record.held:
-            counted[held.block.text] += 1
+            given.add((held.block.text, held.offset))
             address = held.block.address(held.offset) if held.offset >= 0 else "an address below it"
             if not 0 <= held.offset < held.block.prefix.size:
                 text = f"{address} of {record.key} on {host.name} is outside its block {held.block.text}"
@@ -271,6 +271,7 @@ def _counts(state: State) -> Iterator[Finding]:
             yield Finding(
                 kind="count", node=host.name, pod=record.key, uid=record.uid, block=held.block.text, text=text
             )
+    counted = Counter(text for text, _ in given)
     for text, block in sorted(state.blocks.items()):
         if block.used.bit_count() != counted[text]:
             said = f"{text}: {block.used.bit_count()} addresses used, {counted[text]} given to pods"

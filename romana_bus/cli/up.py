@@ -63,7 +63,7 @@ def up(
     Parameters
     ----------
     topology_file
-        Set this topology first, as `topology set` does.
+        Set this topology first, as `topology apply` does.
     recording
         Play this directory, a recorded API server, instead of watching a real one; end with it.
     speed

@@ -36,7 +36,8 @@ from romana_bus.ipam.giving import take
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from romana_bus.ipam.entities import Host, Pod
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.pods import Pod
 
 HOST_LOCAL = Path("/usr/lib/cni/host-local")
 BATCH, ROUNDS, SECOND = 1_000, 5, 1_000_000

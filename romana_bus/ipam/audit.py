@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from romana_bus.events import NodeSeen, PodSeen, Wired
     from romana_bus.ipam.blocks import Block
-    from romana_bus.ipam.entities import Host, Record
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.records import Record
     from romana_bus.ipam.state import State
 
 KINDS = ("nobody", "without", "owners", "differs", "outside", "overlap", "count", "missed", "kernel")

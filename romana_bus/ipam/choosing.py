@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Host, Pod
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.pods import Pod
     from romana_bus.ipam.spaces import Space
 
 _age = attrgetter("order")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS, AddressAssigned, AddressDenied, HostDenied, HostPlaced
 from romana_bus.inet import parse_address
-from romana_bus.ipam.entities import AS_GIVEN, Cooling, Held, Record, asks, pod_key, remaining
+from romana_bus.ipam.entities import pod_key
 from romana_bus.ipam.idents import ident_of
+from romana_bus.ipam.pods import AS_GIVEN, asks
+from romana_bus.ipam.records import Cooling, Held, Record, remaining
 
 if TYPE_CHECKING:
     from romana_bus.events import (
@@ -67,7 +69,10 @@ def block_released(state: State, event: BlockReleased, _seq: int = 0) -> None:
         if block.free_at > state.now:
             state.remind(block.free_at, "", block.text)
         if state.layout is not None:
+            known = block.taken
             state.layout.settle(block)
+            if not known:
+                state.layout.remember(block)
         forget_if_over(state, block)
 
 

@@ -12,7 +12,8 @@ from romana_bus.ipam.layout import Layout
 
 if TYPE_CHECKING:
     from romana_bus.events import AddressEvent, IpamEvent
-    from romana_bus.ipam.entities import Host, Record
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.records import Record
     from romana_bus.ipam.state import State
 
 

@@ -30,7 +30,8 @@ from romana_bus.events import (
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import decisions, facts
 from romana_bus.ipam.document import BadTopology, parse
-from romana_bus.ipam.entities import Ended, asks, number, pod_key
+from romana_bus.ipam.entities import Ended, number, pod_key
+from romana_bus.ipam.pods import asks
 from romana_bus.ipam.ranges import Ranges
 from romana_bus.ipam.state import SECOND, Tick
 from romana_bus.ipam.topology import Topology

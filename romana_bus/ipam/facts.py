@@ -5,8 +5,9 @@ from __future__ import annotations
 from sys import intern
 from typing import TYPE_CHECKING
 
-from romana_bus.ipam.entities import AS_GIVEN, Pod, asks, number, outdated, pod_key, stamp
+from romana_bus.ipam.entities import number, outdated, pod_key
 from romana_bus.ipam.idents import ident_of
+from romana_bus.ipam.pods import AS_GIVEN, Pod, asks, stamp
 from romana_bus.ipam.wishes import wish_of
 
 if TYPE_CHECKING:

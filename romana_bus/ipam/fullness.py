@@ -8,7 +8,8 @@ from romana_bus.ipam.offers import families_for
 
 if TYPE_CHECKING:
     from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Host, Pod
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.pods import Pod
     from romana_bus.ipam.spaces import Space
     from romana_bus.ipam.state import State
 

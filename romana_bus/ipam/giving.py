@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
 from romana_bus.ipam.choosing import choose
-from romana_bus.ipam.entities import Held, Record, pod_order, remaining
+from romana_bus.ipam.entities import pod_order
 from romana_bus.ipam.fullness import scope_of
 from romana_bus.ipam.offers import Choice, families_for, networks_for
 from romana_bus.ipam.placing import release_block
+from romana_bus.ipam.records import Held, Record, remaining
 from romana_bus.ipam.releasing import lapsed, say_released, still_cooling, told
 from romana_bus.ipam.stocking import own
 from romana_bus.ipam.wishing import why_unmet
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     from romana_bus.ipam.blocks import Block
     from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Cooling, Host, Pod
+    from romana_bus.ipam.entities import Host
     from romana_bus.ipam.layout import Entry
+    from romana_bus.ipam.pods import Pod
+    from romana_bus.ipam.records import Cooling
 
 
 def _order(pod: Pod) -> tuple[str, str]:

@@ -62,8 +62,7 @@ class Layout:
             if block.node:
                 self.attach(block)
             self.settle(block)
-            if not block.taken and block.leaf >= 0:
-                self.spaces[block.leaf].remember(block)
+            self.remember(block)
         if any(space.tangled for space in self.spaces):
             self._part()
         self.stale = False
@@ -96,6 +95,11 @@ class Layout:
                 outer.reserved |= part
                 outer.busy |= part
             around.append(block)
+
+    def remember(self, block: Block) -> None:
+        """When it was released, if it is free room."""
+        if not block.taken and block.leaf >= 0:
+            self.spaces[block.leaf].remember(block)
 
     # --- hosts ---
 

@@ -9,7 +9,9 @@ from romana_bus.ipam.blocks import ALL, OWN, Block
 if TYPE_CHECKING:
     from romana_bus.inet import Prefix
     from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Cooling, Host, Pod
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.pods import Pod
+    from romana_bus.ipam.records import Cooling
     from romana_bus.ipam.spaces import Space
 
 Owner = tuple[str, str]

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from romana_bus.ipam.blocks import Block
-    from romana_bus.ipam.entities import Host, Record
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.records import Record
     from romana_bus.ipam.state import State
     from romana_bus.ipam.topology import Topology
     from romana_bus.ipam.tree import Leaf

@@ -6,7 +6,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS, AddressReleased, CoolingAddress
-from romana_bus.ipam.entities import Cooling, Record, misfit, node_gone, remaining
+from romana_bus.ipam.entities import misfit, node_gone
+from romana_bus.ipam.records import Cooling, Record, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,12 +17,14 @@ from romana_bus.errors import BadInput
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam.blocks import Block
 from romana_bus.ipam.default import SLOT_BITS, default_topology
-from romana_bus.ipam.entities import Ended, Gone, Host, Pod, Record, misfit
+from romana_bus.ipam.entities import Ended, Gone, Host, misfit
 from romana_bus.ipam.ranges import Ranges
 
 if TYPE_CHECKING:
     from romana_bus.events import GroupOpened
     from romana_bus.ipam.layout import Layout
+    from romana_bus.ipam.pods import Pod
+    from romana_bus.ipam.records import Record
     from romana_bus.ipam.topology import Topology
 
 SECOND = 1_000_000

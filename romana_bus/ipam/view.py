@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from romana_bus.ipam.blocks import Block
-    from romana_bus.ipam.entities import Host, Record
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.records import Record
     from romana_bus.ipam.rooms import Sums
     from romana_bus.ipam.state import State
     from romana_bus.ipam.topology import Network

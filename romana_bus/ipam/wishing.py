@@ -14,7 +14,8 @@ from romana_bus.ipam.offers import Choice, Owner, families_for, own_block, owner
 if TYPE_CHECKING:
     from romana_bus.ipam.blocks import Block
     from romana_bus.ipam.desk import Desk
-    from romana_bus.ipam.entities import Host, Pod
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.pods import Pod
     from romana_bus.ipam.spaces import Space
 
 

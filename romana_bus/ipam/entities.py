@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from romana_bus.events import HostDenied, HostPlaced
 from romana_bus.ipam.blocks import Block, Chain, ChainKey
-from romana_bus.ipam.pods import Pod
 from romana_bus.ipam.records import Record
 from romana_bus.ipam.spaces import Space
+
+if TYPE_CHECKING:
+    from romana_bus.ipam.pods import Pod
 
 
 class Host(msgspec.Struct, gc=False, eq=False):

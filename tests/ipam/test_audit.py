@@ -194,6 +194,19 @@ def test_two_pods_that_report_one_address() -> None:
     ]
 
 
+def test_addresses_that_pods_have_from_somebody_else_are_none_of_ours() -> None:
+    """Beside another network, until our agents run."""
+    c = cluster()
+    for key, node in (("web/a", "n1"), ("web/b", "n2")):
+        c.pod(key, node, ips=("10.244.0.7",))
+    c.decide()
+    assert findings(c.state, api(c)) == []
+    wired = ev.Wired(node="n1", consumer="cni", addresses={"10.0.0.0": "web/a"})
+    assert told(findings(c.state, api(c), [wired])) == [
+        "differs: web/a on n1 was given 10.0.0.0 and reports 10.244.0.7"
+    ]
+
+
 def test_a_block_outside_every_group() -> None:
     c = cluster()
     c.send(ev.TopologySet(document=topology("10.9.0.0/24")))

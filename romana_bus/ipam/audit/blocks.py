@@ -1,0 +1,58 @@
+"""Blocks where they should not be, and counts that do not agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from romana_bus.ipam.audit.finding import Finding, records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.ipam.blocks import Block
+    from romana_bus.ipam.state import State
+
+
+def misplaced(state: State) -> Iterator[Finding]:
+    owned = sorted((block for block in state.blocks.values() if block.node), key=lambda block: block.prefix)
+    for block in owned:
+        leaf = state.topology.leaf_of(block.prefix)
+        host = state.hosts[block.node]
+        here = {placement.prefix for placement in host.placed.placements} if host.placed else set()
+        left = leaf is not None and str(leaf.prefix) not in here and block.idle
+        if leaf is None or left:
+            where = f"group {leaf.group}, which its node has left" if leaf else "no group"
+            text = f"{block.text} of {block.node} is in {where}; {block.used.bit_count()} addresses are used"
+            yield Finding(kind="outside", node=block.node, block=block.text, text=text)
+    for lower, higher in pairwise(owned):
+        if lower.prefix.overlaps(higher.prefix):
+            text = f"{lower.text} of {lower.node} and {higher.text} of {higher.node} overlap"
+            yield Finding(kind="overlap", node=higher.node, block=higher.text, text=text)
+
+
+def miscounted(state: State) -> Iterator[Finding]:
+    given: set[tuple[str, int]] = set()
+    for host, record in records(state):
+        for held in record.held:
+            given.add((held.block.text, held.offset))
+            address = held.block.address(held.offset) if held.offset >= 0 else "an address below it"
+            if not 0 <= held.offset < held.block.prefix.size:
+                text = f"{address} of {record.key} on {host.name} is outside its block {held.block.text}"
+            elif held.block.node != host.name:
+                text = f"{address} of {record.key} on {host.name} is in {_whose(held.block)}"
+            else:
+                continue
+            yield Finding(
+                kind="count", node=host.name, pod=record.key, uid=record.uid, block=held.block.text, text=text
+            )
+    counted = Counter(text for text, _ in given)
+    for text, block in sorted(state.blocks.items()):
+        if block.used.bit_count() != counted[text]:
+            said = f"{text}: {block.used.bit_count()} addresses used, {counted[text]} given to pods"
+            yield Finding(kind="count", node=block.node, block=text, text=said)
+
+
+def _whose(block: Block) -> str:
+    return f"block {block.text} of {block.node}" if block.node else f"{block.text}, which is nobody's block"

@@ -1,0 +1,54 @@
+"""Nodes and pods that only one side has, and pods that wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.ipam.audit.finding import Finding, wants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.ipam.audit.finding import Snapshot
+    from romana_bus.ipam.state import State
+
+
+def missed(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    for name in sorted({name for name, host in state.hosts.items() if host.seen} | set(snapshot.nodes)):
+        host, node = state.hosts.get(name), snapshot.nodes.get(name)
+        if text := _difference(host.uid if host and host.seen else "", node.uid if node else ""):
+            yield Finding(kind="missed", node=name, resource="nodes", text=f"node {name} {text}")
+    for key in sorted(set(state.pods) | set(snapshot.pods)):
+        pod, seen = state.pods.get(key), snapshot.pods.get(key)
+        text = _difference(pod.uid if pod else "", seen.uid if seen else "")
+        if not text and pod and seen and (pod.node, not pod.unfit) != (seen.node, wants(seen)):
+            text = "changed, and the log does not know"
+        if text:
+            uid = seen.uid if seen else pod.uid if pod else ""
+            yield Finding(kind="missed", pod=key, uid=uid, resource="pods", text=f"pod {key} {text}")
+
+
+def _difference(log: str, api: str) -> str:
+    """Of two uids, '' for none."""
+    if log == api:
+        return ""
+    if not log:
+        return "is in the API server and not on the log"
+    return (
+        "is another one by now, and the log does not know"
+        if api
+        else "is on the log and not in the API server"
+    )
+
+
+def without(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    for key, pod in sorted(snapshot.pods.items()):
+        if not wants(pod):
+            continue
+        host = state.hosts.get(pod.node)
+        record = host.records.get(key) if host else None
+        if record is None or record.block is None:
+            reason = (record.reason if record else "") or "nothing was decided for it"
+            yield Finding(
+                kind="without", node=pod.node, pod=key, uid=pod.uid, text=f"{key} on {pod.node}: {reason}"
+            )

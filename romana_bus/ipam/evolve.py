@@ -102,9 +102,9 @@ def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
     if event.absent:
         version = number(event.resource_version)
         until = version if version >= 0 else FOR_EVER
-        state.absent[event.uid] = max(until, state.absent.get(event.uid, 0))
+        state.absent[key, event.uid] = max(until, state.absent.get((key, event.uid), 0))
         if pod is not None and pod.uid == event.uid:
-            unfit = pod.unfit or facts.is_absent(state, pod.uid, pod.version)
+            unfit = pod.unfit or facts.is_absent(state, key, pod.uid, pod.version)
             pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
     if state.layout is not None:
         state.layout.dirty.records.add((event.node, key))

@@ -73,7 +73,7 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     if outdated(version, state.gone_pods.version(key) if pod is None else pod.version):
         return
     node = intern(event.node)
-    unfit = _unfit(event) or (is_absent(state, event.uid, version) if state.absent else "")
+    unfit = _unfit(event) or (is_absent(state, key, event.uid, version) if state.absent else "")
     wish = wish_of(event.annotations) if event.annotations else None
     segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
     ips = ",".join(event.ips) if event.ips else ""
@@ -108,9 +108,9 @@ def _unfit(event: PodSeen) -> str:
     return "" if event.node else "the pod is on no node"
 
 
-def is_absent(state: State, uid: str, version: int) -> str:
+def is_absent(state: State, key: str, uid: str, version: int) -> str:
     """Why a fact of this version about the pod counts no more, or ''."""
-    until = state.absent.get(uid)
+    until = state.absent.get((key, uid))
     if until is None or until < version:
         return ""
     return "the API server has no such pod"

@@ -78,11 +78,11 @@ class State:
         self.reserves: dict[str, Prefix] = {}
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
-        #: What operators have ended, by (node, uid of the pod); and the pods that an audit found absent: the
-        #: version up to which they were.
+        #: What operators have ended, by (node, uid of the pod); and the pods (by key and uid) that an audit
+        #: found absent: the version up to which they were.
         self.evicted: dict[tuple[str, str], Ended] = {}
         self.disowned: dict[tuple[str, str], Ended] = {}
-        self.absent: dict[str, int] = {}
+        self.absent: dict[tuple[str, str], int] = {}
         #: (Block, offset) -> how many have the address beyond the first. None should.
         self.shared: Counter[tuple[str, int]] = Counter()
         #: The nodes that keep an address for a pod's name.

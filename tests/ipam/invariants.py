@@ -44,14 +44,21 @@ def given(cluster: Cluster) -> dict[Address, str]:
 
 
 def cooling(cluster: Cluster) -> set[Address]:
+    return {parse_address(one.address) for one in cooling_addresses(cluster)}
+
+
+def cooling_addresses(cluster: Cluster) -> list[ev.CoolingAddress]:
     kinds = (ev.AddressAssigned, ev.AddressDenied, ev.AddressReleased)
-    return {
-        parse_address(address.address)
-        for kind in kinds
-        for event in cluster.newest(kind)
-        for address in event.cooling
-        if address.until > cluster.state.now
-    }
+    events = [event for kind in kinds for event in cluster.newest(kind)]
+    return [one for event in events for one in event.cooling if one.until > cluster.state.now]
+
+
+def shut(cluster: Cluster) -> list[Prefix]:
+    """Blocks that nobody else can have: somebody's, or released and not free yet, as a whole or because
+    an address of them still cools."""
+    found = [parse_prefix(text) for text in cluster.blocks()]
+    found += [parse_prefix(e.block) for e in cluster.newest(ev.BlockReleased) if e.until > cluster.state.now]
+    return found + [parse_prefix(one.block) for one in cooling_addresses(cluster)]
 
 
 def nobody_shares(cluster: Cluster) -> None:
@@ -155,7 +162,9 @@ def nobody_waits_in_vain(cluster: Cluster) -> None:
 def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
     """By the word of an audit, and nothing newer is known of it."""
     return any(
-        event.absent and event.uid == pod.uid and int(pod.resource_version) <= int(event.resource_version)
+        event.absent
+        and (event.namespace, event.name, event.uid) == (pod.namespace, pod.name, pod.uid)
+        and int(pod.resource_version) <= int(event.resource_version)
         for event in cluster.newest(ev.AddressDisowned)
     )
 
@@ -167,12 +176,11 @@ def could_be_fulfilled(cluster: Cluster, pod: ev.PodSeen) -> bool:
         return False
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     mine = [parse_prefix(placement.prefix) for placement in placed.placements]
-    shut = [parse_prefix(text) for text in cluster.blocks()]
-    shut += [parse_prefix(e.block) for e in cluster.newest(ev.BlockReleased) if e.until > cluster.state.now]
+    taken_blocks = shut(cluster)
     taken = set(given(cluster)) | cooling(cluster)
     return all(
         any(inside(address, prefix) for prefix in mine)
-        and not any(inside(address, prefix) for prefix in shut)
+        and not any(inside(address, prefix) for prefix in taken_blocks)
         and address not in taken
         and not reserved(cluster, address)
         and may_use(cluster, pod, address)
@@ -218,12 +226,11 @@ def has_room(cluster: Cluster, pod: ev.PodSeen, leaf: Leaf) -> bool:
             return True
         if event.node != pod.node and empty and block.length == leaf.block_length:
             return True
-    shut = [parse_prefix(text) for text in owned]
-    shut += [parse_prefix(e.block) for e in cluster.newest(ev.BlockReleased) if e.until > cluster.state.now]
+    others = shut(cluster)
     size = 1 << (leaf.prefix.width - leaf.block_length)
     for base in range(leaf.prefix.base, leaf.prefix.end, size):
         block = Prefix(leaf.prefix.width, base, leaf.block_length)
-        if not any(block.overlaps(other) for other in shut) and open_in(cluster, block, set()):
+        if not any(block.overlaps(other) for other in others) and open_in(cluster, block, set()):
             return True
     return False
 

@@ -190,7 +190,7 @@ class Life(RuleBasedStateMachine):
     def another_boots_from_the_table(self, order: random.Random) -> None:
         lives = self.clusters[0]
         other = lives.rebuilt(order)
-        assert other.decide() == []
+        assert other.says() == []
         assert view.networks(other.state) == view.networks(lives.state)
         assert view.hosts(other.state) == view.hosts(lives.state)
         assert wake(other.state) == wake(lives.state)

@@ -83,11 +83,12 @@ class Gone:
 
 
 class Ended(msgspec.Struct, gc=False, frozen=True):
-    """An operator's word that what a pod has of `addresses` ends. `cause`: STREAM/SEQUENCE of it."""
+    """An operator's word that what the pod `uid` has of `addresses` ends. `cause`: STREAM/SEQUENCE of it."""
 
     addresses: frozenset[str]
     reason: str
     cause: str
+    uid: str
 
     def ends(self, record: Record) -> bool:
         return any(held.block.address(held.offset) in self.addresses for held in record.held)

@@ -66,7 +66,8 @@ def _topology_set(state: State, event: TopologySet, seq: int) -> None:
     anything else would depend on which document was there before."""
     state.documented, state.problem, state.layout = True, "", None
     state.evicted = {
-        (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, f"{SPEC}/{seq}") for one in event.evict
+        (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, f"{SPEC}/{seq}", one.uid)
+        for one in event.evict
     }
     try:
         state.topology = parse(event.document)
@@ -96,16 +97,20 @@ def _reserve(state: State) -> None:
 
 
 def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
+    """The newest word about a pod's name on a node is the whole of it."""
     key = pod_key(event.namespace, event.name)
-    state.disowned[event.node, event.uid] = Ended(frozenset(event.addresses), event.reason, f"{SPEC}/{seq}")
-    pod = state.pods.get(key)
+    ended = Ended(frozenset(event.addresses), event.reason, f"{SPEC}/{seq}", event.uid)
+    state.disowned[event.node, key] = ended
+    absent = state.absent.setdefault(key, {})
+    absent.pop(event.node, None)
     if event.absent:
         version = number(event.resource_version)
-        until = version if version >= 0 else FOR_EVER
-        state.absent[key, event.uid] = max(until, state.absent.get((key, event.uid), 0))
-        if pod is not None and pod.uid == event.uid:
-            unfit = pod.unfit or facts.is_absent(state, key, pod.uid, pod.version)
-            pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
+        absent[event.node] = event.uid, version if version >= 0 else FOR_EVER
+    pod = state.pods.get(key)
+    if pod is not None:
+        fit = "" if pod.unfit == facts.ABSENT else pod.unfit
+        unfit = fit or facts.is_absent(state, key, pod.uid, pod.version)
+        pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
     if state.layout is not None:
         state.layout.dirty.records.add((event.node, key))
         if pod is not None:

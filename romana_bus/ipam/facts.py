@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from romana_bus.ipam.state import State
 
 SEGMENT_LABEL = "romana.io/segment"
+#: Why a pod wants no address that an audit did not find.
+ABSENT = "the API server has no such pod"
 FINISHED = ("Succeeded", "Failed")
 
 
@@ -110,10 +112,8 @@ def _unfit(event: PodSeen) -> str:
 
 def is_absent(state: State, key: str, uid: str, version: int) -> str:
     """Why a fact of this version about the pod counts no more, or ''."""
-    until = state.absent.get((key, uid))
-    if until is None or until < version:
-        return ""
-    return "the API server has no such pod"
+    words = state.absent.get(key, {}).values()
+    return ABSENT if any(gone == uid and version <= until for gone, until in words) else ""
 
 
 def pod_gone(state: State, event: PodGone, seq: int) -> None:

@@ -78,11 +78,11 @@ class State:
         self.reserves: dict[str, Prefix] = {}
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
-        #: What operators have ended, by (node, uid of the pod); and the pods (by key and uid) that an audit
-        #: found absent: the version up to which they were.
+        #: What operators have ended: by (node, uid of the pod), and by (node, pod); and the pods that an
+        #: audit did not find: pod -> node of the word -> uid, and up to which version.
         self.evicted: dict[tuple[str, str], Ended] = {}
         self.disowned: dict[tuple[str, str], Ended] = {}
-        self.absent: dict[tuple[str, str], int] = {}
+        self.absent: dict[str, dict[str, tuple[str, int]]] = {}
         #: (Block, offset) -> how many have the address beyond the first. None should.
         self.shared: Counter[tuple[str, int]] = Counter()
         #: The nodes that keep an address for a pod's name.
@@ -163,9 +163,9 @@ class State:
         """The operator's word that ends it, if there is one."""
         if record.block is None or not (self.evicted or self.disowned):
             return None
-        whose = (host.name, record.uid)
-        words = (self.evicted.get(whose), self.disowned.get(whose))
-        return next((word for word in words if word is not None and word.ends(record)), None)
+        uid = record.uid
+        words = (self.evicted.get((host.name, uid)), self.disowned.get((host.name, record.key)))
+        return next((word for word in words if word and word.uid == uid and word.ends(record)), None)
 
     def drop_if_empty(self, host: Host) -> None:
         if host.empty:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS, AddressAssigned, AddressDenied, HostDenied, HostPlaced
 from romana_bus.inet import parse_address
+from romana_bus.ipam.blocks import ALL
 from romana_bus.ipam.entities import pod_key
 from romana_bus.ipam.idents import ident_of
 from romana_bus.ipam.pods import AS_GIVEN, asks
@@ -90,7 +91,7 @@ def _take_from(state: State, block: Block) -> None:
     if state.layout is not None:
         state.layout.detach(block)
     del host.blocks[block.text]
-    block.node = ""
+    block.node, block.tenant, block.segment = "", ALL, ALL
     state.drop_if_empty(host)
 
 

@@ -159,7 +159,7 @@ def _kept(
             owner: Owner = (block.tenant, block.segment)
             if block.node == host.name and node == host.name:
                 return Choice(owner, space, block.prefix, block, offset)
-            if block.single and node != host.name and block.node in ("", node):
+            if block.prefix.size == 1 and node != host.name and block.node in ("", node):
                 return Choice(own_block(pod), space, block.prefix, None, offset, donor=(donor, cooling))
     return None
 

@@ -131,7 +131,7 @@ class ResourceListing(Event, frozen=True, kw_only=True):
     """A full listing of `resource` has begun, so what the log says of it may be behind: nothing is
     swept until it is synced. `rewound`: the API server's own versions went back (its store was restored
     from a backup), so the versions held until now say nothing about the ones to come. `asked`:
-    the newest `ListingAsked.at` that this answers."""
+    the `ListingAsked.at` that this answers, 0 for none."""
 
     role: ClassVar[str] = KUBE
 

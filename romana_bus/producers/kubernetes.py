@@ -36,7 +36,7 @@ class _Watcher:
 
     name: str = "watch"
     writes: str = KUBE
-    reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.*"))
+    reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.>"))
     initial: Callable[[], Watched] = Watched
     evolve: Callable[[Watched, Event, int], None] = observe.evolve
 

@@ -56,7 +56,7 @@ class Progress:
         self.rewound = False  # the next listing begins from nothing
         self.too_large: list[str] = []  # left out, because no message can carry them
         self.asked, self.why = 0, ""  # the newest wish of an operator or an audit to list again
-        self.answered = 0  # the newest one that a listing has answered, or is answering
+        self.answered = 0  # the one that a listing has answered, or is answering
 
 
 class Watched:
@@ -78,18 +78,17 @@ def evolve(state: Watched, event: Event, _seq: int = 0) -> None:
     match event:
         case ListingAsked():
             progress = state.of(event.resource)
-            if event.at > progress.asked:
-                progress.asked, progress.why = event.at, event.reason
+            progress.asked, progress.why = event.at, event.reason or "somebody asked for it"
         case ResourceListing():
             progress = state.of(event.resource)
             progress.synced = False
-            progress.answered = max(progress.answered, event.asked)
+            progress.answered = event.asked
             if event.rewound:
                 _forget_versions(progress)
         case ResourceSynced():
             progress = state.of(event.resource)
             progress.synced, progress.fields = True, event.fields
-            progress.answered = max(progress.answered, event.asked)
+            progress.answered = event.asked
             progress.version = progress.marked = number(event.resource_version)
         case ObjectSeen() | ObjectGone():
             _hold(state.of(event.resource), event)
@@ -113,7 +112,7 @@ def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
     """From here until `end_listing`, what the log says of this resource may be behind."""
     progress = state.of(kind.name)
     progress.synced, progress.listed = False, set()
-    progress.answered = max(progress.answered, progress.asked)
+    progress.answered = progress.asked or progress.answered
     rewound, progress.rewound = progress.rewound, False
     if rewound:
         _forget_versions(progress)
@@ -187,9 +186,10 @@ def resumes(state: Watched, kind: Kind) -> bool:
 
 
 def wanted(state: Watched, kind: Kind) -> str:
-    """Why somebody wants a listing that has not begun yet, or ''."""
+    """Why somebody wants a listing that has not begun yet, or ''. Only whether it is another wish than the
+    one that was answered counts, not which is later: wishes come by many clocks."""
     progress = state.of(kind.name)
-    return progress.why if progress.asked > progress.answered else ""
+    return "" if progress.asked in (0, progress.answered) else progress.why
 
 
 def _changed(progress: Progress, fact: Fact) -> list[Event]:

@@ -76,6 +76,7 @@ class ResourceWatch:
         self._renewed = False
         self._reason = "first listing"
         self._watching: aiohttp.ClientResponse | None = None
+        self._cut = False  # it was us who closed the connection
 
     async def run(self) -> None:
         """For ever. Raises Failed if the server refuses us before it has ever answered, and whatever
@@ -85,6 +86,7 @@ class ResourceWatch:
         while True:
             wait = 0.0
             try:
+                self._cut = False
                 self._reason = observe.wanted(self._state, self._kind) or self._reason
                 if observe.resumes(self._state, self._kind):
                     await self._watch()
@@ -94,7 +96,7 @@ class ResourceWatch:
             except Again as again:
                 wait = await self._mend(again.verdict, delay)
             except NETWORK_ERRORS as error:
-                if not observe.wanted(self._state, self._kind):
+                if not self._cut:
                     self._note("network", reason(error))
                     wait = delay
             if wait:
@@ -102,8 +104,10 @@ class ResourceWatch:
                 delay = min(delay * 2, most)
 
     def look(self) -> None:
-        """Somebody may want another listing: then the watch ends now."""
-        if self._watching is not None and observe.wanted(self._state, self._kind):
+        """Somebody may want another listing: then the watch ends now; one that still lists, behind that."""
+        listing = self._state.of(self._kind.name).listed is not None
+        if self._watching is not None and not listing and observe.wanted(self._state, self._kind):
+            self._cut = True
             self._watching.close()
 
     async def _mend(self, verdict: Verdict, delay: float) -> float:
@@ -218,12 +222,15 @@ class ResourceWatch:
                 await self._begin_listing()
             else:
                 self._well()
-                self._watching = answer
+            self._watching = answer
             try:
+                self.look()
                 while chunk := await answer.content.readany():
                     await self._hear(story, chunk)
             finally:
                 self._watching = None
+        if self._cut:
+            return
         if story.listing:
             raise Again(Verdict(Do.RETRY, "the streaming list ended before it was complete"))
         await self._ended(story.lines)
@@ -237,6 +244,7 @@ class ResourceWatch:
             raise Again(told.trouble)
         if listing and not story.listing:
             self._synced()
+            self.look()
 
     async def _ended(self, lines: int) -> None:
         """A watch that said nothing at all may be waiting for a version that the server has yet to reach:

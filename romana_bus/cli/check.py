@@ -14,7 +14,7 @@ from romana_bus.cli.auditing import lister
 from romana_bus.cli.folded import ipam_state
 from romana_bus.cli.options import Kubernetes, Output, Store
 from romana_bus.cli.session import run
-from romana_bus.consumers.audit import Look, look, order
+from romana_bus.consumers.audit import Look, done, look, order
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import AddressDisowned
 from romana_bus.ipam.audit import KINDS, Finding
@@ -73,7 +73,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
         async with await open_store(store.access, store.layout, "ipam check", ROLES) as opened:
             second, lasting, passing = await _looks(opened, api, pause)
             ordered: list[Correction] = []
-            if repair:
+            if repair and not second.unsettled:
                 ordered = await order(opened, corrections(lasting, second.snapshot.versions, now()))
             left = await _carried_out(opened, ordered)
     finally:
@@ -82,7 +82,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
         _as_json(second, lasting, passing, ordered, left)
     else:
         _as_tables(second, lasting, passing)
-        _told(repair, ordered, left)
+        _told(repair, second.unsettled, ordered, left)
     if lasting:
         raise Failed(f"{show.many(len(lasting), 'finding')}: see `romana-bus ipam check --help`")
 
@@ -96,7 +96,9 @@ async def _looks(store: OpenStore, api: Any, pause: float) -> tuple[Look, list[F
     second = await _believed(store, api)
     before = {one.same for one in first.findings}
     lasting = [one for one in second.findings if one.same in before]
-    passing = [one for one in second.findings if one.same not in before]
+    after = {one.same for one in second.findings}
+    passing = [one for one in first.findings if one.same not in after]
+    passing += [one for one in second.findings if one.same not in before]
     return second, lasting, passing
 
 
@@ -112,18 +114,8 @@ async def _carried_out(store: OpenStore, ordered: list[Correction]) -> list[Addr
     left = [one for one in ordered if isinstance(one, AddressDisowned)]
     loop = asyncio.get_running_loop()
     until = loop.time() + CARRIED_OUT_WITHIN
-    while left and loop.time() < until:
+    while (left := [one for one in left if not await done(store, one)]) and loop.time() < until:
         await asyncio.sleep(0.2)
-        state = await ipam_state(store)
-        hosts = state.hosts
-        left = [
-            one
-            for one in left
-            if one.node in hosts
-            and (record := hosts[one.node].records.get(f"{one.namespace}/{one.name}"))
-            and record.uid == one.uid
-            and set(one.addresses) & set(record.ips.split(","))
-        ]
     return left
 
 
@@ -137,6 +129,7 @@ def _as_json(
             "kernels": sorted({report.node for report in seen.wired}),
             "findings": lasting,
             "passing": passing,
+            "unsettled": seen.unsettled,
             "ordered": [{"subject": one.subject(), "event": one} for one in ordered],
             "pending": [one.subject() for one in left],
         }
@@ -165,10 +158,13 @@ def _as_tables(seen: Look, lasting: list[Finding], passing: list[Finding]) -> No
         show.console.print("nothing is wrong", style="green")
 
 
-def _told(repair: bool, ordered: list[Correction], left: list[AddressDisowned]) -> None:
+def _told(repair: bool, unsettled: str, ordered: list[Correction], left: list[AddressDisowned]) -> None:
     if not repair:
         return
     show.console.print()
+    if unsettled:
+        show.console.print(f"nothing is ordered while {unsettled}: try again when `status` says synced")
+        return
     for one in ordered:
         what = (
             f"{', '.join(one.addresses)} of {one.namespace}/{one.name} on {one.node} ends"

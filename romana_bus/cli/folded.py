@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from romana_bus.consumers.ipam import READS, fresh
@@ -56,6 +57,7 @@ async def _look(store: Store, settings: Settings) -> _Look:
     try:
         async for role, messages in feed.boot():
             look.fold(role, messages)
+            await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed
         for role, end in ends.items():
             while await _missing(store, feed, role, end):
                 await feed.wait(0.2)

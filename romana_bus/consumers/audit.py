@@ -17,15 +17,30 @@ from prometheus_client import Counter as Total
 from prometheus_client import Gauge
 
 from romana_bus import codec
-from romana_bus.bus.api import BusError, WrongSequence
-from romana_bus.errors import RomanaError
-from romana_bus.events import NODE, SPEC, Audited, Fact, NodeSeen, PodSeen, Wired
+from romana_bus.bus.api import WrongSequence
+from romana_bus.events import (
+    IPAM,
+    KUBE,
+    NODE,
+    SPEC,
+    AddressAssigned,
+    AddressDisowned,
+    Audited,
+    Fact,
+    ListingAsked,
+    NodeSeen,
+    PodSeen,
+    Wired,
+    token,
+)
 from romana_bus.feed import opened, outgoing
 from romana_bus.ipam import audit
 from romana_bus.ipam.corrections import corrections, pending
 from romana_bus.lead import now
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from romana_bus.bus.api import Store
     from romana_bus.ipam import State
     from romana_bus.ipam.audit import Finding, Snapshot
@@ -42,12 +57,13 @@ Lister = Callable[[str], Awaitable[tuple[Sequence[Fact], str]]]
 
 
 class Look(NamedTuple):
-    """`doubt`: why nothing may be concluded from it, or ''."""
+    """`doubt`: why nothing may be concluded from it, or ''. `unsettled`: why nothing is corrected yet."""
 
     state: State
     snapshot: Snapshot
     wired: tuple[Wired, ...]
     doubt: str
+    unsettled: str
     findings: tuple[Finding, ...]
 
 
@@ -68,8 +84,9 @@ async def look(
     state = await fold(store)
     wired = tuple(await _wired(store))
     doubt = audit.doubt(state, snapshot)
-    found = () if doubt else tuple(audit.findings(state, snapshot, wired))
-    return Look(state, snapshot, wired, doubt, found)
+    # Of 150,000 pods this takes some seconds, more than a leader's lease lasts: not on the event loop.
+    found = () if doubt else tuple(await asyncio.to_thread(audit.findings, state, snapshot, wired))
+    return Look(state, snapshot, wired, doubt, audit.unsettled(state), found)
 
 
 async def _wired(store: Store) -> list[Wired]:
@@ -85,7 +102,7 @@ async def order(store: Store, wanted: Sequence[Correction]) -> list[Correction]:
     ordered = []
     for one in wanted:
         newest = await store.newest(SPEC, one.subject())
-        if newest is not None and pending(one, codec.decode(newest.body)):
+        if newest is not None and pending(one, codec.decode(newest.body), await _mark(store, one)):
             continue
         try:
             await store.publish(
@@ -98,6 +115,23 @@ async def order(store: Store, wanted: Sequence[Correction]) -> list[Correction]:
     return ordered
 
 
+async def _mark(store: Store, one: Correction) -> object:
+    """How far the listing of what is asked for is."""
+    if not isinstance(one, ListingAsked):
+        return None
+    newest = await store.newest(KUBE, f"kube.synced.-.{token(one.resource)}")
+    return codec.decode(newest.body) if newest else None
+
+
+async def done(store: Store, order: AddressDisowned) -> bool:
+    """Whether the pod's name on that node has none of the addresses any more. Raises BusError."""
+    subject = f"ipam.address.{token(order.node)}.{token(order.namespace)}.{token(order.name)}"
+    newest = await store.newest(IPAM, subject)
+    there = codec.decode(newest.body) if newest else None
+    held = there.addresses if isinstance(there, AddressAssigned) and there.uid == order.uid else ()
+    return not any(one.address in order.addresses for one in held)
+
+
 async def run_audit(
     store: Store,
     lister: Lister,
@@ -108,37 +142,53 @@ async def run_audit(
 ) -> None:
     """For ever. What one look found, and the next one still does, `grace` seconds later at least, is
     corrected."""
-    since: dict[Finding, float] = {}
-    reported: Audited | None = None
+    auditor = _Auditor(store, node, grace)
     while True:
         await asyncio.sleep(every)
         try:
-            seen = await look(store, lister, fold)
-            moment = time.monotonic()
-            lasting = [one for one in seen.findings if moment - since.get(one.same, moment + 1) >= grace]
-            since = {one.same: since.get(one.same, moment) for one in seen.findings}
-            ordered = await order(store, corrections(lasting, seen.snapshot.versions, now()))
-            report = _report(node, seen, len(ordered))
-            if ordered or report != reported:
-                await _publish(store, report)
-                reported = report
-        except (RomanaError, BusError) as error:
-            log.warning("the audit could not look", why=str(error))
-            continue
+            await auditor.heed(await look(store, lister, fold))
+        except Exception as error:  # noqa: BLE001  whatever it is: said, and looked again; the watch goes on
+            log.warning("the audit could not look", why=str(error) or type(error).__name__)
+
+
+class _Auditor:
+    """`since`: when each finding of the last look was first found, in looks without a gap. `listed`: for
+    which of them a listing was asked for; once is enough, if it does not help nothing will."""
+
+    def __init__(self, store: Store, node: str, grace: float) -> None:
+        self._store, self._node, self._grace = store, node, grace
+        self.since: dict[Finding, float] = {}
+        self.listed: set[Finding] = set()
+
+    async def heed(self, seen: Look) -> None:
+        """Raises BusError."""
         if seen.doubt:
+            self.since = {}
             log.error("the audit does not believe what it sees", why=seen.doubt)
-            continue
+            return
+        moment, before = time.monotonic(), self.since
+        lasting = [one for one in seen.findings if one.same in before]
+        ripe = [one for one in lasting if moment - before[one.same] >= self._grace]
+        self.since = {one.same: before.get(one.same, moment) for one in seen.findings}
+        ordered = [] if seen.unsettled else await self._correct(ripe, seen.snapshot.versions)
+        await self._report(Counter(one.kind for one in lasting), len(ordered))
         LAST.set_to_current_time()
+
+    async def _correct(self, ripe: list[Finding], versions: Mapping[str, str]) -> list[Correction]:
+        wanted = [one for one in ripe if one.same not in self.listed]
+        ordered = await order(self._store, corrections(wanted, versions, now()))
+        self.listed = {one.same for one in ripe if one.resource}
         for one in ordered:
             log.warning("the audit corrects", subject=one.subject(), why=one.reason)
+        return ordered
 
-
-def _report(node: str, seen: Look, repaired: int) -> Audited:
-    counts = Counter(one.kind for one in seen.findings)
-    for kind in audit.KINDS:
-        FINDINGS.labels(kind).set(counts[kind])
-    return Audited(node=node, consumer="audit", findings=dict(sorted(counts.items())), repaired=repaired)
-
-
-async def _publish(store: Store, report: Audited) -> None:
-    await store.publish(NODE, outgoing(report, "", now(), store.history))
+    async def _report(self, counts: Counter[str], repaired: int) -> None:
+        """Only where it is news."""
+        for kind in audit.KINDS:
+            FINDINGS.labels(kind).set(counts[kind])
+        report = Audited(
+            node=self._node, consumer="audit", findings=dict(sorted(counts.items())), repaired=repaired
+        )
+        newest = await self._store.newest(NODE, report.subject())
+        if newest is None or codec.decode(newest.body) != report:
+            await self._store.publish(NODE, outgoing(report, "", now(), self._store.history))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.events import AddressDisowned, ListingAsked
+from romana_bus.events import AddressDisowned, ListingAsked, ResourceSynced
 from romana_bus.ipam.entities import pod_order
 
 if TYPE_CHECKING:
@@ -18,23 +18,21 @@ Correction = AddressDisowned | ListingAsked
 def corrections(findings: Iterable[Finding], versions: Mapping[str, str], at: int) -> list[Correction]:
     """`versions`: of the later look's listings; `at`: now (µs). Only for findings of two looks: this frees
     addresses. What a pod that has finished still holds is freed by whoever decides, once the log knows."""
-    ended: dict[tuple[str, str, str, bool], list[str]] = {}
-    reasons: dict[tuple[str, str, str, bool], str] = {}
+    ended: dict[tuple[str, str, str], list[Finding]] = {}
     listings: dict[str, str] = {}
     for one in findings:
         if one.uid and (one.kind == "owners" or (one.kind == "nobody" and one.absent)):
-            whose = (one.node, one.pod, one.uid, one.absent)
-            ended.setdefault(whose, []).append(one.address)
-            reasons.setdefault(whose, f"an audit found: {one.text}")
+            ended.setdefault((one.node, one.pod, one.uid), []).append(one)
         if one.resource:
             listings.setdefault(one.resource, f"an audit found: {one.text}")
     disowned = [
         AddressDisowned(
             namespace=pod_order(pod)[0], name=pod_order(pod)[1], uid=uid, node=node,
-            addresses=tuple(addresses), reason=reasons[node, pod, uid, absent], absent=absent,
-            resource_version=versions.get("pods", ""),
+            addresses=tuple(dict.fromkeys(one.address for one in found)),
+            absent=any(one.absent for one in found),
+            reason=f"an audit found: {found[0].text}", resource_version=versions.get("pods", ""),
         )
-        for (node, pod, uid, absent), addresses in sorted(ended.items())
+        for (node, pod, uid), found in sorted(ended.items())
     ]  # fmt: skip
     asked = [
         ListingAsked(resource=resource, reason=reason, at=at) for resource, reason in sorted(listings.items())
@@ -42,16 +40,14 @@ def corrections(findings: Iterable[Finding], versions: Mapping[str, str], at: in
     return [*disowned, *asked]
 
 
-def pending(correction: Correction, newest: object) -> bool:
-    """Whether it was ordered already, and need not be once more. A listing that was asked for a while ago
-    (µs) and has changed nothing is."""
+def pending(correction: Correction, newest: object, mark: object) -> bool:
+    """Whether it was ordered already, and nobody has done it. `newest`: of its subject. `mark`: that of the
+    resource, which repeats the request that it answers."""
     if isinstance(correction, ListingAsked):
-        return isinstance(newest, ListingAsked) and correction.at - newest.at < AGAIN
-    return isinstance(newest, AddressDisowned) and (newest.uid, newest.addresses) == (
-        correction.uid,
-        correction.addresses,
-    )
+        answered = mark.asked if isinstance(mark, ResourceSynced) else 0
+        return isinstance(newest, ListingAsked) and newest.at != answered
+    return isinstance(newest, AddressDisowned) and _ends(newest) == _ends(correction)
 
 
-#: µs after which a listing is asked for again.
-AGAIN = 60 * 1_000_000
+def _ends(order: AddressDisowned) -> tuple[str, frozenset[str], bool]:
+    return order.uid, frozenset(order.addresses), order.absent

@@ -23,14 +23,19 @@ async def listed(api: Api, kind: Kind) -> tuple[list[Fact], str]:
     """All objects as facts, and the version of the list. From the server's store, never from its cache,
     which may be behind. Raises Failed."""
     facts: list[Fact] = []
-    following = ""
+    following, renewed = "", False
     while True:
         query = {"limit": str(PAGE)} | ({"continue": following} if following else {})
+        generation = api.generation
         try:
             async with await api.get(kind.path, query, SILENCE) as answer:
                 body = await answer.read()
         except NETWORK_ERRORS as error:
             raise Failed(f"{kind.name} cannot be listed: {reason(error)}") from None
+        if answer.status == 401 and not renewed:
+            renewed = True
+            await api.renew(generation)
+            continue
         if answer.status != 200:
             why = judge(answer.status, answer.headers, body, kind, "list").why
             raise Failed(f"{kind.name} cannot be listed: {why}")

@@ -9,7 +9,7 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.ipam.audit import Finding, Snapshot, doubt, findings
-from romana_bus.ipam.corrections import corrections, pending
+from romana_bus.ipam.corrections import corrections
 from tests.ipam.cluster import Cluster, topology
 
 if TYPE_CHECKING:
@@ -270,15 +270,3 @@ def test_two_looks_find_the_same_whatever_they_call_it() -> None:
     assert first.same == Finding(
         kind="nobody", node="n1", pod="web/a", uid="uid-web/a", address="10.0.0.0", absent=True
     )
-
-
-def test_what_was_ordered_is_not_ordered_again_for_a_while() -> None:
-    c = cluster()
-    there = api(c)
-    del there.pods["web/a"]
-    disowned, asked = corrections(findings(c.state, there), there.versions, 7)
-    later = corrections(findings(c.state, there), {"pods": "200"}, 7 + 61_000_000)
-    assert pending(later[0], disowned)
-    assert not pending(later[1], asked)
-    assert pending(asked, asked)
-    assert not pending(disowned, None)

@@ -9,7 +9,7 @@
 | outside | a block in no group, or kept empty in a group that its node has left |
 | overlap | blocks that overlap |
 | count | an address outside its block, in a block of another node, or counts that do not agree |
-| missed | a node or pod that only the log has, or only the API server |
+| missed | a node or pod that only the log has, or only the API server, or that the log has as it was |
 | kernel | an address that a node's kernel has and the log does not, or the other way round |
 """
 
@@ -22,6 +22,7 @@ from romana_bus.ipam.audit.blocks import miscounted, misplaced
 from romana_bus.ipam.audit.facts import missed, without
 from romana_bus.ipam.audit.finding import KINDS, Finding, Snapshot
 from romana_bus.ipam.audit.kernels import wired_otherwise
+from romana_bus.ipam.state import NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +30,20 @@ if TYPE_CHECKING:
     from romana_bus.events import Wired
     from romana_bus.ipam.state import State
 
-__all__ = ["KINDS", "Finding", "Snapshot", "doubt", "findings"]
+__all__ = ["KINDS", "Finding", "Snapshot", "doubt", "findings", "unsettled"]
 
 
 def doubt(state: State, snapshot: Snapshot) -> str:
-    """Why nothing may be concluded from this snapshot, or ''."""
+    """Why nothing may be concluded from this snapshot, or ''. An empty answer, or that of another cluster,
+    would free everything, however little that is. A cluster whose nodes were all made anew is told by its
+    pods."""
     ours = {host.uid for host in state.hosts.values() if host.seen}
     theirs = {node.uid for node in snapshot.nodes.values()}
-    if ours and theirs and not ours & theirs:
+    if ours and not theirs:
+        return f"the API server gives no node where the log has {len(ours)}: too few to be believed"
+    pods = state.pods
+    same = (key in pods and pods[key].uid == pod.uid for key, pod in snapshot.pods.items())
+    if ours and not ours & theirs and not any(same):
         return "the API server is that of another cluster: it has none of the log's nodes"
     for what, here, there in (
         ("nodes", len(ours), len(theirs)),
@@ -45,6 +52,12 @@ def doubt(state: State, snapshot: Snapshot) -> str:
         if here > 10 and there < here / 2:
             return f"the API server gives {there} {what} where the log has {here}: too few to be believed"
     return ""
+
+
+def unsettled(state: State) -> str:
+    """Why nothing is corrected yet, whatever is found, or ''."""
+    missing = [resource for resource in NEEDED if not state.synced.get(resource)]
+    return f"{' and '.join(missing)} are being listed" if missing else ""
 
 
 def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> list[Finding]:

@@ -21,7 +21,7 @@ def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator
     """Where no agent of ours runs, pods may have their addresses from somebody else: what they report counts
     where it is inside our networks."""
     for host, record in records(state):
-        if record.block is None:
+        if record.block is None or snapshot.pod_since(state, record.key):
             continue
         pod = snapshot.pods.get(record.key)
         reason, absent = _why_nobodys(host, record, pod)
@@ -75,40 +75,45 @@ def _width(ip: str) -> int:
 
 
 def with_two_owners(state: State, snapshot: Snapshot) -> Iterator[Finding]:
-    """By the log, and by what pods report. Of two by the log, the one that goes is the one that does not
-    report it; where that is not clear, none of them, and a person has to look."""
+    """By the log, and by what pods report: told for each that is to lose it, or, where that is not clear,
+    once, and a person has to look."""
     holders: dict[str, list[tuple[Host, Record]]] = {}
     for host, record in records(state):
-        for held in record.held:
+        for held in record.held if not snapshot.pod_since(state, record.key) else ():
             holders.setdefault(held.block.address(held.offset), []).append((host, record))
-    for address, both in holders.items():
-        if len(both) > 1:
-            names = " and ".join(f"{record.key} on {host.name}" for host, record in both)
-            for host, record in _losers(both, address, snapshot):
-                yield Finding(
-                    kind="owners", node=host.name, pod=record.key, uid=record.uid, address=address,
-                    text=f"{address} was given to {names}",
-                )  # fmt: skip
-            if not _losers(both, address, snapshot):
-                yield Finding(kind="owners", address=address, text=f"{address} was given to {names}")
     reporters: dict[str, list[str]] = {}
     for key, pod in sorted(snapshot.pods.items()):
-        for ip in pod.ips if wants(pod) else ():
+        for ip in pod.ips if wants(pod) and not snapshot.pod_since(state, key) else ():
             if _inside(state, ip):
                 reporters.setdefault(ip, []).append(key)
-    for address, keys in reporters.items():
-        given = [record.key for _, record in holders.get(address, ())]
-        everybody = sorted({*keys, *given})
-        if len(everybody) > 1 and len(given) < 2:
-            said = f"; it was given to {given[0]}" if given else ""
+    for address in sorted(holders.keys() | reporters.keys()):
+        given, keys = holders.get(address, []), reporters.get(address, [])
+        if len(given) < 2 and len({*keys, *(record.key for _, record in given)}) < 2:
+            continue
+        text = f"{address} {_said(given, keys)}"
+        losers = _losers(given, keys, snapshot)
+        for host, record in losers:
+            absent = _why_nobodys(host, record, snapshot.pods.get(record.key))[1]
             yield Finding(
-                kind="owners", address=address, text=f"{address} is reported by {' and '.join(keys)}{said}"
-            )
+                kind="owners", node=host.name, pod=record.key, uid=record.uid, address=address,
+                absent=absent, text=text,
+            )  # fmt: skip
+        if not losers:
+            yield Finding(kind="owners", address=address, text=text)
 
 
-def _losers(both: list[tuple[Host, Record]], address: str, snapshot: Snapshot) -> list[tuple[Host, Record]]:
-    pods = [(one, snapshot.pods.get(one[1].key)) for one in both]
-    there = [(one, pod) for one, pod in pods if pod and pod.uid == one[1].uid]
-    with_it = [one for one, pod in there if address in pod.ips]
-    keepers = with_it if len(with_it) == 1 else [one for one, _ in there] if len(there) == 1 else []
-    return [one for one in both if one not in keepers] if keepers else []
+def _said(given: list[tuple[Host, Record]], reporters: list[str]) -> str:
+    if len(given) > 1:
+        return f"was given to {' and '.join(f'{record.key} on {host.name}' for host, record in given)}"
+    to = f"; it was given to {given[0][1].key}" if given else ""
+    return f"is reported by {' and '.join(reporters)}{to}"
+
+
+def _losers(
+    given: list[tuple[Host, Record]], reporters: list[str], snapshot: Snapshot
+) -> list[tuple[Host, Record]]:
+    """Those whose pod is not there; and where just one pod reports it, those that do not. Where several do,
+    or nobody, any of them might be the one that runs with it."""
+    gone = [one for one in given if snapshot.owner(*one) is None]
+    idle = [one for one in given if snapshot.owner(*one) is not None and one[1].key not in reporters]
+    return gone + (idle if len(reporters) == 1 else [])

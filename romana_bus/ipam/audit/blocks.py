@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from romana_bus.ipam.audit.finding import Finding, records
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 
 def misplaced(state: State) -> Iterator[Finding]:
     owned = sorted((block for block in state.blocks.values() if block.node), key=lambda block: block.prefix)
+    yield from _overlapping(owned)
+    if state.problem:
+        return  # no group is known
     for block in owned:
         leaf = state.topology.leaf_of(block.prefix)
         host = state.hosts[block.node]
@@ -26,10 +28,19 @@ def misplaced(state: State) -> Iterator[Finding]:
             where = f"group {leaf.group}, which its node has left" if leaf else "no group"
             text = f"{block.text} of {block.node} is in {where}; {block.used.bit_count()} addresses are used"
             yield Finding(kind="outside", node=block.node, block=block.text, text=text)
-    for lower, higher in pairwise(owned):
-        if lower.prefix.overlaps(higher.prefix):
-            text = f"{lower.text} of {lower.node} and {higher.text} of {higher.node} overlap"
-            yield Finding(kind="overlap", node=higher.node, block=higher.text, text=text)
+
+
+def _overlapping(owned: list[Block]) -> Iterator[Finding]:
+    """Sorted by prefix, the larger of two with one base first. Each is told with the one next around it."""
+    around: list[Block] = []
+    for block in owned:
+        while around and not around[-1].prefix.overlaps(block.prefix):
+            around.pop()
+        if around:
+            outer = around[-1]
+            text = f"{outer.text} of {outer.node} and {block.text} of {block.node} overlap"
+            yield Finding(kind="overlap", node=block.node, block=block.text, text=text)
+        around.append(block)
 
 
 def miscounted(state: State) -> Iterator[Finding]:

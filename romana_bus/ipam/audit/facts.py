@@ -12,20 +12,31 @@ if TYPE_CHECKING:
     from romana_bus.ipam.audit.finding import Snapshot
     from romana_bus.ipam.state import State
 
+CHANGED = "changed, and the log does not know"
+
 
 def missed(state: State, snapshot: Snapshot) -> Iterator[Finding]:
     for name in sorted({name for name, host in state.hosts.items() if host.seen} | set(snapshot.nodes)):
+        if snapshot.node_since(state, name):
+            continue
         host, node = state.hosts.get(name), snapshot.nodes.get(name)
-        if text := _difference(host.uid if host and host.seen else "", node.uid if node else ""):
-            yield Finding(kind="missed", node=name, resource="nodes", text=f"node {name} {text}")
-    for key in sorted(set(state.pods) | set(snapshot.pods)):
-        pod, seen = state.pods.get(key), snapshot.pods.get(key)
-        text = _difference(pod.uid if pod else "", seen.uid if seen else "")
-        if not text and pod and seen and (pod.node, not pod.unfit) != (seen.node, wants(seen)):
-            text = "changed, and the log does not know"
+        text, seen = _difference(host.uid if host and host.seen else "", node.uid if node else ""), ""
+        if not text and host and node and (host.addresses, host.labels) != (node.addresses, node.labels):
+            text, seen = CHANGED, f"{node.addresses} {sorted(node.labels.items())}"
         if text:
-            uid = seen.uid if seen else pod.uid if pod else ""
-            yield Finding(kind="missed", pod=key, uid=uid, resource="pods", text=f"pod {key} {text}")
+            yield Finding(kind="missed", node=name, resource="nodes", seen=seen, text=f"node {name} {text}")
+    for key in sorted(set(state.pods) | set(snapshot.pods)):
+        if snapshot.pod_since(state, key):
+            continue
+        pod, there = state.pods.get(key), snapshot.pods.get(key)
+        text, seen = _difference(pod.uid if pod else "", there.uid if there else ""), ""
+        if not text and pod and there and (pod.node, not pod.unfit) != (there.node, wants(there)):
+            text, seen = CHANGED, f"{there.phase} {there.node}"
+        if text:
+            uid = there.uid if there else pod.uid if pod else ""
+            yield Finding(
+                kind="missed", pod=key, uid=uid, resource="pods", seen=seen, text=f"pod {key} {text}"
+            )
 
 
 def _difference(log: str, api: str) -> str:
@@ -43,7 +54,7 @@ def _difference(log: str, api: str) -> str:
 
 def without(state: State, snapshot: Snapshot) -> Iterator[Finding]:
     for key, pod in sorted(snapshot.pods.items()):
-        if not wants(pod):
+        if not wants(pod) or snapshot.pod_since(state, key):
             continue
         host = state.hosts.get(pod.node)
         record = host.records.get(key) if host else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus.ipam.entities import pod_key
+from romana_bus.ipam.entities import number, pod_key
 from romana_bus.ipam.facts import FINISHED
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ KINDS = ("nobody", "without", "owners", "differs", "outside", "overlap", "count"
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """Two looks have found the same where all but `text` is the same. `absent`: no such pod is in the API
-    server. `resource`: what of it would have to be listed again."""
+    server. `resource`: what of it would have to be listed again. `seen`: what the API server has instead:
+    what changes all the time is not missed in the same way twice."""
 
     kind: str
     node: str = ""
@@ -31,6 +32,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, order=True):
     address: str = ""
     block: str = ""
     resource: str = ""
+    seen: str = ""
     absent: bool = False
     text: str = ""
 
@@ -40,7 +42,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class Snapshot:
-    """What the API server had. `versions`: resource -> that of its listing."""
+    """What the API server had. `versions`: resource -> that of its listing. The log is folded behind it, so
+    it may know of what happened since: that is no finding."""
 
     def __init__(
         self, nodes: Sequence[NodeSeen], pods: Sequence[PodSeen], versions: Mapping[str, str]
@@ -48,6 +51,23 @@ class Snapshot:
         self.nodes = {node.name: node for node in nodes}
         self.pods = {pod_key(pod.namespace, pod.name): pod for pod in pods}
         self.versions = dict(versions)
+
+    def node_since(self, state: State, name: str) -> bool:
+        """The log has something of the node that happened after the listing."""
+        host = state.hosts.get(name)
+        known = host.version if host and host.seen else state.gone_nodes.version(name)
+        return known > number(self.versions.get("nodes", "")) >= 0
+
+    def pod_since(self, state: State, key: str) -> bool:
+        pod = state.pods.get(key)
+        known = pod.version if pod else state.gone_pods.version(key)
+        return known > number(self.versions.get("pods", "")) >= 0
+
+    def owner(self, host: Host, record: Record) -> PodSeen | None:
+        """The pod that the record's addresses are for."""
+        pod = self.pods.get(record.key)
+        there = pod is not None and pod.uid == record.uid and pod.node == host.name and wants(pod)
+        return pod if there else None
 
 
 def wants(pod: PodSeen) -> bool:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def wired_otherwise(state: State, snapshot: Snapshot, report: Wired) -> Iterator[Finding]:
+    """Of a node that there is: the last report of one that is gone stays in the table for ever."""
     node, host = report.node, state.hosts.get(report.node)
+    if node not in snapshot.nodes:
+        return
     records = host.records.values() if host else ()
     held = {one.block.address(one.offset): record.key for record in records for one in record.held}
     cooling = {one.block.address(one.offset) for record in records for one in record.cooling}

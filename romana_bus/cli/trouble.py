@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from romana_bus.cli import show
-from romana_bus.ipam.exhaustion import BLOCK, GROUP, NETWORK, Exhaustion
+from romana_bus.ipam.exhaustion import Exhaustion
+from romana_bus.ipam.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.whereabouts import reserved
 
 if TYPE_CHECKING:

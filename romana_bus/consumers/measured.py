@@ -23,7 +23,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from romana_bus.ipam import view
-from romana_bus.ipam.exhaustion import BLOCK, EXHAUSTED, GROUP, NETWORK, Exhaustion
+from romana_bus.ipam.exhaustion import EXHAUSTED, Exhaustion
+from romana_bus.ipam.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.rooms import both_families
 
 if TYPE_CHECKING:

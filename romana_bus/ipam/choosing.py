@@ -32,9 +32,6 @@ def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
         return []
     choices = []
     for offering in families_for(desk, pod, host):
-        if not ips and wish is None and (choice := _at_hand(host, owner, offering[0])):
-            choices.append(choice)
-            continue
         choice = _reported(desk, pod, host, offering, ips) if ips else None
         if choice is None and wish is not None:
             wished = certain(desk, pod, host, offering)
@@ -51,19 +48,13 @@ def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
     return choices
 
 
-def _at_hand(host: Host, owner: Owner, space: Space) -> Choice | None:
-    """What nearly every pod gets: an address of a block that is its owner's already."""
-    chain = host.chains.get(chain_key(space.leaf.number, *owner))
-    block = chain.first() if chain is not None else None
-    return Choice(owner, space, block.prefix, block) if block is not None else None
-
-
 def _lowest(desk: Desk, host: Host, owner: Owner, space: Space) -> Choice | None:
     """The owner's oldest block with room; else an empty one of the host; else a block that is nobody's; else
     one that another host holds in spare."""
-    if choice := _at_hand(host, owner, space):
-        return choice
     number = space.leaf.number
+    chain = host.chains.get(chain_key(number, *owner))
+    if chain is not None and (block := chain.first()):
+        return Choice(owner, space, block.prefix, block)
     spare = [
         block for block in host.idle.values() if block.leaf == number and block.room and not block.single
     ]

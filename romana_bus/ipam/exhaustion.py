@@ -13,6 +13,7 @@ import msgspec
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.blocks import ALL
 from romana_bus.ipam.entities import pod_order
+from romana_bus.ipam.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.rooms import both_families, has_room, whole_block
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from romana_bus.ipam.state import State
     from romana_bus.ipam.tree import Leaf
 
-NETWORK, GROUP, BLOCK = "network", "group", "block"
 #: The code of a denial for want of room.
 EXHAUSTED = "exhausted"
 

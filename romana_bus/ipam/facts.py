@@ -75,7 +75,7 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     if outdated(version, state.gone_pods.version(key) if pod is None else pod.version):
         return
     node = intern(event.node)
-    unfit = _unfit(event) or (is_absent(state, key, event.uid, version) if state.absent else "")
+    why_not = unfit(event) or (is_absent(state, key, event.uid, version) if state.absent else "")
     wish = wish_of(event.annotations) if event.annotations else None
     segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
     ips = ",".join(event.ips) if event.ips else ""
@@ -83,7 +83,7 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     record = host.records.get(key) if host else None
     if ips and record is not None and record.block is not None and ips == record.ips:
         ips = AS_GIVEN
-    wants = asks(segment, ips, unfit, wish)
+    wants = asks(segment, ips, why_not, wish)
     ident = ident_of(event.uid)
     if record is not None:
         key, ident = record.key, record.ident if record.ident == ident else ident
@@ -102,7 +102,8 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
             state.layout.dirty.records.add((before, key))
 
 
-def _unfit(event: PodSeen) -> str:
+def unfit(event: PodSeen) -> str:
+    """Why the pod wants no address of ours, or ''."""
     if event.host_network:
         return "the pod uses the host's network"
     if event.phase in FINISHED:

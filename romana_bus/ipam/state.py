@@ -151,13 +151,10 @@ class State:
 
     def misfit(self, host: Host, record: Record) -> str:
         """Why what `record` says has to end, or ''."""
-        if reason := self.misfit_of_pod(host, record):
+        if reason := misfit(host, record, self.pods.get(record.key)):
             return reason
         ended = self.ended(host, record)
         return ended.reason if ended else ""
-
-    def misfit_of_pod(self, host: Host, record: Record) -> str:
-        return misfit(host, record, self.pods.get(record.key))
 
     def ended(self, host: Host, record: Record) -> Ended | None:
         """The operator's word that ends it, if there is one."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.ipam.entities import number, pod_key
-from romana_bus.ipam.facts import FINISHED
+from romana_bus.ipam.facts import unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +71,7 @@ class Snapshot:
 
 
 def wants(pod: PodSeen) -> bool:
-    return bool(pod.node) and not pod.host_network and pod.phase not in FINISHED
+    return not unfit(pod)
 
 
 def records(state: State) -> Iterator[tuple[Host, Record]]:

@@ -61,6 +61,8 @@ def sentence(event: Event) -> str:
             return f"{event.holder} writes {event.stream} in term {event.term}"
         case ev.Report():
             return _report(event)
+        case ev.SandboxEvent():
+            return f"{event.namespace}/{event.name} on {event.node}, sandbox {event.sandbox[:12]}"
         case _:
             return _decision(event)
 

@@ -46,7 +46,16 @@ from romana_bus.events.kube import (
     ResourceSynced,
     object_subject,
 )
-from romana_bus.events.node import Applied, ApplyFailed, Audited, Report, Wired
+from romana_bus.events.node import (
+    Applied,
+    ApplyFailed,
+    Audited,
+    Report,
+    SandboxEvent,
+    SandboxRemoved,
+    SandboxRequested,
+    Wired,
+)
 from romana_bus.events.spec import (
     AddressDisowned,
     Eviction,
@@ -64,7 +73,7 @@ STORED: tuple[type[Event], ...] = (
     LeaderElected,
     GroupOpened, HostPlaced, HostDenied, HostRemoved, BlockAssigned, BlockReleased,
     AddressAssigned, AddressDenied, AddressReleased,
-    Applied, ApplyFailed, Wired, Audited,
+    Applied, ApplyFailed, Wired, Audited, SandboxRequested, SandboxRemoved,
 )  # fmt: skip
 
 __all__ = [
@@ -113,6 +122,9 @@ __all__ = [
     "Report",
     "ResourceListing",
     "ResourceSynced",
+    "SandboxEvent",
+    "SandboxRemoved",
+    "SandboxRequested",
     "TopologySet",
     "Wired",
     "block_token",

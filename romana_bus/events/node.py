@@ -1,4 +1,4 @@
-"""NODE: reports."""
+"""NODE: reports, and what a node's CNI server asks for."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class Report(Event, frozen=True, kw_only=True):
 
 
 class Applied(Report, frozen=True, kw_only=True):
-    """`changes`: how many changes were made outside; `took`: microseconds."""
+    """`changes`: how many changes were made outside; `took`: microseconds. `standing`: how it stands there
+    now, in numbers that `status` shows, such as `routes` or `hosts off link`."""
 
     changes: int = 0
     took: int = 0
+    standing: dict[str, int] = {}
 
 
 class ApplyFailed(Report, frozen=True, kw_only=True):
@@ -44,3 +46,31 @@ class Audited(Report, frozen=True, kw_only=True):
 
     findings: dict[str, int] = {}
     repaired: int = 0
+
+
+class SandboxEvent(Event, frozen=True, kw_only=True):
+    """The entity is a pod's name on a node, as the kubelet there knows it. `uid`: the pod's, in the kubelet's
+    words (CNI_ARGS, K8S_POD_UID; of a static pod that is not the uid of its mirror in the API). `sandbox`:
+    the container id of CNI_CONTAINERID."""
+
+    role: ClassVar[str] = NODE
+
+    node: str
+    namespace: str
+    name: str
+    uid: str
+    sandbox: str
+
+    def subject(self) -> str:
+        return f"node.{token(self.node)}.cni.{token(self.namespace)}.{token(self.name)}"
+
+
+class SandboxRequested(SandboxEvent, frozen=True, kw_only=True):
+    """The kubelet starts this pod, and nothing is decided for it yet: the API may show it later, as it does
+    static pods. It holds its address until SandboxRemoved, whatever the API shows."""
+
+
+class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
+    """The sandbox is gone from the node (CNI DEL or GC)."""
+
+    tombstone: ClassVar[bool] = True

@@ -1,0 +1,1 @@
+"""Which routes a node should have, and what is to be changed for it. Pure."""

@@ -1,19 +1,33 @@
 # Everything runs in .venv, which is made from requirements.lock. A fresh machine needs Python 3.11 or
 # newer and pip; what Debian keeps in packages of its own is installed where this runs as root.
 
+# program:package. What `make run` needs, and what the tests and benchmarks need beside it: they skip, with the
+# reason, what they cannot run.
+FOR_RUN := ip:iproute2 ping:iputils-ping
+FOR_TEST := $(FOR_RUN) gcc:gcc bird:bird2 iptables:iptables tc:iproute2 kubectl:kubernetes-client \
+  /usr/lib/cni/ptp:containernetworking-plugins
+install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/null || echo "$${one\#\#*:}"; done | sort -u); \
+  if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "installing" $$missing "..."; apt-get update -qq; \
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing >/dev/null; \
+  fi
+
 PYTHON ?= python3
 SPEED ?= 1
 SEEDS ?= 50
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check bench chaos lock clean
+.PHONY: run debian test check bench chaos lock clean
 
 run: $(READY)  ## play a recorded day of a real cluster through the whole system
 	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
 
-test: $(READY) check  ## all checks and all tests, with a sample of the chaos
+test: debian $(READY) check  ## all checks and all tests, with a sample of the chaos
 	$(BIN)/pytest
+
+debian:  # where root may
+	$(call install_debian,$(FOR_TEST))
 
 check: $(READY)  ## style, types, and which part may import which
 	$(BIN)/ruff check .
@@ -21,9 +35,7 @@ check: $(READY)  ## style, types, and which part may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
 
-bench: $(READY)  ## about ten minutes; nothing else should run
-	@[ -x /usr/lib/cni/host-local ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { \
-	  apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y containernetworking-plugins >/dev/null; }
+bench: debian $(READY)  ## about fifteen minutes; nothing else should run
 	$(BIN)/python -m benchmarks
 
 chaos: $(READY)  ## many more seeds than `test` plays

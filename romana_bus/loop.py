@@ -12,18 +12,18 @@ import asyncio
 import contextlib
 import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from romana_bus import telemetry
 from romana_bus.bus.api import BusError, Fenced, Rewound, StreamMissing, Unavailable
-from romana_bus.bus.publish import Publisher
-from romana_bus.events import NODE, Applied, ApplyFailed, LeaderElected
-from romana_bus.feed import Feed, Read, opened, outgoing
+from romana_bus.events import NODE, LeaderElected
+from romana_bus.feed import Feed, Read, opened
 from romana_bus.health import Health
 from romana_bus.lead import Office, now, take_office
+from romana_bus.reports import Reports
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -57,23 +57,45 @@ class Decider(Generic[S]):
     wake: Callable[[S], int | None]
 
 
+class Bell:
+    """How a reconciler hears that the outside may have changed: whoever learns of it rings."""
+
+    def __init__(self) -> None:
+        self.rung = False
+        self._wake: Callable[[], None] | None = None
+
+    def ring(self) -> None:
+        self.rung = True
+        if self._wake:
+            self._wake()
+
+    def wakes(self, wake: Callable[[], None] | None) -> None:
+        self._wake = wake
+
+
 @dataclass(frozen=True)
 class Reconciler(Generic[S]):
     """Its output is the outside world, which it makes as the log wants it.
 
-    `observe()` reads what is outside; `plan(state, actual)` is pure and gives a delta, false when
-    nothing is to be done; `apply(delta)` makes it so and gives the number of changes. All may be
-    repeated. What apply raises is reported and tried again with backoff. `tick`: seconds between full
-    looks without cause; `at_least`: between any two."""
+    `observe(state, full)` reads what is outside: all of it, or, for a batch of events, no more than those
+    raise questions about; what is not read is believed to be as it was left. `plan(state, actual)` is pure
+    and gives a delta, false when nothing is to be done; `apply(delta)` makes it so and gives the number of
+    changes. All may be repeated. What apply raises is reported and tried again with backoff, after a full
+    look; what it could do it has done. `standing(state)`: how it stands outside, for reports.
+
+    Full looks: at the start, after a failure, every `tick` seconds, and when the `bell` rings, but then with
+    a pause between two of them of `at_least` seconds and of ten times what the last one took."""
 
     name: str
     node: str
     reads: Sequence[Read]
     initial: Callable[[], S]
     evolve: Callable[[S, Event, int], None]
-    observe: Callable[[], Awaitable[Any]]
+    observe: Callable[[S, bool], Awaitable[Any]]
     plan: Callable[[S, Any], Any]
     apply: Callable[[Any], Awaitable[int]]
+    standing: Callable[[S], dict[str, int]] = lambda _: {}
+    bell: Bell = field(default_factory=Bell)
     tick: float = 60.0
     at_least: float = 0.0
 
@@ -207,47 +229,81 @@ async def run_reconciler(store: Store, reconciler: Reconciler[S], health: Health
     """Make the outside as the log wants it until cancelled, and report. Raises Closed."""
 
     async def once(fold: Fold[S]) -> str:
-        publisher = Publisher(store, NODE)
+        reports = Reports(store, reconciler.node, reconciler.name, lambda: reconciler.standing(fold.state))
+        reconciler.bell.wakes(fold.feed.nudge)
         try:
-            await _reconcile(store, reconciler, fold, publisher)
+            await _reconcile(reconciler, fold, reports)
         finally:
+            reconciler.bell.wakes(None)
             with contextlib.suppress(TimeoutError, BusError):
                 async with asyncio.timeout(5.0):
-                    await publisher.flush()
-            await publisher.close()
+                    await reports.close()
+            await reports.publisher.close()
         return "never"
 
     await _again_and_again(store, reconciler, [NODE], once, health)
 
 
-async def _reconcile(store: Store, reconciler: Reconciler[S], fold: Fold[S], publisher: Publisher) -> None:
-    """One full look for every batch of events, every tick, and, with backoff, after every failure."""
-    attempt, due = 0, 0.0
+class _Looks:
+    """When a full look is due, and how often it has failed."""
+
+    def __init__(self, reconciler: Reconciler[Any]) -> None:
+        self._reconciler = reconciler
+        self._due, self._pause_until = 0.0, 0.0
+        self.failures = 0
+
+    @property
+    def due(self) -> float:
+        if self._reconciler.bell.rung and not self.failures:
+            return min(self._due, self._pause_until)
+        return self._due
+
+    def looked(self, begun: float) -> None:
+        self.failures = 0
+        self._due = begun + self._reconciler.tick
+        ended = time.monotonic()
+        self._pause_until = ended + max(self._reconciler.at_least, 10 * (ended - begun))
+
+    def failed(self) -> None:
+        self.failures += 1
+        self._due = time.monotonic() + min(0.1 * 2**self.failures, 30.0)
+
+
+async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports) -> None:
+    """One pass for every batch of events; one with a full look when that is due."""
+    looks = _Looks(reconciler)
     while True:
-        if fold.take() or time.monotonic() >= due:
-            report = await _sync(reconciler, fold, attempt + 1)
-            attempt = report.attempt if isinstance(report, ApplyFailed) else 0
-            await publisher.put(outgoing(report, "", now(), store.history))
-            due = time.monotonic() + (min(0.1 * 2**attempt, 30.0) if attempt else reconciler.tick)
-            await asyncio.sleep(reconciler.at_least)
+        begun = time.monotonic()
+        full = begun >= looks.due
+        if full:
+            reconciler.bell.rung = False  # before the look: what changes during it is looked at again
+        if fold.take() or full:
+            covers = {role: position.seq for role, position in fold.feed.positions.items()}
+            try:
+                changes = await _pass(reconciler, fold, full)
+            except Exception as error:  # noqa: BLE001  whatever it is: said, and tried again
+                looks.failed()
+                reason = str(error) or type(error).__name__
+                log.error(
+                    "could not be applied", consumer=reconciler.name, attempt=looks.failures, why=reason
+                )
+                await reports.failed(covers, reason, looks.failures)
+            else:
+                reports.applied(covers, changes, int((time.monotonic() - begun) * 1e6))
+                if full:
+                    looks.looked(begun)
+        if not looks.failures:  # what could not be applied still is not, whatever went well since
+            await reports.say_if_due()
+        due = looks.due if looks.failures else min(looks.due, reports.due)
         await fold.feed.wait(min(1.0, max(0.0, due - time.monotonic())))
 
 
-async def _sync(reconciler: Reconciler[S], fold: Fold[S], attempt: int) -> Applied | ApplyFailed:
-    """Observe, plan, apply; what came of it as a report."""
-    begun = time.monotonic()
-    node, name = reconciler.node, reconciler.name
-    covers = {role: position.seq for role, position in fold.feed.positions.items()}
-    try:
-        delta = reconciler.plan(fold.state, await reconciler.observe())
-        changes = await reconciler.apply(delta) if delta else 0
-    except Exception as error:  # noqa: BLE001  whatever it is: said, and tried again
-        log.error("could not be applied", consumer=name, attempt=attempt, why=str(error))
-        reason = str(error) or type(error).__name__
-        return ApplyFailed(node=node, consumer=name, covers=covers, error=reason, attempt=attempt)
-    _observe_delay(name, fold.newest)
-    took = int((time.monotonic() - begun) * 1e6)
-    return Applied(node=node, consumer=name, covers=covers, changes=changes, took=took)
+async def _pass(reconciler: Reconciler[S], fold: Fold[S], full: bool) -> int:
+    """Observe, plan, apply; gives the number of changes."""
+    delta = reconciler.plan(fold.state, await reconciler.observe(fold.state, full))
+    changes = await reconciler.apply(delta) if delta else 0
+    _observe_delay(reconciler.name, fold.newest)
+    return changes
 
 
 def _observe_delay(consumer: str, since: int) -> None:

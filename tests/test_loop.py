@@ -321,10 +321,10 @@ class World:
     def __init__(self) -> None:
         self.there: set[str] = set()
         self.failing: list[str] = []
-        self.looked = 0
+        self.looks: list[bool] = []
 
-    async def observe(self) -> set[str]:
-        self.looked += 1
+    async def observe(self, state: Numbers, full: bool) -> set[str]:
+        self.looks.append(full)
         return set(self.there)
 
     async def apply(self, delta: tuple[set[str], set[str]]) -> int:

@@ -9,7 +9,7 @@ A socket belongs to the network namespace of the thread that made it, for ever.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
 import socket
 import struct
@@ -34,7 +34,7 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")
-_SEQUENCE_AT = 8
+_SEQUENCE = struct.Struct("=I")
 #: What one read takes at most: the kernel fills dumps up to 32 KB (NLMSG_GOODSIZE and the reader's room).
 ROOM = 1 << 16
 #: A message NLMSG_DONE; and below which size a part of a dump is no full one.
@@ -106,6 +106,19 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
         at += (length + 3) & ~3
 
 
+def sized(which: socket.socket, room: int) -> None:
+    """Give it that much room, or as much as the kernel allows."""
+    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        try:
+            which.setsockopt(socket.SOL_SOCKET, forced, room)
+        except PermissionError:
+            which.setsockopt(socket.SOL_SOCKET, plain, room)
+
+
+def _numbered(request: bytes, sequence: int) -> bytes:
+    return request[:8] + _SEQUENCE.pack(sequence) + request[12:]
+
+
 class Socket:
     """Blocking; one thread at a time. Raises OSError where the kernel has no netlink for us."""
 
@@ -114,20 +127,17 @@ class Socket:
         waited for (TimeoutError)."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
         try:
-            for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-                try:
-                    self._socket.setsockopt(socket.SOL_SOCKET, forced, room)
-                except PermissionError:
-                    self._socket.setsockopt(socket.SOL_SOCKET, plain, room)
+            sized(self._socket, room)
             for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHECK):
-                self._socket.setsockopt(SOL_NETLINK, option, 1)
+                with contextlib.suppress(OSError):  # comforts that old kernels lack
+                    self._socket.setsockopt(SOL_NETLINK, option, 1)
             self._socket.settimeout(within)
             self._socket.bind((0, 0))
         except BaseException:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[0]
-        self._numbers = itertools.count(1)
+        self._next = 1  # 0 is the sequence of all dumps
 
     def __enter__(self) -> Self:
         return self
@@ -148,17 +158,22 @@ class Socket:
     def batch(self, requests: Sequence[bytes]) -> list[Failure]:
         """Do all of them, in order, whatever becomes of the others; gives those that failed. Send a few
         hundred at a time: all must fit into the socket's room. Raises OSError."""
+        first = self.reserve(len(requests))
+        return self.deliver(first, [_numbered(request, at) for at, request in enumerate(requests, first)])
+
+    def reserve(self, count: int) -> int:
+        """The first of so many sequence numbers, for requests that are packed with theirs."""
+        first = self._next
+        self._next = first + count
+        return first
+
+    def deliver(self, first: int, requests: Sequence[bytes]) -> list[Failure]:
+        """As `batch`, of requests that bear the numbers from `first` on."""
         if not requests:
             return []
-        first = next(self._numbers)
-        self._numbers = itertools.count(first + len(requests))
         data = bytearray(b"".join(requests))
-        at, sequence = 0, first
-        for request in requests:
-            struct.pack_into("=I", data, at + _SEQUENCE_AT, sequence)
-            at, sequence = at + len(request), sequence + 1
-        at -= len(requests[-1])
-        struct.pack_into("=H", data, at + 6, struct.unpack_from("=H", data, at + 6)[0] | ACK)
+        flags_at = len(data) - len(requests[-1]) + 6
+        struct.pack_into("=H", data, flags_at, struct.unpack_from("=H", data, flags_at)[0] | ACK)
         self._socket.send(data)
         return self._outcomes(first, len(requests))
 
@@ -182,16 +197,10 @@ class Socket:
 
     def ask(self, requests: Sequence[bytes]) -> list[bytes | Failure]:
         """For each request that is answered by one message: the whole answer, or why there is none."""
-        first = next(self._numbers)
-        self._numbers = itertools.count(first + len(requests))
+        first = self.reserve(len(requests))
         answers: dict[int, bytes | Failure] = {}
-        data = bytearray(b"".join(requests))
-        at = 0
-        for sequence, request in enumerate(requests, first):
-            struct.pack_into("=I", data, at + _SEQUENCE_AT, sequence)
-            at += len(request)
         if requests:
-            self._socket.send(data)
+            self._socket.send(b"".join([_numbered(one, at) for at, one in enumerate(requests, first)]))
         while len(answers) < len(requests):
             data_in = self._socket.recv(ROOM)
             for kind, flags, sequence, start, end in messages(data_in):
@@ -235,7 +244,7 @@ def _ends(part: bytes) -> bool:
     if len(part) < _SHORT:
         return any(kind in (NLMSG_DONE, NLMSG_ERROR) for kind, *_ in messages(part))
     length, kind, *_ = HEADER.unpack_from(part, len(part) - _DONE)
-    return length == _DONE and kind == NLMSG_DONE
+    return bool(length == _DONE and kind == NLMSG_DONE)
 
 
 def _failure(data: bytes, flags: int, index: int, start: int, end: int) -> Failure | None:

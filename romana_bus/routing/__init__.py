@@ -1,1 +1,16 @@
-"""Which routes a node should have, and what is to be changed for it. Pure."""
+"""Which routes a node should have, and what is to be changed for it. Pure.
+
+`state` is folded from the map of hosts and blocks, `kernel` is what the node's kernel has, as far as it is
+ours; `plan` gives the `Delta` between them. What is on-link only the kernel knows: it is asked outside, and
+its answers are data here.
+"""
+
+from __future__ import annotations
+
+from romana_bus.routing.delta import Delta
+from romana_bus.routing.kernel import Kernel
+from romana_bus.routing.planning import plan
+from romana_bus.routing.standing import standing
+from romana_bus.routing.state import Address, Host, State, evolve
+
+__all__ = ["Address", "Delta", "Host", "Kernel", "State", "evolve", "plan", "standing"]

@@ -1,0 +1,52 @@
+"""Dumps of the kernel's routes and nexthops, taken in."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from romana_bus.netlink import nexthops, routes
+from romana_bus.routing.ids import GATEWAYS, OBJECTS, is_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.inet import Prefix
+    from romana_bus.routing import Kernel
+    from romana_bus.routing.state import Via
+
+
+def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
+    """The nexthops, then the routes of each family; in steps, and into `kernel` all at once at the end."""
+    vias: dict[int, Via] = {}
+    foreign: set[int] = set()
+    for part in dumped[0]:
+        for number, via in nexthops.found(part):
+            if number in OBJECTS:
+                if via:
+                    vias[number] = via
+                else:
+                    foreign.add(number)
+        yield
+    found: dict[Prefix, int] = {}
+    barred: set[Prefix] = set()
+    surplus: list[tuple[Prefix, int]] = []
+    known = {via: number for number, via in kernel.nexthops.items() if not is_object(number)}
+    unused = (number for number in GATEWAYS if number not in kernel.nexthops)
+    for part in itertools.chain(*dumped[1:]):
+        for route in routes.found(part):
+            if route.barred:
+                barred.add(route.prefix)
+            for way in route.vias:
+                if way not in known:
+                    known[way] = next(unused)
+                vias[known[way]] = way
+            numbers = [route.number] if route.number else [known[way] for way in route.vias]
+            surplus += [
+                (route.prefix, number)
+                for number in numbers
+                if found.setdefault(route.prefix, number) != number
+            ]
+        yield
+    kernel.nexthops, kernel.foreign, kernel.routes = vias, foreign, found
+    kernel.barred, kernel.surplus = barred, surplus

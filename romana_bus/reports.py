@@ -1,0 +1,95 @@
+"""What a reconciler says of its work, as seldom as is useful: there are thousands of them on one log.
+
+A failure is said at once, and so is the first success behind it. Work that changed something is said at
+most once in SPACING seconds: the newest report takes in those before it. That nothing had to be changed up
+to a sequence is said within QUIET seconds, and a sign of life comes within LIFE seconds anyway.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from romana_bus.bus.publish import Publisher
+from romana_bus.events import NODE, Applied, ApplyFailed
+from romana_bus.feed import outgoing
+from romana_bus.lead import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.bus.api import Store
+
+#: Seconds.
+SPACING, QUIET, LIFE = 1.0, 30.0, 60.0
+
+
+class Reports:
+    """`standing`: how it stands outside; asked only for what is published."""
+
+    def __init__(
+        self, store: Store, node: str, consumer: str, standing: Callable[[], dict[str, int]]
+    ) -> None:
+        self.publisher = Publisher(store, NODE)
+        self._store, self._node, self._consumer, self._standing = store, node, consumer, standing
+        self._covers: dict[str, int] = {}
+        self._said: dict[str, int] | None = None  # what the newest report covers
+        self._changes = self._took = 0
+        self._last = -LIFE
+        self._failed = False
+
+    def applied(self, covers: dict[str, int], changes: int, took: int) -> None:
+        self._covers = covers
+        self._changes += changes
+        self._took += took
+
+    async def failed(self, covers: dict[str, int], error: str, attempt: int) -> None:
+        """Said at once, unless those before it still wait for the log. Raises Refused, Closed."""
+        self._failed = True
+        if not self.publisher.queued:
+            node, consumer = self._node, self._consumer
+            await self._say(
+                ApplyFailed(node=node, consumer=consumer, covers=covers, error=error, attempt=attempt)
+            )
+
+    @property
+    def due(self) -> float:
+        """When something is to be said, by the monotonic clock. Nothing is queued behind a report that waits
+        for the log: when that is stored, the newest one follows."""
+        if self.publisher.queued:
+            return math.inf
+        if self._said is None or self._failed:
+            return self._last
+        if self._changes:
+            return self._last + SPACING
+        return self._last + (QUIET if self._covers != self._said else LIFE)
+
+    async def say_if_due(self) -> None:
+        """Raises Refused, Closed."""
+        if self._covers and time.monotonic() >= self.due:
+            await self.say()
+
+    async def say(self) -> None:
+        await self._say(
+            Applied(
+                node=self._node,
+                consumer=self._consumer,
+                covers=self._covers,
+                changes=self._changes,
+                took=self._took,
+                standing=self._standing(),
+            )
+        )
+        self._said, self._failed = self._covers, False
+        self._changes = self._took = 0
+
+    async def close(self) -> None:
+        """What was not said yet is said. Raises Refused, Closed, Unavailable."""
+        if self._changes and not self._failed:
+            await self.say()
+        await self.publisher.flush()
+
+    async def _say(self, report: Applied | ApplyFailed) -> None:
+        self._last = time.monotonic()
+        await self.publisher.put(outgoing(report, "", now(), self._store.history))

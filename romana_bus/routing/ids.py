@@ -1,0 +1,69 @@
+"""Numbers of nexthops: adopted from the kernel where it has them, else the lowest free ones.
+
+A host keeps its number for as long as it has routes. After a restart it is found again in the kernel: by
+the address that the nexthop leads to, and where that is no host's any more, by the routes that point at it.
+So a host whose address changed while nobody looked is still one replaced nexthop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from romana_bus.inet import Prefix
+    from romana_bus.routing.kernel import Kernel
+    from romana_bus.routing.state import State, Via
+
+#: Nexthop objects of ours: about a million, far from the small numbers that people choose.
+OBJECTS = range(0x5200_0000, 0x5210_0000)
+#: Where the kernel has no such objects: numbers that no object can have, which never leave this process.
+GATEWAYS = range(1 << 32, (1 << 32) + len(OBJECTS))
+
+
+def is_object(number: int) -> bool:
+    return number < GATEWAYS.start
+
+
+def free(state: State, kernel: Kernel) -> Iterable[int]:
+    """Numbers that nobody has, lowest first. What this very delta gives up is not among them: routes that
+    are still to be removed point at it."""
+    for number in OBJECTS if kernel.objects else GATEWAYS:
+        if number not in state.vias and number not in kernel.nexthops and number not in kernel.foreign:
+            yield number
+
+
+def adopt(state: State, kernel: Kernel, due: Mapping[tuple[str, int], tuple[Via, list[Prefix]]]) -> None:
+    """Give hosts the numbers that the kernel knows them by. `due`: for each (host, width), where it should
+    lead, and which routes should lead there."""
+    seen = 2 if kernel.objects else 3  # an object's interface can be changed
+    found = {
+        via[:seen]: number
+        for number, via in sorted(kernel.nexthops.items(), reverse=True)
+        if is_object(number) == kernel.objects
+    }
+    left = []
+    for (name, width), (via, routes) in due.items():
+        number = found.pop(via[:seen], None)
+        if number is not None:
+            state.ids[width][name] = number
+        elif kernel.objects:
+            left.append((name, width, routes))
+    taken = {number for ids in state.ids.values() for number in ids.values()}
+    for name, width, routes in left:
+        number = _pointed_at(kernel, routes, width, taken)
+        if number is not None:
+            state.ids[width][name] = number
+            taken.add(number)
+
+
+def _pointed_at(kernel: Kernel, routes: Iterable[Prefix], width: int, taken: set[int]) -> int | None:
+    """The nexthop that most of these routes have in the kernel."""
+    votes = Counter(kernel.routes[route] for route in routes if route in kernel.routes)
+    for number, _ in sorted(votes.items(), key=lambda one: (-one[1], one[0])):
+        via = kernel.nexthops.get(number)
+        if via and via[0] == width and is_object(number) and number not in taken:
+            return number
+    return None

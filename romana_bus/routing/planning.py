@@ -1,0 +1,125 @@
+"""From what is known and what the kernel has to the delta between them.
+
+An event touches one host, and only that host's routes are derived and compared again: the cost does not
+grow with the cluster. Everything is compared only when the kernel was dumped anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from romana_bus.inet import V4, V6
+from romana_bus.routing.delta import Delta
+from romana_bus.routing.deriving import derive, leading
+from romana_bus.routing.ids import adopt
+
+if TYPE_CHECKING:
+    from romana_bus.inet import Prefix
+    from romana_bus.routing.kernel import Kernel
+    from romana_bus.routing.state import State, Via
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def plan(state: State, kernel: Kernel) -> Delta:
+    """What has to be changed; derived again and again it is the same, until it was applied."""
+    if kernel.fresh or not state.adopted:
+        _settle_numbers(state, kernel)
+        derive(state, kernel)
+        kernel.fresh = False
+        return _wholly(state, kernel)
+    return _partly(state, kernel, *derive(state, kernel))
+
+
+def _settle_numbers(state: State, kernel: Kernel) -> None:
+    """Adopt the kernel's numbers, once; later, give up those that somebody else has taken."""
+    if not state.adopted:
+        state.adopted = True
+        if kernel.nexthops:
+            adopt(state, kernel, _due(state, kernel))
+    lost = kernel.foreign & state.vias.keys()
+    for width in (V4, V6) if lost else ():
+        for name in [name for name, number in state.ids[width].items() if number in lost]:
+            state.vias.pop(state.ids[width].pop(name))
+            state.touched[name] = None
+
+
+def _due(state: State, kernel: Kernel) -> dict[tuple[str, int], tuple[Via, list[Prefix]]]:
+    """Where each (host, width) that has routes should lead, with those routes."""
+    due = {}
+    for name in sorted(state.hosts):
+        vias, routes = leading(state, kernel, state.hosts[name])
+        for width, via in vias.items():
+            if mine := [route for route in routes if route[0] == width]:
+                due[name, width] = via, mine
+    return due
+
+
+def _partly(state: State, kernel: Kernel, routes: list[Prefix], numbers: list[int]) -> Delta:
+    """The delta, where only these may differ."""
+    delta = Delta()
+    for route in dict.fromkeys(routes):
+        _route(delta, route, state.wanted.get(route), kernel.routes.get(route))
+    for number in dict.fromkeys(numbers):
+        _nexthop(delta, number, state.vias.get(number), kernel.nexthops.get(number))
+    _bar(delta, state, kernel)
+    return delta
+
+
+def _wholly(state: State, kernel: Kernel) -> Delta:
+    """The delta, everything compared."""
+    delta = Delta()
+    wanted, has = state.wanted, kernel.routes
+    _surplus(delta, wanted, kernel)
+    delta.added = [one for one in wanted.items() if one[0] not in has]
+    delta.moved = [(route, wanted[route], has[route]) for route in _differing(wanted, has)]
+    delta.removed += [one for one in has.items() if one[0] not in wanted]
+    vias, leads = state.vias, kernel.nexthops
+    delta.created = [one for one in vias.items() if one[0] not in leads]
+    delta.changed = [(number, vias[number]) for number in _differing(vias, leads)]
+    delta.deleted = [number for number in leads if number not in vias]
+    _bar(delta, state, kernel)
+    return delta
+
+
+def _differing(wanted: dict[K, V], has: dict[K, V]) -> list[K]:
+    """What is in both, but not the same."""
+    return [key for key, value in has.items() if wanted.get(key, value) != value]
+
+
+def _route(delta: Delta, route: Prefix, wanted: int | None, has: int | None) -> None:
+    if wanted == has:
+        return
+    if has is None and wanted is not None:
+        delta.added.append((route, wanted))
+    elif wanted is not None and has is not None:
+        delta.moved.append((route, wanted, has))
+    elif has is not None:
+        delta.removed.append((route, has))
+
+
+def _nexthop(delta: Delta, number: int, wanted: Via | None, has: Via | None) -> None:
+    if wanted == has:
+        return
+    if wanted is None:
+        delta.deleted.append(number)
+    elif has is None:
+        delta.created.append((number, wanted))
+    else:
+        delta.changed.append((number, wanted))
+
+
+def _bar(delta: Delta, state: State, kernel: Kernel) -> None:
+    delta.barred = sorted(state.barred - kernel.barred)
+    delta.unbarred = sorted(kernel.barred - state.barred)
+
+
+def _surplus(delta: Delta, wanted: dict[Prefix, int], kernel: Kernel) -> None:
+    """Of several routes to one prefix the wanted one stays, if it is among them."""
+    for at, (route, number) in enumerate(kernel.surplus):
+        if wanted.get(route) == number:
+            kernel.surplus[at] = (route, kernel.routes[route])
+            kernel.routes[route] = number
+    delta.removed += kernel.surplus
+    kernel.surplus = []

@@ -1,0 +1,138 @@
+"""What a node knows of all hosts: where they are, and which blocks are theirs.
+
+A block can be claimed by two hosts for a moment, since each claim is an entity of its own: the later one
+(`since`) has it, so the order in which the two are read does not matter.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from romana_bus.events import BlockAssigned, BlockReleased, HostDenied, HostPlaced, HostRemoved
+from romana_bus.inet import V4, V6, Prefix, covering, parse_address, parse_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from romana_bus.events import Event
+
+#: (width, value), see inet.
+Address = tuple[int, int]
+#: Where a nexthop leads: (width, address, index of the interface).
+Via = tuple[int, int, int]
+
+
+class Host(msgspec.Struct, gc=False, eq=False):
+    """`blocks`: all that it claims, each with its `since`. `routes`: those that lead to it now, as the
+    last plan left them."""
+
+    name: str
+    addresses: tuple[Address, ...] = ()
+    groups: tuple[Prefix, ...] = ()
+    blocks: dict[Prefix, int] = {}
+    routes: tuple[Prefix, ...] = ()
+
+
+class State:
+    """The fold, and beside it what `plan` derived from it: `wanted` (route -> nexthop), `vias` (nexthop ->
+    where it leads) and `barred` (unreachable prefixes). `touched`: the hosts whose routes have to be
+    derived again; a dict, since a set of strings has another order in each process."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self.hosts: dict[str, Host] = {}
+        self.owners: dict[Prefix, Host] = {}
+        self.rivals: dict[Prefix, list[Host]] = {}  # who else claims a block; hardly ever anybody
+        self.touched: dict[str, None] = {node: None}
+        self.wanted: dict[Prefix, int] = {}
+        self.vias: dict[int, Via] = {}
+        self.barred: set[Prefix] = set()
+        self.ids: dict[int, dict[str, int]] = {V4: {}, V6: {}}
+        self.adopted = False
+
+    @property
+    def own_blocks(self) -> int:
+        """How many blocks this node has."""
+        own = self.hosts.get(self.node)
+        return len(own.blocks) if own else 0
+
+    def touch_where(self, addresses: set[Address]) -> None:
+        """Derive the routes of the hosts with any of these addresses again."""
+        for name, host in self.hosts.items():
+            if not addresses.isdisjoint(host.addresses):
+                self.touched[name] = None
+
+    def addresses(self, names: Iterable[str]) -> list[Address]:
+        """Those of the named hosts; nobody asks for our own."""
+        return [
+            address
+            for name in names
+            if name != self.node and (host := self.hosts.get(name))
+            for address in host.addresses
+        ]
+
+
+def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  the seam of all consumers
+    """Costs microseconds, whatever the number of hosts and blocks."""
+    match event:
+        case BlockAssigned():
+            _claim(state, event.node, parse_prefix(event.block), event.since)
+        case BlockReleased():
+            _release(state, event.node, parse_prefix(event.block))
+        case HostPlaced():
+            host = _host(state, event.node)
+            host.addresses = tuple(parse_address(one) for one in event.addresses)
+            host.groups = tuple(covering(one.prefix) for one in event.placements)
+        case HostDenied() | HostRemoved():
+            host = _host(state, event.node)
+            host.addresses = host.groups = ()
+            _forget_empty(state, host)
+
+
+def _host(state: State, name: str) -> Host:
+    host = state.hosts.get(name)
+    if host is None:
+        name = intern(name)
+        host = state.hosts[name] = Host(name)
+    state.touched[host.name] = None
+    return host
+
+
+def _forget_empty(state: State, host: Host) -> None:
+    """Of a host without addresses and blocks nothing is kept; `plan` finds its name touched."""
+    if not host.addresses and not host.blocks and not host.groups and not host.routes:
+        del state.hosts[host.name]
+
+
+def _claim(state: State, name: str, block: Prefix, since: int) -> None:
+    host = _host(state, name)
+    host.blocks[block] = since
+    owner = state.owners.setdefault(block, host)
+    if owner is not host:
+        _judge(state, block, [*state.rivals.get(block, ()), owner, host])
+
+
+def _release(state: State, name: str, block: Prefix) -> None:
+    host = _host(state, name)
+    host.blocks.pop(block, None)
+    if block in state.rivals:
+        _judge(state, block, [state.owners[block], *state.rivals[block]])
+    elif state.owners.get(block) is host:
+        del state.owners[block]
+    _forget_empty(state, host)
+
+
+def _judge(state: State, block: Prefix, claimants: list[Host]) -> None:
+    """The latest claim has it; of two of the same moment, the one whose name comes last."""
+    claims = {host.name: host for host in claimants if block in host.blocks}
+    *rivals, owner = sorted(claims.values(), key=lambda host: (host.blocks[block], host.name))
+    state.owners[block] = owner
+    if rivals:
+        state.rivals[block] = rivals
+    else:
+        del state.rivals[block]
+    for host in claimants:
+        state.touched[host.name] = None

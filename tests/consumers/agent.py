@@ -1,0 +1,32 @@
+"""The routes of one node as a process: `python -m tests.consumers.agent NAMESPACE URL CLUSTER NODE`.
+
+Its connection to NATS is made where it was started, its netlink sockets in the namespace. It prints a line
+when it has begun, and goes on until it is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import uvloop
+
+from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.streams import Layout
+from romana_bus.consumers import routes
+from romana_bus.events import IPAM, NODE
+from romana_bus.loop import run_reconciler
+from tests.netns import Namespace
+
+
+async def main(namespace: str, url: str, cluster: str, node: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        with Namespace(namespace).entered():
+            kernel = await stack.enter_async_context(routes.opened(node))
+        opening = open_store(Access(servers=(url,)), Layout(cluster=cluster), node, (IPAM, NODE))
+        store = await stack.enter_async_context(await opening)
+        print("begun", flush=True)  # noqa: T201  it is a process of its own
+        await run_reconciler(store, kernel.reconciler())
+
+
+if __name__ == "__main__":
+    uvloop.run(main(*sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""What wakes a reconciler, and what does not."""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING
+
+import pytest
+
+from romana_bus.inet import parse_prefix
+from romana_bus.netlink.monitor import Monitor, Seen
+from romana_bus.routing import State
+from tests.netlink.test_forwarding import Here
+from tests.netns import Namespace, needs_namespaces
+from tests.routing.map import PAIR, block, placed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.netlink.forwarding import Forwarding
+
+pytestmark = needs_namespaces
+
+
+@pytest.fixture
+def monitor(node: Namespace, forwarding: Forwarding) -> Iterator[Monitor]:
+    with node.entered(), Monitor(forwarding.port) as opened:
+        yield opened
+
+
+def heard(monitor: Monitor) -> Seen:
+    select.select([monitor], [], [], 5)
+    return monitor.take()
+
+
+def test_our_own_changes_are_not_heard(forwarding: Forwarding, monitor: Monitor, node: Namespace) -> None:
+    here = Here(forwarding)
+    here.tell(*PAIR)
+    here.tell(placed("you", "10.99.0.9"), block("you", "10.1.2.0/28"))
+    here.state = State("nobody")
+    here.tell()
+    assert not select.select([monitor], [], [], 0)[0]
+
+
+def test_a_foreign_hand_on_our_routes_is_heard(
+    forwarding: Forwarding, monitor: Monitor, node: Namespace
+) -> None:
+    Here(forwarding).tell(*PAIR)
+    node.ip("route", "del", "10.1.0.16/28")
+    assert heard(monitor) == Seen(ours=True)
+    node.ip("-6", "route", "del", "fd01::10/124")
+    assert heard(monitor) == Seen(ours=True)
+
+
+def test_another_route_says_which_addresses_it_concerns(monitor: Monitor, node: Namespace) -> None:
+    node.ip("route", "add", "10.50.0.0/16", "via", "10.99.0.77")
+    assert heard(monitor) == Seen(prefixes=frozenset([parse_prefix("10.50.0.0/16")]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("link", "set", "eth0", "down"),
+        ("link", "set", "eth0", "mtu", "1400"),
+        ("address", "add", "10.98.0.1/24", "dev", "eth0"),
+        ("address", "del", "10.99.0.1/16", "dev", "eth0"),
+        ("-6", "address", "add", "fd98::1/64", "dev", "eth0", "nodad"),
+        ("rule", "add", "from", "10.0.0.9", "table", "9"),
+    ],
+)
+def test_links_addresses_and_rules_put_everything_in_doubt(
+    monitor: Monitor, node: Namespace, change: tuple[str, ...]
+) -> None:
+    node.ip(*change)
+    assert heard(monitor).all
+
+
+def test_pods_that_come_and_go_wake_nobody(monitor: Monitor, node: Namespace) -> None:
+    node.ip("link", "add", "rb0123456789abc", "type", "veth", "peer", "name", "rbfedcba9876543")
+    node.ip("link", "set", "rb0123456789abc", "up")
+    node.ip("link", "set", "rbfedcba9876543", "up")
+    node.ip("route", "add", "10.1.0.1/32", "dev", "rb0123456789abc", "proto", "83")
+    seen = heard(monitor)
+    assert not seen.ours
+    assert not seen.all
+    assert all(prefix.width == 128 for prefix in seen.prefixes)  # the link's own fe80::/64
+
+
+def test_too_much_to_hear_is_heard_as_everything(forwarding: Forwarding, node: Namespace) -> None:
+    with node.entered(), Monitor(0, room=2048) as deaf:
+        Here(forwarding).tell(*PAIR, *(block("you", f"10.3.{at}.0/28") for at in range(250)))
+        assert deaf.take() == Seen(ours=True, all=True)

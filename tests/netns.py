@@ -1,0 +1,99 @@
+"""Network namespaces for tests: made with names of their own, entered, and gone at the end whatever happens.
+
+A socket belongs to the namespace of the thread that makes it, for ever: so a test enters a namespace, opens
+what it needs there, and leaves; its event loop and its NATS connection stay outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CLONE_NEWNET = 0x40000000
+_numbers = itertools.count(1)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def why_not() -> str:
+    """Why there can be no namespaces here; '' where there can be."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if shutil.which("ip") is None:
+        return "no `ip` here: apt-get install iproute2"
+    made = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
+    return "" if made.returncode == 0 else f"no network namespaces here: {made.stderr.strip()}"
+
+
+needs_namespaces = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+class Namespace:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def ip(self, *arguments: str) -> str:
+        """Run `ip` in it; raises AssertionError with what it said."""
+        return self.run("ip", *arguments)
+
+    def run(self, *command: str) -> str:
+        ran = subprocess.run(
+            ["ip", "netns", "exec", self.name, *command], capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, f"{' '.join(command)}: {ran.stderr.strip() or ran.stdout.strip()}"
+        return ran.stdout
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread is in it; await nothing meanwhile."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(there)
+            yield
+        finally:
+            _enter(before)
+            os.close(there)
+            os.close(before)
+
+    def link(self, name: str, *addresses: str) -> int:
+        """A veth with both ends here, up, with these addresses; gives its index."""
+        self.ip("link", "add", name, "type", "veth", "peer", "name", f"{name}-peer")
+        self.ip("link", "set", f"{name}-peer", "up")
+        for address in addresses:
+            self.ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
+        self.ip("link", "set", name, "up")
+        with self.entered():
+            return socket.if_nametoindex(name)
+
+    def routes(self, *selected: str) -> list[str]:
+        """What `ip route show` says of both families, a line each."""
+        shown = self.ip("-4", "route", "show", *selected) + self.ip("-6", "route", "show", *selected)
+        return [" ".join(line.split()) for line in shown.splitlines()]
+
+
+def _enter(descriptor: int) -> None:
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+@contextlib.contextmanager
+def namespace(label: str = "n") -> Iterator[Namespace]:
+    """A fresh one with its loopback up."""
+    made = Namespace(f"rbt-{os.getpid()}-{next(_numbers)}-{label}")
+    subprocess.run(["ip", "netns", "add", made.name], check=True, capture_output=True)
+    try:
+        made.ip("link", "set", "lo", "up")
+        yield made
+    finally:
+        subprocess.run(["ip", "netns", "delete", made.name], check=False, capture_output=True)

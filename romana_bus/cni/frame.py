@@ -21,7 +21,8 @@ class Request(NamedTuple):
 
 def request(body: bytes) -> Request:
     """Raises ValueError where it is none."""
-    environment, at = {}, 0
+    environment: dict[str, str] = {}
+    at = 0
     while True:
         end = body.find(b"\0", at)
         if end < 0:

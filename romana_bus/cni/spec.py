@@ -24,7 +24,8 @@ KERNEL, FAULTY = 100, 101
 TIMEOUT, LONGEST = 10.0, 600.0
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
-_IFNAME = re.compile(r"[^\s/:\x00-\x1f]{1,15}")
+_IFNAME = re.compile(r"[!-.0-9;-~]{1,15}")
+_POD = re.compile(r"[A-Za-z0-9._:-]{0,253}")
 
 
 class CniError(Exception):
@@ -49,7 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     cni_version: str = msgspec.field(default="", name="cniVersion")
     name: str = ""
     mtu: int = 0
-    timeout: float = TIMEOUT
+    timeout: float | None = None
     dns: dict[str, Any] | None = None
     previous: dict[str, Any] | None = msgspec.field(default=None, name="prevResult")
     valid: tuple[Attached, ...] | None = msgspec.field(default=None, name="cni.dev/valid-attachments")
@@ -136,7 +137,7 @@ def parse(environment: dict[str, str], stdin: bytes) -> Call:
     if ifname in (".", ".."):
         raise CniError(ENVIRONMENT, f"CNI_IFNAME {ifname!r}: that is no name of an interface")
     netns = environment.get("CNI_NETNS", "")
-    if command != "DEL" and not netns.startswith("/"):
+    if not netns.isprintable() or (command != "DEL" and not netns.startswith("/")):
         raise CniError(
             ENVIRONMENT, f"CNI_NETNS {netns!r}: the absolute path of a network namespace is needed"
         )
@@ -173,7 +174,7 @@ def _checked(config: Config, command: str) -> Config:
         raise CniError(CONFIG, f"name {config.name!r}: letters, digits, '_', '.', '-' are needed")
     if config.mtu and not 68 <= config.mtu <= 65535:
         raise CniError(CONFIG, f"mtu {config.mtu}: 0, or between 68 and 65535")
-    if not 0 <= config.timeout <= LONGEST:
+    if config.timeout is not None and not 0 <= config.timeout <= LONGEST:
         raise CniError(CONFIG, f"timeout {config.timeout:g}: between 0 and {LONGEST:g} seconds")
     if command == "GC" and config.valid is None and config.attachments is None:
         raise CniError(CONFIG, "cni.dev/valid-attachments: GC needs to know what is to stay")
@@ -189,8 +190,11 @@ def _variable(environment: dict[str, str], name: str, allowed: re.Pattern[str]) 
 
 def _pod(arguments: str) -> Pod:
     given = dict(pair.partition("=")[::2] for pair in arguments.split(";"))
-    namespace, name = given.get("K8S_POD_NAMESPACE", ""), given.get("K8S_POD_NAME", "")
-    return Pod(namespace, name, given.get("K8S_POD_UID", ""))
+    words = [given.get(f"K8S_POD_{what}", "") for what in ("NAMESPACE", "NAME", "UID")]
+    for word in words:
+        if not _POD.fullmatch(word):
+            raise CniError(ENVIRONMENT, f"CNI_ARGS: {word!r} is no name of Kubernetes")
+    return Pod(*words)
 
 
 def previous(config: Config) -> Result:

@@ -9,7 +9,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from romana_bus import __version__
-from romana_bus.cli import check, ending, events, ipam, run, simulate, status, topology, up, watch
+from romana_bus.cli import agent, check, ending, events, ipam, run, simulate, status, topology, up, watch
 from romana_bus.cli.options import OPTIONS
 from romana_bus.errors import RomanaError
 
@@ -51,6 +51,7 @@ app = App(
 app.command(up.up, sort_key=1)
 app.command(watch.watch, sort_key=2)
 app.command(run.run, sort_key=3, usage="Usage: romana-bus run [OPTIONS] CONSUMER...")
+app.command(agent.app)
 app.command(topology.app)
 app.command(ipam.app)
 ipam.app.command(simulate.simulate)

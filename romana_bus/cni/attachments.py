@@ -1,0 +1,83 @@
+"""What this agent has attached, one file each: whose it is, and what there is to undo.
+
+Owns RUN_DIR/attachments, which is gone after a reboot, as the links are. A file is there before anything is
+done for its attachment and until everything is undone, so a killed agent leaves nothing that no file names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from romana_bus.cni.spec import Attached, Pod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+log = structlog.get_logger(__name__)
+
+
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
+    """`addresses`: () until they are known. `requested`: it was asked for by event."""
+
+    network: str
+    attached: Attached
+    netns: str
+    pod: Pod
+    addresses: tuple[str, ...] = ()
+    mtu: int = 0
+    requested: bool = False
+
+    @property
+    def key(self) -> tuple[str, Attached]:
+        return self.network, self.attached
+
+
+class Attachments:
+    """All of them in memory, and on disk as they are there."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises OSError."""
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._all: dict[tuple[str, Attached], Attachment] = {}
+        for file in sorted(directory.glob("*.json")):
+            try:
+                one = msgspec.json.decode(file.read_bytes(), type=Attachment)
+            except msgspec.DecodeError as error:
+                log.error("not an attachment: left alone", file=str(file), why=str(error))
+            else:
+                self._all[one.key] = one
+
+    def __iter__(self) -> Iterator[Attachment]:
+        return iter(sorted(self._all.values(), key=lambda one: (one.network, one.attached.container)))
+
+    def get(self, network: str, attached: Attached) -> Attachment | None:
+        return self._all.get((network, attached))
+
+    def put(self, one: Attachment) -> None:
+        """Raises OSError."""
+        file = self._file(one.key)
+        scratch = file.with_suffix(".new")
+        scratch.write_bytes(msgspec.json.encode(one))
+        os.replace(scratch, file)
+        self._all[one.key] = one
+
+    def drop(self, network: str, attached: Attached) -> None:
+        """One that is not there is dropped already. Raises OSError."""
+        self._file((network, attached)).unlink(missing_ok=True)
+        self._all.pop((network, attached), None)
+
+    def pods(self) -> dict[str, str]:
+        """Address -> pod."""
+        return {address: str(one.pod) for one in self for address in one.addresses}
+
+    def _file(self, key: tuple[str, Attached]) -> Path:
+        network, attached = key
+        text = f"{network}/{attached.container}/{attached.ifname}"
+        return self._directory / f"{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()}.json"

@@ -1,0 +1,274 @@
+"""ADD, DEL, CHECK, STATUS and GC of this node, one at a time for each interface of a sandbox.
+
+Reads the addresses that the log gave to this node's pods (`Addresses`), and the kernel. Writes the kernel
+(`wiring`), a file for each attachment, and, by the journal, SandboxRequested where nothing was decided for a
+pod yet, and SandboxRemoved at its end. A command that is repeated finishes what was begun, or finds it done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import structlog
+
+from romana_bus.cni import results, spec, wiring
+from romana_bus.cni.attachments import Attachment, Attachments
+from romana_bus.cni.spec import CniError
+from romana_bus.cni.veth import veth
+from romana_bus.events import SandboxRemoved, SandboxRequested
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from romana_bus.cni.outbox import Outbox
+    from romana_bus.cni.spec import Attached, Call, Pod
+    from romana_bus.cni.threads import Threads
+
+log = structlog.get_logger(__name__)
+
+#: Seconds for which a decision may be on its way that was taken before the log had our wish.
+GRACE = 1.0
+#: Pods of which it is remembered that they were asked for.
+REMEMBERED = 4096
+
+
+class Addresses(Protocol):
+    """What the log gave to the pods of this node, as far as it was read."""
+
+    def assigned(self, pod: Pod) -> tuple[str, ...]:
+        """() where it has none, or what it has is another pod's of that name."""
+
+    def denied(self, pod: Pod) -> str:
+        """Why it has none, where that was said; else ''."""
+
+    async def news(self) -> None:
+        """Until something may have changed."""
+
+    @property
+    def trouble(self) -> str:
+        """Why this cannot be believed: it was not read in full since the agent started. '' where it can."""
+
+
+class Node(NamedTuple):
+    """`mtu`, `timeout`: where a pod's network configuration says nothing. `has_block`: whether this node has
+    a block of addresses. `six`: called before a pod gets an IPv6 address. `changed`: called when what is
+    attached has changed."""
+
+    name: str
+    mtu: int
+    timeout: float
+    has_block: Callable[[], bool]
+    six: Callable[[], None]
+    changed: Callable[[], None]
+
+
+class Commands:
+    def __init__(
+        self, node: Node, attachments: Attachments, outbox: Outbox, addresses: Addresses, threads: Threads
+    ) -> None:
+        self._node, self._attachments = node, attachments
+        self._outbox, self._addresses, self._threads = outbox, addresses, threads
+        self._locks: dict[Attached, asyncio.Lock] = {}
+        self._users: Counter[Attached] = Counter()
+        # Pods that were asked for by event: when that sandbox ends, so may what they hold.
+        self._asked = dict.fromkeys(one.pod for one in attachments if one.requested)
+
+    async def do(self, call: Call) -> bytes:
+        """What the caller is told. One that is cancelled leaves nothing of its ADD. Raises CniError."""
+        try:
+            if call.command == "STATUS":
+                return self._status()
+            if call.command == "GC":
+                return await self._collect(call)
+            async with self._alone(call.attached):
+                if call.command == "ADD":
+                    return await self._add(call)
+                return await (self._delete(call) if call.command == "DEL" else self._check(call))
+        except wiring.NoNamespace as error:
+            raise CniError(spec.NETNS, f"CNI_NETNS: {error}") from None
+        except wiring.Taken as error:
+            raise CniError(spec.KERNEL, str(error)) from None
+        except OSError as error:
+            raise CniError(
+                spec.KERNEL, f"{call.command} failed in the kernel or on disk", str(error)
+            ) from None
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, attached: Attached) -> AsyncIterator[None]:
+        self._users[attached] += 1
+        try:
+            async with self._locks.setdefault(attached, asyncio.Lock()):
+                yield
+        finally:
+            self._users[attached] -= 1
+            if not self._users[attached]:
+                del self._users[attached], self._locks[attached]
+
+    # --- ADD --------------------------------------------------------------------------------------------
+
+    async def _add(self, call: Call) -> bytes:
+        before = self._attachments.get(call.config.name, call.attached)
+        known = self._addresses.assigned(call.pod)
+        if before is not None and before.addresses and known in ((), before.addresses):
+            if not await self._threads.run(_faults, before, call.netns):
+                return results.added(call, before)
+            known = before.addresses
+        elif not known or call.pod in self._asked:
+            known = await self._awaited(call, known)
+        mtu = call.config.mtu or self._node.mtu or await self._threads.run(wiring.uplink_mtu)
+        made = self._planned(call, known, mtu)
+        await self._wire(made)
+        self._node.changed()
+        log.info("attached", pod=str(call.pod), addresses=list(known), sandbox=call.container[:13])
+        return results.added(call, made)
+
+    async def _wire(self, made: Attachment) -> None:
+        """Raises Taken, NoNamespace, OSError, and then nothing of it is left."""
+        self._attachments.put(made)
+        wanted = results.veth_of(made)
+        try:
+            if wanted.six:
+                await self._threads.run(self._node.six)
+            await self._threads.run(wiring.attach, wanted, made.netns)
+        except BaseException:
+            await self._forget(made)
+            raise
+
+    def _planned(self, call: Call, addresses: tuple[str, ...], mtu: int = 0) -> Attachment:
+        return Attachment(
+            network=call.config.name,
+            attached=call.attached,
+            netns=call.netns,
+            pod=call.pod,
+            addresses=addresses,
+            mtu=mtu,
+            requested=call.pod in self._asked,
+        )
+
+    async def _awaited(self, call: Call, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Wait for an address. `known`: what an earlier sandbox of the pod had asked for, which may be on its
+        way to somebody else now. Raises CniError, and then nothing is asked for any more."""
+        wish: SandboxRequested | None = None
+        if known or call.pod in self._asked or not self._addresses.denied(call.pod):
+            wish = SandboxRequested(**self._sandbox(call.pod, call.container))
+            self._ask_for(call.pod)
+        planned = self._planned(call, ())
+        self._attachments.put(planned)
+        try:
+            unheard = await self._outbox.put(wish) if wish else None
+            if known and unheard is not None:
+                return known
+            async with asyncio.timeout(self._patience(call)):
+                return await self._decided(call.pod, wish if known else None)
+        except TimeoutError:
+            await self._forget(planned)
+            raise CniError(spec.AGAIN, f"no address for pod {call.pod} yet", self._why(call)) from None
+        except BaseException:
+            await self._forget(planned)
+            raise
+
+    async def _decided(self, pod: Pod, doubted: SandboxRequested | None) -> tuple[str, ...]:
+        """`doubted`: our wish, where the pod has an address that may be taken from it: what was decided
+        before the log had the wish is on its way for a moment."""
+        if doubted is not None:
+            await self._outbox.stored(doubted)
+            await asyncio.sleep(GRACE)
+        while not (found := self._addresses.assigned(pod)):
+            await self._addresses.news()
+        return found
+
+    def _ask_for(self, pod: Pod) -> None:
+        self._asked[pod] = None
+        if len(self._asked) > REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+
+    def _patience(self, call: Call) -> float:
+        wanted = call.config.timeout
+        return self._node.timeout if wanted is None else wanted
+
+    def _why(self, call: Call) -> str:
+        denied = self._addresses.denied(call.pod)
+        return denied or self._addresses.trouble or self._outbox.trouble or (
+            f"asked {self._patience(call):g} s ago, and nothing was decided: does `romana-bus run ipam` run?"
+        )  # fmt: skip
+
+    # --- DEL and GC -------------------------------------------------------------------------------------
+
+    async def _delete(self, call: Call) -> bytes:
+        there = self._attachments.get(call.config.name, call.attached)
+        pod = there.pod if there else call.pod
+        await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
+        if pod.namespace and pod.name and not self._others(call.attached):
+            await self._outbox.put(SandboxRemoved(**self._sandbox(pod, call.container)))
+        if there is not None:
+            self._attachments.drop(*there.key)
+            self._node.changed()
+            log.info("detached", pod=str(pod), sandbox=call.container[:13])
+        return b""
+
+    def _others(self, attached: Attached) -> bool:
+        """Whether the sandbox has another interface of ours."""
+        return any(
+            one.attached.container == attached.container and one.attached != attached
+            for one in self._attachments
+        )
+
+    async def _forget(self, one: Attachment) -> None:
+        """As if there had been no ADD."""
+        await self._threads.run(wiring.detach, results.veth_of(one).host)
+        if one.requested:
+            await self._outbox.put(SandboxRemoved(**self._sandbox(one.pod, one.attached.container)))
+        self._attachments.drop(*one.key)
+
+    async def _collect(self, call: Call) -> bytes:
+        valid = {*(call.config.valid or ()), *(call.config.attachments or ())}
+        stale = [
+            one for one in self._attachments if one.network == call.config.name and one.attached not in valid
+        ]
+        for one in stale:
+            lock = self._locks.get(one.attached)
+            if lock is None or not lock.locked():  # what is being attached now is not stale
+                gone = call._replace(container=one.attached.container, ifname=one.attached.ifname)
+                async with self._alone(one.attached):
+                    await self._delete(gone)
+        return b""
+
+    def _sandbox(self, pod: Pod, container: str) -> dict[str, str]:
+        return {
+            "node": self._node.name,
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "uid": pod.uid,
+            "sandbox": container,
+        }
+
+    # --- CHECK and STATUS -------------------------------------------------------------------------------
+
+    async def _check(self, call: Call) -> bytes:
+        wanted, routes = results.expected(call)
+        found = await self._threads.run(wiring.faults, wanted, call.netns, routes)
+        known = self._addresses.assigned(call.pod)
+        there = self._attachments.get(call.config.name, call.attached)
+        if there is not None and known and known != there.addresses:
+            found.append(f"pod {call.pod} has {', '.join(known)} now, and is wired for others")
+        if found:
+            raise CniError(
+                spec.FAULTY, f"the sandbox is not as it was made: {found[0]}", "; ".join(found[1:])
+            )
+        return b""
+
+    def _status(self) -> bytes:
+        if trouble := self._addresses.trouble:
+            raise CniError(spec.UNAVAILABLE, "the agent is not in sync with the log", trouble)
+        if not self._node.has_block():
+            why = "`romana-bus ipam show` says where nodes have a place"
+            raise CniError(spec.UNAVAILABLE, f"node {self._node.name} has no block of addresses", why)
+        return b""
+
+
+def _faults(one: Attachment, netns: str) -> list[str]:
+    wanted = results.veth_of(one)
+    return wiring.faults(wanted, netns, results.routes(wanted))

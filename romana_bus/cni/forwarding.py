@@ -1,0 +1,41 @@
+"""What a node's kernel has to do for its pods: forward. Sysctls, set when the agent starts and needs them.
+
+A kernel that forwards IPv6 ignores router advertisements unless accept_ra is 2: a node that has its default
+route from them would lose it. So where they were heeded, they are before anything else is changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_NET = Path("/proc/sys/net")
+_V4 = _NET / "ipv4/ip_forward"
+_V6 = _NET / "ipv6/conf"
+
+
+def forward_v4() -> None:
+    """Raises OSError."""
+    _set(_V4, "1")
+
+
+def forward_v6() -> None:
+    """Nothing where it is so already. Raises OSError."""
+    everywhere = _V6 / "all/forwarding"
+    if everywhere.read_text().strip() != "0":
+        return
+    for heeded in sorted(_V6.glob("*/accept_ra")):
+        link = heeded.parent.name
+        if link not in ("all", "default", "lo") and heeded.read_text().strip() == "1":
+            _set(heeded, "2")
+    _set(everywhere, "1")
+
+
+def _set(file: Path, value: str) -> None:
+    before = file.read_text().strip()
+    if before != value:
+        file.write_text(value)
+        log.info("sysctl set", name=str(file.relative_to("/proc/sys")), before=before, now=value)

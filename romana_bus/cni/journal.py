@@ -1,0 +1,102 @@
+"""What this node has to tell the log about sandboxes, on disk until the log has it.
+
+Owns STATE_DIR/journal: one file for each event that waits, numbered in their order. The newest event of a
+subject replaces an older one that still waits, as it would on the log; but the end of a sandbox never
+replaces the wish of a newer one. It is on disk, past every cache, before `put` returns.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from romana_bus import codec
+from romana_bus.events import SandboxEvent, SandboxRemoved, SandboxRequested
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = structlog.get_logger(__name__)
+
+
+class Entry(NamedTuple):
+    number: int
+    event: SandboxEvent
+
+
+class Journal:
+    def __init__(self, directory: Path) -> None:
+        """Raises OSError."""
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._waiting: dict[str, Entry] = {}
+        self._last = 0
+        for file in sorted(directory.glob("*.json")):
+            self._load(file)
+
+    def _load(self, file: Path) -> None:
+        event = codec.decode(file.read_bytes())
+        if not isinstance(event, SandboxEvent) or not file.stem.isdecimal():
+            log.error("not an entry of the journal: left alone", file=str(file))
+            return
+        self._last = int(file.stem)
+        if older := self._waiting.pop(event.subject(), None):
+            self._file(older.number).unlink(missing_ok=True)
+        self._waiting[event.subject()] = Entry(self._last, event)
+
+    def waiting(self) -> list[Entry]:
+        """In their order."""
+        return sorted(self._waiting.values(), key=lambda entry: entry.number)
+
+    def of(self, subject: str) -> SandboxEvent | None:
+        """What waits of this subject."""
+        entry = self._waiting.get(subject)
+        return entry.event if entry else None
+
+    def put(self, event: SandboxEvent) -> None:
+        """Raises OSError: it is not kept."""
+        subject = event.subject()
+        older = self._waiting.get(subject)
+        if older is not None and (older.event == event or outlived(event, older.event)):
+            return
+        number = self._last + 1
+        _write(self._file(number), codec.encode(event))
+        self._last = number
+        self._waiting[subject] = Entry(number, event)
+        if older is not None:
+            self._file(older.number).unlink(missing_ok=True)
+
+    def drop(self, entry: Entry) -> None:
+        """The log has it. Raises OSError."""
+        subject = entry.event.subject()
+        if self._waiting.get(subject) == entry:
+            del self._waiting[subject]
+        self._file(entry.number).unlink(missing_ok=True)
+
+    def _file(self, number: int) -> Path:
+        return self._directory / f"{number:016}.json"
+
+
+def outlived(event: SandboxEvent, there: object) -> bool:
+    """Whether it is the end of a sandbox whose successor is wished for already."""
+    return (
+        isinstance(event, SandboxRemoved)
+        and isinstance(there, SandboxRequested)
+        and there.sandbox != event.sandbox
+    )
+
+
+def _write(file: Path, body: bytes) -> None:
+    scratch = file.with_suffix(".new")
+    with scratch.open("wb") as stream:
+        stream.write(body)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(scratch, file)
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,229 @@
+"""What CNI says: a call taken apart and checked, and answers in the words of the version that was asked for.
+
+Pure. https://github.com/containernetworking/cni/blob/main/SPEC.md, versions 0.4.0, 1.0.0 and 1.1.0.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+
+VERSIONS = ("0.4.0", "1.0.0", "1.1.0")
+NEWEST = VERSIONS[-1]
+COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC")
+#: Commands that came with a version.
+SINCE = {"STATUS": "1.1.0", "GC": "1.1.0"}
+
+# Error codes of the specification; from 100 on they are ours.
+INCOMPATIBLE, ENVIRONMENT, IO, UNDECODABLE, CONFIG, NETNS, AGAIN, UNAVAILABLE = 1, 4, 5, 6, 7, 8, 11, 50
+KERNEL, FAULTY = 100, 101
+
+#: Seconds that an ADD waits for an address, unless the configuration says otherwise; and at most.
+TIMEOUT, LONGEST = 10.0, 600.0
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
+_IFNAME = re.compile(r"[!-.0-9;-~]{1,15}")
+_POD = re.compile(r"[A-Za-z0-9._:-]{0,253}")
+
+
+class CniError(Exception):
+    """Refused or failed: what the caller is told."""
+
+    def __init__(self, code: int, message: str, details: str = "") -> None:
+        super().__init__(f"{message}: {details}" if details else message)
+        self.code, self.message, self.details = code, message, details
+
+
+class Attached(msgspec.Struct, frozen=True):
+    """Which interface of which container: what a runtime attaches to a network."""
+
+    container: str = msgspec.field(name="containerID")
+    ifname: str
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A network configuration, as far as it is read here. GC names what is still attached under the first
+    of the two keys, libcni 1.2.0 to 1.2.2 under the second alone."""
+
+    cni_version: str = msgspec.field(default="", name="cniVersion")
+    name: str = ""
+    mtu: int = 0
+    timeout: float | None = None
+    dns: dict[str, Any] | None = None
+    previous: dict[str, Any] | None = msgspec.field(default=None, name="prevResult")
+    valid: tuple[Attached, ...] | None = msgspec.field(default=None, name="cni.dev/valid-attachments")
+    attachments: tuple[Attached, ...] | None = msgspec.field(default=None, name="cni.dev/attachments")
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """Whose sandbox it is, in the kubelet's words. `uid`: '' where the runtime does not say."""
+
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Call(NamedTuple):
+    command: str
+    container: str
+    netns: str
+    ifname: str
+    pod: Pod
+    config: Config
+
+    @property
+    def attached(self) -> Attached:
+        return Attached(self.container, self.ifname)
+
+
+class Interface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`sandbox`: path of its network namespace, '' on the host."""
+
+    name: str
+    mac: str = ""
+    mtu: int = 0
+    sandbox: str = ""
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`interface`: index into the result's interfaces."""
+
+    address: str
+    gateway: str = ""
+    interface: int | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    dst: str
+    gw: str = ""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What ADD made, in the words that the versions have in common."""
+
+    interfaces: tuple[Interface, ...] = ()
+    ips: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    dns: dict[str, Any] = {}
+
+
+_config = msgspec.json.Decoder(Config)
+
+
+def version_of(config: bytes) -> str:
+    """What an error about it is said in: the version that it names, if that is one of ours."""
+    try:
+        named = msgspec.json.decode(config).get("cniVersion")
+    except (msgspec.DecodeError, AttributeError, RecursionError):
+        return NEWEST
+    return named if named in VERSIONS else NEWEST
+
+
+def parse(environment: dict[str, str], stdin: bytes) -> Call:
+    """Raises CniError, which says what is wrong with which of them."""
+    command = environment.get("CNI_COMMAND", "")
+    if command not in COMMANDS:
+        raise CniError(ENVIRONMENT, f"CNI_COMMAND {command!r}: one of {', '.join(COMMANDS)}, VERSION")
+    config = _checked(_decoded(stdin), command)
+    if command in ("STATUS", "GC"):
+        return Call(command, "", "", "", Pod(), config)
+    container = _variable(environment, "CNI_CONTAINERID", _ID)
+    ifname = _variable(environment, "CNI_IFNAME", _IFNAME)
+    if ifname in (".", ".."):
+        raise CniError(ENVIRONMENT, f"CNI_IFNAME {ifname!r}: that is no name of an interface")
+    netns = environment.get("CNI_NETNS", "")
+    if not netns.isprintable() or (command != "DEL" and not netns.startswith("/")):
+        raise CniError(
+            ENVIRONMENT, f"CNI_NETNS {netns!r}: the absolute path of a network namespace is needed"
+        )
+    pod = _pod(environment.get("CNI_ARGS", ""))
+    if command == "ADD" and not (pod.namespace and pod.name):
+        raise CniError(ENVIRONMENT, "CNI_ARGS: K8S_POD_NAMESPACE and K8S_POD_NAME are needed, as a kubelet's "
+                       "runtime gives them")  # fmt: skip
+    if command == "ADD" and config.previous is not None:
+        raise CniError(CONFIG, "prevResult: romana-cni gives a pod its first interface, so it is the first "
+                       "plugin of its list")  # fmt: skip
+    if command == "CHECK" and config.previous is None:
+        raise CniError(CONFIG, "prevResult: CHECK needs the result of the ADD")
+    return Call(command, container, netns, ifname, pod, config)
+
+
+def _decoded(stdin: bytes) -> Config:
+    try:
+        return _config.decode(stdin)
+    except msgspec.ValidationError as error:
+        raise CniError(CONFIG, "the network configuration cannot be used", str(error)) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CniError(UNDECODABLE, "the network configuration is no JSON object", str(error)) from None
+
+
+def _checked(config: Config, command: str) -> Config:
+    if config.cni_version not in VERSIONS:
+        text = f"config is {config.cni_version or 'without cniVersion'}, plugin supports {list(VERSIONS)}"
+        raise CniError(INCOMPATIBLE, "incompatible CNI versions", text)
+    if config.cni_version < SINCE.get(command, ""):
+        raise CniError(
+            INCOMPATIBLE, f"{command} came with CNI {SINCE[command]}, config is {config.cni_version}"
+        )
+    if not _ID.fullmatch(config.name):
+        raise CniError(CONFIG, f"name {config.name!r}: letters, digits, '_', '.', '-' are needed")
+    if config.mtu and not 68 <= config.mtu <= 65535:
+        raise CniError(CONFIG, f"mtu {config.mtu}: 0, or between 68 and 65535")
+    if config.timeout is not None and not 0 <= config.timeout <= LONGEST:
+        raise CniError(CONFIG, f"timeout {config.timeout:g}: between 0 and {LONGEST:g} seconds")
+    if command == "GC" and config.valid is None and config.attachments is None:
+        raise CniError(CONFIG, "cni.dev/valid-attachments: GC needs to know what is to stay")
+    return config
+
+
+def _variable(environment: dict[str, str], name: str, allowed: re.Pattern[str]) -> str:
+    value = environment.get(name, "")
+    if not allowed.fullmatch(value):
+        raise CniError(ENVIRONMENT, f"{name} {value!r}: " + ("cannot be used" if value else "is missing"))
+    return value
+
+
+def _pod(arguments: str) -> Pod:
+    given = dict(pair.partition("=")[::2] for pair in arguments.split(";"))
+    words = [given.get(f"K8S_POD_{what}", "") for what in ("NAMESPACE", "NAME", "UID")]
+    for word in words:
+        if not _POD.fullmatch(word):
+            raise CniError(ENVIRONMENT, f"CNI_ARGS: {word!r} is no name of Kubernetes")
+    return Pod(*words)
+
+
+def previous(config: Config) -> Result:
+    """The result of the ADD, whichever of the versions it is written in. Raises CniError."""
+    try:
+        return msgspec.convert(config.previous, Result)
+    except msgspec.ValidationError as error:
+        raise CniError(CONFIG, "prevResult cannot be used", str(error)) from None
+
+
+def result(version: str, made: Result) -> bytes:
+    """What an ADD answers."""
+    interfaces = [msgspec.to_builtins(one) for one in made.interfaces]
+    ips = [msgspec.to_builtins(one) for one in made.ips]
+    if version < "1.1.0":
+        for interface in interfaces:
+            interface.pop("mtu", None)
+    if version < "1.0.0":
+        ips = [{"version": "6" if ":" in one["address"] else "4"} | one for one in ips]
+    body = {
+        "cniVersion": version,
+        "interfaces": interfaces,
+        "ips": ips,
+        "routes": made.routes,
+        "dns": made.dns,
+    }
+    return msgspec.json.encode(body) + b"\n"
+
+
+def failure(version: str, error: CniError) -> bytes:
+    body = {"cniVersion": version, "code": error.code, "msg": error.message}
+    return msgspec.json.encode(body | ({"details": error.details} if error.details else {})) + b"\n"

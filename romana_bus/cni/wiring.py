@@ -1,0 +1,296 @@
+"""The kernel's side of a sandbox: a veth pair with its addresses, routes and neighbours, in worker threads.
+
+    pod: eth0 A/32 and B/128, default via 169.254.1.1 and fe80::1 ◄─ veth ─► node: A/32 and B/128 dev rb...
+
+Writes links, addresses, routes (protocol 83), neighbours and sysctls; owns the links named `rb` and 13 hex
+digits, and what hangs on them. Names and hardware addresses come from the container's id and the interface's
+name alone (`veth`), so what was left half done is found again and made anew.
+
+The gateway is answered for on that veth alone, by a proxy neighbour entry, which the kernel heeds only where
+the host itself has another route to the gateway's address, such as a default route (arp_process in
+net/ipv4/arp.c). So the pod also knows its gateway for ever, and needs to ask nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from romana_bus.cni.veth import GATEWAY
+from romana_bus.inet import V4, V6, format_address, parse_address
+from romana_bus.netlink import links, namespaces
+from romana_bus.netlink.wire import Failure, Interrupted, NetlinkError, Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.cni.veth import Veth
+
+#: Reserved for documentation (RFC 5737, RFC 3849): nobody has a route there but the default route.
+_NOWHERE = ((V4, parse_address("203.0.113.1")[1]), (V6, parse_address("2001:db8::1")[1]))
+_MTU = 1500
+_SYSCTL = Path("/proc/sys/net")
+
+_thread = threading.local()
+
+
+class Taken(Exception):
+    """The pod has an interface of that name that is not ours, or the node a route."""
+
+
+class NoNamespace(Exception):
+    """There is no network namespace at that path, or it is the node's own."""
+
+
+# --- ADD ------------------------------------------------------------------------------------------------
+
+
+def attach(wanted: Veth, netns: str) -> None:
+    """Make it; what is left of an earlier attempt is replaced. Where it fails, nothing is left.
+    Raises Taken, NoNamespace, NetlinkError, OSError."""
+    with _namespace(netns) as pod:
+        host = _host()
+        _make_pair(host, wanted, pod)
+        try:
+            peer = _in_pod(wanted, pod)
+            _on_host(host, wanted, peer)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                host.do(links.delete_link(wanted.host))
+            raise
+
+
+def _make_pair(host: Socket, wanted: Veth, pod: int) -> None:
+    pair = links.new_pair((wanted.host, wanted.host_mac), (wanted.ifname, wanted.mac), pod, wanted.mtu)
+    try:
+        host.do(pair)
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        detach(wanted.host)
+        try:
+            host.do(pair)
+        except NetlinkError as again:
+            if again.errno == errno.EEXIST:
+                raise Taken(f"the pod has an interface {wanted.ifname} already, and it is not ours") from None
+            raise
+
+
+def _in_pod(wanted: Veth, pod: int) -> int:
+    """Gives the index of the host's end."""
+    with namespaces.inside(pod, _home()):
+        if wanted.six:
+            _sysctl(f"ipv6/conf/{wanted.ifname}/disable_ipv6", "0")
+            _sysctl(f"ipv6/conf/{wanted.ifname}/accept_dad", "0")
+        with Socket() as socket:
+            link = _link(socket, links.get_link(wanted.ifname))
+            index = link.ifindex
+            requests = [links.up(index)]
+            optional = set()
+            for width, value in wanted.addresses:
+                requests.append(links.address(width, value, index))
+                if width == V4:
+                    requests.append(links.on_link(width, GATEWAY[width], index))
+                requests.append(links.neighbour(width, GATEWAY[width], index, wanted.host_mac))
+                optional.add(len(requests))  # a pod that has a default route already keeps it
+                requests.append(links.default_via(width, GATEWAY[width], index))
+            _all_done(
+                failure
+                for failure in socket.batch(requests)
+                if failure.at not in optional or failure.errno != errno.EEXIST
+            )
+    return link.peer
+
+
+def _on_host(host: Socket, wanted: Veth, index: int) -> None:
+    _sysctl(f"ipv4/neigh/{wanted.host}/proxy_delay", "0")
+    if _has_ipv6():
+        _sysctl(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # a pod is nobody's router (CVE-2020-10749)
+        _sysctl(f"ipv6/conf/{wanted.host}/disable_ipv6", "0" if wanted.six else "1")
+    requests = links.for_pod(index, six=_has_ipv6())
+    if wanted.six:
+        requests.append(links.address(V6, GATEWAY[V6], index, length=64, link_local=True))
+    if any(width == V4 for width, _ in wanted.addresses):
+        requests.append(links.proxy(V4, GATEWAY[V4], index))
+    first = len(requests)
+    requests += [links.on_link(*one, index, protocol=links.POD_ROUTES) for one in wanted.addresses]
+    failures = host.batch(requests)
+    _all_done(one for one in failures if one.at < first or one.errno != errno.EEXIST)
+    for failure in failures:
+        _take_over(host, *wanted.addresses[failure.at - first], index)
+
+
+def _take_over(host: Socket, width: int, value: int, index: int) -> None:
+    """The route to this address stands on the veth of an older sandbox of the pod. It moves at once."""
+    there = _route_to(host, width, value)
+    if there is not None and there.protocol != links.POD_ROUTES:
+        whose = f"a route to {format_address(width, value)} of protocol {there.protocol}"
+        raise Taken(f"the node has {whose}, which is not ours: remove it")
+    host.do(links.on_link(width, value, index, protocol=links.POD_ROUTES, replace=True))
+
+
+# --- DEL ------------------------------------------------------------------------------------------------
+
+
+def detach(host: str) -> None:
+    """Its routes and neighbours go with it; a route that has moved to another veth stays. What is gone
+    already is no error. Raises OSError."""
+    try:
+        _host().do(links.delete_link(host))
+    except NetlinkError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+# --- CHECK ----------------------------------------------------------------------------------------------
+
+
+def faults(wanted: Veth, netns: str, routes: frozenset[tuple[int, int, int]]) -> list[str]:
+    """What is missing of it, or other than it was made. `routes`: (width, base, length) that are expected in
+    the pod. Raises NoNamespace, OSError."""
+    with _namespace(netns) as pod:
+        inner, peer = _faults_in_pod(wanted, pod, routes)
+    return inner + _faults_on_host(wanted, peer)
+
+
+def _faults_in_pod(
+    wanted: Veth, pod: int, expected: frozenset[tuple[int, int, int]]
+) -> tuple[list[str], int]:
+    name = wanted.ifname
+    with namespaces.inside(pod, _home()), Socket() as socket:
+        try:
+            link = _link(socket, links.get_link(name))
+        except NetlinkError:
+            return [f"interface {name} is missing in the pod"], 0
+        index = link.ifindex
+        have = links.addresses(_dump(socket, links.get_addresses(index)), index)
+        stand = {
+            (route.width, route.base, route.length)
+            for width in sorted({width for width, _, _ in expected})
+            for route in links.routes(_dump(socket, links.get_routes(width)))
+            if route.oif == index
+        }
+    found = [] if link.up else [f"interface {name} of the pod is down"]
+    if link.mac != wanted.mac:
+        found.append(f"interface {name} of the pod has the address {link.mac}, not {wanted.mac}")
+    found += [f"{name} has no {format_address(*one)}" for one in wanted.addresses if one not in have]
+    missing = [
+        f"the pod has no route to {format_address(width, base)}/{length}"
+        for width, base, length in sorted(expected - stand)
+    ]
+    return found + missing, link.peer
+
+
+def _faults_on_host(wanted: Veth, peer: int) -> list[str]:
+    host = _host()
+    try:
+        link = _link(host, links.get_link(wanted.host))
+    except NetlinkError:
+        return [f"interface {wanted.host} is missing on the node"]
+    found = [] if link.up else [f"interface {wanted.host} of the node is down"]
+    if peer and link.ifindex != peer:
+        found.append(f"{wanted.ifname} of the pod is not the other end of {wanted.host}")
+    for width, value in wanted.addresses:
+        route = _route_to(host, width, value)
+        if route is None or (route.length, route.oif) != (width, link.ifindex):
+            found.append(f"the node has no route to {format_address(width, value)} over {wanted.host}")
+    return found
+
+
+# --- what there is --------------------------------------------------------------------------------------
+
+
+def routed() -> set[str]:
+    """The addresses that the node's kernel routes to pods on it. Raises OSError."""
+    found = set()
+    for width in (V4, V6):
+        with contextlib.suppress(NetlinkError):  # a kernel without IPv6
+            for route in links.routes(_dump(_host(), links.get_routes(width, links.POD_ROUTES))):
+                if route.length == width and route.protocol == links.POD_ROUTES:
+                    found.add(format_address(width, route.base))
+    return found
+
+
+def uplink_mtu() -> int:
+    """That of the link which the default route leads over; what Ethernet has where there is none."""
+    host = _host()
+    for width, value in _NOWHERE:
+        route = _route_to(host, width, value)
+        if route is not None and route.oif:
+            with contextlib.suppress(NetlinkError):
+                return _link(host, links.get_link_at(route.oif)).mtu
+    return _MTU
+
+
+# --- sockets and namespaces -----------------------------------------------------------------------------
+
+
+def _home() -> int:
+    """The node's namespace, where every worker thread begins."""
+    if not hasattr(_thread, "home"):
+        _thread.home = namespaces.opened()
+    home: int = _thread.home
+    return home
+
+
+def _host() -> Socket:
+    """This thread's socket in the node's namespace."""
+    if not hasattr(_thread, "socket"):
+        _thread.socket = Socket()
+    socket: Socket = _thread.socket
+    return socket
+
+
+@contextlib.contextmanager
+def _namespace(path: str) -> Iterator[int]:
+    """Raises NoNamespace."""
+    try:
+        pod = namespaces.opened(path)
+    except OSError as error:
+        raise NoNamespace(f"{path}: {error.strerror}") from None
+    try:
+        if namespaces.same(pod, _home()):
+            raise NoNamespace(f"{path} is the node's own network namespace")
+        try:
+            with namespaces.inside(pod, _home()):
+                pass
+        except OSError:
+            raise NoNamespace(f"{path} is no network namespace") from None
+        yield pod
+    finally:
+        namespaces.closed(pod)
+
+
+def _link(socket: Socket, request: bytes) -> links.Link:
+    """Raises NetlinkError."""
+    (answer,) = socket.ask([request])
+    if isinstance(answer, Failure):
+        raise NetlinkError(answer.errno, str(answer))
+    return links.link(answer)
+
+
+def _route_to(socket: Socket, width: int, value: int) -> links.Route | None:
+    (answer,) = socket.ask([links.get_route(width, value)])
+    return None if isinstance(answer, Failure) else next(links.routes([answer]), None)
+
+
+def _dump(socket: Socket, request: bytes) -> list[bytes]:
+    while True:
+        with contextlib.suppress(Interrupted):
+            return socket.dump(request)
+
+
+def _all_done(failures: Iterator[Failure]) -> None:
+    for failure in failures:
+        raise NetlinkError(failure.errno, str(failure))
+
+
+def _sysctl(name: str, value: str) -> None:
+    (_SYSCTL / name).write_text(value)
+
+
+def _has_ipv6() -> bool:
+    return (_SYSCTL / "ipv6").exists()

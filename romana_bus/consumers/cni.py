@@ -1,0 +1,130 @@
+"""The addresses of this node's pods, as the log gives them, for the node's CNI server; and Wired reports.
+
+Reads `ipam.address.<node>.>`, so pods elsewhere cost nothing. Writes NODE: what the kernel has wired. While
+the log is out of reach, what was read last is what is known; it is read anew without forgetting that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from romana_bus.bus.api import StreamMissing, Unavailable
+from romana_bus.events import IPAM, NODE, AddressAssigned, AddressDenied, AddressReleased, Event, Wired, token
+from romana_bus.feed import Read, outgoing
+from romana_bus.lead import now
+from romana_bus.loop import Projection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from romana_bus.bus.api import Store
+
+log = structlog.get_logger(__name__)
+
+#: Seconds in which changes of what is wired become one report; and before a failed one is made again.
+COALESCE, AGAIN = 0.5, 1.0
+
+
+class Named(Protocol):
+    """A pod in the kubelet's words; `uid` is '' where the runtime does not say."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+
+
+@dataclass
+class Known:
+    """The newest word about each pod's name, and the last sequence that is in it."""
+
+    pods: dict[tuple[str, str], AddressAssigned | AddressDenied] = field(default_factory=dict)
+    seq: int = 0
+
+
+def evolve(known: Known, event: Event, seq: int) -> None:
+    known.seq = seq
+    match event:
+        case AddressAssigned() | AddressDenied():
+            known.pods[event.namespace, event.name] = event
+        case AddressReleased():
+            known.pods.pop((event.namespace, event.name), None)
+
+
+class OwnAddresses:
+    """What is known now. `trouble`: why it cannot be believed, until it was read once."""
+
+    def __init__(self) -> None:
+        self.trouble = "the log was not read since the agent started"
+        self.read = asyncio.Event()
+        self._known = Known()
+        self._news = asyncio.Event()
+
+    @property
+    def seq(self) -> int:
+        return self._known.seq
+
+    def assigned(self, pod: Named) -> tuple[str, ...]:
+        there = self._of(pod)
+        return tuple(one.address for one in there.addresses) if isinstance(there, AddressAssigned) else ()
+
+    def denied(self, pod: Named) -> str:
+        there = self._of(pod)
+        return there.reason if isinstance(there, AddressDenied) else ""
+
+    def _of(self, pod: Named) -> AddressAssigned | AddressDenied | None:
+        there = self._known.pods.get((pod.namespace, pod.name))
+        return there if there is not None and pod.uid in ("", there.uid) else None
+
+    async def news(self) -> None:
+        await self._news.wait()
+
+    async def show(self, known: Known) -> None:
+        """From now on it is this."""
+        self._known, self.trouble = known, ""
+        self.read.set()
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def projection(node: str, addresses: OwnAddresses) -> Projection[Known]:
+    return Projection(
+        name="cni",
+        reads=(Read(IPAM, f"ipam.address.{token(node)}.>"),),
+        initial=Known,
+        evolve=evolve,
+        changed=addresses.show,
+    )
+
+
+async def report_wired(
+    store: Store,
+    node: str,
+    addresses: OwnAddresses,
+    changed: asyncio.Event,
+    wired: Callable[[], Awaitable[dict[str, str]]],
+) -> None:
+    """For ever: when it starts, and whenever `changed` is set and it really has. Raises Closed, Refused."""
+    await addresses.read.wait()
+    last: dict[str, str] | None = None
+    while True:
+        changed.clear()
+        covers = {IPAM: addresses.seq}
+        try:
+            there = await wired()
+            if there != last:
+                report = Wired(node=node, consumer="cni", covers=covers, addresses=there)
+                await store.publish(NODE, outgoing(report, "", now(), store.history))
+            last = there
+        except (Unavailable, StreamMissing, OSError) as error:
+            log.info("what is wired could not be reported", why=str(error))
+            await asyncio.sleep(AGAIN)
+            continue
+        await changed.wait()
+        await asyncio.sleep(COALESCE)

@@ -1,0 +1,56 @@
+"""Being in another network namespace for a moment. A thread's affair: the others stay where they are."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = structlog.get_logger(__name__)
+
+_CLONE_NEWNET = 0x40000000
+_OWN = "/proc/thread-self/ns/net"
+_libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
+
+
+def opened(path: str = _OWN) -> int:
+    """A file descriptor of a namespace; without a path, of the one that this thread is in. Raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def closed(namespace: int) -> None:
+    os.close(namespace)
+
+
+def same(one: int, other: int) -> bool:
+    """Whether two file descriptors are of one namespace."""
+    first, second = os.fstat(one), os.fstat(other)
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def enter(namespace: int) -> None:
+    """Raises OSError: EINVAL where it is no network namespace."""
+    if _libc.setns(namespace, _CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+@contextlib.contextmanager
+def inside(namespace: int, home: int) -> Iterator[None]:
+    """There, and back home whatever happens. A thread that could not come back would work on the wrong
+    namespace from then on, so the process ends instead. Raises OSError."""
+    enter(namespace)
+    try:
+        yield
+    finally:
+        try:
+            enter(home)
+        except OSError as error:
+            log.critical("cannot go back to the node's network namespace: ending", why=str(error))
+            os._exit(70)

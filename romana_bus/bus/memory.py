@@ -22,7 +22,7 @@ from romana_bus.bus.api import (
     WrongSequence,
     stamp,
 )
-from romana_bus.bus.streams import DAY
+from romana_bus.bus.streams import DAY, matches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -125,8 +125,9 @@ class MemoryStore:
     async def get(self, role: str, seq: int) -> Message | None:
         return self._stream(role).log.get(seq)
 
-    async def next(self, role: str, after: int) -> Message | None:
-        return next((m for seq, m in self._stream(role).log.items() if seq > after), None)
+    async def next(self, role: str, after: int, under: str = ">") -> Message | None:
+        log = self._stream(role).log
+        return next((m for seq, m in log.items() if seq > after and matches(under, m.subject)), None)
 
     async def newest(self, role: str, subject: str) -> Message | None:
         return self._stream(role).table.get(subject)
@@ -281,8 +282,3 @@ class MemoryLease:
     async def release(self) -> None:
         if self._mine():
             del self._leases[self._name]
-
-
-def matches(under: str, subject: str) -> bool:
-    """One filter: '>', 'a.b.>' or a whole subject."""
-    return subject == under or (under.endswith(">") and subject.startswith(under[:-1]))

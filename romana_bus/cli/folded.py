@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.consumers.ipam import READS, fresh
 from romana_bus.events import GroupOpened
-from romana_bus.feed import Feed, opened
+from romana_bus.feed import Feed, Read, opened
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam import Settings, State, evolve
 from romana_bus.ipam.default import NETWORK, SLOT_BITS
@@ -52,14 +52,14 @@ def _around(slot: Prefix) -> str:
 
 async def _look(store: Store, settings: Settings) -> _Look:
     look = _Look(settings)
-    ends = {role: (await store.tail(role)).last for role, _ in READS}
+    ends = {read: (await store.tail(read.role)).last for read in READS}
     feed = Feed(store, READS, "show")
     try:
         async for role, messages in feed.boot():
             look.fold(role, messages)
             await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed
-        for role, end in ends.items():
-            while await _missing(store, feed, role, end):
+        for read, end in ends.items():
+            while await _missing(store, feed, read, end):
                 await feed.wait(0.2)
                 for one, messages in feed.take():
                     look.fold(one, messages)
@@ -68,10 +68,10 @@ async def _look(store: Store, settings: Settings) -> _Look:
     return look
 
 
-async def _missing(store: Store, feed: Feed, role: str, end: int) -> bool:
+async def _missing(store: Store, feed: Feed, read: Read, end: int) -> bool:
     """Whether something up to `end` has still to be read: the table may be a moment behind the log."""
-    at = feed.positions[role].seq
+    at = feed.positions[read.role].seq
     if at >= end:
         return False
-    following = await store.next(role, at)
+    following = await store.next(read.role, at, read.under)
     return following is not None and following.seq <= end

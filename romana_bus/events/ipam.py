@@ -108,12 +108,14 @@ class PodAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class CoolingAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An address that this pod name gave back and that nobody gets before `until`. `kept`: but a pod of
-    the same name that wants it back (`romana.io/sticky-address`)."""
+    the same name that wants it back (`romana.io/sticky-address`). `uid`: of the pod that may still run
+    with it, where that is not the event's."""
 
     address: str
     block: str
     until: int
     kept: bool = False
+    uid: str = ""
 
 
 #: `until` of an address that was taken from a pod which still runs with it: until that pod is gone.

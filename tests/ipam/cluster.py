@@ -101,6 +101,18 @@ class Cluster:
             ev.PodGone(resource_version=self.version(), uid=f"uid-{key}", namespace=namespace, name=name)
         )
 
+    def sandbox(self, key: str, node: str, uid: str = "") -> None:
+        """The kubelet of the node asks for one."""
+        self.send(ev.SandboxRequested(**self._sandbox(key, node, uid)))
+
+    def no_sandbox(self, key: str, node: str, uid: str = "") -> None:
+        self.send(ev.SandboxRemoved(**self._sandbox(key, node, uid)))
+
+    def _sandbox(self, key: str, node: str, uid: str) -> dict[str, str]:
+        namespace, _, name = key.partition("/")
+        uid = uid or f"uid-{key}"
+        return {"node": node, "namespace": namespace, "name": name, "uid": uid, "sandbox": f"box of {uid}"}
+
     # --- what comes out ---
 
     def decide(self) -> list[Decision]:

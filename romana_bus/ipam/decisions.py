@@ -95,10 +95,13 @@ def _take_from(state: State, block: Block) -> None:
     state.drop_if_empty(host)
 
 
-def address_decided(state: State, event: AddressEvent, _seq: int = 0) -> None:
+def address_decided(state: State, event: AddressEvent, seq: int = 0) -> None:
     """The entity's newest event replaces all that the ones before it said."""
     host = state.hosts.get(event.node) or state.host(intern(event.node))
-    replace(state, host, _record(state, event, pod_key(event.namespace, event.name)))
+    record = _record(state, event, pod_key(event.namespace, event.name))
+    if state.covers and seq > state.covers.get(host.name, seq):
+        state.young.add((host.name, record.key))
+    replace(state, host, record)
 
 
 def replace(state: State, host: Host, record: Record) -> None:

@@ -21,6 +21,8 @@ from romana_bus.ipam.entities import Ended, Gone, Host
 from romana_bus.ipam.ranges import Ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from romana_bus.events import GroupOpened
     from romana_bus.ipam.layout import Layout
     from romana_bus.ipam.pods import Pod
@@ -80,6 +82,10 @@ class State:
         #: that ended it, as long as nobody has decided about that.
         self.sandboxes: dict[str, dict[str, Sandbox]] = {}
         self.removed: dict[tuple[str, str], int] = {}
+        #: For an audit, set before anything is folded: node -> how far its reports contain IPAM's log. And
+        #: (node, pod) whose newest address event is younger than that.
+        self.covers: Mapping[str, int] = {}
+        self.young: set[tuple[str, str]] = set()
         self.reserves: dict[str, Prefix] = {}
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}

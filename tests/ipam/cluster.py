@@ -11,6 +11,7 @@ from romana_bus.ipam.state import SECOND
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Mapping
 
 E = TypeVar("E", bound=ev.Event)
 HISTORY = 7 * 24 * 3600 * SECOND
@@ -147,11 +148,12 @@ class Cluster:
 
     # --- another reader of the same table ---
 
-    def rebuilt(self, order: random.Random | None = None) -> Cluster:
+    def rebuilt(self, order: random.Random | None = None, covers: Mapping[str, int] | None = None) -> Cluster:
         """What a process that boots from the table would know: the newest message of each subject, in
-        any order across subjects, without the tombstones that have expired."""
+        any order across subjects, without the tombstones that have expired. `covers`: of an audit."""
         other = Cluster.__new__(Cluster)
         other.settings, other.state = self.settings, State(self.settings)
+        other.state.covers = covers or {}
         other.seqs, other.log, other.versions = self.seqs.copy(), list(self.log), self.versions
         other.table = {
             subject: stored

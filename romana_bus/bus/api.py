@@ -185,7 +185,8 @@ class Store(Protocol):
         never stale."""
 
     async def newest(self, role: str, subject: str) -> Message | None:
-        """The newest message of one subject (without the cluster's prefix), however old."""
+        """The newest message of one subject (without the cluster's prefix), however old; or of all that a
+        filter selects."""
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None

@@ -130,7 +130,9 @@ class MemoryStore:
         return next((m for seq, m in log.items() if seq > after and matches(under, m.subject)), None)
 
     async def newest(self, role: str, subject: str) -> Message | None:
-        return self._stream(role).table.get(subject)
+        table = self._stream(role).table
+        found = (message for name, message in table.items() if matches(subject, name))
+        return table.get(subject) or max(found, key=lambda message: message.seq, default=None)
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None

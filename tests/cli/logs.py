@@ -32,7 +32,7 @@ def stored(server: NatsServer, cluster: Cluster) -> tuple[str, ...]:
         access = Access(servers=(server.url,))
         async with await open_store(access, Layout(name), "test", ROLES) as store:
             for one in cluster.log:
-                await store.publish(one.role, outgoing(one.event, "", one.time, store.history))
+                await store.publish(one.role, outgoing(one.event, one.cause, one.time, store.history))
 
     run(publish())
     return ("--nats", server.url, "--cluster", name)

@@ -225,6 +225,9 @@ def test_a_filter_may_leave_one_token_open(stores: Stores) -> None:
                 await store.publish(NODE, out(subject))
             [later] = await follow(store, NODE, reached, 1, under)
             assert later.subject == "node.n3.cni.web.c"
+            newest = await store.newest(NODE, under)
+            assert newest is not None
+            assert newest.seq == later.seq
             following = await store.next(NODE, reached.seq, under)
             assert following is not None
             assert following.seq == later.seq

@@ -22,6 +22,7 @@ class Stored(NamedTuple):
     seq: int
     event: ev.Event
     time: int
+    cause: str = ""
 
 
 class Cluster:
@@ -54,9 +55,9 @@ class Cluster:
             self.store(event)
             evolve(self.state, event, self.seqs[event.role])
 
-    def store(self, event: ev.Event) -> None:
+    def store(self, event: ev.Event, cause: str = "") -> None:
         self.seqs[event.role] += 1
-        stored = Stored(event.role, self.seqs[event.role], event, self.state.now)
+        stored = Stored(event.role, self.seqs[event.role], event, self.state.now, cause)
         self.log.append(stored)
         self.table[event.subject()] = stored
 
@@ -121,7 +122,7 @@ class Cluster:
         self.before = {event.subject(): addresses(event) for event in self.newest(ev.AddressAssigned)}
         decisions = decide(self.state)
         for decision in decisions:
-            self.store(decision.event)
+            self.store(*decision)
         assert decide(self.state) == [], "a repeated decision has to yield nothing"
         return decisions
 

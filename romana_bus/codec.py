@@ -1,7 +1,7 @@
 """Bytes <-> events. Pure.
 
-What cannot be read is not an error of the reader: an event of a newer version (unknown type), or one
-that somebody published by hand, comes back as `Parked` with the reason; the loop counts it, keeps its
+What cannot be read is not an error of the reader: an event of a newer version (unknown type), or one that
+somebody published by hand and wrongly, comes back as `Parked` with the reason; the loop counts it, keeps its
 place for people to look at, and goes on.
 """
 
@@ -37,6 +37,7 @@ UPCASTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 _KNOWN = {event.__name__: event for event in STORED}
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(functools.reduce(operator.or_, STORED))
+_CHECKED = frozenset(event for event in STORED if event.flaw is not Event.flaw)
 _tag = msgspec.json.Decoder(_Tag)
 
 encode: Callable[[Event], bytes] = _encoder.encode
@@ -45,9 +46,12 @@ encode: Callable[[Event], bytes] = _encoder.encode
 def decode(body: bytes) -> Event | Parked:
     """The event in `body`, brought to today's shape."""
     try:
-        return _decoder.decode(body)
+        event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _second_look(body, str(error))
+    if type(event) in _CHECKED and (reason := event.flaw()):
+        return Parked(f"not an event: {reason}", body)
+    return event
 
 
 def _second_look(body: bytes, reason: str) -> Event | Parked:

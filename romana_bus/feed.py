@@ -98,6 +98,34 @@ class Feed:
             await self.drop(role)
 
 
+async def read_once(
+    store: Store, reads: Sequence[Read], name: str
+) -> AsyncIterator[tuple[str, list[Message]]]:
+    """All that was on the log when this began: the tables, and behind them the logs, since a table may be a
+    moment behind its own. Raises BusError."""
+    ends = {read: (await store.tail(read.role)).last for read in reads}
+    feed = Feed(store, reads, name)
+    try:
+        async for one in feed.boot():
+            yield one
+        for read, end in ends.items():
+            while await _missing(store, feed, read, end):
+                await feed.wait(0.2)
+                for one in feed.take():
+                    yield one
+    finally:
+        await feed.close()
+
+
+async def _missing(store: Store, feed: Feed, read: Read, end: int) -> bool:
+    """Whether something up to `end` has still to be read."""
+    at = feed.positions[read.role].seq
+    if at >= end:
+        return False
+    following = await store.next(read.role, at, read.under)
+    return following is not None and following.seq <= end
+
+
 def opened(message: Message, consumer: str, role: str) -> Event | None:
     """The event in a message; None (counted and logged) where nobody here understands it."""
     event = codec.decode(message.body)

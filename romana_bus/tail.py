@@ -23,17 +23,6 @@ def roles_of(pattern: str) -> tuple[str, ...]:
     return (_TOKENS[first],) if first in _TOKENS else ROLES if first in (">", "*") else ()
 
 
-def matches(pattern: str, subject: str) -> bool:
-    """NATS wildcards: `*` is one token, `>` the rest."""
-    wanted, tokens = pattern.split("."), subject.split(".")
-    for at, one in enumerate(wanted):
-        if one == ">":
-            return len(tokens) > at
-        if at >= len(tokens) or one not in ("*", tokens[at]):
-            return False
-    return len(wanted) == len(tokens)
-
-
 async def tail(
     store: Store, roles: Sequence[str], last: int | None, follow: bool = True
 ) -> AsyncIterator[list[tuple[str, Message]]]:

@@ -46,6 +46,10 @@ class Numbers:
     now: int = 0
 
 
+def number_of(event: AddressAssigned) -> int:
+    return int(event.addresses[0].address.rpartition(".")[2])
+
+
 def evolve(state: Numbers, event: Event, seq: int) -> None:
     match event:
         case PodSeen():
@@ -53,7 +57,7 @@ def evolve(state: Numbers, event: Event, seq: int) -> None:
         case PodGone():
             state.pods.pop(event.name, None)
         case AddressAssigned():
-            state.given[event.name] = int(event.addresses[0].address)
+            state.given[event.name] = number_of(event)
 
 
 def decide(state: Numbers) -> Iterator[list[tuple[Event, str]]]:
@@ -65,7 +69,7 @@ def decide_some(state: Numbers) -> list[tuple[Event, str]]:
     decided: list[tuple[Event, str]] = []
     for name in sorted(state.pods.keys() - state.given.keys())[:7]:
         number = max(state.given.values(), default=0) + 1
-        address = PodAddress(address=str(number), network="n", block="b")
+        address = PodAddress(address=f"10.0.0.{number}", network="n", block="10.0.0.0/24")
         event = AddressAssigned(
             namespace="web", name=name, uid="u", node="n", tenant="web", addresses=(address,)
         )
@@ -166,7 +170,7 @@ def test_a_successor_goes_on_in_the_next_term_and_repeats_nothing(stores: Stores
             elected = [event for event in await events(store) if isinstance(event, LeaderElected)]
             assert [(event.term, event.holder) for event in elected] == [(1, "first"), (2, "second")]
             given = [event for event in await events(store) if isinstance(event, AddressAssigned)]
-            assert sorted(int(event.addresses[0].address) for event in given) == list(range(1, 22))
+            assert sorted(number_of(event) for event in given) == list(range(1, 22))
 
     run(scenario())
 

@@ -180,11 +180,13 @@ class Store(Protocol):
     async def get(self, role: str, seq: int) -> Message | None:
         """From the stream's leader, never stale. None: never written, or no longer kept."""
 
-    async def next(self, role: str, after: int) -> Message | None:
-        """The first message behind a sequence that the log still has; from the leader, never stale."""
+    async def next(self, role: str, after: int, under: str = ">") -> Message | None:
+        """The first message under a filter, behind a sequence, that the log still has; from the leader,
+        never stale."""
 
     async def newest(self, role: str, subject: str) -> Message | None:
-        """The newest message of one subject (without the cluster's prefix), however old."""
+        """The newest message of one subject (without the cluster's prefix), however old; or of all that a
+        filter selects."""
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
@@ -201,7 +203,8 @@ class Store(Protocol):
         Raises WrongSequence, Unavailable, Refused, StreamMissing."""
 
     def table(self, role: str, under: str = ">") -> Table:
-        """The newest message of each subject under a filter (one wildcard, without the prefix)."""
+        """The newest message of each subject under a filter (one, without the prefix; `*` is one token of it,
+        `>` the rest)."""
 
     def follow(self, role: str, under: str, after: Position, wake: asyncio.Event, name: str) -> Reading:
         """What comes behind `after`; `wake` is set whenever there is something to take. `name` shows up

@@ -223,8 +223,8 @@ class JetStream:
     async def get(self, role: str, seq: int) -> Message | None:
         return await self._get(self.layout.stream(role), {"seq": seq}) if seq > 0 else None
 
-    async def next(self, role: str, after: int) -> Message | None:
-        which = {"seq": after + 1, "next_by_subj": self.subject(role, ">")}
+    async def next(self, role: str, after: int, under: str = ">") -> Message | None:
+        which = {"seq": after + 1, "next_by_subj": self.subject(role, under)}
         return await self._get(self.layout.stream(role), which)
 
     async def newest(self, role: str, subject: str) -> Message | None:

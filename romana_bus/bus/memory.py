@@ -22,7 +22,7 @@ from romana_bus.bus.api import (
     WrongSequence,
     stamp,
 )
-from romana_bus.bus.streams import DAY
+from romana_bus.bus.streams import DAY, matches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -125,11 +125,14 @@ class MemoryStore:
     async def get(self, role: str, seq: int) -> Message | None:
         return self._stream(role).log.get(seq)
 
-    async def next(self, role: str, after: int) -> Message | None:
-        return next((m for seq, m in self._stream(role).log.items() if seq > after), None)
+    async def next(self, role: str, after: int, under: str = ">") -> Message | None:
+        log = self._stream(role).log
+        return next((m for seq, m in log.items() if seq > after and matches(under, m.subject)), None)
 
     async def newest(self, role: str, subject: str) -> Message | None:
-        return self._stream(role).table.get(subject)
+        table = self._stream(role).table
+        found = (message for name, message in table.items() if matches(subject, name))
+        return table.get(subject) or max(found, key=lambda message: message.seq, default=None)
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
@@ -281,8 +284,3 @@ class MemoryLease:
     async def release(self) -> None:
         if self._mine():
             del self._leases[self._name]
-
-
-def matches(under: str, subject: str) -> bool:
-    """One filter: '>', 'a.b.>' or a whole subject."""
-    return subject == under or (under.endswith(">") and subject.startswith(under[:-1]))

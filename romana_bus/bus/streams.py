@@ -83,6 +83,17 @@ def lease_config(layout: Layout, ttl: float) -> Config:
     }
 
 
+def matches(under: str, subject: str) -> bool:
+    """Whether a filter selects the subject: `*` stands for one token, `>` for the rest."""
+    wanted, tokens = under.split("."), subject.split(".")
+    for at, one in enumerate(wanted):
+        if one == ">":
+            return len(tokens) > at
+        if at >= len(tokens) or one not in ("*", tokens[at]):
+            return False
+    return len(wanted) == len(tokens)
+
+
 def _common(layout: Layout, epoch: str) -> Config:
     return {
         "retention": "limits",

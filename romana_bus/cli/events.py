@@ -10,11 +10,12 @@ from cyclopts import App, Parameter
 from romana_bus import codec
 from romana_bus.bus.api import Message
 from romana_bus.bus.connect import open_store
+from romana_bus.bus.streams import matches
 from romana_bus.cli import show, telling
 from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
-from romana_bus.tail import ROLES, matches, roles_of, tail
+from romana_bus.tail import ROLES, roles_of, tail
 
 app = App(
     name="events",

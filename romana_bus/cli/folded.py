@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from romana_bus.consumers.ipam import READS, fresh
 from romana_bus.events import GroupOpened
-from romana_bus.feed import Feed, opened
+from romana_bus.feed import opened, read_once
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam import Settings, State, evolve
 from romana_bus.ipam.default import NETWORK, SLOT_BITS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from romana_bus.bus.api import Message, Store
 
+    Covers = Mapping[str, int]
 
-async def ipam_state(store: Store) -> State:
-    """All that was on the log when it was called. Raises BusError.
+
+async def ipam_state(store: Store, covers: Covers = MappingProxyType({})) -> State:
+    """All that was on the log when it was called. `covers`: node -> how far its reports contain IPAM's log;
+    the state says which records are younger. Raises BusError.
 
     The network that is used without a topology is an option of whoever decides, and not on the log; but
     the groups that were opened in it are, and each is a slot of it."""
-    looked = await _look(store, Settings())
+    looked = await _look(store, Settings(), covers)
     if looked.network and not looked.state.documented:
-        looked = await _look(store, Settings(default_network=looked.network))
+        looked = await _look(store, Settings(default_network=looked.network), covers)
     return looked.state
 
 
 class _Look:
     """`network`: the one that the newest group was opened in, '' if that is the one that is assumed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, covers: Covers) -> None:
         self.state = fresh(settings)
+        self.state.covers = covers
         self.network = ""
 
     def fold(self, role: str, messages: list[Message]) -> None:
@@ -50,28 +57,9 @@ def _around(slot: Prefix) -> str:
     return str(Prefix(slot.width, base, length))
 
 
-async def _look(store: Store, settings: Settings) -> _Look:
-    look = _Look(settings)
-    ends = {role: (await store.tail(role)).last for role, _ in READS}
-    feed = Feed(store, READS, "show")
-    try:
-        async for role, messages in feed.boot():
-            look.fold(role, messages)
-            await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed
-        for role, end in ends.items():
-            while await _missing(store, feed, role, end):
-                await feed.wait(0.2)
-                for one, messages in feed.take():
-                    look.fold(one, messages)
-    finally:
-        await feed.close()
+async def _look(store: Store, settings: Settings, covers: Covers) -> _Look:
+    look = _Look(settings, covers)
+    async for role, messages in read_once(store, READS, "show"):
+        look.fold(role, messages)
+        await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed
     return look
-
-
-async def _missing(store: Store, feed: Feed, role: str, end: int) -> bool:
-    """Whether something up to `end` has still to be read: the table may be a moment behind the log."""
-    at = feed.positions[role].seq
-    if at >= end:
-        return False
-    following = await store.next(role, at)
-    return following is not None and following.seq <= end

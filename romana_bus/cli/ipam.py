@@ -17,10 +17,10 @@ from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.cli.trouble import print_waiting
 from romana_bus.errors import BadInput
-from romana_bus.events import IPAM, KUBE, SPEC
 from romana_bus.ipam import State, view
 from romana_bus.ipam.outlook import Outlooks
 from romana_bus.ipam.rate import Growth
+from romana_bus.tail import ROLES
 
 __all__ = ["app", "closed", "print_hosts", "print_networks", "print_waiting"]
 
@@ -88,7 +88,7 @@ async def _show(
     store: Store,
     output: Output,
 ) -> None:
-    async with await open_store(store.access, store.layout, "ipam show", [SPEC, KUBE, IPAM]) as opened:
+    async with await open_store(store.access, store.layout, "ipam show", ROLES) as opened:
         state = await ipam_state(opened)
         if pod is not None:
             return _tell(await lookup.pod(opened, state, pod), lookup.print_pod, output)

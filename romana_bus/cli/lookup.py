@@ -36,13 +36,15 @@ async def pod(store: Store, state: State, key: str) -> dict[str, Any]:
     """What is known of it, with what led to it. Raises BadInput."""
     namespace, name = pod_order(key)
     views, seen = view.pod(state, namespace, name), state.pods.get(key)
-    if not views and seen is None:
+    asked = sorted(state.sandboxes.get(key, ()))
+    if not views and seen is None and not asked:
         near = show.meant(sorted(other for other in state.pods if _near(other, namespace, name)))
         raise BadInput(f"--pod {key}: no such pod is in the API, and none of that name has an address{near}")
     return {
         "pod": key,
         "in_api": seen is not None,
         "node": seen.node if seen else "",
+        "sandboxes": asked,
         "wants_none": seen.unfit if seen else "",
         "on": [
             msgspec.to_builtins(one)
@@ -67,10 +69,7 @@ def _placed(state: State, text: str) -> dict[str, Any]:
 
 
 def print_pod(found: dict[str, Any]) -> None:
-    where = (
-        f"  on {found['node']}" if found["node"] else "" if found["in_api"] else "  (not in the API any more)"
-    )
-    show.console.print(Text(f"pod {found['pod']}{where}\n", "bold"))
+    show.console.print(Text(f"pod {found['pod']}{_where(found)}\n", "bold"))
     if found["wants_none"] and not any(one["addresses"] for one in found["on"]):
         show.hint(f"It gets no address: {found['wants_none']}.\n")
     elif not found["on"]:
@@ -95,6 +94,15 @@ def print_pod(found: dict[str, Any]) -> None:
             )
         print_cooling([msgspec.convert(one, view.PodView)])
         print_chain(one["events"])
+
+
+def _where(found: dict[str, Any]) -> str:
+    """By the API, or else by the kubelets that have asked for it."""
+    if found["in_api"]:
+        return f"  on {found['node']}" if found["node"] else ""
+    if found["sandboxes"]:
+        return f"  on {', '.join(found['sandboxes'])} (not in the API: its kubelet runs it)"
+    return "  (not in the API any more)"
 
 
 async def ip(store: Store, state: State, text: str) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from romana_bus.cli.folded import ipam_state
 from romana_bus.cli.options import Output, Store
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import IPAM, KUBE, SPEC, RangeReserved, RangeUnreserved
+from romana_bus.events import SPEC, RangeReserved, RangeUnreserved
 from romana_bus.feed import outgoing
 from romana_bus.ipam import State, evolve
 from romana_bus.ipam import reserve as pure
 from romana_bus.lead import now
+from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store as OpenStore
@@ -76,7 +77,7 @@ def _run(cidr: str, wish: Wish, store: Store, output: Output) -> None:
 
 
 async def _change(cidr: str, wish: Wish, store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "ipam reserve", [SPEC, KUBE, IPAM]) as opened:
+    async with await open_store(store.access, store.layout, "ipam reserve", ROLES) as opened:
         state = await ipam_state(opened)
         events = wish(state)
         await _publish(opened, events)

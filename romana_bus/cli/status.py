@@ -1,4 +1,4 @@
-"""`romana-bus status`: the streams, who leads, and who lags."""
+"""`romana-bus status`: the streams, who leads, who lags, and what nodes report."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from romana_bus.bus.jetstream import JetStream
 from romana_bus.bus.lease import holder
 from romana_bus.cli import show
 from romana_bus.cli.options import Output, Store
+from romana_bus.cli.reports import nodes, print_nodes
+from romana_bus.cli.resources import print_resources, resources
 from romana_bus.cli.session import run
-from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected, ResourceListing, ResourceSynced
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
+from romana_bus.lead import now
 from romana_bus.tail import ROLES
 
 HOLDS = {
@@ -28,9 +31,10 @@ STARTS = {KUBE: "watch", IPAM: "run ipam"}
 
 
 def status(*, store: Store = Store(), output: Output = Output()) -> None:
-    """Show how the log stands: streams, leaders, consumers with their lag, and what is synced.
+    """Show how the log stands: streams, leaders, consumers with their lag, what is synced, and how nodes do.
 
-    A stream holds what happened; its entities are what there is now. Lag: events not read yet."""
+    A stream holds what happened; its entities are what there is now. Lag: events not read yet. Of more than
+    50 nodes, those that a person should look at; --json has all."""
     run(_status(store, output), output)
 
 
@@ -41,7 +45,8 @@ async def _status(store: Store, output: Output) -> None:
             "streams": [await _stream(opened, role) for role in ROLES],
             "leaders": [await _leader(opened, role) for role in STARTS],
             "consumers": [one for role in ROLES for one in await _consumers(opened, role)],
-            "resources": await _resources(opened),
+            "resources": await resources(opened),
+            "nodes": await nodes(opened, now()),
         }
     if output.json:
         show.as_json(found)
@@ -110,24 +115,6 @@ async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
     ]
 
 
-async def _resources(store: JetStream) -> list[dict[str, Any]]:
-    """What of the API server is on the log, and up to where."""
-    found = []
-    async for messages in store.table(KUBE, "kube.synced.>"):
-        for message in messages:
-            event = codec.decode(message.body)
-            if isinstance(event, ResourceSynced):
-                found.append(
-                    {"resource": event.resource, "synced": True, "version": event.resource_version,
-                     "count": event.count, "time": message.time}
-                )  # fmt: skip
-            elif isinstance(event, ResourceListing):
-                found.append(
-                    {"resource": event.resource, "synced": False, "why": event.reason, "time": message.time}
-                )
-    return sorted(found, key=lambda one: str(one["resource"]))
-
-
 def _print(found: dict[str, Any]) -> None:
     server = found["server"]
     stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
@@ -135,7 +122,8 @@ def _print(found: dict[str, Any]) -> None:
     _print_streams(found["streams"])
     _print_leaders(found["leaders"])
     _print_consumers(found["consumers"])
-    _print_resources(found["resources"])
+    print_resources(found["resources"])
+    print_nodes(found["nodes"])
 
 
 def _print_streams(streams: list[dict[str, Any]]) -> None:
@@ -169,11 +157,3 @@ def _print_consumers(consumers: list[dict[str, Any]]) -> None:
         name = one["consumer"].rsplit("-", 1)[0]
         table.add_row(name, one["stream"], one["filter"], show.count(one["at"]), show.count(one["lag"]))
     show.section("consumers", table if following else "none follows the log now")
-
-
-def _print_resources(resources: list[dict[str, Any]]) -> None:
-    table = show.table("resource", "state", "version", "listed", right=("version", "listed"))
-    for one in resources:
-        state = Text("synced") if one["synced"] else Text(f"being listed: {one['why']}", "yellow")
-        table.add_row(one["resource"], state, one.get("version", ""), str(one.get("count", "")))
-    show.section("resources of the API server", table if resources else "none was ever listed")

@@ -39,7 +39,8 @@ def sentence(event: Event) -> str:
         case ev.PodSeen():
             where = f"on {event.node}" if event.node else "not scheduled"
             network = ", host network" if event.host_network else ""
-            return f"{event.namespace}/{event.name} {event.phase or 'unknown'}, {where}{network}"
+            static = ", static" if event.static else ""
+            return f"{event.namespace}/{event.name} {event.phase or 'unknown'}, {where}{network}{static}"
         case ev.ObjectSeen() | ev.ObjectGone():
             return f"{event.resource} {event.key().lstrip('/')}"
         case ev.Fact():
@@ -61,8 +62,10 @@ def sentence(event: Event) -> str:
             return f"{event.holder} writes {event.stream} in term {event.term}"
         case ev.Report():
             return _report(event)
-        case ev.SandboxEvent():
-            return f"{event.namespace}/{event.name} on {event.node}, sandbox {event.sandbox[:12]}"
+        case ev.SandboxRequested():
+            return f"{event.namespace}/{event.name} starts on {event.node} in sandbox {event.sandbox[:12]}"
+        case ev.SandboxRemoved():
+            return f"{event.namespace}/{event.name} on {event.node}: sandbox {event.sandbox[:12]} is gone"
         case _:
             return _decision(event)
 
@@ -97,7 +100,7 @@ def _decision(event: Event) -> str:
 
 
 def _report(event: ev.Report) -> str:
-    covers = ", ".join(f"{role}/{seq}" for role, seq in sorted(event.covers.items()))
+    covers = ", ".join(f"{role}/{seq}" for role, seq in sorted(event.covers.items())) or "nothing"
     who = f"{event.consumer} on {event.node}"
     if isinstance(event, ev.ApplyFailed):
         return f"{who}, attempt {event.attempt}: {event.error}"
@@ -107,4 +110,12 @@ def _report(event: ev.Report) -> str:
             return f"{who} found {found or 'nothing'}; corrected {event.repaired}"
         case ev.Wired():
             return f"{who} up to {covers}: {len(event.addresses)} addresses in the kernel"
-    return f"{who} up to {covers}: {getattr(event, 'changes', 0)} changes"
+        case ev.Applied():
+            how = numbers({"changes": event.changes}) or "no change"
+            return f"{who} up to {covers}: {'; '.join(filter(None, [how, numbers(event.standing)]))}"
+    return f"{who} up to {covers}"
+
+
+def numbers(standing: dict[str, int]) -> str:
+    """`12 routes, 3 nexthops`: those that are not 0."""
+    return ", ".join(f"{number:,} {name}" for name, number in standing.items() if number)

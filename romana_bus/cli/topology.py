@@ -16,8 +16,8 @@ from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.cli.source import checked
 from romana_bus.errors import BadInput
-from romana_bus.events import IPAM, KUBE, SPEC
 from romana_bus.ipam import view
+from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:
     from romana_bus.cli.source import Source
@@ -28,8 +28,6 @@ app = App(
     sort_key=4,
     group_parameters=OPTIONS,
 )
-
-ROLES = [SPEC, KUBE, IPAM]
 
 File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 Evict = Annotated[tuple[str, ...], Parameter(negative="")]

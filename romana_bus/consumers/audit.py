@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -33,14 +33,12 @@ from romana_bus.events import (
     Wired,
     token,
 )
-from romana_bus.feed import opened, outgoing
+from romana_bus.feed import Read, opened, outgoing, read_once
 from romana_bus.ipam import audit
 from romana_bus.ipam.corrections import corrections, pending
 from romana_bus.lead import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from romana_bus.bus.api import Store
     from romana_bus.ipam import State
     from romana_bus.ipam.audit import Finding, Snapshot
@@ -53,7 +51,12 @@ REPAIRS = Total("romana_audit_repairs", "Corrections ordered by audits")
 LAST = Gauge("romana_audit_last_success_timestamp_seconds", "When an audit last came to its end")
 
 
+#: Seconds in which an agent whose node has changed says so, and more.
+REPORTED_WITHIN = 3.0
+
 Lister = Callable[[str], Awaitable[tuple[Sequence[Fact], str]]]
+#: The state of the log now, given how far each node's report covers it.
+Fold = Callable[["Store", Mapping[str, int]], Awaitable["State"]]
 
 
 class Look(NamedTuple):
@@ -70,10 +73,10 @@ class Look(NamedTuple):
 async def look(
     store: Store,
     lister: Lister,
-    fold: Callable[[Store], Awaitable[State]],
+    fold: Fold,
 ) -> Look:
-    """The API server first, then the log up to its end: what is only on its way is gone at the next look.
-    Raises Failed, BusError."""
+    """The API server first, then what nodes report, then the log up to its end: what is only on its way is
+    gone at the next look. Raises Failed, BusError."""
     nodes, at_nodes = await lister("nodes")
     pods, at_pods = await lister("pods")
     snapshot = audit.Snapshot(
@@ -81,20 +84,31 @@ async def look(
         [pod for pod in pods if isinstance(pod, PodSeen)],
         {"nodes": at_nodes, "pods": at_pods},
     )
-    state = await fold(store)
-    wired = tuple(await _wired(store))
-    doubt = audit.doubt(state, snapshot)
+    wired = await _wired(store)
+    state = await fold(store, audit.covers(wired))
+    if doubt := audit.doubt(state, snapshot):
+        return Look(state, snapshot, wired, doubt, audit.unsettled(state), ())
     # Of 150,000 pods this takes some seconds, more than a leader's lease lasts: not on the event loop.
-    found = () if doubt else tuple(await asyncio.to_thread(audit.findings, state, snapshot, wired))
-    return Look(state, snapshot, wired, doubt, audit.unsettled(state), found)
+    found = await asyncio.to_thread(audit.findings, state, snapshot, wired)
+    if any(one.kind == "kernel" for one in found):
+        # A pod that runs was wired before, and its agent may still be about to say so.
+        await asyncio.sleep(REPORTED_WITHIN)
+        wired = await _wired(store)
+        kernels = set(audit.wired_otherwise(state, snapshot, wired))
+        found = [one for one in found if one.kind != "kernel" or one in kernels]
+    return Look(state, snapshot, wired, "", audit.unsettled(state), tuple(found))
 
 
-async def _wired(store: Store) -> list[Wired]:
-    found = []
-    async for messages in store.table(NODE):
-        events = (opened(message, "audit", NODE) for message in messages)
-        found += [event for event in events if isinstance(event, Wired)]
-    return found
+async def _wired(store: Store) -> tuple[Wired, ...]:
+    """The newest of each node and reconciler."""
+    found: dict[str, Wired] = {}
+    async for _, messages in read_once(store, (Read(NODE),), "audit"):
+        for message in messages:
+            found.pop(message.subject, None)
+            event = opened(message, "audit", NODE)
+            if isinstance(event, Wired):
+                found[message.subject] = event
+    return tuple(found.values())
 
 
 async def order(store: Store, wanted: Sequence[Correction]) -> list[Correction]:
@@ -135,7 +149,7 @@ async def done(store: Store, order: AddressDisowned) -> bool:
 async def run_audit(
     store: Store,
     lister: Lister,
-    fold: Callable[[Store], Awaitable[State]],
+    fold: Fold,
     node: str,
     every: float,
     grace: float,

@@ -1,18 +1,20 @@
 """The first decider: nodes and pods in, places in the topology and addresses out.
 
-Reads SPEC (the topology), KUBE (nodes, pods, and whether their listing is complete) and what it has
-decided before. Owns the stream IPAM while it leads. Recovers by folding the tables again.
+Reads SPEC (the topology), KUBE (nodes, pods, and whether their listing is complete), of NODE the sandboxes
+that kubelets ask for, and what it has decided before. Owns the stream IPAM while it leads. Recovers by
+folding the tables again.
 """
 
 from __future__ import annotations
 
-from romana_bus.events import IPAM, KUBE, SPEC
+from romana_bus.events import IPAM, KUBE, NODE, SPEC
 from romana_bus.feed import Read
 from romana_bus.ipam import Settings, State, Tick, evolve, parts, wake
 from romana_bus.lead import now
 from romana_bus.loop import Decider
 
-READS = (Read(SPEC), Read(KUBE), Read(IPAM))
+#: NODE last: what was removed there is remembered only where something is left of it.
+READS = (Read(SPEC), Read(KUBE), Read(IPAM), Read(NODE, "node.*.cni.>"))
 
 
 def decider(settings: Settings) -> Decider[State]:

@@ -40,6 +40,11 @@ class Event(
         """A tombstone that still says something until then (µs) stays in the table as long."""
         return 0
 
+    def flaw(self) -> str:
+        """What is wrong in it that its types cannot say, or ''. One that has a flaw is parked by whoever
+        reads it, as if it could not be read."""
+        return ""
+
     def id(self) -> str:
         """A message id made of the event alone, or '' where the writer has to number it."""
         return ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import msgspec
 
 from romana_bus.events.base import IPAM, Event, token
+from romana_bus.inet import parse_address, parse_prefix
 
 
 class IpamEvent(Event, frozen=True, kw_only=True):
@@ -20,6 +22,9 @@ class GroupOpened(IpamEvent, frozen=True, kw_only=True):
     group: str
     prefix: str
     assignment: dict[str, str] = {}
+
+    def flaw(self) -> str:
+        return bad_prefix(self.prefix)
 
     def subject(self) -> str:
         return f"ipam.map.group.{token(self.network)}.{token(self.group)}"
@@ -40,6 +45,9 @@ class HostPlaced(IpamEvent, frozen=True, kw_only=True):
     uid: str
     addresses: tuple[str, ...] = ()
     placements: tuple[Placement, ...] = ()
+
+    def flaw(self) -> str:
+        return next(filter(None, (bad_prefix(at.prefix) for at in self.placements)), "")
 
     def subject(self) -> str:
         return f"ipam.map.host.{token(self.node)}"
@@ -76,6 +84,9 @@ class BlockAssigned(IpamEvent, frozen=True, kw_only=True):
     segment: str = "*"
     since: int
 
+    def flaw(self) -> str:
+        return bad_prefix(self.block)
+
     def subject(self) -> str:
         return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
 
@@ -91,6 +102,9 @@ class BlockReleased(IpamEvent, frozen=True, kw_only=True):
     at: int
     until: int
 
+    def flaw(self) -> str:
+        return bad_prefix(self.block)
+
     def subject(self) -> str:
         return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
 
@@ -98,6 +112,32 @@ class BlockReleased(IpamEvent, frozen=True, kw_only=True):
 def block_token(cidr: str) -> str:
     """`10.0.0.8/29` -> `10_0_0_8-29`: readable, and one token."""
     return cidr.replace(".", "_").replace("/", "-")
+
+
+@functools.lru_cache(maxsize=4096)
+def _prefix(cidr: str) -> tuple[int, int, int, str]:
+    """Width, base, end, and what is wrong with it: its addresses follow one another on the log."""
+    try:
+        prefix = parse_prefix(cidr)
+    except ValueError as error:
+        return 0, 0, 0, str(error)
+    return prefix.width, prefix.base, prefix.end, ""
+
+
+def bad_prefix(cidr: str) -> str:
+    return _prefix(cidr)[3]
+
+
+def astray(address: str, block: str) -> str:
+    """Why the address is none of the block, or ''."""
+    width, base, end, reason = _prefix(block)
+    if reason:
+        return reason
+    try:
+        family, value = parse_address(address)
+    except ValueError as error:
+        return str(error)
+    return "" if family == width and base <= value < end else f"{address} is not in its block {block}"
 
 
 class PodAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -108,12 +148,14 @@ class PodAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class CoolingAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An address that this pod name gave back and that nobody gets before `until`. `kept`: but a pod of
-    the same name that wants it back (`romana.io/sticky-address`)."""
+    the same name that wants it back (`romana.io/sticky-address`). `uid`: of the pod that may still run
+    with it, where that is not the event's."""
 
     address: str
     block: str
     until: int
     kept: bool = False
+    uid: str = ""
 
 
 #: `until` of an address that was taken from a pod which still runs with it: until that pod is gone.
@@ -130,6 +172,9 @@ class AddressEvent(IpamEvent, frozen=True, kw_only=True):
     node: str
     cooling: tuple[CoolingAddress, ...] = ()
 
+    def flaw(self) -> str:
+        return next(filter(None, (astray(one.address, one.block) for one in self.cooling)), "")
+
     def subject(self) -> str:
         return f"ipam.address.{token(self.node)}.{token(self.namespace)}.{token(self.name)}"
 
@@ -142,6 +187,12 @@ class AddressAssigned(AddressEvent, frozen=True, kw_only=True):
     segment: str = ""
     addresses: tuple[PodAddress, ...] = ()
     retention: int = 0
+
+    def flaw(self) -> str:
+        for one in self.addresses:
+            if reason := astray(one.address, one.block):
+                return reason
+        return super().flaw() if self.cooling else ""
 
 
 class AddressDenied(AddressEvent, frozen=True, kw_only=True):

@@ -44,7 +44,8 @@ class NodeGone(Fact, frozen=True, kw_only=True):
 
 class PodSeen(Fact, frozen=True, kw_only=True):
     """`node` is '' until the pod is scheduled; `ips`: `status.podIPs`, `phase`: `status.phase` (v1.Pod);
-    `annotations`: those of them whose key begins with `romana.io/`, the pod's wishes."""
+    `annotations`: those of them whose key begins with `romana.io/`, the pod's wishes. `static`: of a mirror,
+    which shows a static pod in the API, that pod's own uid (annotation `kubernetes.io/config.mirror`)."""
 
     namespace: str
     node: str = ""
@@ -53,6 +54,12 @@ class PodSeen(Fact, frozen=True, kw_only=True):
     ips: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    static: str = ""
+
+    @property
+    def kubelet_uid(self) -> str:
+        """By which the kubelet knows it, and a CNI server therefore."""
+        return self.static or self.uid
 
     def subject(self) -> str:
         return f"kube.pod.{token(self.namespace)}.{token(self.name)}"

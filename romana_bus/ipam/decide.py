@@ -37,6 +37,7 @@ def parts(state: State, size: int = 1000) -> Iterator[list[Decision]]:
     while desk.refreshed().dirty:
         for _ in _round(desk):
             yield desk.taken()
+    state.removed.clear()
     if desk.decisions:
         yield desk.taken()
 

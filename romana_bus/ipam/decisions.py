@@ -95,16 +95,21 @@ def _take_from(state: State, block: Block) -> None:
     state.drop_if_empty(host)
 
 
-def address_decided(state: State, event: AddressEvent, _seq: int = 0) -> None:
+def address_decided(state: State, event: AddressEvent, seq: int = 0) -> None:
     """The entity's newest event replaces all that the ones before it said."""
     host = state.hosts.get(event.node) or state.host(intern(event.node))
-    replace(state, host, _record(state, event, pod_key(event.namespace, event.name)))
+    record = _record(state, event, pod_key(event.namespace, event.name))
+    if state.covers and seq > state.covers.get(host.name, seq):
+        state.young.add((host.name, record.key))
+    replace(state, host, record)
 
 
 def replace(state: State, host: Host, record: Record) -> None:
     """What an address event comes to. Whoever decides has the record already, and need not read it out of
     the event that it becomes."""
     old = host.records.get(record.key)
+    if state.removed:
+        state.removed.pop((host.name, record.key), None)
     touched = {} if old is None else _withdraw(state, old)
     block = record.block
     if block is not None:
@@ -122,7 +127,7 @@ def replace(state: State, host: Host, record: Record) -> None:
     if record.rest.cooling or (old is not None and old.rest.cooling):
         keep_for_name(state, host, record)
     if block is not None or (old is not None and old.block is not None):
-        _reports_ours(state, old, record)
+        _reports_ours(state, host, old, record)
     for block, before in touched.items():
         state.touched(block, before)
     state.drop_if_empty(host)
@@ -134,10 +139,10 @@ def _use(state: State, block: Block, offset: int) -> None:
     block.use(offset)
 
 
-def _reports_ours(state: State, old: Record | None, record: Record) -> None:
+def _reports_ours(state: State, host: Host, old: Record | None, record: Record) -> None:
     """What a pod reports is remembered only where it is not what it has."""
     pod = state.pods.get(record.key)
-    if pod is None or not pod.asks.ips:
+    if pod is None or not pod.asks.ips or pod.node != host.name:
         return
     ips = pod.ips
     if ips == AS_GIVEN and old is not None:
@@ -167,7 +172,9 @@ def _record(state: State, event: AddressEvent, key: str) -> Record:
 def _cooling(state: State, event: AddressEvent) -> tuple[Cooling, ...]:
     left = [cooling for cooling in event.cooling if cooling.until > state.now]
     held = [_held(state, cooling.block, cooling.address, "") for cooling in left]
-    return tuple(Cooling(h.block, h.offset, c.until, c.kept) for h, c in zip(held, left, strict=True))
+    return tuple(
+        Cooling(h.block, h.offset, c.until, c.kept, ident_of(c.uid)) for h, c in zip(held, left, strict=True)
+    )
 
 
 def _held(state: State, block_text: str, address: str, network: str) -> Held:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.events import KUBE
 from romana_bus.ipam.decisions import replace
 from romana_bus.ipam.evolve import evolve
 from romana_bus.ipam.fullness import free_addresses
@@ -58,12 +57,11 @@ class Desk:
         decisions, self.decisions = self.decisions, []
         return decisions
 
-    def publish(self, event: IpamEvent, seq: int = 0, cause: str = "") -> None:
-        """`seq`: of the fact that is the cause; or `cause` names another one."""
+    def publish(self, event: IpamEvent, cause: str = "") -> None:
         evolve(self.state, event)
-        self.decisions.append(Decision(event, f"{KUBE}/{seq}" if seq else cause))
+        self.decisions.append(Decision(event, cause))
 
-    def address(self, host: Host, record: Record, event: AddressEvent, seq: int, cause: str = "") -> None:
+    def address(self, host: Host, record: Record, event: AddressEvent, cause: str) -> None:
         """The same for an address, where `record` is what folding `event` would come to."""
         replace(self.state, host, record)
-        self.decisions.append(Decision(event, f"{KUBE}/{seq}" if seq else cause))
+        self.decisions.append(Decision(event, cause))

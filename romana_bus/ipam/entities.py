@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus.events import HostDenied, HostPlaced
+from romana_bus.events import KUBE, HostDenied, HostPlaced
 from romana_bus.ipam.blocks import Block, Chain, ChainKey
 from romana_bus.ipam.records import Record
 from romana_bus.ipam.spaces import Space
@@ -41,6 +41,10 @@ class Host(msgspec.Struct, gc=False, eq=False):
     waiting: set[str] = set()
 
     @property
+    def cause(self) -> str:
+        return fact(self.seq)
+
+    @property
     def empty(self) -> bool:
         return not (self.seen or self.placed or self.denied or self.blocks or self.records)
 
@@ -60,8 +64,8 @@ class Gone:
     def version(self, name: str) -> int:
         return self._of(name)[0]
 
-    def seq(self, name: str) -> int:
-        return self._of(name)[1]
+    def cause(self, name: str) -> str:
+        return fact(self._of(name)[1])
 
     def _of(self, name: str) -> tuple[int, int]:
         return self._young.get(name) or self._old.get(name) or (-1, 0)
@@ -94,23 +98,22 @@ class Ended(msgspec.Struct, gc=False, frozen=True):
         return any(held.block.address(held.offset) in self.addresses for held in record.held)
 
 
-def misfit(host: Host, record: Record, pod: Pod | None) -> str:
-    """Why what `record` says has to end, or ''."""
+def absent_from(host: Host, pod: Pod | None) -> str:
+    """Why a pod wants nothing on the node."""
     if pod is None:
         return "the pod is gone"
     if pod.node != host.name:
         return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
-    if pod.asks.unfit:
-        return pod.asks.unfit
-    if record.block is not None and pod.ident != record.ident:
-        return "a new pod of the same name took its place"
-    if record.block is not None and not host.seen:
-        return node_gone(host)
-    return ""
+    return pod.asks.unfit
 
 
 def node_gone(host: Host) -> str:
     return f"node {host.name} is gone"
+
+
+def fact(seq: int) -> str:
+    """STREAM/SEQUENCE of a fact; '' where none is known."""
+    return f"{KUBE}/{seq}" if seq else ""
 
 
 def pod_key(namespace: str, name: str) -> str:

@@ -25,10 +25,12 @@ from romana_bus.events import (
     RangeUnreserved,
     ResourceListing,
     ResourceSynced,
+    SandboxRemoved,
+    SandboxRequested,
     TopologySet,
 )
 from romana_bus.inet import parse_prefix
-from romana_bus.ipam import decisions, facts
+from romana_bus.ipam import decisions, facts, sandboxes
 from romana_bus.ipam.document import BadTopology, parse
 from romana_bus.ipam.entities import Ended, number, pod_key
 from romana_bus.ipam.pods import asks
@@ -157,6 +159,7 @@ def _sweep(state: State) -> None:
     state.swept = state.now
     for block in list(state.blocks.values()):
         decisions.forget_if_over(state, block)
+    state.removed.clear()
 
 
 _FOLDS: dict[type, Callable[[State, Any, int], None]] = {
@@ -164,6 +167,8 @@ _FOLDS: dict[type, Callable[[State, Any, int], None]] = {
     PodGone: facts.pod_gone,
     NodeSeen: facts.node_seen,
     NodeGone: facts.node_gone,
+    SandboxRequested: sandboxes.requested,
+    SandboxRemoved: sandboxes.removed,
     ResourceListing: facts.listing,
     ResourceSynced: facts.synced,
     AddressAssigned: decisions.address_decided,

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from romana_bus.ipam.state import State
 
 SEGMENT_LABEL = "romana.io/segment"
-#: Why a pod wants no address that an audit did not find.
+#: Why a pod wants no address of ours.
+HOST_NETWORK = "the pod uses the host's network"
+#: The same, of one that an audit did not find.
 ABSENT = "the API server has no such pod"
 FINISHED = ("Succeeded", "Failed")
 
@@ -75,7 +77,7 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     if outdated(version, state.gone_pods.version(key) if pod is None else pod.version):
         return
     node = intern(event.node)
-    why_not = unfit(event) or (is_absent(state, key, event.uid, version) if state.absent else "")
+    why_not = unfit(event) or (is_absent(state, key, event.kubelet_uid, version) if state.absent else "")
     wish = wish_of(event.annotations) if event.annotations else None
     segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
     ips = ",".join(event.ips) if event.ips else ""
@@ -84,7 +86,7 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     if ips and record is not None and record.block is not None and ips == record.ips:
         ips = AS_GIVEN
     wants = asks(segment, ips, why_not, wish)
-    ident = ident_of(event.uid)
+    ident = ident_of(event.kubelet_uid)
     if record is not None:
         key, ident = record.key, record.ident if record.ident == ident else ident
     if pod is None:
@@ -96,16 +98,13 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
         if before == node and pod.ident == ident and pod.asks == wants:
             return
         pod.node, pod.ident, pod.asks = node, ident, wants
-    if state.layout is not None:
-        state.layout.dirty.records.add((node, key))
-        if before != node:
-            state.layout.dirty.records.add((before, key))
+    _look_at(state, key, node, before)
 
 
 def unfit(event: PodSeen) -> str:
     """Why the pod wants no address of ours, or ''."""
     if event.host_network:
-        return "the pod uses the host's network"
+        return HOST_NETWORK
     if event.phase in FINISHED:
         return "the pod has finished"
     return "" if event.node else "the pod is on no node"
@@ -126,8 +125,19 @@ def pod_gone(state: State, event: PodGone, seq: int) -> None:
     state.gone_pods.put(key, version, seq)
     if pod is not None:
         del state.pods[key]
-        if state.layout is not None:
-            state.layout.dirty.records.add((pod.node, key))
+        _look_at(state, key, pod.node, pod.node)
+
+
+def _look_at(state: State, key: str, node: str, before: str) -> None:
+    """At what the pod's name has where it is, where it was, and where a sandbox of it was requested."""
+    if state.layout is None:
+        return
+    records = state.layout.dirty.records
+    records.add((node, key))
+    if before != node:
+        records.add((before, key))
+    if state.sandboxes and key in state.sandboxes:
+        records.update((other, key) for other in state.sandboxes[key])
 
 
 def listing(state: State, event: ResourceListing, _seq: int) -> None:

@@ -13,6 +13,7 @@ from romana_bus.ipam.offers import Choice, families_for, networks_for
 from romana_bus.ipam.placing import release_block
 from romana_bus.ipam.records import Held, Record, remaining
 from romana_bus.ipam.releasing import lapsed, say_released, still_cooling, told
+from romana_bus.ipam.sandboxes import claimant
 from romana_bus.ipam.stocking import own
 from romana_bus.ipam.wishing import why_unmet
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from romana_bus.ipam.records import Cooling
 
 
-def _order(pod: Pod) -> tuple[str, str]:
-    return pod_order(pod.key)
+def _order(pod: Pod) -> tuple[tuple[str, str], str]:
+    return pod_order(pod.key), pod.node
 
 
 def retried(desk: Desk) -> set[Entry]:
@@ -51,8 +52,8 @@ def wanting(desk: Desk, entries: Iterable[Entry]) -> list[Pod]:
     state = desk.state
     pods = []
     for node, key in entries:
-        pod = state.pods.get(key)
-        if pod is not None and pod.node == node and not pod.asks.unfit:
+        pod = claimant(state, node, key)
+        if pod is not None:
             host = state.hosts.get(node)
             record = host.records.get(key) if host else None
             if (
@@ -115,12 +116,12 @@ def take(desk: Desk, pod: Pod, host: Host, choice: Choice) -> Held:
     if choice.donor is not None:
         _fetch(desk, pod, choice)
     if choice.victim is not None:
-        release_block(desk, choice.victim, 0, pod.seq)
+        release_block(desk, choice.victim, 0, pod.cause)
     block, owner = choice.block, choice.owner
     if block is None or (block.tenant, block.segment) != owner:
         text = str(choice.prefix) if block is None else block.text
         since = None if block is None else block.since
-        own(desk, host, choice.space.leaf.network, text, *owner, since=since, seq=pod.seq)
+        own(desk, host, choice.space.leaf.network, text, *owner, since=since, cause=pod.cause)
         block = desk.state.blocks[text]
     return Held(block, block.lowest() if choice.offset < 0 else choice.offset)
 
@@ -131,8 +132,8 @@ def _fetch(desk: Desk, pod: Pod, choice: Choice) -> None:
     donor, kept = choice.donor
     record = donor.records[pod.key]
     left = tuple(old for old in still_cooling(desk, donor, record) if old != kept)
-    say_released(desk, donor, record, f"the pod is on node {pod.node} now", left, pod.seq)
-    release_block(desk, kept.block, 0, pod.seq)
+    say_released(desk, donor, record, f"the pod is on node {pod.node} now", left, pod.cause)
+    release_block(desk, kept.block, 0, pod.cause)
 
 
 def _assign(desk: Desk, pod: Pod, host: Host, held: tuple[Held, ...]) -> None:
@@ -140,7 +141,7 @@ def _assign(desk: Desk, pod: Pod, host: Host, held: tuple[Held, ...]) -> None:
     cooling: tuple[Cooling, ...] = ()
     if before is not None and before.rest.cooling:
         again = {(one.block, one.offset) for one in held}
-        still = still_cooling(desk, host, before)
+        still = still_cooling(desk, host, before, pod.ident)
         cooling = tuple([old for old in still if (old.block, old.offset) not in again])
     retention = pod.asks.wish.retention if pod.asks.wish else 0
     segment = pod.asks.segment
@@ -152,7 +153,7 @@ def _assign(desk: Desk, pod: Pod, host: Host, held: tuple[Held, ...]) -> None:
     )  # fmt: skip
     rest = remaining(held[1:], cooling, "", "", retention)
     record = Record(pod.key, pod.ident, segment, held[0].block, held[0].offset, rest)
-    desk.address(host, record, event, pod.seq)
+    desk.address(host, record, event, pod.cause)
 
 
 def _pod_address(desk: Desk, block: Block, offset: int) -> PodAddress:
@@ -167,14 +168,14 @@ def _deny(desk: Desk, pod: Pod, host: Host) -> None:
     if said and not lapsed(desk, host, record):  # type: ignore[arg-type]
         return
     scope = scope_of(desk, pod, host) if code == "exhausted" else ""
-    cooling = still_cooling(desk, host, record)
+    cooling = still_cooling(desk, host, record, pod.ident)
     namespace, _, name = pod.key.partition("/")
     event = AddressDenied(
         namespace=namespace, name=name, uid=pod.uid, node=host.name, code=code, reason=reason,
         cooling=told(cooling), scope=scope,
     )  # fmt: skip
     rest = remaining((), cooling, intern(code), intern(reason))
-    desk.address(host, Record(pod.key, pod.ident, "", None, 0, rest), event, pod.seq)
+    desk.address(host, Record(pod.key, pod.ident, "", None, 0, rest), event, pod.cause)
 
 
 def _why_not(desk: Desk, pod: Pod, host: Host) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.inet import V4, V6, parse_prefix
 from romana_bus.ipam.blocks import Block, Chain, chain_key
+from romana_bus.ipam.sandboxes import misfit
 from romana_bus.ipam.spaces import Space
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Layout:
         dirty.stocks.update(state.hosts)
         for host in state.hosts.values():
             for key, record in host.records.items():
-                if record.code or (record.held and state.misfit(host, record)):
+                over = record.held and (misfit(state, host, record) or state.ended(host, record))
+                if record.code or over:
                     dirty.records.add((host.name, key))
         for pod in state.pods.values():
             if not pod.unfit:
@@ -82,6 +84,8 @@ class Layout:
                 found = home.records.get(pod.key) if home else None
                 if found is None or not found.held or found.segment != pod.segment:
                     dirty.records.add((pod.node, pod.key))
+        for key, nodes in state.sandboxes.items():
+            dirty.records.update((node, key) for node in nodes)
 
     def _part(self) -> None:
         """Blocks overlap. That is no work of ours, but a store may bring it; then the larger one is shut

@@ -14,6 +14,7 @@ from romana_bus.events import (
     Placement,
 )
 from romana_bus.ipam import default
+from romana_bus.ipam.sandboxes import claimant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,9 +47,8 @@ class Reports:
     def inside(self, node: str, prefix: Prefix) -> int:
         """How many of the node's are in `prefix`."""
         if node not in self._of:
-            pods = (self.state.pods.get(key) for key in self._without(node))
-            fit = (pod for pod in pods if pod and pod.node == node and not pod.unfit)
-            self._of[node] = [address for pod in fit for address in pod.reported]
+            pods = (claimant(self.state, node, key) for key in self._without(node))
+            self._of[node] = [address for pod in pods if pod for address in pod.reported]
         return sum(
             width == prefix.width and prefix.base <= value < prefix.end for width, value in self._of[node]
         )
@@ -95,8 +95,7 @@ def _needing(desk: Desk) -> set[str]:
     state, dirty = desk.state, desk.layout.dirty
     waiting = {name for name in dirty.hosts if name in state.hosts and state.hosts[name].waiting}
     for name, key in dirty.records:
-        pod = state.pods.get(key)
-        if pod and pod.node == name and not pod.unfit:
+        if claimant(state, name, key) is not None:
             waiting.add(name)
     hosts = (state.hosts[name] for name in waiting if name in state.hosts)
     return {
@@ -130,7 +129,7 @@ def _open(desk: Desk, zone: str, nodes: list[str], reports: Reports) -> None:
     event = GroupOpened(
         network=default.NETWORK, group=name, prefix=prefix, assignment={state.settings.zone_label: zone}
     )
-    desk.publish(event, state.node_seq(nodes[0]))
+    desk.publish(event, state.node_cause(nodes[0]))
     desk.refreshed()
 
 
@@ -147,11 +146,11 @@ def place_hosts(desk: Desk, names: set[str], reports: Reports) -> None:
 
 def _remove(desk: Desk, host: Host) -> None:
     state = desk.state
-    seq = state.node_seq(host.name)
+    cause = state.node_cause(host.name)
     for block in sorted(host.blocks.values(), key=lambda block: block.prefix):
-        release_block(desk, block, state.settings.cooldown, seq)
+        release_block(desk, block, state.settings.cooldown, cause)
     if decided := host.placed or host.denied:
-        desk.publish(HostRemoved(node=host.name, uid=decided.uid), seq)
+        desk.publish(HostRemoved(node=host.name, uid=decided.uid), cause)
 
 
 def _place(desk: Desk, host: Host, reports: Reports) -> None:
@@ -160,7 +159,7 @@ def _place(desk: Desk, host: Host, reports: Reports) -> None:
     chosen = {leaf.number for leaf in leaves if leaf}
     for block in sorted(host.idle.values(), key=_oldest):
         if block.leaf not in chosen:
-            release_block(desk, block, 0, 0)
+            release_block(desk, block, 0, "")
     if not chosen:
         _deny(desk, host)
         return
@@ -169,7 +168,7 @@ def _place(desk: Desk, host: Host, reports: Reports) -> None:
     )
     event = HostPlaced(node=host.name, uid=host.uid, addresses=host.addresses, placements=placements)
     if host.placed != event:
-        desk.publish(event, host.seq)
+        desk.publish(event, host.cause)
 
 
 def _pick(desk: Desk, host: Host, at: int, network: Network, reports: Reports) -> Leaf | None:
@@ -203,7 +202,7 @@ def _deny(desk: Desk, host: Host) -> None:
         reason = _no_slot(desk.state, host)
     event = HostDenied(node=host.name, uid=host.uid, reason=reason)
     if host.denied != event:
-        desk.publish(event, host.seq)
+        desk.publish(event, host.cause)
 
 
 def _no_slot(state: State, host: Host) -> str:
@@ -228,9 +227,9 @@ def _wishes(network: Network, labels: Mapping[str, str]) -> str:
     return f"network {network.name} needs the label {' or '.join(list(wishes)[:NAMED])}{more}"
 
 
-def release_block(desk: Desk, block: Block, cooldown: int, seq: int) -> None:
+def release_block(desk: Desk, block: Block, cooldown: int, cause: str) -> None:
     now = desk.state.now
     event = BlockReleased(
         network=block.network, block=block.text, node=block.node, at=now, until=now + cooldown
     )  # fmt: skip
-    desk.publish(event, seq)
+    desk.publish(event, cause)

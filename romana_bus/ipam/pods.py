@@ -10,6 +10,7 @@ import contextlib
 
 import msgspec
 
+from romana_bus.events import KUBE
 from romana_bus.inet import parse_address
 from romana_bus.ipam.idents import Ident, text_of
 from romana_bus.ipam.wishes import Wish
@@ -64,6 +65,12 @@ class Pod(msgspec.Struct, gc=False, eq=False):
     @property
     def seq(self) -> int:
         return self.stamp & LAST_SEQ
+
+    @property
+    def cause(self) -> str:
+        """STREAM/SEQUENCE of what told."""
+        seq = self.stamp & LAST_SEQ
+        return f"{KUBE}/{seq}" if seq else ""
 
     @property
     def segment(self) -> str:

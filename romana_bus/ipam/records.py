@@ -17,12 +17,14 @@ class Held(msgspec.Struct, gc=False, frozen=True):
 
 
 class Cooling(msgspec.Struct, gc=False, frozen=True):
-    """`kept`: for a pod of the same name that wants it back."""
+    """`kept`: for a pod of the same name that wants it back. `ident`: the uid of the pod that may still run
+    with it, where that is not the record's."""
 
     block: Block
     offset: int
     until: int
     kept: bool = False
+    ident: Ident = ""
 
 
 class Rest(msgspec.Struct, gc=False, frozen=True):

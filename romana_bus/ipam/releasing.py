@@ -6,14 +6,17 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS, AddressReleased, CoolingAddress
-from romana_bus.ipam.entities import misfit, node_gone
+from romana_bus.ipam.entities import node_gone
+from romana_bus.ipam.idents import text_of
 from romana_bus.ipam.records import Cooling, Record, remaining
+from romana_bus.ipam.sandboxes import ended_by, may_run, misfit, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from romana_bus.ipam.desk import Desk
     from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.idents import Ident
     from romana_bus.ipam.layout import Entry
 
 _by_pod = itemgetter(1, 0)
@@ -30,21 +33,20 @@ def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
             continue
         if record.block is None and not record.rest.code and not lasting(record):
             continue
-        pod = state.pods.get(key)
-        if reason := misfit(host, record, pod):
+        if reason := misfit(state, host, record):
             gone = not host.seen and reason == node_gone(host)
-            seq = state.node_seq(node) if gone else pod.seq if pod else state.gone_pods.seq(key)
+            cause = state.node_cause(node) if gone else ended_by(state, host, record)
             until = state.now + max(state.settings.cooldown, record.retention)
-            _release(desk, host, record, reason, until, seq)
+            if state.sandboxes and may_run(state, host, record):
+                until = WHILE_IT_RUNS
+            _release(desk, host, record, reason, until, cause)
         elif ended := state.ended(host, record):
-            _release(desk, host, record, ended.reason, WHILE_IT_RUNS, cause=ended.cause)
+            _release(desk, host, record, ended.reason, WHILE_IT_RUNS, ended.cause)
         if desk.full:
             yield
 
 
-def _release(
-    desk: Desk, host: Host, record: Record, reason: str, until: int, seq: int = 0, cause: str = ""
-) -> None:
+def _release(desk: Desk, host: Host, record: Record, reason: str, until: int, cause: str) -> None:
     """Nobody gets the addresses before `until`, but those that others have too."""
     state = desk.state
     cooling = still_cooling(desk, host, record) if record.rest.cooling else ()
@@ -57,19 +59,18 @@ def _release(
             if not shared or (held.block.text, held.offset) not in shared
         ]
         cooling = (*cooling, *ended)
-    say_released(desk, host, record, reason, cooling, seq, cause)
+    say_released(desk, host, record, reason, cooling, cause)
 
 
 def say_released(
-    desk: Desk, host: Host, record: Record, reason: str, cooling: tuple[Cooling, ...], seq: int,
-    cause: str = "",
-) -> None:  # fmt: skip
+    desk: Desk, host: Host, record: Record, reason: str, cooling: tuple[Cooling, ...], cause: str
+) -> None:
     namespace, _, name = record.key.partition("/")
     event = AddressReleased(
         namespace=namespace, name=name, uid=record.uid, node=host.name, reason=reason, cooling=told(cooling)
     )
     rest = remaining((), cooling)
-    desk.address(host, Record(record.key, record.ident, "", None, 0, rest), event, seq, cause)
+    desk.address(host, Record(record.key, record.ident, "", None, 0, rest), event, cause)
 
 
 def told(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
@@ -79,7 +80,11 @@ def told(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
     return tuple(
         [
             CoolingAddress(
-                address=one.block.address(one.offset), block=one.block.text, until=one.until, kept=one.kept
+                address=one.block.address(one.offset),
+                block=one.block.text,
+                until=one.until,
+                kept=one.kept,
+                uid=text_of(one.ident),
             )
             for one in cooling
         ]
@@ -99,15 +104,21 @@ def lapsed(desk: Desk, host: Host, record: Record) -> bool:
     )
 
 
-def still_cooling(desk: Desk, host: Host, record: Record | None) -> tuple[Cooling, ...]:
-    """What every event of the entity says again, so that the newest one alone tells all."""
+def still_cooling(
+    desk: Desk, host: Host, record: Record | None, heir: Ident | None = None
+) -> tuple[Cooling, ...]:
+    """What every event of the entity says again, so that the newest one alone tells all. `heir`: the uid of
+    the pod that the name is, from here on."""
     if record is None or not record.cooling:
         return ()
     state = desk.state
     again = []
     for old in record.cooling:
-        if old.until == WHILE_IT_RUNS and not _runs_with(desk, host, record, old):
-            old = Cooling(old.block, old.offset, state.now + state.settings.cooldown, old.kept)
+        if old.until == WHILE_IT_RUNS:
+            if not _runs_with(desk, host, record, old):
+                old = Cooling(old.block, old.offset, state.now + state.settings.cooldown, old.kept)
+            elif heir is not None and heir != record.ident and not old.ident:
+                old = Cooling(old.block, old.offset, WHILE_IT_RUNS, old.kept, record.ident)
         if old.until > state.now:
             again.append(old)
     return tuple(again)
@@ -115,8 +126,10 @@ def still_cooling(desk: Desk, host: Host, record: Record | None) -> tuple[Coolin
 
 def _runs_with(desk: Desk, host: Host, record: Record, cooling: Cooling) -> bool:
     """The pod that lost the address is there, and does not say that it has only others by now."""
-    pod = desk.state.pods.get(record.key)
-    if pod is None or pod.ident != record.ident or pod.node != host.name or pod.unfit:
-        return False
-    where = (cooling.block.prefix.width, cooling.block.prefix.base + cooling.offset)
-    return not pod.ips or where in pod.reported  # AS_GIVEN: it has what it was given since
+    state, ident = desk.state, cooling.ident or record.ident
+    pod = state.pods.get(record.key)
+    if pod is not None and pod.ident == ident and pod.node == host.name and not pod.unfit:
+        where = (cooling.block.prefix.width, cooling.block.prefix.base + cooling.offset)
+        return not pod.ips or where in pod.reported  # AS_GIVEN: it has what it was given since
+    box = sandbox(state, host.name, record.key)
+    return box is not None and box.ident == ident

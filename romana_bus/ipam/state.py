@@ -17,14 +17,17 @@ from romana_bus.errors import BadInput
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam.blocks import Block
 from romana_bus.ipam.default import SLOT_BITS, default_topology
-from romana_bus.ipam.entities import Ended, Gone, Host, misfit
+from romana_bus.ipam.entities import Ended, Gone, Host
 from romana_bus.ipam.ranges import Ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from romana_bus.events import GroupOpened
     from romana_bus.ipam.layout import Layout
     from romana_bus.ipam.pods import Pod
     from romana_bus.ipam.records import Record
+    from romana_bus.ipam.sandboxes import Sandbox
     from romana_bus.ipam.topology import Topology
 
 SECOND = 1_000_000
@@ -75,6 +78,14 @@ class State:
         self.pods: dict[str, Pod] = {}
         self.blocks: dict[str, Block] = {}
         self.gone_nodes, self.gone_pods = Gone(), Gone()
+        #: Pod -> node -> what the kubelet there has asked for; and (node, pod) -> the sequence of the word
+        #: that ended it, as long as nobody has decided about that.
+        self.sandboxes: dict[str, dict[str, Sandbox]] = {}
+        self.removed: dict[tuple[str, str], int] = {}
+        #: For an audit, set before anything is folded: node -> how far its reports contain IPAM's log. And
+        #: (node, pod) whose newest address event is younger than that.
+        self.covers: Mapping[str, int] = {}
+        self.young: set[tuple[str, str]] = set()
         self.reserves: dict[str, Prefix] = {}
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
@@ -149,13 +160,6 @@ class State:
     def reserved_in(self, width: int) -> Ranges:
         return self.reserved.get(width) or self.reserved.setdefault(width, Ranges())
 
-    def misfit(self, host: Host, record: Record) -> str:
-        """Why what `record` says has to end, or ''."""
-        if reason := misfit(host, record, self.pods.get(record.key)):
-            return reason
-        ended = self.ended(host, record)
-        return ended.reason if ended else ""
-
     def ended(self, host: Host, record: Record) -> Ended | None:
         """The operator's word that ends it, if there is one."""
         if record.block is None or not (self.evicted or self.disowned):
@@ -168,14 +172,10 @@ class State:
         if host.empty:
             self.hosts.pop(host.name, None)
 
-    def pod_seq(self, key: str) -> int:
-        """The fact that says how the pod is, for causes."""
-        pod = self.pods.get(key)
-        return pod.seq if pod else self.gone_pods.seq(key)
-
-    def node_seq(self, name: str) -> int:
+    def node_cause(self, name: str) -> str:
+        """The fact that says how the node is."""
         host = self.hosts.get(name)
-        return host.seq if host and host.seen else self.gone_nodes.seq(name)
+        return host.cause if host and host.seen else self.gone_nodes.cause(name)
 
 
 def wake(state: State) -> int | None:

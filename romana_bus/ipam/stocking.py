@@ -27,7 +27,7 @@ def tidy(desk: Desk, names: set[str]) -> None:
                 if block.claimed:
                     own(desk, host, block.network, block.text, ALL, ALL, since=block.since)
             for block in useful[keep:] + [block for block in blocks if not block.room or block.single]:
-                release_block(desk, block, 0, 0)
+                release_block(desk, block, 0, "")
 
 
 def worth(block: Block) -> tuple[bool, int, int]:
@@ -53,7 +53,7 @@ def _fill(desk: Desk, host: Host, space: Space) -> None:
         if prefix is None:
             space.short.add(host.name)
             return
-        own(desk, host, space.leaf.network, str(prefix), ALL, ALL, seq=host.seq)
+        own(desk, host, space.leaf.network, str(prefix), ALL, ALL, cause=host.cause)
 
 
 def _has_block(host: Host, leaf: int) -> bool:
@@ -67,13 +67,13 @@ def next_block(desk: Desk, space: Space) -> Prefix | None:
 
 def own(
     desk: Desk, host: Host, network: str, block: str, tenant: str, segment: str, *,
-    since: int | None = None, seq: int = 0,
+    since: int | None = None, cause: str = "",
 ) -> None:  # fmt: skip
     since = desk.state.now if since is None else since
     event = BlockAssigned(
         network=network, block=block, node=host.name, tenant=tenant, segment=segment, since=since
     )  # fmt: skip
-    desk.publish(event, seq)
+    desk.publish(event, cause)
 
 
 def _hosts(desk: Desk, names: set[str]) -> list[Host]:

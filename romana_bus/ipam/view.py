@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from romana_bus.inet import parse_address
+from romana_bus.ipam import sandboxes
 from romana_bus.ipam.entities import pod_key, pod_order
 from romana_bus.ipam.rooms import Room, both_families, count, total
 
@@ -86,7 +87,8 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(NamedTuple):
-    """Nodes and pods of the API server; of the pods, those that want an address, and those that have one."""
+    """Nodes and pods of the API server; of the pods, and of those that only their kubelets know, those that
+    want an address, and those that have one."""
 
     nodes: int
     pods: int
@@ -99,7 +101,7 @@ def standing(state: State) -> Standing:
     return Standing(
         nodes=sum(host.seen for host in hosts),
         pods=len(state.pods),
-        wanting=sum(not pod.unfit for pod in state.pods.values()),
+        wanting=sum(not pod.unfit for pod in state.pods.values()) + len(sandboxes.beyond_the_api(state)),
         held=sum(bool(record.held) for host in hosts for record in host.records.values()),
     )
 

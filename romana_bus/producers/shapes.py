@@ -35,6 +35,8 @@ T = TypeVar("T")
 LARGEST = 900_000
 #: Which of a pod's annotations are for us.
 WISH = "romana.io/"
+#: The kubelet puts it on a mirror: the uid of the static pod.
+MIRROR = "kubernetes.io/config.mirror"
 
 
 class Shape(msgspec.Struct, rename="camel", gc=False, frozen=True):
@@ -174,6 +176,7 @@ def _pod(pod: Pod) -> Fact:
         ips=tuple([one.ip for one in ips]) if ips else (),
         labels=meta.labels or {},
         annotations=_wishes(meta.annotations) if meta.annotations else {},
+        static=meta.annotations.get(MIRROR, "") if meta.annotations else "",
     )
 
 

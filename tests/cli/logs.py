@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.events import IPAM, KUBE, SPEC
 from romana_bus.feed import outgoing
+from romana_bus.tail import ROLES
 from tests.conftest import run
 from tests.ipam.cluster import Cluster
 
@@ -30,9 +30,9 @@ def stored(server: NatsServer, cluster: Cluster) -> tuple[str, ...]:
 
     async def publish() -> None:
         access = Access(servers=(server.url,))
-        async with await open_store(access, Layout(name), "test", [SPEC, KUBE, IPAM]) as store:
+        async with await open_store(access, Layout(name), "test", ROLES) as store:
             for one in cluster.log:
-                await store.publish(one.role, outgoing(one.event, "", one.time, store.history))
+                await store.publish(one.role, outgoing(one.event, one.cause, one.time, store.history))
 
     run(publish())
     return ("--nats", server.url, "--cluster", name)

@@ -15,9 +15,10 @@ from romana_bus.bus.memory import MemoryStore
 from romana_bus.cli.applying import put, standing
 from romana_bus.cli.source import Source
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import IPAM, KUBE, SPEC
+from romana_bus.events import SPEC
 from romana_bus.feed import outgoing
 from romana_bus.ipam.places import losing
+from romana_bus.tail import ROLES
 from tests.cli.api import ApiThread
 from tests.cli.test_topology import stored
 from tests.conftest import run
@@ -207,7 +208,7 @@ def source(text: dict[str, Any]) -> Source:
 async def filled(c: Cluster) -> MemoryStore:
     """A store with all that is on a cluster's log."""
     store = MemoryStore()
-    await store.prepare([KUBE, SPEC, IPAM])
+    await store.prepare(ROLES)
     for one in c.log:
         await store.publish(one.role, outgoing(one.event, "", one.time, store.history))
     return store

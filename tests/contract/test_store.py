@@ -18,7 +18,7 @@ from romana_bus.bus.api import (
     WrongSequence,
 )
 from romana_bus.bus.search import at_time
-from romana_bus.events import IPAM, KUBE, SPEC
+from romana_bus.events import IPAM, KUBE, NODE, SPEC
 from tests.conftest import run
 
 if TYPE_CHECKING:
@@ -204,6 +204,34 @@ def test_one_filter_serves_a_reader_of_a_part(stores: Stores) -> None:
             await store.batch(KUBE, 4, [out("kube.pod.web.p2"), out("kube.node.-.n3")])
             [node] = await follow(store, KUBE, reached, 1, "kube.node.>")
             assert (node.seq, node.subject) == (6, "kube.node.-.n3")
+
+    run(scenario())
+
+
+def test_a_filter_may_leave_one_token_open(stores: Stores) -> None:
+    """As IPAM reads the sandboxes of all nodes, and none of their reports."""
+
+    async def scenario() -> None:
+        async with stores() as store:
+            under, subjects = "node.*.cni.>", ["node.n1.routes", "node.n1.cni.web.a", "node.n2.cni.web.b"]
+            for subject in [*subjects, "node.n2.cni"]:
+                await store.publish(NODE, out(subject))
+            found: list[str] = []
+            while len(found) < 2:
+                messages, reached = await read_table(store, NODE, under)
+                found = [message.subject for message in messages]
+            assert found == subjects[1:]
+            for subject in ("node.n1.health.web", "node.n3.cni.web.c", "node.n3.routes"):
+                await store.publish(NODE, out(subject))
+            [later] = await follow(store, NODE, reached, 1, under)
+            assert later.subject == "node.n3.cni.web.c"
+            newest = await store.newest(NODE, under)
+            assert newest is not None
+            assert newest.seq == later.seq
+            following = await store.next(NODE, reached.seq, under)
+            assert following is not None
+            assert following.seq == later.seq
+            assert await store.next(NODE, later.seq, under) is None
 
     run(scenario())
 

@@ -11,6 +11,7 @@ from romana_bus.ipam.state import SECOND
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Mapping
 
 E = TypeVar("E", bound=ev.Event)
 HISTORY = 7 * 24 * 3600 * SECOND
@@ -21,6 +22,7 @@ class Stored(NamedTuple):
     seq: int
     event: ev.Event
     time: int
+    cause: str = ""
 
 
 class Cluster:
@@ -53,9 +55,9 @@ class Cluster:
             self.store(event)
             evolve(self.state, event, self.seqs[event.role])
 
-    def store(self, event: ev.Event) -> None:
+    def store(self, event: ev.Event, cause: str = "") -> None:
         self.seqs[event.role] += 1
-        stored = Stored(event.role, self.seqs[event.role], event, self.state.now)
+        stored = Stored(event.role, self.seqs[event.role], event, self.state.now, cause)
         self.log.append(stored)
         self.table[event.subject()] = stored
 
@@ -101,6 +103,18 @@ class Cluster:
             ev.PodGone(resource_version=self.version(), uid=f"uid-{key}", namespace=namespace, name=name)
         )
 
+    def sandbox(self, key: str, node: str, uid: str = "") -> None:
+        """The kubelet of the node asks for one."""
+        self.send(ev.SandboxRequested(**self._sandbox(key, node, uid)))
+
+    def no_sandbox(self, key: str, node: str, uid: str = "") -> None:
+        self.send(ev.SandboxRemoved(**self._sandbox(key, node, uid)))
+
+    def _sandbox(self, key: str, node: str, uid: str) -> dict[str, str]:
+        namespace, _, name = key.partition("/")
+        uid = uid or f"uid-{key}"
+        return {"node": node, "namespace": namespace, "name": name, "uid": uid, "sandbox": f"box of {uid}"}
+
     # --- what comes out ---
 
     def decide(self) -> list[Decision]:
@@ -108,7 +122,7 @@ class Cluster:
         self.before = {event.subject(): addresses(event) for event in self.newest(ev.AddressAssigned)}
         decisions = decide(self.state)
         for decision in decisions:
-            self.store(decision.event)
+            self.store(*decision)
         assert decide(self.state) == [], "a repeated decision has to yield nothing"
         return decisions
 
@@ -135,11 +149,12 @@ class Cluster:
 
     # --- another reader of the same table ---
 
-    def rebuilt(self, order: random.Random | None = None) -> Cluster:
+    def rebuilt(self, order: random.Random | None = None, covers: Mapping[str, int] | None = None) -> Cluster:
         """What a process that boots from the table would know: the newest message of each subject, in
-        any order across subjects, without the tombstones that have expired."""
+        any order across subjects, without the tombstones that have expired. `covers`: of an audit."""
         other = Cluster.__new__(Cluster)
         other.settings, other.state = self.settings, State(self.settings)
+        other.state.covers = covers or {}
         other.seqs, other.log, other.versions = self.seqs.copy(), list(self.log), self.versions
         other.table = {
             subject: stored

@@ -6,6 +6,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from romana_bus import events as ev
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
 from romana_bus.ipam import view
@@ -119,8 +121,8 @@ def what_was_given_is_where_it_may_be(cluster: Cluster, decisions: list[Decision
         if cluster.before.get(event.subject()) == addresses(event):
             continue
         widths = set()
-        pod = cluster.table[f"kube.pod.{event.namespace}.{event.name}"].event
-        assert isinstance(pod, ev.PodSeen)
+        stored = cluster.table.get(f"kube.pod.{event.namespace}.{event.name}")
+        reported = stored.event.ips if stored and isinstance(stored.event, ev.PodSeen) else ()
         for address in event.addresses:
             where = parse_address(address.address)
             widths.add(where[0])
@@ -128,7 +130,7 @@ def what_was_given_is_where_it_may_be(cluster: Cluster, decisions: list[Decision
             assert len(mine) == 1
             network = network_of(cluster, mine[0])
             assert not network.tenants or event.tenant in network.tenants
-            assert address.address in pod.ips or not reserved(cluster, where)
+            assert address.address in reported or not reserved(cluster, where)
         assert len(widths) == len(event.addresses)
 
 
@@ -146,24 +148,57 @@ def nobody_waits_in_vain(cluster: Cluster) -> None:
     another host merely holds in spare."""
     have = {(e.node, e.namespace, e.name): e for e in cluster.newest(ev.AddressAssigned)}
     denied = {(e.node, e.namespace, e.name): e for e in cluster.newest(ev.AddressDenied)}
-    for pod in cluster.newest(ev.PodSeen):
-        if not pod.node or pod.host_network or pod.phase in FINISHED or is_absent(cluster, pod):
-            continue
-        key = (pod.node, pod.namespace, pod.name)
+    wanting = wanted(cluster)
+    assert have.keys() <= wanting.keys()
+    for key, pod in wanting.items():
         assert (key in have) != (key in denied)
         if key in have:
-            assert have[key].uid == pod.uid
+            assert have[key].uid == pod.kubelet_uid
         elif denied[key].code == "exhausted":
             assert not could_have(cluster, pod)
         elif denied[key].code == "wish":
             assert not could_be_fulfilled(cluster, pod)
 
 
+def wanted(cluster: Cluster) -> dict[tuple[str, str, str], ev.PodSeen]:
+    """(Node, namespace, name) -> the pod that is to have the addresses there: the one with the sandbox, if
+    one was requested, or else the one that the API shows."""
+    seen = {(pod.namespace, pod.name): pod for pod in cluster.newest(ev.PodSeen)}
+    found = {
+        (pod.node, *name): pod
+        for name, pod in seen.items()
+        if pod.node and not pod.host_network and pod.phase not in FINISHED and not is_absent(cluster, pod)
+    }
+    for box in cluster.newest(ev.SandboxRequested):
+        name, place = (box.namespace, box.name), (box.node, box.namespace, box.name)
+        pod = seen.get(name)
+        if (
+            pod is None
+            or (pod.kubelet_uid != box.uid or pod.node not in (box.node, ""))
+            or (not pod.host_network and pod.phase not in FINISHED and is_absent(cluster, pod))
+        ):
+            found[place] = by_its_kubelet(cluster, box)
+        elif not pod.host_network:
+            found[place] = msgspec.structs.replace(pod, node=box.node)
+    return found
+
+
+def by_its_kubelet(cluster: Cluster, box: ev.SandboxRequested) -> ev.PodSeen:
+    """What was decided for it when the API still showed it stays as it was."""
+    given = cluster.table.get(f"ipam.address.{box.node}.{box.namespace}.{box.name}")
+    event = given.event if given else None
+    segment = event.segment if isinstance(event, ev.AddressAssigned) and event.uid == box.uid else ""
+    return ev.PodSeen(
+        resource_version="", uid=box.uid, namespace=box.namespace, name=box.name, node=box.node,
+        labels={SEGMENT_LABEL: segment},
+    )  # fmt: skip
+
+
 def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
     """By the word of an audit, and nothing newer is known of it."""
     return any(
         event.absent
-        and (event.namespace, event.name, event.uid) == (pod.namespace, pod.name, pod.uid)
+        and (event.namespace, event.name, event.uid) == (pod.namespace, pod.name, pod.kubelet_uid)
         and int(pod.resource_version) <= int(event.resource_version)
         for event in cluster.newest(ev.AddressDisowned)
     )

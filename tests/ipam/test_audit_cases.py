@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam.audit import KINDS, Finding, Snapshot, doubt, findings, unsettled
+from romana_bus.ipam.audit import KINDS, Finding, Snapshot, covers, doubt, findings, unsettled
 from romana_bus.ipam.corrections import corrections, pending
 from tests.ipam.cluster import Cluster, topology
 
@@ -383,6 +383,103 @@ def test_the_last_report_of_a_node_that_is_gone_says_nothing() -> None:
     c.later(60)
     c.decide()
     assert c.told(None, report("n1", GOOD)) == []
+
+
+class Reported:
+    """What an audit makes of reports: the log is folded in the knowledge of what they cover."""
+
+    def __init__(self, c: Audited, *reports: ev.Wired) -> None:
+        state = c.rebuilt(covers=covers(reports)).state
+        found = findings(state, snapshot(c.api(), c.versions), reports)
+        self.told = [brief(one) for one in found if one.kind == "kernel"]
+
+
+def covering(seq: int, addresses: dict[str, str], consumer: str = "cni") -> ev.Wired:
+    return ev.Wired(node="n1", consumer=consumer, covers={"IPAM": seq}, addresses=addresses)
+
+
+def test_what_an_agent_has_not_read_yet_is_no_finding() -> None:
+    """A young pod, one that has just gone, and one whose address went to another."""
+    c = cluster(cooldown=0)
+    there = c.seqs["IPAM"]
+    c.pod("web/e", "n1")
+    c.decide()
+    assert Reported(c, covering(there, GOOD)).told == []
+    assert Reported(c, covering(c.seqs["IPAM"], GOOD)).told == ["kernel web/e n1 10.0.0.2"]
+    c.no_pod("web/b")
+    c.decide()
+    had = GOOD | {"10.0.0.2": "web/e"}
+    assert Reported(c, covering(there, had)).told == []
+    assert Reported(c, covering(there, GOOD | {"10.0.0.2": ""})).told == []
+    assert Reported(c, covering(c.seqs["IPAM"], had)).told == ["kernel web/b n1 10.0.0.1"]
+    c.pod("web/f", "n1")
+    c.decide()
+    assert c.addresses()["web/f"] == "10.0.0.1"
+    assert Reported(c, covering(there, had)).told == []
+    assert Reported(c, covering(c.seqs["IPAM"], had)).told == ["kernel web/b n1 10.0.0.1"], "which is web/f's"
+
+
+def test_an_older_part_of_a_report_counts_all_the_same() -> None:
+    c = cluster()
+    there = c.seqs["IPAM"]
+    c.pod("web/e", "n1")
+    c.decide()
+    wired = {"10.0.0.0": "web/a", "10.0.0.3": "web/x"}
+    assert Reported(c, covering(there, wired)).told == [
+        "kernel web/b n1 10.0.0.1",
+        "kernel web/x n1 10.0.0.3",
+    ]
+
+
+def test_a_report_that_does_not_say_what_it_covers_covers_nothing() -> None:
+    c = cluster()
+    assert Reported(c, report("n1", {})).told == []
+    assert Reported(c, report("n1", {"10.0.0.3": "web/x"})).told == ["kernel web/x n1 10.0.0.3"]
+
+
+def test_the_reports_of_one_node_are_taken_together() -> None:
+    c = cluster()
+    end = c.seqs["IPAM"]
+    a, b = {"10.0.0.0": "web/a"}, {"10.0.0.1": "web/b"}
+    assert Reported(c, covering(end, a), covering(end, b, "other")).told == []
+    assert Reported(c, covering(end, a), covering(end, {}, "other")).told == ["kernel web/b n1 10.0.0.1"]
+    assert Reported(c, covering(end, a), covering(0, {}, "other")).told == []
+
+
+# --- sandboxes ----------------------------------------------------------------------------------------------
+
+
+def test_a_pod_that_only_its_kubelet_knows_holds_its_address() -> None:
+    c = cluster()
+    c.sandbox("kube/static", "n1", uid="0123abc")
+    c.sandbox("web/a", "n1")
+    c.decide()
+    c.no_pod("web/a")
+    c.decide()
+    assert c.told() == []
+    end = c.seqs["IPAM"]
+    wired = GOOD | {"10.0.0.2": "kube/static"}
+    assert Reported(c, covering(end, wired)).told == []
+    assert Reported(c, covering(end, GOOD)).told == [], "it may not have begun"
+    c.no_sandbox("kube/static", "n1")
+    assert c.told() == ["nobody kube/static n1 10.0.0.2"]
+
+
+def test_a_pod_that_waits_for_its_predecessors_sandbox_is_no_finding() -> None:
+    c = cluster()
+    c.sandbox("web/a", "n1")
+    c.decide()
+    c.pod("web/a", "n1", uid="new")
+    c.decide()
+    assert c.told() == []
+
+
+def test_a_static_pod_is_known_by_its_own_uid_on_both_sides() -> None:
+    c = cluster()
+    c.pod("kube/static", "n1", uid="mirror", static="0123abc")
+    c.decide()
+    assert c.told() == []
+    assert Reported(c, covering(c.seqs["IPAM"], GOOD)).told == ["kernel kube/static n1 10.0.0.2"]
 
 
 # --- when to believe none of it ----------------------------------------------------------------------------

@@ -32,6 +32,8 @@ for settings in ({}, {"block_owner": "segment", "warm_blocks": 2}):
                     c.node(node, labels)
                 elif order.random() < 0.05:
                     c.no_node(node)
+                elif order.random() < 0.2:
+                    (c.sandbox if order.random() < 0.6 else c.no_sandbox)(pod, node, order.choice(("", "x")))
                 elif order.random() < 0.7:
                     c.pod(pod, node, order.choice(("", "front")))
                 else:

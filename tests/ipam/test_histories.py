@@ -64,6 +64,16 @@ class Story:
         namespace, _, name = key.partition("/")
         return ev.PodGone(resource_version=self.next(), uid=key, namespace=namespace, name=name)
 
+    def box(self, key: str, node: str, uid: str = "") -> ev.SandboxRequested:
+        namespace, _, name = key.partition("/")
+        return ev.SandboxRequested(
+            node=node, namespace=namespace, name=name, uid=uid or key, sandbox="box"
+        )  # fmt: skip
+
+    def no_box(self, key: str, node: str) -> ev.SandboxRemoved:
+        namespace, _, name = key.partition("/")
+        return ev.SandboxRemoved(node=node, namespace=namespace, name=name, uid=key, sandbox="box")
+
 
 def a_cluster_starts(s: Story) -> histories.History:
     synced, s.before = s.before, []
@@ -112,12 +122,27 @@ def two_families_and_a_tenant(s: Story) -> histories.History:
     ]
 
 
+def sandboxes_before_and_after_their_pods(s: Story) -> histories.History:
+    """Static pods with and without a mirror, one of each after the API has forgotten it, and one whose
+    node goes."""
+    return [
+        [s.node("n1"), s.node("n2"), s.box("kube/static", "n1"), s.box("web/a", "n1")],
+        [s.pod("web/a", "n1"), s.pod("kube/mirrored", "n1", uid="m", static="kube/mirrored")],
+        [s.box("kube/mirrored", "n1"), s.no_pod("web/a"), s.box("web/b", "n2"), s.box("kube/lost", "n9")],
+        [s.pod("web/b", "n1"), s.pod("web/c", "n1"), s.box("web/c", "n1"), s.pod("web/d", "n2", uid="new")],
+        [s.pod("web/c", "n1", phase="Succeeded"), s.no_pod("kube/mirrored"), s.box("web/d", "n2", "old")],
+        [s.no_box("web/a", "n1"), s.no_node("n2"), s.no_box("web/never", "n1"), s.no_box("web/e", "n1")],
+        [s.pod("web/e", "n1")],
+    ]
+
+
 STORIES = [
     a_cluster_starts,
     pods_come_and_go,
     nodes_come_and_go,
     racks_and_a_reserved_range,
     two_families_and_a_tenant,
+    sandboxes_before_and_after_their_pods,
 ]
 SETTINGS: list[dict[str, Any]] = [{}, {"cooldown": 0, "warm_blocks": 0}, {"block_owner": "segment"}]
 

@@ -31,6 +31,7 @@ wishes = st.sampled_from(
     ]
     + [{STICKY: "10m"}, {STICKY: "10m", ADDRESS: "10.0.0.6"}, {NETWORK: "net0"}, {NETWORK: "net1,net0"}]
 )
+uids = st.sampled_from(["", "", "again"])
 segments = st.sampled_from(["", "", "front"])
 reserves = st.sampled_from(["10.0.0.0/30", "10.0.0.4/32", "10.0.0.64/28", "10.0.0.97/32", "fd00::/125"])
 some_ips = st.sampled_from(
@@ -73,6 +74,12 @@ class Life(RuleBasedStateMachine):
     @rule(name=node_names, labels=labels(), uid=st.sampled_from(["", "other"]))
     def a_node_is_seen(self, name: str, labels: dict[str, str], uid: str) -> None:
         self.all("node", name, labels, uid)
+
+    @precondition(lambda self: self.clusters[0].newest(ev.SandboxRequested))
+    @rule(keys=st.lists(pods, min_size=1, max_size=6))
+    def pods_go_before_their_sandboxes(self, keys: list[str]) -> None:
+        for key in keys:
+            self.all("no_pod", key)
 
     @rule(name=node_names)
     def a_node_goes(self, name: str) -> None:
@@ -126,6 +133,28 @@ class Life(RuleBasedStateMachine):
         if found and isinstance(found.event, ev.PodSeen):
             given = tuple(self.clusters[0].addresses().get(key, "").split())
             self.all("pod", key, found.event.node, ips=given, uid=found.event.uid)
+
+    @rule(keys=st.lists(pods, min_size=1, max_size=4), node=node_names, uid=uids)
+    def a_kubelet_asks_for_sandboxes(self, keys: list[str], node: str, uid: str) -> None:
+        for key in keys:
+            self.all("sandbox", key, node, uid)
+
+    @rule(data=st.data())
+    def a_kubelet_removes_one(self, data: st.DataObject) -> None:
+        if running := self.clusters[0].newest(ev.SandboxRequested):
+            box = data.draw(st.sampled_from(running))
+            self.all("no_sandbox", f"{box.namespace}/{box.name}", box.node, box.uid)
+
+    @rule(key=pods, node=node_names, uid=uids)
+    def a_kubelet_removes_what_nobody_asked_for(self, key: str, node: str, uid: str) -> None:
+        self.all("no_sandbox", key, node, uid)
+
+    @rule(keys=st.lists(pods, min_size=1, max_size=3), node=node_names, mirrored=st.booleans())
+    def static_pods_run(self, keys: list[str], node: str, mirrored: bool) -> None:
+        for key in keys:
+            self.all("sandbox", key, node, f"static-{key}")
+            if mirrored:
+                self.all("pod", key, node, static=f"static-{key}")
 
     @rule(cidr=reserves, on=st.booleans())
     def a_range_is_reserved_or_not(self, cidr: str, on: bool) -> None:

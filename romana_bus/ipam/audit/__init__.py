@@ -21,7 +21,7 @@ from romana_bus.ipam.audit.addresses import held_by_nobody, with_two_owners
 from romana_bus.ipam.audit.blocks import miscounted, misplaced
 from romana_bus.ipam.audit.facts import missed, without
 from romana_bus.ipam.audit.finding import KINDS, Finding, Snapshot
-from romana_bus.ipam.audit.kernels import wired_otherwise
+from romana_bus.ipam.audit.kernels import covers, wired_otherwise
 from romana_bus.ipam.state import NEEDED
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from romana_bus.events import Wired
     from romana_bus.ipam.state import State
 
-__all__ = ["KINDS", "Finding", "Snapshot", "doubt", "findings", "unsettled"]
+__all__ = ["KINDS", "Finding", "Snapshot", "covers", "doubt", "findings", "unsettled", "wired_otherwise"]
 
 
 def doubt(state: State, snapshot: Snapshot) -> str:
@@ -42,7 +42,7 @@ def doubt(state: State, snapshot: Snapshot) -> str:
     if ours and not theirs:
         return f"the API server gives no node where the log has {len(ours)}: too few to be believed"
     pods = state.pods
-    same = (key in pods and pods[key].uid == pod.uid for key, pod in snapshot.pods.items())
+    same = (key in pods and pods[key].uid == pod.kubelet_uid for key, pod in snapshot.pods.items())
     if ours and not ours & theirs and not any(same):
         return "the API server is that of another cluster: it has none of the log's nodes"
     for what, here, there in (
@@ -61,7 +61,7 @@ def unsettled(state: State) -> str:
 
 
 def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> list[Finding]:
-    """All that does not agree, in order."""
+    """All that does not agree, in order. `wired`: read before the log was folded."""
     found = [
         *missed(state, snapshot),
         *held_by_nobody(state, snapshot, {report.node for report in wired}),
@@ -69,7 +69,6 @@ def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> l
         *without(state, snapshot),
         *misplaced(state),
         *miscounted(state),
+        *wired_otherwise(state, snapshot, wired),
     ]
-    for report in wired:
-        found += wired_otherwise(state, snapshot, report)
     return sorted(set(found), key=lambda one: (KINDS.index(one.kind), one))

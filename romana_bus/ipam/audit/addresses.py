@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.inet import Prefix, parse_address
-from romana_bus.ipam.audit.finding import Finding, records, wants
+from romana_bus.ipam.audit.finding import Finding, records, runs, wants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator
     where it is inside our networks."""
     for host, record in records(state):
         if record.block is None or snapshot.pod_since(state, record.key):
+            continue
+        if runs(state, host, record) and snapshot.owner(host, record) is None:
             continue
         pod = snapshot.pods.get(record.key)
         reason, absent = _why_nobodys(host, record, pod)
@@ -45,7 +47,7 @@ def _why_nobodys(host: Host, record: Record, pod: PodSeen | None) -> tuple[str, 
     """And whether the pod is not there at all."""
     if pod is None:
         return "the API server has no such pod", True
-    if pod.uid != record.uid:
+    if pod.kubelet_uid != record.uid:
         return "a new pod of the same name took its place", True
     if pod.node != host.name:
         return f"the pod is on {f'node {pod.node}' if pod.node else 'no node'}", False
@@ -91,7 +93,7 @@ def with_two_owners(state: State, snapshot: Snapshot) -> Iterator[Finding]:
         if len(given) < 2 and len({*keys, *(record.key for _, record in given)}) < 2:
             continue
         text = f"{address} {_said(given, keys)}"
-        losers = _losers(given, keys, snapshot)
+        losers = _losers(state, given, keys, snapshot)
         for host, record in losers:
             absent = _why_nobodys(host, record, snapshot.pods.get(record.key))[1]
             yield Finding(
@@ -110,10 +112,11 @@ def _said(given: list[tuple[Host, Record]], reporters: list[str]) -> str:
 
 
 def _losers(
-    given: list[tuple[Host, Record]], reporters: list[str], snapshot: Snapshot
+    state: State, given: list[tuple[Host, Record]], reporters: list[str], snapshot: Snapshot
 ) -> list[tuple[Host, Record]]:
     """Those whose pod is not there; and where just one pod reports it, those that do not. Where several do,
     or nobody, any of them might be the one that runs with it."""
-    gone = [one for one in given if snapshot.owner(*one) is None]
-    idle = [one for one in given if snapshot.owner(*one) is not None and one[1].key not in reporters]
+    there = [one for one in given if snapshot.owner(*one) is not None or runs(state, *one)]
+    gone = [one for one in given if one not in there]
+    idle = [one for one in there if one[1].key not in reporters]
     return gone + (idle if len(reporters) == 1 else [])

@@ -29,11 +29,11 @@ def missed(state: State, snapshot: Snapshot) -> Iterator[Finding]:
         if snapshot.pod_since(state, key):
             continue
         pod, there = state.pods.get(key), snapshot.pods.get(key)
-        text, seen = _difference(pod.uid if pod else "", there.uid if there else ""), ""
+        text, seen = _difference(pod.uid if pod else "", there.kubelet_uid if there else ""), ""
         if not text and pod and there and (pod.node, not pod.unfit) != (there.node, wants(there)):
             text, seen = CHANGED, f"{there.phase} {there.node}"
         if text:
-            uid = there.uid if there else pod.uid if pod else ""
+            uid = there.kubelet_uid if there else pod.uid if pod else ""
             yield Finding(
                 kind="missed", pod=key, uid=uid, resource="pods", seen=seen, text=f"pod {key} {text}"
             )
@@ -61,5 +61,9 @@ def without(state: State, snapshot: Snapshot) -> Iterator[Finding]:
         if record is None or record.block is None:
             reason = (record.reason if record else "") or "nothing was decided for it"
             yield Finding(
-                kind="without", node=pod.node, pod=key, uid=pod.uid, text=f"{key} on {pod.node}: {reason}"
+                kind="without",
+                node=pod.node,
+                pod=key,
+                uid=pod.kubelet_uid,
+                text=f"{key} on {pod.node}: {reason}",
             )

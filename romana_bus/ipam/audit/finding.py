@@ -8,6 +8,7 @@ import msgspec
 
 from romana_bus.ipam.entities import number, pod_key
 from romana_bus.ipam.facts import unfit
+from romana_bus.ipam.sandboxes import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,8 +67,14 @@ class Snapshot:
     def owner(self, host: Host, record: Record) -> PodSeen | None:
         """The pod that the record's addresses are for."""
         pod = self.pods.get(record.key)
-        there = pod is not None and pod.uid == record.uid and pod.node == host.name and wants(pod)
+        there = pod is not None and pod.kubelet_uid == record.uid and pod.node == host.name and wants(pod)
         return pod if there else None
+
+
+def runs(state: State, host: Host, record: Record) -> bool:
+    """By its kubelet's word, whatever the API shows."""
+    box = sandbox(state, host.name, record.key)
+    return box is not None and host.seen and box.ident == record.ident
 
 
 def wants(pod: PodSeen) -> bool:

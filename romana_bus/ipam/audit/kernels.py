@@ -1,37 +1,86 @@
-"""What a node's kernel has, held against what the log gave out there."""
+"""What a node's kernel has, held against what the log gave out there.
+
+A report says nothing about what is younger than what it covers (`State.young`): of a pod whose newest address
+event its agent had not read, neither that its address is wired nor that it is not.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.ipam.audit.finding import Finding, wants
+from romana_bus.events import IPAM, Wired
+from romana_bus.ipam.audit.finding import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from romana_bus.events import Wired
     from romana_bus.ipam.audit.finding import Snapshot
+    from romana_bus.ipam.entities import Host
+    from romana_bus.ipam.records import Record
     from romana_bus.ipam.state import State
 
 
-def wired_otherwise(state: State, snapshot: Snapshot, report: Wired) -> Iterator[Finding]:
-    """Of a node that there is: the last report of one that is gone stays in the table for ever."""
+def merged(reports: Iterable[Wired]) -> list[Wired]:
+    """One report for each node: what any of its reconcilers has wired, as far as all of them have read."""
+    nodes: dict[str, Wired] = {}
+    for report in reports:
+        other = nodes.get(report.node, report)
+        covers = min(report.covers.get(IPAM, 0), other.covers.get(IPAM, 0))
+        nodes[report.node] = Wired(
+            node=report.node, consumer="", covers={IPAM: covers}, addresses=other.addresses | report.addresses
+        )
+    return [report for _, report in sorted(nodes.items())]
+
+
+def covers(reports: Iterable[Wired]) -> dict[str, int]:
+    """Node -> how far its report contains IPAM's log."""
+    return {report.node: report.covers[IPAM] for report in merged(reports)}
+
+
+def wired_otherwise(state: State, snapshot: Snapshot, reports: Iterable[Wired]) -> Iterator[Finding]:
+    """Of nodes that there are: the last report of one that is gone stays in the table for ever."""
+    for report in merged(reports):
+        if report.node in snapshot.nodes:
+            yield from _too_much(state, report)
+            yield from _too_little(state, snapshot, report)
+
+
+def _too_much(state: State, report: Wired) -> Iterator[Finding]:
     node, host = report.node, state.hosts.get(report.node)
-    if node not in snapshot.nodes:
-        return
-    records = host.records.values() if host else ()
-    held = {one.block.address(one.offset): record.key for record in records for one in record.held}
-    cooling = {one.block.address(one.offset) for record in records for one in record.cooling}
+    held = _held(host)
+    cooling = {one.block.address(one.offset) for record in _records(host) for one in record.cooling}
     for address, pod in sorted(report.addresses.items()):
         owner = held.get(address)
-        if owner is None and address not in cooling:
-            text = f"{address} is wired on {node}{f' for {pod}' if pod else ''}, and nobody there has it"
-            yield Finding(kind="kernel", node=node, pod=pod, address=address, text=text)
-        elif owner is not None and pod not in ("", owner):
-            text = f"{address} is wired on {node} for {pod}, and {owner} has it"
-            yield Finding(kind="kernel", node=node, pod=pod, address=address, text=text)
-    for address, key in sorted(held.items()):
-        seen = snapshot.pods.get(key)
-        if address not in report.addresses and seen and seen.phase == "Running" and wants(seen):
-            text = f"{address} of {key} is not wired on {node}"
-            yield Finding(kind="kernel", node=node, pod=key, address=address, text=text)
+        if pod == owner or (owner is None and address in cooling) or (owner is not None and not pod):
+            continue
+        if _younger(state, node, pod) or (owner is not None and (node, owner) in state.young):
+            continue
+        whose = f" for {pod}" if pod else ""
+        text = f"{address} is wired on {node}{whose}, and {owner or 'nobody there'} has it"
+        yield Finding(kind="kernel", node=node, pod=pod, address=address, text=text)
+
+
+def _younger(state: State, node: str, pod: str) -> bool:
+    """Its end may be what the agent has not read; of an address of nobody in particular, anybody's."""
+    return (node, pod) in state.young if pod else any(at == node for at, _ in state.young)
+
+
+def _too_little(state: State, snapshot: Snapshot, report: Wired) -> Iterator[Finding]:
+    """Of pods that run by the API's word: one that only its kubelet knows may not have begun."""
+    node, host = report.node, state.hosts.get(report.node)
+    for record in _records(host):
+        seen = snapshot.owner(host, record) if host else None
+        if seen is None or seen.phase != "Running" or (node, record.key) in state.young:
+            continue
+        for held in record.held:
+            if (address := held.block.address(held.offset)) not in report.addresses:
+                text = f"{address} of {record.key} is not wired on {node}"
+                yield Finding(kind="kernel", node=node, pod=record.key, address=address, text=text)
+
+
+def _records(host: Host | None) -> list[Record]:
+    return [record for _, record in sorted(host.records.items())] if host else []
+
+
+def _held(host: Host | None) -> dict[str, str]:
+    return {one.block.address(one.offset): record.key for record in _records(host) for one in record.held}

@@ -1,0 +1,194 @@
+"""What nodes report, in `status` and among the events; and pods that only their kubelets know."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from romana_bus import events as ev
+from romana_bus.cli import telling
+from tests.cli.logs import ago, stored
+from tests.ipam.cluster import topology
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Call
+    from tests.ipam.cluster import Cluster
+    from tests.servers import NatsServer
+
+STANDING = {
+    "routes": 12,
+    "nexthops": 3,
+    "hosts on link": 3,
+    "hosts off link": 2,
+    "blocks by default route": 5,
+}
+
+
+def cluster(*names: str, seconds: float = 1) -> Cluster:
+    c = ago(seconds, topology("10.0.0.0/16", 28))
+    for name in names:
+        c.node(name)
+    c.decide()
+    return c
+
+
+def applied(c: Cluster, node: str, covers: int | None = None, **standing: int) -> None:
+    covers = c.seqs["IPAM"] if covers is None else covers
+    c.send(
+        ev.Applied(
+            node=node, consumer="routes", covers={"IPAM": covers}, changes=2,
+            standing=STANDING | {name.replace("_", " "): number for name, number in standing.items()},
+        )
+    )  # fmt: skip
+
+
+def row(lines: list[str], *words: str) -> str:
+    [found] = [line for line in lines if all(word in line for word in words)]
+    return " ".join(found.split())
+
+
+def test_how_each_node_stands(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1", "n2", "n3", "n4")
+    c.pod("web/a", "n1")
+    c.decide()
+    mapped = c.seqs["IPAM"]
+    c.pod("web/b", "n1")
+    c.decide()  # an address is nothing that a route is made for
+    applied(c, "n1", mapped)
+    c.send(
+        ev.Wired(node="n1", consumer="cni", covers={"IPAM": c.seqs["IPAM"]}, addresses={"10.0.0.0": "web/a"})
+    )
+    applied(c, "n2", mapped - 3)
+    c.send(
+        ev.ApplyFailed(
+            node="n3", consumer="routes", covers={"IPAM": mapped}, error="No buffer space", attempt=7
+        )
+    )
+    options = stored(nats_server, c)
+    told = call("status", *options)
+    assert (told.code, told.err) == (0, "")
+    assert row(told.lines, "n1", "cni").endswith("1 address wired to pods")
+    stands = "12 routes, 3 nexthops, 3 hosts on link, 2 hosts off link, 5 blocks by default route"
+    [first, second] = [" ".join(line.split()) for line in told.lines if stands in " ".join(line.split())]
+    assert first.startswith("routes ")
+    assert " by " not in first.removesuffix(stands)
+    assert second.startswith("n2 routes ")
+    assert second.endswith(f" by 3 {stands}")
+    assert row(told.lines, "n3").endswith("No buffer space (attempt 7)")
+    assert row(told.lines, "n4") == "n4 no report"
+    assert "4 nodes: 24 routes, 1 addresses wired; 2 in trouble" in told.lines
+    assert "5 blocks of 2 hosts are reached by the default route (not on link), from 2 nodes" in told.lines
+    found = {one["node"]: one for one in call("status", "--json", *options).json["nodes"]}
+    assert [found[name]["trouble"] for name in ("n1", "n2", "n4")] == [[], [], ["no report"]]
+    assert [report["consumer"] for report in found["n1"]["reports"]] == ["cni", "routes"]
+    assert found["n2"]["reports"][0]["behind"] == 3
+    assert found["n1"]["reports"][1]["standing"] == STANDING
+
+
+def test_who_has_not_been_heard_of(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1", "n2", seconds=12.5 * 60)
+    applied(c, "n1")
+    c.tick(time.time() - 1)
+    applied(c, "n2", blocks_cut_off=4)
+    told = call("status", *stored(nats_server, c))
+    assert "no report for 12 min" in told.out
+    assert "4 blocks cannot be reached: of hosts that share its group, and no link" in told.out
+    assert "2 in trouble" in told.out
+
+
+def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1", "n2", seconds=3600)
+    applied(c, "n1")
+    c.no_node("n1")
+    c.decide()
+    c.tick(time.time() - 1)
+    applied(c, "n2")
+    told = call("status", *stored(nats_server, c))
+    assert "1 node: 12 routes, 0 addresses wired; all well" in told.lines
+
+
+def test_where_no_agent_runs_one_line_says_so(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1", "n2")
+    told = call("status", *stored(nats_server, c))
+    assert "none of 2 nodes reports: `romana-bus agent` runs on none of them" in told.out
+
+
+def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call: Call) -> None:
+    names = [f"n{number}" for number in range(60)]
+    c = cluster(*names)
+    for name in names[1:]:
+        applied(c, name)
+    options = stored(nats_server, c)
+    told = call("status", *options)
+    assert row(told.lines, "no report") == "n0 no report"
+    assert "n59" not in told.out
+    assert "60 nodes: 708 routes, 0 addresses wired; 1 in trouble" in told.lines
+    assert len(call("status", "--json", *options).json["nodes"]) == 60
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        (
+            ev.Applied(node="n1", consumer="routes", covers={"IPAM": 7}, changes=2, standing={"routes": 12}),
+            "routes on n1 up to IPAM/7: 2 changes; 12 routes",
+        ),
+        (ev.Applied(node="n1", consumer="routes"), "routes on n1 up to nothing: no change"),
+        (
+            ev.Wired(node="n1", consumer="cni", covers={"IPAM": 7}, addresses={"10.0.0.1": "web/a"}),
+            "cni on n1 up to IPAM/7: 1 addresses in the kernel",
+        ),
+        (
+            ev.SandboxRequested(node="n1", namespace="web", name="a", uid="u", sandbox="0123456789abcdef"),
+            "web/a starts on n1 in sandbox 0123456789ab",
+        ),
+        (
+            ev.SandboxRemoved(node="n1", namespace="web", name="a", uid="u", sandbox="0123"),
+            "web/a on n1: sandbox 0123 is gone",
+        ),
+        (
+            ev.PodSeen(resource_version="1", uid="m", namespace="web", name="a", node="n1", static="u"),
+            "web/a unknown, on n1, static",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ev.Event) else "",
+)
+def test_events_read_well(event: ev.Event, sentence: str) -> None:
+    assert telling.sentence(event) == sentence
+
+
+def test_a_pod_that_only_its_kubelet_knows(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1")
+    c.sandbox("kube/static", "n1", uid="0123abc")
+    c.decide()
+    c.sandbox("kube/waits", "n1")
+    options = stored(nats_server, c)
+    told = call("ipam", "show", "--pod", "kube/static", *options)
+    assert told.lines[0] == "pod kube/static  on n1 (not in the API: its kubelet runs it)"
+    assert "address 10.0.0.0" in told.lines
+    assert "    kube/static starts on n1 in sandbox box of 0123a" in told.lines
+    found = call("ipam", "show", "--pod", "kube/static", "--json", *options).json
+    assert (found["in_api"], found["sandboxes"]) == (False, ["n1"])
+    [on] = found["on"]
+    assert [event["type"] for event in on["events"]] == ["AddressAssigned", "SandboxRequested"]
+    assert on["events"][0]["cause"] == "NODE/1"
+    told = call("ipam", "show", "--pod", "kube/waits", *options)
+    assert "Nothing is decided about it yet" in told.out
+
+
+def test_an_event_that_cannot_be_followed_stops_nobody(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    held = ev.PodAddress(address="nonsense", network="net", block="10.0.0.0/28")
+    c.store(
+        ev.AddressAssigned(
+            namespace="web", name="b", uid="u", node="n1", tenant="web", addresses=(held,)
+        )
+    )  # fmt: skip
+    options = stored(nats_server, c)
+    assert "web/a" in call("ipam", "show", "--host", "n1", *options).out
+    told = call("events", "tail", "--no-follow", "--subject", "ipam.address.>", *options)
+    assert "not an event: 'nonsense' is not an IP address" in told.out

@@ -1,0 +1,76 @@
+"""What comes back from the log: events of today's shape, and what nobody can read, parked with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from romana_bus import codec
+from romana_bus import events as ev
+
+PLACE: dict[str, Any] = {"node": "n1", "namespace": "web", "name": "a", "uid": "u"}
+
+
+def assigned(address: str, block: str, **more: Any) -> ev.AddressAssigned:
+    held = ev.PodAddress(address=address, network="net", block=block)
+    return ev.AddressAssigned(tenant="web", addresses=(held,), **PLACE, **more)
+
+
+def cools(address: str, block: str) -> ev.CoolingAddress:
+    return ev.CoolingAddress(address=address, block=block, until=1)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        assigned("10.0.0.1", "10.0.0.0/30"),
+        assigned("fd00::1", "fd00::/126", cooling=(cools("10.0.0.2", "10.0.0.0/30"),)),
+        ev.PodSeen(resource_version="1", uid="m", name="a", namespace="web", static="0123abc"),
+        ev.SandboxRequested(sandbox="box", **PLACE),
+        ev.Wired(node="n1", consumer="cni", covers={"IPAM": 7}, addresses={"10.0.0.1": "web/a"}),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_was_written_comes_back(event: ev.Event) -> None:
+    assert codec.decode(codec.encode(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (assigned("10.0.0.300", "10.0.0.0/30"), "'10.0.0.300' is not an IP address"),
+        (assigned("10.0.0.1", "10.0.0.0"), "'10.0.0.0' is not a CIDR"),
+        (assigned("10.0.0.1", "10.0.0.1/30"), "has host bits set"),
+        (assigned("10.0.0.9", "10.0.0.0/30"), "10.0.0.9 is not in its block 10.0.0.0/30"),
+        (assigned("fd00::1", "10.0.0.0/30"), "fd00::1 is not in its block 10.0.0.0/30"),
+        (assigned("10.0.0.1", "10.0.0.0/30", cooling=(cools("x", "10.0.0.0/30"),)), "'x' is not an IP"),
+        (ev.AddressReleased(cooling=(cools("10.0.0.1", ""),), **PLACE), "is not an IP address"),
+        (ev.BlockAssigned(network="net", block="10/8", node="n1", since=1), "'10' is not an IP address"),
+        (ev.BlockReleased(network="net", block="", node="n1", at=1, until=1), "is not an IP address"),
+        (ev.GroupOpened(network="net", group="a", prefix="a"), "'a' is not an IP address"),
+        (
+            ev.HostPlaced(
+                node="n1", uid="u", placements=(ev.Placement(network="net", group="a", prefix="10.0.0.0/33"),)
+            ),
+            "'10.0.0.0/33' is not a CIDR",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ev.Event) else "",
+)
+def test_a_decision_that_no_reader_could_follow_is_parked(event: ev.Event, reason: str) -> None:
+    """Somebody has published it by hand: no fold of it may fail, on any node."""
+    parked = codec.decode(codec.encode(event))
+    assert isinstance(parked, codec.Parked)
+    assert reason in parked.reason
+
+
+def test_a_type_of_the_future_and_what_is_no_event_at_all() -> None:
+    for body, reason in (
+        (b'{"type":"FromTheFuture"}', "unknown type 'FromTheFuture': written by a newer version?"),
+        (b'{"type":"NodeSeen"}', "missing required field"),
+        (b"\xff", "not an event: "),
+    ):
+        parked = codec.decode(body)
+        assert isinstance(parked, codec.Parked)
+        assert reason in parked.reason

@@ -9,6 +9,7 @@ import re
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from romana_bus.lab.fields import check_texts
 from romana_bus.lab.status import Cause, invalid
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ _FIXED = (
 
 
 def check_new(resource: Resource, item: Json) -> None:
-    """Raises Refused (422)."""
+    """Raises Refused: 400, 422."""
+    check_texts(resource, item)
     causes = _name(resource, item["metadata"]["name"])
     if resource.kind == "Pod":
         causes += _containers(item.get("spec") or {})
@@ -46,7 +48,8 @@ def check_new(resource: Resource, item: Json) -> None:
 
 
 def check_change(resource: Resource, old: Json, new: Json) -> None:
-    """Raises Refused (422)."""
+    """Raises Refused: 400, 422."""
+    check_texts(resource, new)
     causes = _containers(new.get("spec") or {}) if resource.kind == "Pod" else []
     if resource.kind == "Pod" and not causes and _fixed(old) != _fixed(new):
         causes = [Cause("Forbidden", "spec", _FIXED)]

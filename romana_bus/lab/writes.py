@@ -80,7 +80,7 @@ def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     metadata.setdefault("creationTimestamp", one.now)
     wanted = sent | {"metadata": metadata}
     if rules.admission:
-        wanted = admit_new(one.store, call.resource, wanted)
+        wanted = admit_new(one.store, call.resource, wanted, strict=_strict(call))
     return one.put(call.resource, key, wanted)
 
 
@@ -133,7 +133,7 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
     metadata |= {field: current["metadata"][field] for field in kept if field in current["metadata"]}
     wanted = wanted | {"metadata": metadata}
     if rules.admission and not call.subresource:
-        wanted = admit_change(call.resource, current, wanted)
+        wanted = admit_change(call.resource, current, wanted, strict=_strict(call))
     top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
     return old if wanted | top == current | top else one.put(call.resource, call.key, wanted)
 
@@ -156,6 +156,10 @@ def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: 
     items = (wire.list_item(call.resource, raw) for raw in gone)
     version = b'{"resourceVersion":"%d"}' % one.store.version
     return wire.list_of(f"{call.resource.kind}List", call.resource.api_version, items, version)
+
+
+def _strict(call: Call) -> bool:
+    return call.query.get("fieldValidation") == "Strict"
 
 
 def _check_kind(resource: Resource, sent: Json) -> None:

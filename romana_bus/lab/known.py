@@ -1,0 +1,63 @@
+"""What a client of the API server has been told of one resource, so that it tells each thing once. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Json = dict[str, Any]
+
+
+class Seen(NamedTuple):
+    """`type`: ADDED, MODIFIED, DELETED (then `object` is its last known state), or SYNCED (then it is {}):
+    everything that is there has been told."""
+
+    type: str
+    object: Json
+
+
+class Known:
+    """`version`: from where to watch; '' where a listing is due."""
+
+    def __init__(self) -> None:
+        self.version = ""
+        self._objects: dict[tuple[str, str], Json] = {}
+
+    def listed(self, items: list[Json], version: str) -> list[Seen]:
+        """A listing at `version`: what is new against all that was told before."""
+        self.version = version
+        there = {_key(item) for item in items}
+        gone = [key for key in sorted(self._objects) if key not in there]
+        told = [Seen("DELETED", self._objects.pop(key)) for key in gone]
+        for item in items:
+            told += self._present(item)
+        return [*told, Seen("SYNCED", {})]
+
+    def changed(self, kind: str, item: Json) -> list[Seen]:
+        """One event of a watch."""
+        self.version = item["metadata"]["resourceVersion"]
+        match kind:
+            case "ADDED" | "MODIFIED":
+                return self._present(item)
+            case "DELETED" if self._objects.pop(_key(item), None) is not None:
+                return [Seen("DELETED", item)]
+            case _:  # a bookmark
+                return []
+
+    def _present(self, item: Json) -> list[Seen]:
+        key = _key(item)
+        before, self._objects[key] = self._objects.get(key), item
+        if before is None:
+            return [Seen("ADDED", item)]
+        if _of(before, "uid") != _of(item, "uid"):
+            return [Seen("DELETED", before), Seen("ADDED", item)]
+        if _of(before, "resourceVersion") == _of(item, "resourceVersion"):
+            return []
+        return [Seen("MODIFIED", item)]
+
+
+def _key(item: Json) -> tuple[str, str]:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
+def _of(item: Json, field: str) -> object:
+    return item["metadata"].get(field, "")

@@ -15,6 +15,7 @@ from romana_bus.cli import (
     events,
     ipam,
     lab,
+    lab_demo,
     lab_looking,
     lab_pods,
     lab_power,
@@ -73,6 +74,7 @@ ipam.app.command(check.check)
 app.command(events.app)
 app.command(status.status, sort_key=7)
 app.command(lab.app)
+lab.app.command(lab_demo.demo, sort_key=1)
 lab.app.command(lab_pods.app)
 lab.app.command(lab_looking.ping, sort_key=4)
 lab.app.command(lab_looking.matrix, sort_key=5)

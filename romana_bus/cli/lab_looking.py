@@ -44,12 +44,12 @@ def ping(
     chosen = [one for one in end.addresses if one == target] or list(end.addresses)
     if start.kind == finding.ROUTER or end.kind == finding.ROUTER:
         chosen = chosen[:1]
-    failed = [address for address in chosen if not _ping(place, start, address, count, output)]
+    failed = [address for address in chosen if not ping_once(place, start, address, count, output)]
     if failed:
         raise Failed(f"{source} does not reach {target} at {', '.join(failed)}")
 
 
-def _ping(place: Place, source: End, address: str, count: int, output: Output) -> bool:
+def ping_once(place: Place, source: End, address: str, count: int, output: Output) -> bool:
     done = looking.ping(source.netns, address, count)
     hops, reached = tracing.trace(place, source, address)
     if output.json:
@@ -73,16 +73,18 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
     pairs = looking.matrix(pods)
     failed = [pair for pair in pairs if not pair.ping.received]
     if output.json:
-        show.as_json([
-            {"from": one.source.name, "to": one.target.name, "reached": bool(one.ping.received), "time": one.ping.time}
-            for one in pairs
-        ])  # fmt: skip
+        show.as_json([_pair(one) for one in pairs])
     else:
         _show_matrix(pods, pairs)
         for pair in failed[:10]:
             show.hint(f"{pair.source.short} does not reach {pair.target.short}: {pair.ping}")
     if failed:
         raise Failed(f"{len(failed)} of {len(pairs)} pairs do not reach each other")
+
+
+def _pair(one: looking.Pair) -> dict[str, object]:
+    reached, time = bool(one.ping.received), one.ping.time
+    return {"from": one.source.name, "to": one.target.name, "reached": reached, "time": time}
 
 
 def _show_matrix(pods: list[End], pairs: list[looking.Pair]) -> None:

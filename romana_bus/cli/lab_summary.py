@@ -108,11 +108,20 @@ def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dic
 def show_commands(place: Place) -> None:
     """Five that can be pasted as they are."""
     name, first, last = named(place.spec.name), place.spec.zone_list[0], place.spec.zone_list[-1]
-    rows = {
-        f"romana-bus lab pod run web --count 3 --zone {first.name}{name}": "pods in a zone",
-        f"romana-bus lab pod run db --zone {last.name}{name}": "and in another",
-        f"romana-bus lab ping web-1 db{name}": "a ping, and the way it takes",
-        f". {place.directory}/env && romana-bus ipam show && kubectl get pods -A -o wide": "from here on",
-        f"romana-bus lab down{name}": "nothing is left of it",
-    }
-    show.section("Try", show.pairs({what: command for command, what in rows.items()}))
+    commands_ = (
+        f"romana-bus lab pod run web --count 3 --zone {first.name}{name}",
+        f"romana-bus lab pod run db --zone {last.name}{name}",
+        f"romana-bus lab ping web-1 db{name}",
+        f". {place.directory}/env && romana-bus ipam show && kubectl get pods -o wide",
+        f"romana-bus lab down{name}",
+    )
+    why = (
+        "pods in a zone",
+        "and in another",
+        "a ping, and the way it takes",
+        "from here on all commands mean the lab",
+        "leaves nothing of it",
+    )
+    longest = max(map(len, commands_))
+    lines = [f"  {command:{longest}}  # {what}" for command, what in zip(commands_, why, strict=True)]
+    show.section("try", *map(Text, lines))

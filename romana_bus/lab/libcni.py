@@ -12,6 +12,7 @@ import errno
 import os
 import subprocess
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ from romana_bus.lab.cluster import netns
 from romana_bus.lab.cluster.place import write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 Json = dict[str, Any]
@@ -65,7 +66,7 @@ class Attachment(NamedTuple):
     netns: str
     interface: str = "eth0"
     arguments: tuple[tuple[str, str], ...] = ()
-    capabilities: Json = {}
+    capabilities: Mapping[str, Any] = MappingProxyType({})
 
 
 def read_list(document: Any) -> ConfList:
@@ -262,7 +263,7 @@ class Plugins:
             "networkName": conf.name,
             "netns": of.netns,
             "cniArgs": of.arguments,
-            "capabilityArgs": of.capabilities,
+            "capabilityArgs": dict(of.capabilities),
             "result": result,
         }
         write(path, msgspec.json.encode(kept))

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from romana_bus.errors import Failed
-from romana_bus.inet import V4, V6, format_address
+from romana_bus.inet import V4, V6, Prefix, format_address, parse_prefix
 from romana_bus.lab.cluster import netns
 from romana_bus.netlink.wire import ROOM, attributes, messages
 
@@ -29,6 +29,8 @@ _CLONED = 0x200  # RTM_F_CLONED: an entry of a cache
 
 #: The protocol number of pods' own routes on their node.
 POD_ROUTES = 83
+#: What the kernel gives every link by itself.
+_LINK_LOCAL = parse_prefix("fe80::/10")
 
 
 class Change(NamedTuple):
@@ -57,7 +59,7 @@ class Monitor:
 
     def take(self) -> list[Change]:
         """What has changed since it was asked last. Raises Failed where that was too much to keep."""
-        found = []
+        found: list[Change] = []
         while True:
             try:
                 data = self._socket.recv(ROOM)
@@ -110,3 +112,30 @@ def _prefix(data: bytes, start: int, end: int, family: int, length: int) -> str:
         if kind == _RTA_DST:
             value = int.from_bytes(data[first:last], "big")
     return f"{format_address(width, value)}/{length}"
+
+
+class Tally(NamedTuple):
+    """What changed in one namespace. `outside`: for addresses outside its own subnet; `inside`: routes
+    that came for addresses in it, and `replaced`: that went for that; `own`: of its own pods."""
+
+    outside: int
+    inside: int
+    replaced: int
+    own: int
+
+
+def tally(changes: Iterable[Change], subnet: Iterable[Prefix]) -> Tally:
+    """`subnet`: the prefixes of the pods of its zone; the router has none, so all is outside."""
+    outside = inside = replaced = own = 0
+    ours = tuple(subnet)
+    for change in changes:
+        prefix = parse_prefix(change.prefix)
+        if change.protocol == POD_ROUTES or _LINK_LOCAL.contains(prefix):
+            own += 1
+        elif not any(one.contains(prefix) for one in ours):
+            outside += 1
+        elif change.added:
+            inside += 1
+        else:
+            replaced += 1
+    return Tally(outside, inside, replaced, own)

@@ -59,7 +59,7 @@ def start(
         with netns.inside(namespace):
             pid = os.posix_spawn(
                 command[0],
-                command,
+                list(command),
                 kept | dict(environment or {}) | {MARK: place.spec.name},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import DAY, Layout
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import commands, fabric, waiting
 from romana_bus.lab.cluster.place import NatsAccess, write
-from romana_bus.lab.cluster.placed import placements
+from romana_bus.lab.cluster.placed import log_of, placements
 from romana_bus.lab.kubelet.node import is_ready, why_not_ready
 from romana_bus.lab.store import NODES
-from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,9 +131,8 @@ def _environment(place: Place) -> str:
 
 async def _route_zones(place: Place) -> None:
     """From what was decided: each node's place is on the log."""
-    access = Access(servers=(place.nats().url,))
     names = {node.name for node in place.spec.nodes}
-    async with await open_store(access, Layout(place.spec.name, 7 * DAY, 1), "lab", ROLES) as store:
+    async with await log_of(place) as store:
 
         async def all_placed() -> dict[str, Any]:
             found = await placements(store, names)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 #: More hops than any way in a lab has.
 _LONGEST = 12
-#: The gateway of every pod is the node that it is on.
-_POD_GATEWAYS = ("169.254.1.1", "fe80::1")
 
 
 class Hop(NamedTuple):
@@ -35,7 +33,9 @@ def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
     everyone = finding.ends(place)
     by_netns = {end.netns: end for end in everyone if end.kind != finding.POD} | {source.netns: source}
     owners = {one: end for end in reversed(everyone) for one in end.addresses}
-    here, came_by, hops = source, "", []
+    here, came_by = source, ""
+    hops: list[Hop] = []
+    been: set[tuple[str, str]] = set()
     for _ in range(_LONGEST):
         if address in here.addresses:
             return hops, here.short
@@ -45,15 +45,17 @@ def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
         via, link = str(route.get("gateway", "")), str(route["dev"])
         hops.append(Hop(here.short, _matched(here.netns, address), via, link))
         there = _next(place, here, owners, via or address)
-        if there is None or there.netns == here.netns:
+        came_by = _entry(there, here) if there else ""
+        if there is None or there.netns == here.netns or (there.netns, came_by) in been:
             return hops, ""
-        came_by = _entry(there, here)
+        been.add((there.netns, came_by))
         here = by_netns.get(there.netns, there)
     return hops, ""
 
 
 def _next(place: Place, here: End, owners: dict[str, End], address: str) -> End | None:
-    if address in _POD_GATEWAYS:
+    """A pod's gateway is the node that it is on, whatever address it has there."""
+    if here.kind == finding.POD and address not in owners:
         return owners.get(place.spec.node(here.node).addresses[0])
     return owners.get(address)
 

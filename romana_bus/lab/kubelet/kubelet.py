@@ -146,7 +146,7 @@ class Kubelet:
                 try:
                     await self._sync(uid)
                     delay, pause = _BACKOFF[0], None
-                except RomanaError as error:
+                except (RomanaError, OSError) as error:
                     log.warning("pod", uid=uid, why=str(error))
                     delay, pause = min(2 * delay, longest), delay
                 if pause is None and uid not in self.wanted and uid not in self._sandboxes.of:

@@ -62,7 +62,7 @@ def port_mappings(pod: Json) -> list[Json]:
 def bandwidth(pod: Json) -> Json:
     """Of the annotations kubernetes.io/ingress-bandwidth and egress-bandwidth, in bits per second."""
     annotations = pod["metadata"].get("annotations") or {}
-    found = {}
+    found: Json = {}
     for direction in ("ingress", "egress"):
         if rate := _quantity(annotations.get(f"kubernetes.io/{direction}-bandwidth", "")):
             found |= {f"{direction}Rate": rate, f"{direction}Burst": 2**31 - 1}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from romana_bus.errors import Failed
 from romana_bus.lab import libcni
 from romana_bus.lab.cluster import netns, processes
 from romana_bus.lab.cluster.place import write
@@ -85,8 +86,8 @@ class Sandboxes:
         try:
             netns.add(sandbox.netns)
             result = self._plugins.add(self._conf(), self._attachment(sandbox))
-        except (libcni.CniError, netns.Failed):
-            with contextlib.suppress(libcni.CniError, netns.Failed):
+        except (libcni.CniError, Failed):
+            with contextlib.suppress(libcni.CniError, Failed):
                 self.remove(sandbox)
             raise
         addresses = tuple(str(ip["address"]).partition("/")[0] for ip in result.get("ips") or ())

@@ -89,8 +89,6 @@ class Kubelet:
         async for kind, pod in self._client.watch(PODS, field_selector=mine):
             if kind == "SYNCED":
                 self._look_at(*self._sandboxes.of)
-            elif pod["spec"].get("nodeName") != self._who.name:
-                pass  # DEVHACK
             elif pods.is_mirror(pod):
                 self._mirror_changed(kind, pod)
             elif kind == "DELETED":

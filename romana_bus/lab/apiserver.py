@@ -1,10 +1,11 @@
 """A small Kubernetes API server: lists, watches and writes of a few resources over HTTP, in one process.
 
 It says what a real server says, byte for byte, in everything that it serves; `recordings/` is what it
-is held to. On top of that it does what tests need of a server: it forgets its history, refuses, fails
-and hangs on demand, counts what it was asked, and repeats what another server was recorded saying.
+is held to, and kubectl works against it. On top of that it does what tests need of a server: it forgets
+its history, refuses, fails and hangs on demand, counts what it was asked, and repeats what another server
+was recorded saying.
 
-Not served: selectors (refused), defaulting, validation, finalizers, graceful deletion, discovery.
+Not served: finalizers, managedFields, schemas; protobuf and CBOR bodies; logs, exec, evictions, events.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ import math
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 from aiohttp import web
 
-from romana_bus.lab import answers, faults, status, wire
+from romana_bus.lab import answers, faults, patches, status, wire
+from romana_bus.lab.admission import BORN, Rules
 from romana_bus.lab.calls import Call, check_options, read_call
+from romana_bus.lab.discovery import document
 from romana_bus.lab.listing import list_body
+from romana_bus.lab.selectors import selection
 from romana_bus.lab.status import Refused
-from romana_bus.lab.store import BUILT_IN, Compacted, Store, watch_line
+from romana_bus.lab.store import BUILT_IN, NAMESPACES, Compacted, Store, watch_line
+from romana_bus.lab.views import view_of
 from romana_bus.lab.watching import Watch, backlog
 from romana_bus.lab.writes import write
 
@@ -31,9 +37,9 @@ if TYPE_CHECKING:
 
     from romana_bus.lab.faults import Fault
     from romana_bus.lab.store import Change, Resource
+    from romana_bus.lab.writes import Written
 
 _HEALTH = ("/readyz", "/livez", "/healthz")
-_PATCHES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 
 #: The real server takes no larger body (genericapiserver, MaxRequestBodyBytes).
 _LARGEST_BODY = 3 * 1024 * 1024
@@ -45,13 +51,17 @@ class ApiServer:
 
     `token`: what requests must bear, if anything. `user`: whom refusals name. `streaming_list`: whether
     it knows sendInitialEvents. `bookmark_interval`: seconds. `watch_buffer`: lines that may wait for one
-    slow watch. `requests` counts (verb, plural); `faults` are what happens to the next ones."""
+    slow watch. `graceful` and `admission` are Rules: with both it behaves as a cluster does.
+    `requests` counts (verb, plural); `faults` are what happens to the next ones."""
 
     def __init__(
         self,
         resources: Iterable[Resource] = BUILT_IN,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
+        graceful: bool = False,
+        admission: bool = False,
         token: str | None = None,
         user: str = "romana-watcher",
         streaming_list: bool = True,
@@ -61,11 +71,15 @@ class ApiServer:
         self.store = Store(resources)
         self.faults: list[Fault] = []
         self.requests: Counter[tuple[str, str]] = Counter()
-        self._port, self._token, self._user = port, token, user
+        self._host, self._port, self._token, self._user = host, port, token, user
+        self._rules = Rules(graceful, admission)
         self._streaming_list = streaming_list
         self._bookmark_interval, self._watch_buffer = bookmark_interval, watch_buffer
         self._forbidden: set[tuple[str, str]] = set()
         self._watches: dict[Watch, None] = {}
+        if admission:
+            for name in BORN:
+                self.put(NAMESPACES, {"metadata": {"name": name}})
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=_LARGEST_BODY)
@@ -74,7 +88,7 @@ class ApiServer:
         self._stopping = asyncio.Event()
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(self._runner, self._host, self._port).start()
         self._port = self._runner.addresses[0][1]
         return self
 
@@ -85,7 +99,8 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     # --- what tests and the player do to it ---
 
@@ -94,6 +109,11 @@ class ApiServer:
         it is no such object, or no newer than the resource's last."""
         key, version = wire.placed(resource, raw)
         self._publish(resource, self.store.write(resource, kind, key, raw, version))
+
+    def put(self, resource: Resource, body: dict[str, Any]) -> None:
+        """Create one, as a request would. Raises Refused."""
+        namespace = body["metadata"].get("namespace", "")
+        self._do(Call("create", resource, namespace), msgspec.json.encode(body), "application/json")
 
     def compact(self, version: int) -> None:
         """History before `version` is gone; open watches don't notice."""
@@ -138,6 +158,10 @@ class ApiServer:
             return answers.reply(request, refused.code, refused.body + b"\n", refused.headers)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        accept = request.headers.get("Accept", "")
+        if request.method == "GET" and (found := document(request.path, accept, self.store.resources)):
+            self._authenticate(request)
+            return answers.reply(request, 200, found.body, {"Content-Type": found.content_type})
         call = self._read(request)
         fault = faults.take(self.faults, call)
         if fault.code:
@@ -178,7 +202,7 @@ class ApiServer:
 
     async def _list(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
         check_options(call, streaming_list=self._streaming_list)
-        body = list_body(self.store, call)
+        body = list_body(self.store, call, view_of(call, _clock))
         if fault.cut_at is None:
             return answers.reply(request, 200, body, {})
         return await answers.cut_short(request, body, fault.cut_at)
@@ -187,17 +211,22 @@ class ApiServer:
         raw = self.store.get(call.resource, call.key)
         if raw is None:
             raise status.not_found(call.resource, call.name)
-        return answers.reply(request, 200, (wire.metadata_only(raw) if call.partial else raw) + b"\n", {})
+        return answers.reply(request, 200, view_of(call, _clock).alone(raw) + b"\n", {})
 
     async def _write(self, request: web.Request, call: Call) -> web.StreamResponse:
-        if call.verb == "patch" and request.content_type not in _PATCHES:
-            raise status.unsupported_patch()
-        body = await request.read()
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        written = write(self.store, call, body, now=now, uid=str(uuid.uuid4()))
-        if written.change is not None:
-            self._publish(call.resource, written.change)
+        if call.verb == "patch" and request.content_type not in patches.ACCEPTED:
+            raise status.unsupported_patch(patches.ACCEPTED)
+        written = self._do(call, await request.read(), request.content_type)
         return answers.reply(request, written.code, written.body + b"\n", {})
+
+    def _do(self, call: Call, body: bytes, content_type: str) -> Written:
+        now = _clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        uid = str(uuid.uuid4())
+        rules = self._rules
+        written = write(self.store, call, body, now=now, uid=uid, content_type=content_type, rules=rules)
+        for resource, change in written.changes:
+            self._publish(resource, change)
+        return written
 
     async def _watch(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
         check_options(call, streaming_list=self._streaming_list)
@@ -218,9 +247,10 @@ class ApiServer:
 
     def _open(self, request: web.Request, call: Call) -> Watch:
         """From here on it misses nothing. What is wrong with its version is said in the stream."""
+        chosen, view = selection(call), view_of(call, _clock)
         error = b""
         try:
-            after, lines = backlog(self.store, call)
+            after, lines = backlog(self.store, call, view, chosen)
         except Compacted as gone:
             error = status.expired_watch(gone).body
         except Refused as refused:
@@ -229,6 +259,8 @@ class ApiServer:
             after, lines = self.store.version, iter([watch_line("ERROR", error)])
         watch = Watch(
             call,
+            view,
+            chosen,
             after,
             lines,
             current=lambda: self.store.version,
@@ -240,6 +272,10 @@ class ApiServer:
         if error:
             watch.end()
         return watch
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
 
 
 def _healthy(request: web.Request) -> web.StreamResponse:

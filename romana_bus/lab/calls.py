@@ -11,20 +11,23 @@ if TYPE_CHECKING:
 
     from romana_bus.lab.store import Resource
 
-_ON_COLLECTION = {"GET": "list", "POST": "create"}
+_ON_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+#: Subresources that are no part of the object: something is done to it by creating one.
+CREATED_ONLY = ("binding",)
 
 
 class Call(NamedTuple):
-    """`verb`: as RBAC names it. `namespace` and `name` are '' where the path has none; `partial`: only
-    the metadata is wanted; `query`: the options as they came."""
+    """`verb`: as RBAC names it. `namespace` and `name` are '' where the path has none; `view`: how objects
+    are to be shown: object, metadata or table; `query`: the options as they came."""
 
     verb: str
     resource: Resource
     namespace: str = ""
     name: str = ""
     subresource: str = ""
-    partial: bool = False
+    view: str = "object"
     query: Mapping[str, str] = {}
 
     @property
@@ -52,12 +55,29 @@ def read_call(
 ) -> Call:
     """Raises Refused: 404 for a resource that is not served, 405 for a method that it does not know."""
     resource, namespace, name, subresource = _target(path, resources)
-    verb = (_ON_OBJECT if name else _ON_COLLECTION).get(method)
-    partial = "as=PartialObjectMetadata" in accept.split(",")[0]
-    call = Call(verb or "", resource, namespace, name, subresource, partial, query)
-    if verb is None or (verb == "create" and resource.namespaced and not namespace):
+    if subresource and subresource not in resource.subresources:
+        raise no_such_resource()
+    verb = _verb(method, name, subresource)
+    call = Call(verb, resource, namespace, name, subresource, _view(accept), query)
+    everywhere = resource.namespaced and not namespace
+    if not verb or (everywhere and verb in ("create", "deletecollection")):
         raise method_not_allowed()
     return call._replace(verb="watch") if verb == "list" and call.flag("watch") else call
+
+
+def _verb(method: str, name: str, subresource: str) -> str:
+    """'' where there is no such verb."""
+    if subresource in CREATED_ONLY:
+        return "create" if method == "POST" else ""
+    return (_ON_OBJECT if name else _ON_COLLECTION).get(method, "")
+
+
+def _view(accept: str) -> str:
+    """Of the first media type: a server that serves it looks no further."""
+    first = accept.split(",")[0]
+    if "as=PartialObjectMetadata" in first:
+        return "metadata"
+    return "table" if "as=Table" in first else "object"
 
 
 def _target(path: str, resources: Iterable[Resource]) -> tuple[Resource, str, str, str]:
@@ -85,10 +105,7 @@ def _target(path: str, resources: Iterable[Resource]) -> tuple[Resource, str, st
 
 def check_options(call: Call, *, streaming_list: bool) -> None:
     """Raises Refused for values and combinations that the API server does not allow
-    (apimachinery, internalversion/validation), and for selectors, which are not served here."""
-    for option in ("labelSelector", "fieldSelector"):
-        if call.query.get(option):
-            raise bad_request(f"{option} is not served by this API server")
+    (apimachinery, internalversion/validation)."""
     for option in ("resourceVersion", "limit", "timeoutSeconds"):
         call.number(option)
     check = _watch_causes if call.verb == "watch" else _list_causes

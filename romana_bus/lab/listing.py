@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from romana_bus.lab import wire
+from romana_bus.lab.selectors import selection
 from romana_bus.lab.status import bad_request, expired_list, expired_page, too_large_version
-from romana_bus.lab.store import Compacted
+from romana_bus.lab.store import Compacted, Snapshot
 
 if TYPE_CHECKING:
     from romana_bus.lab.calls import Call
-    from romana_bus.lab.store import Snapshot, Store
+    from romana_bus.lab.selectors import Selection
+    from romana_bus.lab.store import Store
+    from romana_bus.lab.views import View
 
 
 class _From(NamedTuple):
@@ -25,16 +28,19 @@ class _From(NamedTuple):
 
 
 class Page(NamedTuple):
-    """`rest`: how many objects are left for later pages; then `after` is the last key of this one."""
+    """`rest`: how many objects are left for later pages; then `after` is the last key of this one, and
+    `counted` whether clients are told how many."""
 
     version: int
     raws: list[bytes]
     rest: int
     after: str
+    counted: bool = True
 
 
 def page(store: Store, call: Call) -> Page:
     """The page that `call` asks for. Raises Refused: 400, 410 and 504 as the API server does."""
+    chosen = selection(call)
     begin = _begin(store, call)
     if begin.version > store.version:
         raise too_large_version(begin.version, store.version)
@@ -43,7 +49,18 @@ def page(store: Store, call: Call) -> Page:
     except Compacted:
         again = wire.continue_token(-1, begin.start)
         raise (expired_page(again) if begin.paged else expired_list()) from None
-    return _cut(snapshot, begin, call.prefix, call.number("limit"))
+    if chosen:
+        snapshot = selected(snapshot, chosen)
+    # the real server stops looking behind a page of what is selected, so it knows no rest
+    found = _cut(snapshot, begin, call.prefix, call.number("limit"))
+    return found._replace(counted=not chosen)
+
+
+def selected(snapshot: Snapshot, chosen: Selection) -> Snapshot:
+    """Only those that are meant."""
+    both = zip(snapshot.keys, snapshot.raws, strict=True)
+    kept = [(key, raw) for key, raw in both if chosen.matches(msgspec.json.decode(raw))]
+    return Snapshot([key for key, _ in kept], [raw for _, raw in kept])
 
 
 def _begin(store: Store, call: Call) -> _From:
@@ -67,22 +84,10 @@ def _cut(snapshot: Snapshot, begin: _From, prefix: str, limit: int) -> Page:
     return Page(begin.version, list(snapshot.raws[first:last]), len(snapshot.keys) - last, after)
 
 
-def list_body(store: Store, call: Call) -> bytes:
+def list_body(store: Store, call: Call, view: View) -> bytes:
     """The answer to a list, with its newline. Raises what `page` raises."""
     found = page(store, call)
-    resource = call.resource
-    if call.partial:
-        items = [wire.metadata_only(raw) for raw in found.raws]
-        kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-    else:
-        items = [wire.list_item(resource, raw) for raw in found.raws]
-        kind, api_version = f"{resource.kind}List", resource.api_version
-    return b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[%s]}\n' % (
-        kind.encode(),
-        api_version.encode(),
-        _metadata(found),
-        b",".join(items),
-    )
+    return view.listed(found.raws, _metadata(found)) + b"\n"
 
 
 def _metadata(found: Page) -> bytes:
@@ -90,5 +95,6 @@ def _metadata(found: Page) -> bytes:
     if found.rest:
         # the key right behind the last one, as etcd orders them
         metadata["continue"] = wire.continue_token(found.version, f"/{found.after}\0")
-        metadata["remainingItemCount"] = found.rest
+        if found.counted:
+            metadata["remainingItemCount"] = found.rest
     return msgspec.json.encode(metadata)

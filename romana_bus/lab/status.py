@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from romana_bus.lab.store import Compacted, Resource
 
 _REASONS = {
@@ -56,6 +58,12 @@ def success(resource: Resource, name: str, uid: str) -> bytes:
     )
 
 
+def done(code: int) -> bytes:
+    """The answer to what makes nothing that could be shown."""
+    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}
+    return go_json(body)
+
+
 def fault(code: int, retry_after: int | None) -> Refused:
     """An answer of a server in trouble: 429, 500, 503 or 504; `retry_after` in seconds."""
     reason, message = _REASONS[code]
@@ -86,6 +94,12 @@ def forbidden(resource: Resource, verb: str, user: str, namespace: str, name: st
     return refused
 
 
+def not_admitted(resource: Resource, name: str, why: str) -> Refused:
+    """Allowed in general, but not this one."""
+    message = f'{_qualified(resource)} "{name}" is forbidden: {why}'
+    return refusal(403, "Forbidden", message, _details(resource, name))
+
+
 def no_such_resource() -> Refused:
     return refusal(404, "NotFound", "the server could not find the requested resource", {})
 
@@ -104,11 +118,11 @@ def already_exists(resource: Resource, name: str) -> Refused:
     return refusal(409, "AlreadyExists", message, _details(resource, name))
 
 
-def conflict(resource: Resource, name: str) -> Refused:
-    message = (
-        f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": the object has been modified; '
-        "please apply your changes to the latest version and try again"
-    )
+_MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def conflict(resource: Resource, name: str, why: str = _MODIFIED) -> Refused:
+    message = f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {why}'
     return refusal(409, "Conflict", message, _details(resource, name))
 
 
@@ -132,12 +146,18 @@ def expired_watch(gone: Compacted) -> Refused:
     return refusal(410, "Expired", f"too old resource version: {gone.version} ({gone.floor})")
 
 
-def unsupported_patch() -> Refused:
+def unsupported_patch(accepted: Iterable[str]) -> Refused:
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
-        "application/merge-patch+json, application/strategic-merge-patch+json"
+        f"{', '.join(accepted)}"
     )
     return refusal(415, "UnsupportedMediaType", message)
+
+
+def unprocessable() -> Refused:
+    """A patch that cannot be applied."""
+    message = "the server rejected our request due to an error in our request"
+    return refusal(422, "Invalid", message, {})
 
 
 def invalid_options(causes: list[tuple[str, str]]) -> Refused:
@@ -153,12 +173,34 @@ def invalid_options(causes: list[tuple[str, str]]) -> Refused:
 
 
 def nameless(resource: Resource) -> Refused:
-    why = "Required value: name or generateName is required"
-    cause = {"reason": "FieldValueRequired", "message": why, "field": "metadata.name"}
-    details = {"group": resource.group} if resource.group else {}
+    return invalid(resource, "", [Cause("Required", "metadata.name", "name or generateName is required")])
+
+
+class Cause(NamedTuple):
+    """What is wrong with one field (apimachinery, field.Error). `kind`: Required, Invalid, Forbidden or
+    Duplicate; `value` is shown by those kinds that have one, as JSON."""
+
+    kind: str
+    field: str
+    why: str = ""
+    value: object = None
+
+    @property
+    def text(self) -> str:
+        head = {"Duplicate": "Duplicate value", "Required": "Required value", "Invalid": "Invalid value"}
+        shown = f": {go_json(self.value).decode()}" if self.kind in ("Invalid", "Duplicate") else ""
+        return f"{head.get(self.kind, self.kind)}{shown}" + (f": {self.why}" if self.why else "")
+
+
+def invalid(resource: Resource, name: str, causes: list[Cause]) -> Refused:
+    listed = [{"reason": f"FieldValue{one.kind}", "message": one.text, "field": one.field} for one in causes]
+    texts = [f"{one.field}: {one.text}" for one in causes]
+    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    message = f'{kind} "" is invalid: metadata.name: {why}'
-    return refusal(422, "Invalid", message, details | {"kind": resource.kind, "causes": [cause]})
+    details: dict[str, Any] = {"name": name} if name else {}
+    details |= {"group": resource.group} if resource.group else {}
+    details |= {"kind": resource.kind, "causes": listed}
+    return refusal(422, "Invalid", f'{kind} "{name}" is invalid: {message}', details)
 
 
 def too_large_version(version: int, current: int) -> Refused:

@@ -12,7 +12,9 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +23,16 @@ _version = attrgetter("version")
 
 
 class Resource(NamedTuple):
-    """One kind of object that is served: `group` is '' for the core API."""
+    """One kind of object that is served: `group` is '' for the core API. `short`: what people call it;
+    `subresources`: what can be asked of one object apart."""
 
     group: str
     version: str
     plural: str
     kind: str
     namespaced: bool
+    short: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ("status",)
 
     @property
     def api_version(self) -> str:
@@ -42,10 +47,12 @@ class Resource(NamedTuple):
         return f"{namespace}/{name}" if self.namespaced else name
 
 
-NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
-PODS = Resource("", "v1", "pods", "Pod", namespaced=True)
-NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
-NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", namespaced=True)
+NODES = Resource("", "v1", "nodes", "Node", False, ("no",))
+PODS = Resource("", "v1", "pods", "Pod", True, ("po",), ("binding", "status"))
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, ("ns",))
+NETWORK_POLICIES = Resource(
+    "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), ()
+)
 
 BUILT_IN = (NODES, PODS, NAMESPACES, NETWORK_POLICIES)
 
@@ -69,6 +76,16 @@ class Change:
     version: int
     raw: bytes
     before: bytes | None
+
+    @cached_property
+    def item(self) -> Any:
+        """The object after it, read once for all who select."""
+        return msgspec.json.decode(self.raw)
+
+    @cached_property
+    def item_before(self) -> Any:
+        """None where it was not there."""
+        return None if self.before is None else msgspec.json.decode(self.before)
 
     @cached_property
     def line(self) -> bytes:

@@ -14,14 +14,18 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from romana_bus.lab import wire
+from romana_bus.lab.listing import selected
 from romana_bus.lab.status import too_large_version
 from romana_bus.lab.store import watch_line
+from romana_bus.lab.views import event_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from romana_bus.lab.calls import Call
+    from romana_bus.lab.selectors import Selection
     from romana_bus.lab.store import Change, Resource, Store
+    from romana_bus.lab.views import View
 
 #: From so many seconds before its end on a watch gets bookmarks once a second (cacher, nextBookmarkTime).
 _NEAR_THE_END = 2.0
@@ -33,10 +37,13 @@ _BATCH = 256
 @dataclass(eq=False)
 class Watch:
     """`after`: it began with everything up to this version. `backlog`: lines to send before any change.
+    `view`: how it is shown objects, `chosen`: which of them.
     `timeout` and `bookmark_interval` in seconds, inf where there is none. `current`: the store's version.
     `cut_off`: called when it did not keep up."""
 
     call: Call
+    view: View
+    chosen: Selection
     after: int
     backlog: Iterator[bytes]
     current: Callable[[], int]
@@ -60,10 +67,10 @@ class Watch:
     def offer(self, change: Change) -> None:
         """A change of this watch's resource has happened."""
         if change.version > self.after and change.key.startswith(self.call.prefix):
-            self.send(event_line(self.call, change))
+            self.send(_line(change, self.view, self.chosen))
 
     def send(self, line: bytes) -> None:
-        if self._ended:
+        if self._ended or not line:
             return
         self._lines.append(line)
         if len(self._lines) > self.limit:
@@ -87,7 +94,7 @@ class Watch:
             if self._clock() >= self._bookmark:
                 self._bookmark = self._next_bookmark()
                 if self.current() > self.after:  # nothing new to say before that
-                    return wire.bookmark(self.resource, self.current(), partial=self.call.partial)
+                    return self.view.bookmark(self.current())
             await self._sleep(min(self._end, self._bookmark))
 
     def _take(self) -> bytes:
@@ -112,12 +119,23 @@ class Watch:
         return min(now + self.bookmark_interval, near_the_end if now < near_the_end else now + 1.0)
 
 
-def event_line(call: Call, change: Change) -> bytes:
-    """`change` as the watch `call` wants to see it."""
-    return watch_line(change.type, wire.metadata_only(change.raw)) if call.partial else change.line
+def _line(change: Change, view: View, chosen: Selection) -> bytes:
+    """`change` as a watch of those `chosen` sees it: what begins to be meant is ADDED, what ends to be is
+    DELETED, as it last was (cacher, convertToWatchEvent). b'' where it is not concerned."""
+    if not chosen:
+        return event_line(view, change)
+    was = change.before is not None and chosen.matches(change.item_before)
+    if change.type == "DELETED":
+        return event_line(view, change) if was else b""
+    now = chosen.matches(change.item)
+    if was and not now and change.before is not None:
+        return watch_line("DELETED", view.alone(wire.at_version(change.before, change.version)))
+    if not now:
+        return b""
+    return watch_line("MODIFIED" if was else "ADDED", view.alone(change.raw))
 
 
-def backlog(store: Store, call: Call) -> tuple[int, Iterator[bytes]]:
+def backlog(store: Store, call: Call, view: View, chosen: Selection) -> tuple[int, Iterator[bytes]]:
     """Where a watch begins, and the lines that lead from there to the present. Raises Compacted, and
     Refused (504) for a streaming list at a version to come."""
     version = call.number("resourceVersion")
@@ -125,16 +143,21 @@ def backlog(store: Store, call: Call) -> tuple[int, Iterator[bytes]]:
     if streaming and version > store.version:
         raise too_large_version(version, store.version)
     if streaming or not (version or "sendInitialEvents" in call.query):
-        return store.version, _initial(store, call, marked=streaming and call.flag("allowWatchBookmarks"))
+        marked = streaming and call.flag("allowWatchBookmarks")
+        return store.version, _initial(store, call, view, chosen, marked=marked)
     version = version or store.version
-    changes = store.changes(call.resource, version)
-    return version, (event_line(call, one) for one in changes if one.key.startswith(call.prefix))
+    changes = [one for one in store.changes(call.resource, version) if one.key.startswith(call.prefix)]
+    lines = filter(None, (_line(one, view, chosen) for one in changes))
+    return version, iter(list(lines)) if call.view == "table" else lines
 
 
-def _initial(store: Store, call: Call, *, marked: bool) -> Iterator[bytes]:
+def _initial(store: Store, call: Call, view: View, chosen: Selection, *, marked: bool) -> Iterator[bytes]:
     """All that is there as ADDED, `marked`: and the bookmark that says so."""
-    raws = store.snapshot(call.resource, store.version).under(call.prefix).raws
-    shown = map(wire.metadata_only, raws) if call.partial else iter(raws)
-    lines = (watch_line("ADDED", raw) for raw in shown)
-    end = wire.bookmark(call.resource, store.version, initial_end=True, partial=call.partial)
-    return chain(lines, [end] if marked else [])
+    there = store.snapshot(call.resource, store.version).under(call.prefix)
+    if chosen:
+        there = selected(there, chosen)
+    lines: Iterable[bytes] = (watch_line("ADDED", view.alone(raw)) for raw in there.raws)
+    if call.view == "table":
+        lines = list(lines)  # the columns go out with what is rendered first
+    end = (view.bookmark(store.version, initial_end=True) for _ in range(marked))
+    return chain(lines, end)

@@ -15,6 +15,8 @@ import msgspec
 from romana_bus.lab.status import bad_request
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from romana_bus.lab.status import Refused
     from romana_bus.lab.store import Resource
 
@@ -82,12 +84,32 @@ def metadata_only(raw: bytes) -> bytes:
 
 def bookmark(resource: Resource, version: int, *, initial_end: bool = False, partial: bool = False) -> bytes:
     """The line of a bookmark; `initial_end`: the one that ends the initial events of a streaming list."""
-    marked = b',"annotations":{"k8s.io/initial-events-end":"true"}' if initial_end else b""
-    metadata = b'"metadata":{"resourceVersion":"%d"%s}' % (version, marked)
+    metadata = b'"metadata":' + bookmark_metadata(version, initial_end=initial_end)
     rest = b"" if partial else _EMPTY.get(resource.kind, b"")
     return b'{"type":"BOOKMARK","object":%s}\n' % (
         (_PARTIAL if partial else head(resource)) + metadata + rest + b"}"
     )
+
+
+def bookmark_metadata(version: int, *, initial_end: bool) -> bytes:
+    marked = b',"annotations":{"k8s.io/initial-events-end":"true"}' if initial_end else b""
+    return b'{"resourceVersion":"%d"%s}' % (version, marked)
+
+
+def list_of(kind: str, api_version: str, items: Iterable[bytes], metadata: bytes) -> bytes:
+    return b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[%s]}' % (
+        kind.encode(),
+        api_version.encode(),
+        metadata,
+        b",".join(items),
+    )
+
+
+def at_version(raw: bytes, version: int) -> bytes:
+    """The object with another resourceVersion, and all the rest byte for byte."""
+    before = identity(raw).resource_version.encode()
+    # inside strings the quotes would be escaped
+    return raw.replace(b'"resourceVersion":"%s"' % before, b'"resourceVersion":"%d"' % version, 1)
 
 
 class _Token(msgspec.Struct):

@@ -1,88 +1,124 @@
 """What a write makes of an object: create, update, patch, delete. Pure: clock and uid are given.
 
-Objects are kept as they were sent; there is no defaulting and no validation. Only `metadata` is put in
-the order in which Kubernetes writes it, and completed. A write that changes nothing makes no event.
+A write that changes nothing makes no event; one that deletes a namespace makes many.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from romana_bus.lab import status, wire
-from romana_bus.lab.status import go_json
+from romana_bus.lab import deletion, patches, status, wire
+from romana_bus.lab.admission import NO_RULES, Rules, admit_change, admit_deletion, admit_new
+from romana_bus.lab.binding import bind
+from romana_bus.lab.listing import selected
+from romana_bus.lab.selectors import selection
+from romana_bus.lab.transaction import Transaction
 
 if TYPE_CHECKING:
     from romana_bus.lab.calls import Call
-    from romana_bus.lab.store import Change, Store
-
-_METADATA = (
-    "name",
-    "generateName",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-)
+    from romana_bus.lab.store import Change, Resource, Store
 
 #: Deleting one of these answers with its last state, any other with a Status (registry, ReturnDeletedObject).
 _SHOWN_WHEN_DELETED = ("pods", "namespaces")
+
+#: What names are generated from (apimachinery, util/rand): nothing that could spell a word.
+_SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
 Json = dict[str, Any]
 
 
 class Written(NamedTuple):
-    """`change` is None where the write changed nothing. `body`: the answer, without newline."""
+    """`changes`: none where the write changed nothing. `body`: the answer, without newline."""
 
     code: int
     body: bytes
-    change: Change | None
+    changes: list[tuple[Resource, Change]]
 
 
-def write(store: Store, call: Call, body: bytes, *, now: str, uid: str) -> Written:
-    """Do what `call` says. `now`: RFC 3339, in seconds. Raises Refused: 400, 404, 409, 422."""
+def write(
+    store: Store,
+    call: Call,
+    body: bytes,
+    *,
+    now: str,
+    uid: str,
+    content_type: str = patches.MERGE,
+    rules: Rules = NO_RULES,
+) -> Written:
+    """Do what `call` says. `now`: RFC 3339, in seconds. Raises Refused: 400, 403, 404, 409, 422."""
+    dry = "dryRun" in call.query
+    if call.verb in ("delete", "deletecollection"):
+        options = deletion.read_options(call.query, body, content_type)
+        one = Transaction(store, now=now, uid=uid, dry=dry or options.dry)
+        delete = _delete if call.verb == "delete" else _delete_all
+        return Written(200, delete(one, call, options, rules), one.changes)
+    one = Transaction(store, now=now, uid=uid, dry=dry)
     if call.verb == "create":
-        return _create(store, call, _read(body), now, uid)
-    old = store.get(call.resource, call.key)
-    if old is None:
-        raise status.not_found(call.resource, call.name)
-    if call.verb == "delete":
-        return _delete(store, call, old)
-    sent = _read(body)
-    current = msgspec.json.decode(old)
-    if _metadata(sent).get("resourceVersion", "") not in ("", current["metadata"]["resourceVersion"]):
-        raise status.conflict(call.resource, call.name)
-    return _update(store, call, old, current, sent)
+        sent = patches.read_object(body, content_type)
+        answer = bind(one, call.key, sent) if call.subresource else _create(one, call, sent, rules)
+        return Written(201, answer, one.changes)
+    code, answer = _change(one, call, body, content_type, rules)
+    return Written(code, answer, one.changes)
 
 
-def _create(store: Store, call: Call, sent: Json, now: str, uid: str) -> Written:
+def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
+    _check_kind(call.resource, sent)
     metadata = _metadata(sent)
-    name = metadata.get("name", "")
-    if not name:
-        raise status.nameless(call.resource)
+    name = metadata.get("name") or _generated(one, call, metadata.get("generateName", ""))
     key = call.resource.key(call.namespace, name)
-    if store.get(call.resource, key) is not None:
+    if one.store.get(call.resource, key) is not None:
         raise status.already_exists(call.resource, name)
     if call.namespace and metadata.setdefault("namespace", call.namespace) != call.namespace:
         raise status.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    metadata.setdefault("uid", uid)
-    metadata.setdefault("creationTimestamp", now)
-    return Written(201, *_put(store, call, "ADDED", key, sent | {"metadata": metadata}))
+    metadata["name"] = name
+    metadata.setdefault("uid", one.uid)
+    metadata.setdefault("creationTimestamp", one.now)
+    wanted = sent | {"metadata": metadata}
+    if rules.admission:
+        wanted = admit_new(one.store, call.resource, wanted)
+    return one.put(call.resource, key, wanted)
 
 
-def _update(store: Store, call: Call, old: bytes, current: Json, sent: Json) -> Written:
-    wanted = merge(current, sent) if call.verb == "patch" else sent
+def _generated(one: Transaction, call: Call, start: str) -> str:
+    """A name that is free, the same for the same uid. Raises Refused (422) where none is wanted."""
+    if not start:
+        raise status.nameless(call.resource)
+    tries = 0
+    while True:
+        digest = hashlib.sha256(f"{one.uid}/{tries}".encode()).digest()
+        name = start + "".join(_SAFE[byte % len(_SAFE)] for byte in digest[:5])
+        if one.store.get(call.resource, call.resource.key(call.namespace, name)) is None:
+            return name
+        tries += 1
+
+
+def _change(one: Transaction, call: Call, body: bytes, content_type: str, rules: Rules) -> tuple[int, bytes]:
+    """An update or a patch: the HTTP status and the answer."""
+    old = one.store.get(call.resource, call.key)
+    applied = call.verb == "patch" and content_type == patches.APPLY
+    if old is None and applied and not call.subresource:
+        sent = patches.read_object(body, content_type)
+        named = _metadata(sent) | {"name": call.name}
+        return 201, _create(one, call, sent | {"metadata": named}, rules)
+    if old is None:
+        raise status.not_found(call.resource, call.name)
+    current = msgspec.json.decode(old)
+    if call.verb == "patch":
+        wanted = patches.patched(call.resource, current, body, content_type)
+    else:
+        wanted = patches.read_object(body, content_type)
+    _check_kind(call.resource, wanted)
+    return 200, _replace(one, call, old, current, wanted, rules)
+
+
+def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Json, rules: Rules) -> bytes:
+    if _metadata(wanted).get("resourceVersion", "") not in ("", current["metadata"]["resourceVersion"]):
+        raise status.conflict(call.resource, call.name)
     if call.subresource:
         part = {call.subresource: wanted[call.subresource]} if call.subresource in wanted else {}
         wanted = current | part
@@ -91,62 +127,53 @@ def _update(store: Store, call: Call, old: bytes, current: Json, sent: Json) -> 
         raise status.bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"
         )
-    # whoever wrote it first decides what these are
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    # whoever wrote it first, or deleted it, decides what these are
+    kept: tuple[str, ...] = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    kept += ("deletionTimestamp", "deletionGracePeriodSeconds") if rules.graceful else ()
     metadata |= {field: current["metadata"][field] for field in kept if field in current["metadata"]}
     wanted = wanted | {"metadata": metadata}
+    if rules.admission and not call.subresource:
+        wanted = admit_change(call.resource, current, wanted)
     top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
-    if wanted | top == current | top:
-        return Written(200, old, None)
-    return Written(200, *_put(store, call, "MODIFIED", call.key, wanted))
+    return old if wanted | top == current | top else one.put(call.resource, call.key, wanted)
 
 
-def _put(store: Store, call: Call, kind: str, key: str, wanted: Json) -> tuple[bytes, Change]:
-    version = store.version + 1
-    found = wanted["metadata"] | {"resourceVersion": str(version)}
-    metadata = {field: found.pop(field) for field in _METADATA if field in found} | found
-    top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version, "metadata": metadata}
-    raw = go_json(top | {field: part for field, part in wanted.items() if field not in top})
-    return raw, store.write(call.resource, kind, key, raw, version)
-
-
-def _delete(store: Store, call: Call, old: bytes) -> Written:
-    version = store.version + 1
-    last = wire.identity(old)
-    # in place, so that the rest stays byte for byte; inside strings the quotes would be escaped
-    raw = old.replace(
-        b'"resourceVersion":"%s"' % last.resource_version.encode(),
-        b'"resourceVersion":"%d"' % version,
-        1,
-    )
-    change = store.write(call.resource, "DELETED", call.key, raw, version)
+def _delete(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
+    if rules.admission:
+        admit_deletion(call.resource, call.name)
+    last = deletion.delete(one, call.resource, call.key, options, graceful=rules.graceful)
     if call.resource.plural in _SHOWN_WHEN_DELETED:
-        return Written(200, raw, change)
-    return Written(200, status.success(call.resource, call.name, last.uid), change)
+        return last
+    return status.success(call.resource, call.name, wire.identity(last).uid)
 
 
-def merge(target: Any, patch: Any) -> Any:
-    """JSON merge patch (RFC 7386): null removes, objects merge, anything else replaces."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for field, value in patch.items():
-        if value is None:
-            merged.pop(field, None)
-        else:
-            merged[field] = merge(merged.get(field), value)
-    return merged
+def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
+    """All that the selectors mean. Answers with a list of what is gone, or going."""
+    there = one.store.snapshot(call.resource, one.store.version).under(call.prefix)
+    if chosen := selection(call):
+        there = selected(there, chosen)
+    gone = [deletion.delete(one, call.resource, key, options, graceful=rules.graceful) for key in there.keys]
+    items = (wire.list_item(call.resource, raw) for raw in gone)
+    version = b'{"resourceVersion":"%d"}' % one.store.version
+    return wire.list_of(f"{call.resource.kind}List", call.resource.api_version, items, version)
 
 
-def _read(body: bytes) -> Json:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise status.bad_request(f"the body of the request is not an object: {error}") from None
+def _check_kind(resource: Resource, sent: Json) -> None:
+    """What is sent has to be what the path says, where it says anything."""
+    kind, version = sent.get("kind", resource.kind), sent.get("apiVersion", resource.api_version)
+    if version != resource.api_version:
+        raise status.bad_request(
+            f"the API version in the data ({version}) does not match the expected API version "
+            f"({resource.api_version})"
+        )
+    if kind != resource.kind:
+        raise status.bad_request(
+            f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+        )
 
 
 def _metadata(wanted: Json) -> Json:
     found = wanted.get("metadata") or {}
     if not isinstance(found, dict):
         raise status.bad_request("metadata is not an object")
-    return dict(found)
+    return {field: value for field, value in found.items() if value is not None}

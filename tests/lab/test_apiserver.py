@@ -33,14 +33,15 @@ def test_a_get_shows_the_object_as_it_is_kept() -> None:
     ("method", "path", "code"),
     [
         ("GET", "/", 404),
-        ("GET", "/api/v1", 404),
         ("GET", "/api/v2/pods", 404),
         ("GET", "/apis/apps/v1/deployments", 404),
         ("GET", "/api/v1/pods/a", 404),
         ("GET", "/api/v1/namespaces/web/frogs", 404),
         ("GET", "/api/v1/namespaces/web/pods/a/status/more", 404),
         ("POST", PODS_PATH, 405),
-        ("DELETE", WEB_PODS, 405),
+        ("DELETE", PODS_PATH, 405),
+        ("GET", f"{WEB_PODS}/a/binding", 405),
+        ("GET", f"{WEB_PODS}/a/log", 404),
         ("POST", f"{WEB_PODS}/a", 405),
     ],
 )

@@ -125,7 +125,6 @@ def test_a_list_at_a_version() -> None:
         ("resourceVersion=latest", 400, 'invalid resourceVersion "latest"'),
         ("watch=1&resourceVersion=-5", 400, 'invalid resourceVersion "-5"'),
         ("watch=1&timeoutSeconds=1s", 400, 'invalid timeoutSeconds "1s"'),
-        ("labelSelector=a%3Db", 400, "labelSelector is not served"),
         ("resourceVersionMatch=Exact", 422, "is forbidden unless resourceVersion is provided"),
         ("resourceVersionMatch=Exact&resourceVersion=0", 422, 'forbidden for resourceVersion "0"'),
         ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),

@@ -16,6 +16,7 @@ from romana_bus.lab.calls import Call
 from romana_bus.lab.listing import list_body
 from romana_bus.lab.status import Refused
 from romana_bus.lab.store import NODES, PODS, Compacted, Store
+from romana_bus.lab.views import Whole
 from romana_bus.lab.wire import head, identity
 from romana_bus.lab.writes import write
 
@@ -149,7 +150,9 @@ class _List(msgspec.Struct):
 
 
 def listed(store: Store, namespace: str, query: dict[str, str]) -> _List:
-    return msgspec.json.decode(list_body(store, Call("list", PODS, namespace, query=query)), type=_List)
+    return msgspec.json.decode(
+        list_body(store, Call("list", PODS, namespace, query=query), Whole(PODS)), type=_List
+    )
 
 
 def test_versions_of_a_resource_only_rise() -> None:

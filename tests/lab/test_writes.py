@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.writes import merge
+from romana_bus.lab.patches import merge
 from tests.conftest import run
 from tests.lab.client import MERGE, asking, pod
 
@@ -153,10 +153,10 @@ def test_patches_that_are_refused() -> None:
             stale = {"metadata": {"resourceVersion": "1"}, "spec": {}}
             assert (await client.ask(f"{PODS}/a", "PATCH", stale, MERGE)).status == 409
             assert (await client.ask(f"{PODS}/b", "PATCH", {}, MERGE)).status == 404
-            other = {"Content-Type": "application/json-patch+json"}
-            assert (await client.ask(f"{PODS}/a", "PATCH", [], other)).json[
-                "reason"
-            ] == "UnsupportedMediaType"
+            other = {"Content-Type": "application/json"}
+            unknown = await client.ask(f"{PODS}/a", "PATCH", [], other)
+            assert unknown.json["reason"] == "UnsupportedMediaType"
+            assert "application/json-patch+json, application/merge-patch+json" in unknown.message
             assert await versions(client) == ["2"]
 
     run(test())

@@ -1,0 +1,121 @@
+"""How objects are shown: whole, their metadata only, or as rows of a table. Pure: the clock is given.
+
+A list, a get and a watch show an object in one of these views, as the first media type of Accept says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from romana_bus.lab import tables, wire
+from romana_bus.lab.status import go_json
+from romana_bus.lab.store import watch_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from romana_bus.lab.calls import Call
+    from romana_bus.lab.store import Change, Resource
+
+Json = dict[str, Any]
+
+
+class View(Protocol):
+    """Everything is bytes, without newline but for `bookmark`, which is a line of a watch."""
+
+    def alone(self, raw: bytes) -> bytes: ...
+
+    def listed(self, raws: Iterable[bytes], metadata: bytes) -> bytes: ...
+
+    def bookmark(self, version: int, *, initial_end: bool = False) -> bytes: ...
+
+
+def view_of(call: Call, clock: Callable[[], datetime]) -> View:
+    """A new one for each request: a table shows its columns only once."""
+    match call.view:
+        case "table":
+            return Table(call.resource, call.query.get("includeObject", "Metadata"), clock)
+        case "metadata":
+            return MetadataOnly(call.resource)
+        case _:
+            return Whole(call.resource)
+
+
+def event_line(view: View, change: Change) -> bytes:
+    """A change as a watch in `view` shows it; whole, it is rendered once for all watches."""
+    return change.line if isinstance(view, Whole) else watch_line(change.type, view.alone(change.raw))
+
+
+class Whole:
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+
+    def alone(self, raw: bytes) -> bytes:
+        return raw
+
+    def listed(self, raws: Iterable[bytes], metadata: bytes) -> bytes:
+        items = (wire.list_item(self._resource, raw) for raw in raws)
+        return wire.list_of(f"{self._resource.kind}List", self._resource.api_version, items, metadata)
+
+    def bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
+        return wire.bookmark(self._resource, version, initial_end=initial_end)
+
+
+class MetadataOnly:
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+
+    def alone(self, raw: bytes) -> bytes:
+        return wire.metadata_only(raw)
+
+    def listed(self, raws: Iterable[bytes], metadata: bytes) -> bytes:
+        items = map(wire.metadata_only, raws)
+        return wire.list_of("PartialObjectMetadataList", "meta.k8s.io/v1", items, metadata)
+
+    def bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
+        return wire.bookmark(self._resource, version, initial_end=initial_end, partial=True)
+
+
+class Table:
+    """`include`: what of the object stands beside its cells: None, Metadata or Object."""
+
+    def __init__(self, resource: Resource, include: str, clock: Callable[[], datetime]) -> None:
+        self._resource, self._include, self._clock = resource, include, clock
+        self._columns: list[Json] | None = tables.columns(resource)
+
+    def alone(self, raw: bytes) -> bytes:
+        metadata = go_json({"resourceVersion": wire.identity(raw).resource_version})
+        return self._table([raw], metadata)
+
+    def listed(self, raws: Iterable[bytes], metadata: bytes) -> bytes:
+        return self._table(raws, metadata)
+
+    def bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
+        metadata = wire.bookmark_metadata(version, initial_end=initial_end)
+        return watch_line("BOOKMARK", self._table([], metadata))
+
+    def _table(self, raws: Iterable[bytes], metadata: bytes) -> bytes:
+        columns, self._columns = self._columns, None
+        now = self._clock()
+        return (
+            b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":%s,"columnDefinitions":%s,"rows":[%s]}'
+            % (
+                metadata,
+                go_json(columns),
+                b",".join(self._row(raw, now) for raw in raws),
+            )
+        )
+
+    def _row(self, raw: bytes, now: datetime) -> bytes:
+        cells = go_json(tables.cells(self._resource, msgspec.json.decode(raw), now))
+        match self._include:
+            case "None":
+                shown = b"null"
+            case "Object":
+                shown = raw
+            case _:
+                shown = wire.metadata_only(raw)
+        return b'{"cells":%s,"object":%s}' % (cells, shown)

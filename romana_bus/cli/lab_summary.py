@@ -20,7 +20,7 @@ def found(place: Place) -> dict[str, Any]:
         "up": place.facts.up,
         "directory": str(place.directory),
         "server": place.facts.server,
-        "kubeconfig": rising.kubeconfig(place),
+        "kubeconfig": rising.kubeconfig_file(place),
         "nats": rising.nats_listens(place) is not None,
         "router": spec.router,
         "zones": [

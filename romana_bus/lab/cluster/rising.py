@@ -15,6 +15,7 @@ from romana_bus.errors import Failed
 from romana_bus.lab.cluster import commands, fabric, waiting
 from romana_bus.lab.cluster.place import NatsAccess, write
 from romana_bus.lab.cluster.placed import log_of, placements
+from romana_bus.lab.kubeconfig import kubeconfig
 from romana_bus.lab.kubelet.node import is_ready, why_not_ready
 from romana_bus.lab.store import NODES
 
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
     #: Tells a person what goes on, for as long as it goes on.
     Step = Callable[[str], AbstractContextManager[None]]
-
-_KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-current-context: {name}
-contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]
-clusters: [{{name: {name}, cluster: {{server: "{server}"}}}}]
-users: [{{name: {name}, user: {{}}}}]
-"""
 
 
 async def start_services(place: Place, step: Step) -> None:
@@ -112,10 +104,10 @@ async def _learn_server(place: Place) -> None:
     await waiting.until(place, "the API server listens", file.exists, commands.SERVE)
     server = file.read_text()
     place.learn(server=server)
-    write(place.directory / "kubeconfig", _KUBECONFIG.format(name=place.spec.name, server=server))
+    write(place.directory / "kubeconfig", kubeconfig(server, name=place.spec.name))
 
 
-def kubeconfig(place: Place) -> str:
+def kubeconfig_file(place: Place) -> str:
     return place.spec.kubeconfig or str(place.directory / "kubeconfig")
 
 
@@ -125,7 +117,7 @@ def _environment(place: Place) -> str:
         f"# . this, and `romana-bus` and `kubectl` mean lab {place.spec.name}\n"
         f"export ROMANA_NATS='{place.nats().url}'\n"
         f"export ROMANA_CLUSTER='{place.spec.name}'\n"
-        f"export KUBECONFIG='{kubeconfig(place)}'\n"
+        f"export KUBECONFIG='{kubeconfig_file(place)}'\n"
     )
 
 

@@ -36,7 +36,7 @@ async def _serve(place: Place) -> None:
 async def _api_server(stack: AsyncExitStack, place: Place) -> None:
     from romana_bus.lab.apiserver import ApiServer
 
-    server = await stack.enter_async_context(ApiServer())
+    server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
     write(place.directory / "server", server.url)
     await stack.enter_async_context(Plain(server.url))
 

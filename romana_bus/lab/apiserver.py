@@ -5,7 +5,7 @@ is held to, and kubectl works against it. On top of that it does what tests need
 its history, refuses, fails and hangs on demand, counts what it was asked, and repeats what another server
 was recorded saying.
 
-Not served: finalizers, managedFields, schemas; protobuf and CBOR bodies; logs, exec, evictions, events.
+Not served: finalizers, managedFields, schemas; answers in protobuf; logs, exec, evictions, events.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def completed(resource: Resource, item: Json) -> Json:
     """With the defaults of its kind; done again it changes nothing."""
     match resource.kind:
         case "Pod":
-            return item | {"spec": _POD_SPEC | (item.get("spec") or {})}
+            return item | {"spec": _pod(item.get("spec") or {})}
         case "Namespace":
             return _namespace(item)
         case "NetworkPolicy":
@@ -46,6 +46,13 @@ def begun(resource: Resource, item: Json) -> Json:
             return item
 
 
+def _pod(spec: Json) -> Json:
+    containers = spec.get("containers")
+    if not isinstance(containers, list):
+        return _POD_SPEC | spec
+    return _POD_SPEC | spec | {"containers": [_with_protocols(one) for one in containers]}
+
+
 def _namespace(item: Json) -> Json:
     metadata = item["metadata"]
     labels = (metadata.get("labels") or {}) | {"kubernetes.io/metadata.name": metadata["name"]}
@@ -63,7 +70,11 @@ def _policy(spec: Json) -> Json:
     return {"podSelector": {}} | spec | ruled | {"policyTypes": spec.get("policyTypes") or types}
 
 
-def _with_protocols(rule: Json | None) -> Json:
-    rule = rule or {}
-    ports = {"ports": [{"protocol": "TCP"} | port for port in rule["ports"]]} if rule.get("ports") else {}
-    return rule | ports
+def _with_protocols(holder: Json | None) -> Json:
+    """A container, or a rule of a policy: its ports are TCP unless they say otherwise."""
+    holder = holder or {}
+    if not holder.get("ports"):
+        return holder
+    return holder | {
+        "ports": [port | {"protocol": port.get("protocol") or "TCP"} for port in holder["ports"]]
+    }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
+from romana_bus.lab import protobuf
 from romana_bus.lab.status import bad_request, unprocessable
 from romana_bus.lab.strategic import strategic
 
@@ -39,7 +40,9 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read_object(body: bytes, content_type: str = "") -> Json:
-    """JSON, or YAML where the type says so. Raises Refused (400)."""
+    """JSON, or YAML or protobuf where the type says so. Raises Refused (400)."""
+    if content_type == protobuf.CONTENT_TYPE:
+        return protobuf.read(body)
     read = _read(body, content_type)
     if not isinstance(read, dict):
         raise bad_request("the body of the request is not an object")

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +25,12 @@ from romana_bus.cni.commands import Commands, Node
 from romana_bus.cni.journal import Journal
 from romana_bus.cni.outbox import Outbox
 from romana_bus.cni.threads import Threads
+from romana_bus.consumers import routes
 from romana_bus.consumers.cni import OwnAddresses, projection, report_wired
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
 from romana_bus.health import Health, served
-from romana_bus.loop import run_projection
+from romana_bus.loop import run_projection, run_reconciler
 from romana_bus.tasks import until_one_ends
 
 log = structlog.get_logger(__name__)
@@ -144,17 +145,21 @@ class _Agent:
         attachments, journal = self._kept()
         self.outbox = Outbox(journal)
         self._forward(attachments)
-        node = Node(
-            self.node, self.mtu, self.timeout, self._has_block(), forwarding.forward_v6, self.changed.set
-        )
-        commands = Commands(node, attachments, self.outbox, self.addresses, self.threads)
         self.health.say("log", "the log was not reached since the agent started")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.threads.close)
+            self.routes = await stack.enter_async_context(routes.opened(self.node))
+            node = Node(
+                self.node, self.mtu, self.timeout, self._has_block, forwarding.forward_v6, self.changed.set
+            )
+            commands = Commands(node, attachments, self.outbox, self.addresses, self.threads)
             path = await stack.enter_async_context(server.served(self.run_dir, commands.do))
             log.info("serving romana-cni", socket=str(path), attached=len(list(attachments)))
             await stack.enter_async_context(served(self.output.listen, self.health))
             await self._follow(attachments)
+
+    def _has_block(self) -> bool:
+        return self.routes.own_blocks > 0
 
     def _kept(self) -> tuple[Attachments, Journal]:
         """Raises BadInput."""
@@ -214,10 +219,5 @@ class _Agent:
             run_projection(store, projection(self.node, self.addresses), self.health),
             self.outbox.run(store),
             report_wired(store, self.node, self.addresses, self.changed, wired),
-            # HERE run the routes to the pods of other nodes:
-            # run_reconciler(store, routes.reconciler(self.node), self.health)
+            run_reconciler(store, self.routes.reconciler(), self.health),
         ]
-
-    def _has_block(self) -> Callable[[], bool]:
-        """HERE it is asked whether this node has a block: of what the routes' reconciler has read."""
-        return lambda: True

@@ -9,7 +9,24 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from romana_bus import __version__
-from romana_bus.cli import agent, check, ending, events, ipam, run, simulate, status, topology, up, watch
+from romana_bus.cli import (
+    agent,
+    check,
+    ending,
+    events,
+    ipam,
+    lab,
+    lab_demo,
+    lab_looking,
+    lab_pods,
+    lab_power,
+    run,
+    simulate,
+    status,
+    topology,
+    up,
+    watch,
+)
 from romana_bus.cli.options import OPTIONS
 from romana_bus.errors import RomanaError
 
@@ -58,6 +75,14 @@ ipam.app.command(simulate.simulate)
 ipam.app.command(check.check)
 app.command(events.app)
 app.command(status.status, sort_key=7)
+app.command(lab.app)
+lab.app.command(lab_demo.demo, sort_key=1)
+lab.app.command(lab_pods.app)
+lab.app.command(lab_looking.ping, sort_key=4)
+lab.app.command(lab_looking.matrix, sort_key=5)
+lab.app.command(lab_looking.exec_, name="exec", sort_key=6)
+for _app in (lab_power.node_app, lab_power.agent_app, lab_power.nats_app):
+    lab.app.command(_app)
 app.register_install_completion_command()
 
 

@@ -43,11 +43,8 @@ class Routes:
         self._forwarding, self._monitor = forwarding, monitor
         self._bell = Bell()
         self._seen, self._read = Seen(all=True), False  # nothing was looked at yet
-
-    @property
-    def own_blocks(self) -> int:
-        """How many blocks this node has."""
-        return self.state.own_blocks
+        #: How many blocks this node has, when the log was last read: an outage takes away none.
+        self.own_blocks = 0
 
     def standing(self) -> dict[str, int]:
         return standing(self.state, self.kernel)
@@ -78,7 +75,7 @@ class Routes:
         return self.state
 
     async def _observe(self, state: State, full: bool) -> Kernel:
-        kernel = self.kernel
+        kernel, self.own_blocks = self.kernel, state.own_blocks
         if full or not self._read:
             seen, self._seen = self._seen | self._monitor.take(), Seen()
             try:

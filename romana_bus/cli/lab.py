@@ -1,0 +1,217 @@
+"""`romana-bus lab`: a whole cluster on one Linux machine, as network namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from romana_bus.cli import show
+from romana_bus.cli.options import OPTIONS, Output
+from romana_bus.cli.session import run
+from romana_bus.errors import BadInput
+from romana_bus.lab.cluster import netns, place
+from romana_bus.lab.cluster.place import Place
+from romana_bus.lab.cluster.spec import Spec, check_name
+
+app = App(
+    name="lab",
+    help="A cluster of network namespaces on this machine, to try things on. As root.",
+    group_parameters=OPTIONS,
+    sort_key=8,
+)
+
+
+@Parameter(name="*", group=OPTIONS)
+@dataclass(frozen=True)
+class Which:
+    """Which lab."""
+
+    name: str = "lab"
+    """The lab's name; several may be up at the same time."""
+
+    def opened(self) -> Place:
+        """Raises BadInput where it is not up, or cannot be."""
+        able()
+        return Place.open(check_name(self.name))
+
+
+def able() -> None:
+    """Raises BadInput where there can be no lab."""
+    if sys.platform != "linux":
+        raise BadInput(f"a lab is made of Linux network namespaces, and this is {sys.platform}")
+    if os.geteuid() != 0:
+        raise BadInput("a lab is made of network namespaces, which only root may make: use sudo")
+    netns.required("ip", "ping")
+
+
+@app.command(sort_key=1)
+def up(
+    *,
+    name: str = "lab",
+    zones: int = 2,
+    nodes_per_zone: int = 2,
+    ipv6: Annotated[bool, Parameter(negative="")] = False,
+    kubeconfig: Path | None = None,
+    conflist: Annotated[Path | None, Parameter(show=False)] = None,
+    output: Output = Output(),
+) -> None:
+    """Bring a lab up: nodes with an agent each, in zones that a router joins, with a log and an API server.
+
+    It is in network namespaces, in processes in the background, and in /run/romana-bus-lab, and nowhere
+    else; `lab down` leaves nothing of it.
+
+    Parameters
+    ----------
+    name
+        Several labs may be up at the same time.
+    zones
+        Subnets; each is a group of the topology, with a prefix of its own for pods.
+    nodes_per_zone
+        Nodes in each.
+    ipv6
+        Pods and nodes get an IPv6 address beside the IPv4 one.
+    kubeconfig
+        Make the nodes nodes of this cluster, instead of a small API server of the lab's own.
+    """
+    spec = Spec(
+        name=name,
+        zones=zones,
+        nodes_per_zone=nodes_per_zone,
+        ipv6=ipv6,
+        kubeconfig=str(_existing("--kubeconfig", kubeconfig) or ""),
+        conflist=str(_existing("--conflist", conflist) or ""),
+    ).checked()
+    able()
+    run(_up(spec, output), output)
+
+
+def _existing(option: str, path: Path | None) -> Path | None:
+    if path is not None and not path.is_file():
+        raise BadInput(f"{option} {path}: there is no such file")
+    return path and path.absolute()
+
+
+async def _up(spec: Spec, output: Output) -> None:
+    from romana_bus.cli import lab_summary
+
+    made = await raised(spec, output)
+    if output.json:
+        show.as_json(lab_summary.found(made))
+    else:
+        lab_summary.show_lab(made)
+        lab_summary.show_commands(made)
+
+
+async def raised(spec: Spec, output: Output) -> Place:
+    """A lab that is up; what was begun is taken down where that fails or is interrupted."""
+    from romana_bus.cli.lab_kubelet import client_of
+    from romana_bus.lab.cluster import falling, rising
+
+    made = Place.make(spec)
+    steps = Steps(output)
+    try:
+        await rising.start_services(made, steps)
+        async with client_of(made) as client:
+            await rising.start_nodes(made, client, steps)
+    except BaseException:
+        with steps("taking down what was begun"):
+            await lower(made)
+            falling.down(spec.name)
+        raise
+    return made
+
+
+async def lower(made: Place) -> None:
+    """Where the lab's nodes are another cluster's, that is told that they go."""
+    from romana_bus.cli.lab_kubelet import client_of
+    from romana_bus.errors import RomanaError
+    from romana_bus.lab.cluster import commands, processes
+    from romana_bus.lab.store import NODES
+
+    if not made.spec.kubeconfig:
+        return
+    processes.kill(made, *(commands.kubelet(node) for node in made.spec.nodes))
+    try:
+        async with client_of(made) as client:
+            for node in made.spec.nodes:
+                await client.delete(NODES, "", node.name)
+    except RomanaError as error:
+        names = " ".join(node.name for node in made.spec.nodes)
+        show.hint(f"The API server still has the lab's nodes ({error}): kubectl delete node {names}")
+
+
+@app.command(sort_key=9)
+def down(*, name: str = "lab", output: Output = Output()) -> None:
+    """Take a lab down, in whatever state it is. Nothing of it is left.
+
+    Parameters
+    ----------
+    name
+        Which lab.
+    """
+    check_name(name)
+    able()
+    run(_down(name, output), output)
+
+
+async def _down(name: str, output: Output) -> None:
+    from romana_bus.lab.cluster import falling
+
+    with contextlib.suppress(BadInput):
+        await lower(Place.open(name))
+    removed = falling.down(name)
+    if output.json:
+        show.as_json(removed._asdict())
+    elif not removed:
+        show.console.print(f"Nothing is left of lab {name}.")
+    else:
+        spaces = show.many(removed.nodes, "namespace of nodes and router", "namespaces of nodes and router")
+        parts = [show.many(removed.processes, "process", "processes"), spaces, show.many(removed.pods, "pod")]
+        parts += [str(place.ROOT / name)] if removed.directory else []
+        show.console.print(f"Lab {name} is down. Removed: {', '.join(parts)}.")
+
+
+@app.command(sort_key=2)
+def status(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Show a lab: what runs and where, and what does not."""
+    from romana_bus.cli import lab_summary
+
+    made = which.opened()
+    if output.json:
+        show.as_json(lab_summary.found(made))
+    else:
+        lab_summary.show_lab(made)
+
+
+class Steps:
+    """A line for each step, with the time it took."""
+
+    def __init__(self, output: Output) -> None:
+        self._silent = output.json
+
+    @contextlib.contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        if self._silent:
+            yield
+            return
+        try:
+            with show.console.status(f"{what} ..."):
+                yield
+        except BaseException:
+            self._say("✗" if show.console.encoding.startswith("utf") else "-", "red", what, began)
+            raise
+        self._say("✓" if show.console.encoding.startswith("utf") else "+", "green", what, began)
+
+    def _say(self, mark: str, colour: str, what: str, began: float) -> None:
+        took = show.dim(f"  {time.monotonic() - began:.1f} s")
+        show.console.print(Text.assemble((mark, colour), f" {what}", took))

@@ -1,0 +1,147 @@
+"""`romana-bus lab demo`: in a minute, what addresses by topology are good for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from romana_bus.cli import lab, lab_looking, show
+from romana_bus.cli.options import Output
+from romana_bus.cli.session import run
+from romana_bus.errors import BadInput, Failed
+from romana_bus.lab.cluster import finding
+from romana_bus.lab.cluster.place import Place, named
+from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.kubelet import pods
+
+if TYPE_CHECKING:
+    from romana_bus.lab.cluster.demonstration import Outcome
+
+
+def demo(
+    *,
+    name: str = "lab",
+    zones: int = 2,
+    nodes_per_zone: int = 2,
+    output: Output = Output(),
+) -> None:
+    """Bring a lab up, run pods in every zone, ping across, and count the routes that the pods changed.
+
+    A lab that is up already is used as it is. Exit code 1 where something is not as promised.
+
+    Parameters
+    ----------
+    name
+        The lab's name.
+    zones
+        Subnets, where the lab is not up yet.
+    nodes_per_zone
+        Nodes in each, where the lab is not up yet.
+    """
+    spec = Spec(name=name, zones=zones, nodes_per_zone=nodes_per_zone).checked()
+    lab.able()
+    run(_demo(spec, output), output)
+
+
+async def _demo(spec: Spec, output: Output) -> None:
+    from romana_bus.cli.lab_kubelet import client_of
+    from romana_bus.lab.cluster import placed
+    from romana_bus.lab.cluster.demonstration import demonstrate
+
+    steps = lab.Steps(output)
+    made = _there(spec.name) or await lab.raised(spec, output)
+    async with client_of(made) as client, await placed.log_of(made) as store:
+        outcome = await demonstrate(made, client, store, steps)
+    if output.json:
+        show.as_json(_document(outcome))
+        reached = True
+    else:
+        show.console.print()
+        _show_addresses(made, outcome)
+        reached = _show_ping(made, outcome, output)
+        _show_counts(made, outcome)
+        _show_further(made)
+    if not (reached and outcome.as_promised):
+        raise Failed("not as promised: " + ("routes were changed" if reached else "the ping did not arrive"))
+
+
+def _there(name: str) -> Place | None:
+    try:
+        found = Place.open(name)
+    except BadInput:
+        return None
+    if not found.facts.up:
+        raise BadInput(f"lab {name} was left half up: romana-bus lab down{named(name)}")
+    return found
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "pods": {"/".join(pods.key(pod)): _addresses(pod) for pod in outcome.pods},
+        "opened": outcome.opened,
+        "router": outcome.router._asdict(),
+        "nodes": {
+            name: one._asdict() | {"expected": outcome.expected[name]} for name, one in outcome.nodes.items()
+        },
+        "outside": outcome.outside,
+        "as_promised": outcome.as_promised,
+    }
+
+
+def _addresses(pod: dict[str, Any]) -> list[str]:
+    return [ip["ip"] for ip in pod["status"].get("podIPs") or ()]
+
+
+def _show_addresses(made: Place, outcome: Outcome) -> None:
+    """By topology: zone, node, block, pod."""
+    table = show.table("zone", "node", "blocks", "pods")
+    for zone in made.spec.zone_list:
+        table.add_row(Text(zone.name, "bold"), "", ", ".join(made.facts.prefixes.get(zone.name, ())), "")
+        for node in zone.nodes:
+            there = [pod for pod in outcome.pods if pod["spec"]["nodeName"] == node.name]
+            names = [f"{pod['metadata']['name']} {' '.join(_addresses(pod))}" for pod in there]
+            table.add_row("", node.name, "\n".join(outcome.blocks.get(node.name, ())), "\n".join(names))
+    show.section("addresses by topology", table)
+
+
+def _show_ping(made: Place, outcome: Outcome, output: Output) -> bool:
+    """From a pod of the first zone to one of the last."""
+    zones = {node.name: node.zone for node in made.spec.nodes}
+    spec = made.spec.zone_list
+    first = next(pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[0].name)
+    last = [pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[-1].name][-1]
+    source = finding.find(made, "/".join(pods.key(first)))
+    return all(lab_looking.ping_once(made, source, one, 3, output) for one in _addresses(last))
+
+
+def _show_counts(made: Place, outcome: Outcome) -> None:
+    numbers = ("outside its subnet", "blocks opened elsewhere in it", "routes for them", "replaced by them")
+    table = show.table("at", "zone", *numbers, "of its own pods", right=(*numbers, "of its own pods"))
+    table.add_row("router", "", str(outcome.router.outside), "", "", "", "")
+    for node in made.spec.nodes:
+        one = outcome.nodes[node.name]
+        counts = (one.outside, outcome.expected[node.name], one.inside, one.replaced, one.own)
+        table.add_row(node.name, node.zone, *map(str, counts))
+    show.section("routes that changed meanwhile, as each kernel told it", table)
+    blocks, inside = len(outcome.opened), sum(one.inside for one in outcome.nodes.values())
+    show.console.print(
+        Text(
+            f"{len(outcome.pods)} pods changed {show.many(outcome.outside, 'route')} outside their own "
+            f"subnet. Inside it, {show.many(blocks, 'block')} opened, and the other nodes there got "
+            f"{show.many(inside, 'route')} for that: one for each block, none for a pod.",
+            "bold green" if outcome.as_promised else "bold red",
+        )
+    )
+    show.console.print()
+
+
+def _show_further(made: Place) -> None:
+    name = named(made.spec.name)
+    lines = (
+        f"  romana-bus lab status{name}; romana-bus lab matrix{name}",
+        f"  romana-bus lab pod run web --count 3{name}; romana-bus lab node kill a1{name}",
+        f"  . {made.directory}/env; romana-bus status; romana-bus ipam show; kubectl get pods -o wide",
+        f"  romana-bus lab down{name}",
+    )
+    show.section("the lab is still up: look further, and end it", *map(Text, lines))

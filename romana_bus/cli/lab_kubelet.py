@@ -1,0 +1,72 @@
+"""A node's kubelet in the lab, as a process: `python -m romana_bus.cli.lab_kubelet LAB NODE`.
+
+It runs in the machine's own network namespace, where the API server is; what it runs, CNI plugins, runs
+in the node's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvloop
+
+from romana_bus import logs
+from romana_bus.errors import RomanaError
+from romana_bus.lab.client import KubeClient
+from romana_bus.lab.cluster.ending import signalled
+from romana_bus.lab.cluster.place import Place
+from romana_bus.lab.cluster.plain import Plain
+from romana_bus.lab.cluster.spec import labels
+from romana_bus.lab.kubelet.kubelet import Kubelet
+from romana_bus.lab.kubelet.node import Identity
+from romana_bus.lab.kubelet.sandboxes import Ground, Sandboxes
+from romana_bus.lab.libcni import Plugins
+from romana_bus.tasks import until_one_ends
+
+#: Where plugins are looked for behind the lab's own: the usual place, and Debian's.
+PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
+
+
+@contextlib.asynccontextmanager
+async def client_of(place: Place) -> AsyncIterator[KubeClient]:
+    """Of the API server that the lab's nodes belong to. Raises RomanaError."""
+    if not place.spec.kubeconfig:
+        async with Plain(place.facts.server) as plain:
+            yield KubeClient(plain)
+        return
+    from romana_bus.producers.access import Api, Target
+
+    api = Api(Target(kubeconfig=Path(place.spec.kubeconfig)))
+    await api.open()
+    try:
+        yield KubeClient(api)
+    finally:
+        await api.close()
+
+
+async def _run(place: Place, name: str) -> None:
+    node = place.spec.node(name)
+    directory = place.node(name)
+    ground = Ground(place.spec.namespace(name), node.addresses, directory, directory / "net.d")
+    search = (place.directory / "cni/bin", *PLUGINS)
+    sandboxes = Sandboxes(ground, Plugins(search, directory / "cni", ground.netns))
+    async with client_of(place) as client:
+        kubelet = Kubelet(client, Identity(name, node.addresses, labels(node)), sandboxes)
+        await until_one_ends([kubelet.run(), signalled()])
+
+
+def main() -> int:
+    logs.configure("info")
+    try:
+        uvloop.run(_run(Place.open(sys.argv[1]), sys.argv[2]))
+    except RomanaError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""`romana-bus lab ping`, `matrix` and `exec`: what packets do, seen from a pod or a node."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from romana_bus.cli import show
+from romana_bus.cli.lab import Which
+from romana_bus.cli.options import Output
+from romana_bus.errors import BadInput, Failed
+from romana_bus.lab.cluster import finding, looking, netns, tracing
+from romana_bus.lab.cluster.finding import End
+from romana_bus.lab.cluster.place import MARK, Place
+
+
+def ping(
+    source: str,
+    target: str,
+    *,
+    count: int = 3,
+    which: Which = Which(),
+    output: Output = Output(),
+) -> None:
+    """Ping from one pod or node to another, and show which way the packets take.
+
+    Parameters
+    ----------
+    source
+        Name or address of a pod or node.
+    target
+        Name or address of a pod or node, or any other address.
+    count
+        Packets for each address.
+    """
+    place = which.opened()
+    if not 1 <= count <= 100:
+        raise BadInput(f"--count {count}: between 1 and 100")
+    start, end = finding.find(place, source), finding.find(place, target, addresses=True)
+    chosen = [one for one in end.addresses if one == target] or list(end.addresses)
+    if start.kind == finding.ROUTER or end.kind == finding.ROUTER:
+        chosen = chosen[:1]
+    failed = [address for address in chosen if not ping_once(place, start, address, count, output)]
+    if failed:
+        raise Failed(f"{source} does not reach {target} at {', '.join(failed)}")
+
+
+def ping_once(place: Place, source: End, address: str, count: int, output: Output) -> bool:
+    done = looking.ping(source.netns, address, count)
+    hops, reached = tracing.trace(place, source, address)
+    if output.json:
+        path = [hop._asdict() for hop in hops]
+        show.as_json({"address": address, **done._asdict(), "path": path, "reached": reached})
+        return bool(done.received)
+    table = show.table("at", "route", "next hop", "link")
+    for hop in hops:
+        table.add_row(hop.at, hop.route, hop.via or "on the link", hop.link)
+    table.add_row(reached or Text("nobody", "red"), "", "", "")
+    show.section(f"{source.short} to {address}: {done}", table)
+    return bool(done.received)
+
+
+def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Ping from every pod to every pod, and show who reaches whom. Exit code 1 where one does not."""
+    place = which.opened()
+    pods = [pod for pod in finding.pods(place) if pod.is_there]
+    if not pods:
+        raise BadInput("there are no pods: romana-bus lab pod run NAME")
+    pairs = looking.matrix(pods)
+    failed = [pair for pair in pairs if not pair.ping.received]
+    if output.json:
+        show.as_json([_pair(one) for one in pairs])
+    else:
+        _show_matrix(pods, pairs)
+        for pair in failed[:10]:
+            show.hint(f"{pair.source.short} does not reach {pair.target.short}: {pair.ping}")
+    if failed:
+        raise Failed(f"{len(failed)} of {len(pairs)} pairs do not reach each other")
+
+
+def _pair(one: looking.Pair) -> dict[str, object]:
+    reached, time = bool(one.ping.received), one.ping.time
+    return {"from": one.source.name, "to": one.target.name, "reached": reached, "time": time}
+
+
+def _show_matrix(pods: list[End], pairs: list[looking.Pair]) -> None:
+    """Rows ping, columns answer."""
+    reached = {(pair.source.name, pair.target.name): bool(pair.ping.received) for pair in pairs}
+    yes, no = ("✓", "✗") if show.console.encoding.startswith("utf") else ("y", "-")
+    table = show.table("", "zone", "address", *(str(number) for number in range(1, len(pods) + 1)))
+    for number, source in enumerate(pods, 1):
+        marks = (
+            Text(yes, "green") if reached[source.name, target.name] else Text(no, "red") for target in pods
+        )
+        table.add_row(f"{number} {source.short}", source.zone, ", ".join(source.addresses), *marks)
+    good = sum(reached.values())
+    show.section(f"{good} of {len(pairs)} pairs reach each other", table)
+
+
+def exec_(
+    where: str,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    which: Which = Which(),
+) -> None:
+    """Run a command in the network of a pod, a node, or the router: lab exec web -- ip route
+
+    Parameters
+    ----------
+    where
+        Name or address of a pod or node, or `router`.
+    command
+        The command and its arguments, behind `--`.
+    """
+    place = which.opened()
+    if not command:
+        raise BadInput(f"what shall be run? Such as: romana-bus lab exec {where} -- ip route")
+    end = finding.find(place, where)
+    sys.stdout.flush()
+    netns.enter(end.netns)
+    environment = os.environ | {MARK: place.spec.name, "PATH": netns.search_path()}
+    try:
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        raise BadInput(f"{command[0]} cannot be run: {error.strerror}") from None

@@ -1,0 +1,151 @@
+"""`romana-bus lab node`, `agent` and `nats`: what goes wrong in a data centre, on purpose."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from cyclopts import App
+
+from romana_bus.cli import show
+from romana_bus.cli.lab import Steps, Which
+from romana_bus.cli.options import OPTIONS, Output
+from romana_bus.cli.session import run
+from romana_bus.errors import BadInput
+from romana_bus.lab.cluster import commands, power, processes, rising, waiting
+from romana_bus.lab.cluster.place import Place
+from romana_bus.lab.cluster.spec import Node
+from romana_bus.lab.kubelet import node as shown
+from romana_bus.lab.store import NODES
+
+node_app = App(name="node", help="Switch a node off and on.", group_parameters=OPTIONS, sort_key=7)
+agent_app = App(name="agent", help="Kill a node's agent, and start it.", group_parameters=OPTIONS, sort_key=7)
+nats_app = App(
+    name="nats", help="Stop NATS for everyone, and start it.", group_parameters=OPTIONS, sort_key=7
+)
+
+
+@node_app.command(name="kill", sort_key=1)
+def node_kill(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Switch a node off, as a power cut does: its processes, its pods, its link and its routes are gone.
+
+    Parameters
+    ----------
+    node
+        Which node, such as a1.
+    """
+    place = which.opened()
+    run(_node_kill(place, place.spec.node(node), output), output)
+
+
+async def _node_kill(place: Place, node: Node, output: Output) -> None:
+    from romana_bus.cli.lab_kubelet import client_of
+
+    pods = power.switch_off(place, node)
+    async with client_of(place) as client:
+        there = await client.get(NODES, "", node.name)
+        if there is not None:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            body = {"status": shown.unknown(there, now)}
+            await client.patch(NODES, "", node.name, body, kind="strategic", subresource="status")
+    _say(
+        output, {"node": node.name, "pods": pods}, f"Node {node.name} is off, with {show.many(pods, 'pod')}."
+    )
+
+
+@node_app.command(name="start", sort_key=2)
+def node_start(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Switch a node on again, and wait until it is ready and its pods are back.
+
+    Parameters
+    ----------
+    node
+        Which node, such as a1.
+    """
+    place = which.opened()
+    run(_node_start(place, place.spec.node(node), output), output)
+
+
+async def _node_start(place: Place, node: Node, output: Output) -> None:
+    from romana_bus.cli.lab_kubelet import client_of
+
+    steps = Steps(output)
+    power.switch_on(place, node)
+    needed = commands.of_node(place, node)
+    async with client_of(place) as client:
+        with steps(f"node {node.name} is ready"):
+            await rising.nodes_ready(place, client, {node.name})
+        with steps("its pods are back"):
+            await waiting.until(place, "its pods are back", lambda: power.pods_are_back(place, node), *needed)
+    _say(output, {"node": node.name}, f"Node {node.name} is on.")
+
+
+@agent_app.command(name="kill", sort_key=1)
+def agent_kill(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Kill a node's agent with SIGKILL. Its pods and routes stay.
+
+    Parameters
+    ----------
+    node
+        Which node, such as a1.
+    """
+    place = which.opened()
+    of = _on(place, node)
+    if not processes.kill(place, commands.agent(of)):
+        raise BadInput(f"the agent of {node} does not run: romana-bus lab agent start {node}")
+    _say(output, {"node": node}, f"The agent of {node} is gone.")
+
+
+@agent_app.command(name="start", sort_key=2)
+def agent_start(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Start a node's agent again.
+
+    Parameters
+    ----------
+    node
+        Which node, such as a1.
+    """
+    place = which.opened()
+    of = _on(place, node)
+    if processes.alive(place, commands.agent(of)):
+        raise BadInput(f"the agent of {node} runs already")
+    record = commands.start_agent(place, of)
+    _say(output, {"node": node, "pid": record.pid}, f"The agent of {node} runs, pid {record.pid}.")
+
+
+def _on(place: Place, name: str) -> Node:
+    """A node that is on and has an agent. Raises BadInput."""
+    node = place.spec.node(name)
+    if place.spec.conflist:
+        raise BadInput(f"the nodes of lab {place.spec.name} have no agents: it came up with --conflist")
+    if not power.is_on(place, node):
+        raise BadInput(f"node {name} is off: romana-bus lab node start {name}")
+    return node
+
+
+@nats_app.command(name="stop", sort_key=1)
+def nats_stop(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Stop the NATS server, for everyone. What is forwarded goes on."""
+    run(_nats_stop(which.opened(), output), output)
+
+
+async def _nats_stop(place: Place, output: Output) -> None:
+    await power.stop_nats(place)
+    _say(output, {"nats": False}, "NATS is stopped. What it stored stays.")
+
+
+@nats_app.command(name="start", sort_key=2)
+def nats_start(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Start the NATS server again, with what it had stored."""
+    run(_nats_start(which.opened(), output), output)
+
+
+async def _nats_start(place: Place, output: Output) -> None:
+    await power.start_nats(place)
+    _say(output, {"nats": True}, "NATS is back.")
+
+
+def _say(output: Output, found: dict[str, object], text: str) -> None:
+    if output.json:
+        show.as_json(found)
+    else:
+        show.console.print(text)

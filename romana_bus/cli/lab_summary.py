@@ -1,0 +1,127 @@
+"""What a lab consists of, shown: zones, nodes, processes, and what to try on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+
+from romana_bus.cli import show
+from romana_bus.lab.cluster import commands, finding, netns, processes, rising
+from romana_bus.lab.cluster.place import RELAY_PORT, Place, named
+
+
+def found(place: Place) -> dict[str, Any]:
+    """For programs."""
+    spec, running = place.spec, processes.recorded(place)
+    pods = finding.pods(place)
+    return {
+        "name": spec.name,
+        "up": place.facts.up,
+        "directory": str(place.directory),
+        "server": place.facts.server,
+        "kubeconfig": rising.kubeconfig_file(place),
+        "nats": rising.nats_listens(place) is not None,
+        "router": spec.router,
+        "zones": [
+            {
+                "name": zone.name,
+                "prefixes": list(place.facts.prefixes.get(zone.name, ())),
+                "gateways": list(zone.gateways),
+            }
+            for zone in spec.zone_list
+        ],
+        "nodes": [
+            {
+                "name": node.name,
+                "zone": node.zone,
+                "addresses": list(node.addresses),
+                "namespace": spec.namespace(node.name),
+                "on": netns.exists(spec.namespace(node.name)),
+                "pods": sum(pod.node == node.name for pod in pods),
+            }
+            for node in spec.nodes
+        ],
+        "processes": [
+            {"name": name, "pid": running[name].pid, "alive": running[name].alive}
+            for name in commands.everything(place)
+            if name in running
+        ],
+    }
+
+
+def show_lab(place: Place) -> None:
+    shown = found(place)
+    running = {one["name"]: one for one in shown["processes"]}
+    _show_zones(shown)
+    _show_nodes(place, shown, running)
+    show.section("around them", show.pairs(_around(place, shown, running)))
+
+
+def _show_zones(shown: dict[str, Any]) -> None:
+    table = show.table("zone", "pods get", "nodes reach the router and NATS at")
+    for zone in shown["zones"]:
+        table.add_row(zone["name"], ", ".join(zone["prefixes"]), ", ".join(zone["gateways"]))
+    show.section(f"lab {shown['name']}", table)
+
+
+def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> None:
+    columns = ("agent", "kubelet", "pods")
+    table = show.table("node", "zone", "address", *columns, "namespace", right=columns)
+    for node, spec in zip(shown["nodes"], place.spec.nodes, strict=True):
+        agent = Text("-") if place.spec.conflist else _pid(running, commands.agent(spec))
+        table.add_row(
+            node["name"] if node["on"] else Text(f"{node['name']} (off)", "red"),
+            node["zone"],
+            ", ".join(node["addresses"]),
+            agent,
+            _pid(running, commands.kubelet(spec)),
+            str(node["pods"]),
+            node["namespace"],
+        )
+    show.section("nodes, with the pids of their processes", table)
+
+
+def _pid(running: dict[str, Any], name: str) -> Text:
+    one = running.get(name)
+    return Text(str(one["pid"])) if one and one["alive"] else Text("ended", "red")
+
+
+def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dict[str, str]:
+    def state(name: str) -> str:
+        return f"pid {_pid(running, name)}"
+
+    nats = (
+        f"port {place.nats().port} on loopback, {RELAY_PORT} at the gateways" if shown["nats"] else "stopped"
+    )
+    server = shown["server"] or "that of the kubeconfig"
+    return {
+        "NATS": f"{nats}; {state(commands.NATS)}",
+        "watcher and addresses": state(commands.BUS),
+        "API server": f"{server}; {state(commands.SERVE)}",
+        "kubeconfig": shown["kubeconfig"],
+        "router": shown["router"],
+        "logs": f"{shown['directory']}/logs",
+    }
+
+
+def show_commands(place: Place) -> None:
+    """Five that can be pasted as they are."""
+    name, first, last = named(place.spec.name), place.spec.zone_list[0], place.spec.zone_list[-1]
+    commands_ = (
+        f"romana-bus lab pod run web --count 3 --zone {first.name}{name}",
+        f"romana-bus lab pod run db --zone {last.name}{name}",
+        f"romana-bus lab ping web-1 db{name}",
+        f". {place.directory}/env && romana-bus ipam show && kubectl get pods -o wide",
+        f"romana-bus lab down{name}",
+    )
+    why = (
+        "pods in a zone",
+        "and in another",
+        "a ping, and the way it takes",
+        "from here on all commands mean the lab",
+        "leaves nothing of it",
+    )
+    longest = max(map(len, commands_))
+    lines = [f"  {command:{longest}}  # {what}" for command, what in zip(commands_, why, strict=True)]
+    show.section("try", *map(Text, lines))

@@ -1,0 +1,13 @@
+"""The lab: a cluster of network namespaces on one Linux machine.
+
+spec       pure: which zones and nodes there are, their names, addresses and topology
+place      the lab's directory: its record, and the files that people and processes read
+netns      network namespaces: in and out of them, what is there, and `ip` in one
+fabric     the router, the bridges of the zones, and the links of the nodes
+processes  what runs in the background: started, recorded, found again, ended
+relay      NATS, offered to the nodes at their gateway
+serve      the process with the API server, the scheduler and the relay
+nats       the process that keeps the embedded NATS server running
+rising, falling, power   the lab comes up, goes down; one node does
+looking, tracing, counting   who reaches whom, on which way, and which routes were changed
+"""

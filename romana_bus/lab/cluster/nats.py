@@ -1,0 +1,43 @@
+"""The process that keeps the lab's NATS server running: `python -m romana_bus.lab.cluster.nats DIRECTORY`.
+
+The server ends with its last user (bus/embedded.py), and this is the only one: what is on the log is
+reached by URL. So to end this process is to end NATS; its port and its store stay for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from romana_bus import logs
+from romana_bus.bus.embedded import Embedded, Endpoint
+from romana_bus.errors import Failed
+from romana_bus.lab.cluster.ending import signalled
+
+
+async def _hold(directory: Path) -> None:
+    embedded = await Embedded.join(directory)
+    embedded.keep(_moved)
+    try:
+        await signalled()
+    finally:
+        await embedded.leave()
+
+
+async def _moved(_endpoint: Endpoint) -> None:
+    """Whoever connects reads the new place from the keeper's file."""
+
+
+def main() -> int:
+    logs.configure("info")
+    try:
+        asyncio.run(_hold(Path(sys.argv[1])))
+    except Failed as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

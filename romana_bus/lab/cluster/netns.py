@@ -1,0 +1,170 @@
+"""Network namespaces by name, as `ip netns` keeps them: /run/netns/NAME.
+
+A thread can be in another namespace than its process. What it makes there, a socket or a child, stays
+there for good, so this goes in, makes it, and comes back; nothing may be awaited in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from romana_bus.errors import BadInput, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+DIRECTORY = Path("/run/netns")
+_CLONE_NEWNET = 0x40000000
+_MNT_DETACH = 2
+#: Seconds that `ip` may take.
+_WITHIN = 30.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def path(name: str) -> Path:
+    return DIRECTORY / name
+
+
+def exists(name: str) -> bool:
+    """Whether it is a namespace; a file that nothing is mounted on is what a crash left of one."""
+    try:
+        return path(name).stat().st_dev != DIRECTORY.stat().st_dev
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def inside(name: str) -> Iterator[None]:
+    """This thread is in that namespace ('': where it is). Raises Failed where there is none."""
+    if not name:
+        yield
+        return
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        enter(name)
+        try:
+            yield
+        finally:
+            _setns(home)
+    finally:
+        os.close(home)
+
+
+def enter(name: str) -> None:
+    """This thread goes there for good. Raises Failed."""
+    try:
+        there = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Failed(f"there is no network namespace {name}") from None
+    try:
+        _setns(there)
+    except OSError as error:
+        raise Failed(f"cannot enter the network namespace {name}: {error.strerror}") from None
+    finally:
+        os.close(there)
+
+
+def _setns(descriptor: int) -> None:
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def named(prefix: str) -> list[str]:
+    """Those whose names start with it."""
+    try:
+        return sorted(name for name in os.listdir(DIRECTORY) if name.startswith(prefix))
+    except FileNotFoundError:
+        return []
+
+
+def add(name: str) -> None:
+    """With its loopback up. Raises Failed."""
+    ip("netns", "add", name)
+    ip("-n", name, "link", "set", "lo", "up")
+
+
+def delete(name: str) -> None:
+    """What is gone already is no error. Raises Failed."""
+    found = path(name)
+    _libc.umount2(os.fsencode(found), _MNT_DETACH)
+    try:
+        found.unlink(missing_ok=True)
+    except OSError as error:
+        raise Failed(f"cannot remove the network namespace {name}: {error.strerror}") from None
+
+
+def processes(names: Iterable[str]) -> dict[int, str]:
+    """Who is in one of these namespaces now: pid -> its name."""
+    known = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            known[path(name).stat().st_ino] = name
+    found = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")) if known else ():
+        with contextlib.suppress(OSError):
+            number = os.stat(f"/proc/{entry}/ns/net").st_ino
+            if number in known:
+                found[int(entry)] = known[number]
+    return found
+
+
+def required(*tools: str) -> None:
+    """Raises BadInput where one of these programs is not installed."""
+    packages = {"ip": "iproute2", "ping": "iputils-ping"}
+    for tool in tools:
+        if shutil.which(tool, path=search_path()) is None:
+            raise BadInput(f"`{tool}` is not installed: apt-get install {packages.get(tool, tool)}")
+
+
+def ip(*arguments: str, stdin: str = "") -> str:
+    """What `ip` says. Raises Failed with its reason."""
+    try:
+        done = subprocess.run(
+            ["ip", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_WITHIN,
+            check=False,
+            env=os.environ | {"PATH": search_path()},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(f"`ip {' '.join(arguments)}` cannot be run: {error}") from None
+    if done.returncode:
+        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise Failed(f"`ip {' '.join(arguments)}` failed: {reason}")
+    return done.stdout
+
+
+def batch(name: str, lines: Iterable[str]) -> None:
+    """Many `ip` commands in one namespace, up to the first that fails. Raises Failed."""
+    ip("-n", name, "-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+def asked(name: str, *arguments: str) -> list[dict[str, Any]]:
+    """What `ip -json` says in that namespace. Raises Failed."""
+    found = ip("-json", "-n", name, *arguments).strip()
+    return msgspec.json.decode(found, type=list[dict[str, Any]]) if found else []
+
+
+def sysctl(name: str, settings: dict[str, str]) -> None:
+    """Write net.* settings in that namespace; those that this kernel does not have are left out."""
+    with inside(name):
+        for key, value in settings.items():
+            with contextlib.suppress(FileNotFoundError):
+                Path("/proc/sys/net", key).write_text(value)
+
+
+def search_path() -> str:
+    """Also where Debian puts `ip` and a plain user's PATH does not lead."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"

@@ -1,0 +1,149 @@
+"""A lab's directory, /run/romana-bus-lab/NAME: what it is, and what people and its processes read.
+
+    lab.json        the spec, and what was found out while it came up
+    env             to source: which log and which API server the commands mean
+    kubeconfig      topology.yaml
+    logs/           one file for each process
+    processes/      one record for each process
+    nats/           the embedded NATS server's store and credentials
+    cni/bin         plugins
+    nodes/NODE/     run, state (the agent's), net.d, sandboxes, cni, manifests (the kubelet's)
+
+Whoever makes it owns the name: making it is what tells two `lab up` at once apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from romana_bus.errors import BadInput, Failed
+from romana_bus.lab.cluster.spec import Spec
+
+ROOT = Path("/run/romana-bus-lab")
+
+#: Where nodes find NATS, at their gateway.
+RELAY_PORT = 4222
+
+#: Set for every process of a lab, to its name.
+MARK = "ROMANA_LAB"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """`up`: it came up whole. `server`: URL of the API server, where it is our own. `prefixes`: zone ->
+    those of its pods."""
+
+    spec: Spec
+    up: bool = False
+    server: str = ""
+    prefixes: dict[str, tuple[str, ...]] = {}
+
+
+class NatsAccess(msgspec.Struct, frozen=True):
+    """What the embedded server's keeper wrote down (bus/keeper.py)."""
+
+    port: int
+    user: str
+    password: str
+
+    @property
+    def url(self) -> str:
+        """From the machine itself."""
+        return f"nats://{self.user}:{self.password}@127.0.0.1:{self.port}"
+
+    def relayed(self, gateway: str) -> str:
+        """From a node of that gateway."""
+        return f"nats://{self.user}:{self.password}@{gateway}:{RELAY_PORT}"
+
+
+class Place:
+    """`facts`: as they were when this was opened, or last written."""
+
+    def __init__(self, directory: Path, facts: Facts) -> None:
+        self.directory, self.facts = directory, facts
+
+    @classmethod
+    def make(cls, spec: Spec) -> Place:
+        """Raises BadInput where there is one already, Failed where it cannot be made."""
+        directory = ROOT / spec.name
+        try:
+            ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            state = "is up already" if _is_up(directory) else "is on its way up, or was left half up"
+            raise BadInput(
+                f"lab {spec.name} {state}: see `romana-bus lab status{named(spec.name)}`, "
+                f"or end it with `romana-bus lab down{named(spec.name)}`"
+            ) from None
+        except OSError as error:
+            raise Failed(f"cannot make {directory}: {error.strerror}") from None
+        place = cls(directory, Facts(spec=spec))
+        for part in ("logs", "processes", "nats", "cni/bin"):
+            (directory / part).mkdir(mode=0o700, parents=True)
+        place.learn()
+        return place
+
+    @classmethod
+    def open(cls, name: str) -> Place:
+        """Raises BadInput where it is not up."""
+        directory = ROOT / name
+        facts = _facts(directory)
+        if facts is None:
+            raise BadInput(f"lab {name} is not up: romana-bus lab up{named(name)}")
+        return cls(directory, facts)
+
+    @property
+    def spec(self) -> Spec:
+        return self.facts.spec
+
+    def node(self, name: str) -> Path:
+        return self.directory / "nodes" / name
+
+    def learn(self, **facts: object) -> None:
+        """Write down what has been found out."""
+        self.facts = msgspec.structs.replace(self.facts, **facts)
+        write(self.directory / "lab.json", msgspec.json.encode(self.facts))
+
+    def nats(self) -> NatsAccess:
+        """Raises Failed as long as it was never started."""
+        try:
+            return msgspec.json.decode((self.directory / "nats/server.json").read_bytes(), type=NatsAccess)
+        except (OSError, msgspec.DecodeError):
+            raise Failed("the lab's NATS server has not started") from None
+
+    def forget(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.directory.exists():
+            raise Failed(f"cannot remove {self.directory}")
+        with contextlib.suppress(OSError):  # there are other labs
+            ROOT.rmdir()
+
+
+def _facts(directory: Path) -> Facts | None:
+    try:
+        return msgspec.json.decode((directory / "lab.json").read_bytes(), type=Facts)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _is_up(directory: Path) -> bool:
+    facts = _facts(directory)
+    return facts is not None and facts.up
+
+
+def named(name: str) -> str:
+    """How a command names this lab: the usual one goes without saying."""
+    return "" if name == "lab" else f" --name {name}"
+
+
+def write(path: Path, body: bytes | str) -> None:
+    """Whole or not at all, readable by its owner alone."""
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(body.encode() if isinstance(body, str) else body)
+    new.replace(path)

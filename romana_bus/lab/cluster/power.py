@@ -1,0 +1,81 @@
+"""One node, switched off and on; its agent killed and started; NATS stopped and started.
+
+Off means off: the node's processes are killed, and its network namespace goes, with its link, its routes,
+and its pods. What a disk would keep stays: the agent's state, the runtime's records.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from romana_bus.errors import BadInput
+from romana_bus.lab.cluster import commands, fabric, netns, processes, rising, waiting
+from romana_bus.lab.kubelet.sandboxes import Ground, read_records
+
+if TYPE_CHECKING:
+    from romana_bus.lab.cluster.place import Place
+    from romana_bus.lab.cluster.spec import Node
+
+
+def is_on(place: Place, node: Node) -> bool:
+    return netns.exists(place.spec.namespace(node.name))
+
+
+def switch_off(place: Place, node: Node) -> int:
+    """How many pods went with it. Raises BadInput where it is off already."""
+    if not is_on(place, node):
+        raise BadInput(f"node {node.name} is off already: romana-bus lab node start {node.name}")
+    processes.kill(place, *commands.of_node(place, node))
+    own = place.spec.namespace(node.name)
+    pods = netns.named(Ground(own, (), place.node(node.name), place.directory).prefix)
+    processes.end(netns.processes([own, *pods]))
+    fabric.cut(place.spec, node)
+    for name in [*pods, own]:
+        netns.delete(name)
+    shutil.rmtree(place.node(node.name) / "run", ignore_errors=True)  # a tmpfs, on a real one
+    route(place, node)
+    return len(pods)
+
+
+def switch_on(place: Place, node: Node) -> None:
+    """Raises BadInput where it is on already."""
+    if is_on(place, node):
+        raise BadInput(f"node {node.name} is on already")
+    fabric.build_node(place.spec, node)
+    commands.make_node(place, node)
+    route(place, node)
+    start_processes(place, node)
+
+
+def start_processes(place: Place, node: Node) -> None:
+    if not place.spec.conflist:
+        commands.start_agent(place, node)
+    commands.start_kubelet(place, node)
+
+
+def route(place: Place, node: Node) -> None:
+    """The router's routes to the node's zone, by way of those of its nodes that are on."""
+    zone = place.spec.zone(node.zone)
+    alive = [one.name for one in zone.nodes if is_on(place, one)]
+    fabric.route_zone(place.spec, zone, place.facts.prefixes.get(zone.name, ()), alive)
+
+
+def pods_are_back(place: Place, node: Node) -> bool:
+    """Whether every sandbox on record has its network."""
+    return all(one.complete and netns.exists(one.netns) for one in read_records(place.node(node.name)))
+
+
+async def stop_nats(place: Place) -> None:
+    """Raises BadInput where it does not run."""
+    if not processes.terminate(place, commands.NATS):
+        raise BadInput("NATS does not run: romana-bus lab nats start")
+    await waiting.until(place, "NATS ends", lambda: rising.nats_listens(place) is None)
+
+
+async def start_nats(place: Place) -> None:
+    """Raises BadInput where it runs."""
+    if processes.alive(place, commands.NATS):
+        raise BadInput("NATS runs already")
+    commands.start_nats(place)
+    await waiting.until(place, "NATS listens", lambda: rising.nats_listens(place), commands.NATS)

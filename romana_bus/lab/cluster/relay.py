@@ -1,0 +1,67 @@
+"""NATS, offered to the nodes: TCP connections to a zone's gateway are passed on to the server on loopback.
+
+The listening sockets are in the router's namespace, so a node reaches NATS by its own link, and loses it
+with that. What cannot be passed on is closed: the client tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import socket
+from typing import TYPE_CHECKING
+
+from romana_bus.errors import Failed
+from romana_bus.lab.cluster import netns
+from romana_bus.tasks import until_one_ends
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+_CHUNK = 1 << 16
+
+
+def listening(namespace: str, addresses: Iterable[str], port: int) -> list[socket.socket]:
+    """Raises Failed."""
+    opened: list[socket.socket] = []
+    try:
+        with netns.inside(namespace):
+            for address in addresses:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                opened.append(socket.create_server((address, port), family=family, backlog=128))
+    except OSError as error:
+        for one in opened:
+            one.close()
+        raise Failed(f"cannot listen in {namespace} on port {port}: {error.strerror}") from None
+    return opened
+
+
+@contextlib.asynccontextmanager
+async def relayed(
+    sockets: Iterable[socket.socket], target: Callable[[], tuple[str, int]]
+) -> AsyncIterator[None]:
+    """`target`: where to, asked anew for each connection. Raises Failed by way of `target`."""
+    async with contextlib.AsyncExitStack() as stack:
+        for one in sockets:
+            server = await asyncio.start_server(functools.partial(_serve, target), sock=one)
+            stack.callback(server.close)
+        yield
+
+
+async def _serve(
+    target: Callable[[], tuple[str, int]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    with contextlib.closing(writer):
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*target())
+        except (OSError, Failed):
+            return
+        with contextlib.closing(there_writer), contextlib.suppress(OSError):
+            await until_one_ends([_pass(reader, there_writer), _pass(there_reader, writer)])
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK):
+        writer.write(chunk)
+        await writer.drain()

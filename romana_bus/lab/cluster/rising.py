@@ -1,0 +1,138 @@
+"""How a lab comes up: its network, NATS, the API server, the bus, the nodes, and the router's routes.
+
+What does not depend on each other starts at the same time: most of it is Python that starts. Whatever
+fails is the caller's to clean up, with `falling.down`.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from romana_bus.errors import Failed
+from romana_bus.lab.cluster import commands, fabric, waiting
+from romana_bus.lab.cluster.place import NatsAccess, write
+from romana_bus.lab.cluster.placed import log_of, placements
+from romana_bus.lab.kubeconfig import kubeconfig
+from romana_bus.lab.kubelet.node import is_ready, why_not_ready
+from romana_bus.lab.store import NODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from romana_bus.lab.client import KubeClient
+    from romana_bus.lab.cluster.place import Place
+
+    #: Tells a person what goes on, for as long as it goes on.
+    Step = Callable[[str], AbstractContextManager[None]]
+
+
+async def start_services(place: Place, step: Step) -> None:
+    """Everything that the nodes need. Raises Failed."""
+    spec = place.spec
+    with step(f"network: a router, {spec.zones} zones, {len(spec.nodes)} nodes"):
+        fabric.build_router(spec)
+        for node in spec.nodes:
+            fabric.build_node(spec, node)
+            commands.make_node(place, node)
+    with step("NATS"):
+        commands.start_nats(place)
+        commands.start_serve(place)
+        await waiting.until(place, "NATS listens", lambda: nats_listens(place), commands.NATS)
+    with step("API server"):
+        await _learn_server(place)
+    write(place.directory / "topology.yaml", yaml.safe_dump(spec.topology(), sort_keys=False))
+    write(place.directory / "env", _environment(place))
+    commands.start_bus(place)
+
+
+async def start_nodes(place: Place, client: KubeClient, step: Step) -> None:
+    """Raises Failed."""
+    spec = place.spec
+    with step("nodes: " + ("kubelets" if spec.conflist else "agents and kubelets")):
+        if not spec.conflist:
+            installs = [commands.start_install(place, node).name for node in spec.nodes]
+            for node in spec.nodes:
+                commands.start_agent(place, node)
+            await waiting.ended(place, *installs)
+        for node in spec.nodes:
+            commands.start_kubelet(place, node)
+        await nodes_ready(place, client, {node.name for node in spec.nodes})
+    with step("the router's routes, one for each zone"):
+        await _route_zones(place)
+    place.learn(up=True)
+
+
+async def nodes_ready(place: Place, client: KubeClient, names: set[str]) -> None:
+    """Raises Failed, with what the nodes say for themselves."""
+    why: dict[str, str] = {}
+
+    async def all_are() -> bool:
+        found = {node["metadata"]["name"]: node for node in await client.objects(NODES)}
+        missing = [name for name in sorted(names) if name not in found or not is_ready(found[name])]
+        why.clear()
+        why.update(
+            (name, why_not_ready(found[name]) if name in found else "not registered") for name in missing
+        )
+        return not missing
+
+    nodes = [node for node in place.spec.nodes if node.name in names]
+    needed = [commands.BUS, *(name for node in nodes for name in commands.of_node(place, node))]
+    try:
+        await waiting.until(place, "all nodes are ready", all_are, *needed)
+    except Failed as error:
+        reasons = "; ".join(f"{name}: {text}" for name, text in why.items())
+        raise Failed(f"{error} ({reasons})" if reasons else str(error)) from None
+
+
+def nats_listens(place: Place) -> NatsAccess | None:
+    try:
+        access = place.nats()
+        with socket.create_connection(("127.0.0.1", access.port), 1.0):
+            return access
+    except (OSError, Failed):
+        return None
+
+
+async def _learn_server(place: Place) -> None:
+    if place.spec.kubeconfig:
+        return
+    file = place.directory / "server"
+    await waiting.until(place, "the API server listens", file.exists, commands.SERVE)
+    server = file.read_text()
+    place.learn(server=server)
+    write(place.directory / "kubeconfig", kubeconfig(server, name=place.spec.name))
+
+
+def kubeconfig_file(place: Place) -> str:
+    return place.spec.kubeconfig or str(place.directory / "kubeconfig")
+
+
+def _environment(place: Place) -> str:
+    """Nothing that would make a shell a process of the lab."""
+    return (
+        f"# . this, and `romana-bus` and `kubectl` mean lab {place.spec.name}\n"
+        f"export ROMANA_NATS='{place.nats().url}'\n"
+        f"export ROMANA_CLUSTER='{place.spec.name}'\n"
+        f"export KUBECONFIG='{kubeconfig_file(place)}'\n"
+    )
+
+
+async def _route_zones(place: Place) -> None:
+    """From what was decided: each node's place is on the log."""
+    names = {node.name for node in place.spec.nodes}
+    async with await log_of(place) as store:
+
+        async def all_placed() -> dict[str, Any]:
+            found = await placements(store, names)
+            return found if found.keys() == names else {}
+
+        found = await waiting.until(place, "all nodes have a place", all_placed, commands.BUS)
+    prefixes = {}
+    for zone in place.spec.zone_list:
+        prefixes[zone.name] = tuple(dict.fromkeys(one for node in zone.nodes for one in found[node.name]))
+        fabric.route_zone(place.spec, zone, prefixes[zone.name], [node.name for node in zone.nodes])
+    place.learn(prefixes=prefixes)

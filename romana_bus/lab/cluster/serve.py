@@ -1,0 +1,55 @@
+"""The lab's own services, in one process: `python -m romana_bus.lab.cluster.serve NAME`.
+
+The small API server with the stand-in scheduler, unless the lab's nodes belong to another cluster, and
+NATS for the nodes. It writes down where it is when it is ready; objects end with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from romana_bus import logs
+from romana_bus.errors import RomanaError
+from romana_bus.lab.cluster.ending import signalled
+from romana_bus.lab.cluster.place import RELAY_PORT, Place, write
+from romana_bus.lab.cluster.plain import Plain
+from romana_bus.lab.cluster.relay import listening, relayed
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+
+async def _serve(place: Place) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        gateways = [address for zone in place.spec.zone_list for address in zone.gateways]
+        sockets = listening(place.spec.router, gateways, RELAY_PORT)
+        await stack.enter_async_context(relayed(sockets, lambda: ("127.0.0.1", place.nats().port)))
+        if not place.spec.kubeconfig:
+            await _api_server(stack, place)
+        await signalled()
+
+
+async def _api_server(stack: AsyncExitStack, place: Place) -> None:
+    from romana_bus.lab.apiserver import ApiServer
+
+    server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
+    write(place.directory / "server", server.url)
+    await stack.enter_async_context(Plain(server.url))
+
+
+def main() -> int:
+    logs.configure("info")
+    try:
+        uvloop.run(_serve(Place.open(sys.argv[1])))
+    except RomanaError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Waiting for what the lab's processes do, which ends at once when one of them has ended instead."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.errors import Failed
+from romana_bus.lab.cluster import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.lab.cluster.place import Place
+
+#: Seconds that anything may take on a busy machine.
+WITHIN = 60.0
+_LOOK_EVERY = 0.05
+
+
+async def until(place: Place, what: str, condition: Callable[[], Any], *needed: str) -> Any:
+    """What `condition` gives (it may be awaitable) once that is true. `needed`: processes without which
+    it never will be. Raises Failed."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + WITHIN
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found
+        check(place, *needed)
+        if loop.time() > ends_at:
+            raise Failed(f"{what}: not within {WITHIN:g} s; see {place.directory}/logs")
+        await asyncio.sleep(_LOOK_EVERY)
+
+
+def check(place: Place, *names: str) -> None:
+    """Raises Failed where one of them has ended."""
+    found = processes.recorded(place)
+    for name in names:
+        if name not in found or not found[name].alive:
+            words = processes.last_words(place, name)
+            raise Failed(f"{name} has ended: {words} (see {place.directory}/logs/{name}.log)")
+
+
+async def ended(place: Place, *names: str) -> None:
+    """Until these processes have ended by themselves. Raises Failed."""
+
+    def over() -> bool:
+        found = processes.recorded(place)
+        return not any(found[name].alive for name in names if name in found)
+
+    await until(place, f"the end of {', '.join(names)}", over)

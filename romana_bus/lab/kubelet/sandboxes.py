@@ -1,0 +1,170 @@
+"""The pods' sandboxes of one node: a network namespace each, and a record on disk.
+
+A record is written before its namespace is made and goes after it was removed, so that whatever is left
+by a crash is found again: a sandbox that was never finished, one whose namespace a power cut took, and
+a namespace that nobody knows. Blocking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from romana_bus.errors import Failed
+from romana_bus.lab import libcni
+from romana_bus.lab.cluster import netns, processes
+from romana_bus.lab.cluster.place import write
+from romana_bus.lab.kubelet import pods
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from romana_bus.lab.libcni import ConfList, Plugins
+
+Json = dict[str, Any]
+
+
+class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
+    """`netns`: its namespace; of a pod on the host's network, that of the node. `complete`: it has its
+    network, and `addresses`. `since`: RFC 3339."""
+
+    id: str
+    uid: str
+    namespace: str
+    name: str
+    netns: str
+    since: str
+    on_host: bool = False
+    complete: bool = False
+    addresses: tuple[str, ...] = ()
+    capabilities: dict[str, Any] = {}
+
+
+class Ground(NamedTuple):
+    """Where a node's sandboxes are. `netns`: the node's; `host`: its addresses; `directory`: its
+    directory in the lab; `conf`: where CNI configurations are."""
+
+    netns: str
+    host: tuple[str, ...]
+    directory: Path
+    conf: Path
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its pods' namespaces start with."""
+        return f"{self.netns}-pod-"
+
+
+class Sandboxes:
+    """`of`: by the pod's uid."""
+
+    def __init__(self, ground: Ground, plugins: Plugins) -> None:
+        self.ground, self._plugins = ground, plugins
+        self._records = ground.directory / "sandboxes"
+        self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.of = {one.uid: one for one in read_records(ground.directory)}
+        self._remove_strangers()
+
+    def _remove_strangers(self) -> None:
+        known = {one.netns for one in self.of.values()}
+        for name in netns.named(self.ground.prefix):
+            if name not in known:
+                netns.delete(name)
+
+    def is_alive(self, sandbox: Sandbox) -> bool:
+        return sandbox.complete and netns.exists(sandbox.netns)
+
+    def create(self, pod: Json, now: str) -> Sandbox:
+        """With its network. Raises Failed and CniError; nothing is left of it then, but where even that
+        fails: then it is taken down before the next try."""
+        sandbox = self._begin(pod, now)
+        if sandbox.on_host:
+            return self._keep(msgspec.structs.replace(sandbox, complete=True, addresses=self.ground.host))
+        try:
+            netns.add(sandbox.netns)
+            result = self._plugins.add(self._conf(), self._attachment(sandbox))
+        except (libcni.CniError, Failed):
+            with contextlib.suppress(libcni.CniError, Failed):
+                self.remove(sandbox)
+            raise
+        addresses = tuple(str(ip["address"]).partition("/")[0] for ip in result.get("ips") or ())
+        return self._keep(msgspec.structs.replace(sandbox, complete=True, addresses=addresses))
+
+    def remove(self, sandbox: Sandbox) -> None:
+        """May be repeated. Raises CniError, then it stays."""
+        if not sandbox.on_host:
+            conf = self._conf(optional=True)
+            attachment = self._attachment(sandbox)
+            if conf is not None:
+                self._plugins.delete(conf, attachment)
+            processes.end(netns.processes([sandbox.netns]))
+            netns.delete(sandbox.netns)
+        self._path(sandbox).unlink(missing_ok=True)
+        self.of.pop(sandbox.uid, None)
+
+    def why_not_ready(self) -> str:
+        """Why no sandbox can get its network now; '' where it can."""
+        try:
+            self._plugins.status(self._conf())
+        except libcni.CniError as error:
+            return str(error)
+        return ""
+
+    def _begin(self, pod: Json, now: str) -> Sandbox:
+        number = secrets.token_hex(32)
+        on_host = pods.on_host_network(pod)
+        namespace, name = pods.key(pod)
+        capabilities = {"portMappings": pods.port_mappings(pod), "bandwidth": pods.bandwidth(pod)}
+        return self._keep(
+            Sandbox(
+                id=number,
+                uid=pods.uid(pod),
+                namespace=namespace,
+                name=name,
+                netns=self.ground.netns if on_host else f"{self.ground.prefix}{number[:12]}",
+                since=now,
+                on_host=on_host,
+                capabilities={key: value for key, value in capabilities.items() if value},
+            )
+        )
+
+    def _keep(self, sandbox: Sandbox) -> Sandbox:
+        write(self._path(sandbox), msgspec.json.encode(sandbox))
+        self.of[sandbox.uid] = sandbox
+        return sandbox
+
+    def _path(self, sandbox: Sandbox) -> Path:
+        return self._records / f"{sandbox.id}.json"
+
+    def _conf(self, optional: bool = False) -> ConfList | Any:
+        conf = libcni.load(self.ground.conf)
+        if conf is None and not optional:
+            raise libcni.CniError(f"no CNI configuration in {self.ground.conf}")
+        return conf
+
+    def _attachment(self, sandbox: Sandbox) -> libcni.Attachment:
+        """The arguments are those of containerd and CRI-O. A dead sandbox has no namespace to name."""
+        return libcni.Attachment(
+            container=sandbox.id,
+            netns=str(netns.path(sandbox.netns)) if netns.exists(sandbox.netns) else "",
+            arguments=(
+                ("IgnoreUnknown", "1"),
+                ("K8S_POD_NAMESPACE", sandbox.namespace),
+                ("K8S_POD_NAME", sandbox.name),
+                ("K8S_POD_INFRA_CONTAINER_ID", sandbox.id),
+                ("K8S_POD_UID", sandbox.uid),
+            ),
+            capabilities=sandbox.capabilities,
+        )
+
+
+def read_records(directory: Path) -> list[Sandbox]:
+    """Those of a node, by what is on disk."""
+    found = []
+    for path in sorted((directory / "sandboxes").glob("[!.]*.json")):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            found.append(msgspec.json.decode(path.read_bytes(), type=Sandbox))
+    return found

@@ -1,0 +1,282 @@
+"""A whole lab by its commands, with Debian's plugins in the place of the agents: it comes up, it is looked
+at, it is broken, and nothing is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from romana_bus.lab.cluster import netns, processes
+from romana_bus.lab.cluster.place import ROOT
+from tests.cli.processes import Done, Home, until
+from tests.lab.cluster.conftest import needs_plugins, needs_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.lab.cluster.spec import Spec
+
+pytestmark = [needs_root, needs_plugins]
+
+Lab = "Callable[..., Done]"
+
+
+class Commands:
+    """`romana-bus lab` for one lab."""
+
+    def __init__(self, home: Home, spec: Spec, conflist: Path) -> None:
+        self.home, self.spec, self.conflist = home, spec, conflist
+
+    @property
+    def up_arguments(self) -> tuple[str, ...]:
+        return "lab", "up", "--conflist", str(self.conflist), "--name", self.spec.name
+
+    def __call__(self, *arguments: str, code: int = 0) -> Done:
+        done = self.home.run("lab", *arguments, "--name", self.spec.name)
+        assert done.code == code, done
+        return done
+
+    def up(self, *arguments: str) -> Done:
+        done = self.home.run(*self.up_arguments, *arguments)
+        assert done.code == 0, done
+        return done
+
+    def pods(self) -> dict[str, Any]:
+        return {pod["name"]: pod for pod in self("pod", "list", "--json").json}
+
+    def pid(self, name: str) -> int:
+        (found,) = [one["pid"] for one in self("status", "--json").json["processes"] if one["name"] == name]
+        assert isinstance(found, int)
+        return found
+
+    def is_left(self) -> list[str]:
+        """What is there of it, anywhere."""
+        found = netns.named(self.spec.prefix)
+        found += [str(pid) for pid in processes.marked(self.spec.name)]
+        found += [line for line in Path("/proc/mounts").read_text().splitlines() if self.spec.prefix in line]
+        directory = ROOT / self.spec.name
+        return found + ([str(directory)] if directory.exists() else [])
+
+
+@pytest.fixture
+def run(home: Home, lab: Spec, conflist: Path) -> Commands:
+    return Commands(home, lab, conflist)
+
+
+def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) -> None:
+    links = set(os.listdir("/sys/class/net"))
+    up = run.up("--zones", "1", "--nodes-per-zone", "2")
+    assert "✓ NATS" in up.out
+    for line in ("romana-bus lab pod run web --count 3 --zone zone-a", "romana-bus lab down"):
+        assert f"{line} --name {run.spec.name}" in up.out
+    assert set(os.listdir("/sys/class/net")) == links
+
+    run("pod", "run", "web", "--count", "2", "--node", "a1", "--label", "tier=front")
+    pods = run.pods()
+    assert {name: (pod["node"], pod["state"]) for name, pod in pods.items()} == {
+        "web-1": ("a1", "Running"),
+        "web-2": ("a1", "Running"),
+    }
+    address = pods["web-2"]["addresses"][0]
+    seen = run("exec", "web-1", "--", "ip", "-4", "address", "show", "eth0").out
+    assert pods["web-1"]["addresses"][0] in seen
+    (ping,) = run("ping", "web-1", "web-2", "--json").json_lines
+    assert (ping["address"], ping["reached"], ping["received"]) == (address, "web-2", 3)
+    assert [hop["at"] for hop in ping["path"]] == ["web-1", "a1"]
+    assert "4 of 4 pairs reach each other" in run("matrix").out
+
+    env = ROOT / run.spec.name / "env"
+    status = home.shell(f". {env} && romana-bus status --json")
+    assert status.code == 0, status
+    assert status.json["server"]["cluster"] == run.spec.name
+    assert "lab" not in home.shell(f". {env} && env | grep ROMANA_LAB").out
+
+    run("pod", "delete", "web-1")
+    assert run.pods().keys() == {"web-2"}
+    assert "is down. Removed:" in run("down").out
+    assert run.is_left() == []
+    assert set(os.listdir("/sys/class/net")) == links
+    assert "Nothing is left" in run("down").out
+
+
+def test_up_twice_changes_nothing(run: Commands, home: Home) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "1")
+    before = run("status", "--json").json
+    again = home.run(*run.up_arguments)
+    again.complains(2, f"lab {run.spec.name} is up already", f"lab down --name {run.spec.name}")
+    assert run("status", "--json").json == before
+
+
+def test_down_after_everything_was_killed_leaves_nothing(run: Commands) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "2")
+    run("pod", "run", "web", "--count", "2", "--node", "a1")
+    for pid in processes.marked(run.spec.name):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    run("down")
+    assert run.is_left() == []
+
+
+def test_down_finds_what_no_record_tells(run: Commands) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "1")
+    guest = subprocess.Popen(["ip", "netns", "exec", run.spec.namespace("a1"), "sleep", "600"])
+    try:
+        for record in (ROOT / run.spec.name / "processes").iterdir():
+            record.unlink()
+        (ROOT / run.spec.name / "lab.json").unlink()
+        run("down")
+        assert guest.wait(10) == -signal.SIGKILL  # it would have kept the namespace
+    finally:
+        guest.kill()
+        guest.wait()
+    assert run.is_left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", ["network", "NATS", "API server"])
+def test_an_up_that_is_interrupted_cleans_up_after_itself(
+    run: Commands, home: Home, number: signal.Signals, at: str
+) -> None:
+    with home.start(*run.up_arguments) as rising:
+        rising.until(lambda: f"✓ {at}" in rising.out or (ROOT / run.spec.name).exists(), at)
+        rising.stop(number)
+    assert run.is_left() == []
+
+
+def test_an_up_that_fails_says_why_and_cleans_up(run: Commands, home: Home) -> None:
+    netns.ip("netns", "add", run.spec.namespace("b1"))
+    failed = home.run(*run.up_arguments)
+    assert failed.code == 1
+    assert "File exists" in failed.err
+    assert "Traceback" not in failed.err
+    assert run.is_left() == []
+
+
+def test_a_node_without_a_usable_cni_is_not_ready_and_says_why(run: Commands) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "1")
+    conf = ROOT / run.spec.name / "nodes/a1/net.d/10-lab.conflist"
+    text = conf.read_text()
+    conf.write_text(text.replace('"ptp","mtu"', '"nowhere","mtu"'))
+    failed = run("pod", "run", "web", "--node", "a1", "--wait", "2", code=1)
+    assert 'failed to find plugin "nowhere"' in failed.err
+    assert not [name for name in netns.named(run.spec.prefix) if "-pod-" in name]
+    conf.write_text(text)
+    until(lambda: run.pods()["web"]["state"] == "Running", "the pod runs once it can")
+
+
+def test_a_kubelet_that_was_killed_finds_its_pods_again(run: Commands) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "1")
+    run("pod", "run", "web", "--count", "2", "--node", "a1")
+    before, spaces = run.pods(), netns.named(run.spec.prefix)
+    os.kill(run.pid("kubelet-a1"), signal.SIGKILL)
+    stranger = f"{run.spec.namespace('a1')}-pod-000000000000"
+    netns.add(stranger)
+    run("pod", "delete", "web-2", code=1) if False else None
+    environment = os.environ | {"ROMANA_LAB": run.spec.name}
+    from romana_bus.lab.cluster import commands
+    from romana_bus.lab.cluster.place import Place
+
+    del environment
+    place = Place.open(run.spec.name)
+    commands.start_kubelet(place, place.spec.node("a1"))
+    until(lambda: not netns.exists(stranger), "namespaces that nobody knows are removed")
+    run("pod", "run", "more", "--node", "a1")
+    assert {name: run.pods()[name] for name in before} == before
+    assert set(spaces) <= set(netns.named(run.spec.prefix))
+
+
+def test_a_node_without_power_has_nothing_and_gets_its_pods_back(run: Commands) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "2")
+    run("pod", "run", "web", "--count", "2", "--node", "a1")
+    run("node", "kill", "a1")
+    assert not [one for one in netns.named(run.spec.prefix) if one.startswith(run.spec.namespace("a1"))]
+    assert run.pods()["web-1"]["why"] == "node a1 is not ready"
+    run("node", "kill", "a1", code=2)
+    run("ping", "a2", "172.31.1.11", code=1)
+    off = run("exec", "web-1", "--", "true", code=2)
+    assert "is off" in off.err
+    run("node", "start", "a1")
+    run("ping", "a2", "a1")
+    until(lambda: not any(pod["why"] for pod in run.pods().values()), "the node is ready")
+    assert "4 of 4 pairs" in run("matrix").out
+    run("node", "start", "a1", code=2)
+
+
+def test_nats_can_be_stopped_and_comes_back_with_what_it_had(run: Commands, home: Home) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "1")
+    env = ROOT / run.spec.name / "env"
+
+    def leader() -> Any:
+        return home.shell(f". {env} && romana-bus status --json").json["leaders"]
+
+    before = leader()
+    run("nats", "stop")
+    assert "stopped" in run("status").out
+    assert home.shell(f". {env} && romana-bus status").code == 1
+    run("nats", "stop", code=2)
+    run("nats", "start")
+    run("nats", "start", code=2)
+    until(lambda: leader()[0]["lease"], "the watcher leads again")
+    assert leader()[0]["term"] >= before[0]["term"]
+
+
+def test_a_static_pod_runs_and_is_mirrored(run: Commands) -> None:
+    run.up("--zones", "1", "--nodes-per-zone", "1")
+    manifest = ROOT / run.spec.name / "nodes/a1/manifests/proxy.yaml"
+    manifest.write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: proxy, namespace: kube-system}\n"
+        "spec: {containers: [{name: main, image: none}]}\n"
+    )
+    until(lambda: run.pods().get("proxy-a1", {}).get("state") == "Running", "the mirror runs")
+    address = run.pods()["proxy-a1"]["addresses"]
+    run("ping", "a1", "kube-system/proxy-a1")
+    run("pod", "delete", "kube-system/proxy-a1", code=1)  # it comes back at once, the same
+    until(lambda: run.pods().get("proxy-a1", {}).get("addresses") == address, "it is mirrored again")
+    manifest.unlink()
+    until(lambda: "proxy-a1" not in run.pods(), "the mirror is gone")
+    assert not [name for name in netns.named(run.spec.prefix) if "-pod-" in name]
+
+
+def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:
+    run("status", code=2)
+    home.run("lab", "up", "--name", "A").complains(2, "--name 'A'", "lower-case")
+    home.run("lab", "up", "--zones", "99").complains(2, "--zones 99: between 1 and 16")
+    home.run("lab", "up", "--kubeconfig", "/nowhere").complains(2, "--kubeconfig /nowhere: there is no such")
+    run.up("--zones", "1", "--nodes-per-zone", "1")
+    for arguments, words in (
+        (("ping", "a1", "nobody"), "has no pod or node nobody"),
+        (("ping", "a11", "a1"), "Did you mean a1?"),
+        (("exec", "a1"), "what shall be run?"),
+        (("exec", "a1", "--", "no-such-program"), "no-such-program cannot be run"),
+        (("pod", "run", "x", "--node", "c1"), "no node c1"),
+        (("pod", "run", "x", "--zone", "z"), "no zone z"),
+        (("pod", "run", "x", "--label", "y"), "--label y: write KEY=VALUE"),
+        (("pod", "delete"), "name the pods"),
+        (("matrix",), "there are no pods"),
+        (("agent", "kill", "a1"), "have no agents"),
+        (("node", "start", "a1"), "is on already"),
+    ):
+        position = arguments.index("--") if "--" in arguments else len(arguments)
+        whole = (*arguments[:position], "--name", run.spec.name, *arguments[position:])
+        home.run("lab", *whole).complains(2, words)
+
+
+def test_without_root_it_says_so(home: Home) -> None:
+    done = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--clear-groups", "--", os.sys.executable, "-c", NOT_ROOT],  # type: ignore[attr-defined]
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert done.returncode == 2, done
+    assert "only root may" in done.stderr
+
+
+NOT_ROOT = "import sys; from romana_bus.cli.app import call; sys.exit(call(['lab', 'up']))"

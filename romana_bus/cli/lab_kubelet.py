@@ -7,6 +7,7 @@ in the node's.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -54,7 +55,9 @@ async def _run(place: Place, name: str) -> None:
     search = (place.directory / "cni/bin", *PLUGINS)
     sandboxes = Sandboxes(ground, Plugins(search, directory / "cni", ground.netns))
     async with client_of(place) as client:
-        kubelet = Kubelet(client, Identity(name, node.addresses, labels(node)), sandboxes)
+        machine = os.uname()
+        who = Identity(name, node.addresses, labels(node), machine.release, machine.machine)
+        kubelet = Kubelet(client, who, sandboxes)
         await until_one_ends([kubelet.run(), signalled()])
 
 

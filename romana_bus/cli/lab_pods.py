@@ -14,6 +14,7 @@ from romana_bus.cli.session import run as run_session
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.kubelet import pods
+from romana_bus.lab.kubelet.node import is_ready
 from romana_bus.lab.store import NODES, PODS
 
 if TYPE_CHECKING:
@@ -164,11 +165,11 @@ async def _list(place: Place, output: Output) -> None:
 
     async with client_of(place) as client:
         found = await _of_lab(client, place)
-        ready = {node["metadata"]["name"] for node in await client.objects(NODES)}
-    _show(place, sorted(found, key=pods.key), output, ready)
+        nodes = {node["metadata"]["name"]: is_ready(node) for node in await client.objects(NODES)}
+    _show(place, sorted(found, key=pods.key), output, nodes)
 
 
-def _show(place: Place, found: list[Json], output: Output, nodes: set[str] | None = None) -> None:
+def _show(place: Place, found: list[Json], output: Output, nodes: dict[str, bool] | None = None) -> None:
     rows = [_row(place, pod, nodes) for pod in found]
     if output.json:
         show.as_json(rows)
@@ -183,12 +184,14 @@ def _show(place: Place, found: list[Json], output: Output, nodes: set[str] | Non
     show.section("pods", table if rows else "none: romana-bus lab pod run NAME")
 
 
-def _row(place: Place, pod: Json, nodes: set[str] | None) -> Json:
+def _row(place: Place, pod: Json, nodes: dict[str, bool] | None) -> Json:
     namespace, name = pods.key(pod)
     status, on = pod.get("status", {}), pod["spec"].get("nodeName", "")
     zones = {node.name: node.zone for node in place.spec.nodes}
     state = "Terminating" if pods.is_ending(pod) else status.get("phase", "Pending")
-    lost = nodes is not None and on and on not in nodes
+    lost = ""
+    if nodes is not None and on and not nodes.get(on):
+        lost = f"node {on} is not ready" if on in nodes else f"node {on} is not in the API"
     return {
         "namespace": namespace,
         "name": name,
@@ -196,9 +199,5 @@ def _row(place: Place, pod: Json, nodes: set[str] | None) -> Json:
         "zone": zones.get(on, ""),
         "addresses": [ip["ip"] for ip in status.get("podIPs") or ()],
         "state": state,
-        "why": f"node {on} is not in the API"
-        if lost
-        else ""
-        if state == "Running"
-        else pods.why_waiting(pod),
+        "why": lost or ("" if state == "Running" else pods.why_waiting(pod)),
     }

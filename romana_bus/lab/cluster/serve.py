@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -16,29 +16,36 @@ from romana_bus import logs
 from romana_bus.errors import RomanaError
 from romana_bus.lab.cluster.ending import signalled
 from romana_bus.lab.cluster.place import RELAY_PORT, Place, write
-from romana_bus.lab.cluster.plain import Plain
 from romana_bus.lab.cluster.relay import listening, relayed
+from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from contextlib import AsyncExitStack
 
 
 async def _serve(place: Place) -> None:
+    jobs: list[Coroutine[Any, Any, None]] = [signalled()]
     async with contextlib.AsyncExitStack() as stack:
         gateways = [address for zone in place.spec.zone_list for address in zone.gateways]
         sockets = listening(place.spec.router, gateways, RELAY_PORT)
         await stack.enter_async_context(relayed(sockets, lambda: ("127.0.0.1", place.nats().port)))
         if not place.spec.kubeconfig:
-            await _api_server(stack, place)
-        await signalled()
+            jobs.append(await _api_server(stack, place))
+        await until_one_ends(jobs)
 
 
-async def _api_server(stack: AsyncExitStack, place: Place) -> None:
+async def _api_server(stack: AsyncExitStack, place: Place) -> Coroutine[Any, Any, None]:
+    """It serves; gives what its scheduler has to do."""
     from romana_bus.lab.apiserver import ApiServer
+    from romana_bus.lab.client import KubeClient
+    from romana_bus.lab.cluster.plain import Plain
+    from romana_bus.lab.scheduler import Scheduler
 
     server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
     write(place.directory / "server", server.url)
-    await stack.enter_async_context(Plain(server.url))
+    client = KubeClient(await stack.enter_async_context(Plain(server.url)))
+    return Scheduler(client).run()
 
 
 def main() -> int:

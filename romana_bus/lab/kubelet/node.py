@@ -8,6 +8,7 @@ Json = dict[str, Any]
 
 VERSION = "v1.36.0-romana-lab"
 _CAPACITY = {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "16Gi", "pods": "110"}
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _HEALTHY = {
     "MemoryPressure": ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     "DiskPressure": ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -16,11 +17,13 @@ _HEALTHY = {
 
 
 class Identity(NamedTuple):
-    """`labels`: with the zone and the host name."""
+    """`labels`: with the zone and the host name. `kernel`: its release, `machine`: as uname says it."""
 
     name: str
     addresses: tuple[str, ...]
     labels: dict[str, str]
+    kernel: str = ""
+    machine: str = ""
 
 
 class Readiness(NamedTuple):
@@ -65,13 +68,13 @@ def status(who: Identity, readiness: Readiness, now: str) -> Json:
             "machineID": who.name,
             "systemUUID": who.name,
             "bootID": who.name,
-            "kernelVersion": "",
+            "kernelVersion": who.kernel,
             "osImage": "romana-bus lab",
             "containerRuntimeVersion": "romana-lab://1",
             "kubeletVersion": VERSION,
             "kubeProxyVersion": "",
             "operatingSystem": "linux",
-            "architecture": "amd64",
+            "architecture": _ARCHITECTURES.get(who.machine, who.machine),
         },
     }
 

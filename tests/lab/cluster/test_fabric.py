@@ -103,5 +103,5 @@ def test_two_labs_may_have_the_same_addresses(lab: Spec) -> None:
 
 def test_what_the_kernel_refuses_is_one_line(lab: Spec) -> None:
     build(lab)
-    with pytest.raises(Failed, match="failed: .*File exists"):
+    with pytest.raises(Failed, match=r"failed: .*File exists"):
         fabric.build_router(lab)

@@ -7,24 +7,21 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.cluster import netns, processes
-from romana_bus.lab.cluster.place import ROOT
+from romana_bus.lab.cluster import commands, netns, processes
+from romana_bus.lab.cluster.place import ROOT, Place
 from tests.cli.processes import Done, Home, until
 from tests.lab.cluster.conftest import needs_plugins, needs_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from romana_bus.lab.cluster.spec import Spec
 
 pytestmark = [needs_root, needs_plugins]
-
-Lab = "Callable[..., Done]"
 
 
 class Commands:
@@ -38,7 +35,8 @@ class Commands:
         return "lab", "up", "--conflist", str(self.conflist), "--name", self.spec.name
 
     def __call__(self, *arguments: str, code: int = 0) -> Done:
-        done = self.home.run("lab", *arguments, "--name", self.spec.name)
+        at = arguments.index("--") if "--" in arguments else len(arguments)
+        done = self.home.run("lab", *arguments[:at], "--name", self.spec.name, *arguments[at:])
         assert done.code == code, done
         return done
 
@@ -46,6 +44,10 @@ class Commands:
         done = self.home.run(*self.up_arguments, *arguments)
         assert done.code == 0, done
         return done
+
+    def sourced(self, line: str) -> Done:
+        """A shell that has read the lab's `env`."""
+        return self.home.shell(f'. "$FILE" && {line}', FILE=str(ROOT / self.spec.name / "env"))
 
     def pods(self) -> dict[str, Any]:
         return {pod["name"]: pod for pod in self("pod", "list", "--json").json}
@@ -91,11 +93,10 @@ def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) ->
     assert [hop["at"] for hop in ping["path"]] == ["web-1", "a1"]
     assert "4 of 4 pairs reach each other" in run("matrix").out
 
-    env = ROOT / run.spec.name / "env"
-    status = home.shell(f". {env} && romana-bus status --json")
+    status = run.sourced("romana-bus status --json")
     assert status.code == 0, status
     assert status.json["server"]["cluster"] == run.spec.name
-    assert "lab" not in home.shell(f". {env} && env | grep ROMANA_LAB").out
+    assert run.sourced("env | grep ROMANA_LAB").out == ""  # or `lab down` would end that shell
 
     run("pod", "delete", "web-1")
     assert run.pods().keys() == {"web-2"}
@@ -165,9 +166,9 @@ def test_a_node_without_a_usable_cni_is_not_ready_and_says_why(run: Commands) ->
     conf.write_text(text.replace('"ptp","mtu"', '"nowhere","mtu"'))
     failed = run("pod", "run", "web", "--node", "a1", "--wait", "2", code=1)
     assert 'failed to find plugin "nowhere"' in failed.err
-    assert not [name for name in netns.named(run.spec.prefix) if "-pod-" in name]
     conf.write_text(text)
     until(lambda: run.pods()["web"]["state"] == "Running", "the pod runs once it can")
+    assert len([name for name in netns.named(run.spec.prefix) if "-pod-" in name]) == 1
 
 
 def test_a_kubelet_that_was_killed_finds_its_pods_again(run: Commands) -> None:
@@ -177,12 +178,6 @@ def test_a_kubelet_that_was_killed_finds_its_pods_again(run: Commands) -> None:
     os.kill(run.pid("kubelet-a1"), signal.SIGKILL)
     stranger = f"{run.spec.namespace('a1')}-pod-000000000000"
     netns.add(stranger)
-    run("pod", "delete", "web-2", code=1) if False else None
-    environment = os.environ | {"ROMANA_LAB": run.spec.name}
-    from romana_bus.lab.cluster import commands
-    from romana_bus.lab.cluster.place import Place
-
-    del environment
     place = Place.open(run.spec.name)
     commands.start_kubelet(place, place.spec.node("a1"))
     until(lambda: not netns.exists(stranger), "namespaces that nobody knows are removed")
@@ -210,15 +205,14 @@ def test_a_node_without_power_has_nothing_and_gets_its_pods_back(run: Commands) 
 
 def test_nats_can_be_stopped_and_comes_back_with_what_it_had(run: Commands, home: Home) -> None:
     run.up("--zones", "1", "--nodes-per-zone", "1")
-    env = ROOT / run.spec.name / "env"
 
     def leader() -> Any:
-        return home.shell(f". {env} && romana-bus status --json").json["leaders"]
+        return run.sourced("romana-bus status --json").json["leaders"]
 
     before = leader()
     run("nats", "stop")
     assert "stopped" in run("status").out
-    assert home.shell(f". {env} && romana-bus status").code == 1
+    assert run.sourced("romana-bus status").code == 1
     run("nats", "stop", code=2)
     run("nats", "start")
     run("nats", "start", code=2)
@@ -236,7 +230,6 @@ def test_a_static_pod_runs_and_is_mirrored(run: Commands) -> None:
     until(lambda: run.pods().get("proxy-a1", {}).get("state") == "Running", "the mirror runs")
     address = run.pods()["proxy-a1"]["addresses"]
     run("ping", "a1", "kube-system/proxy-a1")
-    run("pod", "delete", "kube-system/proxy-a1", code=1)  # it comes back at once, the same
     until(lambda: run.pods().get("proxy-a1", {}).get("addresses") == address, "it is mirrored again")
     manifest.unlink()
     until(lambda: "proxy-a1" not in run.pods(), "the mirror is gone")
@@ -262,14 +255,12 @@ def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:
         (("agent", "kill", "a1"), "have no agents"),
         (("node", "start", "a1"), "is on already"),
     ):
-        position = arguments.index("--") if "--" in arguments else len(arguments)
-        whole = (*arguments[:position], "--name", run.spec.name, *arguments[position:])
-        home.run("lab", *whole).complains(2, words)
+        run(*arguments, code=2).complains(2, words)
 
 
 def test_without_root_it_says_so(home: Home) -> None:
     done = subprocess.run(
-        ["setpriv", "--reuid", "65534", "--clear-groups", "--", os.sys.executable, "-c", NOT_ROOT],  # type: ignore[attr-defined]
+        ["setpriv", "--reuid", "65534", "--clear-groups", "--", sys.executable, "-c", NOT_ROOT],
         capture_output=True,
         text=True,
         check=False,

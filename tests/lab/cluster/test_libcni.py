@@ -108,7 +108,9 @@ def test_del_goes_backwards_with_the_last_result_and_forgets_it(written: Written
 
 def test_del_uses_the_configuration_and_arguments_of_its_add(written: Written) -> None:
     written.plugins.add(chain(), attachment())
-    changed = read_list({"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "writer", "mark": "new"}]})
+    changed = read_list(
+        {"cniVersion": "1.1.0", "name": "net", "plugins": [{"type": "writer", "mark": "new"}]}
+    )
     written.plugins.delete(changed, Attachment("c0ffee", ""))
     assert written.order[2:] == [("DEL", "two"), ("DEL", "one")]
     assert "K8S_POD_NAME=a" in written.calls[-1]["environment"]["CNI_ARGS"]
@@ -118,7 +120,9 @@ def test_del_uses_the_configuration_and_arguments_of_its_add(written: Written) -
 def test_a_del_that_fails_can_be_repeated(written: Written) -> None:
     conf = chain(fail={"DEL": {"code": 11, "msg": "later", "details": "the log is away"}})
     written.plugins.add(conf, attachment())
-    with pytest.raises(CniError, match=r'plugin type="writer" failed \(delete\): later; the log is away') as error:
+    with pytest.raises(
+        CniError, match=r'plugin type="writer" failed \(delete\): later; the log is away'
+    ) as error:
         written.plugins.delete(conf, attachment())
     assert error.value.code == 11
     assert written.order[2:] == [("DEL", "two")]

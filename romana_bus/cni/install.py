@@ -123,7 +123,7 @@ def _write(files: list[tuple[Path, bytes, int]]) -> None:
     ready: list[tuple[Path, Path]] = []
     try:
         for file, body, mode in files:
-            scratch = file.with_name(f".{file.name}.new")
+            scratch = file.with_name(f".{file.name}.{os.getpid()}")
             ready.append((scratch, file))
             _put(scratch, body, mode)
         for scratch, file in ready:

@@ -126,7 +126,7 @@ def test_an_operators_route_without_metric_wins(node: Namespace, here: Here, obj
 def test_a_packet_to_nobody_hears_that_there_is_no_way(node: Namespace, here: Here, objects: bool) -> None:
     here.tell(*PAIR)
     for address in ("10.1.7.7", "fd01::7777"):
-        with pytest.raises(AssertionError, match="No route to host|unreachable"):
+        with pytest.raises(AssertionError, match=r"No route to host|unreachable"):
             node.ip("route", "get", address)
     assert "via 10.99.255.254" in node.ip("route", "get", "10.2.0.1")
 
@@ -161,7 +161,7 @@ def test_only_the_first_few_of_many_failures_are_named(node: Namespace, here: He
     evolve(here.state, placed("bad", "192.0.2.9"), 1)
     for number in range(1000):
         evolve(here.state, block("bad", f"10.3.{number >> 3}.{(number & 7) * 32}/28"), 1)
-    with pytest.raises(Unapplied, match="; and (997|998) more$"):
+    with pytest.raises(Unapplied, match=r"; and (997|998) more$"):
         list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
 
 

@@ -297,6 +297,26 @@ def test_a_monitor_that_was_overrun_makes_it_look_again(node: Namespace, monkeyp
     run(scenario())
 
 
+def test_a_log_that_was_emptied_takes_no_route_with_it(node: Namespace) -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        await store.prepare(ROLES)
+        await say(store, *PAIR)
+        async with reconciled(node, store) as kernel:
+            await until(lambda: ways(node) == TO_YOU)
+            state = kernel.state
+            store.empty(IPAM)
+            await until(lambda: kernel.state is not state and kernel.state.adopted)
+            assert ways(node) == TO_YOU
+            await say(
+                store, placed("me", "10.99.0.1"), placed("you", "10.99.0.2"), block("you", "10.1.1.0/28")
+            )
+            store.advance(3)
+            await until(lambda: ways(node).keys() == {"10.1.1.0/28"})
+
+    run(scenario())
+
+
 def test_killed_and_started_again_it_changes_no_route(nats_server: NatsServer, node: Namespace) -> None:
     async def scenario() -> None:
         cluster = f"routes{next(_clusters)}"

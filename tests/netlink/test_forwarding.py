@@ -10,7 +10,7 @@ from romana_bus.netlink.forwarding import Forwarding
 from romana_bus.routing import Kernel, State, evolve, plan
 from romana_bus.routing.ids import OBJECTS
 from tests.netns import Namespace, namespace, needs_namespaces
-from tests.routing.map import PAIR, block, placed, released, removed
+from tests.routing.map import PAIR, block, denied, placed, released, removed
 
 pytestmark = needs_namespaces
 
@@ -75,8 +75,8 @@ def test_everything_that_was_ours_goes_and_everything_else_stays(
 ) -> None:
     before = node.routes()
     here.tell(*PAIR)
-    here.state = State("nobody")
-    here.tell()
+    here.state = State("me")
+    here.tell(denied("me"))
     assert node.routes() == before
     assert node.ip("nexthop") == ""
 
@@ -108,8 +108,8 @@ def test_foreign_routes_to_the_same_prefix_are_not_touched(
     here.tell(placed("you", "10.99.0.9", "fd99::9"))
     here.tell(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.0.16/28", 5), removed("you"))
     here.tell(full=True)
-    here.state = State("nobody")
-    here.tell()
+    here.state = State("me")
+    here.tell(denied("me"))
     assert node.routes() == before
     assert node.ip("route", "show", "table", "7") == table
     assert node.ip("nexthop") == nexthops

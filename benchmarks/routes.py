@@ -29,6 +29,7 @@ from romana_bus.netlink import nexthops
 from romana_bus.netlink import routes as packed
 from romana_bus.netlink.changing import BATCH
 from romana_bus.netlink.forwarding import Forwarding
+from romana_bus.netlink.monitor import Monitor
 from romana_bus.netlink.wire import Socket, messages
 from romana_bus.routing import Kernel, State, evolve, plan
 from tests.netns import Namespace, namespace, why_not
@@ -75,6 +76,7 @@ class Bulk(NamedTuple):
     bare: float
     ip: float
     bird: float
+    bird_started: float
 
 
 def bulk() -> Bulk:
@@ -85,15 +87,15 @@ def bulk() -> Bulk:
     with node() as here:
         by_ip = _ip_batch(here)
     with node() as here:
-        bird = _bird(here)
-    return Bulk(questions, ours, bare, by_ip, bird)
+        bird, started = _bird(here)
+    return Bulk(questions, ours, bare, by_ip, bird, started)
 
 
 def _ours(here: Namespace) -> tuple[float, float, Delta]:
     state, kernel = State("me"), Kernel()
     for event in events():
         evolve(state, event, 1)
-    with here.inside(Forwarding) as forwarding:
+    with here.inside(Forwarding) as forwarding, here.inside(lambda: Monitor(forwarding.port)):
         list(forwarding.read(kernel))
         gc.collect()
         began = time.perf_counter()
@@ -144,8 +146,8 @@ def _ip_batch(here: Namespace) -> float:
     return seconds
 
 
-def _bird(here: Namespace) -> float:
-    """From the first route to the last, as the kernel tells of them: its start is not counted."""
+def _bird(here: Namespace) -> tuple[float, float]:
+    """From the first route to the last, as the kernel tells of them, and from its start to the last."""
     static = "".join(f"  route {cidr(at)} via {gateway(at % HOSTS)};\n" for at in range(BLOCKS))
     text = (
         "router id 10.99.0.1;\nprotocol device { scan time 3600; }\n"
@@ -159,15 +161,17 @@ def _bird(here: Namespace) -> float:
         listener.join(7)  # RTNLGRP_IPV4_ROUTE
         files = ("-c", str(config), "-s", f"{scratch}/bird.ctl", "-P", f"{scratch}/bird.pid")
         command = ["ip", "netns", "exec", here.name, "bird", "-f", *files]
+        began = time.perf_counter()
         bird = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             with listener:
                 seconds = _until_all_are_there(listener)
+            started = time.perf_counter() - began
             _check(here)
         finally:
             bird.kill()
             bird.wait()
-    return seconds
+    return seconds, started
 
 
 def _until_all_are_there(listener: Socket) -> float:
@@ -284,15 +288,18 @@ def told(rounds: list[Bulk], after: Afterwards) -> Report:
         "into an empty table, planned and applied", spread([one.ours for one in rounds], per_second),
         target="≥ 150,000/s", met=rate >= 150_000,
     )  # fmt: skip
+    bare = [one.bare for one in rounds]
     for peer, seconds, least in (
-        ("the same bytes from a bare loop", [one.bare for one in rounds], 0.5),
+        ("the same bytes from a bare loop", bare, 0.5),
         ("ip -batch, by gateway", [one.ip for one in rounds], 20),
-        ("BIRD 2, kernel protocol", [one.bird for one in rounds], 20),
+        ("BIRD 2, kernel protocol, from its first route on", [one.bird for one in rounds], 20),
+        ("BIRD 2, from its start on", [one.bird_started for one in rounds], 0),
     ):
         ratio = statistics.median(seconds) / ours
-        report.add(
-            "", "", f"{peer} {spread(seconds, per_second)}", times(ratio), f"≥ {least:g}×", ratio >= least
-        )
+        target, met = (f"≥ {least:g}×", ratio >= least) if least else ("", None)
+        report.add("", "", f"{peer} {spread(seconds, per_second)}", times(ratio), target, met)
+    most = statistics.median(one.ip for one in rounds) / statistics.median(bare)
+    report.add("", "", "what the bare loop is to ip -batch: the kernel gives no more", times(most))
     asked = [one.ours + one.questions for one in rounds]
     report.add("the same with the questions what is on-link", spread(asked, per_second))
     look, dumps = statistics.median(after.look), statistics.median(after.dumps)

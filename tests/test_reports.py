@@ -102,6 +102,20 @@ def test_what_failed_is_looked_at_anew_and_events_go_on_meanwhile() -> None:
     run(scenario())
 
 
+def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_the_backoff() -> None:
+    async def scenario() -> None:
+        store, world = await fresh(), World()
+        world.failing = ["no"] * 7  # 25 s by the clock alone
+        one = reconciler(world)
+        await say(store, [seen("a")])
+        async with running(run_reconciler(store, one)):
+            while world.there != {"a"}:
+                one.bell.ring()
+                await asyncio.sleep(0.001)
+
+    run(scenario(), within=15)
+
+
 def test_many_changes_are_said_once_a_second_and_the_last_one_always() -> None:
     async def scenario() -> None:
         store, world = await fresh(), World()

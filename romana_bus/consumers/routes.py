@@ -94,6 +94,8 @@ class Routes:
 
     def _doubtful(self, state: State, seen: Seen) -> list[Address]:
         """The addresses to which the kernel's way may be another now."""
+        if not seen.all and not seen.prefixes:
+            return []
         addresses = state.addresses(state.hosts)
         if seen.all or len(seen.prefixes) > PREFIXES:
             self.kernel.links = {

@@ -297,6 +297,22 @@ def test_a_monitor_that_was_overrun_makes_it_look_again(node: Namespace, monkeyp
     run(scenario())
 
 
+def test_who_was_away_for_longer_than_the_history_finds_all_in_the_table(node: Namespace) -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        await store.prepare(ROLES)
+        await say(store, *PAIR, block("you", "10.1.2.0/28"))
+        async with reconciled(node, store):
+            await until(lambda: len(ways(node)) == 4)
+        await say(store, released("you", "10.1.2.0/28"))
+        store.forget(IPAM, (await store.tail(IPAM)).last)
+        assert await store.get(IPAM, 1) is None  # the log has forgotten
+        async with reconciled(node, store):
+            await until(lambda: ways(node) == TO_YOU)
+
+    run(scenario())
+
+
 def test_a_log_that_was_emptied_takes_no_route_with_it(node: Namespace) -> None:
     async def scenario() -> None:
         store = MemoryStore()

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
 
 SINGLE, HOSTS, BLOCKS, PODS = 500, 5_000, 20_000, 20_000
+#: Hosts that single blocks go to, turn by turn.
+NEAR = 50
 CONSUMER = "routes"
 
 
@@ -77,7 +79,7 @@ async def _measure(report: Report, here: Namespace, server: stage.Server) -> Non
     async with stage.store(server.url, server.verified) as store:
         await store.prepare((IPAM, NODE))
         writer = await stage.leader(store, IPAM)
-        await _put(store, writer, [HostPlaced(node="you", uid="u", addresses=("10.99.0.2",))])
+        await _put(store, writer, [_host(f"you-{at}", f"10.99.0.{2 + at}") for at in range(NEAR)])
         kernel = Kernel(here)
         arguments = (here.name, server.url, store.cluster, "me")
         with stage.process(*arguments, module="tests.consumers.agent") as agent:
@@ -114,6 +116,10 @@ async def _put(store: JetStream, writer: FencedWriter, events: Iterable[Event]) 
     await writer.flush()
 
 
+def _host(name: str, address: str) -> HostPlaced:
+    return HostPlaced(node=name, uid=f"u-{name}", addresses=(address,))
+
+
 def _block(number: int, node: str) -> BlockAssigned:
     base = (100 << 24 | 64 << 16) + number * 32  # a gap behind each: none merges with another
     return BlockAssigned(network="pods", block=f"{format_address(32, base)}/28", node=node, since=1)
@@ -122,7 +128,7 @@ def _block(number: int, node: str) -> BlockAssigned:
 async def _latency(
     store: JetStream, writer: FencedWriter, url: str, kernel: Kernel
 ) -> tuple[list[float], list[float]]:
-    await _put(store, writer, [_block(0, "you")])
+    await _put(store, writer, [_block(0, "you-0")])
     await kernel.until(1)
     client = await nats.connect(url)
     arrived: asyncio.Queue[float] = asyncio.Queue()
@@ -136,7 +142,7 @@ async def _latency(
     await jetstream.subscribe(subject, stream=stream, cb=arrive, ordered_consumer=True)
     ours, bare = [], []
     for number in range(1, SINGLE + 1):
-        block = _block(number, "you")
+        block = _block(number, f"you-{number % NEAR}")
         began = time.perf_counter()
         await _put(store, writer, [block])
         ours.append(await kernel.until(number + 1) - began)
@@ -154,7 +160,7 @@ async def _pods_elsewhere(store: JetStream, writer: FencedWriter, kernel: Kernel
     before, count = await _delivered(store), kernel.count
     for at in range(0, PODS, 1000):
         await _put(store, writer, [_pod(number) for number in range(at, at + 1000)])
-    await _put(store, writer, [_block(SINGLE + 1, "you")])
+    await _put(store, writer, [_block(SINGLE + 1, "you-0")])
     await kernel.until(count + 1)
     return await _delivered(store) - before - 1
 
@@ -176,10 +182,7 @@ def _pod(number: int) -> AddressAssigned:
 
 async def _grow(store: JetStream, writer: FencedWriter, kernel: Kernel) -> None:
     there = kernel.count
-    hosts = [
-        HostPlaced(node=f"node-{at}", uid=f"u-{at}", addresses=(f"10.99.{1 + at // 250}.{1 + at % 250}",))
-        for at in range(HOSTS)
-    ]
+    hosts = [_host(f"node-{at}", f"10.99.{1 + at // 250}.{1 + at % 250}") for at in range(HOSTS)]
     await _put(store, writer, hosts)
     for at in range(0, BLOCKS, 1000):
         await _put(store, writer, [_block(1000 + one, f"node-{one % HOSTS}") for one in range(at, at + 1000)])

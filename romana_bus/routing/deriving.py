@@ -31,6 +31,7 @@ def leading(state: State, kernel: Kernel, host: Host) -> tuple[dict[int, Via], t
 
 
 def owned(state: State, host: Host) -> Iterable[Prefix]:
+    """The blocks that it has, of those that it claims."""
     if not state.rivals:
         return host.blocks
     return [block for block in host.blocks if state.owners[block] is host]

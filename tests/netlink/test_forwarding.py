@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from romana_bus.inet import parse_address, parse_prefix
+from romana_bus.netlink import nexthops
 from romana_bus.netlink.changing import Unapplied
 from romana_bus.netlink.forwarding import Forwarding
+from romana_bus.netlink.wire import message
 from romana_bus.routing import Kernel, State, evolve, plan
 from romana_bus.routing.ids import OBJECTS
 from tests.netns import Namespace, namespace, needs_namespaces
@@ -203,6 +205,20 @@ def test_switching_between_objects_and_gateways_keeps_the_routes(node: Namespace
                 assert ("nhid" in "".join(node.routes())) == objects
                 assert (node.ip("nexthop") != "") == objects
                 assert here.tell(full=True) == 0
+
+
+def test_a_kernel_that_knows_no_nexthop_objects_gets_gateway_routes(
+    node: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for something that this kernel does not know either."""
+    monkeypatch.setattr(nexthops, "all_of_them", lambda: message(250, 0, bytes(8)))
+    with node.inside(Forwarding) as opened:
+        here = Here(opened)
+        here.tell(*PAIR)
+        assert not here.kernel.objects
+        assert len(node.routes("proto", "82")) == 5
+        assert "nhid" not in "".join(node.routes())
+        assert here.tell(full=True) == 0
 
 
 @pytest.mark.parametrize(

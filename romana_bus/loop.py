@@ -254,7 +254,7 @@ class _Looks:
 
     @property
     def due(self) -> float:
-        if self._reconciler.bell.rung and not self.failures:
+        if self._reconciler.bell.rung:
             return min(self._due, self._pause_until)
         return self._due
 
@@ -265,8 +265,11 @@ class _Looks:
         self._pause_until = ended + max(self._reconciler.at_least, 10 * (ended - begun))
 
     def failed(self) -> None:
+        """What the bell tells may be just what was missing: it need not wait as long as nothing changes."""
         self.failures += 1
-        self._due = time.monotonic() + min(0.1 * 2**self.failures, 30.0)
+        backoff = 0.1 * 2 ** min(self.failures, 8)
+        self._due = time.monotonic() + backoff
+        self._pause_until = time.monotonic() + min(backoff, 1.0)
 
 
 async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports) -> None:

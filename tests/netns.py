@@ -13,12 +13,14 @@ import os
 import shutil
 import socket
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count(1)
@@ -55,7 +57,7 @@ class Namespace:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """This thread is in it; await nothing meanwhile."""
+        """This thread is in it, and what it starts: await nothing meanwhile."""
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         there = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -65,6 +67,11 @@ class Namespace:
             _enter(before)
             os.close(there)
             os.close(before)
+
+    def inside(self, make: Callable[[], T]) -> T:
+        """What it makes, made there."""
+        with self.entered():
+            return make()
 
     def link(self, name: str, *addresses: str) -> int:
         """A veth with both ends here, up, with these addresses; gives its index."""

@@ -326,10 +326,15 @@ class World:
         self.there: set[str] = set()
         self.failing: list[str] = []
         self.looks: list[bool] = []
+        self.slow = 0.0
 
     async def observe(self, state: Numbers, full: bool) -> set[str]:
         self.looks.append(full)
+        await asyncio.sleep(self.slow if full else 0)
         return set(self.there)
+
+    def has(self, count: int) -> bool:
+        return len(self.there) == count
 
     async def apply(self, delta: tuple[set[str], set[str]]) -> int:
         if self.failing:
@@ -354,6 +359,7 @@ def reconciler(world: World, tick: float = 60.0) -> Reconciler[Numbers]:
         observe=world.observe,
         plan=plan,
         apply=world.apply,
+        standing=lambda state: {"pods": len(state.pods)},
         tick=tick,
     )
 

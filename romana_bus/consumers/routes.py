@@ -13,8 +13,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import structlog
-
 from romana_bus.events import IPAM
 from romana_bus.feed import Read
 from romana_bus.loop import Bell, Reconciler
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from romana_bus.routing import Address, Delta
-
-log = structlog.get_logger(__name__)
 
 NAME, READS = "routes", (Read(IPAM, "ipam.map.>"),)
 #: Of more changed routes of others than these, it is not looked which addresses each concerns.
@@ -91,11 +87,11 @@ class Routes:
 
     def _doubtful(self, state: State, seen: Seen) -> list[Address]:
         """The addresses to which the kernel's way may be another now."""
+        if not seen.all and not seen.prefixes:
+            return []
         addresses = state.addresses(state.hosts)
         if seen.all or len(seen.prefixes) > PREFIXES:
-            self.kernel.links = {
-                one: link for one, link in self.kernel.links.items() if one in set(addresses)
-            }
+            self.kernel.forget_links_but(addresses)
             return addresses
         return [
             (width, value)

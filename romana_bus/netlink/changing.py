@@ -30,6 +30,8 @@ BATCH = 512
 NAMED = 3
 
 _THERE, _GONE = frozenset({errno.EEXIST}), frozenset({errno.ESRCH, errno.ENOENT})
+#: A kernel without IPv6 sends nothing round in circles either.
+_BARRED_ANYWAY = _THERE | {errno.EAFNOSUPPORT, errno.EOPNOTSUPP}
 
 
 class Unapplied(Exception):
@@ -94,7 +96,7 @@ class Changing:
         return len(done)
 
     def _bar(self, barred: list[Prefix]) -> int:
-        done = self._send(barred, routes.unreachable, _barred, _THERE)
+        done = self._send(barred, routes.unreachable, _barred, _BARRED_ANYWAY)
         self._kernel.barred.update(done)
         return len(done)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from romana_bus.inet import V4, V6, Prefix
 from romana_bus.netlink.routes import PROTOCOL
-from romana_bus.netlink.wire import NETLINK_ROUTE, attributes, messages, sized
+from romana_bus.netlink.wire import ADD_MEMBERSHIP, NETLINK_ROUTE, SOL_NETLINK, attributes, messages, sized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _GROUPS = (1, 5, 9, 7, 11, 8, 19, 32)
 _LINKS, _ADDRESSES, _ROUTES, _RULES, _NEXTHOPS = (16, 17), (20, 21), (24, 25), (32, 33), (104, 105)
 _SO_ATTACH_FILTER = 26
-_ADD_MEMBERSHIP, _SOL_NETLINK = 1, 270
 #: The protocol of the host routes of pods, which no other host's address is behind.
 POD_PROTOCOL = 83
 #: The host's end of a pod's link.
@@ -65,7 +64,7 @@ class Monitor:
             self._socket.bind((0, 0))
             for group in _GROUPS:
                 try:
-                    self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+                    self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
                 except OSError as error:
                     if error.errno != errno.EINVAL:  # the kernel has no nexthop objects
                         raise

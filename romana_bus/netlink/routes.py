@@ -33,10 +33,10 @@ METRIC = 8200
 #: `unreachable`: behind everything that may lead to the same prefix.
 LAST_METRIC = 82_000_000
 
-_NEW, _DEL, GET = 24, 25, 26
+_NEW, _DEL, _GET = 24, 25, 26
 _MAIN, _UNICAST, _UNREACHABLE = 254, 1, 7
 # linux/rtnetlink.h: RTA_*
-_DST, _OIF, _GATEWAY, _METRIC, _MULTIPATH, _VIA, _NEXTHOP, _TABLE = 1, 4, 5, 6, 9, 18, 30, 15
+_DST, _OIF, _GATEWAY, _METRIC, _MULTIPATH, _VIA, _NEXTHOP = 1, 4, 5, 6, 9, 18, 30
 _FAMILY = {V4: 2, V6: 10}
 _WIDTH = {2: V4, 10: V6}
 #: struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags
@@ -132,7 +132,7 @@ def reachable(first: int, prefixes: Iterable[Prefix]) -> list[bytes]:
 
 def ours(width: int) -> bytes:
     """The request for a dump of our routes of one family."""
-    return message(GET, 0, _RTMSG.pack(_FAMILY[width], 0, 0, 0, _MAIN, PROTOCOL, 0, 0, 0))
+    return message(_GET, 0, _RTMSG.pack(_FAMILY[width], 0, 0, 0, _MAIN, PROTOCOL, 0, 0, 0))
 
 
 class Found(NamedTuple):
@@ -188,7 +188,7 @@ def where(address_width: int, value: int) -> bytes:
     """The question where the kernel would send a packet for this address."""
     size = address_width // 8
     body = _RTMSG.pack(_FAMILY[address_width], address_width, 0, 0, 0, 0, 0, 0, 0)
-    return message(GET, 0, body + struct.pack(f"=HH{size}s", 4 + size, _DST, value.to_bytes(size, "big")))
+    return message(_GET, 0, body + struct.pack(f"=HH{size}s", 4 + size, _DST, value.to_bytes(size, "big")))
 
 
 def link_of(answer: bytes) -> int:

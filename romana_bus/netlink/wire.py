@@ -28,7 +28,7 @@ _CAPPED, _ACK_TLVS = 0x100, 0x200
 _ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
 NESTED = 0x8000
 SOL_NETLINK = 270
-_CAP_ACK, _EXT_ACK, _STRICT_CHECK, _ADD_MEMBERSHIP = 10, 11, 12, 1
+ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 1, 10, 11, 12
 # asm-generic/socket.h: beyond net.core.rmem_max, for CAP_NET_ADMIN
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
@@ -153,7 +153,7 @@ class Socket:
 
     def join(self, group: int) -> None:
         """Hear a multicast group (RTNLGRP_*, linux/rtnetlink.h)."""
-        self._socket.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
 
     def batch(self, requests: Sequence[bytes]) -> list[Failure]:
         """Do all of them, in order, whatever becomes of the others; gives those that failed. Send a few

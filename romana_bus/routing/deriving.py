@@ -31,6 +31,7 @@ def leading(state: State, kernel: Kernel, host: Host) -> tuple[dict[int, Via], t
 
 
 def owned(state: State, host: Host) -> Iterable[Prefix]:
+    """The blocks that it has, of those that it claims."""
     if not state.rivals:
         return host.blocks
     return [block for block in host.blocks if state.owners[block] is host]
@@ -96,11 +97,12 @@ def _retract(
     state: State, host: Host, routes: tuple[Prefix, ...], changed: list[Prefix], numbers: list[int]
 ) -> None:
     """What of the host's former routes is not among these, and the nexthops that none of these needs."""
-    for route in host.routes:
-        if route not in routes and state.wanted.get(route) == state.ids[route[0]].get(host.name):
+    gone = set(host.routes).difference(routes)
+    for route in sorted(gone):
+        if state.wanted.get(route) == state.ids[route[0]].get(host.name):
             del state.wanted[route]
             changed.append(route)
-    for width in {route[0] for route in host.routes} - {route[0] for route in routes}:
+    for width in {route[0] for route in gone} - {route[0] for route in routes}:
         _give_up(state, host.name, width, numbers)
 
 

@@ -24,7 +24,7 @@ V = TypeVar("V")
 
 def plan(state: State, kernel: Kernel) -> Delta:
     """What has to be changed; derived again and again it is the same, until it was applied."""
-    if kernel.fresh or not state.adopted:
+    if kernel.fresh or not state.adopted or (state.unswept and state.known):
         _settle_numbers(state, kernel)
         derive(state, kernel)
         kernel.fresh = False
@@ -71,14 +71,16 @@ def _wholly(state: State, kernel: Kernel) -> Delta:
     """The delta, everything compared."""
     delta = Delta()
     wanted, has = state.wanted, kernel.routes
-    _surplus(delta, wanted, kernel)
+    vias, leads = state.vias, kernel.nexthops
+    state.unswept = not state.known
+    if state.known:
+        delta.removed = _surplus(wanted, kernel)
+        delta.removed += [one for one in has.items() if one[0] not in wanted]
+        delta.deleted = [number for number in leads if number not in vias]
     delta.added = [one for one in wanted.items() if one[0] not in has]
     delta.moved = [(route, wanted[route], has[route]) for route in _differing(wanted, has)]
-    delta.removed += [one for one in has.items() if one[0] not in wanted]
-    vias, leads = state.vias, kernel.nexthops
     delta.created = [one for one in vias.items() if one[0] not in leads]
     delta.changed = [(number, vias[number]) for number in _differing(vias, leads)]
-    delta.deleted = [number for number in leads if number not in vias]
     _bar(delta, state, kernel)
     return delta
 
@@ -112,14 +114,15 @@ def _nexthop(delta: Delta, number: int, wanted: Via | None, has: Via | None) -> 
 
 def _bar(delta: Delta, state: State, kernel: Kernel) -> None:
     delta.barred = sorted(state.barred - kernel.barred)
-    delta.unbarred = sorted(kernel.barred - state.barred)
+    if state.known:
+        delta.unbarred = sorted(kernel.barred - state.barred)
 
 
-def _surplus(delta: Delta, wanted: dict[Prefix, int], kernel: Kernel) -> None:
-    """Of several routes to one prefix the wanted one stays, if it is among them."""
-    for at, (route, number) in enumerate(kernel.surplus):
+def _surplus(wanted: dict[Prefix, int], kernel: Kernel) -> list[tuple[Prefix, int]]:
+    """What is to go of several routes to one prefix: the wanted one stays, if it is among them."""
+    surplus, kernel.surplus = kernel.surplus, []
+    for at, (route, number) in enumerate(surplus):
         if wanted.get(route) == number:
-            kernel.surplus[at] = (route, kernel.routes[route])
+            surplus[at] = (route, kernel.routes[route])
             kernel.routes[route] = number
-    delta.removed += kernel.surplus
-    kernel.surplus = []
+    return surplus

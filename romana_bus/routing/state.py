@@ -6,6 +6,7 @@ A block can be claimed by two hosts for a moment, since each claim is an entity 
 
 from __future__ import annotations
 
+import contextlib
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from romana_bus.events import BlockAssigned, BlockReleased, HostDenied, HostPlac
 from romana_bus.inet import V4, V6, Prefix, covering, parse_address, parse_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from romana_bus.events import Event
 
@@ -39,7 +40,10 @@ class Host(msgspec.Struct, gc=False, eq=False):
 class State:
     """The fold, and beside it what `plan` derived from it: `wanted` (route -> nexthop), `vias` (nexthop ->
     where it leads) and `barred` (unreachable prefixes). `touched`: the hosts whose routes have to be
-    derived again; a dict, since a set of strings has another order in each process."""
+    derived again; a dict, since a set of strings has another order in each process.
+
+    `known`: the map says something of our own node. While it does not, it may be one that has been lost
+    and is being made anew: then what we have in the kernel and nobody speaks of stays (`unswept`)."""
 
     def __init__(self, node: str) -> None:
         self.node = node
@@ -52,6 +56,8 @@ class State:
         self.barred: set[Prefix] = set()
         self.ids: dict[int, dict[str, int]] = {V4: {}, V6: {}}
         self.adopted = False
+        self.known = False
+        self.unswept = False
 
     @property
     def own_blocks(self) -> int:
@@ -83,11 +89,11 @@ def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  the s
         case BlockReleased():
             _release(state, event.node, parse_prefix(event.block))
         case HostPlaced():
-            host = _host(state, event.node)
-            host.addresses = tuple(parse_address(one) for one in event.addresses)
+            host = _placed(state, event.node)
+            host.addresses = tuple(_addresses(event))
             host.groups = tuple(covering(one.prefix) for one in event.placements)
         case HostDenied() | HostRemoved():
-            host = _host(state, event.node)
+            host = _placed(state, event.node)
             host.addresses = host.groups = ()
             _forget_empty(state, host)
 
@@ -99,6 +105,18 @@ def _host(state: State, name: str) -> Host:
         host = state.hosts[name] = Host(name)
     state.touched[host.name] = None
     return host
+
+
+def _placed(state: State, name: str) -> Host:
+    state.known |= name == state.node
+    return _host(state, name)
+
+
+def _addresses(event: HostPlaced) -> Iterator[Address]:
+    """A kubelet may report what is no address; no way leads there."""
+    for text in event.addresses:
+        with contextlib.suppress(ValueError):
+            yield parse_address(text)
 
 
 def _forget_empty(state: State, host: Host) -> None:

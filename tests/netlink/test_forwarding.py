@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from romana_bus.inet import parse_address, parse_prefix
+from romana_bus.netlink import nexthops
 from romana_bus.netlink.changing import Unapplied
 from romana_bus.netlink.forwarding import Forwarding
+from romana_bus.netlink.wire import message
 from romana_bus.routing import Kernel, State, evolve, plan
 from romana_bus.routing.ids import OBJECTS
 from tests.netns import Namespace, namespace, needs_namespaces
-from tests.routing.map import PAIR, block, placed, released, removed
+from tests.routing.map import PAIR, block, denied, placed, released, removed
 
 pytestmark = needs_namespaces
 
@@ -75,8 +77,8 @@ def test_everything_that_was_ours_goes_and_everything_else_stays(
 ) -> None:
     before = node.routes()
     here.tell(*PAIR)
-    here.state = State("nobody")
-    here.tell()
+    here.state = State("me")
+    here.tell(denied("me"))
     assert node.routes() == before
     assert node.ip("nexthop") == ""
 
@@ -108,8 +110,8 @@ def test_foreign_routes_to_the_same_prefix_are_not_touched(
     here.tell(placed("you", "10.99.0.9", "fd99::9"))
     here.tell(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.0.16/28", 5), removed("you"))
     here.tell(full=True)
-    here.state = State("nobody")
-    here.tell()
+    here.state = State("me")
+    here.tell(denied("me"))
     assert node.routes() == before
     assert node.ip("route", "show", "table", "7") == table
     assert node.ip("nexthop") == nexthops
@@ -126,7 +128,7 @@ def test_an_operators_route_without_metric_wins(node: Namespace, here: Here, obj
 def test_a_packet_to_nobody_hears_that_there_is_no_way(node: Namespace, here: Here, objects: bool) -> None:
     here.tell(*PAIR)
     for address in ("10.1.7.7", "fd01::7777"):
-        with pytest.raises(AssertionError, match="No route to host|unreachable"):
+        with pytest.raises(AssertionError, match=r"No route to host|unreachable"):
             node.ip("route", "get", address)
     assert "via 10.99.255.254" in node.ip("route", "get", "10.2.0.1")
 
@@ -161,7 +163,7 @@ def test_only_the_first_few_of_many_failures_are_named(node: Namespace, here: He
     evolve(here.state, placed("bad", "192.0.2.9"), 1)
     for number in range(1000):
         evolve(here.state, block("bad", f"10.3.{number >> 3}.{(number & 7) * 32}/28"), 1)
-    with pytest.raises(Unapplied, match="; and (997|998) more$"):
+    with pytest.raises(Unapplied, match=r"; and (997|998) more$"):
         list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
 
 
@@ -203,6 +205,20 @@ def test_switching_between_objects_and_gateways_keeps_the_routes(node: Namespace
                 assert ("nhid" in "".join(node.routes())) == objects
                 assert (node.ip("nexthop") != "") == objects
                 assert here.tell(full=True) == 0
+
+
+def test_a_kernel_that_knows_no_nexthop_objects_gets_gateway_routes(
+    node: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for something that this kernel does not know either."""
+    monkeypatch.setattr(nexthops, "all_of_them", lambda: message(250, 0, bytes(8)))
+    with node.inside(Forwarding) as opened:
+        here = Here(opened)
+        here.tell(*PAIR)
+        assert not here.kernel.objects
+        assert len(node.routes("proto", "82")) == 5
+        assert "nhid" not in "".join(node.routes())
+        assert here.tell(full=True) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from romana_bus.netlink.monitor import Monitor, Seen
 from romana_bus.routing import State
 from tests.netlink.test_forwarding import Here
 from tests.netns import Namespace, needs_namespaces
-from tests.routing.map import PAIR, block, placed
+from tests.routing.map import PAIR, block, denied, placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +37,8 @@ def test_our_own_changes_are_not_heard(forwarding: Forwarding, monitor: Monitor,
     here = Here(forwarding)
     here.tell(*PAIR)
     here.tell(placed("you", "10.99.0.9"), block("you", "10.1.2.0/28"))
-    here.state = State("nobody")
-    here.tell()
+    here.state = State("me")
+    here.tell(denied("me"))
     assert not select.select([monitor], [], [], 0)[0]
 
 

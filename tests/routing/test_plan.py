@@ -190,6 +190,26 @@ def test_what_the_log_no_longer_wants_goes_when_the_table_was_read() -> None:
     assert (len(delta.removed), len(delta.deleted)) == (3, 2)
 
 
+def test_a_map_that_says_nothing_of_us_sweeps_nothing_but_what_it_tells_is_done() -> None:
+    """The log may have been lost, and be in the making: the routes are all that still works."""
+    world = told(PAIR)
+    before = world.routes, world.barred
+    world.restarted()
+    assert len(world.tell()) == 0
+    assert len(world.tell(placed("they", "10.99.0.3"))) == 0
+    world.tell(block("they", "10.1.0.16/28"))
+    assert world.routes == before[0] | {"10.1.0.16/28": "10.99.0.3"}
+    world.tell(released("they", "10.1.0.16/28"))
+    world.tell(*PAIR[:1])
+    assert world.routes == {}
+    assert world.barred == before[1]
+
+
+def test_what_is_no_address_leads_nowhere() -> None:
+    world = told(PAIR, [placed("you", "node-1.example", "", "10.99.0.2/24", "10.99.0.5")])
+    assert world.routes["10.1.1.0/28"] == "10.99.0.5"
+
+
 def test_new_ids_are_the_lowest_free_ones_and_none_is_given_twice_in_one_delta() -> None:
     world = told(PAIR)
     world.kernel.foreign = {FIRST + 2}

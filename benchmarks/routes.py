@@ -1,0 +1,332 @@
+"""Routes into the kernel: 10,000 blocks on 5,000 hosts, each host a next hop of its own, in namespaces.
+
+Ours has folded the events, and has asked what is on-link: planned and applied. The peers, turn by turn in
+the same run: the very same bytes from a loop that does nothing else; `ip -batch` (iproute2) and BIRD 2's
+kernel protocol, given the same routes by gateway; for a look that finds nothing to do, the dumps alone. What
+comes over the log is in `benchmarks/routes_log.py`. Speeds are medians, with the slowest and the fastest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import shutil
+import statistics
+import struct
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks import routes_log
+from benchmarks.report import Report, times
+from romana_bus.consumers import routes
+from romana_bus.events import BlockAssigned, HostPlaced
+from romana_bus.inet import V4, V6, format_address
+from romana_bus.netlink import nexthops
+from romana_bus.netlink import routes as packed
+from romana_bus.netlink.changing import BATCH
+from romana_bus.netlink.forwarding import Forwarding
+from romana_bus.netlink.monitor import Monitor
+from romana_bus.netlink.wire import Socket, messages
+from romana_bus.routing import Kernel, State, evolve, plan
+from tests.netns import Namespace, namespace, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from romana_bus.events import Event
+    from romana_bus.routing import Delta
+
+HOSTS, BLOCKS, ROUNDS, LOOKS = 5_000, 10_000, 7, 21
+
+
+def gateway(host: int) -> str:
+    return f"10.99.{1 + host // 250}.{1 + host % 250}"
+
+
+def cidr(number: int) -> str:
+    return f"{format_address(V4, (100 << 24 | 64 << 16) + number * 16)}/28"
+
+
+def events(hosts: int = HOSTS, blocks: int = BLOCKS) -> Iterator[Event]:
+    for host in range(hosts):
+        yield HostPlaced(node=f"node-{host}", uid=f"u-{host}", addresses=(gateway(host),))
+    for number in range(blocks):
+        yield BlockAssigned(network="pods", block=cidr(number), node=f"node-{number % hosts}", since=1)
+
+
+@contextlib.contextmanager
+def node() -> Iterator[Namespace]:
+    with namespace("bench") as made:
+        made.link("eth0", "10.99.0.1/16")
+        yield made
+
+
+# --- into an empty table -----------------------------------------------------------------------------------
+
+
+class Bulk(NamedTuple):
+    """Seconds."""
+
+    questions: float
+    ours: float
+    bare: float
+    ip: float
+    bird: float
+    bird_started: float
+
+
+def bulk() -> Bulk:
+    with node() as here:
+        questions, ours, delta = _ours(here)
+    with node() as here:
+        bare = _bare(here, delta)
+    with node() as here:
+        by_ip = _ip_batch(here)
+    with node() as here:
+        bird, started = _bird(here)
+    return Bulk(questions, ours, bare, by_ip, bird, started)
+
+
+def _ours(here: Namespace) -> tuple[float, float, Delta]:
+    state, kernel = State("me"), Kernel()
+    for event in events():
+        evolve(state, event, 1)
+    with here.inside(Forwarding) as forwarding, here.inside(lambda: Monitor(forwarding.port)):
+        list(forwarding.read(kernel))
+        gc.collect()
+        began = time.perf_counter()
+        for answers in forwarding.ask(state.addresses(state.hosts)):
+            kernel.answer(answers)
+        asked = time.perf_counter()
+        delta = plan(state, kernel)
+        list(forwarding.apply(delta, kernel))
+        done = time.perf_counter()
+    assert len(delta.added) == BLOCKS
+    return asked - began, done - asked, delta
+
+
+def _bare(here: Namespace, delta: Delta) -> float:
+    batches = [nexthops.create(1, delta.created[at : at + BATCH]) for at in range(0, HOSTS, BATCH)]
+    batches += [packed.by_nexthop(1, delta.added[at : at + BATCH]) for at in range(0, BLOCKS, BATCH)]
+    made = []
+    for batch in batches:
+        data = bytearray(b"".join(batch))
+        last = len(data) - len(batch[-1]) + 6
+        struct.pack_into("=H", data, last, struct.unpack_from("=H", data, last)[0] | 4)  # NLM_F_ACK
+        made.append(data)
+    with here.inside(Socket) as opened:
+        socket = opened._socket
+        began = time.perf_counter()
+        for data in made:
+            socket.send(data)
+            socket.recv(1 << 16)
+        seconds = time.perf_counter() - began
+    _check(here)
+    return seconds
+
+
+def _check(here: Namespace) -> None:
+    shown = here.ip("-4", "route", "show").count(" via ")
+    assert shown == BLOCKS, f"{shown} routes in the kernel"
+
+
+def _ip_batch(here: Namespace) -> float:
+    lines = [f"route add {cidr(number)} via {gateway(number % HOSTS)} dev eth0" for number in range(BLOCKS)]
+    with tempfile.NamedTemporaryFile("w", suffix=".batch") as batch:
+        batch.write("\n".join(lines) + "\n")
+        batch.flush()
+        began = time.perf_counter()
+        here.ip("-batch", batch.name)
+        seconds = time.perf_counter() - began
+    _check(here)
+    return seconds
+
+
+def _bird(here: Namespace) -> tuple[float, float]:
+    """From the first route to the last, as the kernel tells of them, and from its start to the last."""
+    static = "".join(f"  route {cidr(at)} via {gateway(at % HOSTS)};\n" for at in range(BLOCKS))
+    text = (
+        "router id 10.99.0.1;\nprotocol device { scan time 3600; }\n"
+        "protocol kernel { scan time 3600; ipv4 { import none; export all; }; }\n"
+        f"protocol static {{ ipv4;\n{static}}}\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="romana-bench-") as scratch:
+        config = Path(scratch, "bird.conf")
+        config.write_text(text)
+        listener = here.inside(lambda: Socket(room=1 << 26, within=60.0))
+        listener.join(7)  # RTNLGRP_IPV4_ROUTE
+        files = ("-c", str(config), "-s", f"{scratch}/bird.ctl", "-P", f"{scratch}/bird.pid")
+        command = ["ip", "netns", "exec", here.name, "bird", "-f", *files]
+        began = time.perf_counter()
+        bird = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with listener:
+                seconds = _until_all_are_there(listener)
+            started = time.perf_counter() - began
+            _check(here)
+        finally:
+            bird.kill()
+            bird.wait()
+    return seconds, started
+
+
+def _until_all_are_there(listener: Socket) -> float:
+    count, began = 0, 0.0
+    while count < BLOCKS:
+        heard = listener._socket.recv(1 << 16)
+        began = began or time.perf_counter()
+        count += sum(kind == 24 for kind, *_ in messages(heard))  # RTM_NEWROUTE
+    return time.perf_counter() - began
+
+
+# --- afterwards --------------------------------------------------------------------------------------------
+
+
+class Afterwards(NamedTuple):
+    """Seconds."""
+
+    look: list[float]
+    dumps: list[float]
+    routes_only: list[float]
+    change: list[float]
+    restart: float
+
+
+async def afterwards() -> Afterwards:
+    look, dumps, routes_only, change = [], [], [], []
+    with node() as here:
+        async with _opened(here) as kernel:
+            reconciler = kernel.reconciler()
+            state = reconciler.initial()
+            for event in events():
+                evolve(state, event, 1)
+
+            async def once(full: bool) -> float:
+                began = time.perf_counter()
+                delta = reconciler.plan(state, await reconciler.observe(state, full))
+                if delta:
+                    await reconciler.apply(delta)
+                return time.perf_counter() - began
+
+            await once(True)
+            assert len(kernel.kernel.routes) == BLOCKS
+            await once(True)
+            with here.inside(Socket) as opened:
+                for _ in range(LOOKS):
+                    look.append(await once(True))
+                    dumps.append(_dumped(opened, nexthops.all_of_them(), packed.ours(V4), packed.ours(V6)))
+                    routes_only.append(_dumped(opened, packed.ours(V4)))
+            for host in range(LOOKS):
+                evolve(state, HostPlaced(node=f"node-{host}", uid="u", addresses=(f"10.99.200.{host}",)), 1)
+                change.append(await once(False))
+            _check(here)
+        restart = await _restarted(here)
+    return Afterwards(look, dumps, routes_only, change, restart)
+
+
+async def _restarted(here: Namespace) -> float:
+    """A new process's first look at a kernel that has everything already."""
+    async with _opened(here) as kernel:
+        reconciler = kernel.reconciler()
+        state = reconciler.initial()
+        for event in events():
+            evolve(state, event, 1)
+        for host in range(LOOKS):
+            evolve(state, HostPlaced(node=f"node-{host}", uid="u", addresses=(f"10.99.200.{host}",)), 1)
+        began = time.perf_counter()
+        delta = reconciler.plan(state, await reconciler.observe(state, True))
+        assert not delta, "a restart changed something"
+        return time.perf_counter() - began
+
+
+@contextlib.asynccontextmanager
+async def _opened(here: Namespace) -> AsyncIterator[routes.Routes]:
+    async with contextlib.AsyncExitStack() as stack:
+        with here.entered():
+            kernel = await stack.enter_async_context(routes.opened("me"))
+        yield kernel
+
+
+def _dumped(opened: Socket, *requests: bytes) -> float:
+    """Read to the end, and nothing else."""
+    socket, began = opened._socket, time.perf_counter()
+    for request in requests:
+        data = bytearray(request)
+        struct.pack_into("=H", data, 6, 0x301)  # NLM_F_REQUEST | NLM_F_DUMP
+        socket.send(data)
+        last = 0
+        while last != 3:  # NLMSG_DONE, which comes alone or last
+            part = socket.recv(1 << 16)
+            last = struct.unpack_from("=H", part, max(0, len(part) - 20) + 4)[0]
+    return time.perf_counter() - began
+
+
+# --- told --------------------------------------------------------------------------------------------------
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"
+
+
+def spread(values: list[float], say: Callable[[float], str]) -> str:
+    return f"{say(statistics.median(values))} ({say(min(values))} to {say(max(values))})"
+
+
+def per_second(seconds: float) -> str:
+    return f"{BLOCKS / seconds:,.0f}/s"
+
+
+def told(rounds: list[Bulk], after: Afterwards) -> Report:
+    report = Report(f"Routes into the kernel: {BLOCKS:,} blocks on {HOSTS:,} hosts")
+    ours = statistics.median(one.ours for one in rounds)
+    rate = BLOCKS / ours
+    report.add(
+        "into an empty table, planned and applied", spread([one.ours for one in rounds], per_second),
+        target="≥ 150,000/s", met=rate >= 150_000,
+    )  # fmt: skip
+    bare = [one.bare for one in rounds]
+    for peer, seconds, least in (
+        ("the same bytes from a bare loop", bare, 0.5),
+        ("ip -batch, by gateway", [one.ip for one in rounds], 20),
+        ("BIRD 2, kernel protocol, from its first route on", [one.bird for one in rounds], 20),
+        ("BIRD 2, from its start on", [one.bird_started for one in rounds], 0),
+    ):
+        ratio = statistics.median(seconds) / ours
+        target, met = (f"≥ {least:g}×", ratio >= least) if least else ("", None)
+        report.add("", "", f"{peer} {spread(seconds, per_second)}", times(ratio), target, met)
+    most = statistics.median(one.ip for one in rounds) / statistics.median(bare)
+    report.add("", "", "what the bare loop is to ip -batch: the kernel gives no more", times(most))
+    asked = [one.ours + one.questions for one in rounds]
+    report.add("the same with the questions what is on-link", spread(asked, per_second))
+    look, dumps = statistics.median(after.look), statistics.median(after.dumps)
+    report.add(
+        "a full look that finds nothing to do", spread(after.look, ms),
+        f"the kernel's dumps alone {spread(after.dumps, ms)}", times(look / dumps), "≤ 2×", look <= 2 * dumps,
+    )  # fmt: skip
+    only = statistics.median(after.routes_only)
+    report.add(
+        "", "", f"of routes alone, without nexthops {spread(after.routes_only, ms)}", times(look / only)
+    )
+    change = statistics.median(after.change)
+    report.add(
+        "one host's address changed", spread(after.change, ms), target="< 5 ms", met=change < 0.005
+    )  # fmt: skip
+    report.add("first look after a restart, nothing changed", ms(after.restart))
+    return report
+
+
+def main() -> None:
+    if reason := why_not() or ("" if shutil.which("bird") else "no `bird` here: apt-get install bird2"):
+        raise SystemExit(reason)
+    rounds = [bulk() for _ in range(ROUNDS)]
+    report = told(rounds, asyncio.run(afterwards()))
+    routes_log.measure(report)
+    report.print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""A node's routes in a namespace, reconciled with a store, and what tests ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.consumers import routes
+from romana_bus.events import IPAM
+from romana_bus.feed import outgoing
+from romana_bus.loop import run_reconciler
+from tests.test_loop import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from romana_bus.bus.api import Store
+    from romana_bus.events import Event
+    from tests.netns import Namespace
+
+
+async def say(store: Store, *events: Event) -> None:
+    messages = [outgoing(event, "", 1, 3600) for event in events]
+    await store.batch(IPAM, (await store.tail(IPAM)).last, messages)
+
+
+@contextlib.asynccontextmanager
+async def opened(node: Namespace, objects: bool | None = None) -> AsyncIterator[routes.Routes]:
+    async with contextlib.AsyncExitStack() as stack:
+        with node.entered():
+            kernel = await stack.enter_async_context(routes.opened("me", objects=objects))
+        yield kernel
+
+
+@contextlib.asynccontextmanager
+async def reconciled(
+    node: Namespace, store: Store, objects: bool | None = None
+) -> AsyncIterator[routes.Routes]:
+    async with opened(node, objects) as kernel, running(run_reconciler(store, kernel.reconciler())):
+        yield kernel
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def ways(node: Namespace) -> dict[str, str]:
+    """Prefix -> gateway, of the routes of ours that lead anywhere."""
+    lines = [line.split() for line in node.routes("proto", "82")]
+    return {words[0]: words[words.index("via") + 1] for words in lines if "via" in words}
+
+
+TO_YOU = {"10.1.0.16/28": "10.99.0.2", "10.1.1.0/28": "10.99.0.2", "fd01::10/124": "fd99::2"}

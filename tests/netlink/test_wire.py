@@ -1,0 +1,75 @@
+"""Batches and dumps, without anything of routes: loopback addresses are what they are tried on."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from romana_bus.netlink.wire import CREATE, EXCL, NetlinkError, Socket, attribute, message, messages
+from tests.netns import namespace, needs_namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = needs_namespaces
+
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+
+
+@pytest.fixture
+def socket() -> Iterator[Socket]:
+    with namespace("wire") as made, made.inside(Socket) as opened:
+        yield opened
+
+
+def address(last: int, index: int = 1) -> bytes:
+    """Put 10.0.0.`last`/32 on an interface; 1 is the loopback."""
+    body = struct.pack("=BBBBI", 2, 32, 0, 0, index)
+    packed = attribute(2, bytes([10, 0, 0, last]))  # IFA_LOCAL
+    return message(RTM_NEWADDR, CREATE | EXCL, body + packed)
+
+
+def addresses(socket: Socket) -> int:
+    body = struct.pack("=BBBBI", 2, 0, 0, 0, 0)
+    parts = socket.dump(message(RTM_GETADDR, 0, body))
+    return sum(kind == RTM_NEWADDR for part in parts for kind, *_ in messages(part))
+
+
+def test_a_batch_is_done_whatever_becomes_of_single_ones_and_those_are_named(socket: Socket) -> None:
+    before = addresses(socket)
+    failures = socket.batch(
+        [address(1), address(2), address(1), address(3), address(9, index=77), address(4)]
+    )
+    assert [(one.at, one.errno) for one in failures] == [(2, errno.EEXIST), (4, errno.ENODEV)]
+    assert addresses(socket) == before + 4
+
+
+def test_the_last_of_a_batch_may_fail_too_and_the_next_batch_is_not_confused(socket: Socket) -> None:
+    assert [one.at for one in socket.batch([address(1), address(1)])] == [1]
+    assert socket.batch([address(2)]) == []
+    assert socket.batch([]) == []
+
+
+def test_one_that_is_refused_alone_raises_with_the_kernels_own_words(socket: Socket) -> None:
+    socket.do(address(1))
+    with pytest.raises(NetlinkError, match=r"Address already assigned|File exists"):
+        socket.do(address(1))
+
+
+def test_requests_that_bear_their_numbers_are_delivered_as_they_are(socket: Socket) -> None:
+    first = socket.reserve(2)
+    numbered = [
+        one[:8] + struct.pack("=I", at) + one[12:] for at, one in enumerate([address(1), address(1)], first)
+    ]
+    assert [one.at for one in socket.deliver(first, numbered)] == [1]
+
+
+def test_a_dump_of_what_did_not_change_is_the_same_bytes(socket: Socket) -> None:
+    socket.batch([address(last) for last in range(1, 200)])
+    request = message(RTM_GETADDR, 0, struct.pack("=BBBBI", 2, 0, 0, 0, 0))
+    first = socket.dump(request)
+    assert len(first) > 1
+    assert socket.dump(request) == first

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.routing import Delta
 
-HOSTS, BLOCKS, ROUNDS, LOOKS = 5_000, 10_000, 7, 21
+HOSTS, BLOCKS, ROUNDS, SPREAD_OUT, LOOKS = 5_000, 10_000, 7, 3, 21
 
 
 def gateway(host: int) -> str:
@@ -79,21 +79,21 @@ class Bulk(NamedTuple):
     bird_started: float
 
 
-def bulk() -> Bulk:
+def bulk(hosts: int = HOSTS) -> Bulk:
     with node() as here:
-        questions, ours, delta = _ours(here)
+        questions, ours, delta = _ours(here, hosts)
     with node() as here:
         bare = _bare(here, delta)
     with node() as here:
-        by_ip = _ip_batch(here)
+        by_ip = _ip_batch(here, hosts)
     with node() as here:
-        bird, started = _bird(here)
+        bird, started = _bird(here, hosts)
     return Bulk(questions, ours, bare, by_ip, bird, started)
 
 
-def _ours(here: Namespace) -> tuple[float, float, Delta]:
+def _ours(here: Namespace, hosts: int) -> tuple[float, float, Delta]:
     state, kernel = State("me"), Kernel()
-    for event in events():
+    for event in events(hosts):
         evolve(state, event, 1)
     with here.inside(Forwarding) as forwarding, here.inside(lambda: Monitor(forwarding.port)):
         list(forwarding.read(kernel))
@@ -110,7 +110,9 @@ def _ours(here: Namespace) -> tuple[float, float, Delta]:
 
 
 def _bare(here: Namespace, delta: Delta) -> float:
-    batches = [nexthops.create(1, delta.created[at : at + BATCH]) for at in range(0, HOSTS, BATCH)]
+    batches = [
+        nexthops.create(1, delta.created[at : at + BATCH]) for at in range(0, len(delta.created), BATCH)
+    ]
     batches += [packed.by_nexthop(1, delta.added[at : at + BATCH]) for at in range(0, BLOCKS, BATCH)]
     made = []
     for batch in batches:
@@ -134,8 +136,8 @@ def _check(here: Namespace) -> None:
     assert shown == BLOCKS, f"{shown} routes in the kernel"
 
 
-def _ip_batch(here: Namespace) -> float:
-    lines = [f"route add {cidr(number)} via {gateway(number % HOSTS)} dev eth0" for number in range(BLOCKS)]
+def _ip_batch(here: Namespace, hosts: int) -> float:
+    lines = [f"route add {cidr(number)} via {gateway(number % hosts)} dev eth0" for number in range(BLOCKS)]
     with tempfile.NamedTemporaryFile("w", suffix=".batch") as batch:
         batch.write("\n".join(lines) + "\n")
         batch.flush()
@@ -146,9 +148,9 @@ def _ip_batch(here: Namespace) -> float:
     return seconds
 
 
-def _bird(here: Namespace) -> tuple[float, float]:
+def _bird(here: Namespace, hosts: int) -> tuple[float, float]:
     """From the first route to the last, as the kernel tells of them, and from its start to the last."""
-    static = "".join(f"  route {cidr(at)} via {gateway(at % HOSTS)};\n" for at in range(BLOCKS))
+    static = "".join(f"  route {cidr(at)} via {gateway(at % hosts)};\n" for at in range(BLOCKS))
     text = (
         "router id 10.99.0.1;\nprotocol device { scan time 3600; }\n"
         "protocol kernel { scan time 3600; ipv4 { import none; export all; }; }\n"
@@ -280,7 +282,7 @@ def per_second(seconds: float) -> str:
     return f"{BLOCKS / seconds:,.0f}/s"
 
 
-def told(rounds: list[Bulk], after: Afterwards) -> Report:
+def told(rounds: list[Bulk], spread_out: list[Bulk], after: Afterwards) -> Report:
     report = Report(f"Routes into the kernel: {BLOCKS:,} blocks on {HOSTS:,} hosts")
     ours = statistics.median(one.ours for one in rounds)
     rate = BLOCKS / ours
@@ -300,6 +302,16 @@ def told(rounds: list[Bulk], after: Afterwards) -> Report:
         report.add("", "", f"{peer} {spread(seconds, per_second)}", times(ratio), target, met)
     most = statistics.median(one.ip for one in rounds) / statistics.median(bare)
     report.add("", "", "what the bare loop is to ip -batch: the kernel gives no more", times(most))
+    wide = statistics.median(one.ours for one in spread_out)
+    for peer, seconds in (
+        ("ip -batch, by gateway", [one.ip for one in spread_out]),
+        ("BIRD 2, from its first route on", [one.bird for one in spread_out]),
+    ):
+        report.add(
+            f"on {BLOCKS:,} hosts, a next hop for each block",
+            spread([one.ours for one in spread_out], per_second),
+            f"{peer} {spread(seconds, per_second)}", times(statistics.median(seconds) / wide),
+        )  # fmt: skip
     asked = [one.ours + one.questions for one in rounds]
     report.add("the same with the questions what is on-link", spread(asked, per_second))
     look, dumps = statistics.median(after.look), statistics.median(after.dumps)
@@ -323,7 +335,8 @@ def main() -> None:
     if reason := why_not() or ("" if shutil.which("bird") else "no `bird` here: apt-get install bird2"):
         raise SystemExit(reason)
     rounds = [bulk() for _ in range(ROUNDS)]
-    report = told(rounds, asyncio.run(afterwards()))
+    spread_out = [bulk(BLOCKS) for _ in range(SPREAD_OUT)]
+    report = told(rounds, spread_out, asyncio.run(afterwards()))
     routes_log.measure(report)
     report.print()
 

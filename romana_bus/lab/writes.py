@@ -13,11 +13,14 @@ import msgspec
 from romana_bus.lab import deletion, patches, status, wire
 from romana_bus.lab.admission import NO_RULES, Rules, admit_change, admit_deletion, admit_new
 from romana_bus.lab.binding import bind
+from romana_bus.lab.fields import undecodable, unknown_fields
 from romana_bus.lab.listing import selected
 from romana_bus.lab.selectors import selection
 from romana_bus.lab.transaction import Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from romana_bus.lab.calls import Call
     from romana_bus.lab.store import Change, Resource, Store
 
@@ -36,6 +39,7 @@ class Written(NamedTuple):
     code: int
     body: bytes
     changes: list[tuple[Resource, Change]]
+    warnings: Sequence[str] = ()
 
 
 def write(
@@ -59,9 +63,9 @@ def write(
     if call.verb == "create":
         sent = patches.read_object(body, content_type)
         answer = bind(one, call.key, sent) if call.subresource else _create(one, call, sent, rules)
-        return Written(201, answer, one.changes)
+        return Written(201, answer, one.changes, one.warnings)
     code, answer = _change(one, call, body, content_type, rules)
-    return Written(code, answer, one.changes)
+    return Written(code, answer, one.changes, one.warnings)
 
 
 def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
@@ -80,7 +84,8 @@ def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     metadata.setdefault("creationTimestamp", one.now)
     wanted = sent | {"metadata": metadata}
     if rules.admission:
-        wanted = admit_new(one.store, call.resource, wanted, strict=_strict(call))
+        _check_fields(one, call, wanted)
+        wanted = admit_new(one.store, call.resource, wanted)
     return one.put(call.resource, key, wanted)
 
 
@@ -133,7 +138,8 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
     metadata |= {field: current["metadata"][field] for field in kept if field in current["metadata"]}
     wanted = wanted | {"metadata": metadata}
     if rules.admission and not call.subresource:
-        wanted = admit_change(call.resource, current, wanted, strict=_strict(call))
+        _check_fields(one, call, wanted)
+        wanted = admit_change(call.resource, current, wanted)
     top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
     return old if wanted | top == current | top else one.put(call.resource, call.key, wanted)
 
@@ -158,8 +164,14 @@ def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: 
     return wire.list_of(f"{call.resource.kind}List", call.resource.api_version, items, version)
 
 
-def _strict(call: Call) -> bool:
-    return call.query.get("fieldValidation") == "Strict"
+def _check_fields(one: Transaction, call: Call, wanted: Json) -> None:
+    """Raises Refused (400) where it is to be strict about fields that the kind does not have."""
+    unknown = unknown_fields(call.resource, wanted)
+    match call.query.get("fieldValidation") or "Warn":
+        case "Strict" if unknown:
+            raise undecodable(call.resource, f"strict decoding error: {', '.join(unknown)}")
+        case "Warn":
+            one.warnings += unknown
 
 
 def _check_kind(resource: Resource, sent: Json) -> None:

@@ -34,7 +34,7 @@ NO_RULES = Rules()
 
 
 def admit_new(store: Store, resource: Resource, item: Json) -> Json:
-    """The object as it is to be created. Raises Refused: 400, 403, 404, 422."""
+    """The object as it is to be created. Raises Refused: 403, 404, 422."""
     metadata = item["metadata"]
     if resource.namespaced:
         _check_namespace(store, resource, metadata["namespace"], metadata["name"])
@@ -43,7 +43,7 @@ def admit_new(store: Store, resource: Resource, item: Json) -> Json:
 
 
 def admit_change(resource: Resource, old: Json, new: Json) -> Json:
-    """The object as it is to replace `old`. Raises Refused: 400, 422."""
+    """The object as it is to replace `old`. Raises Refused (422)."""
     if "status" in resource.subresources:
         new = {field: value for field, value in new.items() if field != "status"}
         new |= {"status": old["status"]} if "status" in old else {}

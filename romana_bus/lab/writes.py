@@ -17,6 +17,7 @@ from romana_bus.lab.fields import undecodable, unknown_fields
 from romana_bus.lab.listing import selected
 from romana_bus.lab.selectors import selection
 from romana_bus.lab.transaction import Transaction
+from romana_bus.lab.validation import check_form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +72,8 @@ def write(
 def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     _check_kind(call.resource, sent)
     metadata = _metadata(sent)
+    if rules.admission:
+        check_form(call.resource, sent | {"metadata": metadata})
     name = metadata.get("name") or _generated(one, call, metadata.get("generateName", ""))
     key = call.resource.key(call.namespace, name)
     if one.store.get(call.resource, key) is not None:
@@ -128,6 +131,8 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
         part = {call.subresource: wanted[call.subresource]} if call.subresource in wanted else {}
         wanted = current | part
     metadata = _metadata(wanted)
+    if rules.admission:
+        check_form(call.resource, wanted | {"metadata": metadata})
     if metadata.get("name", call.name) != call.name:
         raise status.bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"

@@ -17,7 +17,11 @@ class _Shape(msgspec.Struct, rename="camel"):
 class _Metadata(_Shape):
     name: str | None = None
     namespace: str | None = None
+    generate_name: str | None = None
     uid: str | None = None
+    resource_version: str | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     finalizers: list[str] | None = None

@@ -31,6 +31,9 @@ _SHOWN_WHEN_DELETED = ("pods", "namespaces")
 #: What names are generated from (apimachinery, util/rand): nothing that could spell a word.
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
+#: What a cluster's clients cannot choose for a new object (registry/rest, FillObjectMetaSystemFields).
+_OF_THE_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+
 Json = dict[str, Any]
 
 
@@ -74,6 +77,7 @@ def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     metadata = _metadata(sent)
     if rules.admission:
         check_form(call.resource, sent | {"metadata": metadata})
+        metadata = _of_the_sender(metadata)
     name = metadata.get("name") or _generated(one, call, metadata.get("generateName", ""))
     key = call.resource.key(call.namespace, name)
     if one.store.get(call.resource, key) is not None:
@@ -90,6 +94,13 @@ def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
         _check_fields(one, call, wanted)
         wanted = admit_new(one.store, call.resource, wanted)
     return one.put(call.resource, key, wanted)
+
+
+def _of_the_sender(metadata: Json) -> Json:
+    """Of a new object: without what the server alone decides. Raises Refused (400)."""
+    if metadata.get("resourceVersion"):
+        raise status.bad_request("resourceVersion should not be set on objects to be created")
+    return {field: value for field, value in metadata.items() if field not in _OF_THE_SERVER}
 
 
 def _generated(one: Transaction, call: Call, start: str) -> str:

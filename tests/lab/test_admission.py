@@ -113,6 +113,12 @@ def test_what_is_left_open_is_filled_in() -> None:
             'Pod in version "v1" cannot be handled as a Pod: json: Expected `array | null`, got `str` - at '
             "`$.spec.containers`",
         ),
+        (
+            pod() | {"metadata": {"name": "a", "resourceVersion": "1"}},
+            400,
+            "resourceVersion should not be set on objects to be created",
+        ),
+        (pod() | {"metadata": {"name": "a", "creationTimestamp": 1}}, 400, "got `int`"),
         ({"metadata": {"name": "a"}, "spec": []}, 400, "Expected `object | null`, got `array`"),
     ],
 )

@@ -244,6 +244,20 @@ def test_mistakes_are_told_in_the_words_of_kubernetes(path: str, tmp_path: Path)
     run(test())
 
 
+def test_trying_things_out(path: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with cluster(path, tmp_path) as (_, kubectl, _client):
+            assert "pod/a created (server dry run)" in await kubectl("create --dry-run=server -f -", POD)
+            assert await kubectl("get pods -o name") == ""
+            await kubectl("apply -f -", POD)
+            assert await kubectl("diff -f -", POD) == ""
+            changed = await kubectl.ask("diff", "-f", "-", stdin=POD.replace("nginx:1", "nginx:2"))
+            assert changed.code == 1
+            assert "+  - image: nginx:2" in changed.out
+
+    run(test())
+
+
 def test_what_is_there_to_ask_for(path: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(path, tmp_path) as (_, kubectl, _client):

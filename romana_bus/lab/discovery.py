@@ -32,7 +32,6 @@ _VERSION = {
     "platform": "linux/amd64",
 }
 
-_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 
 
@@ -88,7 +87,7 @@ def _entries(one: Resource) -> list[Json]:
         "singularName": one.kind.lower(),
         **common,
         "kind": one.kind,
-        "verbs": _VERBS,
+        "verbs": one.verbs,
     }
     if one.short:
         entry["shortNames"] = list(one.short)
@@ -152,7 +151,7 @@ def _aggregated_resource(one: Resource) -> Json:
         "responseKind": _gvk(one, one.kind),
         "scope": "Namespaced" if one.namespaced else "Cluster",
         "singularResource": one.kind.lower(),
-        "verbs": _VERBS,
+        "verbs": one.verbs,
     }
     if one.short:
         entry["shortNames"] = list(one.short)

@@ -171,6 +171,7 @@ def _delete(one: Transaction, call: Call, options: deletion.Options, rules: Rule
 
 def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
     """All that the selectors mean. Answers with a list of what is gone, or going."""
+    options = options._replace(uid="", version="")  # of one object; here they could only stop it halfway
     there = one.store.snapshot(call.resource, one.store.version).under(call.prefix)
     if chosen := selection(call):
         there = selected(there, chosen)

@@ -11,7 +11,6 @@ import msgspec
 
 from romana_bus.lab import status, validation
 from romana_bus.lab.defaults import begun, completed
-from romana_bus.lab.fields import check_fields
 from romana_bus.lab.store import NAMESPACES
 
 if TYPE_CHECKING:
@@ -34,11 +33,8 @@ class Rules(NamedTuple):
 NO_RULES = Rules()
 
 
-def admit_new(store: Store, resource: Resource, item: Json, *, strict: bool) -> Json:
-    """The object as it is to be created; `strict`: without fields that it cannot have. Raises Refused:
-    400, 403, 404, 422."""
-    if strict:
-        check_fields(resource, item)
+def admit_new(store: Store, resource: Resource, item: Json) -> Json:
+    """The object as it is to be created. Raises Refused: 403, 404, 422."""
     metadata = item["metadata"]
     if resource.namespaced:
         _check_namespace(store, resource, metadata["namespace"], metadata["name"])
@@ -46,10 +42,8 @@ def admit_new(store: Store, resource: Resource, item: Json, *, strict: bool) -> 
     return begun(resource, completed(resource, item))
 
 
-def admit_change(resource: Resource, old: Json, new: Json, *, strict: bool) -> Json:
-    """The object as it is to replace `old`. Raises Refused: 400, 422."""
-    if strict:
-        check_fields(resource, new)
+def admit_change(resource: Resource, old: Json, new: Json) -> Json:
+    """The object as it is to replace `old`. Raises Refused (422)."""
     if "status" in resource.subresources:
         new = {field: value for field, value in new.items() if field != "status"}
         new |= {"status": old["status"]} if "status" in old else {}

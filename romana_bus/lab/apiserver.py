@@ -217,7 +217,9 @@ class ApiServer:
         if call.verb == "patch" and request.content_type not in patches.ACCEPTED:
             raise status.unsupported_patch(patches.ACCEPTED)
         written = self._do(call, await request.read(), request.content_type)
-        return answers.reply(request, written.code, written.body + b"\n", {})
+        warnings = ", ".join(f"299 - {msgspec.json.encode(one).decode()}" for one in written.warnings)
+        more = {"Warning": warnings} if warnings else {}
+        return answers.reply(request, written.code, written.body + b"\n", more)
 
     def _do(self, call: Call, body: bytes, content_type: str) -> Written:
         now = _clock().strftime("%Y-%m-%dT%H:%M:%SZ")

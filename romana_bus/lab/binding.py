@@ -21,11 +21,14 @@ def bind(writes: Transaction, key: str, binding: Json) -> bytes:
     raw = writes.store.get(PODS, key)
     if raw is None:
         raise status.not_found(PODS, name)
-    node = (binding.get("target") or {}).get("name")
-    if not node:
+    sent, named = (binding.get(part) or {} for part in ("target", "metadata"))
+    if not isinstance(sent, dict) or not isinstance(named, dict):
+        raise status.bad_request("target and metadata of a Binding are objects")
+    node = sent.get("name")
+    if not node or not isinstance(node, str):
         raise status.invalid(PODS._replace(kind="Binding"), name, [status.Cause("Required", "target.name")])
     pod = msgspec.json.decode(raw)
-    _check(pod, (binding.get("metadata") or {}).get("uid"))
+    _check(pod, named.get("uid"))
     conditions = [one for one in _conditions(pod) if one.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": writes.now}
     writes.put(

@@ -62,6 +62,8 @@ def read_call(
     everywhere = resource.namespaced and not namespace
     if not verb or (everywhere and verb in ("create", "deletecollection")):
         raise method_not_allowed()
+    if verb not in resource.verbs:
+        raise method_not_allowed()
     return call._replace(verb="watch") if verb == "list" and call.flag("watch") else call
 
 

@@ -47,6 +47,7 @@ def begun(resource: Resource, item: Json) -> Json:
 
 
 def _pod(spec: Json) -> Json:
+    spec = {field: value for field, value in spec.items() if value is not None}
     containers = spec.get("containers")
     if not isinstance(containers, list):
         return _POD_SPEC | spec

@@ -43,6 +43,8 @@ def read_options(query: Mapping[str, str], body: bytes, content_type: str) -> Op
     if asked is not None and not str(asked).removeprefix("-").isdigit():
         raise status.bad_request(f'invalid gracePeriodSeconds "{asked}": it must be a number of seconds')
     only_if = sent.get("preconditions") or {}
+    if not isinstance(only_if, dict):
+        raise status.bad_request("preconditions of DeleteOptions are an object")
     return Options(
         None if asked is None else int(asked),
         only_if.get("uid") or "",

@@ -1,16 +1,15 @@
-"""What a client is told of the API itself: versions, groups, resources, and schemas not to check with. Pure.
+"""What a client is told of the API itself: its version, groups and resources. Pure.
 
-Discovery is given one by one, as ever, and aggregated (apidiscovery.k8s.io), as newer clients ask for it. The
-OpenAPI documents hold no schemas: from v2 kubectl before 1.25 concludes that it has nothing to check
-against, from v3 a newer one that the server checks fields itself.
+Discovery is given one by one, as ever, and aggregated (apidiscovery.k8s.io), as newer clients ask for it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from romana_bus.lab import openapi
 from romana_bus.lab.calls import CREATED_ONLY
+from romana_bus.lab.openapi import VERSION, Document
 from romana_bus.lab.status import go_json
 
 if TYPE_CHECKING:
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 #: Of the server whose words these are.
-VERSION = {
+_VERSION = {
     "major": "1",
     "minor": "36",
-    "gitVersion": "v1.36.0",
+    "gitVersion": VERSION,
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
@@ -33,17 +32,7 @@ VERSION = {
     "platform": "linux/amd64",
 }
 
-_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
-_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-
-#: An OpenAPI v2 document that says nothing but its version: field 1, "2.0".
-_EMPTY_OPENAPI_V2 = b"\x0a\x032.0"
-
-
-class Document(NamedTuple):
-    body: bytes
-    content_type: str = "application/json"
 
 
 def document(path: str, accept: str, resources: Iterable[Resource]) -> Document | None:
@@ -52,7 +41,7 @@ def document(path: str, accept: str, resources: Iterable[Resource]) -> Document 
     groups = sorted({one.group for one in served} - {""})
     match path.strip("/").split("/"):
         case ["version"]:
-            return _json(VERSION)
+            return _json(_VERSION)
         case ["api" | "apis" as root] if form := _aggregated_form(accept):
             return _aggregated(form, [""] if root == "api" else groups, served)
         case ["api"]:
@@ -65,9 +54,9 @@ def document(path: str, accept: str, resources: Iterable[Resource]) -> Document 
         case ["api", version] | ["apis", _, version] as parts:
             return _resources(parts[1] if len(parts) == 3 else "", version, served)
         case ["openapi", "v2"]:
-            return _openapi_v2(accept)
+            return openapi.v2(accept, served)
         case ["openapi", "v3", *rest]:
-            return _openapi_v3("/".join(rest), served)
+            return openapi.v3("/".join(rest), served)
     return None
 
 
@@ -98,7 +87,7 @@ def _entries(one: Resource) -> list[Json]:
         "singularName": one.kind.lower(),
         **common,
         "kind": one.kind,
-        "verbs": _VERBS,
+        "verbs": one.verbs,
     }
     if one.short:
         entry["shortNames"] = list(one.short)
@@ -162,7 +151,7 @@ def _aggregated_resource(one: Resource) -> Json:
         "responseKind": _gvk(one, one.kind),
         "scope": "Namespaced" if one.namespaced else "Cluster",
         "singularResource": one.kind.lower(),
-        "verbs": _VERBS,
+        "verbs": one.verbs,
     }
     if one.short:
         entry["shortNames"] = list(one.short)
@@ -178,50 +167,3 @@ def _aggregated_resource(one: Resource) -> Json:
 
 def _gvk(one: Resource, kind: str) -> Json:
     return {"group": one.group, "version": one.version, "kind": kind}
-
-
-# --- OpenAPI --------------------------------------------------------------------------------------------
-
-
-def _openapi_v2(accept: str) -> Document:
-    if _PROTOBUF in accept:
-        return Document(_EMPTY_OPENAPI_V2, _PROTOBUF.replace("@", "."))
-    return _json({"swagger": "2.0", "info": _INFO, "paths": {}, "definitions": {}})
-
-
-_INFO = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
-
-
-def _openapi_v3(where: str, served: list[Resource]) -> Document | None:
-    """The index, or the document of one group and version."""
-    places = {one.path.rpartition("/")[0].strip("/"): one for one in served}
-    if not where:
-        index = {place: {"serverRelativeURL": _hashed(f"/openapi/v3/{place}")} for place in sorted(places)}
-        return _json({"paths": index})
-    if where not in places:
-        return None
-    paths = {
-        _template(one): {"patch": _patch_operation(one)}
-        for one in served
-        if one.path.rpartition("/")[0].strip("/") == where
-    }
-    return _json({"openapi": "3.0.0", "info": _INFO, "paths": paths})
-
-
-def _hashed(url: str) -> str:
-    """Clients keep a document as long as its hash is the same."""
-    return f"{url}?hash={hashlib.sha256((url + VERSION['gitVersion']).encode()).hexdigest()[:16].upper()}"
-
-
-def _template(one: Resource) -> str:
-    root, _, plural = one.path.rpartition("/")
-    return f"{root}/namespaces/{{namespace}}/{plural}/{{name}}" if one.namespaced else f"{one.path}/{{name}}"
-
-
-def _patch_operation(one: Resource) -> Json:
-    options = ("dryRun", "fieldManager", "fieldValidation")
-    parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in options]
-    return {"parameters": parameters, "x-kubernetes-action": "patch"} | {
-        "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-group-version-kind": _gvk(one, one.kind),
-    }

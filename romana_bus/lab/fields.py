@@ -1,4 +1,4 @@
-"""Which fields objects have: what `fieldValidation=Strict`, kubectl's default, refuses to take. Pure.
+"""Which fields objects have: `fieldValidation` Strict, kubectl's default, refuses others, Warn warns. Pure.
 
 The upper levels only, where people mistype: what is below them is taken as it comes.
 """
@@ -50,12 +50,11 @@ _SPEC = {
 }
 
 
-def check_fields(resource: Resource, item: Json) -> None:
-    """Raises Refused (400) for fields that the kind does not have."""
+def unknown_fields(resource: Resource, item: Json) -> list[str]:
+    """`unknown field "spec.nodname"` for each that the kind does not have."""
     if resource.kind not in _SPEC:
-        return
-    if unknown := [f'unknown field "{field}"' for field in sorted(_unknown(resource, item))]:
-        raise undecodable(resource, f"strict decoding error: {', '.join(unknown)}")
+        return []
+    return [f'unknown field "{field}"' for field in sorted(_unknown(resource, item))]
 
 
 def check_texts(resource: Resource, item: Json) -> None:

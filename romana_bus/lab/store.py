@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _version = attrgetter("version")
 
 
+_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
 class Resource(NamedTuple):
     """One kind of object that is served: `group` is '' for the core API. `short`: what people call it;
     `subresources`: what can be asked of one object apart."""
@@ -37,6 +40,11 @@ class Resource(NamedTuple):
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def verbs(self) -> list[str]:
+        """What can be asked of it, as RBAC names it. Nobody deletes all namespaces at once."""
+        return [verb for verb in _VERBS if verb != "deletecollection" or self.kind != "Namespace"]
 
     @property
     def path(self) -> str:

@@ -109,6 +109,8 @@ def _list(current: list[Any], patch: list[Any], keys: Mapping[str, str], path: s
     key = keys[path]
     if key == _ITSELF:
         return _ordered(list(dict.fromkeys([*current, *patch])), current, patch, key)
+    if not all(isinstance(one, dict) for one in (*current, *patch)):
+        raise bad_request(f"{path}: a list of objects was expected")
     sent = [one for one in patch if one.get("$patch") not in ("delete", "replace")]
     if any(one.get("$patch") == "replace" for one in patch):
         return sent

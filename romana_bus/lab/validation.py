@@ -9,7 +9,8 @@ import re
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from romana_bus.lab.fields import check_texts
+from romana_bus.lab.fields import check_texts, undecodable
+from romana_bus.lab.shapes import misshapen
 from romana_bus.lab.status import Cause, invalid
 
 if TYPE_CHECKING:
@@ -37,9 +38,15 @@ _FIXED = (
 )
 
 
-def check_new(resource: Resource, item: Json) -> None:
-    """Raises Refused: 400, 422."""
+def check_form(resource: Resource, item: Json) -> None:
+    """Raises Refused (400) where something is of another type than it has to be; before anything is read."""
     check_texts(resource, item)
+    if why := misshapen(resource, item):
+        raise undecodable(resource, f"json: {why}")
+
+
+def check_new(resource: Resource, item: Json) -> None:
+    """Raises Refused (422)."""
     causes = _name(resource, item["metadata"]["name"])
     if resource.kind == "Pod":
         causes += _containers(item.get("spec") or {})
@@ -48,8 +55,7 @@ def check_new(resource: Resource, item: Json) -> None:
 
 
 def check_change(resource: Resource, old: Json, new: Json) -> None:
-    """Raises Refused: 400, 422."""
-    check_texts(resource, new)
+    """Raises Refused (422)."""
     causes = _containers(new.get("spec") or {}) if resource.kind == "Pod" else []
     if resource.kind == "Pod" and not causes and _fixed(old) != _fixed(new):
         causes = [Cause("Forbidden", "spec", _FIXED)]

@@ -13,11 +13,15 @@ import msgspec
 from romana_bus.lab import deletion, patches, status, wire
 from romana_bus.lab.admission import NO_RULES, Rules, admit_change, admit_deletion, admit_new
 from romana_bus.lab.binding import bind
+from romana_bus.lab.fields import undecodable, unknown_fields
 from romana_bus.lab.listing import selected
 from romana_bus.lab.selectors import selection
 from romana_bus.lab.transaction import Transaction
+from romana_bus.lab.validation import check_form
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from romana_bus.lab.calls import Call
     from romana_bus.lab.store import Change, Resource, Store
 
@@ -26,6 +30,9 @@ _SHOWN_WHEN_DELETED = ("pods", "namespaces")
 
 #: What names are generated from (apimachinery, util/rand): nothing that could spell a word.
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
+
+#: What a cluster's clients cannot choose for a new object (registry/rest, FillObjectMetaSystemFields).
+_OF_THE_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 Json = dict[str, Any]
 
@@ -36,6 +43,7 @@ class Written(NamedTuple):
     code: int
     body: bytes
     changes: list[tuple[Resource, Change]]
+    warnings: Sequence[str] = ()
 
 
 def write(
@@ -59,14 +67,17 @@ def write(
     if call.verb == "create":
         sent = patches.read_object(body, content_type)
         answer = bind(one, call.key, sent) if call.subresource else _create(one, call, sent, rules)
-        return Written(201, answer, one.changes)
+        return Written(201, answer, one.changes, one.warnings)
     code, answer = _change(one, call, body, content_type, rules)
-    return Written(code, answer, one.changes)
+    return Written(code, answer, one.changes, one.warnings)
 
 
 def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     _check_kind(call.resource, sent)
     metadata = _metadata(sent)
+    if rules.admission:
+        check_form(call.resource, sent | {"metadata": metadata})
+        metadata = _of_the_sender(metadata)
     name = metadata.get("name") or _generated(one, call, metadata.get("generateName", ""))
     key = call.resource.key(call.namespace, name)
     if one.store.get(call.resource, key) is not None:
@@ -80,8 +91,16 @@ def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     metadata.setdefault("creationTimestamp", one.now)
     wanted = sent | {"metadata": metadata}
     if rules.admission:
-        wanted = admit_new(one.store, call.resource, wanted, strict=_strict(call))
+        _check_fields(one, call, wanted)
+        wanted = admit_new(one.store, call.resource, wanted)
     return one.put(call.resource, key, wanted)
+
+
+def _of_the_sender(metadata: Json) -> Json:
+    """Of a new object: without what the server alone decides. Raises Refused (400)."""
+    if metadata.get("resourceVersion"):
+        raise status.bad_request("resourceVersion should not be set on objects to be created")
+    return {field: value for field, value in metadata.items() if field not in _OF_THE_SERVER}
 
 
 def _generated(one: Transaction, call: Call, start: str) -> str:
@@ -123,6 +142,8 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
         part = {call.subresource: wanted[call.subresource]} if call.subresource in wanted else {}
         wanted = current | part
     metadata = _metadata(wanted)
+    if rules.admission:
+        check_form(call.resource, wanted | {"metadata": metadata})
     if metadata.get("name", call.name) != call.name:
         raise status.bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"
@@ -133,7 +154,8 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
     metadata |= {field: current["metadata"][field] for field in kept if field in current["metadata"]}
     wanted = wanted | {"metadata": metadata}
     if rules.admission and not call.subresource:
-        wanted = admit_change(call.resource, current, wanted, strict=_strict(call))
+        _check_fields(one, call, wanted)
+        wanted = admit_change(call.resource, current, wanted)
     top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
     return old if wanted | top == current | top else one.put(call.resource, call.key, wanted)
 
@@ -149,6 +171,7 @@ def _delete(one: Transaction, call: Call, options: deletion.Options, rules: Rule
 
 def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
     """All that the selectors mean. Answers with a list of what is gone, or going."""
+    options = options._replace(uid="", version="")  # of one object; here they could only stop it halfway
     there = one.store.snapshot(call.resource, one.store.version).under(call.prefix)
     if chosen := selection(call):
         there = selected(there, chosen)
@@ -158,8 +181,14 @@ def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: 
     return wire.list_of(f"{call.resource.kind}List", call.resource.api_version, items, version)
 
 
-def _strict(call: Call) -> bool:
-    return call.query.get("fieldValidation") == "Strict"
+def _check_fields(one: Transaction, call: Call, wanted: Json) -> None:
+    """Raises Refused (400) where it is to be strict about fields that the kind does not have."""
+    unknown = unknown_fields(call.resource, wanted)
+    match call.query.get("fieldValidation") or "Warn":
+        case "Strict" if unknown:
+            raise undecodable(call.resource, f"strict decoding error: {', '.join(unknown)}")
+        case "Warn":
+            one.warnings += unknown
 
 
 def _check_kind(resource: Resource, sent: Json) -> None:

@@ -40,6 +40,7 @@ def test_a_get_shows_the_object_as_it_is_kept() -> None:
         ("GET", "/api/v1/namespaces/web/pods/a/status/more", 404),
         ("POST", PODS_PATH, 405),
         ("DELETE", PODS_PATH, 405),
+        ("DELETE", "/api/v1/namespaces", 405),
         ("GET", f"{WEB_PODS}/a/binding", 405),
         ("GET", f"{WEB_PODS}/a/log", 404),
         ("POST", f"{WEB_PODS}/a", 405),

@@ -81,8 +81,8 @@ def agent(
         raise BadInput(f"--mtu {mtu}: 0, or between 68 and 65535")
     if not 0 < timeout <= PATIENCE:
         raise BadInput(
-            f"--timeout {timeout:g}: above 0, and {PATIENCE:g} seconds at most, since romana-cni ends after 20; "
-            'for more, write "timeout" into the network configuration'
+            f"--timeout {timeout:g}: above 0, and {PATIENCE:g} seconds at most: romana-cni waits for 20. "
+            'For more write "timeout" into the network configuration'
         )
     if os.geteuid() != 0:
         raise Failed("the agent changes links and routes: run it as root")

@@ -21,7 +21,7 @@ from romana_bus.lead import now
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
-    from romana_bus.cni.journal import Entry, Journal
+    from romana_bus.cni.journal import Journal
     from romana_bus.events import SandboxEvent
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Outbox:
         self._changed = asyncio.Event()
         self._progress = asyncio.Condition()
         self._writing = asyncio.Lock()
-        self._sending = ""  # the subject of what may be on the log already
+        self._sending = ""  # the subject of what was sent last: the log may have heard of it
 
     async def put(self, event: SandboxEvent) -> SandboxEvent | None:
         """Keep it until the log has it. Gives what it replaced, of which the log never heard and never will.
@@ -64,8 +64,9 @@ class Outbox:
             try:
                 await self._send_all(store)
             except (Unavailable, StreamMissing) as error:
+                if not self.trouble:
+                    log.warning("the journal has to wait", why=str(error))
                 self.trouble = f"the log is out of reach: {error}"
-                log.info("the journal has to wait", why=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, AGAIN_AT_MOST)
             else:
@@ -74,29 +75,28 @@ class Outbox:
 
     async def _send_all(self, store: Store) -> None:
         for entry in self._journal.waiting():
-            self._sending = entry.event.subject()
-            await _publish(store, entry)
+            await self._publish(store, entry.event)
             self._journal.drop(entry)
-            self._sending = ""
             async with self._progress:
                 self._progress.notify_all()
 
-
-async def _publish(store: Store, entry: Entry) -> None:
-    """Behind the newest message of its subject, unless that is it already, or has outlived it."""
-    event = entry.event
-    subject = event.subject()
-    while True:
-        newest = await store.newest(NODE, subject)
-        there = codec.decode(newest.body) if newest else None
-        if there == event or outlived(event, there):
-            return
-        expected = newest.seq if newest else 0
-        message = outgoing(event, "", now(), store.history)
-        message = message._replace(id=f"{subject}/{event.sandbox}/{type(event).__name__}/{expected}")
-        try:
-            await store.publish(NODE, message, expected)
-        except WrongSequence:
-            await asyncio.sleep(AGAIN)  # an answer was lost, or the table is behind
-        else:
-            return
+    async def _publish(self, store: Store, event: SandboxEvent) -> None:
+        """Behind the newest message of its subject, unless that is it already, or has outlived it."""
+        subject = event.subject()
+        while True:
+            newest = await store.newest(NODE, subject)
+            self._sending = ""
+            there = codec.decode(newest.body) if newest else None
+            if there == event or outlived(event, there):
+                return
+            expected = newest.seq if newest else 0
+            message = outgoing(event, "", now(), store.history)
+            message = message._replace(id=f"{subject}/{event.sandbox}/{type(event).__name__}/{expected}")
+            self._sending = subject
+            try:
+                await store.publish(NODE, message, expected)
+            except WrongSequence:
+                await asyncio.sleep(AGAIN)  # an answer was lost, or the table is behind
+            else:
+                self._sending = ""
+                return

@@ -16,7 +16,7 @@ import structlog
 
 from romana_bus.cni import results, spec, wiring
 from romana_bus.cni.attachments import Attachment, Attachments
-from romana_bus.cni.spec import CniError
+from romana_bus.cni.spec import CniError, Pod
 from romana_bus.cni.veth import veth
 from romana_bus.events import SandboxRemoved, SandboxRequested
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from romana_bus.cni.outbox import Outbox
-    from romana_bus.cni.spec import Attached, Call, Pod
+    from romana_bus.cni.spec import Attached, Call
     from romana_bus.cni.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,8 @@ class Commands:
         self._locks: dict[Attached, asyncio.Lock] = {}
         self._users: Counter[Attached] = Counter()
         # Pods that were asked for by event: when that sandbox ends, so may what they hold.
-        self._asked = dict.fromkeys(one.pod for one in attachments if one.requested)
+        told = [Pod(one.namespace, one.name, one.uid) for one in outbox.waiting()]
+        self._asked = dict.fromkeys([*(one.pod for one in attachments if one.requested), *told])
 
     async def do(self, call: Call) -> bytes:
         """What the caller is told. One that is cancelled leaves nothing of its ADD. Raises CniError."""

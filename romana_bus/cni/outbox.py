@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-AGAIN, AGAIN_AT_MOST = 0.05, 2.0
+#: Seconds before the log is tried again; and in which it takes what the disk does not.
+AGAIN, AGAIN_AT_MOST, AT_ONCE = 0.05, 2.0, 3.0
 
 
 class Outbox:
@@ -40,16 +41,33 @@ class Outbox:
         self._writing = asyncio.Lock()
         self._sending = ""  # the subject of what was sent last: the log may have heard of it
 
+    def waiting(self) -> list[SandboxEvent]:
+        return [entry.event for entry in self._journal.waiting()]
+
     async def put(self, event: SandboxEvent) -> SandboxEvent | None:
         """Keep it until the log has it. Gives what it replaced, of which the log never heard and never will.
-        Raises OSError."""
+        Where the disk has no room, the log has it when this returns. Raises OSError where neither has."""
         subject = event.subject()
         async with self._writing:
             older = self._journal.of(subject)
-            await asyncio.to_thread(self._journal.put, event)
+            try:
+                await asyncio.to_thread(self._journal.put, event)
+            except OSError as error:
+                await self._put_on_the_log(event, error)
+                return None
             unheard = subject != self._sending and self._journal.of(subject) is event
         self._changed.set()
         return older if unheard else None
+
+    async def _put_on_the_log(self, event: SandboxEvent, why: OSError) -> None:
+        log.error("the journal cannot be written: telling the log at once, or nobody", why=str(why))
+        self._journal.hold(event)
+        self._changed.set()
+        try:
+            async with asyncio.timeout(AT_ONCE):
+                await self.stored(event)
+        except TimeoutError:
+            raise why from None
 
     async def stored(self, event: SandboxEvent) -> None:
         """Until the log has it, or something newer of its subject."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
 import subprocess
+import urllib.error
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
-from tests.cni.node import CLIENTS, execute, invoke, pings, until
+from tests.cni.node import CLIENTS, execute, fetched, invoke, pings, until
 
 if TYPE_CHECKING:
     from tests.cni.node import Node
@@ -153,6 +157,93 @@ def test_a_static_pod_s_new_sandbox_waits_for_what_its_old_one_gave_back(own_nod
         until(lambda: isinstance(node.newest_of(new), SandboxRequested), "it is asked for")
         other = node.decided(new, *node.fresh())
         assert [one["address"].partition("/")[0] for one in adding.result()["ips"]] == list(other)
+
+
+def test_a_static_pod_starts_again_after_a_restart_without_the_log(own_node: Node) -> None:
+    """The agent that goes on has only the journal to know that its old sandbox had asked for the address."""
+    node = own_node
+    node.start().until_synced()
+    old = node.pod("static")
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(node.added, old)
+        until(lambda: isinstance(node.newest_of(old), SandboxRequested), "it is asked for")
+        four, six = node.decided(old, *node.fresh())
+        adding.result()
+    node.kill()
+    node.start().until_synced()
+    node.nats.kill()
+    node.delete(old)
+    new = node.pod("static")
+    assert {one["address"].partition("/")[0] for one in node.added(new)["ips"]} == {four, six}
+    node.nats.start()
+    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
+    assert node.newest_of(new).sandbox == new.container
+    assert isinstance(node.newest_of(new), SandboxRequested)
+
+
+def test_pods_stop_on_a_full_disk_where_the_log_takes_it(own_node: Node) -> None:
+    node = own_node
+    node.state_dir.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", node.state_dir], check=False
+    ).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        node.start().until_synced()
+        pods = [node.pod(), node.pod()]
+        for pod in pods:
+            node.decided(pod, *node.fresh())
+            node.added(pod)
+        with contextlib.suppress(OSError), (node.state_dir / "big").open("wb") as big:
+            while True:
+                big.write(b"x" * 4096)
+                big.flush()
+        node.delete(pods[0])
+        assert isinstance(node.newest_of(pods[0]), SandboxRemoved)
+        node.nats.kill()
+        node.call("DEL", pods[1]).fails(100, "No space left")
+        (node.state_dir / "big").unlink()
+        node.delete(pods[1])
+    finally:
+        node.stop()
+        subprocess.run(["umount", node.state_dir], check=True)
+
+
+def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
+    node = own_node
+    node.nats.kill()
+    node.start()
+
+    def problems() -> str:
+        try:
+            return fetched(f"http://{node.address}:9600/readyz")
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read().decode()}"
+
+    until(lambda: "cannot reach NATS" in problems(), "it says why")
+    assert problems().startswith("503")
+    assert fetched(f"http://{node.address}:9600/healthz") == "ok\n"
+    node.nats.start()
+    until(lambda: problems() == "ok\n", "it is well")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--mtu", "7"), "--mtu 7"),
+        (("--timeout", "0"), "--timeout 0"),
+        (("--timeout", "60"), "network configuration"),
+        (("--run-dir", "/dev/null/x"), "--run-dir"),
+        (("--state-dir", "/dev/null/x"), "--state-dir"),
+    ],
+)
+def test_options_that_cannot_be_used(own_node: Node, options: tuple[str, ...], said: str) -> None:
+    done = own_node.inside(*own_node.command(*options))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("romana-bus: ")
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_caller_that_hangs_up_leaves_nothing(own_node: Node) -> None:

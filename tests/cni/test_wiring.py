@@ -94,6 +94,22 @@ def test_a_pod_reaches_its_node_where_that_has_no_default_route(node: Node) -> N
         node.ip("route", "add", "default", "via", node.outside)
 
 
+def test_strict_reverse_path_filters_drop_nothing_of_a_pod(node: Node) -> None:
+    pod, other = node.pod(), node.pod()
+    names = [f"net.ipv4.conf.{name}.rp_filter" for name in ("all", "default")]
+    assert node.inside("sysctl", "-w", *(f"{name}=1" for name in names)).returncode == 0
+    try:
+        for one in (pod, other):
+            node.decided(one, *node.fresh())
+        node.added(pod)
+        there = node.added(other)["ips"][0]["address"].partition("/")[0]
+        assert pings(pod.netns, node.address)
+        assert pings(pod.netns, there)
+        assert pings(node.netns, there)
+    finally:
+        node.inside("sysctl", "-w", *(f"{name}=0" for name in names))
+
+
 def test_a_pod_with_the_address_of_another_is_not_heard(node: Node) -> None:
     pod = node.pod()
     node.decided(pod, node.fresh()[0])

@@ -160,7 +160,6 @@ class _Agent:
         """Raises BadInput."""
         try:
             self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.run_dir.chmod(0o700)
             return Attachments(self.run_dir / "attachments"), Journal(self.state_dir / "journal")
         except OSError as error:
             raise BadInput(f"--run-dir and --state-dir: {error.filename}: {error.strerror}") from None
@@ -169,7 +168,7 @@ class _Agent:
         """Raises Failed."""
         try:
             forwarding.forward_v4()
-            if any(":" in address for address in attachments.pods()):
+            if any(":" in address for one in attachments for address in one.addresses):
                 forwarding.forward_v6()
         except OSError as error:
             raise Failed(f"this node cannot forward: {error.filename}: {error.strerror}") from None
@@ -207,8 +206,8 @@ class _Agent:
 
     def _consumers(self, store: JetStream, attachments: Attachments) -> list[Any]:
         async def wired() -> dict[str, str]:
-            pods = attachments.pods()
-            return {one: pods.get(one, "") for one in sorted(await self.threads.run(wiring.routed))}
+            routed, pods = await self.threads.run(wiring.routed), attachments.pods()
+            return {address: pods.get(link, "") for address, link in sorted(routed.items())}
 
         return [
             run_projection(store, projection(self.node, self.addresses), self.health),

@@ -94,7 +94,10 @@ class Outbox:
     async def _send_all(self, store: Store) -> None:
         for entry in self._journal.waiting():
             await self._publish(store, entry.event)
-            self._journal.drop(entry)
+            try:
+                self._journal.drop(entry)
+            except OSError as error:  # told once more after a restart: that is no harm
+                log.error("an entry of the journal cannot be removed", why=str(error))
             async with self._progress:
                 self._progress.notify_all()
 

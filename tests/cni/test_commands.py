@@ -299,7 +299,7 @@ def test_what_is_wired_is_reported_with_its_pods(node: Node) -> None:
         found = node.newest(f"node.{node.name}.cni")
         return found if isinstance(found, Wired) and four in found.addresses else None
 
-    found = until(report, "a report with the pod")
+    found = until(report, "a report with the pod", node.log)
     assert found.addresses[four] == found.addresses[six] == f"default/{pod.name}"
     assert found.covers["IPAM"] > 0
     node.delete(pod)

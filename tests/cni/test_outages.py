@@ -220,6 +220,8 @@ def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
         except urllib.error.HTTPError as error:
             with error:
                 return f"{error.code} {error.read().decode()}"
+        except urllib.error.URLError:
+            return ""  # it is not up yet
 
     until(lambda: "cannot reach NATS" in problems(), "it says why")
     assert problems().startswith("503")

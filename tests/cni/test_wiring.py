@@ -43,6 +43,18 @@ def test_pods_of_one_node_reach_each_other(node: Node) -> None:
     assert all(pings(one.netns, address) for address in there)
 
 
+@pytest.mark.parametrize("family", [0, 1])
+def test_a_pod_of_one_family(node: Node, family: int) -> None:
+    pod = node.pod()
+    (address,) = node.decided(pod, node.fresh()[family])
+    result = node.added(pod)
+    assert len(result["ips"]) == len(result["routes"]) == 1
+    assert pings(node.netns, address)
+    assert node.check(pod, result).code == 0
+    host = result["interfaces"][0]["name"]
+    assert ("inet6" in node.ip("addr", "show", "dev", host)) == bool(family)
+
+
 def test_the_link_is_as_the_configuration_says(node: Node) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())

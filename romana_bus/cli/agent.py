@@ -142,7 +142,7 @@ class _Agent:
 
     async def run(self) -> None:
         attachments, journal = self._kept()
-        self.outbox = Outbox(journal)
+        self.outbox = Outbox(journal, self.threads)
         self._forward(attachments)
         node = Node(
             self.node, self.mtu, self.timeout, self._has_block(), forwarding.forward_v6, self.changed.set

@@ -113,10 +113,11 @@ class Commands:
     async def _add(self, call: Call) -> bytes:
         before = self._attachments.get(call.config.name, call.attached)
         known = self._addresses.assigned(call.pod)
-        if before is not None and before.addresses and known in ((), before.addresses):
+        if before is not None and before.addresses and not known and self._addresses.trouble:
+            known = before.addresses  # the log was not read yet: what was true before a restart is
+        if before is not None and before.addresses and known == before.addresses:
             if not await self._threads.run(_faults, before, call.netns):
                 return results.added(call, before)
-            known = before.addresses
         elif not known or call.pod in self._asked:
             known = await self._awaited(call, known)
         mtu = call.config.mtu or self._node.mtu or await self._threads.run(wiring.uplink_mtu)

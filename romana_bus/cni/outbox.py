@@ -22,6 +22,7 @@ from romana_bus.lead import now
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.cni.journal import Journal
+    from romana_bus.cni.threads import Threads
     from romana_bus.events import SandboxEvent
 
 log = structlog.get_logger(__name__)
@@ -33,9 +34,9 @@ AGAIN, AGAIN_AT_MOST, AT_ONCE = 0.05, 2.0, 3.0
 class Outbox:
     """`trouble`: why nothing goes out now, or ''."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, threads: Threads) -> None:
         self.trouble = "the log was not reached since the agent started"
-        self._journal = journal
+        self._journal, self._threads = journal, threads
         self._changed = asyncio.Event()
         self._progress = asyncio.Condition()
         self._writing = asyncio.Lock()
@@ -51,7 +52,7 @@ class Outbox:
         async with self._writing:
             older = self._journal.of(subject)
             try:
-                await asyncio.to_thread(self._journal.put, event)
+                await self._threads.run(self._journal.put, event)
             except OSError as error:
                 await self._put_on_the_log(event, error)
                 return None

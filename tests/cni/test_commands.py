@@ -133,6 +133,19 @@ def test_an_address_of_the_name_s_earlier_bearer_is_not_given(node: Node) -> Non
     node.delete(pod)
 
 
+def test_an_address_that_was_taken_from_a_pod_is_not_given_to_it_again(node: Node) -> None:
+    pod = node.pod()
+    wired(node, pod)
+
+    async def release() -> None:
+        async with node.opened() as store:
+            await node.release(store, pod)
+
+    run(release())
+    until(lambda: node.add(pod, timeout=0.2).code, "it is noticed")
+    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+
+
 def test_a_runtime_that_names_no_uid_gets_what_the_name_has(node: Node) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())

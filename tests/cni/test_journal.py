@@ -13,6 +13,7 @@ from romana_bus.bus.api import Outgoing, Unavailable
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.cni.journal import Journal
 from romana_bus.cni.outbox import Outbox
+from romana_bus.cni.threads import Threads
 from romana_bus.events import NODE, SandboxEvent, SandboxRemoved, SandboxRequested
 from romana_bus.tasks import stop
 from tests.conftest import run
@@ -104,12 +105,14 @@ class Flaky(MemoryStore):
 @contextlib.asynccontextmanager
 async def going(store: Flaky, journal: Journal) -> AsyncIterator[Outbox]:
     await store.prepare([NODE])
-    outbox = Outbox(journal)
+    threads = Threads()
+    outbox = Outbox(journal, threads)
     task = asyncio.create_task(outbox.run(store))
     try:
         yield outbox
     finally:
         await stop(task)
+        threads.close()
 
 
 async def empty(journal: Journal) -> None:
@@ -183,5 +186,20 @@ def test_what_the_log_never_heard_of_is_told(tmp_path: Path) -> None:
             store.out = True  # it is on the log, and nobody here knows
             if journal.waiting():
                 assert await outbox.put(wish("c")) is None
+
+    run(test())
+
+
+def test_who_is_cancelled_while_it_is_written_loses_nothing(tmp_path: Path) -> None:
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            store.out = True
+            for number in range(20):
+                task = asyncio.create_task(outbox.put(wish("a", f"pod-{number}")))
+                await asyncio.sleep(0)
+                task.cancel()
+                await outbox.put(end("a", f"pod-{number}"))
+            assert waiting(Journal(tmp_path)) == [end("a", f"pod-{number}") for number in range(20)]
 
     run(test())

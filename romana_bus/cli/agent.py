@@ -82,8 +82,8 @@ def agent(
         raise BadInput(f"--mtu {mtu}: 0, or between 68 and 65535")
     if not 0 < timeout <= PATIENCE:
         raise BadInput(
-            f"--timeout {timeout:g}: above 0, and {PATIENCE:g} seconds at most, since romana-cni ends after 20; "
-            'for more, write "timeout" into the network configuration'
+            f"--timeout {timeout:g}: above 0, and {PATIENCE:g} seconds at most: romana-cni waits for 20. "
+            'For more write "timeout" into the network configuration'
         )
     if os.geteuid() != 0:
         raise Failed("the agent changes links and routes: run it as root")
@@ -143,7 +143,7 @@ class _Agent:
 
     async def run(self) -> None:
         attachments, journal = self._kept()
-        self.outbox = Outbox(journal)
+        self.outbox = Outbox(journal, self.threads)
         self._forward(attachments)
         self.health.say("log", "the log was not reached since the agent started")
         async with contextlib.AsyncExitStack() as stack:
@@ -165,7 +165,6 @@ class _Agent:
         """Raises BadInput."""
         try:
             self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.run_dir.chmod(0o700)
             return Attachments(self.run_dir / "attachments"), Journal(self.state_dir / "journal")
         except OSError as error:
             raise BadInput(f"--run-dir and --state-dir: {error.filename}: {error.strerror}") from None
@@ -174,7 +173,7 @@ class _Agent:
         """Raises Failed."""
         try:
             forwarding.forward_v4()
-            if any(":" in address for address in attachments.pods()):
+            if any(":" in address for one in attachments for address in one.addresses):
                 forwarding.forward_v6()
         except OSError as error:
             raise Failed(f"this node cannot forward: {error.filename}: {error.strerror}") from None
@@ -212,8 +211,8 @@ class _Agent:
 
     def _consumers(self, store: JetStream, attachments: Attachments) -> list[Any]:
         async def wired() -> dict[str, str]:
-            pods = attachments.pods()
-            return {one: pods.get(one, "") for one in sorted(await self.threads.run(wiring.routed))}
+            routed, pods = await self.threads.run(wiring.routed), attachments.pods()
+            return {address: pods.get(link, "") for address, link in sorted(routed.items())}
 
         return [
             run_projection(store, projection(self.node, self.addresses), self.health),

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from romana_bus.cni.spec import Attached, Pod
+from romana_bus.cni.veth import veth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +75,8 @@ class Attachments:
         self._all.pop((network, attached), None)
 
     def pods(self) -> dict[str, str]:
-        """Address -> pod."""
-        return {address: str(one.pod) for one in self for address in one.addresses}
+        """The host's end of each link -> the pod that it leads to."""
+        return {veth(one.attached.container, one.attached.ifname).host: str(one.pod) for one in self}
 
     def _file(self, key: tuple[str, Attached]) -> Path:
         network, attached = key

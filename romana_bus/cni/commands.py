@@ -16,7 +16,7 @@ import structlog
 
 from romana_bus.cni import results, spec, wiring
 from romana_bus.cni.attachments import Attachment, Attachments
-from romana_bus.cni.spec import CniError
+from romana_bus.cni.spec import CniError, Pod
 from romana_bus.cni.veth import veth
 from romana_bus.events import SandboxRemoved, SandboxRequested
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from romana_bus.cni.outbox import Outbox
-    from romana_bus.cni.spec import Attached, Call, Pod
+    from romana_bus.cni.spec import Attached, Call
     from romana_bus.cni.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,8 @@ class Commands:
         self._locks: dict[Attached, asyncio.Lock] = {}
         self._users: Counter[Attached] = Counter()
         # Pods that were asked for by event: when that sandbox ends, so may what they hold.
-        self._asked = dict.fromkeys(one.pod for one in attachments if one.requested)
+        told = [Pod(one.namespace, one.name, one.uid) for one in outbox.waiting()]
+        self._asked = dict.fromkeys([*(one.pod for one in attachments if one.requested), *told])
 
     async def do(self, call: Call) -> bytes:
         """What the caller is told. One that is cancelled leaves nothing of its ADD. Raises CniError."""
@@ -112,10 +113,11 @@ class Commands:
     async def _add(self, call: Call) -> bytes:
         before = self._attachments.get(call.config.name, call.attached)
         known = self._addresses.assigned(call.pod)
-        if before is not None and before.addresses and known in ((), before.addresses):
+        if before is not None and before.addresses and not known and self._addresses.trouble:
+            known = before.addresses  # the log was not read yet: what was true before a restart is
+        if before is not None and before.addresses and known == before.addresses:
             if not await self._threads.run(_faults, before, call.netns):
                 return results.added(call, before)
-            known = before.addresses
         elif not known or call.pod in self._asked:
             known = await self._awaited(call, known)
         mtu = call.config.mtu or self._node.mtu or await self._threads.run(wiring.uplink_mtu)

@@ -68,6 +68,13 @@ class Journal:
         if older is not None:
             self._file(older.number).unlink(missing_ok=True)
 
+    def hold(self, event: SandboxEvent) -> None:
+        """In memory alone: there is no room for it on the disk."""
+        older = self._waiting.get(event.subject())
+        if older is None or not outlived(event, older.event):
+            self._last += 1
+            self._waiting[event.subject()] = Entry(self._last, event)
+
     def drop(self, entry: Entry) -> None:
         """The log has it. Raises OSError."""
         subject = entry.event.subject()

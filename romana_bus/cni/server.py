@@ -161,7 +161,8 @@ class _Connections:
             _count(command, "0", begun)
             return 0, text
         _count(command, str(failure.code), begun)
-        log.warning("refused", command=command, code=failure.code, why=str(failure))
+        say = log.info if command == "STATUS" else log.warning  # which is asked every few seconds
+        say("refused", command=command, code=failure.code, why=str(failure))
         return 1, spec.failure(version, failure)
 
     async def _done(self, call: Call, reader: asyncio.StreamReader) -> bytes:

@@ -17,6 +17,7 @@ import contextlib
 import errno
 import threading
 from pathlib import Path
+from socket import if_indextoname
 from typing import TYPE_CHECKING
 
 from romana_bus.cni.veth import GATEWAY
@@ -203,14 +204,15 @@ def _faults_on_host(wanted: Veth, peer: int) -> list[str]:
 # --- what there is --------------------------------------------------------------------------------------
 
 
-def routed() -> set[str]:
-    """The addresses that the node's kernel routes to pods on it. Raises OSError."""
-    found = set()
+def routed() -> dict[str, str]:
+    """The addresses that the node's kernel routes to pods on it, each with the link. Raises OSError."""
+    found = {}
     for width in (V4, V6):
         with contextlib.suppress(NetlinkError):  # a kernel without IPv6
             for route in links.routes(_dump(_host(), links.get_routes(width, links.POD_ROUTES))):
                 if route.length == width and route.protocol == links.POD_ROUTES:
-                    found.add(format_address(width, route.base))
+                    with contextlib.suppress(OSError):  # the link has just gone, and the route with it
+                        found[format_address(width, route.base)] = if_indextoname(route.oif)
     return found
 
 

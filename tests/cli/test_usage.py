@@ -33,7 +33,7 @@ APART = ("ipam simulate",)
 @pytest.mark.parametrize(
     ("line", "parts"),
     [
-        ("nope", ("nope", "up, watch, run, topology, ipam, events, status", "romana-bus --help")),
+        ("nope", ("nope", "up, watch, run, agent, topology, ipam, events, status", "romana-bus --help")),
         ("topology nope", ("nope", "plan, apply, set, validate, show", "romana-bus topology --help")),
         ("up --nope", ("--nope", "romana-bus up --help")),
         ("status extra", ("extra: more than romana-bus status takes",)),

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
 from tests.cni.node import Node, Reachable, unusable
-from tests.conftest import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
-
-    from romana_bus.bus.api import Store
-
-    Opening = Callable[[], AbstractAsyncContextManager[Store]]
+    from collections.abc import Iterator
 
 _clusters = itertools.count(1)
 
@@ -55,21 +46,3 @@ def own_node(own_nats: Reachable, tmp_path_factory: pytest.TempPathFactory) -> I
     """One whose agent the test starts and kills."""
     with Node(tmp_path_factory.mktemp("node"), own_nats, f"cni{next(_clusters)}") as made:
         yield made
-
-
-def opening(node: Node) -> Opening:
-    """A way to open the store that the node's agent follows."""
-    assert node.nats is not None
-    url = node.nats.url
-
-    @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[Store]:
-        async with await open_store(Access(servers=(url,)), Layout(node.cluster), "test", ROLES) as store:
-            yield store
-
-    return opened
-
-
-@pytest.fixture
-def opened(node: Node) -> Opening:
-    return opening(node)

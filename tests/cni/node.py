@@ -1,8 +1,7 @@
-"""A node in a network namespace with its agent process, pods beside it, and CNI calls as libcni makes them."""
+"""A node in a network namespace with its agent process, its pods, and CNI calls as libcni makes them."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import itertools
@@ -17,14 +16,19 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from romana_bus import codec
+from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.streams import Layout
 from romana_bus.cni.install import source
-from romana_bus.events import IPAM, AddressAssigned, AddressDenied, AddressReleased, PodAddress
+from romana_bus.events import IPAM, NODE, AddressAssigned, AddressDenied, AddressReleased, PodAddress
 from romana_bus.feed import outgoing
 from romana_bus.lead import now
+from tests.conftest import ROLES, run
 from tests.servers import NatsServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from romana_bus.bus.api import Store
 
@@ -96,10 +100,15 @@ class Pod(NamedTuple):
         return f"IgnoreUnknown=1;{known};K8S_POD_INFRA_CONTAINER_ID={self.container}"
 
 
+class Attached(NamedTuple):
+    network: str
+    container: str
+
+
 class Node:
     """One namespace, joined to the tests' own by a veth pair, over which NATS is reached."""
 
-    def __init__(self, directory: Path, nats: NatsServer | None, cluster: str, *options: str) -> None:
+    def __init__(self, directory: Path, nats: NatsServer, cluster: str, *options: str) -> None:
         self.directory, self.nats, self.cluster, self.options = directory, nats, cluster, options
         number = next(_numbers)
         self.name = f"node{number}"
@@ -111,7 +120,13 @@ class Node:
         self.run_dir, self.state_dir = directory / "run", directory / "state"
         self.agent: subprocess.Popen[bytes] | None = None
         self.pods: list[Pod] = []
-        self._made = itertools.count(1)
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._made, self._given = itertools.count(1), itertools.count(1)
+
+    def fresh(self) -> tuple[str, str]:
+        """An address of each family that no pod here had yet."""
+        number = next(self._given)
+        return f"10.77.0.{number}", f"fd77::{number:x}"
 
     # --- the node ---------------------------------------------------------------------------------------
 
@@ -133,6 +148,9 @@ class Node:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        for one in self._running:
+            one.kill()
+            one.wait()
         for pod in self.pods:
             subprocess.run(["ip", "netns", "del", pod.netns], capture_output=True, check=False)
         subprocess.run(["ip", "netns", "del", self.netns], capture_output=True, check=False)
@@ -144,33 +162,52 @@ class Node:
     def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
         return execute(self.netns, *command)
 
-    def routes(self, *arguments: str) -> set[str]:
+    def background(self, netns: str, *command: str) -> subprocess.Popen[bytes]:
+        """Ended with the node."""
+        self._running.append(subprocess.Popen(["ip", "netns", "exec", netns, *command]))
+        return self._running[-1]
+
+    def routes(self) -> dict[str, str]:
         """The addresses of pods that it routes, with their links."""
-        return {
-            line.split(" proto")[0]
-            for line in self.ip(*arguments, "route", "show", "proto", "83").splitlines()
-        }
+        found = {}
+        for family in ("-4", "-6"):
+            for line in self.ip(family, "route", "show", "proto", "83").splitlines():
+                words = line.split()
+                found[words[0]] = words[words.index("dev") + 1]
+        return found
 
     # --- its agent --------------------------------------------------------------------------------------
 
     def start(self, *options: str) -> Node:
         """The agent; gives when it serves."""
-        url = f"nats://{self.outside}:{self.nats.port}" if self.nats else "nats://127.0.0.1:1"
         with (self.directory / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(
-                ["ip", "netns", "exec", self.netns, ROMANA_BUS, "agent", "--node", self.name,
-                 "--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir),
-                 "--nats", url, "--cluster", self.cluster, "--listen", f"{self.address}:9600", *self.options, *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                ["ip", "netns", "exec", self.netns, *self.command(*options)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         until(
             lambda: self.agent and self.agent.poll() is None and self._listens(), "the agent serves", self.log
         )
         return self
 
+    def command(self, *options: str) -> list[str]:
+        return [
+            ROMANA_BUS, "agent", "--node", self.name,
+            "--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir),
+            "--nats", f"nats://{self.outside}:{self.nats.port}", "--cluster", self.cluster,
+            "--listen", f"{self.address}:9600", *self.options, *options,
+        ]  # fmt: skip
+
     def _listens(self) -> bool:
         answer = self.status()
         return answer.code == 0 or "does not answer" not in answer.out
+
+    @property
+    def pid(self) -> int:
+        assert self.agent is not None
+        return self.agent.pid
 
     def kill(self) -> None:
         """As the kernel would."""
@@ -213,7 +250,7 @@ class Node:
             "type": "romana-cni",
             "socket": str(self.run_dir / "cni.sock"),
         }
-        return ours | {name.replace("__", "/"): value for name, value in fields.items() if value is not None}
+        return ours | fields
 
     def call(self, command: str, pod: Pod | None = None, client: str = "c", **fields: Any) -> Answer:
         """As libcni does: the environment of a runtime, the configuration on stdin."""
@@ -226,6 +263,14 @@ class Node:
                 "CNI_ARGS": pod.arguments,
             }
         return invoke(CLIENTS[client], environment, json.dumps(self.config(**fields)).encode())
+
+    def invoke(self, environment: dict[str, str]) -> Answer:
+        return invoke(CLIENTS["c"], environment, json.dumps(self.config()).encode())
+
+    def attached(self) -> list[Attached]:
+        """What its agent's files say."""
+        found = [json.loads(file.read_text()) for file in sorted(self.run_dir.glob("attachments/*.json"))]
+        return [Attached(one["network"], one["attached"]["containerID"]) for one in found]
 
     def add(self, pod: Pod, **fields: Any) -> Answer:
         return self.call("ADD", pod, **fields)
@@ -243,10 +288,44 @@ class Node:
     def check(self, pod: Pod, result: Any, **fields: Any) -> Answer:
         return self.call("CHECK", pod, prevResult=result, **fields)
 
+    def collect(self, key: str, attachments: list[dict[str, str]]) -> Answer:
+        """GC, where that key says what stays."""
+        fields: dict[str, Any] = {key: attachments}
+        return self.call("GC", **fields)
+
     def status(self) -> Answer:
         return self.call("STATUS")
 
     # --- what the log says ------------------------------------------------------------------------------
+
+    def opened(self) -> AbstractAsyncContextManager[Store]:
+        """The store that its agent follows."""
+        return _opened(self.nats.url, self.cluster)
+
+    def decided(self, pod: Pod, *addresses: str) -> tuple[str, ...]:
+        """Decided as IPAM does, on the log."""
+
+        async def decide() -> None:
+            async with self.opened() as store:
+                await self.decide(store, pod, *addresses)
+
+        run(decide())
+        return addresses
+
+    def newest(self, subject: str) -> Any:
+        """The newest event of a subject on the log, or None."""
+        found: list[Any] = [None]
+
+        async def look() -> None:
+            async with self.opened() as store:
+                message = await store.newest(NODE, subject)
+                found[0] = codec.decode(message.body) if message else None
+
+        run(look())
+        return found[0]
+
+    def newest_of(self, pod: Pod) -> Any:
+        return self.newest(f"node.{self.name}.cni.{pod.namespace}.{pod.name}")
 
     async def decide(self, store: Store, pod: Pod, *addresses: str) -> None:
         """As IPAM does for a pod that the API shows."""
@@ -259,7 +338,7 @@ class Node:
     async def release(self, store: Store, pod: Pod) -> None:
         await publish(store, AddressReleased(**self._pod(pod)))
 
-    def _pod(self, pod: Pod) -> dict[str, str]:
+    def _pod(self, pod: Pod) -> dict[str, Any]:
         return {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "node": self.name}
 
     def until_folded(self, count: int) -> None:
@@ -271,13 +350,19 @@ class Node:
         return fetched(f"http://{self.address}:9600/metrics")
 
 
+@contextlib.asynccontextmanager
+async def _opened(url: str, cluster: str) -> AsyncIterator[Store]:
+    async with await open_store(Access(servers=(url,)), Layout(cluster), "test", ROLES) as store:
+        yield store
+
+
 async def publish(store: Store, event: Any) -> None:
     await store.publish(IPAM, outgoing(event, "", now(), store.history))
 
 
-def invoke(executable: Path, environment: dict[str, str], stdin: bytes) -> Answer:
+def invoke(executable: Path | str, environment: dict[str, str], stdin: bytes, *arguments: str) -> Answer:
     done = subprocess.run(
-        [executable], input=stdin, capture_output=True, env=environment, timeout=60, check=False
+        [executable, *arguments], input=stdin, capture_output=True, env=environment, timeout=60, check=False
     )
     return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 

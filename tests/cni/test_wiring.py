@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from typing import TYPE_CHECKING, Any
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cni.node import execute, pings, sh
-from tests.conftest import run
 
 if TYPE_CHECKING:
-    from tests.cni.conftest import Opening
-    from tests.cni.node import Node, Pod
-
-_hosts = itertools.count(1)
-
-
-def fresh() -> tuple[str, str]:
-    """An address of each family that nobody had yet."""
-    number = next(_hosts)
-    return f"10.77.0.{number}", f"fd77::{number:x}"
-
-
-def decided(opened: Opening, node: Node, *pods: tuple[Pod, tuple[str, ...]]) -> None:
-    async def decide() -> None:
-        async with opened() as store:
-            for pod, addresses in pods:
-                await node.decide(store, pod, *addresses)
-
-    run(decide())
+    from tests.cni.node import Node
 
 
 @pytest.mark.parametrize("client", ["c", "python"])
-def test_a_pod_gets_its_addresses_and_packets_arrive(node: Node, opened: Opening, client: str) -> None:
-    pod, (four, six) = node.pod(), fresh()
-    decided(opened, node, (pod, (four, six)))
+def test_a_pod_gets_its_addresses_and_packets_arrive(node: Node, client: str) -> None:
+    pod = node.pod()
+    four, six = node.decided(pod, *node.fresh())
     result = node.added(pod, client=client)
     assert [one["address"] for one in result["ips"]] == [f"{four}/32", f"{six}/128"]
     assert [one["gateway"] for one in result["ips"]] == ["169.254.1.1", "fe80::1"]
@@ -46,8 +27,142 @@ def test_a_pod_gets_its_addresses_and_packets_arrive(node: Node, opened: Opening
     assert pings(node.netns, four)
     assert pings(node.netns, six)
     assert pings(pod.netns, node.address)
-    assert f"{four} dev {host['name']}" in node.routes()
+    assert node.routes()[four] == node.routes()[six] == host["name"]
     node.delete(pod, client=client)
     assert host["name"] not in node.ip("link")
-    assert four not in node.ip("route")
+    assert not {four, six} & node.routes().keys()
     assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+
+
+def test_pods_of_one_node_reach_each_other(node: Node) -> None:
+    one, other = node.pod(), node.pod()
+    node.decided(one, *node.fresh())
+    there = node.decided(other, *node.fresh())
+    node.added(one)
+    node.added(other)
+    assert all(pings(one.netns, address) for address in there)
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_a_pod_of_one_family(node: Node, family: int) -> None:
+    pod = node.pod()
+    (address,) = node.decided(pod, node.fresh()[family])
+    result = node.added(pod)
+    assert len(result["ips"]) == len(result["routes"]) == 1
+    assert pings(node.netns, address)
+    assert node.check(pod, result).code == 0
+    host = result["interfaces"][0]["name"]
+    assert ("inet6" in node.ip("addr", "show", "dev", host)) == bool(family)
+
+
+def test_the_link_is_as_the_configuration_says(node: Node) -> None:
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    result = node.added(pod, mtu=1280, dns={"nameservers": ["10.0.0.10"]})
+    assert result["dns"] == {"nameservers": ["10.0.0.10"]}
+    (link,) = json.loads(execute(pod.netns, "ip", "-j", "addr", "show", "eth0").stdout)
+    assert (link["mtu"], link["address"]) == (1280, result["interfaces"][1]["mac"])
+    # Nothing is tentative: a pod that starts can be reached at once.
+    assert not [one for one in link["addr_info"] if one.get("tentative") or one.get("dadfailed")]
+    assert {(one["local"], one["prefixlen"]) for one in link["addr_info"] if one["scope"] == "global"} == {
+        (address, int(length))
+        for address, _, length in (one["address"].partition("/") for one in result["ips"])
+    }
+    for name, wanted in (("accept_dad", "0"), ("disable_ipv6", "0")):
+        found = execute(pod.netns, "sysctl", "-n", f"net.ipv6.conf.eth0.{name}").stdout.strip()
+        assert found == wanted, name
+    assert node.inside("sysctl", "-n", "net.ipv4.ip_forward").stdout.strip() == "1"
+    assert node.inside("sysctl", "-n", "net.ipv6.conf.all.forwarding").stdout.strip() == "1"
+
+
+def test_the_gateway_is_answered_for_and_nothing_else_is(node: Node) -> None:
+    """Not proxy ARP for every address: that hides mistakes, and took over a neighbour's (Romana's #182)."""
+    pod = node.pod()
+    node.decided(pod, node.fresh()[0])
+    host = node.added(pod)["interfaces"][0]
+    sh("ip", "-n", pod.netns, "neigh", "flush", "dev", "eth0", "nud", "permanent")
+    assert pings(pod.netns, node.address)
+    (asked,) = json.loads(sh("ip", "-j", "-n", pod.netns, "neigh", "show", "169.254.1.1"))
+    assert asked["lladdr"] == host["mac"]
+    for other in ("169.254.1.2", "8.8.8.8"):
+        sh("ip", "-n", pod.netns, "route", "add", other, "dev", "eth0")
+        assert not pings(pod.netns, other)
+        assert "lladdr" not in sh("ip", "-n", pod.netns, "neigh", "show", other)
+    assert node.inside("sysctl", "-n", f"net.ipv4.conf.{host['name']}.proxy_arp").stdout.strip() == "0"
+    # The node's own network hears nothing of it: nobody has the address.
+    assert "169.254.1.1" not in node.ip("addr")
+
+
+def test_a_pod_reaches_its_node_where_that_has_no_default_route(node: Node) -> None:
+    """The kernel answers for an address only where it has another way there; the pod needs no answer."""
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    node.ip("route", "del", "default")
+    try:
+        assert node.added(pod)["interfaces"][0]["mtu"] == 1500
+        assert pings(pod.netns, node.address)
+        assert pings(node.netns, node.added(pod)["ips"][1]["address"].partition("/")[0])
+    finally:
+        node.ip("route", "add", "default", "via", node.outside)
+
+
+def test_strict_reverse_path_filters_drop_nothing_of_a_pod(node: Node) -> None:
+    pod, other = node.pod(), node.pod()
+    names = [f"net.ipv4.conf.{name}.rp_filter" for name in ("all", "default")]
+    assert node.inside("sysctl", "-w", *(f"{name}=1" for name in names)).returncode == 0
+    try:
+        for one in (pod, other):
+            node.decided(one, *node.fresh())
+        node.added(pod)
+        there = node.added(other)["ips"][0]["address"].partition("/")[0]
+        assert pings(pod.netns, node.address)
+        assert pings(pod.netns, there)
+        assert pings(node.netns, there)
+    finally:
+        node.inside("sysctl", "-w", *(f"{name}=0" for name in names))
+
+
+def test_a_pod_with_the_address_of_another_is_not_heard(node: Node) -> None:
+    pod = node.pod()
+    node.decided(pod, node.fresh()[0])
+    node.added(pod)
+    sh("ip", "-n", pod.netns, "addr", "add", "10.77.200.1/32", "dev", "eth0")
+    node.ip("route", "add", "10.77.200.1/32", "dev", "lo")
+    assert execute(pod.netns, "ping", "-c1", "-W1", "-I", "10.77.200.1", node.address).returncode != 0
+    assert pings(pod.netns, node.address)
+
+
+def test_twenty_pods_at_once(node: Node) -> None:
+    pods = [node.pod() for _ in range(20)]
+    addresses = [node.decided(pod, *node.fresh()) for pod in pods]
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(node.add, pods))
+    assert [answer.code for answer in answers] == [0] * 20, node.log()
+    assert all(pings(node.netns, four) for four, _ in addresses)
+    with ThreadPoolExecutor(20) as threads:
+        list(threads.map(node.delete, pods))
+    assert not {one for both in addresses for one in both} & node.routes().keys()
+
+
+def test_the_same_pod_twice_at_once_gives_the_same_result(node: Node) -> None:
+    pod = node.pod()
+    four, _ = node.decided(pod, *node.fresh())
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: node.add(pod), range(4)))
+    assert {answer.code for answer in answers} == {0}, answers
+    assert len({answer.out for answer in answers}) == 1
+    assert pings(node.netns, four)
+
+
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
+def test_a_result_is_in_the_words_of_the_version_that_was_asked_for(node: Node, version: str) -> None:
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    result = node.added(pod, cniVersion=version)
+    assert result["cniVersion"] == version
+    assert [one.get("version") for one in result["ips"]] == (
+        ["4", "6"] if version == "0.4.0" else [None, None]
+    )
+    assert ["mtu" in one for one in result["interfaces"]] == [version == "1.1.0"] * 2
+    assert node.check(pod, result, cniVersion=version).code == 0
+    node.delete(pod, cniVersion=version)

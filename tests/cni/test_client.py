@@ -1,0 +1,317 @@
+"""The executable alone, in C and in Python: the same tests, against a socket that does what agents may do."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from romana_bus.cni import frame
+from tests.cni.node import CLIENTS, Answer, invoke
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=["c", "python"])
+def client(request: pytest.FixtureRequest) -> Path:
+    if request.param == "c" and CLIENTS["c"] == CLIENTS["python"]:
+        pytest.skip("no compiler was found when this was installed")
+    return CLIENTS[request.param]
+
+
+Serving = "Callable[[Callable[[socket.socket], None]], Path]"
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Any]:
+    """Listens, and does to each caller what it is told."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen(10)
+    threads: list[threading.Thread] = []
+
+    def serve(do: Callable[[socket.socket], None]) -> Path:
+        def loop() -> None:
+            while True:
+                try:
+                    caller, _ = listener.accept()
+                except OSError:
+                    return
+                with caller:
+                    do(caller)
+
+        threads.append(threading.Thread(target=loop, daemon=True))
+        threads[-1].start()
+        return tmp_path / "s"
+
+    yield serve
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    for thread in threads:
+        thread.join(20)
+
+
+def taken(caller: socket.socket) -> frame.Request:
+    stream = caller.makefile("rb")
+    return frame.request(stream.read(int.from_bytes(stream.read(4), "big")))
+
+
+def call(client: Path, stdin: bytes, command: str = "ADD", **environment: str) -> Answer:
+    return invoke(client, {"CNI_COMMAND": command, "PATH": os.environ["PATH"]} | environment, stdin)
+
+
+def config(path: object, **fields: Any) -> bytes:
+    return json.dumps({"cniVersion": "1.0.0", "socket": str(path)} | fields).encode()
+
+
+def test_version_needs_no_agent(client: Path) -> None:
+    for asked, said in (("1.0.0", "1.0.0"), ("1.1.0", "1.1.0"), ("", "1.1.0"), ('"}', "1.1.0")):
+        answer = call(client, json.dumps({"cniVersion": asked}).encode(), "VERSION")
+        assert answer.code == 0
+        assert answer.json == {"cniVersion": said, "supportedVersions": ["0.4.0", "1.0.0", "1.1.0"]}
+    assert call(client, b"", "VERSION").json["cniVersion"] == "1.1.0"
+
+
+def test_environment_and_configuration_go_in_and_the_answer_comes_out(client: Path, serving: Any) -> None:
+    seen: list[frame.Request] = []
+
+    def do(caller: socket.socket) -> None:
+        seen.append(taken(caller))
+        caller.sendall(frame.answer(7, b'{"any": "thing"}\n\0\xff'))
+
+    path = serving(do)
+    variables = {"CNI_CONTAINERID": "abc", "CNI_NETNS": "/run/netns/x", "CNI_IFNAME": "eth0",
+                 "CNI_ARGS": "A=B;C=D=E", "CNI_PATH": "/opt/cni/bin"}  # fmt: skip
+    environment = variables | {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"], "CNI_OTHER": "x"}
+    done = subprocess.run([client], input=config(path), env=environment, stdout=-1, check=False)
+    assert (done.returncode, done.stdout) == (7, b'{"any": "thing"}\n\0\xff')
+    assert seen == [frame.Request(variables | {"CNI_COMMAND": "ADD"}, config(path))]
+    fewest = {"CNI_COMMAND": "DEL", "PATH": os.environ["PATH"]}
+    subprocess.run([client], input=config(path), env=fewest, stdout=-1, check=False)
+    assert seen[1].environment == {"CNI_COMMAND": "DEL"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("ADD", 11), ("DEL", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)]
+)
+def test_an_agent_that_is_not_there(client: Path, command: str, code: int, tmp_path: Path) -> None:
+    answer = call(client, config(tmp_path / "none"), command)
+    answer.fails(code, f"{tmp_path}/none", "No such file", "is `romana-bus agent` running on this node?")
+    assert answer.json["cniVersion"] == "1.0.0"
+    assert answer.err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (b"", "/run/romana-bus/cni.sock"),
+        (b"{}", "/run/romana-bus/cni.sock"),
+        (b'{"socket":"/a/b"}', "/a/b"),
+        (b' {\n "x" : [ "socket" , "/no" ] , "socket" : "/a/b" }', "/a/b"),
+        (b'{"x":{"socket":"/no"},"socket":"/a/b","y":{"socket":"/no"}}', "/a/b"),
+        (b'{"x":[{"socket":"/no"},"}","socket"],"socket":"/a/b"}', "/a/b"),
+        (b'{"x":"\\"socket\\":\\"/no\\"","socket":"/a/b"}', "/a/b"),
+        (b'{"x":"\\\\","socket":"/a/b","y":"\\\\\\""}', "/a/b"),
+        (b'{"s\\u006fcket":"\\/a\\u002fb"}', "/a/b"),
+        (b'{"socket":"/no","socket":"/a/b"}', "/a/b"),
+        (b'{"sockets":"/no","socke":"/no","socket":"/a/b","SOCKET":"/no"}', "/a/b"),
+        (b'{"a":"socket","socket":"/a/b","c":"socket"}', "/a/b"),
+        (b'{"socket":"/a/\\t\\u00","x":1}', "/a/??"[:4]),
+    ],
+)
+def test_where_the_socket_is(client: Path, text: bytes, path: str) -> None:
+    said = call(client, text).json
+    assert said["code"] in (7, 11)
+    assert f"answer at {path}" in said["msg"] or said["code"] == 7
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_socket_is_found_in_whatever_json_is_around_it(client: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    words = ["socket", '"', "\\", "}", "{", ":", ",", "x", "é", "\u2028", "/no", "\x01"]
+
+    def value(depth: int) -> Any:
+        kind = chance.randrange(6 if depth else 3)
+        if kind == 3:
+            return [value(depth - 1) for _ in range(chance.randrange(4))]
+        if kind > 3:
+            return {"".join(chance.choices(words, k=2)): value(depth - 1) for _ in range(chance.randrange(4))}
+        return chance.choice([chance.random(), None, True, "".join(chance.choices(words, k=4))])
+
+    for number in range(15):
+        document = {f"k{one}": value(4) for one in range(3)} | {"socket": f"/none/{number}"}
+        document |= {f"l{one}": value(4) for one in range(3)}
+        text = json.dumps(document, ensure_ascii=bool(number % 2), indent=chance.choice([None, 2]))
+        call(client, text.encode()).fails(11, f"answer at /none/{number}")
+
+
+def test_a_path_that_none_can_have(client: Path) -> None:
+    for path in ("", "/" + "x" * 107, "/a\u0000b", "/ü\u2028"):
+        call(client, config(path)).fails(7, "socket")
+    assert call(client, config("/" + "x" * 106)).json["code"] == 11
+    nasty = call(client, b'{"socket":"/a\\"\\\\\\n\\u0007b\xff"}')
+    nasty.fails(11, "/a????b?")
+
+
+def test_without_a_command_it_says_who_calls_it(client: Path) -> None:
+    answer = invoke(client, {"PATH": os.environ["PATH"]}, b"")
+    answer.fails(4, "CNI_COMMAND is not set", "container runtime")
+
+
+def test_a_large_configuration_goes_through_and_a_larger_one_is_refused(client: Path, serving: Any) -> None:
+    sizes: list[int] = []
+
+    def do(caller: socket.socket) -> None:
+        sizes.append(len(taken(caller).config))
+        caller.sendall(frame.answer(0, b"x" * ((1 << 20) - 1)))
+
+    path = serving(do)
+    short = config(path)
+    whole = short[:-1] + b" " * ((1 << 20) - len(short)) + b"}"
+    answer = call(client, whole)
+    assert (answer.code, len(answer.out)) == (0, (1 << 20) - 1)
+    assert sizes == [1 << 20]
+    call(client, whole + b" ").fails(7, "1048576 bytes")
+    assert sizes == [1 << 20]
+    call(client, short, CNI_ARGS="x" * (1 << 16)).fails(4, "CNI_ARGS")
+
+
+def cut(caller: socket.socket) -> None:
+    taken(caller)
+    caller.sendall(frame.answer(0, b'{"half": "an answer"}')[:-4])
+
+
+def nothing(caller: socket.socket) -> None:
+    taken(caller)
+
+
+def unread(caller: socket.socket) -> None:
+    caller.recv(1)
+
+
+def huge(caller: socket.socket) -> None:
+    taken(caller)
+    caller.sendall(b"\xff\xff\xff\xff" + b"x" * 100)
+
+
+def empty(caller: socket.socket) -> None:
+    taken(caller)
+    caller.sendall(b"\0\0\0\0")
+
+
+@pytest.mark.parametrize("do", [cut, nothing, unread, huge, empty])
+def test_an_agent_that_dies_in_the_middle_gives_no_half_answer(client: Path, serving: Any, do: Any) -> None:
+    call(client, config(serving(do))).fails(11, "does not answer")
+
+
+def test_an_answer_that_comes_byte_by_byte(client: Path, serving: Any) -> None:
+    def do(caller: socket.socket) -> None:
+        taken(caller)
+        for one in frame.answer(3, b"slowly"):
+            caller.sendall(bytes([one]))
+            time.sleep(0.001)
+
+    assert call(client, config(serving(do))) == Answer(3, "slowly", "")
+
+
+def test_signals_interrupt_nothing(client: Path, serving: Any) -> None:
+    """SIGCONT interrupts reads and writes, as a debugger or a suspended job does."""
+    waiting = threading.Event()
+
+    def do(caller: socket.socket) -> None:
+        taken(caller)
+        waiting.set()
+        time.sleep(0.2)
+        caller.sendall(frame.answer(0, b"x" * 500_000))
+
+    environment = {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]}
+    with subprocess.Popen([client], stdin=-1, stdout=-1, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(config(serving(do)))
+        process.stdin.close()
+        assert waiting.wait(20)
+        for number in (19, 18) * 5:  # SIGSTOP, SIGCONT
+            process.send_signal(number)
+        assert len(process.stdout.read()) == 500_000
+        assert process.wait(20) == 0
+
+
+def test_who_does_not_read_the_answer_ends_nothing_but_this(client: Path, serving: Any) -> None:
+    def do(caller: socket.socket) -> None:
+        taken(caller)
+        caller.sendall(frame.answer(0, b"x" * 500_000))
+
+    environment = {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]}
+    path = serving(do)
+    with subprocess.Popen([client], stdin=-1, stdout=-1, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(config(path))
+        process.stdin.close()
+        assert process.wait(20) == 1  # by itself, not by a signal
+
+
+def test_an_agent_that_hangs_is_given_up(serving: Any) -> None:
+    """Both at once: it takes a while."""
+    end = threading.Event()
+
+    def do(caller: socket.socket) -> None:
+        taken(caller)
+        end.wait(60)
+
+    text = config(serving(do), timeout=0)
+    environment = {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]}
+    running = [
+        subprocess.Popen([one], stdin=-1, stdout=-1, env=environment)
+        for one in dict.fromkeys(CLIENTS.values())
+    ]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write(text)
+        process.stdin.close()
+    try:
+        for process in running:
+            assert process.stdout is not None
+            with process.stdout as stdout:
+                Answer(1, stdout.read().decode(), "").fails(11, "Connection timed out")
+            assert process.wait(20) == 1
+    finally:
+        end.set()
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{" * 1000,
+        b"}" * 1000,
+        b'"',
+        b'{"socket":"',
+        b'{"socket":"\\',
+        b'{"timeout":1',
+        b'{"timeout":1\0',
+        b'{"socket":"\\u',
+        b'{"socket":"\\u00',
+        b"\0" * 100,
+        b'{"timeout":1e999,"socket":"/none"}',
+        b'{"timeout":1.2.3,"socket":"/none"}',
+        b'{"socket":7}',
+        b"\xff\xfe",
+        b'{"x":"' + b"\\u0061" * 150_000 + b'"}',
+    ],
+)
+def test_what_is_no_json_is_for_the_agent_to_refuse(client: Path, text: bytes) -> None:
+    assert call(client, text).json["code"] in (7, 11)

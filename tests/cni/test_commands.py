@@ -1,0 +1,329 @@
+"""The commands where something is missing, was half done, or is done again."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
+from tests.cni.node import execute, pings, sh, until
+from tests.conftest import run
+
+if TYPE_CHECKING:
+    from tests.cni.node import Node, Pod
+
+
+def wired(node: Node, pod: Pod) -> Any:
+    node.decided(pod, *node.fresh())
+    return node.added(pod)
+
+
+# --- ADD ------------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_add_gives_the_same_result_and_changes_nothing(node: Node) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    before = sh("ip", "-n", pod.netns, "addr")
+    assert node.added(pod) == result
+    assert sh("ip", "-n", pod.netns, "addr") == before
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        ("ip", "route", "del", "default"),
+        ("ip", "addr", "flush", "dev", "eth0", "scope", "global"),
+        ("ip", "link", "del", "eth0"),
+    ],
+)
+def test_a_repeated_add_repairs_what_is_left_half_done(node: Node, harm: tuple[str, ...]) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    assert execute(pod.netns, *harm).returncode == 0
+    assert node.added(pod) == result
+    assert node.check(pod, result).code == 0
+    assert pings(node.netns, result["ips"][0]["address"].partition("/")[0])
+
+
+def test_a_link_of_an_earlier_attempt_that_no_file_names_is_replaced(node: Node) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    host = result["interfaces"][0]["name"]
+    node.delete(pod)
+    node.ip("link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", pod.netns)
+    assert node.added(pod) == result
+    assert node.check(pod, result).code == 0
+
+
+def test_a_foreign_interface_of_that_name_stays(node: Node) -> None:
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    sh("ip", "-n", pod.netns, "link", "add", "eth0", "type", "bridge")
+    node.add(pod).fails(100, "the pod has an interface eth0 already")
+    assert "bridge" in sh("ip", "-n", pod.netns, "-d", "link", "show", "eth0")
+    assert pod.container not in "".join(one.read_text() for one in node.run_dir.glob("attachments/*"))
+
+
+def test_a_foreign_route_to_the_address_stays(node: Node) -> None:
+    pod, (four, _) = node.pod(), node.fresh()
+    node.decided(pod, four)
+    node.ip("route", "add", f"{four}/32", "dev", "eth0", "proto", "99")
+    node.add(pod).fails(100, four, "protocol 99")
+    assert "dev eth0" in node.ip("route", "show", "proto", "99")
+    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+    node.ip("route", "del", f"{four}/32", "dev", "eth0", "proto", "99")
+
+
+def test_a_pod_that_nothing_was_decided_for_is_asked_for_and_waited_for(node: Node) -> None:
+    pod, (four, six) = node.pod(), node.fresh()
+
+    async def decide() -> None:
+        async with node.opened() as store:
+            subject = f"node.{node.name}.cni.default.{pod.name}"
+            while await store.newest("NODE", subject) is None:
+                time.sleep(0.01)
+            await node.decide(store, pod, four, six)
+
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(node.added, pod)
+        run(decide())
+        assert [one["address"] for one in adding.result()["ips"]] == [f"{four}/32", f"{six}/128"]
+    asked = node.newest_of(pod)
+    assert isinstance(asked, SandboxRequested)
+    assert (asked.node, asked.uid, asked.sandbox) == (node.name, pod.uid, pod.container)
+    node.delete(pod)
+    gone = until(lambda: _removed(node, pod), "the removal is on the log")
+    assert gone.sandbox == pod.container
+
+
+def _removed(node: Node, pod: Pod) -> SandboxRemoved | None:
+    found = node.newest_of(pod)
+    return found if isinstance(found, SandboxRemoved) else None
+
+
+def test_an_add_that_waited_in_vain_can_be_tried_again_and_asks_for_nothing_any_more(node: Node) -> None:
+    pod = node.pod()
+    node.add(pod, timeout=0.5).fails(11, f"default/{pod.name}", "nothing was decided")
+    until(lambda: _removed(node, pod), "nothing is asked for")
+    node.decided(pod, *node.fresh())
+    node.added(pod)
+
+
+def test_why_a_pod_has_no_address_is_what_its_events_show(node: Node) -> None:
+    pod = node.pod()
+
+    async def deny() -> None:
+        async with node.opened() as store:
+            await node.deny(store, pod, "net: every address of its group is in use")
+
+    run(deny())
+    node.add(pod, timeout=0.5).fails(11, "every address of its group is in use")
+
+
+def test_an_address_of_the_name_s_earlier_bearer_is_not_given(node: Node) -> None:
+    pod = node.pod("web", uid="one")
+    node.decided(pod, *node.fresh())
+    other = node.pod("web", uid="two")
+    node.add(other, timeout=0.5).fails(11)
+    node.added(pod)
+    node.delete(pod)
+
+
+def test_an_address_that_was_taken_from_a_pod_is_not_given_to_it_again(node: Node) -> None:
+    pod = node.pod()
+    wired(node, pod)
+
+    async def release() -> None:
+        async with node.opened() as store:
+            await node.release(store, pod)
+
+    run(release())
+    until(lambda: node.add(pod, timeout=0.2).code, "it is noticed")
+    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+
+
+def test_a_runtime_that_names_no_uid_gets_what_the_name_has(node: Node) -> None:
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    anonymous = pod._replace(uid="")
+    node.added(anonymous)
+
+
+@pytest.mark.parametrize("path", ["/run/netns/none-of-ours", "/etc/hostname", "/proc/1/ns/mnt"])
+def test_what_is_no_network_namespace_is_refused_and_nothing_is_left(node: Node, path: str) -> None:
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    links = node.ip("link")
+    environment = {
+        "CNI_COMMAND": "ADD",
+        "CNI_PATH": "/x",
+        "CNI_CONTAINERID": pod.container,
+        "CNI_NETNS": path,
+        "CNI_IFNAME": "eth0",
+        "CNI_ARGS": pod.arguments,
+    }
+    node.invoke(environment).fails(8, path)
+    assert node.ip("link") == links
+
+
+def test_the_node_s_own_namespace_is_refused(node: Node) -> None:
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    own = pod._replace(netns=node.netns)
+    node.add(own).fails(8, "own network namespace")
+
+
+# --- DEL ------------------------------------------------------------------------------------------------
+
+
+def test_del_of_what_is_gone_succeeds(node: Node) -> None:
+    pod = node.pod()
+    wired(node, pod)
+    node.delete(pod)
+    node.delete(pod)
+    node.delete(node.pod())
+    without = pod._replace(netns="no-such-namespace")
+    node.delete(without)
+
+
+def test_del_without_its_namespace_takes_the_links_and_routes(node: Node) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    sh("ip", "netns", "del", pod.netns)
+    node.delete(pod)
+    assert result["interfaces"][0]["name"] not in node.ip("link")
+    assert result["ips"][0]["address"].partition("/")[0] not in node.routes()
+
+
+def test_del_of_an_old_sandbox_harms_no_newer_one_of_the_pod(node: Node) -> None:
+    old = node.pod("stays")
+    result = wired(node, old)
+    new = node.pod("stays")
+    again = node.added(new)
+    assert again["ips"][0]["address"] == result["ips"][0]["address"]
+    four, six = (one["address"].partition("/")[0] for one in again["ips"])
+    assert node.routes()[four] == node.routes()[six] == again["interfaces"][0]["name"]
+    node.check(old, result).fails(101, four)
+    node.delete(old)
+    assert node.check(new, again).code == 0
+    assert pings(node.netns, four)
+    assert pings(node.netns, six)
+
+
+# --- CHECK ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("inside", "harm", "said"),
+    [
+        (True, "ip route del default", "no route to 0.0.0.0/0"),
+        (True, "ip -6 route del default", "no route to ::/0"),
+        (True, "ip route del 169.254.1.1", "no route to"),
+        (True, "ip addr flush dev eth0 scope global", "eth0 has no 10.77."),
+        (True, "ip link set eth0 down", "eth0 of the pod is down"),
+        (True, "ip link set eth0 address 02:00:00:00:00:01", "has the address 02:00:00:00:00:01"),
+        (True, "ip link del eth0", "eth0 is missing"),
+        (False, "ip route del FOUR", "the node has no route to 10.77."),
+        (False, "ip -6 route del SIX", "the node has no route to fd77:"),
+        (False, "ip link set HOST down", "of the node is down"),
+    ],
+)
+def test_check_finds_what_is_missing(node: Node, inside: bool, harm: str, said: str) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    assert node.check(pod, result) == (0, "", "")
+    four, six = (one["address"].partition("/")[0] for one in result["ips"])
+    for word, text in (("FOUR", four), ("SIX", six), ("HOST", result["interfaces"][0]["name"])):
+        harm = harm.replace(word, text)
+    done = execute(pod.netns if inside else node.netns, *harm.split())
+    assert done.returncode == 0, done
+    node.check(pod, result).fails(101, said)
+
+
+def test_check_lets_a_later_plugin_change_routes(node: Node) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    sh("ip", "-n", pod.netns, "-6", "route", "del", "default")
+    result["routes"] = [one for one in result["routes"] if one["dst"] != "::/0"]
+    assert node.check(pod, result).code == 0
+
+
+def test_check_says_when_the_address_is_not_the_pod_s_any_more(node: Node) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    other = node.decided(pod, *node.fresh())
+    until(lambda: node.check(pod, result).code, "it is noticed")
+    node.check(pod, result).fails(101, other[0])
+
+
+def test_check_without_the_result_is_refused(node: Node) -> None:
+    pod = node.pod()
+    wired(node, pod)
+    node.call("CHECK", pod).fails(7, "prevResult")
+
+
+# --- GC, STATUS, reports --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+def test_gc_removes_what_is_not_valid_of_its_network_alone(node: Node, key: str) -> None:
+    stale, valid, elsewhere = node.pod(), node.pod(), node.pod()
+    for pod in (stale, valid):
+        wired(node, pod)
+    node.decided(elsewhere, *node.fresh())
+    node.added(elsewhere, name="another")
+    kept = {
+        (one.network, one.container)
+        for one in node.attached()
+        if (one.network, one.container) != ("pods", stale.container)
+    }
+    attachments = [
+        {"containerID": container, "ifname": "eth0"}
+        for network, container in sorted(kept)
+        if network == "pods"
+    ]
+    answer = node.collect(key, attachments)
+    assert answer == (0, "", "")
+    assert {(one.network, one.container) for one in node.attached()} == kept
+    assert execute(stale.netns, "ip", "link", "show", "eth0").returncode != 0
+    assert execute(valid.netns, "ip", "link", "show", "eth0").returncode == 0
+    node.delete(elsewhere, name="another")
+    gone = until(lambda: _removed(node, stale), "the removal is on the log")
+    assert gone.sandbox == stale.container
+
+
+def test_gc_that_names_nothing_removes_nothing(node: Node) -> None:
+    pod = node.pod()
+    wired(node, pod)
+    node.call("GC").fails(7, "valid-attachments")
+    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode == 0
+
+
+def test_what_is_wired_is_reported_with_its_pods(node: Node) -> None:
+    pod = node.pod()
+    result = wired(node, pod)
+    four, six = (one["address"].partition("/")[0] for one in result["ips"])
+
+    def report() -> Any:
+        found = node.newest(f"node.{node.name}.cni")
+        return found if isinstance(found, Wired) and four in found.addresses else None
+
+    found = until(report, "a report with the pod", node.log)
+    assert found.addresses[four] == found.addresses[six] == f"default/{pod.name}"
+    assert found.covers["IPAM"] > 0
+    node.delete(pod)
+    until(lambda: report() is None, "a report without it")
+
+
+def test_calls_are_counted_by_what_came_of_them(node: Node) -> None:
+    pod = node.pod()
+    wired(node, pod)
+    node.call("CHECK", pod).fails(7)
+    lines = node.metrics()
+    assert 'romana_cni_calls_total{command="ADD",outcome="0"}' in lines
+    assert 'outcome="7"' in lines
+    assert 'romana_cni_seconds_count{command="ADD"}' in lines

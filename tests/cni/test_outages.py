@@ -1,0 +1,347 @@
+"""An agent that is killed, and a log that is out of reach."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import subprocess
+import urllib.error
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
+from tests.cni.node import CLIENTS, execute, fetched, invoke, pings, until
+
+if TYPE_CHECKING:
+    from tests.cni.node import Node
+
+
+def test_a_killed_agent_drops_no_packet_and_goes_on_where_it_was(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    pod = node.pod()
+    four, six = node.decided(pod, *node.fresh())
+    result = node.added(pod)
+    before = node.ip("route"), node.ip("-6", "route", "show", "proto", "83")
+    line = ["ip", "netns", "exec", node.netns, "ping", "-i", "0.01", "-c", "400", four]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as pinging:
+        node.kill()
+        node.add(pod).fails(11, "does not answer", "romana-bus agent")
+        node.call("STATUS").fails(50, "does not answer")
+        node.start().until_synced()
+        said = pinging.communicate()[0]
+    assert " 0% packet loss" in said, said
+    assert (node.ip("route"), node.ip("-6", "route", "show", "proto", "83")) == before
+    assert node.added(pod) == result
+    assert node.check(pod, result).code == 0
+    node.delete(pod)
+    assert not {four, six} & node.routes().keys()
+
+
+def test_what_was_half_done_when_the_agent_was_killed_is_finished_or_undone(own_node: Node) -> None:
+    """Killed again and again while twenty pods start and stop: in the end, what should be there is."""
+    node = own_node
+    node.start().until_synced()
+    pods = [node.pod() for _ in range(20)]
+    addresses = [node.decided(pod, *node.fresh()) for pod in pods]
+    for round_ in range(3):
+        with ThreadPoolExecutor(20) as threads:
+            adding = [threads.submit(node.add, pod) for pod in pods]
+            until(lambda: any(one.done() for one in adding) or len(node.routes()) > round_, "it works")  # noqa: B023
+            node.kill()
+        node.start().until_synced()
+        for pod in pods[10:]:
+            node.delete(pod)
+        with ThreadPoolExecutor(20) as threads:
+            stopping = [threads.submit(node.call, "DEL", pod) for pod in pods[:5]]
+            until(lambda: any(one.done() for one in stopping), "it works")  # noqa: B023
+            node.kill()
+        node.start().until_synced()
+    for pod in pods[:10]:
+        result = node.added(pod)
+        assert node.check(pod, result).code == 0
+    for pod in pods[10:]:
+        node.delete(pod)
+        assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+    assert set(node.routes()) == {one for both in addresses[:10] for one in both}
+    assert all(pings(node.netns, four) for four, _ in addresses[:10])
+    assert {one.container for one in node.attached()} == {pod.container for pod in pods[:10]}
+
+
+def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    pods = [node.pod() for _ in range(3)]
+    for pod in pods:
+        node.decided(pod, *node.fresh())
+        node.added(pod)
+    node.nats.kill()
+    for pod in pods[:2]:
+        node.delete(pod)
+    assert len(list(node.state_dir.glob("journal/*.json"))) == 2
+    node.kill()
+    node.start()  # without the log
+    node.delete(pods[2])
+    node.call("STATUS").fails(50, "not in sync")
+    assert len(list(node.state_dir.glob("journal/*.json"))) == 3
+    node.nats.start()
+    for pod in pods:
+        gone = until(lambda: node.newest_of(pod), "the removal is on the log", node.log)  # noqa: B023
+        assert isinstance(gone, SandboxRemoved)
+        assert gone.sandbox == pod.container
+    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
+    node.until_synced()
+    report = until(lambda: node.newest(f"node.{node.name}.cni"), "what is wired is reported")
+    assert isinstance(report, Wired)
+
+
+def test_without_the_log_pods_that_were_decided_start(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    decided, unknown = node.pod(), node.pod()
+    four, _ = node.decided(decided, *node.fresh())
+    node.until_folded(1)
+    node.nats.kill()
+    node.added(decided)
+    assert pings(node.netns, four)
+    assert node.status().code == 0  # the node stays Ready: what is wired forwards on
+    node.add(unknown, timeout=1).fails(11, f"default/{unknown.name}")
+    node.nats.start()
+    found = until(lambda: node.newest_of(unknown), "what became of the wish is told", node.log)
+    assert isinstance(found, SandboxRemoved)
+
+
+def test_the_end_of_a_sandbox_does_not_follow_the_wish_of_its_successor(own_node: Node) -> None:
+    """A static pod's sandbox is replaced while the log is away: its address stays, and so does the wish."""
+    node = own_node
+    node.start().until_synced()
+    old = node.pod("static")
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(node.added, old)
+        until(lambda: isinstance(node.newest_of(old), SandboxRequested), "it is asked for")
+        four, six = node.decided(old, *node.fresh())
+        adding.result()
+    node.nats.kill()
+    new = node.pod("static")
+    node.delete(old)
+    again = node.added(new)
+    assert [one["address"] for one in again["ips"]] == [f"{four}/32", f"{six}/128"]
+    node.nats.start()
+    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
+    wish = node.newest_of(new)
+    assert isinstance(wish, SandboxRequested)
+    assert wish.sandbox == new.container
+    node.delete(old)  # once more, late
+    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
+    assert node.newest_of(new) == wish
+
+
+def test_a_static_pod_s_new_sandbox_waits_for_what_its_old_one_gave_back(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    old = node.pod("static")
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(node.added, old)
+        until(lambda: isinstance(node.newest_of(old), SandboxRequested), "it is asked for")
+        node.decided(old, *node.fresh())
+        adding.result()
+        node.delete(old)
+        until(lambda: isinstance(node.newest_of(old), SandboxRemoved), "it was given back")
+        new = node.pod("static")
+        adding = threads.submit(node.added, new)
+        until(lambda: isinstance(node.newest_of(new), SandboxRequested), "it is asked for")
+        other = node.decided(new, *node.fresh())
+        assert [one["address"].partition("/")[0] for one in adding.result()["ips"]] == list(other)
+
+
+def test_a_static_pod_starts_again_after_a_restart_without_the_log(own_node: Node) -> None:
+    """The agent that goes on has only the journal to know that its old sandbox had asked for the address."""
+    node = own_node
+    node.start().until_synced()
+    old = node.pod("static")
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(node.added, old)
+        until(lambda: isinstance(node.newest_of(old), SandboxRequested), "it is asked for")
+        four, six = node.decided(old, *node.fresh())
+        adding.result()
+    node.kill()
+    node.start().until_synced()
+    node.nats.kill()
+    node.delete(old)
+    new = node.pod("static")
+    assert {one["address"].partition("/")[0] for one in node.added(new)["ips"]} == {four, six}
+    node.nats.start()
+    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
+    assert node.newest_of(new).sandbox == new.container
+    assert isinstance(node.newest_of(new), SandboxRequested)
+
+
+def test_pods_stop_on_a_full_disk_where_the_log_takes_it(own_node: Node) -> None:
+    node = own_node
+    node.state_dir.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", node.state_dir], check=False
+    ).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        node.start().until_synced()
+        pods = [node.pod(), node.pod()]
+        for pod in pods:
+            node.decided(pod, *node.fresh())
+            node.added(pod)
+        with contextlib.suppress(OSError), (node.state_dir / "big").open("wb") as big:
+            while True:
+                big.write(b"x" * 4096)
+                big.flush()
+        node.delete(pods[0])
+        assert isinstance(node.newest_of(pods[0]), SandboxRemoved)
+        node.nats.kill()
+        node.call("DEL", pods[1]).fails(100, "No space left")
+        (node.state_dir / "big").unlink()
+        node.delete(pods[1])
+    finally:
+        node.stop()
+        subprocess.run(["umount", node.state_dir], check=True)
+
+
+def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
+    node = own_node
+    node.nats.kill()
+    node.start()
+
+    def problems() -> str:
+        try:
+            return fetched(f"http://{node.address}:9600/readyz")
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read().decode()}"
+        except urllib.error.URLError:
+            return ""  # it is not up yet
+
+    until(lambda: "cannot reach NATS" in problems(), "it says why")
+    assert problems().startswith("503")
+    assert fetched(f"http://{node.address}:9600/healthz") == "ok\n"
+    node.nats.start()
+    until(lambda: problems() == "ok\n", "it is well")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--mtu", "7"), "--mtu 7"),
+        (("--timeout", "0"), "--timeout 0"),
+        (("--timeout", "60"), "network configuration"),
+        (("--run-dir", "/dev/null/x"), "--run-dir"),
+        (("--state-dir", "/dev/null/x"), "--state-dir"),
+    ],
+)
+def test_options_that_cannot_be_used(own_node: Node, options: tuple[str, ...], said: str) -> None:
+    done = own_node.inside(*own_node.command(*options))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("romana-bus: ")
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_caller_that_hangs_up_leaves_nothing(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    pod = node.pod()
+    environment = {
+        "CNI_COMMAND": "ADD", "CNI_CONTAINERID": pod.container, "CNI_NETNS": pod.path, "CNI_IFNAME": "eth0",
+        "CNI_ARGS": pod.arguments, "CNI_PATH": "/x",
+    }  # fmt: skip
+    caller = subprocess.Popen([CLIENTS["c"]], stdin=subprocess.PIPE, env=environment)
+    assert caller.stdin is not None
+    caller.stdin.write(json.dumps(node.config()).encode())
+    caller.stdin.close()
+    until(lambda: isinstance(node.newest_of(pod), SandboxRequested), "it is asked for")
+    caller.kill()
+    caller.wait()
+    until(lambda: isinstance(node.newest_of(pod), SandboxRemoved), "it is asked for no more", node.log)
+    assert not node.attached()
+    node.delete(pod)
+
+
+def test_a_stopping_agent_tells_who_waits_and_finishes_what_it_began(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    pod = node.pod()
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(node.add, pod)
+        until(lambda: isinstance(node.newest_of(pod), SandboxRequested), "it is asked for")
+        assert node.stop() == 0
+        adding.result().fails(11, "the agent stops")
+    assert not node.attached()
+    assert not (node.run_dir / "cni.sock").exists()
+
+
+def test_two_agents_of_one_node_are_refused(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    first = node.agent
+    second = node.inside(*node.command())
+    assert second.returncode == 1
+    assert f"another agent runs with --run-dir {node.run_dir}" in second.stderr
+    assert first is not None
+    assert first.poll() is None
+    assert node.status().code == 0
+
+
+def test_the_socket_is_root_s_alone(own_node: Node) -> None:
+    node = own_node
+    node.start()
+    assert (node.run_dir / "cni.sock").stat().st_mode & 0o777 == 0o600
+    assert node.run_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_memory_is_small(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    status = Path(f"/proc/{node.pid}/status").read_text()
+    resident = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+    assert resident < 100, f"{resident:.0f} MiB"
+
+
+def test_hostile_callers_get_an_error_and_harm_nobody(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    held = []
+    for frame in (
+        b"\0\0\0\1x",
+        b"\xff" * 64,
+        b"\0\0\0\0",
+        b"\0\0\0\4a=b\0",
+        b"\0\0\0\6=\0\0{}}",
+        b"abc",
+        b"",
+    ):
+        caller = socket.socket(socket.AF_UNIX)
+        caller.connect(str(node.run_dir / "cni.sock"))
+        caller.sendall(frame)
+        held.append(caller)
+        if len(frame) > 4:
+            caller.settimeout(10)
+            answer = caller.recv(4096)
+            assert answer[4] == 1, answer
+            assert json.loads(answer[5:])["code"] in (4, 6), answer
+    many = [socket.socket(socket.AF_UNIX) for _ in range(200)]
+    for caller in many:
+        caller.connect(str(node.run_dir / "cni.sock"))
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    node.added(pod)
+    for caller in (*held, *many):
+        caller.close()
+    for config in (b"", b"[]", b"{", b"nul", b'{"cniVersion":1}', b"[" * 100_000, b'{"name":"\xff"}'):
+        environment = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "x", "CNI_IFNAME": "eth0"}
+        config = config.replace(b"{", b'{"socket":"%s",' % str(node.run_dir / "cni.sock").encode(), 1)
+        said = invoke(CLIENTS["c"], environment, config)
+        assert said.code == 1
+        assert said.json["code"] in (1, 6, 7, 11), said
+    assert node.status().code == 0

@@ -70,7 +70,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
     api = Api(kubernetes.target)
     try:
         await api.open()
-        async with await open_store(store.access, store.layout, "ipam check", ROLES) as opened:
+        async with await open_store(store.access, store.layout, "ipam check", ROLES, looking=True) as opened:
             second, lasting, passing = await _looks(opened, api, pause)
             ordered: list[Correction] = []
             if repair and not second.unsettled:

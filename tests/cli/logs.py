@@ -24,6 +24,17 @@ def ago(seconds: float, topology: dict[str, Any], **settings: Any) -> Cluster:
     return Cluster(topology, now=int(time.time() - seconds), **settings)
 
 
+def begun(url: str, cluster: str) -> tuple[str, ...]:
+    """The options that reach a log that somebody has made, and on which nothing is yet."""
+
+    async def make() -> None:
+        async with await open_store(Access(servers=(url,)), Layout(cluster), "test", ROLES):
+            pass
+
+    run(make())
+    return ("--nats", url, "--cluster", cluster)
+
+
 def stored(server: NatsServer, cluster: Cluster) -> tuple[str, ...]:
     """The options that reach its log."""
     name = f"stored{next(_clusters)}"

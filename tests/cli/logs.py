@@ -14,6 +14,7 @@ from tests.conftest import run
 from tests.ipam.cluster import Cluster
 
 if TYPE_CHECKING:
+    from romana_bus.events import Event
     from tests.servers import NatsServer
 
 _clusters = itertools.count(1)
@@ -33,6 +34,19 @@ def begun(url: str, cluster: str) -> tuple[str, ...]:
 
     run(make())
     return ("--nats", url, "--cluster", cluster)
+
+
+def published(options: tuple[str, ...], *events: Event) -> None:
+    """On the log that these options reach, as somebody would who is no process of this test."""
+
+    async def publish() -> None:
+        async with await open_store(
+            Access(servers=(options[1],)), Layout(options[3]), "test", ROLES
+        ) as store:
+            for event in events:
+                await store.publish(event.role, outgoing(event, "", time.time_ns() // 1000, store.history))
+
+    run(publish())
 
 
 def stored(server: NatsServer, cluster: Cluster) -> tuple[str, ...]:

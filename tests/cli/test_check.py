@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.api import ApiThread
+from tests.cli.logs import published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,12 +154,7 @@ def test_the_kernels_of_nodes_count_as_far_as_they_have_read(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     """However short the pause: a young pod is no finding. And what nobody takes back, an audit does."""
-    import asyncio
-
-    from romana_bus.bus.connect import Access, open_store
-    from romana_bus.bus.streams import Layout
-    from romana_bus.events import NODE, Event, SandboxRequested, Wired
-    from romana_bus.feed import outgoing
+    from romana_bus.events import Event, SandboxRequested, Wired
 
     lived(api, log, home)
     decided = [
@@ -172,23 +168,16 @@ def test_the_kernels_of_nodes_count_as_far_as_they_have_read(
     def report(covers: int, addresses: dict[str, str]) -> Event:
         return Wired(node="n1", consumer="cni", covers={"IPAM": covers}, addresses=addresses)
 
-    def publish(*events: Event) -> None:
-        async def put() -> None:
-            async with await open_store(Access(servers=(log[1],)), Layout(log[3]), "test", [NODE]) as store:
-                for event in events:
-                    await store.publish(NODE, outgoing(event, "", 1, store.history))
-
-        asyncio.run(put())
-
-    publish(report(given["seq"] - 1, {}))
+    published(log, report(given["seq"] - 1, {}))
     assert checked(call, api, log)[1]["findings"] == []
-    publish(report(given["seq"], {}))
+    published(log, report(given["seq"], {}))
     code, said = checked(call, api, log)
     assert (code, [one["text"] for one in said["findings"]]) == (
         1,
         [f"{given['event']['addresses'][0]['address']} of web/p1 is not wired on n1"],
     )
-    publish(
+    published(
+        log,
         report(given["seq"], {given["event"]["addresses"][0]["address"]: "web/p1"}),
         SandboxRequested(node="gone", namespace="web", name="x", uid="u", sandbox="s"),
     )

@@ -18,22 +18,23 @@ import nats.errors
 import structlog
 
 from romana_bus.bus import streams
-from romana_bus.bus.api import BusError, Refused, Unavailable
+from romana_bus.bus.api import BusError, Refused, StreamMissing, Unavailable
 from romana_bus.bus.embedded import Embedded, Endpoint, state_directory
 from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.streams import Layout
 from romana_bus.bus.wire import Wire
 from romana_bus.errors import BadInput, Failed
 from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from romana_bus.bus.streams import Layout
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 5.0
 LEADER_WITHIN = 15.0
+#: Clusters that are named to somebody who names another.
+NAMED = 8
 
 _T = TypeVar("_T")
 
@@ -65,14 +66,20 @@ class Session:
             await self.embedded.leave()
 
 
-async def open_store(access: Access, layout: Layout, name: str, roles: Sequence[str]) -> Session:
-    """Connect, check the server, prepare the streams. Raises Failed or BadInput in one line."""
+async def open_store(
+    access: Access, layout: Layout, name: str, roles: Sequence[str], *, looking: bool = False
+) -> Session:
+    """Connect, check the server, prepare the streams. `looking`: but not for a cluster that is not there,
+    unless nothing is and nobody has named one. Raises Failed or BadInput in one line."""
     options = _options(access)
     servers = list(access.servers)
     async with contextlib.AsyncExitStack() as opened:
         embedded = None
         if not servers:
-            embedded = await Embedded.join(access.state or state_directory(layout.cluster))
+            directory = access.state or state_directory(layout.cluster)
+            if looking and not directory.is_dir():
+                _refuse_unknown(layout.cluster, {one.name for one in directory.parent.glob("*/")})
+            embedded = await Embedded.join(directory)
             opened.push_async_callback(embedded.leave)
             servers, options = _endpoint(embedded.endpoint)
         store = await _connect(servers, options, layout, name)
@@ -80,9 +87,40 @@ async def open_store(access: Access, layout: Layout, name: str, roles: Sequence[
         if embedded is not None:
             embedded.keep(functools.partial(_move, store))
         await _check_server(store, access, embedded is not None)
+        if looking and embedded is None and not await _there(store, roles):
+            _refuse_unknown(layout.cluster, await _clusters(store))
         await _prepare(store, roles)
         opened.pop_all()
     return Session(store, embedded)
+
+
+async def _there(store: JetStream, roles: Sequence[str]) -> bool:
+    """Whether the cluster has any of these streams."""
+    for role in roles:
+        with contextlib.suppress(StreamMissing):
+            await _patiently(functools.partial(store.tail, role))
+            return True
+    return False
+
+
+async def _clusters(store: JetStream) -> set[str]:
+    """Those that have a log here."""
+    found: set[str] = set()
+    offset, total = 0, 1
+    while offset < total:
+        answer = await store.api("STREAM.NAMES", {"offset": offset})
+        names, total = answer.get("streams") or [], answer["total"]
+        found |= {match[1] for name in names if (match := streams.STREAM.fullmatch(name))}
+        offset += len(names) or total
+    return found
+
+
+def _refuse_unknown(cluster: str, there: Iterable[str]) -> None:
+    if names := sorted(there):
+        named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        raise BadInput(f"there is no cluster {cluster} here: there is {named} (see --cluster)")
+    if cluster != Layout().cluster:
+        raise BadInput(f"there is no cluster {cluster} here, nor any other: `romana-bus up` makes it")
 
 
 def _endpoint(endpoint: Endpoint) -> tuple[list[str], dict[str, Any]]:

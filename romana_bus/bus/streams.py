@@ -6,6 +6,7 @@ what was asked for, field by field, and a difference that could lose something i
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from romana_bus.events import IPAM, KUBE, NODE, SPEC
@@ -19,6 +20,10 @@ DAY = 86_400.0
 TOKENS = {KUBE: "kube", SPEC: "spec", IPAM: "ipam", NODE: "node"}
 
 Config = dict[str, Any]
+
+
+#: The name of a log's stream: of which cluster it is.
+STREAM = re.compile(rf"ROMANA_([^_]+)_(?:{'|'.join(TOKENS)})")
 
 
 class Layout(NamedTuple):

@@ -16,7 +16,7 @@ from romana_bus.cli.options import Kubernetes, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.consumers.audit import Look, done, look, order
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import AddressDisowned
+from romana_bus.events import AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
 from romana_bus.ipam.corrections import Correction, corrections
 from romana_bus.lead import now
@@ -35,6 +35,7 @@ MEANING = {
     "overlap": ("blocks that overlap", "delete the pods in the younger one"),
     "count": ("counts that do not agree", "restart what runs `ipam`: it folds the log anew"),
     "missed": ("what the log and the API server know differently", "--repair has it listed again"),
+    "sandbox": ("sandboxes requested on nodes that are gone", "--repair takes the requests back"),
     "kernel": ("what a node's kernel has differently", "the node's agent mends it; see its log"),
 }
 
@@ -70,7 +71,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
     api = Api(kubernetes.target)
     try:
         await api.open()
-        async with await open_store(store.access, store.layout, "ipam check", ROLES) as opened:
+        async with await open_store(store.access, store.layout, "ipam check", ROLES, looking=True) as opened:
             second, lasting, passing = await _looks(opened, api, pause)
             ordered: list[Correction] = []
             if repair and not second.unsettled:
@@ -166,11 +167,16 @@ def _told(repair: bool, unsettled: str, ordered: list[Correction], left: list[Ad
         show.console.print(f"nothing is ordered while {unsettled}: try again when `status` says synced")
         return
     for one in ordered:
-        what = (
-            f"{', '.join(one.addresses)} of {one.namespace}/{one.name} on {one.node} ends"
-            if isinstance(one, AddressDisowned)
-            else f"{one.resource} are listed again"
-        )
-        show.console.print(f"ordered: {what}{', and waits: is `run ipam` running?' if one in left else ''}")
+        waits = ", and waits: is `run ipam` running?" if one in left else ""
+        show.console.print(f"ordered: {_ordered(one)}{waits}")
     if not ordered:
         show.console.print("nothing to order that was not ordered already")
+
+
+def _ordered(one: Correction) -> str:
+    match one:
+        case AddressDisowned():
+            return f"{', '.join(one.addresses)} of {one.namespace}/{one.name} on {one.node} ends"
+        case ListingAsked():
+            return f"{one.resource} are listed again"
+    return f"the sandbox of {one.namespace}/{one.name} on {one.node} is requested no longer"

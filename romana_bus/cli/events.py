@@ -74,7 +74,7 @@ def check(subject: str) -> None:
 
 async def _tail(subject: str, last: int | None, follow: bool, store: Store, output: Output) -> None:
     told = False
-    async with await open_store(store.access, store.layout, "events tail", ROLES) as opened:
+    async with await open_store(store.access, store.layout, "events tail", ROLES, looking=True) as opened:
         async for batch in tail(opened, roles_of(subject), last, follow):
             for role, message in batch:
                 if matches(subject, message.subject):

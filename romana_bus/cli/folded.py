@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from romana_bus.consumers.ipam import READS, fresh
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     Covers = Mapping[str, int]
 
 
-async def ipam_state(store: Store, covers: Covers = MappingProxyType({})) -> State:
+async def ipam_state(store: Store, covers: Covers | None = None) -> State:
     """All that was on the log when it was called. `covers`: node -> how far its reports contain IPAM's log;
     the state says which records are younger. Raises BusError.
 
@@ -36,9 +35,9 @@ async def ipam_state(store: Store, covers: Covers = MappingProxyType({})) -> Sta
 class _Look:
     """`network`: the one that the newest group was opened in, '' if that is the one that is assumed."""
 
-    def __init__(self, settings: Settings, covers: Covers) -> None:
+    def __init__(self, settings: Settings, covers: Covers | None) -> None:
         self.state = fresh(settings)
-        self.state.covers = covers
+        self.state.covers = covers or {}
         self.network = ""
 
     def fold(self, role: str, messages: list[Message]) -> None:
@@ -57,7 +56,7 @@ def _around(slot: Prefix) -> str:
     return str(Prefix(slot.width, base, length))
 
 
-async def _look(store: Store, settings: Settings, covers: Covers) -> _Look:
+async def _look(store: Store, settings: Settings, covers: Covers | None) -> _Look:
     look = _Look(settings, covers)
     async for role, messages in read_once(store, READS, "show"):
         look.fold(role, messages)

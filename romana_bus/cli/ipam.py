@@ -88,7 +88,7 @@ async def _show(
     store: Store,
     output: Output,
 ) -> None:
-    async with await open_store(store.access, store.layout, "ipam show", ROLES) as opened:
+    async with await open_store(store.access, store.layout, "ipam show", ROLES, looking=True) as opened:
         state = await ipam_state(opened)
         if pod is not None:
             return _tell(await lookup.pod(opened, state, pod), lookup.print_pod, output)

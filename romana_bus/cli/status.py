@@ -39,7 +39,7 @@ def status(*, store: Store = Store(), output: Output = Output()) -> None:
 
 
 async def _status(store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "status", ROLES) as opened:
+    async with await open_store(store.access, store.layout, "status", ROLES, looking=True) as opened:
         found = {
             "server": await _server(opened),
             "streams": [await _stream(opened, role) for role in ROLES],

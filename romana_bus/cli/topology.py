@@ -146,7 +146,7 @@ def show_(*, store: Store = Store(), output: Output = Output()) -> None:
 
 
 async def _show(store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "topology show", ROLES) as opened:
+    async with await open_store(store.access, store.layout, "topology show", ROLES, looking=True) as opened:
         there = await standing(opened)
     state = there.state
     if output.json:

@@ -1,7 +1,8 @@
 """The audit: looks at the API server and at the log from time to time, and corrects what two looks found.
 
 Reads everything, and keeps nothing but what the look before has found. Writes corrections on SPEC, which
-those who own the facts and the decisions carry out, and a report on NODE. A look that fails is repeated.
+those who own the facts and the decisions carry out; on NODE a report, and for nodes that are gone what their
+kubelets cannot say any more. A look that fails is repeated.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from romana_bus.events import (
     IPAM,
     KUBE,
     NODE,
-    SPEC,
     AddressAssigned,
     AddressDisowned,
     Audited,
@@ -30,6 +30,7 @@ from romana_bus.events import (
     ListingAsked,
     NodeSeen,
     PodSeen,
+    SandboxRemoved,
     Wired,
     token,
 )
@@ -115,12 +116,12 @@ async def order(store: Store, wanted: Sequence[Correction]) -> list[Correction]:
     """Publish what was not ordered before; gives that. Raises BusError."""
     ordered = []
     for one in wanted:
-        newest = await store.newest(SPEC, one.subject())
+        newest = await store.newest(one.role, one.subject())
         if newest is not None and pending(one, codec.decode(newest.body), await _mark(store, one)):
             continue
         try:
             await store.publish(
-                SPEC, outgoing(one, "", now(), store.history), newest.seq if newest is not None else 0
+                one.role, outgoing(one, "", now(), store.history), newest.seq if newest is not None else 0
             )
         except WrongSequence:
             continue  # somebody else has just ordered it
@@ -193,7 +194,8 @@ class _Auditor:
         ordered = await order(self._store, corrections(wanted, versions, now()))
         self.listed = {one.same for one in ripe if one.resource}
         for one in ordered:
-            log.warning("the audit corrects", subject=one.subject(), why=one.reason)
+            why = "its node is gone" if isinstance(one, SandboxRemoved) else one.reason
+            log.warning("the audit corrects", subject=one.subject(), why=why)
         return ordered
 
     async def _report(self, counts: Counter[str], repaired: int) -> None:

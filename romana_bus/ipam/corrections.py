@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.events import AddressDisowned, ListingAsked, ResourceSynced
+from romana_bus.events import AddressDisowned, ListingAsked, ResourceSynced, SandboxRemoved, SandboxRequested
 from romana_bus.ipam.entities import pod_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from romana_bus.ipam.audit import Finding
 
-Correction = AddressDisowned | ListingAsked
+Correction = AddressDisowned | ListingAsked | SandboxRemoved
 
 
-def corrections(findings: Iterable[Finding], versions: Mapping[str, str], at: int) -> list[Correction]:
+def corrections(findings: Sequence[Finding], versions: Mapping[str, str], at: int) -> list[Correction]:
     """`versions`: of the later look's listings; `at`: now (µs). Only for findings of two looks: this frees
     addresses. What a pod that has finished still holds is freed by whoever decides, once the log knows."""
     ended: dict[tuple[str, str, str], list[Finding]] = {}
@@ -37,12 +37,20 @@ def corrections(findings: Iterable[Finding], versions: Mapping[str, str], at: in
     asked = [
         ListingAsked(resource=resource, reason=reason, at=at) for resource, reason in sorted(listings.items())
     ]
-    return [*disowned, *asked]
+    return [*disowned, *asked, *(_taken_back(one) for one in findings if one.kind == "sandbox")]
+
+
+def _taken_back(one: Finding) -> SandboxRemoved:
+    """Whichever sandbox it was."""
+    namespace, name = pod_order(one.pod)
+    return SandboxRemoved(node=one.node, namespace=namespace, name=name, uid=one.uid, sandbox="")
 
 
 def pending(correction: Correction, newest: object, mark: object) -> bool:
     """Whether it was ordered already, and nobody has done it. `newest`: of its subject. `mark`: that of the
     resource, which repeats the request that it answers."""
+    if isinstance(correction, SandboxRemoved):
+        return not (isinstance(newest, SandboxRequested) and newest.uid == correction.uid)
     if isinstance(correction, ListingAsked):
         answered = mark.asked if isinstance(mark, ResourceSynced) else 0
         return isinstance(newest, ListingAsked) and newest.at != answered

@@ -98,13 +98,19 @@ class Ended(msgspec.Struct, gc=False, frozen=True):
         return any(held.block.address(held.offset) in self.addresses for held in record.held)
 
 
-def absent_from(host: Host, pod: Pod | None) -> str:
-    """Why a pod wants nothing on the node."""
+def misfit(host: Host, record: Record, pod: Pod | None) -> str:
+    """Why what `record` says has to end, or ''. `pod`: whose its name is there (`sandboxes.bearer`)."""
     if pod is None:
         return "the pod is gone"
     if pod.node != host.name:
         return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
-    return pod.asks.unfit
+    if pod.asks.unfit:
+        return pod.asks.unfit
+    if record.block is not None and pod.ident != record.ident:
+        return "a new pod of the same name took its place"
+    if record.block is not None and not host.seen:
+        return node_gone(host)
+    return ""
 
 
 def node_gone(host: Host) -> str:

@@ -98,7 +98,12 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
         if before == node and pod.ident == ident and pod.asks == wants:
             return
         pod.node, pod.ident, pod.asks = node, ident, wants
-    _look_at(state, key, node, before)
+    if state.layout is not None:
+        state.layout.dirty.records.add((node, key))
+        if before != node:
+            state.layout.dirty.records.add((before, key))
+        if state.sandboxes:
+            _look_at_sandboxes(state, key)
 
 
 def unfit(event: PodSeen) -> str:
@@ -125,19 +130,16 @@ def pod_gone(state: State, event: PodGone, seq: int) -> None:
     state.gone_pods.put(key, version, seq)
     if pod is not None:
         del state.pods[key]
-        _look_at(state, key, pod.node, pod.node)
+        if state.layout is not None:
+            state.layout.dirty.records.add((pod.node, key))
+            if state.sandboxes:
+                _look_at_sandboxes(state, key)
 
 
-def _look_at(state: State, key: str, node: str, before: str) -> None:
-    """At what the pod's name has where it is, where it was, and where a sandbox of it was requested."""
-    if state.layout is None:
-        return
-    records = state.layout.dirty.records
-    records.add((node, key))
-    if before != node:
-        records.add((before, key))
-    if state.sandboxes and key in state.sandboxes:
-        records.update((other, key) for other in state.sandboxes[key])
+def _look_at_sandboxes(state: State, key: str) -> None:
+    """Wherever one was requested for a pod of this name, what the API shows may count."""
+    if state.layout is not None:
+        state.layout.dirty.records.update((node, key) for node in state.sandboxes.get(key, ()))
 
 
 def listing(state: State, event: ResourceListing, _seq: int) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
 from romana_bus.ipam.choosing import choose
-from romana_bus.ipam.entities import pod_order
 from romana_bus.ipam.fullness import scope_of
 from romana_bus.ipam.offers import Choice, families_for, networks_for
 from romana_bus.ipam.placing import release_block
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from romana_bus.ipam.records import Cooling
 
 
-def _order(pod: Pod) -> tuple[tuple[str, str], str]:
-    return pod_order(pod.key), pod.node
+def _order(pod: Pod) -> tuple[str, str, str]:
+    namespace, _, name = pod.key.partition("/")
+    return namespace, name, pod.node
 
 
 def retried(desk: Desk) -> set[Entry]:
@@ -52,8 +52,8 @@ def wanting(desk: Desk, entries: Iterable[Entry]) -> list[Pod]:
     state = desk.state
     pods = []
     for node, key in entries:
-        pod = claimant(state, node, key)
-        if pod is not None:
+        pod = claimant(state, node, key) if state.sandboxes else state.pods.get(key)
+        if pod is not None and pod.node == node and not pod.asks.unfit:
             host = state.hosts.get(node)
             record = host.records.get(key) if host else None
             if (

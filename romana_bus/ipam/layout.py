@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from romana_bus.inet import V4, V6, parse_prefix
 from romana_bus.ipam.blocks import Block, Chain, chain_key
-from romana_bus.ipam.sandboxes import misfit
+from romana_bus.ipam.entities import misfit
+from romana_bus.ipam.sandboxes import bearer
 from romana_bus.ipam.spaces import Space
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Layout:
         dirty.stocks.update(state.hosts)
         for host in state.hosts.values():
             for key, record in host.records.items():
-                over = record.held and (misfit(state, host, record) or state.ended(host, record))
-                if record.code or over:
+                pod = bearer(state, host.name, key)
+                over = misfit(host, record, pod) or state.ended(host, record)
+                if record.code or (record.held and over):
                     dirty.records.add((host.name, key))
         for pod in state.pods.values():
             if not pod.unfit:

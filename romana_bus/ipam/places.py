@@ -14,8 +14,8 @@ import msgspec
 from romana_bus.errors import BadInput
 from romana_bus.events import Eviction
 from romana_bus.ipam.document import parse
-from romana_bus.ipam.entities import pod_key, pod_order
-from romana_bus.ipam.sandboxes import misfit
+from romana_bus.ipam.entities import misfit, pod_key, pod_order
+from romana_bus.ipam.sandboxes import bearer
 from romana_bus.ipam.state import NEEDED
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Places:
 
     def _running(self, host: Host, record: Record) -> bool:
         """What ends anyway loses nothing. Before all is listed that cannot be told."""
-        return not self._all_listed or not misfit(self.state, host, record)
+        return not self._all_listed or not misfit(host, record, bearer(self.state, host.name, record.key))
 
     def leaves(self, block: Block) -> tuple[Leaf | None, Leaf | None]:
         """Where it is, and where it would be."""

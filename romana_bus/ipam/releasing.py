@@ -5,11 +5,11 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from romana_bus.events import WHILE_IT_RUNS, AddressReleased, CoolingAddress
-from romana_bus.ipam.entities import node_gone
+from romana_bus.events import NODE, WHILE_IT_RUNS, AddressReleased, CoolingAddress
+from romana_bus.ipam.entities import misfit, node_gone
 from romana_bus.ipam.idents import text_of
 from romana_bus.ipam.records import Cooling, Record, remaining
-from romana_bus.ipam.sandboxes import ended_by, may_run, misfit, sandbox
+from romana_bus.ipam.sandboxes import bearer, may_run, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from romana_bus.ipam.entities import Host
     from romana_bus.ipam.idents import Ident
     from romana_bus.ipam.layout import Entry
+    from romana_bus.ipam.pods import Pod
+    from romana_bus.ipam.state import State
 
 _by_pod = itemgetter(1, 0)
 
@@ -33,9 +35,10 @@ def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
             continue
         if record.block is None and not record.rest.code and not lasting(record):
             continue
-        if reason := misfit(state, host, record):
+        pod = bearer(state, node, key) if state.sandboxes else state.pods.get(key)
+        if reason := misfit(host, record, pod):
             gone = not host.seen and reason == node_gone(host)
-            cause = state.node_cause(node) if gone else ended_by(state, host, record)
+            cause = state.node_cause(node) if gone else _told_by(state, node, key, pod)
             until = state.now + max(state.settings.cooldown, record.retention)
             if state.sandboxes and may_run(state, host, record):
                 until = WHILE_IT_RUNS
@@ -44,6 +47,13 @@ def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
             _release(desk, host, record, ended.reason, WHILE_IT_RUNS, ended.cause)
         if desk.full:
             yield
+
+
+def _told_by(state: State, node: str, key: str, pod: Pod | None) -> str:
+    """What led to the end of a record, whose name is `pod`'s by now."""
+    if state.removed and (seq := state.removed.get((node, key))):
+        return f"{NODE}/{seq}"
+    return pod.cause if pod else state.gone_pods.cause(key)
 
 
 def _release(desk: Desk, host: Host, record: Record, reason: str, until: int, cause: str) -> None:
@@ -84,7 +94,7 @@ def told(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
                 block=one.block.text,
                 until=one.until,
                 kept=one.kept,
-                uid=text_of(one.ident),
+                uid=text_of(one.ident) if one.ident else "",
             )
             for one in cooling
         ]

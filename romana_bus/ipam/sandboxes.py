@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.events import NODE
-from romana_bus.ipam.entities import absent_from, node_gone, pod_key, pod_order
+from romana_bus.ipam.entities import pod_key, pod_order
 from romana_bus.ipam.facts import ABSENT, HOST_NETWORK
 from romana_bus.ipam.idents import Ident, ident_of
 from romana_bus.ipam.pods import Pod, asks, stamp
@@ -96,8 +96,7 @@ def claimant(state: State, node: str, key: str) -> Pod | None:
     """The pod that is to have the addresses of its name on the node; None where nobody wants any."""
     pod = state.pods.get(key)
     here = pod if pod is not None and pod.node == node and not pod.asks.unfit else None
-    box = sandbox(state, node, key) if state.sandboxes else None
-    if box is None:
+    if not state.sandboxes or (box := sandbox(state, node, key)) is None:
         return here
     if pod is None or pod.ident != box.ident or pod.node not in (node, "") or pod.asks.unfit == ABSENT:
         return _alone(state, node, key, box)
@@ -118,6 +117,13 @@ def _alone(state: State, node: str, key: str, box: Sandbox) -> Pod:
     return Started(key, node, box.ident, stamp(0, box.seq), asks(segment, "", "", None))
 
 
+def bearer(state: State, node: str, key: str) -> Pod | None:
+    """Whose the name is on the node: the claimant's, or else, with its reason to want nothing there, that of
+    the pod that the API shows."""
+    pod = claimant(state, node, key) if state.sandboxes else None
+    return state.pods.get(key) if pod is None else pod
+
+
 def beyond_the_api(state: State) -> list[Pod]:
     """The pods that want an address by their kubelets' word alone, by name and node."""
     found = [
@@ -128,18 +134,6 @@ def beyond_the_api(state: State) -> list[Pod]:
     return [pod for pod in found if isinstance(pod, Started)]
 
 
-def misfit(state: State, host: Host, record: Record) -> str:
-    """Why what `record` says has to end, or ''."""
-    pod = claimant(state, host.name, record.key)
-    if pod is None:
-        return absent_from(host, state.pods.get(record.key))
-    if record.block is None:
-        return ""
-    if pod.ident != record.ident:
-        return "a new pod of the same name took its place"
-    return "" if host.seen else node_gone(host)
-
-
 def may_run(state: State, host: Host, record: Record) -> bool:
     """Whether the pod that has the record's addresses may run on with them though they are taken from it:
     the API shows it there, and another one of its name has the sandbox."""
@@ -147,11 +141,3 @@ def may_run(state: State, host: Host, record: Record) -> bool:
     if pod is None or pod.ident != record.ident or pod.node != host.name or pod.unfit:
         return False
     return claimant(state, host.name, record.key) is not pod
-
-
-def ended_by(state: State, host: Host, record: Record) -> str:
-    """What led to the end of the record: STREAM/SEQUENCE."""
-    if seq := state.removed.get((host.name, record.key)):
-        return f"{NODE}/{seq}"
-    pod = claimant(state, host.name, record.key) or state.pods.get(record.key)
-    return pod.cause if pod else state.gone_pods.cause(record.key)

@@ -14,6 +14,7 @@ from tests.conftest import run
 from tests.ipam.cluster import Cluster
 
 if TYPE_CHECKING:
+    from romana_bus.events import Event
     from tests.servers import NatsServer
 
 _clusters = itertools.count(1)
@@ -22,6 +23,30 @@ _clusters = itertools.count(1)
 def ago(seconds: float, topology: dict[str, Any], **settings: Any) -> Cluster:
     """A cluster that begins so many seconds before now."""
     return Cluster(topology, now=int(time.time() - seconds), **settings)
+
+
+def begun(url: str, cluster: str) -> tuple[str, ...]:
+    """The options that reach a log that somebody has made, and on which nothing is yet."""
+
+    async def make() -> None:
+        async with await open_store(Access(servers=(url,)), Layout(cluster), "test", ROLES):
+            pass
+
+    run(make())
+    return ("--nats", url, "--cluster", cluster)
+
+
+def published(options: tuple[str, ...], *events: Event) -> None:
+    """On the log that these options reach, as somebody would who is no process of this test."""
+
+    async def publish() -> None:
+        async with await open_store(
+            Access(servers=(options[1],)), Layout(options[3]), "test", ROLES
+        ) as store:
+            for event in events:
+                await store.publish(event.role, outgoing(event, "", time.time_ns() // 1000, store.history))
+
+    run(publish())
 
 
 def stored(server: NatsServer, cluster: Cluster) -> tuple[str, ...]:

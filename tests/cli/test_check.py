@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.api import ApiThread
+from tests.cli.logs import published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,3 +148,40 @@ def test_an_api_server_out_of_reach(api: ApiThread, log: tuple[str, ...], home: 
     done = call("ipam", "check", "--server", api.server.url, *log)
     assert done.code == 1
     assert "nodes cannot be listed: cannot connect to the API server" in done.err
+
+
+def test_the_kernels_of_nodes_count_as_far_as_they_have_read(
+    api: ApiThread, log: tuple[str, ...], home: Home, call: Call
+) -> None:
+    """However short the pause: a young pod is no finding. And what nobody takes back, an audit does."""
+    from romana_bus.events import Event, SandboxRequested, Wired
+
+    lived(api, log, home)
+    decided = [
+        json.loads(line)
+        for line in call(
+            "events", "tail", "--no-follow", "--all", "--json", "--subject", "ipam.address.>", *log
+        ).out.splitlines()
+    ]
+    given = next(one for one in decided if one["event"]["name"] == "p1")
+
+    def report(covers: int, addresses: dict[str, str]) -> Event:
+        return Wired(node="n1", consumer="cni", covers={"IPAM": covers}, addresses=addresses)
+
+    published(log, report(given["seq"] - 1, {}))
+    assert checked(call, api, log)[1]["findings"] == []
+    published(log, report(given["seq"], {}))
+    code, said = checked(call, api, log)
+    assert (code, [one["text"] for one in said["findings"]]) == (
+        1,
+        [f"{given['event']['addresses'][0]['address']} of web/p1 is not wired on n1"],
+    )
+    published(
+        log,
+        report(given["seq"], {given["event"]["addresses"][0]["address"]: "web/p1"}),
+        SandboxRequested(node="gone", namespace="web", name="x", uid="u", sandbox="s"),
+    )
+    code, said = checked(call, api, log, "--repair")
+    assert [one["event"]["type"] for one in said["ordered"]] == ["SandboxRemoved"]
+    code, said = checked(call, api, log)
+    assert (code, said["findings"]) == (0, [])

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.cli.api import ApiThread
+from tests.cli.logs import begun
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def test_a_server_that_is_not_safe(tmp_path: Path, call: Call) -> None:
 
 
 def test_who_only_looks_is_not_warned_of_what_only_writers_can_lose(log: tuple[str, ...], home: Home) -> None:
+    begun(log[1], log[3])
     assert home.run("status", *log).err == ""
     with home.start("run", "ipam", *log) as running:
         running.until(lambda: "sync_interval: always" in running.err, "a warning")

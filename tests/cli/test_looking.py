@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.logs import begun
+from tests.servers import NatsServer
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from tests.cli.conftest import Call
     from tests.cli.processes import Home
-    from tests.servers import NatsServer
 
 LOOKING = ("ipam show", "topology show", "status", "events tail --no-follow")
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 
 
 @pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
 def empty(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", "empty")
+    return begun(nats_server.url, "empty")
 
 
 def test_ipam_show(recorded: tuple[str, ...], call: Call) -> None:
@@ -125,6 +136,31 @@ def test_an_empty_log_is_no_error(line: str, empty: tuple[str, ...], call: Call)
     assert told.code == 0
     for one in told.lines:
         json.loads(one)
+
+
+@pytest.mark.parametrize("line", LOOKING)
+def test_who_only_looks_makes_no_cluster(line: str, recorded: tuple[str, ...], call: Call) -> None:
+    _, url, _, _ = recorded
+    for _ in range(2):
+        told = call(*line.split(), "--nats", url, "--cluster", "typo")
+        told.complains(2, "there is no cluster typo here: there is ", " (see --cluster)")
+        assert told.out == ""
+
+
+def test_where_no_cluster_is_one_that_is_named_is_not_made(fresh_server: NatsServer, call: Call) -> None:
+    options = ("--nats", fresh_server.url)
+    told = call("status", *options, "--cluster", "typo")
+    told.complains(2, "there is no cluster typo here, nor any other: `romana-bus up` makes it")
+    assert call("ipam", "show", *options).code == 0
+    told = call("status", *options, "--cluster", "typo")
+    told.complains(2, "there is no cluster typo here: there is default (see --cluster)")
+
+
+def test_the_same_of_servers_that_this_machine_keeps(home: Home) -> None:
+    home.run("ipam", "show", "--cluster", "lab").complains(2, "there is no cluster lab here, nor any other")
+    assert home.run("ipam", "show").code == 0
+    home.run("status", "--cluster", "lab").complains(2, "there is no cluster lab here: there is default")
+    assert not (home.directory / "state" / "romana-bus" / "lab").exists()
 
 
 def test_without_a_server_one_is_started_and_ends(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,12 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.cli import telling
-from tests.cli.logs import ago, stored
+from tests.cli.logs import ago, published, stored
 from tests.ipam.cluster import topology
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Call
+    from tests.cli.processes import Home, Running
     from tests.ipam.cluster import Cluster
     from tests.servers import NatsServer
 
@@ -192,3 +194,22 @@ def test_an_event_that_cannot_be_followed_stops_nobody(nats_server: NatsServer, 
     assert "web/a" in call("ipam", "show", "--host", "n1", *options).out
     told = call("events", "tail", "--no-follow", "--subject", "ipam.address.>", *options)
     assert "not an event: 'nonsense' is not an IP address" in told.out
+
+
+def test_the_decider_answers_a_kubelet(nats_server: NatsServer, home: Home, call: Call) -> None:
+    """Of two of them one leads; whoever comes after it answers too."""
+    options = stored(nats_server, cluster("n1"))
+    box = ev.SandboxRequested(node="n1", namespace="kube", name="static", uid="0123abc", sandbox="box")
+    gone = ev.SandboxRemoved(node="n1", namespace="kube", name="static", uid="0123abc", sandbox="box")
+    with home.start("events", "tail", "--subject", "ipam.address.>", *options) as tailing:
+        for event, answer in ((box, "kube/static gets 10.0.0.0 on n1  (NODE/1)"), (gone, "(NODE/2)")):
+            published(options, event)
+            with home.start("run", "ipam", *options) as running:
+                tailing.until(functools.partial(_said, tailing, answer), answer)
+                assert running.stop().code == 0
+        assert tailing.stop().code == 0
+    assert "kube/static gives back 10.0.0.0: the pod is gone" in tailing.out
+
+
+def _said(running: Running, text: str) -> bool:
+    return text in running.out

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.api import ApiThread
+from tests.cli.logs import begun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +102,7 @@ def test_yaml_from_standard_input_is_stored_as_json_has_it(
 
 
 def test_without_one_it_says_what_is_used_and_how_to_set_one(log: tuple[str, ...], call: Call) -> None:
+    begun(log[1], log[3])
     told = call("topology", "show", *log)
     assert told.code == 0
     assert "No topology is set: each zone that nodes show (topology.kubernetes.io/zone) gets" in told.out

@@ -11,6 +11,7 @@ import pytest
 
 from romana_bus.cli.main import main
 from tests.cli.api import ApiThread
+from tests.cli.logs import begun
 from tests.cli.processes import RECORDINGS, until
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def test_a_signal_ends_it_in_order(number: int, live: ApiThread, home: Home) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_following_ends_in_order_too(number: int, log: tuple[str, ...], home: Home) -> None:
+    begun(log[1], log[3])
     with home.start("events", "tail", *log) as tailing, ApiThread() as api:
         with home.start("watch", "--server", api.server.url, *log):
             tailing.until(lambda: "LeaderElected" in tailing.out, "an event")

@@ -465,6 +465,30 @@ def test_a_pod_that_only_its_kubelet_knows_holds_its_address() -> None:
     assert c.told() == ["nobody kube/static n1 10.0.0.2"]
 
 
+def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
+    """Its kubelet will not do it."""
+    c = cluster()
+    c.sandbox("kube/static", "n1", uid="0123abc")
+    c.sandbox("kube/other", "n2")
+    c.decide()
+    there = c.api()
+    c.no_node("n1")
+    c.decide()
+    late = findings(c.state, snapshot(there, c.versions - 1))
+    assert "sandbox" not in {one.kind for one in late}, "the list may be older"
+    found = [one for one in c.found() if one.kind == "sandbox"]
+    assert [brief(one) for one in found] == ["sandbox kube/static n1"]
+    [removed] = corrections(found, {}, 5)
+    asked = c.table["node.n1.cni.kube.static"].event
+    assert removed.subject() == asked.subject()
+    assert not pending(removed, asked, None)
+    assert pending(removed, msgspec.structs.replace(asked, uid="another"), None)
+    assert pending(removed, removed, None)
+    c.send(removed)
+    assert c.says() == ["kube/static on n1: released, the pod is gone"]
+    assert [one for one in c.found() if one.kind == "sandbox"] == []
+
+
 def test_a_pod_that_waits_for_its_predecessors_sandbox_is_no_finding() -> None:
     c = cluster()
     c.sandbox("web/a", "n1")
@@ -548,6 +572,7 @@ def test_every_kind_is_told_in_its_order_and_the_same_each_time() -> None:
     c.pod("web/c", "n2", ips=("10.0.0.0",))
     c.pod("web/d", "n2", ips=("10.0.0.140",))
     c.pod("web/late", "n1")
+    c.sandbox("web/x", "n9")
     found = c.found(None, report("n1", {"10.0.0.99": ""}))
     assert [KINDS.index(one.kind) for one in found] == sorted(KINDS.index(one.kind) for one in found)
     assert {one.kind for one in found} == set(KINDS) - {"missed"}

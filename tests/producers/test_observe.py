@@ -78,6 +78,34 @@ def test_a_second_listing_tells_what_changed_and_what_is_gone() -> None:
     assert events[3] == PodGone(resource_version="200", uid="u-b", namespace="web", name="b")
 
 
+def test_of_a_static_pods_mirror_the_static_pods_own_uid_is_told() -> None:
+    """The kubelet calls CNI with it, and makes the mirror anew where somebody has deleted it."""
+    static = {"kubernetes.io/config.mirror": "0123abc", "kubernetes.io/config.hash": "0123abc"}
+    state = Watched()
+    events = listing(state, [pod("a", 5), pod("b", 6, annotations=static)], 100)
+    seen = [event for event in events if isinstance(event, PodSeen)]
+    assert [(one.static, one.kubelet_uid, one.annotations) for one in seen] == [
+        ("", "u-a", {}),
+        ("0123abc", "0123abc", {}),
+    ]
+    again = pod("b", 101, uid="another", annotations=static)
+    (mirror,) = observe.changed(state, PODS, "MODIFIED", again)
+    assert isinstance(mirror, PodSeen)
+    assert (mirror.uid, mirror.kubelet_uid) == ("another", "0123abc")
+    assert observe.changed(state, PODS, "MODIFIED", pod("b", 102, uid="another", annotations=static)) == []
+
+
+def test_a_watcher_that_knows_of_static_pods_lists_again() -> None:
+    """What its predecessor told had one field less."""
+    state = synced(pod("a", 5))
+    assert observe.resumes(state, PODS)
+    before = ResourceSynced(resource="pods", resource_version="100", count=1, fields="62c3f1a0")
+    observe.evolve(state, before)
+    assert not observe.resumes(state, PODS)
+    again = listing(state, [pod("a", 5, annotations={"kubernetes.io/config.mirror": "x"})], 200)
+    assert told(again) == ["ResourceListing", "PodSeen a", "ResourceSynced"]
+
+
 def test_of_annotations_only_ours_are_told() -> None:
     """Others write theirs all the time."""
     state = Watched()

@@ -10,6 +10,7 @@
 | overlap | blocks that overlap |
 | count | an address outside its block, in a block of another node, or counts that do not agree |
 | missed | a node or pod that only the log has, or only the API server, or that the log has as it was |
+| sandbox | a request of a kubelet whose node is gone: nobody else will take it back |
 | kernel | an address that a node's kernel has and the log does not, or the other way round |
 """
 
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.ipam.audit.addresses import held_by_nobody, with_two_owners
 from romana_bus.ipam.audit.blocks import miscounted, misplaced
-from romana_bus.ipam.audit.facts import missed, without
+from romana_bus.ipam.audit.facts import missed, requested_nowhere, without
 from romana_bus.ipam.audit.finding import KINDS, Finding, Snapshot
 from romana_bus.ipam.audit.kernels import covers, wired_otherwise
 from romana_bus.ipam.state import NEEDED
@@ -69,6 +70,7 @@ def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> l
         *without(state, snapshot),
         *misplaced(state),
         *miscounted(state),
+        *requested_nowhere(state, snapshot),
         *wired_otherwise(state, snapshot, wired),
     ]
     return sorted(set(found), key=lambda one: (KINDS.index(one.kind), one))

@@ -1,10 +1,11 @@
-"""Nodes and pods that only one side has, and pods that wait."""
+"""Nodes and pods that only one side has, pods that wait, and requests that nobody takes back."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from romana_bus.ipam.audit.finding import Finding, wants
+from romana_bus.ipam.idents import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,3 +68,14 @@ def without(state: State, snapshot: Snapshot) -> Iterator[Finding]:
                 uid=pod.kubelet_uid,
                 text=f"{key} on {pod.node}: {reason}",
             )
+
+
+def requested_nowhere(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    """Its kubelet went with its node."""
+    for key, nodes in sorted(state.sandboxes.items()):
+        for name, box in sorted(nodes.items()):
+            host = state.hosts.get(name)
+            if name in snapshot.nodes or (host and host.seen) or snapshot.node_since(state, name):
+                continue
+            text = f"a sandbox for {key} is requested on {name}, which is no node"
+            yield Finding(kind="sandbox", node=name, pod=key, uid=text_of(box.ident), text=text)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from romana_bus.ipam.records import Record
     from romana_bus.ipam.state import State
 
-KINDS = ("nobody", "without", "owners", "differs", "outside", "overlap", "count", "missed", "kernel")
+KINDS = (
+    "nobody", "without", "owners", "differs", "outside", "overlap", "count", "missed", "sandbox", "kernel",
+)  # fmt: skip
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, order=True):

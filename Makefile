@@ -7,9 +7,19 @@ SEEDS ?= 50
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check bench chaos lock clean
+.PHONY: run play test check bench chaos lock clean
 
-run: $(READY)  ## play a recorded day of a real cluster through the whole system
+run: $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
+	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
+	  { command -v ip && command -v ping; } >/dev/null || { command -v apt-get >/dev/null && \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y iproute2 iputils-ping >/dev/null; }; \
+	  $(BIN)/romana-bus lab demo; \
+	else \
+	  echo "A cluster of network namespaces needs Linux and root; here is a recording of one instead."; \
+	  $(MAKE) --no-print-directory play; \
+	fi
+
+play: $(READY)  ## play a recorded day of a real cluster through the whole system
 	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
 
 test: $(READY) check  ## all checks and all tests, with a sample of the chaos

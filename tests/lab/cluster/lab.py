@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from tests.cli.processes import Done, Home
 
 
+def links_of(spec: Spec) -> set[str]:
+    """Those that the machine's own namespace shall not have."""
+    return {zone.name for zone in spec.zone_list} | {node.name for node in spec.nodes}
+
+
 class Commands:
     """`romana-bus lab` for one lab."""
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,10 +17,10 @@ from romana_bus.lab.cluster import commands, netns, processes
 from romana_bus.lab.cluster.place import ROOT, Place
 from tests.cli.processes import Home, until
 from tests.lab.cluster.conftest import needs_plugins, needs_root
-from tests.lab.cluster.lab import Commands
+from tests.lab.cluster.lab import Commands, links_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from romana_bus.lab.cluster.spec import Spec
 
@@ -32,12 +33,11 @@ def run(home: Home, lab: Spec, conflist: Path) -> Commands:
 
 
 def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) -> None:
-    links = set(os.listdir("/sys/class/net"))
     up = run.up("--zones", "1", "--nodes-per-zone", "2")
     assert "✓ NATS" in up.out
     for line in ("romana-bus lab pod run web --count 3 --zone zone-a", "romana-bus lab down"):
         assert f"{line} --name {run.spec.name}" in up.out
-    assert set(os.listdir("/sys/class/net")) == links
+    assert not links_of(run.spec) & set(os.listdir("/sys/class/net"))
 
     run("pod", "run", "web", "--count", "2", "--node", "a1", "--label", "tier=front")
     pods = run.pods()
@@ -62,7 +62,6 @@ def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) ->
     assert run.pods().keys() == {"web-2"}
     assert "is down. Removed:" in run("down").out
     assert run.is_left() == []
-    assert set(os.listdir("/sys/class/net")) == links
     assert "Nothing is left" in run("down").out
 
 
@@ -191,6 +190,45 @@ def test_a_static_pod_runs_and_is_mirrored(run: Commands) -> None:
     manifest.unlink()
     until(lambda: "proxy-a1" not in run.pods(), "the mirror is gone")
     assert not [name for name in netns.named(run.spec.prefix) if "-pod-" in name]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Path]:
+    """Somebody else's cluster: its kubeconfig."""
+    file = tmp_path / "kubeconfig"
+    root = str(Path(__file__).parents[3])
+    process = subprocess.Popen([sys.executable, "-m", "tests.lab.cluster.apiserver", str(file)], cwd=root)
+    try:
+        until(file.exists, "the API server listens")
+        yield file
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_its_nodes_may_be_those_of_another_cluster(run: Commands, cluster: Path) -> None:
+    def nodes() -> set[str]:
+        shown = subprocess.run(
+            [sys.executable, "-c", NODES, cluster], capture_output=True, text=True, check=True
+        )
+        return set(shown.stdout.split())
+
+    run.up("--zones", "2", "--nodes-per-zone", "1", "--kubeconfig", str(cluster))
+    assert nodes() == {"a1", "b1"}
+    run("pod", "run", "web", "--zone", "zone-b")
+    assert run.pods()["web"]["node"] == "b1"
+    run("ping", "b1", "web")
+    run("down")
+    assert nodes() == set()
+    assert run.is_left() == []
+
+
+NODES = """
+import json, sys, urllib.request
+server = json.load(open(sys.argv[1]))["clusters"][0]["cluster"]["server"]
+for node in json.load(urllib.request.urlopen(server + "/api/v1/nodes"))["items"]:
+    print(node["metadata"]["name"])
+"""
 
 
 def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:

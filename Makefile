@@ -18,15 +18,27 @@ SEEDS ?= 50
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run debian test check bench chaos lock clean
+.PHONY: run play programs debian test check bench chaos lock clean
 
-run: $(READY)  ## play a recorded day of a real cluster through the whole system
+run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
+	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
+	  $(BIN)/romana-bus lab demo; \
+	else \
+	  echo "A cluster of network namespaces needs Linux and root; here is a recording of one instead."; \
+	  $(MAKE) --no-print-directory play; \
+	fi
+
+play: $(READY)  ## play a recorded day of a real cluster through the whole system
 	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
 
 test: debian $(READY) check  ## all checks and all tests, with a sample of the chaos
 	$(BIN)/pytest
 
-debian:  # where root may
+# Where root may; without, what is missing is said by what misses it.
+programs:
+	$(call install_debian,$(FOR_RUN))
+
+debian:
 	$(call install_debian,$(FOR_TEST))
 
 check: $(READY)  ## style, types, and which part may import which
@@ -49,7 +61,7 @@ lock: $(READY)  ## the newest of everything that pyproject.toml allows
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
-$(READY): pyproject.toml requirements.lock
+$(READY): pyproject.toml requirements.lock hatch_build.py romana_bus/cni/client.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11: name a newer one with make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

@@ -129,7 +129,7 @@ def _show_counts(made: Place, outcome: Outcome) -> None:
         Text(
             f"{len(outcome.pods)} pods changed {show.many(outcome.outside, 'route')} outside their own "
             f"subnet. Inside it, {show.many(blocks, 'block')} opened, and the other nodes there got "
-            f"{show.many(inside, 'route')} for that: one for each block, none for a pod.",
+            f"{show.many(inside, 'route')} for that; none for a pod.",
             "bold green" if outcome.as_promised else "bold red",
         )
     )

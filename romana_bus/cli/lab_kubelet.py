@@ -52,7 +52,7 @@ async def _run(place: Place, name: str) -> None:
     node = place.spec.node(name)
     directory = place.node(name)
     ground = Ground(place.spec.namespace(name), node.addresses, directory, directory / "net.d")
-    search = (place.directory / "cni/bin", *PLUGINS)
+    search = (directory / "bin", *PLUGINS)
     sandboxes = Sandboxes(ground, Plugins(search, directory / "cni", ground.netns))
     async with client_of(place) as client:
         machine = os.uname()

@@ -67,7 +67,8 @@ def ping_once(place: Place, source: End, address: str, count: int, output: Outpu
 def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
     """Ping from every pod to every pod, and show who reaches whom. Exit code 1 where one does not."""
     place = which.opened()
-    pods = [pod for pod in finding.pods(place) if pod.is_there]
+    known = finding.pods(place)
+    pods = [pod for pod in known if pod.is_there]
     if not pods:
         raise BadInput("there are no pods: romana-bus lab pod run NAME")
     pairs = looking.matrix(pods)
@@ -76,6 +77,8 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
         show.as_json([_pair(one) for one in pairs])
     else:
         _show_matrix(pods, pairs)
+        if off := [pod.short for pod in known if not pod.is_there]:
+            show.hint(f"Left out, as their nodes are off: {', '.join(off)}")
         for pair in failed[:10]:
             show.hint(f"{pair.source.short} does not reach {pair.target.short}: {pair.ping}")
     if failed:

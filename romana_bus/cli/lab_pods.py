@@ -199,5 +199,5 @@ def _row(place: Place, pod: Json, nodes: dict[str, bool] | None) -> Json:
         "zone": zones.get(on, ""),
         "addresses": [ip["ip"] for ip in status.get("podIPs") or ()],
         "state": state,
-        "why": lost or ("" if state == "Running" else pods.why_waiting(pod)),
+        "why": ("" if state == "Running" else pods.why_waiting(pod)) or lost,
     }

@@ -83,7 +83,7 @@ def start_install(place: Place, node: Node) -> Record:
     """Writes the plugin and the node's CNI configuration, and ends."""
     directory = place.node(node.name)
     command = [
-        *PYTHON, "romana_bus", "agent", "install-cni", "--bin-dir", str(place.directory / "cni/bin"),
+        *PYTHON, "romana_bus", "agent", "install-cni", "--bin-dir", str(directory / "bin"),
         "--conf-dir", str(directory / "net.d"), "--run-dir", str(directory / "run"),
     ]  # fmt: skip
     return processes.start(place, f"install-{node.name}", command)
@@ -97,7 +97,7 @@ def start_kubelet(place: Place, node: Node) -> Record:
 def make_node(place: Place, node: Node) -> None:
     """Its directories; with the CNI configuration that all nodes are to have, where there is one."""
     directory = place.node(node.name)
-    for part in ("run", "state", "net.d", "sandboxes", "cni", "manifests"):
+    for part in ("run", "state", "bin", "net.d", "sandboxes", "cni", "manifests"):
         (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)
     if place.spec.conflist:
         with open(place.spec.conflist, "rb") as file:

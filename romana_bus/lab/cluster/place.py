@@ -6,8 +6,7 @@
     logs/           one file for each process
     processes/      one record for each process
     nats/           the embedded NATS server's store and credentials
-    cni/bin         plugins
-    nodes/NODE/     run, state (the agent's), net.d, sandboxes, cni, manifests (the kubelet's)
+    nodes/NODE/     run, state (the agent's), bin, net.d (CNI), sandboxes, cni, manifests (the kubelet's)
 
 Whoever makes it owns the name: making it is what tells two `lab up` at once apart.
 """
@@ -82,7 +81,7 @@ class Place:
         except OSError as error:
             raise Failed(f"cannot make {directory}: {error.strerror}") from None
         place = cls(directory, Facts(spec=spec))
-        for part in ("logs", "processes", "nats", "cni/bin"):
+        for part in ("logs", "processes", "nats"):
             (directory / part).mkdir(mode=0o700, parents=True)
         place.learn()
         return place

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster import commands, fabric, waiting
+from romana_bus.lab.cluster import commands, fabric, processes, waiting
 from romana_bus.lab.cluster.place import NatsAccess, write
 from romana_bus.lab.cluster.placed import log_of, placements
 from romana_bus.lab.kubeconfig import kubeconfig
@@ -58,12 +58,20 @@ async def start_nodes(place: Place, client: KubeClient, step: Step) -> None:
             for node in spec.nodes:
                 commands.start_agent(place, node)
             await waiting.ended(place, *installs)
+            _check_installed(place)
         for node in spec.nodes:
             commands.start_kubelet(place, node)
         await nodes_ready(place, client, {node.name for node in spec.nodes})
     with step("the router's routes, one for each zone"):
         await _route_zones(place)
     place.learn(up=True)
+
+
+def _check_installed(place: Place) -> None:
+    for node in place.spec.nodes:
+        if not any((place.node(node.name) / "net.d").iterdir()):
+            words = processes.last_words(place, f"install-{node.name}")
+            raise Failed(f"the CNI plugin of node {node.name} was not installed: {words}")
 
 
 async def nodes_ready(place: Place, client: KubeClient, names: set[str]) -> None:

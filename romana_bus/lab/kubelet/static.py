@@ -43,6 +43,8 @@ def _read(path: Path, node: str, now: str) -> Json | None:
         pod = yaml.safe_load(body)
         if pod["kind"] != "Pod":
             raise ValueError(f"a {pod['kind']}")
+        if not isinstance(pod["metadata"], dict) or not isinstance(pod["spec"], dict):
+            raise ValueError("metadata and spec are no objects")
         return static_pod(pod, hashlib.md5(node.encode() + b"\0" + body).hexdigest(), node, now)
     except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError) as error:
         log.warning("not a manifest of a pod", file=str(path), why=str(error))

@@ -15,55 +15,16 @@ import pytest
 
 from romana_bus.lab.cluster import commands, netns, processes
 from romana_bus.lab.cluster.place import ROOT, Place
-from tests.cli.processes import Done, Home, until
+from tests.cli.processes import Home, until
 from tests.lab.cluster.conftest import needs_plugins, needs_root
+from tests.lab.cluster.lab import Commands, links_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from romana_bus.lab.cluster.spec import Spec
 
 pytestmark = [needs_root, needs_plugins]
-
-
-class Commands:
-    """`romana-bus lab` for one lab."""
-
-    def __init__(self, home: Home, spec: Spec, conflist: Path) -> None:
-        self.home, self.spec, self.conflist = home, spec, conflist
-
-    @property
-    def up_arguments(self) -> tuple[str, ...]:
-        return "lab", "up", "--conflist", str(self.conflist), "--name", self.spec.name
-
-    def __call__(self, *arguments: str, code: int = 0) -> Done:
-        at = arguments.index("--") if "--" in arguments else len(arguments)
-        done = self.home.run("lab", *arguments[:at], "--name", self.spec.name, *arguments[at:])
-        assert done.code == code, done
-        return done
-
-    def up(self, *arguments: str) -> Done:
-        done = self.home.run(*self.up_arguments, *arguments)
-        assert done.code == 0, done
-        return done
-
-    def sourced(self, line: str) -> Done:
-        """A shell that has read the lab's `env`."""
-        return self.home.shell(f'. "$FILE" && {line}', FILE=str(ROOT / self.spec.name / "env"))
-
-    def pods(self) -> dict[str, Any]:
-        return {pod["name"]: pod for pod in self("pod", "list", "--json").json}
-
-    def pid(self, name: str) -> int:
-        (found,) = [one["pid"] for one in self("status", "--json").json["processes"] if one["name"] == name]
-        assert isinstance(found, int)
-        return found
-
-    def is_left(self) -> list[str]:
-        """What is there of it, anywhere."""
-        found = netns.named(self.spec.prefix)
-        found += [str(pid) for pid in processes.marked(self.spec.name)]
-        found += [line for line in Path("/proc/mounts").read_text().splitlines() if self.spec.prefix in line]
-        directory = ROOT / self.spec.name
-        return found + ([str(directory)] if directory.exists() else [])
 
 
 @pytest.fixture
@@ -72,12 +33,11 @@ def run(home: Home, lab: Spec, conflist: Path) -> Commands:
 
 
 def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) -> None:
-    links = set(os.listdir("/sys/class/net"))
     up = run.up("--zones", "1", "--nodes-per-zone", "2")
     assert "✓ NATS" in up.out
     for line in ("romana-bus lab pod run web --count 3 --zone zone-a", "romana-bus lab down"):
         assert f"{line} --name {run.spec.name}" in up.out
-    assert set(os.listdir("/sys/class/net")) == links
+    assert not links_of(run.spec) & set(os.listdir("/sys/class/net"))
 
     run("pod", "run", "web", "--count", "2", "--node", "a1", "--label", "tier=front")
     pods = run.pods()
@@ -102,7 +62,6 @@ def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) ->
     assert run.pods().keys() == {"web-2"}
     assert "is down. Removed:" in run("down").out
     assert run.is_left() == []
-    assert set(os.listdir("/sys/class/net")) == links
     assert "Nothing is left" in run("down").out
 
 
@@ -139,13 +98,14 @@ def test_down_finds_what_no_record_tells(run: Commands) -> None:
     assert run.is_left() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("at", ["network", "NATS", "API server"])
+@pytest.mark.parametrize(
+    ("number", "at"), [(signal.SIGINT, "network"), (signal.SIGTERM, "NATS"), (signal.SIGINT, "API server")]
+)
 def test_an_up_that_is_interrupted_cleans_up_after_itself(
     run: Commands, home: Home, number: signal.Signals, at: str
 ) -> None:
     with home.start(*run.up_arguments) as rising:
-        rising.until(lambda: f"✓ {at}" in rising.out or (ROOT / run.spec.name).exists(), at)
+        rising.until(lambda: f"✓ {at}" in rising.out, at)
         rising.stop(number)
     assert run.is_left() == []
 
@@ -222,11 +182,7 @@ def test_nats_can_be_stopped_and_comes_back_with_what_it_had(run: Commands, home
 
 def test_a_static_pod_runs_and_is_mirrored(run: Commands) -> None:
     run.up("--zones", "1", "--nodes-per-zone", "1")
-    manifest = ROOT / run.spec.name / "nodes/a1/manifests/proxy.yaml"
-    manifest.write_text(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: proxy, namespace: kube-system}\n"
-        "spec: {containers: [{name: main, image: none}]}\n"
-    )
+    manifest = run.manifest("a1", "proxy")
     until(lambda: run.pods().get("proxy-a1", {}).get("state") == "Running", "the mirror runs")
     address = run.pods()["proxy-a1"]["addresses"]
     run("ping", "a1", "kube-system/proxy-a1")
@@ -234,6 +190,45 @@ def test_a_static_pod_runs_and_is_mirrored(run: Commands) -> None:
     manifest.unlink()
     until(lambda: "proxy-a1" not in run.pods(), "the mirror is gone")
     assert not [name for name in netns.named(run.spec.prefix) if "-pod-" in name]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Path]:
+    """Somebody else's cluster: its kubeconfig."""
+    file = tmp_path / "kubeconfig"
+    root = str(Path(__file__).parents[3])
+    process = subprocess.Popen([sys.executable, "-m", "tests.lab.cluster.apiserver", str(file)], cwd=root)
+    try:
+        until(file.exists, "the API server listens")
+        yield file
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_its_nodes_may_be_those_of_another_cluster(run: Commands, cluster: Path) -> None:
+    def nodes() -> set[str]:
+        shown = subprocess.run(
+            [sys.executable, "-c", NODES, cluster], capture_output=True, text=True, check=True
+        )
+        return set(shown.stdout.split())
+
+    run.up("--zones", "2", "--nodes-per-zone", "1", "--kubeconfig", str(cluster))
+    assert nodes() == {"a1", "b1"}
+    run("pod", "run", "web", "--zone", "zone-b")
+    assert run.pods()["web"]["node"] == "b1"
+    run("ping", "b1", "web")
+    run("down")
+    assert nodes() == set()
+    assert run.is_left() == []
+
+
+NODES = """
+import json, sys, urllib.request
+server = json.load(open(sys.argv[1]))["clusters"][0]["cluster"]["server"]
+for node in json.load(urllib.request.urlopen(server + "/api/v1/nodes"))["items"]:
+    print(node["metadata"]["name"])
+"""
 
 
 def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:

@@ -1,0 +1,24 @@
+"""A cluster that is not the lab's: an API server with a scheduler, as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from romana_bus.lab.apiserver import ApiServer
+from romana_bus.lab.client import KubeClient
+from romana_bus.lab.cluster.place import write
+from romana_bus.lab.cluster.plain import Plain
+from romana_bus.lab.kubeconfig import kubeconfig
+from romana_bus.lab.scheduler import Scheduler
+
+
+async def _serve(file: Path) -> None:
+    async with ApiServer(graceful=True, admission=True) as server, Plain(server.url) as plain:
+        write(file, kubeconfig(server.url))
+        await Scheduler(KubeClient(plain)).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1])))

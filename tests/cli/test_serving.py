@@ -110,7 +110,7 @@ def test_watch_and_run_as_processes_of_their_own(api: ApiThread, log: tuple[str,
             is_ready(one, url_of(one))
         leads = "romana_leader"
         running.until(lambda: samples(url_of(running)).get(f'{leads}{{consumer="ipam"}}') == 1, "leads")
-        assert samples(url_of(watching))[f'{leads}{{consumer="watch"}}'] == 1
+        watching.until(lambda: samples(url_of(watching)).get(f'{leads}{{consumer="watch"}}') == 1, "leads")
         used = 'romana_addresses{network="default",state="used"}'
         running.until(lambda: samples(url_of(running))[used] == 3, "three addresses")
         is_led(home, log)

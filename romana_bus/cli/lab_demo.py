@@ -97,7 +97,7 @@ def _show_addresses(made: Place, outcome: Outcome) -> None:
     """By topology: zone, node, block, pod."""
     table = show.table("zone", "node", "blocks", "pods")
     for zone in made.spec.zone_list:
-        table.add_row(Text(zone.name, "bold"), "", ", ".join(made.facts.prefixes.get(zone.name, ())), "")
+        table.add_row(Text(zone.name, "bold"), "", ", ".join(made.prefixes().get(zone.name, ())), "")
         for node in zone.nodes:
             there = [pod for pod in outcome.pods if pod["spec"]["nodeName"] == node.name]
             names = [f"{pod['metadata']['name']} {' '.join(_addresses(pod))}" for pod in there]

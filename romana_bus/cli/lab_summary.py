@@ -26,7 +26,7 @@ def found(place: Place) -> dict[str, Any]:
         "zones": [
             {
                 "name": zone.name,
-                "prefixes": list(place.facts.prefixes.get(zone.name, ())),
+                "prefixes": list(place.prefixes().get(zone.name, ())),
                 "gateways": list(zone.gateways),
             }
             for zone in spec.zone_list

@@ -139,4 +139,4 @@ def _destination(text: str) -> Prefix:
 
 
 def _subnet(place: Place, node: Node) -> list[Prefix]:
-    return [parse_prefix(one) for one in place.facts.prefixes.get(node.zone, ())]
+    return [parse_prefix(one) for one in place.prefixes().get(node.zone, ())]

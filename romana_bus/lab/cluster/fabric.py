@@ -10,8 +10,10 @@ zone's as a static route to all nodes of the zone that are alive, any of which f
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from romana_bus.errors import Failed
 from romana_bus.lab.cluster import netns
 from romana_bus.lab.cluster.spec import length_of
 
@@ -94,6 +96,13 @@ def route_zone(spec: Spec, zone: Zone, prefixes: Iterable[str], alive: Iterable[
     living = set(alive)
     legs = [node for node in zone.nodes if node.name in living]
     netns.batch(spec.router, [_route(zone, prefix, legs) for prefix in prefixes])
+
+
+def unroute(spec: Spec, prefixes: Iterable[str]) -> None:
+    """Routes to what is no zone's any more. Those that are gone are no error."""
+    for prefix in prefixes:
+        with contextlib.suppress(Failed):
+            netns.ip("-n", spec.router, "route", "delete", prefix, "proto", "static")
 
 
 def _route(zone: Zone, prefix: str, legs: list[Node]) -> str:

@@ -43,7 +43,7 @@ def down(name: str) -> Removed:
 def _end_processes(spec: Spec) -> int:
     """Again until there are none: one that ends may just have started another."""
     ended = 0
-    while found := {*processes.marked(spec.name), *netns.processes(netns.named(spec.prefix))}:
+    while found := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
         processes.end(found)
         ended += len(found)
     return ended

@@ -103,18 +103,17 @@ def delete(name: str) -> None:
         raise Failed(f"cannot remove the network namespace {name}: {error.strerror}") from None
 
 
-def processes(names: Iterable[str]) -> dict[int, str]:
-    """Who is in one of these namespaces now: pid -> its name."""
-    known = {}
+def processes(names: Iterable[str]) -> set[int]:
+    """Who is in one of these namespaces now."""
+    known = set()
     for name in names:
-        with contextlib.suppress(OSError):
-            known[path(name).stat().st_ino] = name
-    found = {}
+        if exists(name):
+            known.add(path(name).stat().st_ino)
+    found = set()
     for entry in filter(str.isdigit, os.listdir("/proc")) if known else ():
         with contextlib.suppress(OSError):
-            number = os.stat(f"/proc/{entry}/ns/net").st_ino
-            if number in known:
-                found[int(entry)] = known[number]
+            if os.stat(f"/proc/{entry}/ns/net").st_ino in known:
+                found.add(int(entry))
     return found
 
 

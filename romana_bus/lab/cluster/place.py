@@ -1,6 +1,7 @@
 """A lab's directory, /run/romana-bus-lab/NAME: what it is, and what people and its processes read.
 
     lab.json        the spec, and what was found out while it came up
+    prefixes.json   the prefixes of each zone's pods
     env             to source: which log and which API server the commands mean
     kubeconfig      topology.yaml
     logs/           one file for each process
@@ -33,13 +34,11 @@ MARK = "ROMANA_LAB"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """`up`: it came up whole. `server`: URL of the API server, where it is our own. `prefixes`: zone ->
-    those of its pods."""
+    """`up`: it came up whole. `server`: URL of the API server, where it is our own."""
 
     spec: Spec
     up: bool = False
     server: str = ""
-    prefixes: dict[str, tuple[str, ...]] = {}
 
 
 class NatsAccess(msgspec.Struct, frozen=True):
@@ -106,6 +105,17 @@ class Place:
         """Write down what has been found out."""
         self.facts = msgspec.structs.replace(self.facts, **facts)
         write(self.directory / "lab.json", msgspec.json.encode(self.facts))
+
+    def prefixes(self) -> dict[str, tuple[str, ...]]:
+        """Zone -> the prefixes of its pods, as far as they are known."""
+        try:
+            body = (self.directory / "prefixes.json").read_bytes()
+            return msgspec.json.decode(body, type=dict[str, tuple[str, ...]])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def keep_prefixes(self, prefixes: dict[str, tuple[str, ...]]) -> None:
+        write(self.directory / "prefixes.json", msgspec.json.encode(prefixes))
 
     def nats(self) -> NatsAccess:
         """Raises Failed as long as it was never started."""

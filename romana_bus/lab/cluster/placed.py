@@ -1,4 +1,4 @@
-"""What the log says about the lab: where in the topology its nodes are, and which blocks they have."""
+"""What the log says about the lab: which blocks its nodes have, and which opened when."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 from romana_bus import codec
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import DAY, Layout
-from romana_bus.errors import Failed
-from romana_bus.events import IPAM, BlockAssigned, HostDenied, HostPlaced
+from romana_bus.events import IPAM, BlockAssigned
 from romana_bus.tail import ROLES, tail
 
 if TYPE_CHECKING:
-    from collections.abc import Container
-
     from romana_bus.bus.api import Store
     from romana_bus.bus.connect import Session
     from romana_bus.lab.cluster.place import Place
@@ -24,19 +21,6 @@ async def log_of(place: Place) -> Session:
     return await open_store(
         Access(servers=(place.nats().url,)), Layout(place.spec.name, 7 * DAY, 1), "lab", ROLES
     )
-
-
-async def placements(store: Store, names: Container[str]) -> dict[str, tuple[str, ...]]:
-    """Node -> the prefixes of its groups. Raises Failed where one was denied a place."""
-    found = {}
-    async for messages in store.table(IPAM, "ipam.map.host.>"):
-        for message in messages:
-            event = codec.decode(message.body)
-            if isinstance(event, HostDenied) and event.node in names:
-                raise Failed(f"node {event.node} has no place in the topology: {event.reason}")
-            if isinstance(event, HostPlaced) and event.node in names:
-                found[event.node] = tuple(one.prefix for one in event.placements)
-    return found
 
 
 async def blocks(store: Store) -> dict[str, list[str]]:

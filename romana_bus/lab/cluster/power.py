@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster import commands, fabric, netns, processes, rising, waiting
+from romana_bus.lab.cluster import commands, fabric, netns, processes, rising, routing, waiting
 from romana_bus.lab.kubelet.sandboxes import Ground, read_records
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def switch_off(place: Place, node: Node) -> int:
     for name in [*pods, own]:
         netns.delete(name)
     shutil.rmtree(place.node(node.name) / "run", ignore_errors=True)  # a tmpfs, on a real one
-    route(place, node)
+    routing.route_zone(place, place.spec.zone(node.zone))
     return len(pods)
 
 
@@ -44,7 +44,7 @@ def switch_on(place: Place, node: Node) -> None:
         raise BadInput(f"node {node.name} is on already")
     fabric.build_node(place.spec, node)
     commands.make_node(place, node)
-    route(place, node)
+    routing.route_zone(place, place.spec.zone(node.zone))
     start_processes(place, node)
 
 
@@ -52,13 +52,6 @@ def start_processes(place: Place, node: Node) -> None:
     if not place.spec.conflist:
         commands.start_agent(place, node)
     commands.start_kubelet(place, node)
-
-
-def route(place: Place, node: Node) -> None:
-    """The router's routes to the node's zone, by way of those of its nodes that are on."""
-    zone = place.spec.zone(node.zone)
-    alive = [one.name for one in zone.nodes if is_on(place, one)]
-    fabric.route_zone(place.spec, zone, place.facts.prefixes.get(zone.name, ()), alive)
 
 
 def pods_are_back(place: Place, node: Node) -> bool:

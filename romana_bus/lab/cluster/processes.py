@@ -112,15 +112,19 @@ def terminate(place: Place, name: str) -> bool:
     return record is not None
 
 
-def marked(lab: str) -> list[int]:
+def marked(lab: str) -> set[int]:
     """Those of that lab by their environment, but whoever asks, and those it was started by."""
-    mark, spared = f"{MARK}={lab}".encode(), _ancestors()
-    found = []
+    mark, found = f"{MARK}={lab}".encode(), set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0") and int(entry) not in spared:
-                found.append(int(entry))
-    return [pid for pid in found if _started(pid) is not None]
+            if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                found.add(int(entry))
+    return {pid for pid in found - _ancestors() if _started(pid) is not None}
+
+
+def inside(namespaces: Iterable[str]) -> set[int]:
+    """Those in one of these network namespaces, with the same exceptions."""
+    return {pid for pid in netns.processes(namespaces) if _started(pid) is not None} - _ancestors()
 
 
 def end(pids: Iterable[int]) -> None:

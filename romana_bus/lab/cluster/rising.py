@@ -7,14 +7,13 @@ fails is the caller's to clean up, with `falling.down`.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import commands, fabric, processes, waiting
 from romana_bus.lab.cluster.place import NatsAccess, write
-from romana_bus.lab.cluster.placed import log_of, placements
 from romana_bus.lab.kubeconfig import kubeconfig
 from romana_bus.lab.kubelet.node import is_ready, why_not_ready
 from romana_bus.lab.store import NODES
@@ -130,17 +129,8 @@ def _environment(place: Place) -> str:
 
 
 async def _route_zones(place: Place) -> None:
-    """From what was decided: each node's place is on the log."""
-    names = {node.name for node in place.spec.nodes}
-    async with await log_of(place) as store:
+    def all_have() -> bool:
+        known = place.prefixes()
+        return all(known.get(zone.name) for zone in place.spec.zone_list)
 
-        async def all_placed() -> dict[str, Any]:
-            found = await placements(store, names)
-            return found if found.keys() == names else {}
-
-        found = await waiting.until(place, "all nodes have a place", all_placed, commands.BUS)
-    prefixes = {}
-    for zone in place.spec.zone_list:
-        prefixes[zone.name] = tuple(dict.fromkeys(one for node in zone.nodes for one in found[node.name]))
-        fabric.route_zone(place.spec, zone, prefixes[zone.name], [node.name for node in zone.nodes])
-    place.learn(prefixes=prefixes)
+    await waiting.until(place, "every zone has its prefix", all_have, commands.BUS, commands.SERVE)

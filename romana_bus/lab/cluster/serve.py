@@ -1,7 +1,7 @@
 """The lab's own services, in one process: `python -m romana_bus.lab.cluster.serve NAME`.
 
 The small API server with the stand-in scheduler, unless the lab's nodes belong to another cluster, and
-NATS for the nodes. It writes down where it is when it is ready; objects end with it.
+NATS for the nodes, and the router's routes. It writes down where it is when it is ready; objects end with it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from romana_bus.errors import RomanaError
 from romana_bus.lab.cluster.ending import signalled
 from romana_bus.lab.cluster.place import RELAY_PORT, Place, write
 from romana_bus.lab.cluster.relay import listening, relayed
+from romana_bus.lab.cluster.routing import keep_routes
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def _serve(place: Place) -> None:
-    jobs: list[Coroutine[Any, Any, None]] = [signalled()]
+    jobs: list[Coroutine[Any, Any, None]] = [signalled(), keep_routes(place)]
     async with contextlib.AsyncExitStack() as stack:
         gateways = [address for zone in place.spec.zone_list for address in zone.gateways]
         sockets = listening(place.spec.router, gateways, RELAY_PORT)

@@ -40,9 +40,10 @@ class Commands:
         assert done.code == 0, done
         return done
 
-    def sourced(self, line: str) -> Done:
+    def sourced(self, line: str, **environment: str) -> Done:
         """A shell that has read the lab's `env`."""
-        return self.home.shell(f'. "$FILE" && {line}', FILE=str(ROOT / self.spec.name / "env"))
+        file = str(ROOT / self.spec.name / "env")
+        return self.home.shell(f'. "$FILE" && {line}', FILE=file, **environment)
 
     def pods(self) -> dict[str, Any]:
         return {pod["name"]: pod for pod in self("pod", "list", "--json").json}

@@ -192,6 +192,21 @@ def test_a_static_pod_runs_and_is_mirrored(run: Commands) -> None:
     assert not [name for name in netns.named(run.spec.prefix) if "-pod-" in name]
 
 
+def test_the_router_follows_a_topology_that_is_changed(run: Commands) -> None:
+    run.up("--zones", "2", "--nodes-per-zone", "1")
+
+    def static() -> set[str]:
+        shown = netns.asked(run.spec.router, "route", "show", "proto", "static")
+        return {str(route["dst"]) for route in shown}
+
+    assert static() == {"10.20.0.0/17", "10.20.128.0/17"}
+    file = ROOT / run.spec.name / "topology.yaml"
+    file.write_text(file.read_text().replace("10.20.0.0/16", "10.30.0.0/16"))
+    applied = run.sourced('romana-bus topology apply "$TOPOLOGY"', TOPOLOGY=str(file))
+    assert applied.code == 0, applied
+    until(lambda: static() == {"10.30.0.0/17", "10.30.128.0/17"}, "the router has the new prefixes")
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Path]:
     """Somebody else's cluster: its kubeconfig."""

@@ -339,7 +339,7 @@ async def _again_and_again(
         except (Rewound, StreamMissing) as error:
             why = "rewound"
             log.warning("the log is another: rebuilding", consumer=consumer.name, why=str(error))
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(Unavailable, StreamMissing):
                 await store.prepare(roles)
         except Unavailable as error:
             why = "unavailable"

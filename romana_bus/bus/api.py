@@ -172,7 +172,8 @@ class Store(Protocol):
 
     async def prepare(self, roles: Sequence[str]) -> None:
         """Create what is missing, check what is there. May be repeated, by anybody, at once.
-        Raises Refused with the reason where the store is unsafe."""
+        Raises Refused with the reason where the store is unsafe; StreamMissing where that is for others
+        to create."""
 
     async def tail(self, role: str) -> Tail:
         """Raises StreamMissing, Unavailable."""

@@ -67,10 +67,17 @@ class Session:
 
 
 async def open_store(
-    access: Access, layout: Layout, name: str, roles: Sequence[str], *, looking: bool = False
+    access: Access,
+    layout: Layout,
+    name: str,
+    roles: Sequence[str],
+    *,
+    looking: bool = False,
+    creates: bool = True,
 ) -> Session:
     """Connect, check the server, prepare the streams. `looking`: but not for a cluster that is not there,
-    unless nothing is and nobody has named one. Raises Failed or BadInput in one line."""
+    unless nothing is and nobody has named one. `creates`: False where others decide how many copies a log
+    has and how long it keeps. Raises Failed or BadInput in one line."""
     options = _options(access)
     servers = list(access.servers)
     async with contextlib.AsyncExitStack() as opened:
@@ -82,7 +89,7 @@ async def open_store(
             embedded = await Embedded.join(directory)
             opened.push_async_callback(embedded.leave)
             servers, options = _endpoint(embedded.endpoint)
-        store = await _connect(servers, options, layout, name)
+        store = await _connect(servers, options, layout, name, creates)
         opened.push_async_callback(store.close)
         if embedded is not None:
             embedded.keep(functools.partial(_move, store))
@@ -158,9 +165,11 @@ def _options(access: Access) -> dict[str, Any]:
     return options
 
 
-async def _connect(servers: list[str], options: dict[str, Any], layout: Layout, name: str) -> JetStream:
+async def _connect(
+    servers: list[str], options: dict[str, Any], layout: Layout, name: str, creates: bool
+) -> JetStream:
     wire = Wire()
-    store = JetStream(wire, layout)
+    store = JetStream(wire, layout, creates)
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     last: list[str] = []
 
@@ -250,6 +259,11 @@ async def _check_durability(monitor: str) -> None:
 async def _prepare(store: JetStream, roles: Sequence[str]) -> None:
     try:
         await _patiently(lambda: store.prepare(roles))
+    except StreamMissing:
+        raise Failed(
+            f"there is no log of cluster {store.cluster} here yet: `romana-bus watch` and `romana-bus run "
+            "ipam` make it, or `romana-bus up`"
+        ) from None
     except BusError as error:
         raise Failed(f"the streams cannot be used: {error}") from None
 

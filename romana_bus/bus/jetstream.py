@@ -70,10 +70,11 @@ IN_FLIGHT = 4
 
 
 class JetStream:
-    """See `api.Store`. `instance` tells this process from others in names of consumers and batches."""
+    """See `api.Store`. `instance` tells this process from others in names of consumers and batches.
+    `creates`: whether it makes streams that are missing."""
 
-    def __init__(self, wire: Wire, layout: Layout) -> None:
-        self.wire, self.layout = wire, layout
+    def __init__(self, wire: Wire, layout: Layout, creates: bool = True) -> None:
+        self.wire, self.layout, self.creates = wire, layout, creates
         self.cluster, self.history = layout.cluster, layout.history
         self.prefix_size = len(layout.prefix)
         self.instance = uuid.uuid4().hex[:8]
@@ -181,6 +182,8 @@ class JetStream:
         try:
             echoed = (await self.api(f"STREAM.INFO.{wanted['name']}"))["config"]
         except StreamMissing:
+            if not self.creates:
+                raise
             try:
                 echoed = (await self.api(f"STREAM.CREATE.{wanted['name']}", wanted))["config"]
             except Refused as error:  # another process was faster, with another epoch

@@ -196,7 +196,8 @@ class _Agent:
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[JetStream]:
         """Raises Failed, BadInput, BusError."""
-        session = await open_store(self.store.access, self.store.layout, f"agent {self.node}", (IPAM, NODE))
+        access, layout = self.store.access, self.store.layout
+        session = await open_store(access, layout, f"agent {self.node}", (IPAM, NODE), creates=False)
         async with session as store:
             self.health.say("log", "")
             log.info("the log is reached")

@@ -118,6 +118,24 @@ def test_an_unsafe_stream_is_refused_with_the_reason(
     run(scenario())
 
 
+def test_who_must_not_make_a_log_waits_for_others_to_make_it(own_server: NatsServer) -> None:
+    """How many copies it has and how long it keeps is not for the first agent to decide."""
+    access, layout = Access(servers=(own_server.url,)), Layout(cluster="later")
+
+    async def opened() -> None:
+        async with await open_store(access, layout, "agent", [KUBE], creates=False) as store:
+            assert (await store.tail(KUBE)).last == 0
+
+    async def scenario() -> None:
+        for _ in range(2):  # the first attempt has left nothing behind
+            with pytest.raises(Failed, match="there is no log of cluster later here yet"):
+                await opened()
+        async with await open_store(access, layout, "watch", [KUBE]):
+            await opened()
+
+    run(scenario())
+
+
 def test_the_table_of_another_log_is_refused(nats_server: NatsServer) -> None:
     """Somebody deleted a log and left its table: what it says is about other sequence numbers."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.cni import frame
-from tests.cni.node import CLIENTS, Answer, invoke
+from tests.cni.calling import CLIENTS, Answer, invoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
-from tests.cni.node import CLIENTS, execute, fetched, invoke, pings, until
+from tests.cni.calling import CLIENTS, execute, fetched, invoke, pings, until
 
 if TYPE_CHECKING:
     from tests.cni.node import Node

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cni.node import execute, pings, sh
+from tests.cni.calling import execute, pings, sh
 
 if TYPE_CHECKING:
     from tests.cni.node import Node

@@ -14,6 +14,7 @@ from romana_bus.events import (
     NODE,
     AddressAssigned,
     AddressDenied,
+    AddressEvent,
     AddressReleased,
     BlockAssigned,
     HostPlaced,
@@ -43,6 +44,7 @@ class Told:
 
     def __init__(self, name: str, nats: NatsServer, cluster: str) -> None:
         self.name, self.nats, self.cluster = name, nats, cluster
+        self.addressed = 0  # how many address events were told
         self._given = itertools.count(1)
 
     def fresh(self) -> tuple[str, str]:
@@ -63,7 +65,8 @@ class Told:
         async def publish_all() -> None:
             async with self.opened() as store:
                 for event in events:
-                    await publish(store, event)
+                    await store.publish(IPAM, outgoing(event, "", now(), store.history))
+                    self.addressed += isinstance(event, AddressEvent)
 
         run(publish_all())
 
@@ -119,7 +122,3 @@ class Told:
 
         run(look())
         return found[0]
-
-
-async def publish(store: Store, event: Any) -> None:
-    await store.publish(IPAM, outgoing(event, "", now(), store.history))

@@ -217,6 +217,10 @@ class Node(Told):
     def status(self) -> Answer:
         return self.call("STATUS")
 
+    def until_read(self) -> None:
+        """Until the agent, which runs for as long as this node has pods, has read what was decided."""
+        self.until_folded(self.addressed)
+
     def until_folded(self, count: int) -> None:
         """Until the agent has read that many address events."""
         wanted = f'romana_events_folded_total{{consumer="cni",stream="IPAM"}} {count}.0'

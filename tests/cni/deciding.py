@@ -17,6 +17,7 @@ from romana_bus.events import (
     AddressEvent,
     AddressReleased,
     BlockAssigned,
+    BlockReleased,
     HostPlaced,
     Placement,
     PodAddress,
@@ -76,6 +77,9 @@ class Told:
         places = tuple(Placement(network="net", group="zone", prefix=prefix) for prefix in GROUPS)
         host = HostPlaced(node=node, uid=f"uid-{node}", addresses=(address,), placements=places)
         self.tell(host, *(BlockAssigned(network="net", block=one, node=node, since=1) for one in blocks))
+
+    def block_released(self, node: str, block: str) -> None:
+        self.tell(BlockReleased(network="net", block=block, node=node, at=1, until=1))
 
     def decided(self, pod: Pod, *addresses: str) -> tuple[str, ...]:
         self.tell(self.assigned(pod, *addresses))

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,11 @@ class Node(Told):
                 found[words[0]] = words[words.index("dev") + 1]
         return found
 
+    def blocks(self) -> set[str]:
+        """The blocks of other nodes that it has a route to."""
+        shown = self.ip("-4", "route", "show", "proto", "82") + self.ip("-6", "route", "show", "proto", "82")
+        return {line.split()[0] for line in shown.splitlines() if not line.startswith("unreachable")}
+
     # --- its agent --------------------------------------------------------------------------------------
 
     def start(self, *options: str) -> Node:
@@ -136,15 +142,20 @@ class Node(Told):
         assert self.agent is not None
         return self.agent.pid
 
+    def signal(self, number: int) -> None:
+        assert self.agent is not None
+        self.agent.send_signal(number)
+
     def kill(self) -> None:
         """As the kernel would."""
+        self.signal(signal.SIGKILL)
         assert self.agent is not None
-        self.agent.send_signal(signal.SIGKILL)
         self.agent.wait(10)
 
     def stop(self) -> int | None:
         if self.agent is None:
             return None
+        self.signal(signal.SIGCONT)
         self.agent.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self.agent.wait(20)
@@ -225,6 +236,11 @@ class Node(Told):
         """Until the agent has read that many address events."""
         wanted = f'romana_events_folded_total{{consumer="cni",stream="IPAM"}} {count}.0'
         until(lambda: wanted in self.metrics(), f"{count} address events are read", self.log)
+
+    def boots(self, consumer: str, why: str = "") -> int:
+        """How often this agent has read the tables, for this reason or for any."""
+        pattern = rf'romana_boots_total{{consumer="{consumer}",why="{why or "[a-z]+"}"}} (\d+)'
+        return sum(map(int, re.findall(pattern, self.metrics())))
 
     def metrics(self) -> str:
         return fetched(f"http://{self.address}:9600/metrics")

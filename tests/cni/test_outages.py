@@ -15,62 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
-from tests.cni.calling import CLIENTS, execute, fetched, invoke, pings, until
+from tests.cni.calling import CLIENTS, fetched, invoke, pings, until
 
 if TYPE_CHECKING:
     from tests.cni.node import Node
-
-
-def test_a_killed_agent_drops_no_packet_and_goes_on_where_it_was(own_node: Node) -> None:
-    node = own_node
-    node.start().until_synced()
-    pod = node.pod()
-    four, six = node.decided(pod, *node.fresh())
-    result = node.added(pod)
-    before = node.ip("route"), node.ip("-6", "route", "show", "proto", "83")
-    line = ["ip", "netns", "exec", node.netns, "ping", "-i", "0.01", "-c", "400", four]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as pinging:
-        node.kill()
-        node.add(pod).fails(11, "does not answer", "romana-bus agent")
-        node.call("STATUS").fails(50, "does not answer")
-        node.start().until_synced()
-        said = pinging.communicate()[0]
-    assert " 0% packet loss" in said, said
-    assert (node.ip("route"), node.ip("-6", "route", "show", "proto", "83")) == before
-    assert node.added(pod) == result
-    assert node.check(pod, result).code == 0
-    node.delete(pod)
-    assert not {four, six} & node.routes().keys()
-
-
-def test_what_was_half_done_when_the_agent_was_killed_is_finished_or_undone(own_node: Node) -> None:
-    """Killed again and again while twenty pods start and stop: in the end, what should be there is."""
-    node = own_node
-    node.start().until_synced()
-    pods = [node.pod() for _ in range(20)]
-    addresses = [node.decided(pod, *node.fresh()) for pod in pods]
-    for round_ in range(3):
-        with ThreadPoolExecutor(20) as threads:
-            adding = [threads.submit(node.add, pod) for pod in pods]
-            until(lambda: any(one.done() for one in adding) or len(node.routes()) > round_, "it works")  # noqa: B023
-            node.kill()
-        node.start().until_synced()
-        for pod in pods[10:]:
-            node.delete(pod)
-        with ThreadPoolExecutor(20) as threads:
-            stopping = [threads.submit(node.call, "DEL", pod) for pod in pods[:5]]
-            until(lambda: any(one.done() for one in stopping), "it works")  # noqa: B023
-            node.kill()
-        node.start().until_synced()
-    for pod in pods[:10]:
-        result = node.added(pod)
-        assert node.check(pod, result).code == 0
-    for pod in pods[10:]:
-        node.delete(pod)
-        assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
-    assert set(node.routes()) == {one for both in addresses[:10] for one in both}
-    assert all(pings(node.netns, four) for four, _ in addresses[:10])
-    assert {one.container for one in node.attached()} == {pod.container for pod in pods[:10]}
 
 
 def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) -> None:

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,18 +112,16 @@ class Node(Told):
 
     # --- its agent --------------------------------------------------------------------------------------
 
-    def start(self, *options: str) -> Node:
-        """The agent; gives when it serves."""
+    def start(self, *options: str, behind: tuple[str, ...] = ()) -> Node:
+        """The agent; gives when it serves. `behind`: a command that starts it."""
         with (self.directory / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(
-                ["ip", "netns", "exec", self.netns, *self.command(*options)],
+                ["ip", "netns", "exec", self.netns, *behind, *self.command(*options)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        until(
-            lambda: self.agent and self.agent.poll() is None and self._listens(), "the agent serves", self.log
-        )
+        until(self._serves, "the agent serves", self.log)
         return self
 
     def command(self, *options: str) -> list[str]:
@@ -133,7 +132,9 @@ class Node(Told):
             "--listen", f"{self.address}:9600", *self.options, *options,
         ]  # fmt: skip
 
-    def _listens(self) -> bool:
+    def _serves(self) -> bool:
+        assert self.agent is not None
+        assert self.agent.poll() is None, self.log()
         answer = self.status()
         return answer.code == 0 or "does not answer" not in answer.out
 
@@ -243,4 +244,14 @@ class Node(Told):
         return sum(map(int, re.findall(pattern, self.metrics())))
 
     def metrics(self) -> str:
-        return fetched(f"http://{self.address}:9600/metrics")
+        return self.fetches("metrics")
+
+    def fetches(self, path: str) -> str:
+        """What it says there, behind the code where that is not 200; '' before it is up."""
+        try:
+            return fetched(f"http://{self.address}:9600/{path}")
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"{error.code} {error.read().decode()}"
+        except urllib.error.URLError:
+            return ""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import socket
 import subprocess
-import urllib.error
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
-from tests.cni.calling import CLIENTS, fetched, invoke, pings, until
+from romana_bus.events import Applied, ApplyFailed, SandboxRemoved, SandboxRequested, Wired
+from tests.cni.calling import CLIENTS, invoke, pings, until
 
 if TYPE_CHECKING:
     from tests.cni.node import Node
@@ -48,20 +48,95 @@ def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) 
     assert isinstance(report, Wired)
 
 
-def test_without_the_log_pods_that_were_decided_start(own_node: Node) -> None:
+def test_without_the_log_packets_flow_and_pods_that_were_decided_start(own_node: Node) -> None:
     node = own_node
+    node.placed(node.outside, "neighbour", ("10.77.16.0/28",))
     node.start().until_synced()
-    decided, unknown = node.pod(), node.pod()
+    until(lambda: node.blocks() == {"10.77.16.0/28"}, "the neighbour's block is routed", node.log)
+    runs, decided, unknown = node.pod(), node.pod(), node.pod()
+    old, _ = node.decided(runs, *node.fresh())
+    node.added(runs)
     four, _ = node.decided(decided, *node.fresh())
-    node.until_folded(1)
+    node.until_read()
+    boots = node.boots("cni"), node.boots("routes")
     node.nats.kill()
-    node.added(decided)
+    until(lambda: "romana_boots" in node.metrics(), "it lives")
+    result = node.added(decided)
     assert pings(node.netns, four)
+    assert pings(decided.netns, old)
+    assert node.check(decided, result).code == 0
+    assert node.blocks() == {"10.77.16.0/28"}
     assert node.status().code == 0  # the node stays Ready: what is wired forwards on
-    node.add(unknown, timeout=1).fails(11, f"default/{unknown.name}")
+    node.add(unknown, timeout=0.5).fails(11, f"default/{unknown.name}", "the log is out of reach")
     node.nats.start()
     found = until(lambda: node.newest_of(unknown), "what became of the wish is told", node.log)
     assert isinstance(found, SandboxRemoved)
+    node.decided(unknown, *node.fresh())
+    node.placed(node.outside, "neighbour", ("10.77.17.0/28",))
+    until(lambda: node.blocks() == {"10.77.16.0/28", "10.77.17.0/28"}, "it goes on", node.log)
+    node.added(unknown)
+    assert (node.boots("cni"), node.boots("routes")) == boots  # from where it was
+
+
+def test_a_log_that_was_lost_takes_nothing_from_pods_and_routes(own_node: Node) -> None:
+    node = own_node
+    neighbour = ("10.77.16.0/28", "10.77.17.0/28")
+    node.placed(node.outside, "neighbour", neighbour)
+    node.start().until_synced()
+    until(lambda: node.blocks() == set(neighbour), "the neighbour's blocks are routed", node.log)
+    pods = [node.pod() for _ in range(2)]
+    addresses = [node.decided(pod, *node.fresh()) for pod in pods]
+    results = [node.added(pod) for pod in pods]
+    node.nats.kill()
+    shutil.rmtree(node.nats.directory / "js")
+    node.nats.start()
+    for consumer in ("cni", "routes"):
+        until(lambda: node.boots(consumer, "rewound"), "it begins anew", node.log)  # noqa: B023
+    until(lambda: not node.fetches("readyz").startswith("503"), "it follows the new log", node.log)
+    node.call("STATUS").fails(50, "no block")
+    assert node.blocks() == set(neighbour)
+    assert set(node.routes()) == {one for both in addresses for one in both}
+    assert [node.check(pod, result).code for pod, result in zip(pods, results, strict=True)] == [0, 0]
+    assert pings(pods[0].netns, addresses[1][0])
+    node.delete(pods[1])
+    gone = until(lambda: node.newest_of(pods[1]), "its end is on the new log", node.log)
+    assert isinstance(gone, SandboxRemoved)
+    node.placed(node.address)
+    node.placed(node.outside, "neighbour", neighbour[:1])
+    until(lambda: node.blocks() == set(neighbour[:1]), "what the new log does not know goes", node.log)
+    node.until_synced()
+    assert pings(node.netns, addresses[0][0])
+
+
+def test_what_the_kernel_refuses_is_on_the_log_with_what_it_covers(own_node: Node) -> None:
+    """An agent that may not change routes, as one in a container without NET_ADMIN."""
+    if not shutil.which("setpriv"):
+        pytest.skip("needs setpriv: apt-get install util-linux")
+    node = own_node
+    node.placed(node.outside, "neighbour", ("10.77.16.0/28",))
+    seq = node.tail().last
+
+    def newest() -> Applied | ApplyFailed | None:
+        found: Applied | ApplyFailed | None = node.newest(f"node.{node.name}.routes")
+        return found
+
+    limited = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    done = node.inside(*limited, *node.command())
+    assert done.returncode == 1
+    assert "cannot forward: /proc/sys/net/ipv4/ip_forward: Operation not permitted" in done.stderr
+    assert node.inside("sysctl", "-w", "net.ipv4.ip_forward=1").returncode == 0
+    node.start(behind=limited)
+    failed = until(newest, "a report", node.log)
+    assert isinstance(failed, ApplyFailed)
+    assert "not permitted" in failed.error
+    assert failed.covers == {"IPAM": seq}
+    node.stop()
+    node.start().until_synced()
+    until(lambda: isinstance(newest(), Applied), "it could be done", node.log)
+    applied = newest()
+    assert isinstance(applied, Applied)
+    assert applied.covers == {"IPAM": seq}
+    assert applied.standing["routes"] == 1
 
 
 def test_the_end_of_a_sandbox_does_not_follow_the_wish_of_its_successor(own_node: Node) -> None:
@@ -162,20 +237,11 @@ def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
     node.nats.kill()
     node.start()
 
-    def problems() -> str:
-        try:
-            return fetched(f"http://{node.address}:9600/readyz")
-        except urllib.error.HTTPError as error:
-            with error:
-                return f"{error.code} {error.read().decode()}"
-        except urllib.error.URLError:
-            return ""  # it is not up yet
-
-    until(lambda: "cannot reach NATS" in problems(), "it says why")
-    assert problems().startswith("503")
-    assert fetched(f"http://{node.address}:9600/healthz") == "ok\n"
+    until(lambda: "cannot reach NATS" in node.fetches("readyz"), "it says why")
+    assert node.fetches("readyz").startswith("503")
+    assert node.fetches("healthz") == "ok\n"
     node.nats.start()
-    until(lambda: problems() == "ok\n", "it is well")
+    until(lambda: node.fetches("readyz") == "ok\n", "it is well")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ done for its attachment and until everything is undone, so a killed agent leaves
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -65,8 +66,13 @@ class Attachments:
         """Raises OSError."""
         file = self._file(one.key)
         scratch = file.with_suffix(".new")
-        scratch.write_bytes(msgspec.json.encode(one))
-        os.replace(scratch, file)
+        try:
+            scratch.write_bytes(msgspec.json.encode(one))
+            os.replace(scratch, file)
+        except OSError:
+            with contextlib.suppress(OSError):  # a full disk gets no fuller
+                scratch.unlink()
+            raise
         self._all[one.key] = one
 
     def drop(self, network: str, attached: Attached) -> None:

@@ -169,7 +169,8 @@ class Commands:
 
     async def _awaited(self, call: Call, known: tuple[str, ...]) -> tuple[str, ...]:
         """Wait for an address. `known`: what an earlier sandbox of the pod had asked for, which may be on its
-        way to somebody else now. Raises CniError, and then nothing is asked for any more."""
+        way to somebody else now. Raises CniError, NoNamespace, and then nothing is asked for any more."""
+        await self._threads.run(wiring.look_into, call.netns)
         wish: SandboxRequested | None = None
         if known or call.pod in self._wishes or not self._addresses.denied(call.pod):
             wish = self._wishes.of(call.pod, call.container)

@@ -7,6 +7,7 @@ replaces the wish of a newer one. It is on disk, past every cache, before `put` 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -97,11 +98,16 @@ def outlived(event: SandboxEvent, there: object) -> bool:
 
 def _write(file: Path, body: bytes) -> None:
     scratch = file.with_suffix(".new")
-    with scratch.open("wb") as stream:
-        stream.write(body)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, file)
+    try:
+        with scratch.open("wb") as stream:
+            stream.write(body)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(scratch, file)
+    except OSError:
+        with contextlib.suppress(OSError):  # a full disk gets no fuller
+            scratch.unlink()
+        raise
     directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

@@ -133,6 +133,12 @@ def _take_over(host: Socket, width: int, value: int, index: int) -> None:
     host.do(links.on_link(width, value, index, protocol=links.POD_ROUTES, replace=True))
 
 
+def look_into(netns: str) -> None:
+    """Whether a pod can be wired there, before anybody waits for its address. Raises NoNamespace."""
+    with _namespace(netns):
+        pass
+
+
 # --- DEL ------------------------------------------------------------------------------------------------
 
 

@@ -125,9 +125,11 @@ class Node(Told):
         return self
 
     def command(self, *options: str) -> list[str]:
+        """The agent's, where these come behind what it is started with here, or stand for it."""
+        kept = {"--run-dir": str(self.run_dir), "--state-dir": str(self.state_dir)}
         return [
             ROMANA_BUS, "agent", "--node", self.name,
-            "--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir),
+            *(word for one in kept.items() if one[0] not in options for word in one),
             "--nats", f"nats://{self.outside}:{self.nats.port}", "--cluster", self.cluster,
             "--listen", f"{self.address}:9600", *self.options, *options,
         ]  # fmt: skip

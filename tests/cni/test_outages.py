@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.events import Applied, ApplyFailed, SandboxRemoved, SandboxRequested, Wired
-from tests.cni.calling import CLIENTS, invoke, pings, until
+from tests.cni.calling import CLIENTS, pings, until
 
 if TYPE_CHECKING:
     from tests.cni.node import Node
@@ -204,34 +202,6 @@ def test_a_static_pod_starts_again_after_a_restart_without_the_log(own_node: Nod
     assert isinstance(node.newest_of(new), SandboxRequested)
 
 
-def test_pods_stop_on_a_full_disk_where_the_log_takes_it(own_node: Node) -> None:
-    node = own_node
-    node.state_dir.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", node.state_dir], check=False
-    ).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        node.start().until_synced()
-        pods = [node.pod(), node.pod()]
-        for pod in pods:
-            node.decided(pod, *node.fresh())
-            node.added(pod)
-        with contextlib.suppress(OSError), (node.state_dir / "big").open("wb") as big:
-            while True:
-                big.write(b"x" * 4096)
-                big.flush()
-        node.delete(pods[0])
-        assert isinstance(node.newest_of(pods[0]), SandboxRemoved)
-        node.nats.kill()
-        node.call("DEL", pods[1]).fails(100, "No space left")
-        (node.state_dir / "big").unlink()
-        node.delete(pods[1])
-    finally:
-        node.stop()
-        subprocess.run(["umount", node.state_dir], check=True)
-
-
 def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
     node = own_node
     node.nats.kill()
@@ -295,18 +265,6 @@ def test_a_stopping_agent_tells_who_waits_and_finishes_what_it_began(own_node: N
     assert not (node.run_dir / "cni.sock").exists()
 
 
-def test_two_agents_of_one_node_are_refused(own_node: Node) -> None:
-    node = own_node
-    node.start().until_synced()
-    first = node.agent
-    second = node.inside(*node.command())
-    assert second.returncode == 1
-    assert f"another agent runs with --run-dir {node.run_dir}" in second.stderr
-    assert first is not None
-    assert first.poll() is None
-    assert node.status().code == 0
-
-
 def test_the_socket_is_root_s_alone(own_node: Node) -> None:
     node = own_node
     node.start()
@@ -320,42 +278,3 @@ def test_memory_is_small(own_node: Node) -> None:
     status = Path(f"/proc/{node.pid}/status").read_text()
     resident = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
     assert resident < 100, f"{resident:.0f} MiB"
-
-
-def test_hostile_callers_get_an_error_and_harm_nobody(own_node: Node) -> None:
-    node = own_node
-    node.start().until_synced()
-    held = []
-    for frame in (
-        b"\0\0\0\1x",
-        b"\xff" * 64,
-        b"\0\0\0\0",
-        b"\0\0\0\4a=b\0",
-        b"\0\0\0\6=\0\0{}}",
-        b"abc",
-        b"",
-    ):
-        caller = socket.socket(socket.AF_UNIX)
-        caller.connect(str(node.run_dir / "cni.sock"))
-        caller.sendall(frame)
-        held.append(caller)
-        if len(frame) > 4:
-            caller.settimeout(10)
-            answer = caller.recv(4096)
-            assert answer[4] == 1, answer
-            assert json.loads(answer[5:])["code"] in (4, 6), answer
-    many = [socket.socket(socket.AF_UNIX) for _ in range(200)]
-    for caller in many:
-        caller.connect(str(node.run_dir / "cni.sock"))
-    pod = node.pod()
-    node.decided(pod, *node.fresh())
-    node.added(pod)
-    for caller in (*held, *many):
-        caller.close()
-    for config in (b"", b"[]", b"{", b"nul", b'{"cniVersion":1}', b"[" * 100_000, b'{"name":"\xff"}'):
-        environment = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "x", "CNI_IFNAME": "eth0"}
-        config = config.replace(b"{", b'{"socket":"%s",' % str(node.run_dir / "cni.sock").encode(), 1)
-        said = invoke(CLIENTS["c"], environment, config)
-        assert said.code == 1
-        assert said.json["code"] in (1, 6, 7, 11), said
-    assert node.status().code == 0

@@ -135,7 +135,7 @@ class Commands:
         """Raises CniError, Taken, NoNamespace, OSError, and then nothing of it is left."""
         wanted = results.veth_of(made)
         try:
-            self._alone_with(made)
+            self._unshared(made)
             self._attachments.put(made)
             if wish is not None:
                 await self._outbox.put(wish)
@@ -146,7 +146,7 @@ class Commands:
             await self._forget(made)
             raise
 
-    def _alone_with(self, made: Attachment) -> None:
+    def _unshared(self, made: Attachment) -> None:
         """A pod's newer sandbox takes over from its older one. But an address that was another pod's may come
         before that has gone: two that live must not share it. Raises CniError."""
         for one in self._attachments:
@@ -171,6 +171,8 @@ class Commands:
         """Wait for an address. `known`: what an earlier sandbox of the pod had asked for, which may be on its
         way to somebody else now. Raises CniError, NoNamespace, and then nothing is asked for any more."""
         await self._threads.run(wiring.look_into, call.netns)
+        # What an earlier ADD gave to this sandbox may be another pod's by now.
+        await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
         wish: SandboxRequested | None = None
         if known or call.pod in self._wishes or not self._addresses.denied(call.pod):
             wish = self._wishes.of(call.pod, call.container)
@@ -243,16 +245,22 @@ class Commands:
             self._attachments.drop(*one.key)
 
     async def _collect(self, call: Call) -> bytes:
+        """As much as can be, whatever cannot. Raises OSError."""
         valid = {*(call.config.valid or ()), *(call.config.attachments or ())}
-        stale = [
-            one for one in self._attachments if one.network == call.config.name and one.attached not in valid
-        ]
-        for one in stale:
+        ours = [one for one in self._attachments if one.network == call.config.name]
+        failures = []
+        for one in ours:
             lock = self._locks.get(one.attached)
-            if lock is None or not lock.locked():  # what is being attached now is not stale
-                gone = call._replace(container=one.attached.container, ifname=one.attached.ifname)
+            if one.attached in valid or (lock is not None and lock.locked()):
+                continue  # what is being attached now is not stale
+            gone = call._replace(container=one.attached.container, ifname=one.attached.ifname)
+            try:
                 async with self._alone(one.attached):
                     await self._delete(gone)
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return b""
 
     # --- CHECK and STATUS -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_CLONE_NEWNET = 0x40000000
+_CLONE_NEWNET, _NS_GET_NSTYPE = 0x40000000, 0xB703
 _OWN = "/proc/thread-self/ns/net"
 _libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
 
@@ -23,9 +24,12 @@ _libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
 def opened(path: str | os.PathLike[str] = _OWN) -> int:
     """A file descriptor of a namespace; without a path, of the one that this thread is in. What is none is
     not opened: that of a pipe would wait for ever, that of a device might do something. Raises OSError."""
-    if os.stat(path).st_dev != os.stat(_OWN).st_dev:
-        raise OSError(errno.EINVAL, "it is no network namespace", os.fspath(path))
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if os.stat(path).st_dev == os.stat(_OWN).st_dev:
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if fcntl.ioctl(namespace, _NS_GET_NSTYPE) == _CLONE_NEWNET:
+            return namespace
+        os.close(namespace)
+    raise OSError(errno.EINVAL, "it is no network namespace", os.fspath(path))
 
 
 def closed(namespace: int) -> None:
@@ -39,7 +43,7 @@ def same(one: int, other: int) -> bool:
 
 
 def enter(namespace: int) -> None:
-    """Raises OSError: EINVAL where it is no network namespace."""
+    """Raises OSError."""
     if _libc.setns(namespace, _CLONE_NEWNET):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -102,9 +102,9 @@ def execute(netns: str, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, check=False, text=True, timeout=60)
 
 
-def pings(netns: str, address: str) -> bool:
+def pings(netns: str, address: str, within: int = 5) -> bool:
     """Whether a packet arrives and comes back."""
-    return execute(netns, "ping", "-c", "1", "-W", "2", address).returncode == 0
+    return execute(netns, "ping", "-c", "1", "-W", str(within), address).returncode == 0
 
 
 def until(condition: Callable[[], Any], what: str, log: Callable[[], str] = str, within: float = 30.0) -> Any:

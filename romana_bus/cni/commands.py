@@ -149,8 +149,9 @@ class Commands:
     def _unshared(self, made: Attachment) -> None:
         """A pod's newer sandbox takes over from its older one. But an address that was another pod's may come
         before that has gone: two that live must not share it. Raises CniError."""
+        wanted = set(made.addresses)
         for one in self._attachments:
-            shared = sorted(set(one.addresses) & set(made.addresses))
+            shared = sorted(wanted.intersection(one.addresses))
             if shared and not one.pod.may_be(made.pod):
                 text = f"{shared[0]} of pod {made.pod} is still wired for pod {one.pod} (uid {one.pod.uid})"
                 why = f"its sandbox {one.attached.container} has to be removed first, by DEL or GC"

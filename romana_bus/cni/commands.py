@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds for which a decision may be on its way that was taken before the log had our wish.
 GRACE = 1.0
+#: RFC 8200: on a link with less, the kernel has no IPv6.
+SMALLEST_V6 = 1280
 
 
 class Addresses(Protocol):
@@ -135,6 +137,8 @@ class Commands:
         """Raises CniError, Taken, NoNamespace, OSError, and then nothing of it is left."""
         wanted = results.veth_of(made)
         try:
+            if wanted.six and made.mtu < SMALLEST_V6:
+                raise CniError(spec.CONFIG, f"mtu {made.mtu}: a pod with an IPv6 address needs {SMALLEST_V6}")
             self._unshared(made)
             self._attachments.put(made)
             if wish is not None:

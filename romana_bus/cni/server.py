@@ -132,13 +132,15 @@ class _Connections:
             await writer.drain()
 
     async def _request(self, reader: asyncio.StreamReader) -> frame.Request:
-        """Raises ValueError, CniError, IncompleteReadError."""
+        """Raises CniError, IncompleteReadError."""
         try:
             async with asyncio.timeout(self._within):
                 size = int.from_bytes(await reader.readexactly(frame.HEAD), "big")
                 if size > frame.LARGEST:
                     raise ValueError(f"it would have {size} bytes, and {frame.LARGEST} are the most")
                 return frame.request(await reader.readexactly(size))
+        except ValueError as error:
+            raise CniError(spec.UNDECODABLE, "not a call of romana-cni", str(error)) from None
         except TimeoutError:
             raise CniError(spec.IO, f"the call did not come in whole within {self._within:g} s") from None
 
@@ -154,8 +156,6 @@ class _Connections:
             call = spec.parse(environment, config)
             command = call.command
             text = await self._done(call, reader)
-        except ValueError as error:
-            failure = CniError(spec.UNDECODABLE, "not a request of romana-cni", str(error))
         except CniError as error:
             failure = error
         except (ConnectionError, asyncio.IncompleteReadError):

@@ -128,13 +128,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _config = msgspec.json.Decoder(Config)
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def version_of(config: bytes) -> str:
     """What an error about it is said in: the version that it names, if that is one of ours."""
     try:
         named = msgspec.json.decode(config).get("cniVersion")
-    except (msgspec.DecodeError, AttributeError, RecursionError):
+    except (*_NO_JSON, AttributeError):
         return NEWEST
     return named if named in VERSIONS else NEWEST
 
@@ -173,7 +174,7 @@ def _decoded(stdin: bytes) -> Config:
         return _config.decode(stdin)
     except msgspec.ValidationError as error:
         raise CniError(CONFIG, "the network configuration cannot be used", str(error)) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NO_JSON as error:
         raise CniError(UNDECODABLE, "the network configuration is no JSON object", str(error)) from None
 
 

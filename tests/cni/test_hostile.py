@@ -239,3 +239,11 @@ def test_a_pod_of_another_uid_is_told_which_one_the_log_knows(node: Node) -> Non
     other = node.pod("known", "uid-two")
     node.add(other, timeout=0.1).fails(11, "default/known", "uid-one", "uid-two")
     assert invoke(CLIENTS["c"], other.environment("DEL"), json.dumps(node.config()).encode()).code == 0
+
+
+def test_a_link_that_is_too_small_for_a_family(node: Node) -> None:
+    pod, small = node.pod(), node.pod()
+    node.decided(pod, *node.fresh())
+    node.add(pod, mtu=1000).fails(7, "mtu 1000", "1280")
+    node.decided(small, node.fresh()[0])
+    assert node.added(small, mtu=68)["interfaces"][1]["mtu"] == 68

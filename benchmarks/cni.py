@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import stage
 from benchmarks.report import Report, times
 from romana_bus.netlink import namespaces
-from tests.cni.node import CLIENTS, PLUGINS, Node, Pod, Reachable
+from tests.cni.calling import CLIENTS, PLUGINS, Pod
+from tests.cni.node import Node, Reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

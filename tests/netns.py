@@ -7,7 +7,6 @@ what it needs there, and leaves; its event loop and its NATS connection stay out
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import os
 import shutil
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from romana_bus.netlink import namespaces
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
-_CLONE_NEWNET = 0x40000000
 _numbers = itertools.count(1)
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def why_not() -> str:
@@ -58,15 +57,8 @@ class Namespace:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """This thread is in it, and what it starts: await nothing meanwhile."""
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _enter(there)
+        with namespaces.visited(f"/run/netns/{self.name}"):
             yield
-        finally:
-            _enter(before)
-            os.close(there)
-            os.close(before)
 
     def inside(self, make: Callable[[], T]) -> T:
         """What it makes, made there."""
@@ -87,11 +79,6 @@ class Namespace:
         """What `ip route show` says of both families, a line each."""
         shown = self.ip("-4", "route", "show", *selected) + self.ip("-6", "route", "show", *selected)
         return [" ".join(line.split()) for line in shown.splitlines()]
-
-
-def _enter(descriptor: int) -> None:
-    if _libc.setns(descriptor, _CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 @contextlib.contextmanager

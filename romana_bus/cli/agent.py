@@ -24,6 +24,7 @@ from romana_bus.cni.attachments import Attachments
 from romana_bus.cni.commands import Commands, Node
 from romana_bus.cni.journal import Journal
 from romana_bus.cni.outbox import Outbox
+from romana_bus.cni.sole import sole
 from romana_bus.cni.threads import Threads
 from romana_bus.consumers import routes
 from romana_bus.consumers.cni import OwnAddresses, projection, report_wired
@@ -142,12 +143,14 @@ class _Agent:
         self.threads = Threads()
 
     async def run(self) -> None:
-        attachments, journal = self._kept()
-        self.outbox = Outbox(journal, self.threads)
-        self._forward(attachments)
         self.health.say("log", "the log was not reached since the agent started")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.threads.close)
+            stack.enter_context(sole("--run-dir", self.run_dir, "lock"))
+            stack.enter_context(sole("--state-dir", self.state_dir, "journal.lock"))
+            attachments, journal = self._kept()
+            self.outbox = Outbox(journal, self.threads)
+            self._forward(attachments)
             self.routes = await stack.enter_async_context(routes.opened(self.node))
             node = Node(
                 self.node, self.mtu, self.timeout, self._has_block, forwarding.forward_v6, self.changed.set
@@ -164,7 +167,6 @@ class _Agent:
     def _kept(self) -> tuple[Attachments, Journal]:
         """Raises BadInput."""
         try:
-            self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             return Attachments(self.run_dir / "attachments"), Journal(self.state_dir / "journal")
         except OSError as error:
             raise BadInput(f"--run-dir and --state-dir: {error.filename}: {error.strerror}") from None

@@ -7,12 +7,12 @@ done for its attachment and until everything is undone, so a killed agent leaves
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from romana_bus.cni import disk
 from romana_bus.cni.spec import Attached, Pod
 from romana_bus.cni.veth import veth
 
@@ -38,6 +38,10 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, Attached]:
         return self.network, self.attached
 
+    @property
+    def path(self) -> str:
+        return _path(self.network, self.attached)
+
 
 class Attachments:
     """All of them in memory, and on disk as they are there."""
@@ -56,17 +60,18 @@ class Attachments:
                 self._all[one.key] = one
 
     def __iter__(self) -> Iterator[Attachment]:
-        return iter(sorted(self._all.values(), key=lambda one: (one.network, one.attached.container)))
+        return iter(
+            sorted(
+                self._all.values(), key=lambda one: (one.network, one.attached.container, one.attached.ifname)
+            )
+        )
 
     def get(self, network: str, attached: Attached) -> Attachment | None:
         return self._all.get((network, attached))
 
     def put(self, one: Attachment) -> None:
         """Raises OSError."""
-        file = self._file(one.key)
-        scratch = file.with_suffix(".new")
-        scratch.write_bytes(msgspec.json.encode(one))
-        os.replace(scratch, file)
+        disk.write(self._file(one.key), msgspec.json.encode(one))
         self._all[one.key] = one
 
     def drop(self, network: str, attached: Attached) -> None:
@@ -79,6 +84,9 @@ class Attachments:
         return {veth(one.attached.container, one.attached.ifname).host: str(one.pod) for one in self}
 
     def _file(self, key: tuple[str, Attached]) -> Path:
-        network, attached = key
-        text = f"{network}/{attached.container}/{attached.ifname}"
-        return self._directory / f"{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()}.json"
+        digest = hashlib.sha1(_path(*key).encode(), usedforsecurity=False).hexdigest()
+        return self._directory / f"{digest}.json"
+
+
+def _path(network: str, attached: Attached) -> str:
+    return f"{network}/{attached.container}/{attached.ifname}"

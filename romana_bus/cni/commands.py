@@ -1,8 +1,9 @@
 """ADD, DEL, CHECK, STATUS and GC of this node, one at a time for each interface of a sandbox.
 
 Reads the addresses that the log gave to this node's pods (`Addresses`), and the kernel. Writes the kernel
-(`wiring`), a file for each attachment, and, by the journal, SandboxRequested where nothing was decided for a
-pod yet, and SandboxRemoved at its end. A command that is repeated finishes what was begun, or finds it done.
+(`wiring`), a file for each attachment, and by `Wishes` to the log: SandboxRequested where nothing was decided
+for a pod yet, and for static pods, whose address would be given away with their mirrors; SandboxRemoved at
+the end. A command that is repeated finishes what was begun, or finds it done.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from romana_bus.cni import results, spec, wiring
 from romana_bus.cni.attachments import Attachment, Attachments
 from romana_bus.cni.spec import CniError, Pod
 from romana_bus.cni.veth import veth
-from romana_bus.events import SandboxRemoved, SandboxRequested
+from romana_bus.cni.wishes import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from romana_bus.cni.outbox import Outbox
     from romana_bus.cni.spec import Attached, Call
     from romana_bus.cni.threads import Threads
+    from romana_bus.events import SandboxRequested
 
 log = structlog.get_logger(__name__)
 
 #: Seconds for which a decision may be on its way that was taken before the log had our wish.
 GRACE = 1.0
-#: Pods of which it is remembered that they were asked for.
-REMEMBERED = 4096
+#: RFC 8200: on a link with less, the kernel has no IPv6.
+SMALLEST_V6 = 1280
 
 
 class Addresses(Protocol):
@@ -43,6 +45,9 @@ class Addresses(Protocol):
 
     def denied(self, pod: Pod) -> str:
         """Why it has none, where that was said; else ''."""
+
+    def bearer(self, pod: Pod) -> str:
+        """The uid of the pod of that name which has addresses or was denied them; '' where there is none."""
 
     async def news(self) -> None:
         """Until something may have changed."""
@@ -73,9 +78,7 @@ class Commands:
         self._outbox, self._addresses, self._threads = outbox, addresses, threads
         self._locks: dict[Attached, asyncio.Lock] = {}
         self._users: Counter[Attached] = Counter()
-        # Pods that were asked for by event: when that sandbox ends, so may what they hold.
-        told = [Pod(one.namespace, one.name, one.uid) for one in outbox.waiting()]
-        self._asked = dict.fromkeys([*(one.pod for one in attachments if one.requested), *told])
+        self._wishes = Wishes(node.name, attachments, outbox)
 
     async def do(self, call: Call) -> bytes:
         """What the caller is told. One that is cancelled leaves nothing of its ADD. Raises CniError."""
@@ -113,31 +116,50 @@ class Commands:
     async def _add(self, call: Call) -> bytes:
         before = self._attachments.get(call.config.name, call.attached)
         known = self._addresses.assigned(call.pod)
-        if before is not None and before.addresses and not known and self._addresses.trouble:
+        if before is not None and not known and self._addresses.trouble:
             known = before.addresses  # the log was not read yet: what was true before a restart is
-        if before is not None and before.addresses and known == before.addresses:
-            if not await self._threads.run(_faults, before, call.netns):
-                return results.added(call, before)
-        elif not known or call.pod in self._asked:
+        kept = before if before is not None and known and known == before.addresses else None
+        if kept is not None and not await self._threads.run(_faults, kept, call.netns):
+            return results.added(call, kept)
+        wish: SandboxRequested | None = None
+        if not known or (kept is None and call.pod in self._wishes):
             known = await self._awaited(call, known)
+        elif call.pod.static:
+            wish = self._wishes.of(call.pod, call.container)
         mtu = call.config.mtu or self._node.mtu or await self._threads.run(wiring.uplink_mtu)
         made = self._planned(call, known, mtu)
-        await self._wire(made)
+        await self._wire(made, wish)
         self._node.changed()
         log.info("attached", pod=str(call.pod), addresses=list(known), sandbox=call.container[:13])
         return results.added(call, made)
 
-    async def _wire(self, made: Attachment) -> None:
-        """Raises Taken, NoNamespace, OSError, and then nothing of it is left."""
-        self._attachments.put(made)
+    async def _wire(self, made: Attachment, wish: SandboxRequested | None) -> None:
+        """Raises CniError, Taken, NoNamespace, OSError, and then nothing of it is left."""
         wanted = results.veth_of(made)
         try:
+            if wanted.six and made.mtu < SMALLEST_V6:
+                raise CniError(spec.CONFIG, f"mtu {made.mtu}: a pod with an IPv6 address needs {SMALLEST_V6}")
+            self._unshared(made)
+            self._attachments.put(made)
+            if wish is not None:
+                await self._outbox.put(wish)
             if wanted.six:
                 await self._threads.run(self._node.six)
             await self._threads.run(wiring.attach, wanted, made.netns)
         except BaseException:
             await self._forget(made)
             raise
+
+    def _unshared(self, made: Attachment) -> None:
+        """A pod's newer sandbox takes over from its older one. But an address that was another pod's may come
+        before that has gone: two that live must not share it. Raises CniError."""
+        wanted = set(made.addresses)
+        for one in self._attachments:
+            shared = sorted(wanted.intersection(one.addresses))
+            if shared and not one.pod.may_be(made.pod):
+                text = f"{shared[0]} of pod {made.pod} is still wired for pod {one.pod} (uid {one.pod.uid})"
+                why = f"its sandbox {one.attached.container} has to be removed first, by DEL or GC"
+                raise CniError(spec.AGAIN, text, why)
 
     def _planned(self, call: Call, addresses: tuple[str, ...], mtu: int = 0) -> Attachment:
         return Attachment(
@@ -147,16 +169,18 @@ class Commands:
             pod=call.pod,
             addresses=addresses,
             mtu=mtu,
-            requested=call.pod in self._asked,
+            requested=call.pod in self._wishes,
         )
 
     async def _awaited(self, call: Call, known: tuple[str, ...]) -> tuple[str, ...]:
         """Wait for an address. `known`: what an earlier sandbox of the pod had asked for, which may be on its
-        way to somebody else now. Raises CniError, and then nothing is asked for any more."""
+        way to somebody else now. Raises CniError, NoNamespace, and then nothing is asked for any more."""
+        await self._threads.run(wiring.look_into, call.netns)
+        # What an earlier ADD gave to this sandbox may be another pod's by now.
+        await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
         wish: SandboxRequested | None = None
-        if known or call.pod in self._asked or not self._addresses.denied(call.pod):
-            wish = SandboxRequested(**self._sandbox(call.pod, call.container))
-            self._ask_for(call.pod)
+        if known or call.pod in self._wishes or not self._addresses.denied(call.pod):
+            wish = self._wishes.of(call.pod, call.container)
         planned = self._planned(call, ())
         self._attachments.put(planned)
         try:
@@ -182,33 +206,32 @@ class Commands:
             await self._addresses.news()
         return found
 
-    def _ask_for(self, pod: Pod) -> None:
-        self._asked[pod] = None
-        if len(self._asked) > REMEMBERED:
-            del self._asked[next(iter(self._asked))]
-
     def _patience(self, call: Call) -> float:
         wanted = call.config.timeout
         return self._node.timeout if wanted is None else wanted
 
     def _why(self, call: Call) -> str:
-        denied = self._addresses.denied(call.pod)
-        return denied or self._addresses.trouble or self._outbox.trouble or (
-            f"asked {self._patience(call):g} s ago, and nothing was decided: does `romana-bus run ipam` run?"
-        )  # fmt: skip
+        pod, bearer = call.pod, self._addresses.bearer(call.pod)
+        if why := self._addresses.denied(pod) or self._addresses.trouble or self._outbox.trouble:
+            return why
+        asked = f"asked {self._patience(call):g} s ago, and nothing was decided"
+        if pod.uid and bearer not in ("", pod.uid):
+            return f"{asked}: the log knows the pod of that name with uid {bearer}, not {pod.uid}"
+        return f"{asked}: does `romana-bus run ipam` run?"
 
     # --- DEL and GC -------------------------------------------------------------------------------------
 
     async def _delete(self, call: Call) -> bytes:
         there = self._attachments.get(call.config.name, call.attached)
         pod = there.pod if there else call.pod
-        await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
-        if pod.namespace and pod.name and not self._others(call.attached):
-            await self._outbox.put(SandboxRemoved(**self._sandbox(pod, call.container)))
-        if there is not None:
-            self._attachments.drop(*there.key)
-            self._node.changed()
-            log.info("detached", pod=str(pod), sandbox=call.container[:13])
+        with self._wishes.ending(there):
+            await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
+            if pod.namespace and pod.name and not self._others(call.attached):
+                await self._wishes.end(pod, call.container)
+            if there is not None:
+                self._attachments.drop(*there.key)
+                self._node.changed()
+                log.info("detached", pod=str(pod), sandbox=call.container[:13])
         return b""
 
     def _others(self, attached: Attached) -> bool:
@@ -220,32 +243,30 @@ class Commands:
 
     async def _forget(self, one: Attachment) -> None:
         """As if there had been no ADD."""
-        await self._threads.run(wiring.detach, results.veth_of(one).host)
-        if one.requested:
-            await self._outbox.put(SandboxRemoved(**self._sandbox(one.pod, one.attached.container)))
-        self._attachments.drop(*one.key)
+        with self._wishes.ending(one):
+            await self._threads.run(wiring.detach, results.veth_of(one).host)
+            if one.requested:
+                await self._wishes.end(one.pod, one.attached.container)
+            self._attachments.drop(*one.key)
 
     async def _collect(self, call: Call) -> bytes:
+        """As much as can be, whatever cannot. Raises OSError."""
         valid = {*(call.config.valid or ()), *(call.config.attachments or ())}
-        stale = [
-            one for one in self._attachments if one.network == call.config.name and one.attached not in valid
-        ]
-        for one in stale:
+        ours = [one for one in self._attachments if one.network == call.config.name]
+        failures = []
+        for one in ours:
             lock = self._locks.get(one.attached)
-            if lock is None or not lock.locked():  # what is being attached now is not stale
-                gone = call._replace(container=one.attached.container, ifname=one.attached.ifname)
+            if one.attached in valid or (lock is not None and lock.locked()):
+                continue  # what is being attached now is not stale
+            gone = call._replace(container=one.attached.container, ifname=one.attached.ifname)
+            try:
                 async with self._alone(one.attached):
                     await self._delete(gone)
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return b""
-
-    def _sandbox(self, pod: Pod, container: str) -> dict[str, str]:
-        return {
-            "node": self._node.name,
-            "namespace": pod.namespace,
-            "name": pod.name,
-            "uid": pod.uid,
-            "sandbox": container,
-        }
 
     # --- CHECK and STATUS -------------------------------------------------------------------------------
 

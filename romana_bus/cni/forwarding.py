@@ -37,5 +37,8 @@ def forward_v6() -> None:
 def _set(file: Path, value: str) -> None:
     before = file.read_text().strip()
     if before != value:
-        file.write_text(value)
+        try:
+            file.write_text(value)
+        except OSError as error:  # one that comes of the write names no file
+            raise OSError(error.errno, error.strerror, str(file)) from None
         log.info("sysctl set", name=str(file.relative_to("/proc/sys")), before=before, now=value)

@@ -7,12 +7,12 @@ replaces the wish of a newer one. It is on disk, past every cache, before `put` 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from romana_bus import codec
+from romana_bus.cni import disk
 from romana_bus.events import SandboxEvent, SandboxRemoved, SandboxRequested
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Journal:
         if older is not None and (older.event == event or outlived(event, older.event)):
             return
         number = self._last + 1
-        _write(self._file(number), codec.encode(event))
+        disk.write(self._file(number), codec.encode(event), past_caches=True)
         self._last = number
         self._waiting[subject] = Entry(number, event)
         if older is not None:
@@ -93,17 +93,3 @@ def outlived(event: SandboxEvent, there: object) -> bool:
         and isinstance(there, SandboxRequested)
         and there.sandbox != event.sandbox
     )
-
-
-def _write(file: Path, body: bytes) -> None:
-    scratch = file.with_suffix(".new")
-    with scratch.open("wb") as stream:
-        stream.write(body)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, file)
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

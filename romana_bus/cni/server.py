@@ -1,15 +1,14 @@
 """The unix socket that `romana-cni` calls: one request and one answer on each connection.
 
-Owns RUN_DIR/cni.sock (0600), and RUN_DIR/lock, which is held for as long as this process lives: so a socket
-that a killed agent has left is taken over, and that of a living one never. Whatever comes in, the answer is a
-CNI error object at worst. An ADD whose caller hangs up is undone; all else goes on to its end.
+Owns RUN_DIR/cni.sock (0600); one that a killed agent has left is replaced. Whatever comes in, the answer is a
+CNI error object at worst. Of those who connect and say nothing, the newest SILENT are borne. An ADD whose
+caller hangs up is undone; all else goes on to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import socket
 import time
@@ -49,18 +48,21 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 
-#: Seconds in which a request has to be here in whole; and in which what was begun ends when the agent stops.
-SENT_WITHIN, FAREWELL = 10.0, 5.0
+#: Seconds in which a request has to be here in whole, and its answer to be taken; and in which what was begun
+#: ends when the agent stops.
+WITHIN, FAREWELL = 10.0, 5.0
+#: Callers that may be about to say what they want: fewer than the files that a process may have open.
+SILENT = 512
 BACKLOG = 1024
 _INTERNAL = 999
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, do: Doing) -> AsyncIterator[Path]:
-    """Serve at the socket in `directory`; gives its path. Raises Failed."""
-    with _sole(directory), _listening(directory / "cni.sock") as listener:
-        connections = _Connections(do)
-        server = await asyncio.start_unix_server(connections.take, sock=listener)
+async def served(directory: Path, do: Doing, within: float = WITHIN) -> AsyncIterator[Path]:
+    """Serve at the socket in `directory`, which nobody else may do; gives its path. Raises Failed."""
+    with _listening(directory / "cni.sock") as listener:
+        connections = _Connections(do, within)
+        server = await asyncio.start_unix_server(connections.take, sock=listener, backlog=BACKLOG)
         try:
             yield directory / "cni.sock"
         finally:
@@ -69,26 +71,12 @@ async def served(directory: Path, do: Doing) -> AsyncIterator[Path]:
 
 
 @contextlib.contextmanager
-def _sole(directory: Path) -> Iterator[None]:
-    """Raises Failed where another agent lives."""
-    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Failed(f"another agent runs with --run-dir {directory}: stop it first") from None
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextlib.contextmanager
 def _listening(path: Path) -> Iterator[socket.socket]:
     """Raises Failed."""
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     mask = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
         listener.bind(str(path))
     except OSError as error:
         listener.close()
@@ -96,18 +84,19 @@ def _listening(path: Path) -> Iterator[socket.socket]:
     finally:
         os.umask(mask)
     try:
-        listener.listen(BACKLOG)
         yield listener
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next agent removes it
+            path.unlink(missing_ok=True)
         listener.close()
 
 
 class _Connections:
-    def __init__(self, do: Doing) -> None:
-        self._do = do
+    def __init__(self, do: Doing, within: float) -> None:
+        self._do, self._within = do, within
         self._adding: set[asyncio.Future[bytes]] = set()
         self._open: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -119,6 +108,7 @@ class _Connections:
             log.info("a caller has gone before it was answered")
         finally:
             self._open.discard(task)
+            self._silent.pop(writer, None)
             writer.close()
 
     async def end(self) -> None:
@@ -131,27 +121,44 @@ class _Connections:
             await stop(task)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(SENT_WITHIN):
-            size = int.from_bytes(await reader.readexactly(frame.HEAD), "big")
-            body = await reader.readexactly(size) if size <= frame.LARGEST else b""
-        code, text = await self._answered(body, reader)
+        self._silent[writer] = None
+        if len(self._silent) > SILENT:
+            oldest = next(iter(self._silent))
+            del self._silent[oldest]
+            oldest.transport.abort()
+        code, text = await self._answered(reader, writer)
         writer.write(frame.answer(code, text))
-        await writer.drain()
+        async with asyncio.timeout(self._within):
+            await writer.drain()
 
-    async def _answered(self, body: bytes, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-        """Exit code and text. Raises ConnectionError where the caller has hung up."""
+    async def _request(self, reader: asyncio.StreamReader) -> frame.Request:
+        """Raises CniError, IncompleteReadError."""
+        try:
+            async with asyncio.timeout(self._within):
+                size = int.from_bytes(await reader.readexactly(frame.HEAD), "big")
+                if size > frame.LARGEST:
+                    raise ValueError(f"it would have {size} bytes, and {frame.LARGEST} are the most")
+                return frame.request(await reader.readexactly(size))
+        except ValueError as error:
+            raise CniError(spec.UNDECODABLE, "not a call of romana-cni", str(error)) from None
+        except TimeoutError:
+            raise CniError(spec.IO, f"the call did not come in whole within {self._within:g} s") from None
+
+    async def _answered(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[int, bytes]:
+        """Exit code and text. Raises ConnectionError, IncompleteReadError where the caller has hung up."""
         begun, command, version = time.monotonic(), "?", spec.NEWEST
         try:
-            environment, config = frame.request(body)
+            environment, config = await self._request(reader)
+            self._silent.pop(writer, None)
             version = spec.version_of(config)
             call = spec.parse(environment, config)
             command = call.command
             text = await self._done(call, reader)
-        except ValueError as error:
-            failure = CniError(spec.UNDECODABLE, "not a request of romana-cni", str(error))
         except CniError as error:
             failure = error
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             _count(command, "gone", begun)
             raise
         except Exception as error:  # a mistake of ours in one call must not end all others

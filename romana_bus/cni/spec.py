@@ -26,6 +26,7 @@ TIMEOUT, LONGEST = 10.0, 600.0
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 _IFNAME = re.compile(r"[!-.0-9;-~]{1,15}")
 _POD = re.compile(r"[A-Za-z0-9._:-]{0,253}")
+_STATIC = re.compile(r"[0-9a-f]{32}")
 
 
 class CniError(Exception):
@@ -66,6 +67,20 @@ class Pod(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def static(self) -> bool:
+        """Whether it is of the kubelet's own files: it makes their uids itself, by MD5 and without dashes
+        (applyDefaults in pkg/kubelet/config/common.go)."""
+        return bool(_STATIC.fullmatch(self.uid))
+
+    def named(self, other: Pod) -> bool:
+        """Whether the two have one name."""
+        return (self.namespace, self.name) == (other.namespace, other.name)
+
+    def may_be(self, other: Pod) -> bool:
+        """Whether nothing says that the two are not one."""
+        return self.named(other) and (self.uid == other.uid or not (self.uid and other.uid))
 
 
 class Call(NamedTuple):
@@ -113,13 +128,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _config = msgspec.json.Decoder(Config)
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def version_of(config: bytes) -> str:
     """What an error about it is said in: the version that it names, if that is one of ours."""
     try:
         named = msgspec.json.decode(config).get("cniVersion")
-    except (msgspec.DecodeError, AttributeError, RecursionError):
+    except (*_NO_JSON, AttributeError):
         return NEWEST
     return named if named in VERSIONS else NEWEST
 
@@ -158,7 +174,7 @@ def _decoded(stdin: bytes) -> Config:
         return _config.decode(stdin)
     except msgspec.ValidationError as error:
         raise CniError(CONFIG, "the network configuration cannot be used", str(error)) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NO_JSON as error:
         raise CniError(UNDECODABLE, "the network configuration is no JSON object", str(error)) from None
 
 

@@ -108,10 +108,11 @@ def _in_pod(wanted: Veth, pod: int) -> int:
 
 def _on_host(host: Socket, wanted: Veth, index: int) -> None:
     _sysctl(f"ipv4/neigh/{wanted.host}/proxy_delay", "0")
-    if _has_ipv6():
+    six = (_SYSCTL / "ipv6/conf" / wanted.host).exists()  # not with a small MTU, nor where there is no IPv6
+    if six:
         _sysctl(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # a pod is nobody's router (CVE-2020-10749)
         _sysctl(f"ipv6/conf/{wanted.host}/disable_ipv6", "0" if wanted.six else "1")
-    requests = links.for_pod(index, six=_has_ipv6())
+    requests = links.for_pod(index, six=six)
     if wanted.six:
         requests.append(links.address(V6, GATEWAY[V6], index, length=64, link_local=True))
     if any(width == V4 for width, _ in wanted.addresses):
@@ -131,6 +132,12 @@ def _take_over(host: Socket, width: int, value: int, index: int) -> None:
         whose = f"a route to {format_address(width, value)} of protocol {there.protocol}"
         raise Taken(f"the node has {whose}, which is not ours: remove it")
     host.do(links.on_link(width, value, index, protocol=links.POD_ROUTES, replace=True))
+
+
+def look_into(netns: str) -> None:
+    """Whether a pod can be wired there, before anybody waits for its address. Raises NoNamespace."""
+    with _namespace(netns):
+        pass
 
 
 # --- DEL ------------------------------------------------------------------------------------------------
@@ -256,11 +263,6 @@ def _namespace(path: str) -> Iterator[int]:
     try:
         if namespaces.same(pod, _home()):
             raise NoNamespace(f"{path} is the node's own network namespace")
-        try:
-            with namespaces.inside(pod, _home()):
-                pass
-        except OSError:
-            raise NoNamespace(f"{path} is no network namespace") from None
         yield pod
     finally:
         namespaces.closed(pod)
@@ -292,7 +294,3 @@ def _all_done(failures: Iterator[Failure]) -> None:
 
 def _sysctl(name: str, value: str) -> None:
     (_SYSCTL / name).write_text(value)
-
-
-def _has_ipv6() -> bool:
-    return (_SYSCTL / "ipv6").exists()

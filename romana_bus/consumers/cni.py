@@ -7,6 +7,8 @@ the log is out of reach, what was read last is what is known; it is read anew wi
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds in which changes of what is wired become one report; and before a failed one is made again.
 COALESCE, AGAIN = 0.5, 1.0
+#: Seconds that a report may be behind what was read of the log.
+STALE = 5.0
 
 
 class Named(Protocol):
@@ -78,6 +82,10 @@ class OwnAddresses:
         there = self._of(pod)
         return there.reason if isinstance(there, AddressDenied) else ""
 
+    def bearer(self, pod: Named) -> str:
+        there = self._known.pods.get((pod.namespace, pod.name))
+        return there.uid if there else ""
+
     def _of(self, pod: Named) -> AddressAssigned | AddressDenied | None:
         there = self._known.pods.get((pod.namespace, pod.name))
         return there if there is not None and pod.uid in ("", there.uid) else None
@@ -109,22 +117,27 @@ async def report_wired(
     addresses: OwnAddresses,
     changed: asyncio.Event,
     wired: Callable[[], Awaitable[dict[str, str]]],
+    stale: float = STALE,
 ) -> None:
-    """For ever: when it starts, and whenever `changed` is set and it really has. Raises Closed, Refused."""
+    """For ever: when it starts; when what is wired has changed, at once where `changed` is set; and, within
+    `stale` seconds, when more was read, so that audits see that too. Raises Closed, Refused."""
     await addresses.read.wait()
     last: dict[str, str] | None = None
+    said, when = -1, 0.0
     while True:
         changed.clear()
-        covers = {IPAM: addresses.seq}
+        seq = addresses.seq
+        due = seq != said and time.monotonic() >= when + stale
         try:
-            there = await wired()
-            if there != last:
-                report = Wired(node=node, consumer="cni", covers=covers, addresses=there)
+            if (there := await wired()) != last or due:
+                report = Wired(node=node, consumer="cni", covers={IPAM: seq}, addresses=there)
                 await store.publish(NODE, outgoing(report, "", now(), store.history))
-            last = there
+                last, said, when = there, seq, time.monotonic()
         except (Unavailable, StreamMissing, OSError) as error:
             log.info("what is wired could not be reported", why=str(error))
             await asyncio.sleep(AGAIN)
             continue
-        await changed.wait()
-        await asyncio.sleep(COALESCE)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(stale):
+                await changed.wait()
+                await asyncio.sleep(COALESCE)

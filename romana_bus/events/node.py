@@ -66,11 +66,12 @@ class SandboxEvent(Event, frozen=True, kw_only=True):
 
 
 class SandboxRequested(SandboxEvent, frozen=True, kw_only=True):
-    """The kubelet starts this pod, and nothing is decided for it yet: the API may show it later, as it does
-    static pods. It holds its address until SandboxRemoved, whatever the API shows."""
+    """The kubelet starts this pod, and nothing is decided for it yet: the API may show it later. Or it is a
+    static pod. It holds its address until SandboxRemoved, whatever the API shows. Where one of two sandboxes
+    of a name ends, the other one's is said again."""
 
 
 class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
-    """The sandbox is gone from the node (CNI DEL or GC)."""
+    """The sandbox is gone from the node (CNI DEL or GC), and none of its name is there that has a wish."""
 
     tombstone: ClassVar[bool] = True

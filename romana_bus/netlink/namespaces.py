@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -14,14 +16,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_CLONE_NEWNET = 0x40000000
+_CLONE_NEWNET, _NS_GET_NSTYPE = 0x40000000, 0xB703
 _OWN = "/proc/thread-self/ns/net"
 _libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
 
 
-def opened(path: str = _OWN) -> int:
-    """A file descriptor of a namespace; without a path, of the one that this thread is in. Raises OSError."""
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def opened(path: str | os.PathLike[str] = _OWN) -> int:
+    """A file descriptor of a namespace; without a path, of the one that this thread is in. What is none is
+    not opened: that of a pipe would wait for ever, that of a device might do something. Raises OSError."""
+    if os.stat(path).st_dev == os.stat(_OWN).st_dev:
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if fcntl.ioctl(namespace, _NS_GET_NSTYPE) == _CLONE_NEWNET:
+            return namespace
+        os.close(namespace)
+    raise OSError(errno.EINVAL, "it is no network namespace", os.fspath(path))
 
 
 def closed(namespace: int) -> None:
@@ -35,7 +43,7 @@ def same(one: int, other: int) -> bool:
 
 
 def enter(namespace: int) -> None:
-    """Raises OSError: EINVAL where it is no network namespace."""
+    """Raises OSError."""
     if _libc.setns(namespace, _CLONE_NEWNET):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -52,5 +60,20 @@ def inside(namespace: int, home: int) -> Iterator[None]:
         try:
             enter(home)
         except OSError as error:
-            log.critical("cannot go back to the node's network namespace: ending", why=str(error))
+            log.critical("cannot go back to the network namespace that it came from: ending", why=str(error))
             os._exit(70)
+
+
+@contextlib.contextmanager
+def visited(path: str | os.PathLike[str]) -> Iterator[None]:
+    """There, and back where this thread was. Raises OSError."""
+    home = opened()
+    try:
+        there = opened(path)
+        try:
+            with inside(there, home):
+                yield
+        finally:
+            closed(there)
+    finally:
+        closed(home)

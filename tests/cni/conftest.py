@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cni.node import Node, Reachable, unusable
+from tests.cni.calling import unusable
+from tests.cni.node import Node, Reachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

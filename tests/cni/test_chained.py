@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cni.node import CLIENTS, PLUGINS, execute, invoke, until
+from tests.cni.calling import CLIENTS, PLUGINS, execute, invoke, until
 
 if TYPE_CHECKING:
-    from tests.cni.node import Answer, Node, Pod
+    from tests.cni.calling import Answer, Pod
+    from tests.cni.node import Node
 
 VERSION = "1.0.0"  # the newest that Debian 12's know
 

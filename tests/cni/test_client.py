@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.cni import frame
-from tests.cni.node import CLIENTS, Answer, invoke
+from tests.cni.calling import CLIENTS, Answer, invoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,37 +262,6 @@ def test_who_does_not_read_the_answer_ends_nothing_but_this(client: Path, servin
         assert process.wait(20) == 1  # by itself, not by a signal
 
 
-def test_an_agent_that_hangs_is_given_up(serving: Any) -> None:
-    """Both at once: it takes a while."""
-    end = threading.Event()
-
-    def do(caller: socket.socket) -> None:
-        taken(caller)
-        end.wait(60)
-
-    text = config(serving(do), timeout=0)
-    environment = {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]}
-    running = [
-        subprocess.Popen([one], stdin=-1, stdout=-1, env=environment)
-        for one in dict.fromkeys(CLIENTS.values())
-    ]
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write(text)
-        process.stdin.close()
-    try:
-        for process in running:
-            assert process.stdout is not None
-            with process.stdout as stdout:
-                Answer(1, stdout.read().decode(), "").fails(11, "Connection timed out")
-            assert process.wait(20) == 1
-    finally:
-        end.set()
-        for process in running:
-            process.kill()
-            process.wait()
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -315,3 +284,36 @@ def test_an_agent_that_hangs_is_given_up(serving: Any) -> None:
 )
 def test_what_is_no_json_is_for_the_agent_to_refuse(client: Path, text: bytes) -> None:
     assert call(client, text).json["code"] in (7, 11)
+
+
+# --- an agent that hangs --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Both executables, called when the tests of this file begin: they wait for ten seconds."""
+    path = tmp_path_factory.mktemp("hangs") / "s"
+    environment = {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]}
+    running = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(10)  # and nobody accepts
+        try:
+            for one in dict.fromkeys(CLIENTS.values()):
+                running.append(subprocess.Popen([one], stdin=-1, stdout=-1, env=environment))
+                assert running[-1].stdin is not None
+                running[-1].stdin.write(config(path, timeout=0))
+                running[-1].stdin.close()
+            yield running
+        finally:
+            for process in running:
+                process.kill()
+                with process:
+                    pass
+
+
+def test_an_agent_that_hangs_is_given_up(waiting: list[subprocess.Popen[bytes]]) -> None:
+    for process in waiting:
+        assert process.stdout is not None
+        Answer(1, process.stdout.read().decode(), "").fails(11, "Connection timed out")
+        assert process.wait(20) == 1

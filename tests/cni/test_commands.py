@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
-from tests.cni.node import execute, pings, sh, until
-from tests.conftest import run
+from tests.cni.calling import execute, pings, sh, until
 
 if TYPE_CHECKING:
-    from tests.cni.node import Node, Pod
+    from tests.cni.calling import Pod
+    from tests.cni.node import Node
 
 
 def wired(node: Node, pod: Pod) -> Any:
@@ -80,17 +79,10 @@ def test_a_foreign_route_to_the_address_stays(node: Node) -> None:
 
 def test_a_pod_that_nothing_was_decided_for_is_asked_for_and_waited_for(node: Node) -> None:
     pod, (four, six) = node.pod(), node.fresh()
-
-    async def decide() -> None:
-        async with node.opened() as store:
-            subject = f"node.{node.name}.cni.default.{pod.name}"
-            while await store.newest("NODE", subject) is None:
-                time.sleep(0.01)
-            await node.decide(store, pod, four, six)
-
     with ThreadPoolExecutor(1) as threads:
         adding = threads.submit(node.added, pod)
-        run(decide())
+        until(lambda: node.newest_of(pod), "it is asked for")
+        node.decided(pod, four, six)
         assert [one["address"] for one in adding.result()["ips"]] == [f"{four}/32", f"{six}/128"]
     asked = node.newest_of(pod)
     assert isinstance(asked, SandboxRequested)
@@ -115,12 +107,7 @@ def test_an_add_that_waited_in_vain_can_be_tried_again_and_asks_for_nothing_any_
 
 def test_why_a_pod_has_no_address_is_what_its_events_show(node: Node) -> None:
     pod = node.pod()
-
-    async def deny() -> None:
-        async with node.opened() as store:
-            await node.deny(store, pod, "net: every address of its group is in use")
-
-    run(deny())
+    node.denied(pod, "net: every address of its group is in use")
     node.add(pod, timeout=0.5).fails(11, "every address of its group is in use")
 
 
@@ -136,12 +123,7 @@ def test_an_address_of_the_name_s_earlier_bearer_is_not_given(node: Node) -> Non
 def test_an_address_that_was_taken_from_a_pod_is_not_given_to_it_again(node: Node) -> None:
     pod = node.pod()
     wired(node, pod)
-
-    async def release() -> None:
-        async with node.opened() as store:
-            await node.release(store, pod)
-
-    run(release())
+    node.released(pod)
     until(lambda: node.add(pod, timeout=0.2).code, "it is noticed")
     assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
 

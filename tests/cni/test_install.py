@@ -16,7 +16,7 @@ import pytest
 
 from romana_bus.cni import install
 from tests.cli.processes import Done, Home
-from tests.cni.node import PLUGINS, invoke
+from tests.cni.calling import PLUGINS, invoke
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from romana_bus.errors import BadInput, Failed
+from romana_bus.netlink import namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 DIRECTORY = Path("/run/netns")
-_CLONE_NEWNET = 0x40000000
 _MNT_DETACH = 2
 #: Seconds that `ip` may take.
 _WITHIN = 30.0
@@ -48,35 +48,30 @@ def inside(name: str) -> Iterator[None]:
     if not name:
         yield
         return
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        enter(name)
+    with contextlib.ExitStack() as stack:
         try:
-            yield
-        finally:
-            _setns(home)
-    finally:
-        os.close(home)
+            stack.enter_context(namespaces.visited(path(name)))
+        except OSError as error:
+            raise _no_entry(name, error) from None
+        yield
 
 
 def enter(name: str) -> None:
     """This thread goes there for good. Raises Failed."""
     try:
-        there = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise Failed(f"there is no network namespace {name}") from None
-    try:
-        _setns(there)
+        there = namespaces.opened(path(name))
+        try:
+            namespaces.enter(there)
+        finally:
+            namespaces.closed(there)
     except OSError as error:
-        raise Failed(f"cannot enter the network namespace {name}: {error.strerror}") from None
-    finally:
-        os.close(there)
+        raise _no_entry(name, error) from None
 
 
-def _setns(descriptor: int) -> None:
-    if _libc.setns(descriptor, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+def _no_entry(name: str, why: OSError) -> Failed:
+    if isinstance(why, FileNotFoundError):
+        return Failed(f"there is no network namespace {name}")
+    return Failed(f"cannot enter the network namespace {name}: {why.strerror}")
 
 
 def named(prefix: str) -> list[str]:

@@ -1,0 +1,96 @@
+"""What the log is told of sandboxes: static pods, pods of one name, an address that goes to another pod."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.events import SandboxRemoved, SandboxRequested
+from tests.cni.calling import execute, pings, until
+
+if TYPE_CHECKING:
+    from tests.cni.calling import Pod
+    from tests.cni.node import Node
+
+#: As a kubelet makes them for the pods of its files.
+STATIC, OTHER = "5d41402abc4b2a76b9719d911017c592", "7d793037a0760186574b0282f2f435e7"
+
+
+def told(node: Node, pod: Pod, kind: type[Any]) -> Any:
+    """The newest word about the pod's name, when it is about this sandbox and of that kind."""
+
+    def newest() -> Any:
+        found = node.newest_of(pod)
+        return found if type(found) is kind and found.sandbox == pod.container else None
+
+    return until(newest, f"{kind.__name__} of {pod.container}", node.log)
+
+
+def test_a_static_pod_holds_an_address_that_is_known_already(node: Node) -> None:
+    """Its mirror may be deleted at the API while it runs; a pod of the API asks for nothing."""
+    static, ordinary = node.pod("static", STATIC), node.pod()
+    for pod in (static, ordinary):
+        node.decided(pod, *node.fresh())
+    node.until_read()
+    node.added(static, timeout=0)  # it waits for nothing
+    assert told(node, static, SandboxRequested).uid == STATIC
+    node.added(ordinary)
+    assert node.newest_of(ordinary) is None
+    node.delete(static)
+    told(node, static, SandboxRemoved)
+
+
+def test_a_static_pod_whose_address_is_known_starts_without_the_log(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    pod = node.pod("static", STATIC)
+    four, _ = node.decided(pod, *node.fresh())
+    node.until_read()
+    node.nats.kill()
+    node.added(pod, timeout=0)
+    assert pings(node.netns, four)
+    node.nats.start()
+    told(node, pod, SandboxRequested)
+
+
+def test_an_address_that_still_is_another_pod_s_here_waits_for_its_end(node: Node) -> None:
+    old, new = node.pod("sticky", "uid-old"), node.pod("sticky", "uid-new")
+    four, six = node.decided(old, *node.fresh())
+    before = node.added(old)
+    node.decided(new, four, six)  # by its own request, the address is the successor's
+    node.until_read()
+    node.add(new, timeout=0).fails(11, four, "uid-old", old.container, "removed first")
+    assert execute(new.netns, "ip", "link", "show", "eth0").returncode != 0
+    assert {one.container for one in node.attached()} & {old.container, new.container} == {old.container}
+    assert node.routes()[four] == before["interfaces"][0]["name"]
+    assert pings(node.netns, four)
+    node.delete(old)
+    after = node.added(new)
+    assert node.routes()[four] == node.routes()[six] == after["interfaces"][0]["name"]
+    assert pings(node.netns, six)
+
+
+def test_the_end_of_one_sandbox_is_not_that_of_its_name_s_other_wish(node: Node) -> None:
+    old, new = node.pod("two", STATIC), node.pod("two", OTHER)
+    node.decided(old, *node.fresh())
+    node.added(old)
+    told(node, old, SandboxRequested)
+    node.decided(new, *node.fresh())
+    node.until_read()
+    node.added(new)
+    told(node, new, SandboxRequested)
+    node.delete(old)
+    assert told(node, new, SandboxRequested).uid == OTHER
+    node.delete(new)
+    told(node, new, SandboxRemoved)
+
+
+def test_a_wish_that_has_failed_gives_the_word_back_to_the_sandbox_that_is_there(node: Node) -> None:
+    """Or the log would keep the wish of a sandbox that was never made."""
+    old, new = node.pod("back", STATIC), node.pod("back", OTHER)
+    node.decided(old, *node.fresh())
+    node.added(old)
+    told(node, old, SandboxRequested)
+    node.add(new, timeout=0.2).fails(11, "default/back", STATIC, OTHER)
+    told(node, old, SandboxRequested)
+    node.delete(old)
+    told(node, old, SandboxRemoved)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from rich.text import Text
 
 from romana_bus.cli import show
 from romana_bus.lab.cluster import commands, finding, netns, processes, rising
-from romana_bus.lab.cluster.place import RELAY_PORT, Place, named
+from romana_bus.lab.cluster.place import RELAY_PORT, Place
 
 
 def found(place: Place) -> dict[str, Any]:
@@ -105,23 +106,17 @@ def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dic
     }
 
 
-def show_commands(place: Place) -> None:
-    """Five that can be pasted as they are."""
-    name, first, last = named(place.spec.name), place.spec.zone_list[0], place.spec.zone_list[-1]
-    commands_ = (
-        f"romana-bus lab pod run web --count 3 --zone {first.name}{name}",
-        f"romana-bus lab pod run db --zone {last.name}{name}",
-        f"romana-bus lab ping web-1 db{name}",
-        f". {place.directory}/env && romana-bus ipam show && kubectl get pods -o wide",
-        f"romana-bus lab down{name}",
-    )
-    why = (
-        "pods in a zone",
-        "and in another",
-        "a ping, and the way it takes",
-        "from here on all commands mean the lab",
-        "leaves nothing of it",
-    )
+def show_commands(place: Place, title: str = "try") -> None:
+    """Five that can be pasted as they are, in that order: the first makes the others mean this lab, and
+    puts `romana-bus` on the PATH."""
+    looked = "kubectl get pods -o wide" if shutil.which("kubectl") else "romana-bus lab matrix"
+    commands_ = {
+        f". {place.directory}/env": "commands mean this lab now",
+        "romana-bus lab pod run web --count 3": "pods, where there is room",
+        "romana-bus lab ping web-1 web-3": "a ping, and the way it takes",
+        f"romana-bus ipam show; {looked}": "addresses and pods",
+        "romana-bus lab down": "leaves nothing of it",
+    }
     longest = max(map(len, commands_))
-    lines = [f"  {command:{longest}}  # {what}" for command, what in zip(commands_, why, strict=True)]
-    show.section("try", *map(Text, lines))
+    lines = [f"  {command:{longest}}  # {what}" for command, what in commands_.items()]
+    show.section(title, *map(Text, lines))

@@ -7,6 +7,8 @@ fails is the caller's to clean up, with `falling.down`.
 from __future__ import annotations
 
 import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -122,9 +124,11 @@ def _environment(place: Place) -> str:
     """Nothing that would make a shell a process of the lab."""
     return (
         f"# . this, and `romana-bus` and `kubectl` mean lab {place.spec.name}\n"
+        f"export ROMANA_LAB_NAME='{place.spec.name}'\n"
         f"export ROMANA_NATS='{place.nats().url}'\n"
         f"export ROMANA_CLUSTER='{place.spec.name}'\n"
         f"export KUBECONFIG='{kubeconfig_file(place)}'\n"
+        f"command -v romana-bus >/dev/null || PATH=\"$PATH\":'{Path(sys.executable).parent}'\n"
     )
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import uvloop
 
 from romana_bus import logs
-from romana_bus.errors import RomanaError
+from romana_bus.errors import Failed, RomanaError
 from romana_bus.lab.client import KubeClient
+from romana_bus.lab.cluster import commands, power, processes
 from romana_bus.lab.cluster.ending import signalled
 from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.plain import Plain
@@ -35,6 +36,8 @@ PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 async def client_of(place: Place) -> AsyncIterator[KubeClient]:
     """Of the API server that the lab's nodes belong to. Raises RomanaError."""
     if not place.spec.kubeconfig:
+        if not processes.alive(place, commands.SERVE):
+            raise Failed(power.what_to_do(place))
         async with Plain(place.facts.server) as plain:
             yield KubeClient(plain)
         return

@@ -91,11 +91,14 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 
 async def _run(place: Place, wanted: list[Json], wait: float, output: Output) -> None:
     from romana_bus.cli.lab_kubelet import client_of
-    from romana_bus.lab.cluster import running
+    from romana_bus.lab.cluster import power, running
 
     async with client_of(place) as client:
         await running.create(client, wanted)
-        found = await running.until_running(client, [pods.key(pod) for pod in wanted], wait)
+        try:
+            found = await running.until_running(client, [pods.key(pod) for pod in wanted], wait)
+        except Failed as error:
+            raise Failed(". ".join(filter(None, [str(error), power.what_to_do(place)]))) from None
     _show(place, found, output)
 
 

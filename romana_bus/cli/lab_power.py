@@ -24,6 +24,22 @@ nats_app = App(
 )
 
 
+def start(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Start the processes of a lab that have ended, and continue those that were stopped.
+
+    Nodes that are off stay off. An API server that has ended took its objects with it: then a lab can only
+    be taken down.
+    """
+    place = which.opened()
+    run(_start(place, output), output)
+
+
+async def _start(place: Place, output: Output) -> None:
+    started = await power.start_ended(place)
+    text = f"Started: {', '.join(started)}." if started else "Nothing has ended."
+    _say(output, {"started": started}, text)
+
+
 @node_app.command(name="kill", sort_key=1)
 def node_kill(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
     """Switch a node off, as a power cut does: its processes, its pods, its link and its routes are gone.

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from romana_bus.cli import show
-from romana_bus.lab.cluster import commands, finding, netns, processes, rising
+from romana_bus.lab.cluster import commands, finding, netns, power, processes, rising
 from romana_bus.lab.cluster.place import RELAY_PORT, Place
 
 
@@ -44,7 +44,12 @@ def found(place: Place) -> dict[str, Any]:
             for node in spec.nodes
         ],
         "processes": [
-            {"name": name, "pid": running[name].pid, "alive": running[name].alive}
+            {
+                "name": name,
+                "pid": running[name].pid,
+                "alive": running[name].alive,
+                "stopped": running[name].stopped,
+            }
             for name in commands.everything(place)
             if name in running
         ],
@@ -57,6 +62,8 @@ def show_lab(place: Place) -> None:
     _show_zones(shown)
     _show_nodes(place, shown, running)
     show.section("around them", show.pairs(_around(place, shown, running)))
+    if advice := power.what_to_do(place):
+        show.hint(advice)
 
 
 def _show_zones(shown: dict[str, Any]) -> None:
@@ -85,12 +92,15 @@ def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) ->
 
 def _pid(running: dict[str, Any], name: str) -> Text:
     one = running.get(name)
-    return Text(str(one["pid"])) if one and one["alive"] else Text("ended", "red")
+    if not one or not one["alive"]:
+        return Text("ended", "red")
+    return Text(f"{one['pid']} stopped", "yellow") if one["stopped"] else Text(str(one["pid"]))
 
 
 def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dict[str, str]:
     def state(name: str) -> str:
-        return f"pid {_pid(running, name)}"
+        pid = _pid(running, name)
+        return str(pid) if pid.style == "red" else f"pid {pid}"
 
     nats = (
         f"port {place.nats().port} on loopback, {RELAY_PORT} at the gateways" if shown["nats"] else "stopped"

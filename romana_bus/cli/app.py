@@ -82,7 +82,7 @@ lab.app.command(lab_looking.ping, sort_key=4)
 lab.app.command(lab_looking.matrix, sort_key=5)
 lab.app.command(lab_looking.exec_, name="exec", sort_key=6)
 lab.app.command(lab_power.start, sort_key=7)
-for _app in (lab_power.node_app, lab_power.agent_app, lab_power.nats_app):
+for _app in (lab_power.node_app, lab_power.link_app, lab_power.agent_app, lab_power.nats_app):
     lab.app.command(_app)
 app.register_install_completion_command()
 

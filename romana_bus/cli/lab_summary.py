@@ -8,14 +8,14 @@ from typing import Any
 from rich.text import Text
 
 from romana_bus.cli import show
-from romana_bus.lab.cluster import commands, finding, netns, power, processes, rising
+from romana_bus.lab.cluster import commands, fabric, finding, netns, power, processes, rising
 from romana_bus.lab.cluster.place import RELAY_PORT, Place
 
 
 def found(place: Place) -> dict[str, Any]:
     """For programs."""
     spec, running = place.spec, processes.recorded(place)
-    pods = finding.pods(place)
+    pods, plugged = finding.pods(place), fabric.plugged(spec)
     return {
         "name": spec.name,
         "up": place.facts.up,
@@ -39,6 +39,7 @@ def found(place: Place) -> dict[str, Any]:
                 "addresses": list(node.addresses),
                 "namespace": spec.namespace(node.name),
                 "on": netns.exists(spec.namespace(node.name)),
+                "linked": node.name in plugged,
                 "pods": sum(pod.node == node.name for pod in pods),
             }
             for node in spec.nodes
@@ -79,7 +80,7 @@ def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) ->
     for node, spec in zip(shown["nodes"], place.spec.nodes, strict=True):
         agent = Text("-") if place.spec.conflist else _pid(running, commands.agent(spec))
         table.add_row(
-            node["name"] if node["on"] else Text(f"{node['name']} (off)", "red"),
+            _name(node),
             node["zone"],
             ", ".join(node["addresses"]),
             agent,
@@ -88,6 +89,12 @@ def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) ->
             node["namespace"],
         )
     show.section("nodes, with the pids of their processes", table)
+
+
+def _name(node: dict[str, Any]) -> Text:
+    if node["on"] and node["linked"]:
+        return Text(node["name"])
+    return Text(f"{node['name']} ({'cut off' if node['on'] else 'off'})", "red")
 
 
 def _pid(running: dict[str, Any], name: str) -> Text:

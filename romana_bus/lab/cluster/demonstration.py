@@ -90,10 +90,7 @@ async def demonstrate(place: Place, client: KubeClient, store: JetStream, step: 
 async def _clear(client: KubeClient) -> None:
     """Pods of an earlier one."""
     selector = ",".join(f"{key}={value}" for key, value in _LABEL.items())
-    found = [pods.key(pod) for pod in await client.objects(PODS, label_selector=selector)]
-    for key in found:
-        await client.delete(PODS, *key)
-    await running.until_gone(client, set(found))
+    await running.delete(client, await client.objects(PODS, label_selector=selector))
 
 
 async def _run_pods(place: Place, client: KubeClient, there: int) -> list[Json]:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     Step = Callable[[str], AbstractContextManager[None]]
 
 
+#: Seconds more that a large lab may take, for each node.
+_FOR_A_NODE = 3.0
+
+
 async def start_services(place: Place, step: Step) -> None:
     """Everything that the nodes need. Raises Failed."""
     spec = place.spec
@@ -91,7 +95,8 @@ async def nodes_ready(place: Place, client: KubeClient, names: set[str]) -> None
     nodes = [node for node in place.spec.nodes if node.name in names]
     needed = [commands.BUS, *(name for node in nodes for name in commands.of_node(place, node))]
     try:
-        await waiting.until(place, "all nodes are ready", all_are, *needed)
+        within = waiting.WITHIN + _FOR_A_NODE * len(nodes)
+        await waiting.until(place, "all nodes are ready", all_are, *needed, within=within)
     except Failed as error:
         reasons = "; ".join(f"{name}: {text}" for name, text in why.items())
         raise Failed(f"{error} ({reasons})" if reasons else str(error)) from None

@@ -3,7 +3,6 @@ at, it is broken, and nothing is left of it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.cluster import commands, netns, processes
+from romana_bus.lab.cluster import commands, netns
 from romana_bus.lab.cluster.place import ROOT, Place
 from tests.cli.processes import ROMANA_BUS, Home, until
 from tests.lab.cluster.conftest import needs_plugins, needs_root
@@ -74,16 +73,6 @@ def test_up_twice_changes_nothing(run: Commands, home: Home) -> None:
     again = home.run(*run.up_arguments)
     again.complains(2, f"lab {run.spec.name} is up already", f"lab down --name {run.spec.name}")
     assert run("status", "--json").json == before
-
-
-def test_down_after_everything_was_killed_leaves_nothing(run: Commands) -> None:
-    run.up("--zones", "1", "--nodes-per-zone", "2")
-    run("pod", "run", "web", "--count", "2", "--node", "a1")
-    for pid in processes.marked(run.spec.name):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    run("down")
-    assert run.is_left() == []
 
 
 def test_down_finds_what_no_record_tells(run: Commands) -> None:
@@ -175,7 +164,6 @@ def test_nats_can_be_stopped_and_comes_back_with_what_it_had(run: Commands, home
     before = leader()
     run("nats", "stop")
     assert "stopped" in run("status").out
-    assert run.sourced("romana-bus status").code == 1
     run("nats", "stop", code=2)
     run("nats", "start")
     run("nats", "start", code=2)

@@ -57,6 +57,15 @@ def able() -> None:
     netns.required("ip", "ping")
 
 
+def enough_memory(spec: Spec) -> None:
+    """Raises BadInput: better than a machine that has none left."""
+    known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(known["MemAvailable"].split()[0]) >> 10
+    if spec.memory > free:
+        nodes = show.many(len(spec.nodes), "node")
+        raise BadInput(f"{nodes} need about {spec.memory:,} MiB of memory, and {free:,} MiB are available")
+
+
 @app.command(sort_key=1)
 def up(
     *,
@@ -95,6 +104,7 @@ def up(
         conflist=str(_existing("--conflist", conflist) or ""),
     ).checked()
     able()
+    enough_memory(spec)
     run(_up(spec, output), output)
 
 

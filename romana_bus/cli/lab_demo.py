@@ -47,6 +47,8 @@ def demo(
 
 async def _demo(spec: Spec, output: Output) -> None:
     there = _there(spec.name)
+    if there is None:
+        lab.enough_memory(spec)
     made = there or await lab.raised(spec, output)
     try:
         await _shown(made, output)

@@ -8,6 +8,10 @@ processes  what runs in the background: started, recorded, found again, ended
 relay      NATS, offered to the nodes at their gateway
 serve      the process with the API server, the scheduler and the relay
 nats       the process that keeps the embedded NATS server running
-rising, falling, power   the lab comes up, goes down; one node does
+commands   what each of these processes is, and how it is started
+rising, falling, power   the lab comes up, goes down; one node does; what has ended is started again
+running, finding   pods are run and waited for; pods and nodes by the names that people use
+placed, routing    what the log says about the lab, and the router's routes, which follow it
 looking, tracing, counting   who reaches whom, on which way, and which routes were changed
+demonstration   pods in every zone, while the routes that change are counted
 """

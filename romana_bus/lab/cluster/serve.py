@@ -10,11 +10,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-import uvloop
-
-from romana_bus import logs
-from romana_bus.errors import RomanaError
-from romana_bus.lab.cluster.ending import signalled
+from romana_bus.lab.cluster.ending import run, signalled
 from romana_bus.lab.cluster.place import RELAY_PORT, Place, write
 from romana_bus.lab.cluster.relay import listening, relayed
 from romana_bus.lab.cluster.routing import keep_routes
@@ -25,7 +21,8 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
 
-async def _serve(place: Place) -> None:
+async def _serve(name: str) -> None:
+    place = Place.open(name)
     jobs: list[Coroutine[Any, Any, None]] = [signalled(), keep_routes(place)]
     async with contextlib.AsyncExitStack() as stack:
         gateways = [address for zone in place.spec.zone_list for address in zone.gateways]
@@ -49,15 +46,5 @@ async def _api_server(stack: AsyncExitStack, place: Place) -> Coroutine[Any, Any
     return Scheduler(client).run()
 
 
-def main() -> int:
-    logs.configure("info")
-    try:
-        uvloop.run(_serve(Place.open(sys.argv[1])))
-    except RomanaError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(_serve(sys.argv[1])))

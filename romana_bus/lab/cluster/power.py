@@ -85,7 +85,10 @@ def ended(place: Place) -> list[str]:
 
 def what_to_do(place: Place) -> str:
     """One sentence where a process has ended; '' where all run."""
-    names, of = ended(place), named(place.spec.name)
+    of = named(place.spec.name)
+    if not place.facts.up:
+        return f"It is on its way up, or was left half up: then romana-bus lab down{of}"
+    names = ended(place)
     if not names:
         return ""
     if commands.SERVE in names:
@@ -96,7 +99,7 @@ def what_to_do(place: Place) -> str:
 async def start_ended(place: Place) -> list[str]:
     """What was started, or was stopped by a signal and goes on. Raises BadInput where that cannot help."""
     names = ended(place)
-    if commands.SERVE in names:
+    if commands.SERVE in names or not place.facts.up:
         raise BadInput(what_to_do(place))
     if commands.NATS in names:
         await start_nats(place)

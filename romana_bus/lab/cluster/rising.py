@@ -38,7 +38,7 @@ _FOR_A_NODE = 3.0
 async def start_services(place: Place, step: Step) -> None:
     """Everything that the nodes need. Raises Failed."""
     spec = place.spec
-    with step(f"network: a router, {spec.zones} zones, {len(spec.nodes)} nodes"):
+    with step(f"network: a router, {_many(spec.zones, 'zone')}, {_many(len(spec.nodes), 'node')}"):
         fabric.build_router(spec)
         for node in spec.nodes:
             fabric.build_node(spec, node)
@@ -70,6 +70,10 @@ async def start_nodes(place: Place, client: KubeClient, step: Step) -> None:
     with step("the router's routes, one for each zone"):
         await _route_zones(place)
     place.learn(up=True)
+
+
+def _many(number: int, one: str) -> str:
+    return f"{number} {one}{'s' * (number != 1)}"
 
 
 def _check_installed(place: Place) -> None:

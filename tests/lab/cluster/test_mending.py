@@ -15,9 +15,11 @@ from romana_bus.lab.cluster import netns, processes
 from romana_bus.lab.cluster.place import ROOT, Place
 from tests.cli.processes import until
 from tests.lab.cluster.conftest import needs_root
+from tests.lab.cluster.lab import Commands
 
 if TYPE_CHECKING:
-    from tests.lab.cluster.lab import Commands
+    from romana_bus.lab.cluster.spec import Spec
+    from tests.cli.processes import Home
 
 pytestmark = needs_root
 
@@ -86,6 +88,18 @@ def test_an_api_server_that_has_ended_is_the_end_of_the_lab(shared: Commands) ->
     assert shared.is_left() == []
     shared("down")
     shared.up()  # what the other tests' ends expect
+
+
+def test_a_lab_whose_up_was_killed_is_known_as_that(home: Home, lab: Spec) -> None:
+    run = Commands(home, lab)
+    with home.start(*run.up_arguments) as rising:
+        rising.until(lambda: "✓ API server" in rising.out, "the API server")
+        rising.process.kill()
+    assert "left half up" in run("status").out
+    run("start", code=2).complains(2, f"romana-bus lab down --name {lab.name}")
+    run("up", code=2).complains(2, "left half up")
+    run("down")
+    assert run.is_left() == []
 
 
 def test_down_takes_what_is_stopped_too(shared: Commands) -> None:

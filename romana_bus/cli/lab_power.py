@@ -3,7 +3,6 @@ brings it back."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -13,11 +12,9 @@ from romana_bus.cli.lab import Steps, Which
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster import commands, fabric, power, processes, rising, waiting
+from romana_bus.lab.cluster import commands, fabric, power, processes, rising, silence, waiting
 from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.spec import Node
-from romana_bus.lab.kubelet import node as shown
-from romana_bus.lab.store import NODES
 
 
 def _group(name: str, text: str) -> App:
@@ -60,11 +57,7 @@ async def _node_kill(place: Place, node: Node, output: Output) -> None:
 
     pods = power.switch_off(place, node)
     async with client_of(place) as client:
-        there = await client.get(NODES, "", node.name)
-        if there is not None:
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            body = {"status": shown.unknown(there, now)}
-            await client.patch(NODES, "", node.name, body, kind="strategic", subresource="status")
+        await silence.lose(client, node.name)
     _say(
         output, {"node": node.name, "pods": pods}, f"Node {node.name} is off, with {show.many(pods, 'pod')}."
     )

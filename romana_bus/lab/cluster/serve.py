@@ -1,7 +1,8 @@
 """The lab's own services, in one process: `python -m romana_bus.lab.cluster.serve NAME`.
 
-The small API server with the stand-in scheduler, unless the lab's nodes belong to another cluster, and
-NATS for the nodes, and the router's routes. It writes down where it is when it is ready; objects end with it.
+The small API server with the stand-ins for the scheduler and for who watches nodes, unless the lab's nodes
+belong to another cluster; NATS for the nodes, and the router's routes. It writes down where it is when it is
+ready; objects end with it.
 """
 
 from __future__ import annotations
@@ -29,21 +30,22 @@ async def _serve(name: str) -> None:
         sockets = listening(place.spec.router, gateways, RELAY_PORT)
         await stack.enter_async_context(relayed(sockets, lambda: ("127.0.0.1", place.nats().port)))
         if not place.spec.kubeconfig:
-            jobs.append(await _api_server(stack, place))
+            jobs += await _api_server(stack, place)
         await until_one_ends(jobs)
 
 
-async def _api_server(stack: AsyncExitStack, place: Place) -> Coroutine[Any, Any, None]:
-    """It serves; gives what its scheduler has to do."""
+async def _api_server(stack: AsyncExitStack, place: Place) -> list[Coroutine[Any, Any, None]]:
+    """It serves; gives what is to run beside it."""
     from romana_bus.lab.apiserver import ApiServer
     from romana_bus.lab.client import KubeClient
     from romana_bus.lab.cluster.plain import Plain
+    from romana_bus.lab.cluster.silence import watch_nodes
     from romana_bus.lab.scheduler import Scheduler
 
     server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
     write(place.directory / "server", server.url)
     client = KubeClient(await stack.enter_async_context(Plain(server.url)))
-    return Scheduler(client).run()
+    return [Scheduler(client).run(), watch_nodes(client)]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/
 PYTHON ?= python3
 SPEED ?= 1
 SEEDS ?= 50
+LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -22,7 +23,7 @@ READY := .venv/.ready
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
-	  $(BIN)/romana-bus lab demo; \
+	  $(BIN)/romana-bus lab demo --name $(LAB); \
 	else \
 	  echo "A cluster of network namespaces needs Linux and root; here is a recording of one instead."; \
 	  $(MAKE) --no-print-directory play; \

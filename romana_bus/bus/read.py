@@ -27,6 +27,7 @@ from romana_bus.bus.api import (
     StreamMissing,
     Unavailable,
 )
+from romana_bus.events.base import token
 from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Pull:
         self.position = position
         self.wake = wake
         self.caught_up = False
-        self._store, self._stream, self._filter, self._name = store, stream, under, name
+        self._store, self._stream, self._filter = store, stream, under
+        self._name = token(name)  # it is part of subjects; a space there breaks the connection
         self._consumer, self._reply, self._sid = "", "", b""
         self._ready: list[Message] = []
         self._last = position.seq  # taken in, not necessarily taken out

@@ -38,10 +38,13 @@ each pod an address of that place, and keeps all of it as events in NATS
 JetStream, where it can be looked at, followed, and looked back on.
 
 To begin with:
+  romana-bus lab demo             a cluster of network namespaces, with pods that
+                                  ping: needs Linux and root
   romana-bus up --recording DIR   a recorded cluster: nothing else is needed
   romana-bus up                   the cluster of your kubeconfig
   romana-bus ipam show            who has which address, and what is free
   romana-bus events tail          what has happened, and what happens now
+  romana-bus agent                on every node: its pods' links, and its routes
 
 Without --nats URL, the commands of one user share a NATS server that is
 started by the first of them and ends with the last; what it stored stays.
@@ -81,7 +84,8 @@ lab.app.command(lab_pods.app)
 lab.app.command(lab_looking.ping, sort_key=4)
 lab.app.command(lab_looking.matrix, sort_key=5)
 lab.app.command(lab_looking.exec_, name="exec", sort_key=6)
-for _app in (lab_power.node_app, lab_power.agent_app, lab_power.nats_app):
+lab.app.command(lab_power.start, sort_key=7)
+for _app in (lab_power.node_app, lab_power.link_app, lab_power.agent_app, lab_power.nats_app):
     lab.app.command(_app)
 app.register_install_completion_command()
 

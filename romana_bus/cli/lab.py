@@ -18,7 +18,7 @@ from romana_bus.cli import show
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster import netns, place
+from romana_bus.lab.cluster import netns
 from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.spec import Spec, check_name
 
@@ -30,12 +30,16 @@ app = App(
 )
 
 
+#: Which lab is meant, also where a shell has read its `env`.
+Named = Annotated[str, Parameter(env_var="ROMANA_LAB_NAME")]
+
+
 @Parameter(name="*", group=OPTIONS)
 @dataclass(frozen=True)
 class Which:
     """Which lab."""
 
-    name: str = "lab"
+    name: Named = "lab"
     """The lab's name; several may be up at the same time."""
 
     def opened(self) -> Place:
@@ -51,6 +55,15 @@ def able() -> None:
     if os.geteuid() != 0:
         raise BadInput("a lab is made of network namespaces, which only root may make: use sudo")
     netns.required("ip", "ping")
+
+
+def enough_memory(spec: Spec) -> None:
+    """Raises BadInput: better than a machine that has none left."""
+    known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(known["MemAvailable"].split()[0]) >> 10
+    if spec.memory > free:
+        nodes = show.many(len(spec.nodes), "node")
+        raise BadInput(f"{nodes} need about {spec.memory:,} MiB of memory, and {free:,} MiB are available")
 
 
 @app.command(sort_key=1)
@@ -91,6 +104,7 @@ def up(
         conflist=str(_existing("--conflist", conflist) or ""),
     ).checked()
     able()
+    enough_memory(spec)
     run(_up(spec, output), output)
 
 
@@ -114,7 +128,7 @@ async def _up(spec: Spec, output: Output) -> None:
 async def raised(spec: Spec, output: Output) -> Place:
     """A lab that is up; what was begun is taken down where that fails or is interrupted."""
     from romana_bus.cli.lab_kubelet import client_of
-    from romana_bus.lab.cluster import falling, rising
+    from romana_bus.lab.cluster import rising
 
     made = Place.make(spec)
     steps = Steps(output)
@@ -123,11 +137,17 @@ async def raised(spec: Spec, output: Output) -> Place:
         async with client_of(made) as client:
             await rising.start_nodes(made, client, steps)
     except BaseException:
-        with steps("taking down what was begun"):
-            await lower(made)
-            falling.down(spec.name)
+        await undo(made, steps)
         raise
     return made
+
+
+async def undo(made: Place, steps: Steps) -> None:
+    from romana_bus.lab.cluster import falling
+
+    with steps("taking down what was begun"):
+        await lower(made)
+        falling.down(made.spec.name)
 
 
 async def lower(made: Place) -> None:
@@ -150,7 +170,7 @@ async def lower(made: Place) -> None:
 
 
 @app.command(sort_key=9)
-def down(*, name: str = "lab", output: Output = Output()) -> None:
+def down(*, name: Named = "lab", output: Output = Output()) -> None:
     """Take a lab down, in whatever state it is. Nothing of it is left.
 
     Parameters
@@ -174,9 +194,8 @@ async def _down(name: str, output: Output) -> None:
     elif not removed:
         show.console.print(f"Nothing is left of lab {name}.")
     else:
-        spaces = show.many(removed.nodes, "namespace of nodes and router", "namespaces of nodes and router")
+        spaces = show.many(removed.nodes, "namespace")
         parts = [show.many(removed.processes, "process", "processes"), spaces, show.many(removed.pods, "pod")]
-        parts += [str(place.ROOT / name)] if removed.directory else []
         show.console.print(f"Lab {name} is down. Removed: {', '.join(parts)}.")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from romana_bus.cli import lab, lab_looking, show
+from romana_bus.cli import lab, lab_looking, lab_summary, show
 from romana_bus.cli.options import Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput, Failed
@@ -45,14 +46,26 @@ def demo(
 
 
 async def _demo(spec: Spec, output: Output) -> None:
+    there = _there(spec.name)
+    if there is None:
+        lab.enough_memory(spec)
+    made = there or await lab.raised(spec, output)
+    try:
+        await _shown(made, output)
+    except asyncio.CancelledError:
+        if there is None:
+            await lab.undo(made, lab.Steps(output))
+        raise
+
+
+async def _shown(made: Place, output: Output) -> None:
+    """Raises Failed."""
     from romana_bus.cli.lab_kubelet import client_of
     from romana_bus.lab.cluster import placed
     from romana_bus.lab.cluster.demonstration import demonstrate
 
-    steps = lab.Steps(output)
-    made = _there(spec.name) or await lab.raised(spec, output)
     async with client_of(made) as client, await placed.log_of(made) as store:
-        outcome = await demonstrate(made, client, store, steps)
+        outcome = await demonstrate(made, client, store, lab.Steps(output))
     if output.json:
         show.as_json(_document(outcome))
         reached = True
@@ -60,8 +73,9 @@ async def _demo(spec: Spec, output: Output) -> None:
         show.console.print()
         _show_addresses(made, outcome)
         reached = _show_ping(made, outcome, output)
+        await asyncio.sleep(0.01)  # whoever has interrupted the ping meant all of it
         _show_counts(made, outcome)
-        _show_further(made)
+        lab_summary.show_commands(made, "the lab is still up; look further, and end it")
     if not (reached and outcome.as_promised):
         raise Failed("not as promised: " + ("routes were changed" if reached else "the ping did not arrive"))
 
@@ -116,32 +130,19 @@ def _show_ping(made: Place, outcome: Outcome, output: Output) -> bool:
 
 
 def _show_counts(made: Place, outcome: Outcome) -> None:
-    numbers = ("outside its subnet", "blocks opened elsewhere in it", "routes for them", "replaced by them")
-    table = show.table("at", "zone", *numbers, "of its own pods", right=(*numbers, "of its own pods"))
-    table.add_row("router", "", str(outcome.router.outside), "", "", "", "")
+    numbers = ("outside its zone", "in its zone", "blocks opened there", "own pods")
+    table = show.table("at", "zone", *numbers, right=numbers)
+    table.add_row("router", "", str(outcome.router.outside), "", "", "")
     for node in made.spec.nodes:
         one = outcome.nodes[node.name]
-        counts = (one.outside, outcome.expected[node.name], one.inside, one.replaced, one.own)
+        counts = (one.outside, one.inside + one.replaced, outcome.expected[node.name], one.own)
         table.add_row(node.name, node.zone, *map(str, counts))
     show.section("routes that changed meanwhile, as each kernel told it", table)
     blocks, inside = len(outcome.opened), sum(one.inside for one in outcome.nodes.values())
-    show.console.print(
-        Text(
-            f"{len(outcome.pods)} pods changed {show.many(outcome.outside, 'route')} outside their own "
-            f"subnet. Inside it, {show.many(blocks, 'block')} opened, and the other nodes there got "
-            f"{show.many(inside, 'route')} for that; none for a pod.",
-            "bold green" if outcome.as_promised else "bold red",
-        )
-    )
-    show.console.print()
-
-
-def _show_further(made: Place) -> None:
-    name = named(made.spec.name)
     lines = (
-        f"  romana-bus lab status{name}; romana-bus lab matrix{name}",
-        f"  romana-bus lab pod run web --count 3{name}; romana-bus lab node kill a1{name}",
-        f"  . {made.directory}/env; romana-bus status; romana-bus ipam show; kubectl get pods -o wide",
-        f"  romana-bus lab down{name}",
+        f"{len(outcome.pods)} pods changed {show.many(outcome.outside, 'route')} outside their own zone.",
+        f"In it, {show.many(blocks, 'block')} opened: {show.many(inside, 'route')} on the other nodes there, "
+        "and none for a pod.",
     )
-    show.section("the lab is still up: look further, and end it", *map(Text, lines))
+    style = "bold green" if outcome.as_promised else "bold red"
+    show.console.print(*(Text(line, style) for line in lines), "", sep="\n")

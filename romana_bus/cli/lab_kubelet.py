@@ -12,12 +12,10 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import uvloop
-
-from romana_bus import logs
-from romana_bus.errors import RomanaError
+from romana_bus.errors import Failed
 from romana_bus.lab.client import KubeClient
-from romana_bus.lab.cluster.ending import signalled
+from romana_bus.lab.cluster import commands, power, processes
+from romana_bus.lab.cluster.ending import run, signalled
 from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.plain import Plain
 from romana_bus.lab.cluster.spec import labels
@@ -35,6 +33,8 @@ PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 async def client_of(place: Place) -> AsyncIterator[KubeClient]:
     """Of the API server that the lab's nodes belong to. Raises RomanaError."""
     if not place.spec.kubeconfig:
+        if not processes.alive(place, commands.SERVE):
+            raise Failed(power.what_to_do(place))
         async with Plain(place.facts.server) as plain:
             yield KubeClient(plain)
         return
@@ -48,7 +48,8 @@ async def client_of(place: Place) -> AsyncIterator[KubeClient]:
         await api.close()
 
 
-async def _run(place: Place, name: str) -> None:
+async def _serve(lab: str, name: str) -> None:
+    place = Place.open(lab)
     node = place.spec.node(name)
     directory = place.node(name)
     ground = Ground(place.spec.namespace(name), node.addresses, directory, directory / "net.d")
@@ -61,15 +62,5 @@ async def _run(place: Place, name: str) -> None:
         await until_one_ends([kubelet.run(), signalled()])
 
 
-def main() -> int:
-    logs.configure("info")
-    try:
-        uvloop.run(_run(Place.open(sys.argv[1]), sys.argv[2]))
-    except RomanaError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(_serve(*sys.argv[1:3])))

@@ -94,12 +94,12 @@ def _show_matrix(pods: list[End], pairs: list[looking.Pair]) -> None:
     """Rows ping, columns answer."""
     reached = {(pair.source.name, pair.target.name): bool(pair.ping.received) for pair in pairs}
     yes, no = ("✓", "✗") if show.console.encoding.startswith("utf") else ("y", "-")
-    table = show.table("", "zone", "address", *(str(number) for number in range(1, len(pods) + 1)))
+    table = show.table("", "zone", "address", f"reaches 1 to {len(pods)}")
     for number, source in enumerate(pods, 1):
-        marks = (
-            Text(yes, "green") if reached[source.name, target.name] else Text(no, "red") for target in pods
-        )
-        table.add_row(f"{number} {source.short}", source.zone, ", ".join(source.addresses), *marks)
+        marks = Text(overflow="fold")
+        for target in pods:
+            marks.append(*((yes, "green") if reached[source.name, target.name] else (no, "red")))
+        table.add_row(f"{number} {source.short}", source.zone, ", ".join(source.addresses), marks)
     good = sum(reached.values())
     show.section(f"{good} of {len(pairs)} pairs reach each other", table)
 

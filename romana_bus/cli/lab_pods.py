@@ -91,11 +91,14 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 
 async def _run(place: Place, wanted: list[Json], wait: float, output: Output) -> None:
     from romana_bus.cli.lab_kubelet import client_of
-    from romana_bus.lab.cluster import running
+    from romana_bus.lab.cluster import power, running
 
     async with client_of(place) as client:
         await running.create(client, wanted)
-        found = await running.until_running(client, [pods.key(pod) for pod in wanted], wait)
+        try:
+            found = await running.until_running(client, [pods.key(pod) for pod in wanted], wait)
+        except Failed as error:
+            raise Failed(". ".join(filter(None, [str(error), power.what_to_do(place)]))) from None
     _show(place, found, output)
 
 
@@ -135,15 +138,15 @@ async def _delete(place: Place, keys: list[tuple[str, str]], output: Output) -> 
     from romana_bus.lab.cluster import running
 
     async with client_of(place) as client:
-        keys = keys or [pods.key(pod) for pod in await _of_lab(client, place)]
-        missing = [key for key in keys if not await client.delete(PODS, *key)]
-        if missing:
-            raise Failed(f"there is no pod {', '.join('/'.join(key) for key in missing)}")
-        await running.until_gone(client, set(keys))
+        known = {pods.key(pod): pod for pod in await client.objects(PODS)}
+        if missing := [key for key in keys if key not in known]:
+            raise BadInput(f"there is no pod {', '.join('/'.join(key) for key in missing)}")
+        going = [known[key] for key in keys] or await _of_lab(client, place)
+        await running.delete(client, going)
     if output.json:
-        show.as_json({"deleted": ["/".join(key) for key in keys]})
+        show.as_json({"deleted": ["/".join(pods.key(pod)) for pod in going]})
     else:
-        show.console.print(f"{show.many(len(keys), 'pod')} deleted.")
+        show.console.print(f"{show.many(len(going), 'pod')} deleted.")
 
 
 async def _of_lab(client: KubeClient, place: Place) -> list[Json]:

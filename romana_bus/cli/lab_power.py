@@ -1,38 +1,53 @@
-"""`romana-bus lab node`, `agent` and `nats`: what goes wrong in a data centre, on purpose."""
+"""`romana-bus lab node`, `link`, `agent` and `nats`: what goes wrong in a data centre, on purpose; and what
+brings it back."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from romana_bus.cli import show
 from romana_bus.cli.lab import Steps, Which
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster import commands, power, processes, rising, waiting
+from romana_bus.lab.cluster import commands, fabric, power, processes, rising, silence, waiting
 from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.spec import Node
-from romana_bus.lab.kubelet import node as shown
-from romana_bus.lab.store import NODES
 
-node_app = App(name="node", help="Switch a node off and on.", group_parameters=OPTIONS, sort_key=7)
-agent_app = App(name="agent", help="Kill a node's agent, and start it.", group_parameters=OPTIONS, sort_key=7)
-nats_app = App(
-    name="nats", help="Stop NATS for everyone, and start it.", group_parameters=OPTIONS, sort_key=7
-)
+
+def _group(name: str, text: str) -> App:
+    return App(name=name, help=text, group_parameters=OPTIONS, sort_key=7)
+
+
+node_app = _group("node", "Switch a node off and on.")
+link_app = _group("link", "Cut a node off from the others and from NATS, and mend it.")
+agent_app = _group("agent", "Kill a node's agent, and start it.")
+nats_app = _group("nats", "Stop NATS for everyone, and start it.")
+
+NodeName = Annotated[str, Parameter(help="Which node, such as a1.")]
+
+
+def start(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Start the processes of a lab that have ended, and continue those that were stopped.
+
+    Nodes that are off stay off. An API server that has ended took its objects with it: then a lab can only
+    be taken down.
+    """
+    place = which.opened()
+    run(_start(place, output), output)
+
+
+async def _start(place: Place, output: Output) -> None:
+    started = await power.start_ended(place)
+    text = f"Started: {', '.join(started)}." if started else "Nothing has ended."
+    _say(output, {"started": started}, text)
 
 
 @node_app.command(name="kill", sort_key=1)
-def node_kill(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Switch a node off, as a power cut does: its processes, its pods, its link and its routes are gone.
-
-    Parameters
-    ----------
-    node
-        Which node, such as a1.
-    """
+def node_kill(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Switch a node off, as a power cut does: its processes, its pods, its link and its routes are gone."""
     place = which.opened()
     run(_node_kill(place, place.spec.node(node), output), output)
 
@@ -42,25 +57,15 @@ async def _node_kill(place: Place, node: Node, output: Output) -> None:
 
     pods = power.switch_off(place, node)
     async with client_of(place) as client:
-        there = await client.get(NODES, "", node.name)
-        if there is not None:
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            body = {"status": shown.unknown(there, now)}
-            await client.patch(NODES, "", node.name, body, kind="strategic", subresource="status")
+        await silence.lose(client, node.name)
     _say(
         output, {"node": node.name, "pods": pods}, f"Node {node.name} is off, with {show.many(pods, 'pod')}."
     )
 
 
 @node_app.command(name="start", sort_key=2)
-def node_start(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Switch a node on again, and wait until it is ready and its pods are back.
-
-    Parameters
-    ----------
-    node
-        Which node, such as a1.
-    """
+def node_start(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Switch a node on again, and wait until it is ready and its pods are back."""
     place = which.opened()
     run(_node_start(place, place.spec.node(node), output), output)
 
@@ -79,33 +84,40 @@ async def _node_start(place: Place, node: Node, output: Output) -> None:
     _say(output, {"node": node.name}, f"Node {node.name} is on.")
 
 
-@agent_app.command(name="kill", sort_key=1)
-def agent_kill(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Kill a node's agent with SIGKILL. Its pods and routes stay.
+@link_app.command(name="cut", sort_key=1)
+def link_cut(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Take a node's cable out of its zone. Its pods and its agent go on, and reach only each other.
 
-    Parameters
-    ----------
-    node
-        Which node, such as a1.
+    Its kubelet, which is outside the lab's network, still reaches the API server.
     """
     place = which.opened()
-    of = _on(place, node)
+    fabric.unplug(place.spec, _on(place, node))
+    _say(output, {"node": node, "linked": False}, f"Node {node} is cut off.")
+
+
+@link_app.command(name="mend", sort_key=2)
+def link_mend(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Put it back."""
+    place = which.opened()
+    fabric.plug(place.spec, _on(place, node))
+    _say(output, {"node": node, "linked": True}, f"Node {node} is linked again.")
+
+
+@agent_app.command(name="kill", sort_key=1)
+def agent_kill(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Kill a node's agent with SIGKILL. Its pods and routes stay."""
+    place = which.opened()
+    of = _with_agent(place, node)
     if not processes.kill(place, commands.agent(of)):
         raise BadInput(f"the agent of {node} does not run: romana-bus lab agent start {node}")
     _say(output, {"node": node}, f"The agent of {node} is gone.")
 
 
 @agent_app.command(name="start", sort_key=2)
-def agent_start(node: str, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Start a node's agent again.
-
-    Parameters
-    ----------
-    node
-        Which node, such as a1.
-    """
+def agent_start(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Start a node's agent again."""
     place = which.opened()
-    of = _on(place, node)
+    of = _with_agent(place, node)
     if processes.alive(place, commands.agent(of)):
         raise BadInput(f"the agent of {node} runs already")
     record = commands.start_agent(place, of)
@@ -113,13 +125,18 @@ def agent_start(node: str, *, which: Which = Which(), output: Output = Output())
 
 
 def _on(place: Place, name: str) -> Node:
-    """A node that is on and has an agent. Raises BadInput."""
+    """A node that is on. Raises BadInput."""
     node = place.spec.node(name)
-    if place.spec.conflist:
-        raise BadInput(f"the nodes of lab {place.spec.name} have no agents: it came up with --conflist")
     if not power.is_on(place, node):
         raise BadInput(f"node {name} is off: romana-bus lab node start {name}")
     return node
+
+
+def _with_agent(place: Place, name: str) -> Node:
+    """Raises BadInput."""
+    if place.spec.conflist:
+        raise BadInput(f"the nodes of lab {place.spec.name} have no agents: it came up with --conflist")
+    return _on(place, name)
 
 
 @nats_app.command(name="stop", sort_key=1)

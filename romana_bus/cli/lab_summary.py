@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from rich.text import Text
 
 from romana_bus.cli import show
-from romana_bus.lab.cluster import commands, finding, netns, processes, rising
-from romana_bus.lab.cluster.place import RELAY_PORT, Place, named
+from romana_bus.lab.cluster import commands, fabric, finding, netns, power, processes, rising
+from romana_bus.lab.cluster.place import RELAY_PORT, Place
 
 
 def found(place: Place) -> dict[str, Any]:
     """For programs."""
     spec, running = place.spec, processes.recorded(place)
-    pods = finding.pods(place)
+    pods, plugged = finding.pods(place), fabric.plugged(spec)
     return {
         "name": spec.name,
         "up": place.facts.up,
@@ -38,12 +39,18 @@ def found(place: Place) -> dict[str, Any]:
                 "addresses": list(node.addresses),
                 "namespace": spec.namespace(node.name),
                 "on": netns.exists(spec.namespace(node.name)),
+                "linked": node.name in plugged,
                 "pods": sum(pod.node == node.name for pod in pods),
             }
             for node in spec.nodes
         ],
         "processes": [
-            {"name": name, "pid": running[name].pid, "alive": running[name].alive}
+            {
+                "name": name,
+                "pid": running[name].pid,
+                "alive": running[name].alive,
+                "stopped": running[name].stopped,
+            }
             for name in commands.everything(place)
             if name in running
         ],
@@ -56,6 +63,8 @@ def show_lab(place: Place) -> None:
     _show_zones(shown)
     _show_nodes(place, shown, running)
     show.section("around them", show.pairs(_around(place, shown, running)))
+    if advice := power.what_to_do(place):
+        show.hint(advice)
 
 
 def _show_zones(shown: dict[str, Any]) -> None:
@@ -71,7 +80,7 @@ def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) ->
     for node, spec in zip(shown["nodes"], place.spec.nodes, strict=True):
         agent = Text("-") if place.spec.conflist else _pid(running, commands.agent(spec))
         table.add_row(
-            node["name"] if node["on"] else Text(f"{node['name']} (off)", "red"),
+            _name(node),
             node["zone"],
             ", ".join(node["addresses"]),
             agent,
@@ -82,14 +91,23 @@ def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) ->
     show.section("nodes, with the pids of their processes", table)
 
 
+def _name(node: dict[str, Any]) -> Text:
+    if node["on"] and node["linked"]:
+        return Text(node["name"])
+    return Text(f"{node['name']} ({'cut off' if node['on'] else 'off'})", "red")
+
+
 def _pid(running: dict[str, Any], name: str) -> Text:
     one = running.get(name)
-    return Text(str(one["pid"])) if one and one["alive"] else Text("ended", "red")
+    if not one or not one["alive"]:
+        return Text("ended", "red")
+    return Text(f"{one['pid']} stopped", "yellow") if one["stopped"] else Text(str(one["pid"]))
 
 
 def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dict[str, str]:
     def state(name: str) -> str:
-        return f"pid {_pid(running, name)}"
+        pid = _pid(running, name)
+        return str(pid) if pid.style == "red" else f"pid {pid}"
 
     nats = (
         f"port {place.nats().port} on loopback, {RELAY_PORT} at the gateways" if shown["nats"] else "stopped"
@@ -105,23 +123,17 @@ def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dic
     }
 
 
-def show_commands(place: Place) -> None:
-    """Five that can be pasted as they are."""
-    name, first, last = named(place.spec.name), place.spec.zone_list[0], place.spec.zone_list[-1]
-    commands_ = (
-        f"romana-bus lab pod run web --count 3 --zone {first.name}{name}",
-        f"romana-bus lab pod run db --zone {last.name}{name}",
-        f"romana-bus lab ping web-1 db{name}",
-        f". {place.directory}/env && romana-bus ipam show && kubectl get pods -o wide",
-        f"romana-bus lab down{name}",
-    )
-    why = (
-        "pods in a zone",
-        "and in another",
-        "a ping, and the way it takes",
-        "from here on all commands mean the lab",
-        "leaves nothing of it",
-    )
+def show_commands(place: Place, title: str = "try") -> None:
+    """Five that can be pasted as they are, in that order: the first makes the others mean this lab, and
+    puts `romana-bus` on the PATH."""
+    looked = "kubectl get pods -o wide" if shutil.which("kubectl") else "romana-bus lab matrix"
+    commands_ = {
+        f". {place.directory}/env": "commands mean this lab now",
+        "romana-bus lab pod run web --count 3": "pods, where there is room",
+        "romana-bus lab ping web-1 web-3": "a ping, and the way it takes",
+        f"romana-bus ipam show; {looked}": "addresses and pods",
+        "romana-bus lab down": "leaves nothing of it",
+    }
     longest = max(map(len, commands_))
-    lines = [f"  {command:{longest}}  # {what}" for command, what in zip(commands_, why, strict=True)]
-    show.section("try", *map(Text, lines))
+    lines = [f"  {command:{longest}}  # {what}" for command, what in commands_.items()]
+    show.section(title, *map(Text, lines))

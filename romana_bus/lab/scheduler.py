@@ -108,9 +108,10 @@ class Scheduler:
 
 
 def _unschedulable(why: str) -> Json:
+    """The message is for `kubectl describe`, which would look for an event."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"status": {"conditions": [condition | {"lastTransitionTime": now}]}}
+    return {"status": {"message": why, "conditions": [condition | {"lastTransitionTime": now}]}}
 
 
 def _key(item: Json) -> tuple[str, str]:

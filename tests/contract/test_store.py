@@ -51,9 +51,11 @@ async def table_at(store: Store, role: str, seq: int) -> tuple[list[Message], Po
         await asyncio.sleep(0.01)
 
 
-async def follow(store: Store, role: str, after: Position, count: int, under: str = ">") -> list[Message]:
+async def follow(
+    store: Store, role: str, after: Position, count: int, under: str = ">", name: str = "test"
+) -> list[Message]:
     wake = asyncio.Event()
-    reading = store.follow(role, under, after, wake, "test")
+    reading = store.follow(role, under, after, wake, name)
     messages: list[Message] = []
     try:
         while len(messages) < count:
@@ -204,6 +206,18 @@ def test_one_filter_serves_a_reader_of_a_part(stores: Stores) -> None:
             await store.batch(KUBE, 4, [out("kube.pod.web.p2"), out("kube.node.-.n3")])
             [node] = await follow(store, KUBE, reached, 1, "kube.node.>")
             assert (node.seq, node.subject) == (6, "kube.node.-.n3")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("name", ["agent of n1", "n1.example.org", "a/b", "*", ">", "", "\N{SNOWMAN}"])
+def test_a_reader_may_have_any_name(stores: Stores, name: str) -> None:
+    async def scenario() -> None:
+        async with stores() as store:
+            start = (await store.tail(KUBE)).epoch
+            await store.batch(KUBE, 0, pods(1, 2, 3))
+            messages = await follow(store, KUBE, Position(start, 0, ""), 3, name=name)
+            assert [message.seq for message in messages] == [1, 2, 3]
 
     run(scenario())
 

@@ -7,7 +7,12 @@ fabric     the router, the bridges of the zones, and the links of the nodes
 processes  what runs in the background: started, recorded, found again, ended
 relay      NATS, offered to the nodes at their gateway
 serve      the process with the API server, the scheduler and the relay
+silence    nodes whose kubelets are silent are shown as not ready
 nats       the process that keeps the embedded NATS server running
-rising, falling, power   the lab comes up, goes down; one node does
+commands   what each of these processes is, and how it is started
+rising, falling, power   the lab comes up, goes down; one node does; what has ended is started again
+running, finding   pods are run and waited for; pods and nodes by the names that people use
+placed, routing    what the log says about the lab, and the router's routes, which follow it
 looking, tracing, counting   who reaches whom, on which way, and which routes were changed
+demonstration   pods in every zone, while the routes that change are counted
 """

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Isolated: neither the directory nor the Python variables of whoever typed `lab up` count.
 PYTHON = (sys.executable, "-I", "-m")
+#: Seconds that a pod waits for its address before its kubelet is told why, and tries again.
+PATIENCE = "3"
 NATS, SERVE, BUS = "nats", "serve", "up"
 
 
@@ -74,6 +76,7 @@ def start_agent(place: Place, node: Node) -> Record:
     command = [
         *PYTHON, "romana_bus", "agent", "--node", node.name, "--cluster", place.spec.name,
         "--run-dir", str(directory / "run"), "--state-dir", str(directory / "state"),
+        "--timeout", PATIENCE,
     ]  # fmt: skip
     environment = {"ROMANA_NATS": place.nats().relayed(gateway)}
     return processes.start(place, agent(node), command, place.spec.namespace(node.name), environment)

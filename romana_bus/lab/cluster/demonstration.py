@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from romana_bus.lab.cluster.rising import Step
     from romana_bus.lab.cluster.spec import Node
 
-#: For each node. Blocks have eight addresses and one is held ahead of need, so each node opens one.
-PODS_PER_NODE = 3
+#: For each node, again and again until a block opens. Blocks have eight addresses and one is held ahead of
+#: need, so at first one round does; later there are blocks with room.
+PODS_PER_NODE, _ROUNDS = 3, 6
 #: By it a second demonstration finds the pods of the first.
 _LABEL = {"romana-bus.io/demo": "pod"}
 #: The protocol number of routes to blocks (`ip route show proto 82`).
@@ -64,9 +65,12 @@ async def demonstrate(place: Place, client: KubeClient, store: JetStream, step: 
     await _clear(client)
     before = (await store.tail(IPAM)).last
     with counting.Monitors([spec.router, *(spec.namespace(node.name) for node in spec.nodes)]) as monitors:
-        with step(f"{PODS_PER_NODE * len(spec.nodes)} pods in {spec.zones} zones"):
-            found = await _run_pods(place, client)
-        opened = await placed.opened_since(store, before)
+        opened: list[BlockAssigned] = []
+        found: list[Json] = []
+        while not opened and len(found) < _ROUNDS * PODS_PER_NODE * len(spec.nodes):
+            with step(f"{PODS_PER_NODE * len(spec.nodes)}{' more' * bool(found)} pods in {spec.zones} zones"):
+                found += await _run_pods(place, client, len(found))
+            opened = await placed.opened_since(store, before)
         with step("routes to the blocks that they opened"):
             await _until_routed(place, opened)
         changes = monitors.take()
@@ -86,18 +90,17 @@ async def demonstrate(place: Place, client: KubeClient, store: JetStream, step: 
 async def _clear(client: KubeClient) -> None:
     """Pods of an earlier one."""
     selector = ",".join(f"{key}={value}" for key, value in _LABEL.items())
-    found = [pods.key(pod) for pod in await client.objects(PODS, label_selector=selector)]
-    for key in found:
-        await client.delete(PODS, *key)
-    await running.until_gone(client, set(found))
+    await running.delete(client, await client.objects(PODS, label_selector=selector))
 
 
-async def _run_pods(place: Place, client: KubeClient) -> list[Json]:
+async def _run_pods(place: Place, client: KubeClient, there: int) -> list[Json]:
+    """`there`: how many have been run already."""
+    first = there // place.spec.zones + 1
     metadata = {"namespace": "default", "labels": _LABEL}
     wanted = [
         running.pod_object(f"demo-{zone.name[-1]}{number}", metadata, zone.name)
         for zone in place.spec.zone_list
-        for number in range(1, PODS_PER_NODE * len(zone.nodes) + 1)
+        for number in range(first, first + PODS_PER_NODE * len(zone.nodes))
     ]
     await running.create(client, wanted)
     return await running.until_running(client, [pods.key(pod) for pod in wanted], waiting.WITHIN)

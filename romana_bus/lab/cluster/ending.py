@@ -1,9 +1,19 @@
-"""How the lab's background processes end: in order, when they are told to."""
+"""How the lab's background processes run and end: in order, when they are told to."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from romana_bus import logs
+from romana_bus.errors import RomanaError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 
 async def signalled() -> None:
@@ -12,3 +22,14 @@ async def signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     await ended.wait()
+
+
+def run(main: Coroutine[Any, Any, None]) -> int:
+    """The exit code."""
+    logs.configure("info")
+    try:
+        uvloop.run(main)
+    except RomanaError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0

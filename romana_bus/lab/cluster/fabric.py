@@ -90,6 +90,27 @@ def cut(spec: Spec, node: Node) -> None:
         netns.ip("-n", spec.router, "link", "delete", node.name)
 
 
+def unplug(spec: Spec, node: Node) -> None:
+    """Take the cable out at the switch: to the node its link looks as before. May be repeated."""
+    netns.ip("-n", spec.router, "link", "set", node.name, "nomaster")
+
+
+def plug(spec: Spec, node: Node) -> None:
+    """May be repeated."""
+    netns.ip("-n", spec.router, "link", "set", node.name, "master", node.zone)
+
+
+def plugged(spec: Spec) -> set[str]:
+    """The nodes whose cables are in."""
+    if not netns.exists(spec.router):
+        return set()
+    return {
+        link["ifname"]
+        for link in netns.asked(spec.router, "link", "show", "type", "veth")
+        if "master" in link
+    }
+
+
 def route_zone(spec: Spec, zone: Zone, prefixes: Iterable[str], alive: Iterable[str]) -> None:
     """The router's static routes to a zone's pods: one next hop for each of its nodes that is alive.
     Where none is, the prefix is unreachable, instead of going round by some default. May be repeated."""

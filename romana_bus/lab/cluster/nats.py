@@ -6,14 +6,11 @@ reached by URL. So to end this process is to end NATS; its port and its store st
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
-from romana_bus import logs
 from romana_bus.bus.embedded import Embedded, Endpoint
-from romana_bus.errors import Failed
-from romana_bus.lab.cluster.ending import signalled
+from romana_bus.lab.cluster.ending import run, signalled
 
 
 async def _hold(directory: Path) -> None:
@@ -29,15 +26,5 @@ async def _moved(_endpoint: Endpoint) -> None:
     """Whoever connects reads the new place from the keeper's file."""
 
 
-def main() -> int:
-    logs.configure("info")
-    try:
-        asyncio.run(_hold(Path(sys.argv[1])))
-    except Failed as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(_hold(Path(sys.argv[1]))))

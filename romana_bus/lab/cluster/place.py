@@ -74,8 +74,8 @@ class Place:
         except FileExistsError:
             state = "is up already" if _is_up(directory) else "is on its way up, or was left half up"
             raise BadInput(
-                f"lab {spec.name} {state}: see `romana-bus lab status{named(spec.name)}`, "
-                f"or end it with `romana-bus lab down{named(spec.name)}`"
+                f"lab {spec.name} {state}: `romana-bus lab status{named(spec.name)}` says whether something "
+                f"has ended, `romana-bus lab down{named(spec.name)}` takes it down"
             ) from None
         except OSError as error:
             raise Failed(f"cannot make {directory}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""One node, switched off and on; its agent killed and started; NATS stopped and started.
+"""One node, switched off and on; NATS stopped and started; what has ended by itself, started again.
 
 Off means off: the node's processes are killed, and its network namespace goes, with its link, its routes,
 and its pods. What a disk would keep stays: the agent's state, the runtime's records.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.errors import BadInput
 from romana_bus.lab.cluster import commands, fabric, netns, processes, rising, routing, waiting
+from romana_bus.lab.cluster.place import named
 from romana_bus.lab.kubelet.sandboxes import Ground, read_records
 
 if TYPE_CHECKING:
@@ -24,8 +25,18 @@ def is_on(place: Place, node: Node) -> bool:
 
 def switch_off(place: Place, node: Node) -> int:
     """How many pods went with it. Raises BadInput where it is off already."""
-    if not is_on(place, node):
+    if not is_on(place, node) and not any(
+        processes.alive(place, name) for name in commands.of_node(place, node)
+    ):
         raise BadInput(f"node {node.name} is off already: romana-bus lab node start {node.name}")
+    pods = _clear(place, node)
+    routing.route_zone(place, place.spec.zone(node.zone))
+    return pods
+
+
+def _clear(place: Place, node: Node) -> int:
+    """Whatever there is of a node: also where somebody has removed its namespace, and its processes go on
+    in what has no name any more. How many pods went."""
     processes.kill(place, *commands.of_node(place, node))
     own = place.spec.namespace(node.name)
     pods = netns.named(Ground(own, (), place.node(node.name), place.directory).prefix)
@@ -34,7 +45,6 @@ def switch_off(place: Place, node: Node) -> int:
     for name in [*pods, own]:
         netns.delete(name)
     shutil.rmtree(place.node(node.name) / "run", ignore_errors=True)  # a tmpfs, on a real one
-    routing.route_zone(place, place.spec.zone(node.zone))
     return len(pods)
 
 
@@ -42,6 +52,7 @@ def switch_on(place: Place, node: Node) -> None:
     """Raises BadInput where it is on already."""
     if is_on(place, node):
         raise BadInput(f"node {node.name} is on already")
+    _clear(place, node)
     fabric.build_node(place.spec, node)
     commands.make_node(place, node)
     routing.route_zone(place, place.spec.zone(node.zone))
@@ -57,6 +68,49 @@ def start_processes(place: Place, node: Node) -> None:
 def pods_are_back(place: Place, node: Node) -> bool:
     """Whether every sandbox on record has its network."""
     return all(one.complete and netns.exists(one.netns) for one in read_records(place.node(node.name)))
+
+
+def ended(place: Place) -> list[str]:
+    """The processes that should run and do not; nodes that are off need none."""
+    off = {
+        name for node in place.spec.nodes if not is_on(place, node) for name in commands.of_node(place, node)
+    }
+    running = processes.recorded(place)
+    return [
+        name
+        for name in commands.everything(place)
+        if name not in off and not (name in running and running[name].alive)
+    ]
+
+
+def what_to_do(place: Place) -> str:
+    """One sentence where a process has ended; '' where all run."""
+    of = named(place.spec.name)
+    if not place.facts.up:
+        return f"It is on its way up, or was left half up: then romana-bus lab down{of}"
+    names = ended(place)
+    if not names:
+        return ""
+    if commands.SERVE in names:
+        return f"The API server has ended, and its objects with it: romana-bus lab down{of}, then up again."
+    return f"Ended: {', '.join(names)}. To start what has ended: romana-bus lab start{of}"
+
+
+async def start_ended(place: Place) -> list[str]:
+    """What was started, or was stopped by a signal and goes on. Raises BadInput where that cannot help."""
+    names = ended(place)
+    if commands.SERVE in names or not place.facts.up:
+        raise BadInput(what_to_do(place))
+    if commands.NATS in names:
+        await start_nats(place)
+    if commands.BUS in names:
+        commands.start_bus(place)
+    for node in place.spec.nodes:
+        if commands.agent(node) in names:
+            commands.start_agent(place, node)
+        if commands.kubelet(node) in names:
+            commands.start_kubelet(place, node)
+    return [*names, *processes.resume(place)]
 
 
 async def stop_nats(place: Place) -> None:

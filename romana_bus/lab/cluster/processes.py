@@ -44,6 +44,11 @@ class Record(msgspec.Struct, frozen=True):
     def alive(self) -> bool:
         return _started(self.pid) == self.started
 
+    @property
+    def stopped(self) -> bool:
+        """By a signal, as Ctrl-Z does; it is alive, and does nothing."""
+        return self.alive and (_stat(self.pid) or " ")[_STATE] == "T"
+
 
 def start(
     place: Place,
@@ -110,6 +115,15 @@ def terminate(place: Place, name: str) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.pid, signal.SIGTERM)
     return record is not None
+
+
+def resume(place: Place) -> list[str]:
+    """SIGCONT to those that are stopped; who that was."""
+    stopped = [record for record in recorded(place).values() if record.stopped]
+    for record in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGCONT)
+    return [record.name for record in stopped]
 
 
 def marked(lab: str) -> set[int]:

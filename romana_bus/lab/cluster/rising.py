@@ -7,6 +7,8 @@ fails is the caller's to clean up, with `falling.down`.
 from __future__ import annotations
 
 import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -29,10 +31,14 @@ if TYPE_CHECKING:
     Step = Callable[[str], AbstractContextManager[None]]
 
 
+#: Seconds more that a large lab may take, for each node.
+_FOR_A_NODE = 3.0
+
+
 async def start_services(place: Place, step: Step) -> None:
     """Everything that the nodes need. Raises Failed."""
     spec = place.spec
-    with step(f"network: a router, {spec.zones} zones, {len(spec.nodes)} nodes"):
+    with step(f"network: a router, {_many(spec.zones, 'zone')}, {_many(len(spec.nodes), 'node')}"):
         fabric.build_router(spec)
         for node in spec.nodes:
             fabric.build_node(spec, node)
@@ -66,6 +72,10 @@ async def start_nodes(place: Place, client: KubeClient, step: Step) -> None:
     place.learn(up=True)
 
 
+def _many(number: int, one: str) -> str:
+    return f"{number} {one}{'s' * (number != 1)}"
+
+
 def _check_installed(place: Place) -> None:
     for node in place.spec.nodes:
         if not any((place.node(node.name) / "net.d").iterdir()):
@@ -89,7 +99,8 @@ async def nodes_ready(place: Place, client: KubeClient, names: set[str]) -> None
     nodes = [node for node in place.spec.nodes if node.name in names]
     needed = [commands.BUS, *(name for node in nodes for name in commands.of_node(place, node))]
     try:
-        await waiting.until(place, "all nodes are ready", all_are, *needed)
+        within = waiting.WITHIN + _FOR_A_NODE * len(nodes)
+        await waiting.until(place, "all nodes are ready", all_are, *needed, within=within)
     except Failed as error:
         reasons = "; ".join(f"{name}: {text}" for name, text in why.items())
         raise Failed(f"{error} ({reasons})" if reasons else str(error)) from None
@@ -122,9 +133,11 @@ def _environment(place: Place) -> str:
     """Nothing that would make a shell a process of the lab."""
     return (
         f"# . this, and `romana-bus` and `kubectl` mean lab {place.spec.name}\n"
+        f"export ROMANA_LAB_NAME='{place.spec.name}'\n"
         f"export ROMANA_NATS='{place.nats().url}'\n"
         f"export ROMANA_CLUSTER='{place.spec.name}'\n"
         f"export KUBECONFIG='{kubeconfig_file(place)}'\n"
+        f"command -v romana-bus >/dev/null || PATH=\"$PATH\":'{Path(sys.executable).parent}'\n"
     )
 
 

@@ -82,9 +82,14 @@ def _why(pod: Json | None) -> str:
     return pods.why_waiting(pod) or f"its kubelet on {pod['spec']['nodeName']} says nothing of it"
 
 
-async def until_gone(client: KubeClient, keys: set[tuple[str, str]], wait: float = 30.0) -> None:
+async def delete(client: KubeClient, going: list[Json], wait: float = 30.0) -> None:
+    """And wait until they are gone; one that has come again under the name of one of them is another.
+    Raises Failed."""
+    for pod in going:
+        await client.delete(PODS, *pods.key(pod), uid=pods.uid(pod))
+    uids = {pods.uid(pod) for pod in going}
     ends_at = asyncio.get_running_loop().time() + wait
-    while left := keys & {pods.key(pod) for pod in await client.objects(PODS)}:
+    while left := {pods.key(pod) for pod in await client.objects(PODS) if pods.uid(pod) in uids}:
         if asyncio.get_running_loop().time() > ends_at:
             names = ", ".join("/".join(key) for key in sorted(left))
             raise Failed(f"still there after {wait:g} s: {names}; is their node off?")

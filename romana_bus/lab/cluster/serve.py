@@ -1,7 +1,8 @@
 """The lab's own services, in one process: `python -m romana_bus.lab.cluster.serve NAME`.
 
-The small API server with the stand-in scheduler, unless the lab's nodes belong to another cluster, and
-NATS for the nodes, and the router's routes. It writes down where it is when it is ready; objects end with it.
+The small API server with the stand-ins for the scheduler and for who watches nodes, unless the lab's nodes
+belong to another cluster; NATS for the nodes, and the router's routes. It writes down where it is when it is
+ready; objects end with it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-import uvloop
-
-from romana_bus import logs
-from romana_bus.errors import RomanaError
-from romana_bus.lab.cluster.ending import signalled
+from romana_bus.lab.cluster.ending import run, signalled
 from romana_bus.lab.cluster.place import RELAY_PORT, Place, write
 from romana_bus.lab.cluster.relay import listening, relayed
 from romana_bus.lab.cluster.routing import keep_routes
@@ -25,39 +22,31 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
 
-async def _serve(place: Place) -> None:
+async def _serve(name: str) -> None:
+    place = Place.open(name)
     jobs: list[Coroutine[Any, Any, None]] = [signalled(), keep_routes(place)]
     async with contextlib.AsyncExitStack() as stack:
         gateways = [address for zone in place.spec.zone_list for address in zone.gateways]
         sockets = listening(place.spec.router, gateways, RELAY_PORT)
         await stack.enter_async_context(relayed(sockets, lambda: ("127.0.0.1", place.nats().port)))
         if not place.spec.kubeconfig:
-            jobs.append(await _api_server(stack, place))
+            jobs += await _api_server(stack, place)
         await until_one_ends(jobs)
 
 
-async def _api_server(stack: AsyncExitStack, place: Place) -> Coroutine[Any, Any, None]:
-    """It serves; gives what its scheduler has to do."""
+async def _api_server(stack: AsyncExitStack, place: Place) -> list[Coroutine[Any, Any, None]]:
+    """It serves; gives what is to run beside it."""
     from romana_bus.lab.apiserver import ApiServer
     from romana_bus.lab.client import KubeClient
     from romana_bus.lab.cluster.plain import Plain
+    from romana_bus.lab.cluster.silence import watch_nodes
     from romana_bus.lab.scheduler import Scheduler
 
     server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
     write(place.directory / "server", server.url)
     client = KubeClient(await stack.enter_async_context(Plain(server.url)))
-    return Scheduler(client).run()
-
-
-def main() -> int:
-    logs.configure("info")
-    try:
-        uvloop.run(_serve(Place.open(sys.argv[1])))
-    except RomanaError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    return [Scheduler(client).run(), watch_nodes(client)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(_serve(sys.argv[1])))

@@ -6,7 +6,7 @@ Nothing of it is seen outside the lab's namespaces, so two labs may have the sam
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -40,6 +40,9 @@ class Zone(NamedTuple):
     nodes: tuple[Node, ...]
 
 
+T = TypeVar("T", Node, Zone)
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """`kubeconfig`: of the cluster whose nodes these are; '' is the lab's own API server. `conflist`: a
     file with the CNI configuration of all nodes, instead of an agent on each."""
@@ -68,21 +71,25 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     def nodes(self) -> list[Node]:
         return [node for zone in self.zone_list for node in zone.nodes]
 
+    @property
+    def memory(self) -> int:
+        """MiB, about: an agent and a kubelet for each node, and what they share."""
+        return 200 + 80 * self.zones * self.nodes_per_zone
+
     def node(self, name: str) -> Node:
         """Raises BadInput."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        names = ", ".join(node.name for node in self.nodes)
-        raise BadInput(f"lab {self.name} has no node {name}: it has {names}")
+        return self._of("node", self.nodes, name)
 
     def zone(self, name: str) -> Zone:
         """Raises BadInput."""
-        for zone in self.zone_list:
-            if zone.name == name:
-                return zone
-        names = ", ".join(zone.name for zone in self.zone_list)
-        raise BadInput(f"lab {self.name} has no zone {name}: it has {names}")
+        return self._of("zone", self.zone_list, name)
+
+    def _of(self, kind: str, known: list[T], name: str) -> T:
+        for one in known:
+            if one.name == name:
+                return one
+        names = ", ".join(one.name for one in known)
+        raise BadInput(f"lab {self.name} has no {kind} {name}: it has {names}")
 
     def _zone(self, number: int) -> Zone:
         letter = chr(ord("a") + number)

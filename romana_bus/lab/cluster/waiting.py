@@ -19,11 +19,13 @@ WITHIN = 60.0
 _LOOK_EVERY = 0.05
 
 
-async def until(place: Place, what: str, condition: Callable[[], Any], *needed: str) -> Any:
+async def until(
+    place: Place, what: str, condition: Callable[[], Any], *needed: str, within: float = WITHIN
+) -> Any:
     """What `condition` gives (it may be awaitable) once that is true. `needed`: processes without which
     it never will be. Raises Failed."""
     loop = asyncio.get_running_loop()
-    ends_at = loop.time() + WITHIN
+    ends_at = loop.time() + within
     while True:
         found = condition()
         if inspect.isawaitable(found):
@@ -32,7 +34,7 @@ async def until(place: Place, what: str, condition: Callable[[], Any], *needed: 
             return found
         check(place, *needed)
         if loop.time() > ends_at:
-            raise Failed(f"{what}: not within {WITHIN:g} s; see {place.directory}/logs")
+            raise Failed(f"{what}: not within {within:g} s; see {place.directory}/logs")
         await asyncio.sleep(_LOOK_EVERY)
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from romana_bus.lab.ages import read_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 Json = dict[str, Any]
 
+#: Seconds that a kubelet may be silent (kube-controller-manager's --node-monitor-grace-period).
+GRACE = 50.0
 VERSION = "v1.36.0-romana-lab"
 _CAPACITY = {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "16Gi", "pods": "110"}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -92,6 +99,15 @@ def unknown(node: Json, now: str) -> Json:
         for condition in node.get("status", {}).get("conditions", [])
     ]
     return {"conditions": conditions}
+
+
+def is_silent(node: Json, now: datetime) -> bool:
+    """Whether its kubelet has said nothing for longer than a cluster waits."""
+    for condition in node.get("status", {}).get("conditions", []):
+        if condition.get("type") == "Ready" and condition.get("status") != "Unknown":
+            heard = read_time(condition.get("lastHeartbeatTime"))
+            return heard is not None and (now - heard).total_seconds() > GRACE
+    return False
 
 
 def is_ready(node: Json) -> bool:

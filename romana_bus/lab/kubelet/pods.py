@@ -81,6 +81,7 @@ def running(pod: Json, found: Running) -> Json:
     return {
         **_common("Running", found.host, found.since),
         **addresses,
+        "message": None,
         "conditions": _conditions(True, found.since, "", ""),
         "containerStatuses": [
             _container(one, {"running": {"startedAt": found.since}}, found.sandbox)
@@ -90,13 +91,15 @@ def running(pod: Json, found: Running) -> Json:
 
 
 def waiting(pod: Json, host: tuple[str, ...], since: str, why: str) -> Json:
-    """A pod whose network cannot be had, and why."""
+    """A pod whose network cannot be had, and why. A kubelet would tell it as an event; the lab has none, so
+    it is the pod's own message, which `kubectl describe` shows."""
     message = f"failed to set up the pod's network: {why}"
     state = {"waiting": {"reason": "ContainerCreating", "message": message}}
     return {
         **_common("Pending", host, since),
         "podIP": None,
         "podIPs": None,
+        "message": message,
         "conditions": _conditions(False, since, "FailedCreatePodSandBox", message),
         "containerStatuses": [_container(one, state, "") for one in _containers(pod)],
     }

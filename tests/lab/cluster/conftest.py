@@ -13,8 +13,10 @@ import msgspec
 import pytest
 
 from romana_bus.lab.cluster import falling
+from romana_bus.lab.cluster.place import ROOT
 from romana_bus.lab.cluster.spec import Spec
 from tests.cli.processes import Home
+from tests.lab.cluster.lab import Commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,28 @@ def lab() -> Iterator[Spec]:
     name = f"t{secrets.token_hex(4)}"
     yield Spec(name=name)
     falling.down(name)
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """A lab that is up for all tests of a module: two zones, two nodes in each."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    run = Commands(home, Spec(name=f"t{secrets.token_hex(4)}"))
+    try:
+        run.up()
+        yield run
+    finally:
+        falling.down(run.spec.name)
+
+
+@pytest.fixture
+def shared(standing: Commands) -> Iterator[Commands]:
+    """The standing lab, without the pods of this test afterwards."""
+    yield standing
+    for manifest in (ROOT / standing.spec.name).glob("nodes/*/manifests/*"):
+        manifest.unlink()
+    standing("start")
+    standing("pod", "delete", "--all")
 
 
 @pytest.fixture

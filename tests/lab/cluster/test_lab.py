@@ -3,7 +3,6 @@ at, it is broken, and nothing is left of it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.cluster import commands, netns, processes
+from romana_bus.lab.cluster import commands, netns
 from romana_bus.lab.cluster.place import ROOT, Place
-from tests.cli.processes import Home, until
+from tests.cli.processes import ROMANA_BUS, Home, until
 from tests.lab.cluster.conftest import needs_plugins, needs_root
 from tests.lab.cluster.lab import Commands, links_of
 
@@ -35,8 +34,8 @@ def run(home: Home, lab: Spec, conflist: Path) -> Commands:
 def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) -> None:
     up = run.up("--zones", "1", "--nodes-per-zone", "2")
     assert "✓ NATS" in up.out
-    for line in ("romana-bus lab pod run web --count 3 --zone zone-a", "romana-bus lab down"):
-        assert f"{line} --name {run.spec.name}" in up.out
+    for line in (f". {ROOT / run.spec.name}/env ", "romana-bus lab pod run web --count 3 "):
+        assert f"  {line}" in up.out
     assert not links_of(run.spec) & set(os.listdir("/sys/class/net"))
 
     run("pod", "run", "web", "--count", "2", "--node", "a1", "--label", "tier=front")
@@ -56,7 +55,10 @@ def test_a_lab_runs_pods_and_leaves_nothing_behind(run: Commands, home: Home) ->
     status = run.sourced("romana-bus status --json")
     assert status.code == 0, status
     assert status.json["server"]["cluster"] == run.spec.name
-    assert run.sourced("env | grep ROMANA_LAB").out == ""  # or `lab down` would end that shell
+    assert run.sourced("env | grep ^ROMANA_LAB=").out == ""  # or `lab down` would end that shell
+    assert run.sourced("romana-bus lab status --json").json["name"] == run.spec.name
+    bare = run.sourced("type -P $COMMAND", PATH="/usr/bin:/bin", COMMAND="romana-bus")
+    assert bare.out.strip() == ROMANA_BUS
 
     run("pod", "delete", "web-1")
     assert run.pods().keys() == {"web-2"}
@@ -71,16 +73,6 @@ def test_up_twice_changes_nothing(run: Commands, home: Home) -> None:
     again = home.run(*run.up_arguments)
     again.complains(2, f"lab {run.spec.name} is up already", f"lab down --name {run.spec.name}")
     assert run("status", "--json").json == before
-
-
-def test_down_after_everything_was_killed_leaves_nothing(run: Commands) -> None:
-    run.up("--zones", "1", "--nodes-per-zone", "2")
-    run("pod", "run", "web", "--count", "2", "--node", "a1")
-    for pid in processes.marked(run.spec.name):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    run("down")
-    assert run.is_left() == []
 
 
 def test_down_finds_what_no_record_tells(run: Commands) -> None:
@@ -172,7 +164,6 @@ def test_nats_can_be_stopped_and_comes_back_with_what_it_had(run: Commands, home
     before = leader()
     run("nats", "stop")
     assert "stopped" in run("status").out
-    assert run.sourced("romana-bus status").code == 1
     run("nats", "stop", code=2)
     run("nats", "start")
     run("nats", "start", code=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -93,3 +94,15 @@ def test_a_node_says_why_it_is_not_ready_and_is_unknown_without_power() -> None:
     shown = {"status": node.status(who, node.ready(SINCE), SINCE)}
     assert node.is_ready(shown)
     assert not node.is_ready({"status": node.unknown(shown, SINCE)})
+
+
+def test_a_node_is_silent_once_it_has_said_nothing_for_as_long_as_a_cluster_waits() -> None:
+    who = node.Identity("a1", HOST, {"zone": "a"})
+    at = datetime.fromisoformat(SINCE)
+    for readiness in (node.ready(SINCE), node.not_ready("no block", SINCE)):
+        shown = {"status": node.status(who, readiness, SINCE)}
+        assert not node.is_silent(shown, at + timedelta(seconds=node.GRACE))
+        assert node.is_silent(shown, at + timedelta(seconds=node.GRACE + 1))
+        lost = {"status": node.unknown(shown, SINCE)}
+        assert not node.is_silent(lost, at + timedelta(days=1))  # that is known already
+    assert not node.is_silent({}, at)

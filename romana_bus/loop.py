@@ -139,6 +139,7 @@ class Fold(Generic[S]):
         self.feed = Feed(store, consumer.reads, consumer.name)
         self.term = 0
         self.newest = 0  # the time of the newest event of the last batch, µs
+        self.place = ""  # STREAM/SEQUENCE of it
         self._consumer = consumer
 
     async def boot(self) -> None:
@@ -151,7 +152,7 @@ class Fold(Generic[S]):
         count = 0
         for role, messages in self.feed.take():
             self._evolve(role, messages)
-            self.newest = messages[-1].time
+            self.newest, self.place = messages[-1].time, f"{role}/{messages[-1].seq}"
             count += len(messages)
         return count
 
@@ -280,7 +281,7 @@ async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports)
         full = begun >= looks.due
         if full:
             reconciler.bell.rung = False  # before the look: what changes during it is looked at again
-        if fold.take() or full:
+        if (count := fold.take()) or full:
             covers = {role: position.seq for role, position in fold.feed.positions.items()}
             try:
                 changes = await _pass(reconciler, fold, full)
@@ -292,7 +293,10 @@ async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports)
                 )
                 await reports.failed(covers, reason, looks.failures)
             else:
-                reports.applied(covers, changes, int((time.monotonic() - begun) * 1e6))
+                cause = fold.place if count and changes else ""
+                reports.applied(covers, changes, int((time.monotonic() - begun) * 1e6), cause)
+                if count:
+                    _observe_delay(reconciler.name, fold.newest)
                 if full:
                     looks.looked(begun)
         if not looks.failures:  # what could not be applied still is not, whatever went well since
@@ -304,9 +308,7 @@ async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports)
 async def _pass(reconciler: Reconciler[S], fold: Fold[S], full: bool) -> int:
     """Observe, plan, apply; gives the number of changes."""
     delta = reconciler.plan(fold.state, await reconciler.observe(fold.state, full))
-    changes = await reconciler.apply(delta) if delta else 0
-    _observe_delay(reconciler.name, fold.newest)
-    return changes
+    return await reconciler.apply(delta) if delta else 0
 
 
 def _observe_delay(consumer: str, since: int) -> None:

@@ -36,11 +36,14 @@ class Reports:
         self._covers: dict[str, int] = {}
         self._said: dict[str, int] | None = None  # what the newest report covers
         self._changes = self._took = 0
+        self._cause = ""
         self._last = -LIFE
         self._failed = False
 
-    def applied(self, covers: dict[str, int], changes: int, took: int) -> None:
+    def applied(self, covers: dict[str, int], changes: int, took: int, cause: str = "") -> None:
+        """`cause`: STREAM/SEQUENCE of the event that led to the changes; '' where none did."""
         self._covers = covers
+        self._cause = cause or self._cause
         self._changes += changes
         self._took += took
 
@@ -79,10 +82,12 @@ class Reports:
                 changes=self._changes,
                 took=self._took,
                 standing=self._standing(),
-            )
+            ),
+            self._cause,
         )
         self._said, self._failed = self._covers, False
         self._changes = self._took = 0
+        self._cause = ""
 
     async def close(self) -> None:
         """What was not said yet is said. Raises Refused, Closed, Unavailable."""
@@ -90,6 +95,6 @@ class Reports:
             await self.say()
         await self.publisher.flush()
 
-    async def _say(self, report: Applied | ApplyFailed) -> None:
+    async def _say(self, report: Applied | ApplyFailed, cause: str = "") -> None:
         self._last = time.monotonic()
-        await self.publisher.put(outgoing(report, "", now(), self._store.history))
+        await self.publisher.put(outgoing(report, cause, now(), self._store.history))

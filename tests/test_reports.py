@@ -51,6 +51,31 @@ def test_events_are_applied_without_a_full_look() -> None:
     run(scenario())
 
 
+def test_work_names_the_event_that_led_to_it_and_nothing_where_none_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reports, "SPACING", 0.01)
+
+    async def scenario() -> None:
+        store, world = await fresh(), World()
+        one = reconciler(world)
+
+        async def caused_by(cause: str) -> None:
+            while not (said := await store.newest(NODE, "node.n1.world")) or said.cause != cause:
+                await asyncio.sleep(0.001)
+
+        async with running(run_reconciler(store, one)):
+            await caused_by("")  # its first look
+            await say(store, [seen("a")])
+            await caused_by(f"KUBE/{(await store.tail(KUBE)).last}")
+            world.there.add("foreign")  # somebody's change, and no event
+            one.bell.ring()
+            await caused_by("")
+            assert world.there == {"a"}
+
+    run(scenario())
+
+
 def test_who_rings_gets_a_full_look() -> None:
     async def scenario() -> None:
         store, world = await fresh(), World()

@@ -134,7 +134,7 @@ def test_where_the_socket_is(client: Path, text: bytes, path: str) -> None:
     assert f"answer at {path}" in said["msg"] or said["code"] == 7
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_socket_is_found_in_whatever_json_is_around_it(client: Path, seed: int) -> None:
     chance = random.Random(seed)
     words = ["socket", '"', "\\", "}", "{", ":", ",", "x", "é", "\u2028", "/no", "\x01"]

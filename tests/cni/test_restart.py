@@ -6,14 +6,13 @@ import contextlib
 import re
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from romana_bus.events import Applied
-from tests.cni.calling import execute, pings, until
+from tests.cni.calling import pings, until
 from tests.cni.node import Node
 
 if TYPE_CHECKING:
@@ -108,36 +107,6 @@ def pinging(netns: str, address: str) -> Iterator[Callable[[], list[int]]]:
     finally:
         process.kill()
         process.communicate()
-
-
-def test_what_was_half_done_when_the_agent_was_killed_is_finished_or_undone(own_node: Node) -> None:
-    """Killed again and again while twenty pods start and stop: in the end, what should be there is."""
-    node = own_node
-    node.start().until_synced()
-    pods = [node.pod() for _ in range(20)]
-    addresses = [node.decided(pod, *node.fresh()) for pod in pods]
-    for round_ in range(3):
-        with ThreadPoolExecutor(20) as threads:
-            adding = [threads.submit(node.add, pod) for pod in pods]
-            until(lambda: any(one.done() for one in adding) or len(node.routes()) > round_, "it works")  # noqa: B023
-            node.kill()
-        node.start().until_synced()
-        for pod in pods[10:]:
-            node.delete(pod)
-        with ThreadPoolExecutor(20) as threads:
-            stopping = [threads.submit(node.call, "DEL", pod) for pod in pods[:5]]
-            until(lambda: any(one.done() for one in stopping), "it works")  # noqa: B023
-            node.kill()
-        node.start().until_synced()
-    for pod in pods[:10]:
-        result = node.added(pod)
-        assert node.check(pod, result).code == 0
-    for pod in pods[10:]:
-        node.delete(pod)
-        assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
-    assert set(node.routes()) == {one for both in addresses[:10] for one in both}
-    assert all(pings(node.netns, four) for four, _ in addresses[:10])
-    assert {one.container for one in node.attached()} == {pod.container for pod in pods[:10]}
 
 
 # --- longer than the log goes back ----------------------------------------------------------------------

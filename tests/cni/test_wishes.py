@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.events import SandboxRemoved, SandboxRequested
@@ -67,6 +68,20 @@ def test_an_address_that_still_is_another_pod_s_here_waits_for_its_end(node: Nod
     after = node.added(new)
     assert node.routes()[four] == node.routes()[six] == after["interfaces"][0]["name"]
     assert pings(node.netns, six)
+
+
+def test_of_two_pods_that_would_have_one_address_at_once_one_has_it(node: Node) -> None:
+    pods, both = [node.pod(), node.pod()], node.fresh()
+    for pod in pods:
+        node.decided(pod, *both)
+    node.until_read()
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(node.add, pods))
+    codes = [one.json["code"] if one.code else 0 for one in answers]
+    assert sorted(codes) == [0, 11], answers
+    node.delete(pods[codes.index(0)])
+    node.added(pods[codes.index(11)])
+    assert pings(node.netns, both[0])
 
 
 def test_the_end_of_one_sandbox_is_not_that_of_its_name_s_other_wish(node: Node) -> None:

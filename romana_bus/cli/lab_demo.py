@@ -12,7 +12,7 @@ from romana_bus.cli.options import Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.cluster import finding
-from romana_bus.lab.cluster.place import Place, named
+from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.kubelet import pods
 
@@ -86,7 +86,7 @@ def _there(name: str) -> Place | None:
     except BadInput:
         return None
     if not found.facts.up:
-        raise BadInput(f"lab {name} was left half up: romana-bus lab down{named(name)}")
+        raise BadInput(f"lab {name} was left half up: {found.command('down')}")
     return found
 
 

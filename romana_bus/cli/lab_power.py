@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.cli import show
-from romana_bus.cli.lab import Steps, Which
+from romana_bus.cli.lab import Which
+from romana_bus.cli.lab_rising import Steps
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput

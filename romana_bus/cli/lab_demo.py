@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from romana_bus.cli import lab, lab_looking, lab_summary, show
+from romana_bus.cli import lab, lab_looking, lab_rising, lab_summary, show
 from romana_bus.cli.options import Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.cluster import finding
-from romana_bus.lab.cluster.place import Place, named
+from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.kubelet import pods
 
@@ -48,13 +48,13 @@ def demo(
 async def _demo(spec: Spec, output: Output) -> None:
     there = _there(spec.name)
     if there is None:
-        lab.enough_memory(spec)
-    made = there or await lab.raised(spec, output)
+        lab_rising.enough_memory(spec)
+    made = there or await lab_rising.raised(spec, output)
     try:
         await _shown(made, output)
     except asyncio.CancelledError:
         if there is None:
-            await lab.undo(made, lab.Steps(output))
+            await lab_rising.undo(made, lab_rising.Steps(output))
         raise
 
 
@@ -65,7 +65,7 @@ async def _shown(made: Place, output: Output) -> None:
     from romana_bus.lab.cluster.demonstration import demonstrate
 
     async with client_of(made) as client, await placed.log_of(made) as store:
-        outcome = await demonstrate(made, client, store, lab.Steps(output))
+        outcome = await demonstrate(made, client, store, lab_rising.Steps(output))
     if output.json:
         show.as_json(_document(outcome))
         reached = True
@@ -86,7 +86,7 @@ def _there(name: str) -> Place | None:
     except BadInput:
         return None
     if not found.facts.up:
-        raise BadInput(f"lab {name} was left half up: romana-bus lab down{named(name)}")
+        raise BadInput(f"lab {name} was left half up: {found.command('down')}")
     return found
 
 

@@ -70,7 +70,7 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
     known = finding.pods(place)
     pods = [pod for pod in known if pod.is_there]
     if not pods:
-        raise BadInput("there are no pods: romana-bus lab pod run NAME")
+        raise BadInput(f"there are no pods: {place.command('pod run NAME')}")
     pairs = looking.matrix(pods)
     failed = [pair for pair in pairs if not pair.ping.received]
     if output.json:

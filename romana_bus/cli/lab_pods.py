@@ -184,7 +184,7 @@ def _show(place: Place, found: list[Json], output: Output, nodes: dict[str, bool
         if row["why"]:
             state.append(f": {row['why']}")
         table.add_row(name, row["zone"], row["node"], ", ".join(row["addresses"]), state)
-    show.section("pods", table if rows else "none: romana-bus lab pod run NAME")
+    show.section("pods", table if rows else f"none: {place.command('pod run NAME')}")
 
 
 def _row(place: Place, pod: Json, nodes: dict[str, bool] | None) -> Json:

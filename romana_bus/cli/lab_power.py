@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.cli import show
-from romana_bus.cli.lab import Steps, Which
+from romana_bus.cli.lab import Which
+from romana_bus.cli.lab_rising import Steps
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
@@ -109,7 +110,7 @@ def agent_kill(node: NodeName, *, which: Which = Which(), output: Output = Outpu
     place = which.opened()
     of = _with_agent(place, node)
     if not processes.kill(place, commands.agent(of)):
-        raise BadInput(f"the agent of {node} does not run: romana-bus lab agent start {node}")
+        raise BadInput(f"the agent of {node} does not run: {place.command(f'agent start {node}')}")
     _say(output, {"node": node}, f"The agent of {node} is gone.")
 
 
@@ -128,7 +129,7 @@ def _on(place: Place, name: str) -> Node:
     """A node that is on. Raises BadInput."""
     node = place.spec.node(name)
     if not power.is_on(place, node):
-        raise BadInput(f"node {name} is off: romana-bus lab node start {name}")
+        raise BadInput(f"node {name} is off: {place.command(f'node start {name}')}")
     return node
 
 

@@ -74,8 +74,8 @@ class Place:
         except FileExistsError:
             state = "is up already" if _is_up(directory) else "is on its way up, or was left half up"
             raise BadInput(
-                f"lab {spec.name} {state}: `romana-bus lab status{named(spec.name)}` says whether something "
-                f"has ended, `romana-bus lab down{named(spec.name)}` takes it down"
+                f"lab {spec.name} {state}: `{command(spec.name, 'status')}` says whether something "
+                f"has ended, `{command(spec.name, 'down')}` takes it down"
             ) from None
         except OSError as error:
             raise Failed(f"cannot make {directory}: {error.strerror}") from None
@@ -91,12 +91,16 @@ class Place:
         directory = ROOT / name
         facts = _facts(directory)
         if facts is None:
-            raise BadInput(f"lab {name} is not up: romana-bus lab up{named(name)}")
+            raise BadInput(f"lab {name} is not up: {command(name, 'up')}")
         return cls(directory, facts)
 
     @property
     def spec(self) -> Spec:
         return self.facts.spec
+
+    def command(self, text: str) -> str:
+        """A command for this lab, as it is typed."""
+        return command(self.spec.name, text)
 
     def node(self, name: str) -> Path:
         return self.directory / "nodes" / name
@@ -144,9 +148,9 @@ def _is_up(directory: Path) -> bool:
     return facts is not None and facts.up
 
 
-def named(name: str) -> str:
-    """How a command names this lab: the usual one goes without saying."""
-    return "" if name == "lab" else f" --name {name}"
+def command(lab: str, text: str) -> str:
+    """A command for that lab, as it is typed: the usual one goes without saying."""
+    return f"romana-bus lab {text}{'' if lab == 'lab' else f' --name {lab}'}"
 
 
 def write(path: Path, body: bytes | str) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from romana_bus.errors import BadInput
 from romana_bus.lab.cluster import commands, fabric, netns, processes, rising, routing, waiting
-from romana_bus.lab.cluster.place import named
 from romana_bus.lab.kubelet.sandboxes import Ground, read_records
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def switch_off(place: Place, node: Node) -> int:
     if not is_on(place, node) and not any(
         processes.alive(place, name) for name in commands.of_node(place, node)
     ):
-        raise BadInput(f"node {node.name} is off already: romana-bus lab node start {node.name}")
+        raise BadInput(f"node {node.name} is off already: {place.command(f'node start {node.name}')}")
     pods = _clear(place, node)
     routing.route_zone(place, place.spec.zone(node.zone))
     return pods
@@ -85,15 +84,14 @@ def ended(place: Place) -> list[str]:
 
 def what_to_do(place: Place) -> str:
     """One sentence where a process has ended; '' where all run."""
-    of = named(place.spec.name)
     if not place.facts.up:
-        return f"It is on its way up, or was left half up: then romana-bus lab down{of}"
+        return f"It is on its way up, or was left half up: then {place.command('down')}"
     names = ended(place)
     if not names:
         return ""
     if commands.SERVE in names:
-        return f"The API server has ended, and its objects with it: romana-bus lab down{of}, then up again."
-    return f"Ended: {', '.join(names)}. To start what has ended: romana-bus lab start{of}"
+        return f"The API server has ended, and its objects with it: {place.command('down')}, then up again."
+    return f"Ended: {', '.join(names)}. To start what has ended: {place.command('start')}"
 
 
 async def start_ended(place: Place) -> list[str]:
@@ -116,7 +114,7 @@ async def start_ended(place: Place) -> list[str]:
 async def stop_nats(place: Place) -> None:
     """Raises BadInput where it does not run."""
     if not processes.terminate(place, commands.NATS):
-        raise BadInput("NATS does not run: romana-bus lab nats start")
+        raise BadInput(f"NATS does not run: {place.command('nats start')}")
     await waiting.until(place, "NATS ends", lambda: rising.nats_listens(place) is None)
 
 

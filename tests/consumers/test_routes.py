@@ -205,6 +205,8 @@ def test_what_the_kernel_refuses_is_reported_with_its_prefix_and_tried_again(nod
             await say(store, placed("bad", "192.0.2.9"), block("bad", "10.3.0.0/28"), *PAIR[2:])
             await until(lambda: ways(node) == TO_YOU)
             await until(lambda: kernel.standing()["hosts off link"] == 1)  # looked again, and knows better
+            while not isinstance(codec.decode((await everything(store, NODE))[-1].body), Applied):
+                await asyncio.sleep(0.001)
         said = [codec.decode(one.body) for one in await everything(store, NODE)]
         [failed] = [one for one in said if isinstance(one, ApplyFailed)]
         assert "10.3.0.0/28" in failed.error

@@ -39,7 +39,7 @@ class Routes:
         self._forwarding, self._monitor = forwarding, monitor
         self._bell = Bell()
         self._seen, self._read = Seen(all=True), False  # nothing was looked at yet
-        #: How many blocks this node has, when the log was last read: an outage takes away none.
+        #: How many blocks this node has, as far as the log knows the node: one that was lost takes none away.
         self.own_blocks = 0
 
     def standing(self) -> dict[str, int]:
@@ -71,7 +71,9 @@ class Routes:
         return self.state
 
     async def _observe(self, state: State, full: bool) -> Kernel:
-        kernel, self.own_blocks = self.kernel, state.own_blocks
+        kernel = self.kernel
+        if state.known:
+            self.own_blocks = state.own_blocks
         if full or not self._read:
             seen, self._seen = self._seen | self._monitor.take(), Seen()
             try:

@@ -92,7 +92,7 @@ def test_a_log_that_was_lost_takes_nothing_from_pods_and_routes(own_node: Node) 
         until(lambda: node.boots(consumer, "rewound"), "it begins anew", node.log)  # noqa: B023
     node.tell()  # those who watch and decide make the log anew; agents don't
     until(lambda: not node.fetches("readyz").startswith("503"), "it follows the new log", node.log)
-    node.call("STATUS").fails(50, "no block")
+    assert node.call("STATUS").code == 0  # all nodes would be NotReady for what forwarding survives
     assert node.blocks() == set(neighbour)
     assert set(node.routes()) == {one for both in addresses for one in both}
     assert [node.check(pod, result).code for pod, result in zip(pods, results, strict=True)] == [0, 0]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: µs after which a node is silent: its reconcilers report every minute, whatever happens.
 SILENT = 180 * 1_000_000
+#: µs within which a reconciler says that it has read something, where it had nothing to change for it.
+LATE = 45 * 1_000_000
 #: Where the blocks go that no route of a node is for, and those that nothing is for.
 BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "blocks cut off"
 #: Different views of the default route that are told.
@@ -37,7 +39,7 @@ VIEWS = 3
 async def nodes(store: Store, now: int) -> list[dict[str, Any]]:
     """Every node that has a place, a block, or has reported; by name. Raises BusError."""
     newest = await store.newest(IPAM, "ipam.map.>")
-    end = newest.seq if newest else 0
+    end, told = (newest.seq, newest.time) if newest else (0, now)
     found: dict[str, dict[str, Any]] = {}
 
     def of(name: str) -> dict[str, Any]:
@@ -53,7 +55,7 @@ async def nodes(store: Store, now: int) -> list[dict[str, Any]]:
             of(event.node)["reports"].append(_report(event, time, end))
     for one in found.values():
         one["reports"].sort(key=lambda report: str(report["consumer"]))
-        one["trouble"] = trouble(one, now)
+        one["trouble"] = trouble(one, now, now - told)
     return [one for _, one in sorted(found.items())]
 
 
@@ -85,8 +87,8 @@ def _behind(event: Applied | ApplyFailed, end: int) -> int:
     return max(0, end - event.covers[IPAM]) if IPAM in event.covers else 0
 
 
-def trouble(one: dict[str, Any], now: int) -> list[str]:
-    """What a person should look at, of a node that there is."""
+def trouble(one: dict[str, Any], now: int, age: int = 0) -> list[str]:
+    """What a person should look at, of a node that there is. `age`: of the newest event of the map, µs."""
     if not (one["placed"] or one["blocks"]):
         return []
     reports = one["reports"]
@@ -99,6 +101,8 @@ def trouble(one: dict[str, Any], now: int) -> list[str]:
     ]
     if (silence := now - max(report["time"] for report in reports)) > SILENT:
         found.append(f"no report for {_lasting(silence)}")
+    elif age > LATE and any(report.get("behind") for report in reports):
+        found.append(f"has not read what is {age // 1_000_000} s old: is it cut off from the log?")
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
         found.append(
             f"{show.many(cut, 'block')} cannot be reached: of hosts that share its group, and no link"

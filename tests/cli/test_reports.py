@@ -100,6 +100,18 @@ def test_who_has_not_been_heard_of(nats_server: NatsServer, call: Call) -> None:
     assert "2 in trouble" in told.out
 
 
+def test_a_node_that_reports_and_does_not_hear(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1", "n2", seconds=100)
+    mapped = c.seqs["IPAM"]
+    c.tick(time.time() - 1)
+    applied(c, "n1", mapped)
+    applied(c, "n2", mapped - 3)
+    found = {one["node"]: one for one in call("status", "--json", *stored(nats_server, c)).json["nodes"]}
+    assert found["n1"]["trouble"] == []
+    [said] = found["n2"]["trouble"]
+    assert "is it cut off from the log?" in said
+
+
 def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: Call) -> None:
     c = cluster("n1", "n2", seconds=3600)
     applied(c, "n1")

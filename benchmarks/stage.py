@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.jetstream import JetStream
 
-ROLES = (KUBE, SPEC, IPAM)
+ROLES = (KUBE, SPEC, IPAM, NODE)
 
 logs.configure("error", False)
 

@@ -37,6 +37,10 @@ class Kernel:
         self.links.update(answers)
         return news
 
+    def forget_links(self, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            self.links.pop(address, None)
+
     def forget_links_but(self, addresses: Iterable[Address]) -> None:
         """Keep the answers about these only."""
         self.links = {one: self.links[one] for one in addresses if one in self.links}

@@ -43,6 +43,8 @@ def _settle_numbers(state: State, kernel: Kernel) -> None:
         for name in [name for name, number in state.ids[width].items() if number in lost]:
             state.vias.pop(state.ids[width].pop(name))
             state.touched[name] = None
+    if lost:  # who has routes still gets another number for them
+        state.wanted = {route: number for route, number in state.wanted.items() if number not in lost}
 
 
 def _due(state: State, kernel: Kernel) -> dict[tuple[str, int], tuple[Via, list[Prefix]]]:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from romana_bus.routing import Address, Delta
 
 NAME, READS = "routes", (Read(IPAM, "ipam.map.>"),)
-#: Of more changed routes of others than these, it is not looked which addresses each concerns.
-PREFIXES = 64
 
 
 class Routes:
@@ -102,7 +100,7 @@ class Routes:
         if not seen.all and not seen.prefixes:
             return []
         addresses = state.addresses(state.hosts)
-        if seen.all or len(seen.prefixes) > PREFIXES:
+        if seen.all:
             self.kernel.forget_links_but(addresses)
             return addresses
         return [

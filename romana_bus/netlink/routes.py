@@ -15,6 +15,7 @@ fib6_add_rt2node (IPv6); it rules how a route moves from one nexthop to another:
 from __future__ import annotations
 
 import struct
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.inet import V4, V6, Prefix
@@ -162,11 +163,11 @@ def _read(part: bytes, start: int, end: int, width: int, length: int, barred: bo
         if kind == _DST:
             base = int.from_bytes(part[first:last], "big")
         elif kind == _NEXTHOP:
-            number = int.from_bytes(part[first:last], "little")
+            number = int.from_bytes(part[first:last], sys.byteorder)
         elif kind == _GATEWAY:
             gateway = int.from_bytes(part[first:last], "big")
         elif kind == _OIF:
-            link = int.from_bytes(part[first:last], "little")
+            link = int.from_bytes(part[first:last], sys.byteorder)
         elif kind == _MULTIPATH:
             vias = tuple(_paths(part, first, last, width))
     if gateway and not number:
@@ -202,5 +203,5 @@ def link_of(answer: bytes) -> int:
         if kind in (_GATEWAY, _VIA):
             return 0
         if kind == _OIF:
-            link = int.from_bytes(answer[first:last], "little")
+            link = int.from_bytes(answer[first:last], sys.byteorder)
     return link

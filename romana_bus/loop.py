@@ -267,7 +267,7 @@ class _Looks:
 
     def failed(self, full: bool) -> None:
         """What the bell tells may be just what was missing: it need not wait as long as nothing changes.
-        Events that fail while a full look is awaited do not put it off: they may come faster than it is due."""
+        Events that fail while a full look is awaited do not put it off: they may come faster than that."""
         self.failures += 1
         if full or self.failures == 1:
             backoff = 0.1 * 2 ** min(self.failures, 8)

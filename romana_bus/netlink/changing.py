@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, TypeVar
 
-from romana_bus.inet import format_address
+from romana_bus.inet import V4, V6, format_address
 from romana_bus.netlink import nexthops, routes
+from romana_bus.netlink.wire import dump
 from romana_bus.routing.ids import is_object
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ Route = tuple["Prefix", int]
 BATCH = 512
 #: How many of the refused changes are named.
 NAMED = 3
+#: Of more routes than these that could not be added, it is not looked what each removal would leave bare.
+HELD = 256
 
 _THERE, _GONE = frozenset({errno.EEXIST}), frozenset({errno.ESRCH, errno.ENOENT})
 #: A kernel without IPv6 sends nothing round in circles either.
@@ -43,6 +46,7 @@ class Changing:
         self._socket, self._kernel = socket, kernel
         self.refused: list[str] = []
         self._missing: list[Prefix] = []  # what could not be added
+        self._others: dict[int, Prefix] = {}  # nexthops that are to go, with a route of somebody else's
 
     def all_of(self, delta: Delta) -> Iterator[int]:
         """In the delta's order, noting in the kernel's picture what was done; gives the number of each step.
@@ -54,6 +58,8 @@ class Changing:
         yield from _in_batches(self._bar, delta.barred)
         yield from _in_batches(self._remove, delta.removed)
         yield from _in_batches(self._unbar, delta.unbarred)
+        if any(map(is_object, delta.deleted)):
+            yield from self._look_who_else_has(set(delta.deleted))
         yield from _in_batches(self._delete, delta.deleted)
         if self.refused:
             raise Unapplied(_told(self.refused))
@@ -102,6 +108,8 @@ class Changing:
 
     def _remove(self, removed: list[Route]) -> int:
         held = self._missing
+        if len(held) > HELD:
+            return 0
         done = self._removed([one for one in removed if not any(one[0].overlaps(other) for other in held)])
         for route, number in done:
             if self._kernel.routes.get(route) == number:
@@ -121,9 +129,23 @@ class Changing:
         self._kernel.barred.difference_update(done)
         return len(done)
 
+    def _look_who_else_has(self, deleted: set[int]) -> Iterator[int]:
+        for width in (V4, V6):
+            for part in dump(self._socket, routes.everybodys(width)):
+                for prefix, number in routes.of_others(part):
+                    if number in deleted:
+                        self._others.setdefault(number, prefix)
+                yield 0
+
     def _delete(self, deleted: list[int]) -> int:
-        """The kernel removes a nexthop's routes with it: what could not be moved elsewhere still has it."""
-        used = set(self._kernel.routes.values()) if self._missing else set()
+        """The kernel removes a nexthop's routes with it, whoever's they are: what could not be moved
+        elsewhere still has it, and others may have made use of it."""
+        used = {*self._kernel.routes.values(), *self._others}
+        self.refused += [
+            f"nexthop {number} has to stay: {self._others[number]} of somebody else leads by it"
+            for number in sorted(deleted)
+            if number in self._others
+        ]
         unused = [number for number in deleted if number not in used]
         done = self._send([number for number in unused if is_object(number)], nexthops.delete, str, _GONE)
         done += [number for number in unused if not is_object(number)]

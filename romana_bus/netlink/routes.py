@@ -136,6 +136,23 @@ def ours(width: int) -> bytes:
     return message(_GET, 0, _RTMSG.pack(_FAMILY[width], 0, 0, 0, _MAIN, PROTOCOL, 0, 0, 0))
 
 
+def everybodys(width: int) -> bytes:
+    """The request for a dump of all routes of one family, in whatever table."""
+    return message(_GET, 0, _RTMSG.pack(_FAMILY[width], 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def of_others(part: bytes) -> Iterator[tuple[Prefix, int]]:
+    """(prefix, number) of each route in one part of a dump that is not ours and has a nexthop object."""
+    for kind, _, _, start, end in messages(part):
+        if kind != _NEW:
+            continue
+        family, length, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(part, start)
+        if protocol != PROTOCOL and family in _WIDTH:
+            route = _read(part, start + _RTMSG.size, end, _WIDTH[family], length, barred=False)
+            if route.number:
+                yield route.prefix, route.number
+
+
 class Found(NamedTuple):
     """A route of ours. `number`: its nexthop object, or 0; then `vias` tells where it leads. `barred`: it
     leads nowhere."""

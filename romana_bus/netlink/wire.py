@@ -38,6 +38,8 @@ _ATTRIBUTE = struct.Struct("=HH")
 _SEQUENCE = struct.Struct("=I")
 #: What one read takes at most: the kernel fills dumps up to 32 KB (NLMSG_GOODSIZE and the reader's room).
 ROOM = 1 << 16
+#: How often a dump is begun again that others' changes have made no picture of one moment.
+DUMPS = 10
 #: A message NLMSG_DONE; and below which size a part of a dump is no full one.
 _DONE, _SHORT = 20, 1 << 14
 #: Where the kernel has a word to say with it (as a warning), it is longer: so its type and flags are looked
@@ -267,6 +269,14 @@ class Socket:
                         raise
         finally:
             self._socket.settimeout(within)
+
+
+def dump(socket: Socket, request: bytes) -> list[bytes]:
+    """As the socket's, of one moment, however often it takes. Raises OSError, Interrupted."""
+    for _ in range(DUMPS):
+        with contextlib.suppress(Interrupted):
+            return socket.dump(request)
+    raise Interrupted(f"the kernel's routes changed during {DUMPS} dumps")
 
 
 def _ends(part: bytes) -> bool:

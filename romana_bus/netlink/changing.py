@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Route = tuple["Prefix", int]
+Stray = tuple["Prefix", int, int]
 
 #: Changes in one system call.
 BATCH = 512
@@ -57,6 +58,7 @@ class Changing:
         yield from _in_batches(self._move, delta.moved)
         yield from _in_batches(self._bar, delta.barred)
         yield from _in_batches(self._remove, delta.removed)
+        yield from _in_batches(self._remove_strays, delta.strays)
         yield from _in_batches(self._unbar, delta.unbarred)
         if any(map(is_object, delta.deleted)):
             yield from self._look_who_else_has(set(delta.deleted))
@@ -107,14 +109,31 @@ class Changing:
         return len(done)
 
     def _remove(self, removed: list[Route]) -> int:
-        held = self._missing
-        if len(held) > HELD:
-            return 0
-        done = self._removed([one for one in removed if not any(one[0].overlaps(other) for other in held)])
+        done = self._removed([one for one in removed if not self._held(one[0])])
         for route, number in done:
             if self._kernel.routes.get(route) == number:
                 del self._kernel.routes[route]
         return len(done)
+
+    def _held(self, route: Prefix) -> bool:
+        """It may be all that leads to where a route is missing."""
+        return len(self._missing) > HELD or any(route.overlaps(other) for other in self._missing)
+
+    def _remove_strays(self, strays: list[Stray]) -> int:
+        going = [one for one in strays if not self._held(one[0])]
+        return len(self._send(going, self._without_strays, _stray, _GONE))
+
+    def _without_strays(self, first: int, strays: list[Stray]) -> list[bytes]:
+        packed = []
+        for at, (route, number, metric) in enumerate(strays, first):
+            if not number:
+                [request] = routes.reachable(at, [route])
+            elif is_object(number):
+                [request] = routes.without_nexthop(at, [(route, number)])
+            else:
+                [request] = routes.without_gateway(at, [(route, self._kernel.nexthops[number])])
+            packed.append(routes.with_metric(request, route.width, metric))
+        return packed
 
     def _removed(self, removed: list[Route]) -> list[Route]:
         objects = [one for one in removed if is_object(one[1])]
@@ -193,6 +212,10 @@ def _nexthop(change: tuple[int, Via]) -> str:
 
 def _route(change: Route) -> str:
     return f"{change[0]} by nexthop {change[1]}"
+
+
+def _stray(change: Stray) -> str:
+    return f"{change[0]} with metric {change[2]}"
 
 
 def _barred(prefix: Prefix) -> str:

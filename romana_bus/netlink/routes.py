@@ -131,6 +131,12 @@ def reachable(first: int, prefixes: Iterable[Prefix]) -> list[bytes]:
     return unreachable(first, prefixes, _DEL)
 
 
+def with_metric(request: bytes, width: int, metric: int) -> bytes:
+    """One of these requests, of a route that has another metric than ours: it stands behind the prefix."""
+    at = 36 + width // 8
+    return request[:at] + struct.pack("=I", metric) + request[at + 4 :]
+
+
 def ours(width: int) -> bytes:
     """The request for a dump of our routes of one family."""
     return message(_GET, 0, _RTMSG.pack(_FAMILY[width], 0, 0, 0, _MAIN, PROTOCOL, 0, 0, 0))
@@ -161,6 +167,12 @@ class Found(NamedTuple):
     number: int
     vias: tuple[Via, ...] = ()
     barred: bool = False
+    metric: int = 0
+
+    @property
+    def stray(self) -> bool:
+        """With our mark, but not as we make them."""
+        return self.metric != (LAST_METRIC if self.barred else METRIC)
 
 
 def found(part: bytes) -> Iterator[Found]:
@@ -174,7 +186,7 @@ def found(part: bytes) -> Iterator[Found]:
 
 
 def _read(part: bytes, start: int, end: int, width: int, length: int, barred: bool) -> Found:
-    base = number = gateway = link = 0
+    base = number = gateway = link = metric = 0
     vias: tuple[Via, ...] = ()
     for kind, first, last in attributes(part, start, end):
         if kind == _DST:
@@ -185,11 +197,13 @@ def _read(part: bytes, start: int, end: int, width: int, length: int, barred: bo
             gateway = int.from_bytes(part[first:last], "big")
         elif kind == _OIF:
             link = int.from_bytes(part[first:last], sys.byteorder)
+        elif kind == _METRIC:
+            metric = int.from_bytes(part[first:last], sys.byteorder)
         elif kind == _MULTIPATH:
             vias = tuple(_paths(part, first, last, width))
     if gateway and not number:
         vias = ((width, gateway, link),)
-    return Found(Prefix(width, base, length), number, () if number else vias, barred)
+    return Found(Prefix(width, base, length), number, () if number else vias, barred, metric)
 
 
 def _paths(part: bytes, start: int, end: int, width: int) -> Iterator[Via]:

@@ -78,6 +78,7 @@ def _wholly(state: State, kernel: Kernel) -> Delta:
     if state.known:
         delta.removed = _surplus(wanted, kernel)
         delta.removed += [one for one in has.items() if one[0] not in wanted]
+        delta.strays, kernel.strays = kernel.strays, []
         delta.deleted = [number for number in leads if number not in vias]
     delta.added = [one for one in wanted.items() if one[0] not in has]
     delta.moved = [(route, wanted[route], has[route]) for route in _differing(wanted, has)]

@@ -183,6 +183,29 @@ def test_what_leads_to_a_route_that_cannot_be_added_stays(node: Namespace, here:
     assert parse_prefix("10.1.1.0/28") in here.kernel.routes
 
 
+def test_a_route_with_our_mark_and_another_metric_is_not_the_wanted_one(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    """Also beside ours, where ours is there already."""
+    for _ in range(2):
+        node.ip("route", "add", "10.1.0.16/28", "via", "10.99.0.2", "proto", "82", "metric", "7")
+        node.ip("route", "add", "10.1.1.0/28", "via", "10.99.0.77", "proto", "82")
+        node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::2", "proto", "82", "metric", "7")
+        node.ip("route", "add", "unreachable", "10.1.0.0/16", "proto", "82", "metric", "7")
+        here.tell(*PAIR, full=True)
+        shown = [line.split(" pref")[0].split() for line in node.routes("proto", "82")]
+        metrics = {words[words[0] == "unreachable"]: words[words.index("metric") + 1] for words in shown}
+        assert len(shown) == 5
+        assert metrics == {
+            "10.1.0.0/16": "82000000",
+            "10.1.0.16/28": "8200",
+            "10.1.1.0/28": "8200",
+            "fd01::10/124": "8200",
+            "fd01::/64": "82000000",
+        }
+        assert here.tell(full=True) == 0
+
+
 def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node: Namespace) -> None:
     with node.entered(), Forwarding() as opened:
         here = Here(opened)

@@ -321,8 +321,9 @@ def told(rounds: list[Bulk], spread_out: list[Bulk], after: Afterwards) -> Repor
     )  # fmt: skip
     only = statistics.median(after.routes_only)
     report.add(
-        "", "", f"of routes alone, without nexthops {spread(after.routes_only, ms)}", times(look / only)
-    )
+        "", "", f"of routes alone, without nexthops {spread(after.routes_only, ms)}", times(look / only),
+        "≤ 2×", look <= 2 * only,
+    )  # fmt: skip
     change = statistics.median(after.change)
     report.add(
         "one host's address changed", spread(after.change, ms), target="< 5 ms", met=change < 0.005

@@ -100,11 +100,13 @@ async def _measure(report: Report, here: Namespace, server: stage.Server) -> Non
             )  # fmt: skip
             await _grow(store, writer, kernel)
         kernel.close()
-        resident = await _agent(store, here, server)
+        await _put(store, writer, [_host(AGENT, "10.99.0.1")])
+        resident, peak = await _agent(store, server)
         report.add(
-            f"memory of `romana-bus agent`, {HOSTS:,} hosts, {BLOCKS:,} blocks", f"{resident:.0f} MiB",
-            target="< 150 MiB", met=resident < 150,
+            f"memory of `romana-bus agent`, {HOSTS:,} hosts, {BLOCKS:,} blocks, all routes made by it",
+            f"{resident:.0f} MiB", target="< 150 MiB", met=resident < 150,
         )  # fmt: skip
+        report.add("the most that it had meanwhile (VmHWM)", f"{peak:.0f} MiB")
         await writer.close()
 
 
@@ -192,10 +194,13 @@ async def _grow(store: JetStream, writer: FencedWriter, kernel: Kernel) -> None:
     await kernel.until(there + BLOCKS)
 
 
-async def _agent(store: JetStream, here: Namespace, server: stage.Server) -> float:
-    """MiB of the whole agent of a node, when its kernel has all routes and it has said so."""
-    sockets = relay.listening(here.name, ["127.0.0.1"], NATS_PORT)
+async def _agent(store: JetStream, server: stage.Server) -> tuple[float, float]:
+    """MiB of the whole agent of a node, and the most that it had: when it has made all routes in a kernel
+    that had none, and has said so."""
     async with contextlib.AsyncExitStack() as stack:
+        here = stack.enter_context(namespace("bench"))
+        here.link("eth0", "10.99.0.1/16")
+        sockets = relay.listening(here.name, ["127.0.0.1"], NATS_PORT)
         await stack.enter_async_context(relay.relayed(sockets, lambda: ("127.0.0.1", server.port)))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="romana-bench-"))
         arguments = ("agent", "--node", AGENT, "--nats", f"nats://127.0.0.1:{NATS_PORT}")
@@ -206,7 +211,7 @@ async def _agent(store: JetStream, here: Namespace, server: stage.Server) -> flo
         async with asyncio.timeout(60):
             while not await _has_all(store):
                 await asyncio.sleep(0.1)
-        return stage.resident(agent.pid)
+        return stage.resident(agent.pid), stage.resident(agent.pid, "VmHWM")
 
 
 async def _has_all(store: JetStream) -> bool:

@@ -87,10 +87,10 @@ def _tail(log: IO[bytes]) -> str:
     return log.read()[-2000:].decode(errors="replace")
 
 
-def resident(pid: int) -> float:
-    """Resident memory of a process in MiB (VmRSS, proc(5))."""
+def resident(pid: int, which: str = "VmRSS") -> float:
+    """Resident memory of a process in MiB (proc(5)); VmHWM is the most that it ever had."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:")) / 1024
 
 
 async def leader(store: JetStream, role: str) -> FencedWriter:

@@ -265,12 +265,14 @@ class _Looks:
         ended = time.monotonic()
         self._pause_until = ended + max(self._reconciler.at_least, 10 * (ended - begun))
 
-    def failed(self) -> None:
-        """What the bell tells may be just what was missing: it need not wait as long as nothing changes."""
+    def failed(self, full: bool) -> None:
+        """What the bell tells may be just what was missing: it need not wait as long as nothing changes.
+        Events that fail while a full look is awaited do not put it off: they may come faster than that."""
         self.failures += 1
-        backoff = 0.1 * 2 ** min(self.failures, 8)
-        self._due = time.monotonic() + backoff
-        self._pause_until = time.monotonic() + min(backoff, 1.0)
+        if full or self.failures == 1:
+            backoff = 0.1 * 2 ** min(self.failures, 8)
+            self._due = time.monotonic() + backoff
+            self._pause_until = time.monotonic() + min(backoff, 1.0)
 
 
 async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports) -> None:
@@ -286,7 +288,7 @@ async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports)
             try:
                 changes = await _pass(reconciler, fold, full)
             except Exception as error:  # noqa: BLE001  whatever it is: said, and tried again
-                looks.failed()
+                looks.failed(full)
                 reason = str(error) or type(error).__name__
                 log.error(
                     "could not be applied", consumer=reconciler.name, attempt=looks.failures, why=reason

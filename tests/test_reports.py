@@ -12,7 +12,7 @@ from romana_bus.events import KUBE, NODE, Applied, ApplyFailed, PodGone
 from romana_bus.feed import outgoing
 from romana_bus.loop import run_reconciler
 from tests.conftest import ROLES, run
-from tests.test_loop import World, events, reconciler, running, say, seen, until_last
+from tests.test_loop import Numbers, World, events, reconciler, running, say, seen, until_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +125,31 @@ def test_what_failed_is_looked_at_anew_and_events_go_on_meanwhile() -> None:
         assert world.looks[:3] == [True, True, True]
 
     run(scenario())
+
+
+class Mended(World):
+    """What fails in it fails until everything was looked at."""
+
+    async def observe(self, state: Numbers, full: bool) -> set[str]:
+        if full:
+            self.failing = []
+        return await super().observe(state, full)
+
+
+def test_events_that_fail_one_after_the_other_do_not_put_off_the_full_look() -> None:
+    async def scenario() -> None:
+        store, world = await fresh(), Mended()
+        async with running(run_reconciler(store, reconciler(world))):
+            await until(lambda: world.looks == [True])
+            world.failing = ["no"] * 100_000
+            said = 0
+            while sum(world.looks) < 2:
+                await say(store, [seen(f"p{said}")])
+                said += 1
+                await asyncio.sleep(0.01)
+            await until(functools.partial(world.has, said))
+
+    run(scenario(), within=15)
 
 
 def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_the_backoff() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
 
-#: µs after which a node is silent: its reconcilers report every minute, whatever happens.
+#: µs after which a reconciler is silent: each reports every minute, whatever happens.
 SILENT = 180 * 1_000_000
 #: µs within which a reconciler says that it has read something, where it had nothing to change for it.
 LATE = 45 * 1_000_000
@@ -39,7 +39,7 @@ VIEWS = 3
 async def nodes(store: Store, now: int) -> list[dict[str, Any]]:
     """Every node that has a place, a block, or has reported; by name. Raises BusError."""
     newest = await store.newest(IPAM, "ipam.map.>")
-    end, told = (newest.seq, newest.time) if newest else (0, now)
+    end = newest.seq if newest else 0
     found: dict[str, dict[str, Any]] = {}
 
     def of(name: str) -> dict[str, Any]:
@@ -53,9 +53,14 @@ async def nodes(store: Store, now: int) -> list[dict[str, Any]]:
     for time, event in await newest_events(store, NODE):
         if isinstance(event, Applied | ApplyFailed | Wired):
             of(event.node)["reports"].append(_report(event, time, end))
+    reports = [report for one in found.values() for report in one["reports"]]
+    behind = sorted({report["covers"][IPAM] for report in reports if report.get("behind")})
+    late = set(await _late(store, behind, now - LATE))
+    for report in reports:
+        report["late"] = bool(report.get("behind")) and report["covers"][IPAM] in late
     for one in found.values():
         one["reports"].sort(key=lambda report: str(report["consumer"]))
-        one["trouble"] = trouble(one, now, now - told)
+        one["trouble"] = trouble(one, now)
     return [one for _, one in sorted(found.items())]
 
 
@@ -68,6 +73,20 @@ async def newest_events(store: Store, role: str, under: str = ">") -> list[tuple
             if not isinstance(event, codec.Parked):
                 found[message.subject] = message.time, event
     return list(found.values())
+
+
+async def _late(store: Store, covers: list[int], before: int) -> list[int]:
+    """Those of these places on the log (in order) behind which something of the map has been since before
+    that time. Who covers less misses something older: so few of them have to be asked about."""
+    low, high = 0, len(covers)
+    while low < high:
+        middle = (low + high) // 2
+        missed = await store.next(IPAM, covers[middle], "ipam.map.>")
+        if missed and missed.time <= before:
+            low = middle + 1
+        else:
+            high = middle
+    return covers[:low]
 
 
 def _report(event: Applied | ApplyFailed | Wired, time: int, end: int) -> dict[str, Any]:
@@ -87,8 +106,8 @@ def _behind(event: Applied | ApplyFailed, end: int) -> int:
     return max(0, end - event.covers[IPAM]) if IPAM in event.covers else 0
 
 
-def trouble(one: dict[str, Any], now: int, age: int = 0) -> list[str]:
-    """What a person should look at, of a node that there is. `age`: of the newest event of the map, µs."""
+def trouble(one: dict[str, Any], now: int) -> list[str]:
+    """What a person should look at, of a node that there is."""
     if not (one["placed"] or one["blocks"]):
         return []
     reports = one["reports"]
@@ -99,15 +118,25 @@ def trouble(one: dict[str, Any], now: int, age: int = 0) -> list[str]:
         for report in reports
         if report["type"] == "ApplyFailed"
     ]
-    if (silence := now - max(report["time"] for report in reports)) > SILENT:
-        found.append(f"no report for {_lasting(silence)}")
-    elif age > LATE and any(report.get("behind") for report in reports):
-        found.append(f"has not read what is {age // 1_000_000} s old: is it cut off from the log?")
+    found += _heard([report for report in reports if report["type"] != "Wired"], now)
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
         found.append(
             f"{show.many(cut, 'block')} cannot be reached: of hosts that share its group, and no link"
         )
     return found
+
+
+def _heard(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
+    """Of those who report again and again, each for itself: what the pods' side says, it says only when
+    pods come and go."""
+    if not reports:
+        yield "no report of its routes"
+    for report in reports:
+        if (silence := now - report["time"]) > SILENT:
+            yield f"{report['consumer']}: no report for {_lasting(silence)}"
+        elif report.get("late"):
+            what = f"has not read what is {LATE // 1_000_000} s old"
+            yield f"{report['consumer']}: {what}: is it cut off from the log?"
 
 
 def _lasting(time: int) -> str:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from romana_bus.routing import Address, Delta
 
 NAME, READS = "routes", (Read(IPAM, "ipam.map.>"),)
-#: Of more changed routes of others than these, it is not looked which addresses each concerns.
-PREFIXES = 64
 
 
 class Routes:
@@ -68,12 +66,14 @@ class Routes:
 
     def _initial(self) -> State:
         self.state = State(self.node)
+        self._seen |= Seen(all=True)  # who left while there was no state was not noticed
         return self.state
 
     async def _observe(self, state: State, full: bool) -> Kernel:
         kernel = self.kernel
         if state.known:
             self.own_blocks = state.own_blocks
+        self._forget_who_left(state)
         if full or not self._read:
             seen, self._seen = self._seen | self._monitor.take(), Seen()
             try:
@@ -87,12 +87,20 @@ class Routes:
         await self._ask([one for one in state.addresses(state.touched) if one not in kernel.links])
         return kernel
 
+    def _forget_who_left(self, state: State) -> None:
+        """Nobody keeps up what the kernel said of an address that no host has: when it comes back, or
+        where another host has it, it is asked again."""
+        if state.left:
+            self.kernel.forget_links(state.left)
+            state.touch_where(state.left)
+            state.left.clear()
+
     def _doubtful(self, state: State, seen: Seen) -> list[Address]:
         """The addresses to which the kernel's way may be another now."""
         if not seen.all and not seen.prefixes:
             return []
         addresses = state.addresses(state.hosts)
-        if seen.all or len(seen.prefixes) > PREFIXES:
+        if seen.all:
             self.kernel.forget_links_but(addresses)
             return addresses
         return [

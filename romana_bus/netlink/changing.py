@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, TypeVar
 
-from romana_bus.inet import format_address
+from romana_bus.inet import V4, V6, format_address
 from romana_bus.netlink import nexthops, routes
+from romana_bus.netlink.wire import dump
 from romana_bus.routing.ids import is_object
 
 if TYPE_CHECKING:
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Route = tuple["Prefix", int]
+Stray = tuple["Prefix", int, int]
 
 #: Changes in one system call.
 BATCH = 512
 #: How many of the refused changes are named.
 NAMED = 3
+#: Of more routes than these that could not be added, it is not looked what each removal would leave bare.
+HELD = 256
 
 _THERE, _GONE = frozenset({errno.EEXIST}), frozenset({errno.ESRCH, errno.ENOENT})
 #: A kernel without IPv6 sends nothing round in circles either.
@@ -43,6 +47,7 @@ class Changing:
         self._socket, self._kernel = socket, kernel
         self.refused: list[str] = []
         self._missing: list[Prefix] = []  # what could not be added
+        self._others: dict[int, Prefix] = {}  # nexthops that are to go, with a route of somebody else's
 
     def all_of(self, delta: Delta) -> Iterator[int]:
         """In the delta's order, noting in the kernel's picture what was done; gives the number of each step.
@@ -53,7 +58,10 @@ class Changing:
         yield from _in_batches(self._move, delta.moved)
         yield from _in_batches(self._bar, delta.barred)
         yield from _in_batches(self._remove, delta.removed)
+        yield from _in_batches(self._remove_strays, delta.strays)
         yield from _in_batches(self._unbar, delta.unbarred)
+        if any(map(is_object, delta.deleted)):
+            yield from self._look_who_else_has(set(delta.deleted))
         yield from _in_batches(self._delete, delta.deleted)
         if self.refused:
             raise Unapplied(_told(self.refused))
@@ -101,12 +109,31 @@ class Changing:
         return len(done)
 
     def _remove(self, removed: list[Route]) -> int:
-        held = self._missing
-        done = self._removed([one for one in removed if not any(one[0].overlaps(other) for other in held)])
+        done = self._removed([one for one in removed if not self._held(one[0])])
         for route, number in done:
             if self._kernel.routes.get(route) == number:
                 del self._kernel.routes[route]
         return len(done)
+
+    def _held(self, route: Prefix) -> bool:
+        """It may be all that leads to where a route is missing."""
+        return len(self._missing) > HELD or any(route.overlaps(other) for other in self._missing)
+
+    def _remove_strays(self, strays: list[Stray]) -> int:
+        going = [one for one in strays if not self._held(one[0])]
+        return len(self._send(going, self._without_strays, _stray, _GONE))
+
+    def _without_strays(self, first: int, strays: list[Stray]) -> list[bytes]:
+        packed = []
+        for at, (route, number, metric) in enumerate(strays, first):
+            if not number:
+                [request] = routes.reachable(at, [route])
+            elif is_object(number):
+                [request] = routes.without_nexthop(at, [(route, number)])
+            else:
+                [request] = routes.without_gateway(at, [(route, self._kernel.nexthops[number])])
+            packed.append(routes.with_metric(request, route.width, metric))
+        return packed
 
     def _removed(self, removed: list[Route]) -> list[Route]:
         objects = [one for one in removed if is_object(one[1])]
@@ -121,9 +148,23 @@ class Changing:
         self._kernel.barred.difference_update(done)
         return len(done)
 
+    def _look_who_else_has(self, deleted: set[int]) -> Iterator[int]:
+        for width in (V4, V6):
+            for part in dump(self._socket, routes.everybodys(width)):
+                for prefix, number in routes.of_others(part):
+                    if number in deleted:
+                        self._others.setdefault(number, prefix)
+                yield 0
+
     def _delete(self, deleted: list[int]) -> int:
-        """The kernel removes a nexthop's routes with it: what could not be moved elsewhere still has it."""
-        used = set(self._kernel.routes.values()) if self._missing else set()
+        """The kernel removes a nexthop's routes with it, whoever's they are: what could not be moved
+        elsewhere still has it, and others may have made use of it."""
+        used = {*self._kernel.routes.values(), *self._others}
+        self.refused += [
+            f"nexthop {number} has to stay: {self._others[number]} of somebody else leads by it"
+            for number in sorted(deleted)
+            if number in self._others
+        ]
         unused = [number for number in deleted if number not in used]
         done = self._send([number for number in unused if is_object(number)], nexthops.delete, str, _GONE)
         done += [number for number in unused if not is_object(number)]
@@ -171,6 +212,10 @@ def _nexthop(change: tuple[int, Via]) -> str:
 
 def _route(change: Route) -> str:
     return f"{change[0]} by nexthop {change[1]}"
+
+
+def _stray(change: Stray) -> str:
+    return f"{change[0]} with metric {change[2]}"
 
 
 def _barred(prefix: Prefix) -> str:

@@ -31,17 +31,23 @@ def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
     found: dict[Prefix, int] = {}
     barred: set[Prefix] = set()
     surplus: list[tuple[Prefix, int]] = []
+    strays: list[tuple[Prefix, int, int]] = []
     known = {via: number for number, via in kernel.nexthops.items() if not is_object(number)}
     unused = (number for number in GATEWAYS if number not in kernel.nexthops)
     for part in itertools.chain(*dumped[1:]):
         for route in routes.found(part):
-            if route.barred:
+            if route.barred and route.stray:
+                strays.append((route.prefix, 0, route.metric))
+            elif route.barred:
                 barred.add(route.prefix)
             for way in route.vias:
                 if way not in known:
                     known[way] = next(unused)
                 vias[known[way]] = way
             numbers = [route.number] if route.number else [known[way] for way in route.vias]
+            if route.stray:
+                strays += [(route.prefix, number, route.metric) for number in numbers]
+                continue
             surplus += [
                 (route.prefix, number)
                 for number in numbers
@@ -49,4 +55,4 @@ def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
             ]
         yield
     kernel.nexthops, kernel.foreign, kernel.routes = vias, foreign, found
-    kernel.barred, kernel.surplus = barred, surplus
+    kernel.barred, kernel.surplus, kernel.strays = barred, surplus, strays

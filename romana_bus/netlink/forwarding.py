@@ -6,7 +6,6 @@ in short steps, so that whoever shares the thread gets its turn between them.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +13,7 @@ from romana_bus.inet import V4, V6
 from romana_bus.netlink import nexthops, routes
 from romana_bus.netlink.changing import Changing
 from romana_bus.netlink.dumped import take_in
-from romana_bus.netlink.wire import Failure, Interrupted, NetlinkError, Socket
+from romana_bus.netlink.wire import Failure, NetlinkError, Socket, dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Questions in one system call: an answer takes 4 KB of the socket's room until it is read.
 QUESTIONS = 256
-#: How often a dump is begun again that others' changes have made no picture of one moment.
-DUMPS = 10
 _NO_OBJECTS = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -79,10 +76,7 @@ class Forwarding:
             return []
 
     def _dump(self, request: bytes) -> list[bytes]:
-        for _ in range(DUMPS):
-            with contextlib.suppress(Interrupted):
-                return self._socket.dump(request)
-        raise Interrupted(f"the kernel's routes changed during {DUMPS} dumps")
+        return dump(self._socket, request)
 
     def apply(self, delta: Delta, kernel: Kernel) -> Iterator[int]:
         """Make the changes, in the delta's order, and note in `kernel` those that were made; gives the

@@ -32,6 +32,8 @@ POD_PROTOCOL = 83
 _POD_LINK = re.compile(rb"rb[0-9a-f]{13}\0")
 _WIDTH = {2: V4, 10: V6}
 _SCOPE_LINK = 253
+#: Of more changed routes of others than these, it is not kept which addresses each concerns.
+PREFIXES = 64
 _IFNAME, _DST = 3, 1
 _ROOM = 1 << 21
 
@@ -48,7 +50,10 @@ class Seen(NamedTuple):
         return self.ours or self.all or bool(self.prefixes)
 
     def __or__(self, other: Seen) -> Seen:
-        return Seen(self.ours or other.ours, self.prefixes | other.prefixes, self.all or other.all)
+        ours, prefixes = self.ours or other.ours, self.prefixes | other.prefixes
+        if self.all or other.all or len(prefixes) > PREFIXES:
+            return Seen(ours, frozenset(), all=True)
+        return Seen(ours, prefixes)
 
 
 class Monitor:

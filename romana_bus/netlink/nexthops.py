@@ -8,6 +8,7 @@ A change is one message, and no route that points at the object is touched.
 from __future__ import annotations
 
 import struct
+import sys
 from typing import TYPE_CHECKING
 
 from romana_bus.inet import V4, V6
@@ -76,9 +77,9 @@ def found(part: bytes) -> Iterator[tuple[int, Via | None]]:
         number = gateway = link = 0
         for attribute, first, last in attributes(part, start + _NHMSG.size, end):
             if attribute == _ID:
-                number = int.from_bytes(part[first:last], "little")
+                number = int.from_bytes(part[first:last], sys.byteorder)
             elif attribute == _OIF:
-                link = int.from_bytes(part[first:last], "little")
+                link = int.from_bytes(part[first:last], sys.byteorder)
             elif attribute == _GATEWAY:
                 gateway = int.from_bytes(part[first:last], "big")
         yield number, (_WIDTH[family], gateway, link) if protocol == PROTOCOL and gateway else None

@@ -15,6 +15,7 @@ fib6_add_rt2node (IPv6); it rules how a route moves from one nexthop to another:
 from __future__ import annotations
 
 import struct
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.inet import V4, V6, Prefix
@@ -130,9 +131,32 @@ def reachable(first: int, prefixes: Iterable[Prefix]) -> list[bytes]:
     return unreachable(first, prefixes, _DEL)
 
 
+def with_metric(request: bytes, width: int, metric: int) -> bytes:
+    """One of these requests, of a route that has another metric than ours: it stands behind the prefix."""
+    at = 36 + width // 8
+    return request[:at] + struct.pack("=I", metric) + request[at + 4 :]
+
+
 def ours(width: int) -> bytes:
     """The request for a dump of our routes of one family."""
     return message(_GET, 0, _RTMSG.pack(_FAMILY[width], 0, 0, 0, _MAIN, PROTOCOL, 0, 0, 0))
+
+
+def everybodys(width: int) -> bytes:
+    """The request for a dump of all routes of one family, in whatever table."""
+    return message(_GET, 0, _RTMSG.pack(_FAMILY[width], 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def of_others(part: bytes) -> Iterator[tuple[Prefix, int]]:
+    """(prefix, number) of each route in one part of a dump that is not ours and has a nexthop object."""
+    for kind, _, _, start, end in messages(part):
+        if kind != _NEW:
+            continue
+        family, length, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(part, start)
+        if protocol != PROTOCOL and family in _WIDTH:
+            route = _read(part, start + _RTMSG.size, end, _WIDTH[family], length, barred=False)
+            if route.number:
+                yield route.prefix, route.number
 
 
 class Found(NamedTuple):
@@ -143,6 +167,12 @@ class Found(NamedTuple):
     number: int
     vias: tuple[Via, ...] = ()
     barred: bool = False
+    metric: int = 0
+
+    @property
+    def stray(self) -> bool:
+        """With our mark, but not as we make them."""
+        return self.metric != (LAST_METRIC if self.barred else METRIC)
 
 
 def found(part: bytes) -> Iterator[Found]:
@@ -156,22 +186,24 @@ def found(part: bytes) -> Iterator[Found]:
 
 
 def _read(part: bytes, start: int, end: int, width: int, length: int, barred: bool) -> Found:
-    base = number = gateway = link = 0
+    base = number = gateway = link = metric = 0
     vias: tuple[Via, ...] = ()
     for kind, first, last in attributes(part, start, end):
         if kind == _DST:
             base = int.from_bytes(part[first:last], "big")
         elif kind == _NEXTHOP:
-            number = int.from_bytes(part[first:last], "little")
+            number = int.from_bytes(part[first:last], sys.byteorder)
         elif kind == _GATEWAY:
             gateway = int.from_bytes(part[first:last], "big")
         elif kind == _OIF:
-            link = int.from_bytes(part[first:last], "little")
+            link = int.from_bytes(part[first:last], sys.byteorder)
+        elif kind == _METRIC:
+            metric = int.from_bytes(part[first:last], sys.byteorder)
         elif kind == _MULTIPATH:
             vias = tuple(_paths(part, first, last, width))
     if gateway and not number:
         vias = ((width, gateway, link),)
-    return Found(Prefix(width, base, length), number, () if number else vias, barred)
+    return Found(Prefix(width, base, length), number, () if number else vias, barred, metric)
 
 
 def _paths(part: bytes, start: int, end: int, width: int) -> Iterator[Via]:
@@ -202,5 +234,5 @@ def link_of(answer: bytes) -> int:
         if kind in (_GATEWAY, _VIA):
             return 0
         if kind == _OIF:
-            link = int.from_bytes(answer[first:last], "little")
+            link = int.from_bytes(answer[first:last], sys.byteorder)
     return link

@@ -10,6 +10,7 @@ A socket belongs to the network namespace of the thread that made it, for ever.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -37,8 +38,14 @@ _ATTRIBUTE = struct.Struct("=HH")
 _SEQUENCE = struct.Struct("=I")
 #: What one read takes at most: the kernel fills dumps up to 32 KB (NLMSG_GOODSIZE and the reader's room).
 ROOM = 1 << 16
+#: How often a dump is begun again that others' changes have made no picture of one moment.
+DUMPS = 10
 #: A message NLMSG_DONE; and below which size a part of a dump is no full one.
 _DONE, _SHORT = 20, 1 << 14
+#: Where the kernel has a word to say with it (as a warning), it is longer: so its type and flags are looked
+#: for in as many bytes as that takes at most.
+_DONE_WITH_TEXT = tuple(struct.pack("=HH", NLMSG_DONE, 0x2 | _ACK_TLVS | more) for more in (0, _DUMP_INTR))
+_TEXT = 1 << 10
 
 
 class Failure(NamedTuple):
@@ -220,7 +227,16 @@ class Socket:
         sequence = 0  # the same for every dump: what has not changed comes as the same bytes
         data = bytearray(request)
         struct.pack_into("=HI", data, 6, struct.unpack_from("=H", data, 6)[0] | DUMP, sequence)
-        self._socket.send(data)
+        try:
+            self._socket.send(data)
+            return self._parts(sequence)
+        except Interrupted:
+            raise
+        except BaseException:
+            self._drain()  # what is left of it would be taken for the next one's
+            raise
+
+    def _parts(self, sequence: int) -> list[bytes]:
         parts, interrupted = [], False
         while True:
             part = self._socket.recv(ROOM)
@@ -238,10 +254,34 @@ class Socket:
                     raise Interrupted
                 return parts
 
+    def _drain(self) -> None:
+        """The kernel goes on with a dump whenever something is read, and tells at once when that was all."""
+        within = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            while True:
+                try:
+                    self._socket.recv(ROOM)
+                except BlockingIOError:
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
+        finally:
+            self._socket.settimeout(within)
+
+
+def dump(socket: Socket, request: bytes) -> list[bytes]:
+    """As the socket's, of one moment, however often it takes. Raises OSError, Interrupted."""
+    for _ in range(DUMPS):
+        with contextlib.suppress(Interrupted):
+            return socket.dump(request)
+    raise Interrupted(f"the kernel's routes changed during {DUMPS} dumps")
+
 
 def _ends(part: bytes) -> bool:
     """Whether the dump's last word is in it. It stands last; in a part that is full, it is not walked to."""
-    if len(part) < _SHORT:
+    if len(part) < _SHORT or any(part.find(done, len(part) - _TEXT) >= 0 for done in _DONE_WITH_TEXT):
         return any(kind in (NLMSG_DONE, NLMSG_ERROR) for kind, *_ in messages(part))
     length, kind, *_ = HEADER.unpack_from(part, len(part) - _DONE)
     return bool(length == _DONE and kind == NLMSG_DONE)

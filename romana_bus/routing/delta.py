@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass
 class Delta:
     """In the order in which it has to be applied. `changed`: nexthops that lead elsewhere from now on, which
-    no route notices; `moved`: (route, its new nexthop, its old one)."""
+    no route notices; `moved`: (route, its new nexthop, its old one); `strays`: see Kernel."""
 
     created: list[tuple[int, Via]] = field(default_factory=list)
     changed: list[tuple[int, Via]] = field(default_factory=list)
@@ -25,6 +25,7 @@ class Delta:
     moved: list[tuple[Prefix, int, int]] = field(default_factory=list)
     barred: list[Prefix] = field(default_factory=list)
     removed: list[tuple[Prefix, int]] = field(default_factory=list)
+    strays: list[tuple[Prefix, int, int]] = field(default_factory=list)
     unbarred: list[Prefix] = field(default_factory=list)
     deleted: list[int] = field(default_factory=list)
 
@@ -32,5 +33,6 @@ class Delta:
         """How many changes."""
         return (
             len(self.created) + len(self.changed) + len(self.added) + len(self.moved)
-            + len(self.barred) + len(self.removed) + len(self.unbarred) + len(self.deleted)
+            + len(self.barred) + len(self.removed) + len(self.strays) + len(self.unbarred)
+            + len(self.deleted)
         )  # fmt: skip

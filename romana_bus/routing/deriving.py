@@ -99,7 +99,8 @@ def _retract(
     """What of the host's former routes is not among these, and the nexthops that none of these needs."""
     gone = set(host.routes).difference(routes)
     for route in sorted(gone):
-        if state.wanted.get(route) == state.ids[route[0]].get(host.name):
+        number = state.ids[route[0]].get(host.name)
+        if number is not None and state.wanted.get(route) == number:
             del state.wanted[route]
             changed.append(route)
     for width in {route[0] for route in gone} - {route[0] for route in routes}:
@@ -125,6 +126,7 @@ def _number(
 
 
 def _give_up(state: State, name: str, width: int, numbers: list[int]) -> None:
-    number = state.ids[width].pop(name)
-    state.vias.pop(number, None)
-    numbers.append(number)
+    number = state.ids[width].pop(name, None)
+    if number is not None:  # else somebody else has taken it
+        state.vias.pop(number, None)
+        numbers.append(number)

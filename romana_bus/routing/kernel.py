@@ -20,7 +20,9 @@ class Kernel:
 
     `links`: for each address that was asked about, the index of the interface on whose link it is, or 0.
     `foreign`: ids of our range that somebody else uses. `surplus`: further routes of ours to a prefix that
-    has one, which an interrupted change may leave behind. `fresh`: dumped anew since the last plan."""
+    has one, which an interrupted change may leave behind. `strays`: those with our mark and another
+    metric than ours, (route, nexthop, metric); nexthop 0: unreachable. `fresh`: dumped anew since the last
+    plan."""
 
     objects: bool = True
     nexthops: dict[int, Via] = field(default_factory=dict)
@@ -29,6 +31,7 @@ class Kernel:
     links: dict[Address, int] = field(default_factory=dict)
     foreign: set[int] = field(default_factory=set)
     surplus: list[tuple[Prefix, int]] = field(default_factory=list)
+    strays: list[tuple[Prefix, int, int]] = field(default_factory=list)
     fresh: bool = False
 
     def answer(self, answers: dict[Address, int]) -> set[Address]:
@@ -36,6 +39,10 @@ class Kernel:
         news = {address for address, link in answers.items() if self.links.get(address) != link}
         self.links.update(answers)
         return news
+
+    def forget_links(self, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            self.links.pop(address, None)
 
     def forget_links_but(self, addresses: Iterable[Address]) -> None:
         """Keep the answers about these only."""

@@ -43,6 +43,8 @@ def _settle_numbers(state: State, kernel: Kernel) -> None:
         for name in [name for name, number in state.ids[width].items() if number in lost]:
             state.vias.pop(state.ids[width].pop(name))
             state.touched[name] = None
+    if lost:  # who has routes still gets another number for them
+        state.wanted = {route: number for route, number in state.wanted.items() if number not in lost}
 
 
 def _due(state: State, kernel: Kernel) -> dict[tuple[str, int], tuple[Via, list[Prefix]]]:
@@ -76,6 +78,7 @@ def _wholly(state: State, kernel: Kernel) -> Delta:
     if state.known:
         delta.removed = _surplus(wanted, kernel)
         delta.removed += [one for one in has.items() if one[0] not in wanted]
+        delta.strays, kernel.strays = kernel.strays, []
         delta.deleted = [number for number in leads if number not in vias]
     delta.added = [one for one in wanted.items() if one[0] not in has]
     delta.moved = [(route, wanted[route], has[route]) for route in _differing(wanted, has)]

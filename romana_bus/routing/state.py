@@ -40,7 +40,8 @@ class Host(msgspec.Struct, gc=False, eq=False):
 class State:
     """The fold, and beside it what `plan` derived from it: `wanted` (route -> nexthop), `vias` (nexthop ->
     where it leads) and `barred` (unreachable prefixes). `touched`: the hosts whose routes have to be
-    derived again; a dict, since a set of strings has another order in each process.
+    derived again; a dict, since a set of strings has another order in each process. `left`: addresses that
+    a host had and has no more, until somebody forgets what the kernel said of them.
 
     `known`: the map says something of our own node. While it does not, it may be one that has been lost
     and is being made anew: then what we have in the kernel and nobody speaks of stays (`unswept`)."""
@@ -51,6 +52,7 @@ class State:
         self.owners: dict[Prefix, Host] = {}
         self.rivals: dict[Prefix, list[Host]] = {}  # who else claims a block; hardly ever anybody
         self.touched: dict[str, None] = {node: None}
+        self.left: set[Address] = set()
         self.wanted: dict[Prefix, int] = {}
         self.vias: dict[int, Via] = {}
         self.barred: set[Prefix] = set()
@@ -90,11 +92,12 @@ def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  the s
             _release(state, event.node, parse_prefix(event.block))
         case HostPlaced():
             host = _placed(state, event.node)
-            host.addresses = tuple(_addresses(event))
+            _moved(state, host, tuple(_addresses(event)))
             host.groups = tuple(covering(one.prefix) for one in event.placements)
         case HostDenied() | HostRemoved():
             host = _placed(state, event.node)
-            host.addresses = host.groups = ()
+            _moved(state, host, ())
+            host.groups = ()
             _forget_empty(state, host)
 
 
@@ -110,6 +113,11 @@ def _host(state: State, name: str) -> Host:
 def _placed(state: State, name: str) -> Host:
     state.known |= name == state.node
     return _host(state, name)
+
+
+def _moved(state: State, host: Host, addresses: tuple[Address, ...]) -> None:
+    state.left.update(address for address in host.addresses if address not in addresses)
+    host.addresses = addresses
 
 
 def _addresses(event: HostPlaced) -> Iterator[Address]:

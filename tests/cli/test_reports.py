@@ -112,6 +112,41 @@ def test_a_node_that_reports_and_does_not_hear(nats_server: NatsServer, call: Ca
     assert "is it cut off from the log?" in said
 
 
+def test_a_busy_map_hides_nobody_who_does_not_hear(nats_server: NatsServer, call: Call) -> None:
+    """Its newest event is always young; what counts is how long the first one has been there."""
+    c = cluster("n1", "n2", "n3", seconds=100)
+    mapped = c.seqs["IPAM"]
+    c.tick(time.time() - 80)
+    c.node("n4")
+    c.decide()
+    c.tick(time.time() - 20)
+    nearly = c.seqs["IPAM"]
+    c.node("n5")
+    c.decide()
+    c.tick(time.time() - 1)
+    c.node("n6")
+    c.decide()
+    applied(c, "n1", mapped)
+    applied(c, "n2", nearly)
+    applied(c, "n3")
+    found = {one["node"]: one for one in call("status", "--json", *stored(nats_server, c)).json["nodes"]}
+    assert [found[name]["reports"][0]["behind"] > 0 for name in ("n1", "n2", "n3")] == [True, True, False]
+    [said] = found["n1"]["trouble"]
+    assert said == "routes: has not read what is 45 s old: is it cut off from the log?"
+    assert found["n2"]["trouble"] == found["n3"]["trouble"] == []
+
+
+def test_who_wires_pods_does_not_speak_for_the_routes(nats_server: NatsServer, call: Call) -> None:
+    c = cluster("n1", "n2", seconds=12.5 * 60)
+    applied(c, "n1")
+    c.tick(time.time() - 1)
+    for name in ("n1", "n2"):
+        c.send(ev.Wired(node=name, consumer="cni", covers={"IPAM": c.seqs["IPAM"]}, addresses={}))
+    found = {one["node"]: one for one in call("status", "--json", *stored(nats_server, c)).json["nodes"]}
+    assert found["n1"]["trouble"] == ["routes: no report for 12 min"]
+    assert found["n2"]["trouble"] == ["no report of its routes"]
+
+
 def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: Call) -> None:
     c = cluster("n1", "n2", seconds=3600)
     applied(c, "n1")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.consumers import routes
+    from romana_bus.events import Event
 
     Stores = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -117,6 +118,28 @@ def test_a_host_that_others_routes_bring_on_link(node: Namespace) -> None:
             await until(lambda: ways(node) == TO_YOU | {"10.2.0.0/28": "192.0.2.9"})
             node.ip("route", "del", "192.0.2.0/24", "dev", "eth0")
             await until(lambda: ways(node) == TO_YOU)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("gone", [removed("far"), placed("far", "192.0.2.7")], ids=["removed", "moved"])
+def test_a_host_that_comes_back_is_asked_about_again(node: Namespace, gone: Event) -> None:
+    """Meanwhile its address has come on-link."""
+
+    async def scenario() -> None:
+        store = MemoryStore()
+        await store.prepare(ROLES)
+        await say(store, *PAIR, placed("far", "10.50.0.5"), block("far", "10.2.0.0/28"))
+        node.ip("route", "add", "10.50.0.0/24", "via", "10.99.0.77")
+        async with reconciled(node, store) as kernel:
+            await until(lambda: ways(node) == TO_YOU and kernel.standing()["hosts off link"] == 1)
+            await say(store, gone, block("you", "10.1.9.0/28"))
+            await until(lambda: "10.1.9.0/28" in ways(node))
+            node.ip("route", "replace", "10.50.0.0/24", "dev", "eth0")
+            node.ip("route", "del", "10.1.9.0/28", "proto", "82")
+            await until(lambda: "10.1.9.0/28" in ways(node))  # it has looked
+            await say(store, placed("far", "10.50.0.5"))
+            await until(lambda: ways(node).get("10.2.0.0/28") == "10.50.0.5")
 
     run(scenario())
 

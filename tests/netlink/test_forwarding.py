@@ -6,7 +6,7 @@ import pytest
 
 from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.netlink import nexthops
-from romana_bus.netlink.changing import Unapplied
+from romana_bus.netlink.changing import HELD, Unapplied
 from romana_bus.netlink.forwarding import Forwarding
 from romana_bus.netlink.wire import message
 from romana_bus.routing import Kernel, State, evolve, plan
@@ -181,6 +181,66 @@ def test_what_leads_to_a_route_that_cannot_be_added_stays(node: Namespace, here:
     with pytest.raises(Unapplied):
         list(here.forwarding.apply(delta, here.kernel))
     assert parse_prefix("10.1.1.0/28") in here.kernel.routes
+
+
+def test_a_route_with_our_mark_and_another_metric_is_not_the_wanted_one(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    """Also beside ours, where ours is there already."""
+    for _ in range(2):
+        node.ip("route", "add", "10.1.0.16/28", "via", "10.99.0.2", "proto", "82", "metric", "7")
+        node.ip("route", "add", "10.1.1.0/28", "via", "10.99.0.77", "proto", "82")
+        node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::2", "proto", "82", "metric", "7")
+        node.ip("route", "add", "unreachable", "10.1.0.0/16", "proto", "82", "metric", "7")
+        here.tell(*PAIR, full=True)
+        shown = [line.split(" pref")[0].split() for line in node.routes("proto", "82")]
+        metrics = {words[words[0] == "unreachable"]: words[words.index("metric") + 1] for words in shown}
+        assert len(shown) == 5
+        assert metrics == {
+            "10.1.0.0/16": "82000000",
+            "10.1.0.16/28": "8200",
+            "10.1.1.0/28": "8200",
+            "fd01::10/124": "8200",
+            "fd01::/64": "82000000",
+        }
+        assert here.tell(full=True) == 0
+
+
+def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node: Namespace) -> None:
+    with node.entered(), Forwarding() as opened:
+        here = Here(opened)
+        here.tell(*PAIR)
+        node.ip("route", "add", "10.7.7.0/24", "nhid", str(FIRST))
+        node.ip("-6", "route", "add", "fd07::/64", "nhid", str(FIRST + 1), "table", "7")
+        refused = (
+            r"nexthop \d+ has to stay: 10\.7\.7\.0/24 of somebody else leads by it; nexthop .* fd07::/64"
+        )
+        for full in (False, True):
+            with pytest.raises(Unapplied, match=refused):
+                here.tell(removed("you"), full=full)
+            assert "via 10.99.0.2" in node.ip("route", "show", "10.7.7.0/24")
+            assert "via fd99::2" in node.ip("-6", "route", "show", "table", "7")
+            assert [line.split()[0] for line in node.routes("proto", "82")] == ["unreachable"] * 2
+        node.ip("route", "del", "10.7.7.0/24")
+        node.ip("-6", "route", "del", "fd07::/64", "table", "7")
+        here.tell(full=True)
+        assert node.ip("nexthop") == ""
+
+
+def test_of_more_missing_routes_than_are_looked_at_nothing_is_removed(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    here.tell(*PAIR)
+    here.kernel.links[parse_address("192.0.2.9")] = here.kernel.links[parse_address("10.99.0.2")]
+    missing = [block("bad", f"10.3.{at >> 3}.{(at & 7) * 32}/28") for at in range(HELD + 1)]
+    for event in [placed("bad", "192.0.2.9"), released("you", "10.1.1.0/28"), *missing]:
+        evolve(here.state, event, 1)
+    with pytest.raises(Unapplied):
+        list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
+    assert "via 10.99.0.2" in node.ip("route", "show", "10.1.1.0/28")
+    here.tell(placed("bad", "10.99.0.9"), full=True)
+    assert node.ip("route", "show", "10.1.1.0/28") == ""
+    assert len(node.routes("proto", "82")) == 2 + 2 + len(missing)
 
 
 def test_10_000_routes_in_a_few_batches(node: Namespace, here: Here, objects: bool) -> None:

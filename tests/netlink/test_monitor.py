@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.inet import parse_prefix
-from romana_bus.netlink.monitor import Monitor, Seen
+from romana_bus.netlink.monitor import PREFIXES, Monitor, Seen
 from romana_bus.routing import State
 from tests.netlink.test_forwarding import Here
 from tests.netns import Namespace, needs_namespaces
@@ -55,6 +55,16 @@ def test_a_foreign_hand_on_our_routes_is_heard(
 def test_another_route_says_which_addresses_it_concerns(monitor: Monitor, node: Namespace) -> None:
     node.ip("route", "add", "10.50.0.0/16", "via", "10.99.0.77")
     assert heard(monitor) == Seen(prefixes=frozenset([parse_prefix("10.50.0.0/16")]))
+
+
+def test_of_many_other_routes_it_is_not_kept_which_they_were(monitor: Monitor, node: Namespace) -> None:
+    for at in range(PREFIXES):
+        node.ip("route", "add", f"10.50.{at}.0/24", "via", "10.99.0.77")
+    seen = heard(monitor)
+    assert not seen.all
+    assert len(seen.prefixes) == PREFIXES
+    node.ip("route", "add", "10.51.0.0/24", "via", "10.99.0.77")
+    assert seen | heard(monitor) == Seen(all=True)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.netlink.wire import CREATE, EXCL, NetlinkError, Socket, attribute, message, messages
-from tests.netns import namespace, needs_namespaces
+from romana_bus.netlink.wire import (
+    CREATE,
+    EXCL,
+    NLMSG_DONE,
+    NetlinkError,
+    Socket,
+    _ends,
+    attribute,
+    message,
+    messages,
+)
+from tests.netns import Namespace, namespace, needs_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,11 +27,19 @@ if TYPE_CHECKING:
 pytestmark = needs_namespaces
 
 RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWLINK, RTM_GETLINK = 16, 18
+RTNLGRP_IPV4_IFADDR = 5
 
 
 @pytest.fixture
-def socket() -> Iterator[Socket]:
-    with namespace("wire") as made, made.inside(Socket) as opened:
+def here() -> Iterator[Namespace]:
+    with namespace("wire") as made:
+        yield made
+
+
+@pytest.fixture
+def socket(here: Namespace) -> Iterator[Socket]:
+    with here.inside(Socket) as opened:
         yield opened
 
 
@@ -73,3 +91,31 @@ def test_a_dump_of_what_did_not_change_is_the_same_bytes(socket: Socket) -> None
     first = socket.dump(request)
     assert len(first) > 1
     assert socket.dump(request) == first
+
+
+def test_what_is_left_of_a_dump_that_failed_is_not_the_answer_to_the_next(
+    here: Namespace, socket: Socket
+) -> None:
+    with here.inside(lambda: Socket(room=4096)) as overrun:
+        overrun.join(RTNLGRP_IPV4_IFADDR)
+        for _ in range(3):
+            socket.batch([address(last) for last in range(1, 250)])
+            here.ip("address", "flush", "dev", "lo")
+        socket.batch([address(last) for last in range(1, 250)])
+        with pytest.raises(OSError, match="No buffer space"):
+            addresses(overrun)
+        links = overrun.dump(message(RTM_GETLINK, 0, bytes(16)))
+        kinds = {kind for part in links for kind, *_ in messages(part)}
+        assert kinds == {RTM_NEWLINK, NLMSG_DONE}
+        assert addresses(overrun) == 249
+
+
+@pytest.mark.parametrize("flags", [0x202, 0x212])
+def test_a_last_word_with_a_text_behind_a_full_part_is_the_last_word(flags: int) -> None:
+    row = message(RTM_NEWADDR, 2, bytes(8) + attribute(2, bytes(4)))
+    full = row * (32_000 // len(row))
+    text = attribute(1, b"the kernel has a word to say\0")
+    done = struct.pack("=IHHIIi", 20 + len(text), NLMSG_DONE, flags, 0, 0, 0) + text
+    assert not _ends(full)
+    assert _ends(full + done)
+    assert _ends(full + struct.pack("=IHHIIi", 20, NLMSG_DONE, 2, 0, 0, 0))

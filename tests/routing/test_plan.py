@@ -210,6 +210,24 @@ def test_what_is_no_address_leads_nowhere() -> None:
     assert world.routes["10.1.1.0/28"] == "10.99.0.5"
 
 
+@gateways_too
+def test_an_id_taken_by_another_in_the_look_in_which_its_routes_end(objects: bool) -> None:
+    world = World(objects=objects)
+    world.tell(placed("you", "10.99.0.2"), block("you", "10.1.1.0/28"), *PAIR[:1])
+    [number] = world.kernel.nexthops
+    kernel = world.kernel
+    kernel.nexthops, kernel.routes, kernel.foreign, kernel.fresh = {}, {}, {number}, True
+    world.links.clear()
+    world.ask_again()
+    assert len(world.settle()) == 0
+    assert not world.state.wanted
+    world.links["10.99.0."] = 2
+    world.ask_again()
+    world.settle()
+    assert world.routes == {"10.1.1.0/28": "10.99.0.2"}
+    assert number not in world.kernel.nexthops
+
+
 def test_new_ids_are_the_lowest_free_ones_and_none_is_given_twice_in_one_delta() -> None:
     world = told(PAIR)
     world.kernel.foreign = {FIRST + 2}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from romana_bus.cni import wiring
+from romana_bus.netlink.wire import NetlinkError
 from tests.cni.calling import execute, pings, sh
 
 if TYPE_CHECKING:
@@ -166,3 +168,17 @@ def test_a_result_is_in_the_words_of_the_version_that_was_asked_for(node: Node, 
     assert ["mtu" in one for one in result["interfaces"]] == [version == "1.1.0"] * 2
     assert node.check(pod, result, cniVersion=version).code == 0
     node.delete(pod, cniVersion=version)
+
+
+def test_a_socket_whose_answer_did_not_come_is_not_asked_again() -> None:
+    """What comes late would be an answer to the next question."""
+    with wiring._host() as used:
+        pass
+    with pytest.raises(TimeoutError), wiring._host():
+        raise TimeoutError
+    with wiring._host() as fresh:
+        assert fresh is not used
+    with pytest.raises(NetlinkError), wiring._host():
+        raise NetlinkError(1, "the kernel said no")
+    with wiring._host() as same:
+        assert same is fresh

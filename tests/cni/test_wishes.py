@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.events import SandboxRemoved, SandboxRequested
-from tests.cni.calling import execute, pings, until
+from tests.cni.calling import execute, pings, sh, until
 
 if TYPE_CHECKING:
     from tests.cni.calling import Pod
@@ -109,3 +109,18 @@ def test_a_wish_that_has_failed_gives_the_word_back_to_the_sandbox_that_is_there
     told(node, old, SandboxRequested)
     node.delete(old)
     told(node, old, SandboxRemoved)
+
+
+def test_an_address_of_a_sandbox_that_has_gone_without_a_word_is_free(node: Node) -> None:
+    """Its namespace was removed, and no DEL ever came."""
+    old, new = node.pod("lost", "uid-old"), node.pod("found", "uid-new")
+    both = node.decided(old, *node.fresh())
+    host = node.added(old)["interfaces"][0]["name"]
+    node.decided(new, *both)
+    node.until_read()
+    node.add(new, timeout=0).fails(11, "removed first")
+    sh("ip", "netns", "del", old.netns)
+    until(lambda: host not in node.ip("link"), "its link has gone")
+    node.added(new)
+    assert pings(node.netns, both[0])
+    assert old.container not in {one.container for one in node.attached()}

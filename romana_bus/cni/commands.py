@@ -100,6 +100,10 @@ class Commands:
                 spec.KERNEL, f"{call.command} failed in the kernel or on disk", str(error)
             ) from None
 
+    async def tell_again(self) -> None:
+        """The log was read anew, and may be another one."""
+        await self._wishes.tell_again()
+
     @contextlib.asynccontextmanager
     async def _alone(self, attached: Attached) -> AsyncIterator[None]:
         self._users[attached] += 1
@@ -306,7 +310,7 @@ class Commands:
 
 
 def _still_wired(made: Attachment, other: Attachment) -> CniError:
-    shared = sorted(set(made.addresses).intersection(other.addresses))[0]
+    shared = min(set(made.addresses).intersection(other.addresses))
     text = f"{shared} of pod {made.pod} is still wired for pod {other.pod} (uid {other.pod.uid})"
     why = f"its sandbox {other.attached.container} has to be removed first, by DEL or GC"
     return CniError(spec.AGAIN, text, why)

@@ -175,6 +175,7 @@ class _Agent:
         """Raises Failed."""
         try:
             forwarding.forward_v4()
+            forwarding.warn_of_loose_filters()
             if any(":" in address for one in attachments for address in one.addresses):
                 forwarding.forward_v6()
         except OSError as error:

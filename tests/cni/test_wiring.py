@@ -134,6 +134,14 @@ def test_a_pod_with_the_address_of_another_is_not_heard(node: Node) -> None:
     assert pings(pod.netns, node.address)
 
 
+@pytest.mark.parametrize("value", ["1", "2"])
+def test_filters_that_are_loose_for_all_are_warned_of(own_node: Node, value: str) -> None:
+    node = own_node
+    assert node.inside("sysctl", "-w", f"net.ipv4.conf.all.rp_filter={value}").returncode == 0
+    node.start()
+    assert ("net.ipv4.conf.all.rp_filter is 2" in node.log()) == (value == "2")
+
+
 def test_twenty_pods_at_once(node: Node) -> None:
     pods = [node.pod() for _ in range(20)]
     addresses = [node.decided(pod, *node.fresh()) for pod in pods]

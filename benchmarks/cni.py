@@ -3,7 +3,8 @@
 `romana-bus agent` as a process in the namespace of a node, called by the static executable, and by the Python
 file that takes its place where no compiler is. The peer, turn by turn in the same run and in the same
 namespace: Debian's `ptp` with `host-local`, a process that starts another. Each ADD is followed by its DEL,
-which is not measured, and by a pause, so that nobody pays for the end of another's link.
+which is not measured, and by a pause, so that nobody pays for the end of another's link; and each turn begins
+with another one, so that nobody always comes behind the same.
 """
 
 from __future__ import annotations
@@ -86,6 +87,13 @@ def _plugins(node: Node, scratch: Path) -> dict[str, Plugin]:
     return found
 
 
+def _rotated(plugins: list[Plugin], turn: int) -> list[Plugin]:
+    """Every second turn goes backwards, or each would still follow the same one."""
+    at = turn // 2 % len(plugins)
+    turned = plugins[at:] + plugins[:at]
+    return turned[::-1] if turn % 2 else turned
+
+
 def _report(plugins: dict[str, Plugin]) -> Report:
     report = Report("CNI ADD, the address known, process start included")
     peer = plugins.get("peer")
@@ -127,12 +135,12 @@ def main() -> None:
         Reachable(Path(scratch, "nats")) as nats,
         Node(Path(scratch, "node"), nats, "bench") as node,
     ):
-        node.start("--log-level", "error").until_synced()
+        node.start().until_synced()
         plugins = _plugins(node, Path(scratch))
 
         def work() -> None:
             for turn in range(WARM + CALLS):
-                for plugin in plugins.values():
+                for plugin in _rotated(list(plugins.values()), turn):
                     plugin.measure(keep=turn >= WARM)
 
         _in(node, work)

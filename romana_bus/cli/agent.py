@@ -27,7 +27,7 @@ from romana_bus.cni.outbox import Outbox
 from romana_bus.cni.sole import sole
 from romana_bus.cni.threads import Threads
 from romana_bus.consumers import routes
-from romana_bus.consumers.cni import OwnAddresses, projection, report_wired
+from romana_bus.consumers.cni import OwnAddresses, projection, report_wired, told_anew
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
 from romana_bus.health import Health, served
@@ -159,7 +159,7 @@ class _Agent:
             path = await stack.enter_async_context(server.served(self.run_dir, commands.do))
             log.info("serving romana-cni", socket=str(path), attached=len(list(attachments)))
             await stack.enter_async_context(served(self.output.listen, self.health))
-            await self._follow(attachments)
+            await self._follow(attachments, commands)
 
     def _has_block(self) -> bool:
         return self.routes.own_blocks > 0
@@ -175,6 +175,7 @@ class _Agent:
         """Raises Failed."""
         try:
             forwarding.forward_v4()
+            forwarding.warn_of_loose_filters()
             if any(":" in address for one in attachments for address in one.addresses):
                 forwarding.forward_v6()
         except OSError as error:
@@ -182,14 +183,14 @@ class _Agent:
 
     # --- the log ----------------------------------------------------------------------------------------
 
-    async def _follow(self, attachments: Attachments) -> None:
+    async def _follow(self, attachments: Attachments, commands: Commands) -> None:
         """What needs the log, for as long as there is one; and again, for ever."""
         delay = AGAIN
         while True:
             try:
                 async with self._opened() as store:
                     delay = AGAIN
-                    await until_one_ends(self._consumers(store, attachments))
+                    await until_one_ends(self._consumers(store, attachments, commands))
             except (BusError, Failed) as error:
                 self._out_of_reach(str(error))
             await asyncio.sleep(delay)
@@ -212,7 +213,7 @@ class _Agent:
             self.addresses.trouble = why
         log.warning("the log is out of reach: trying again", why=why)
 
-    def _consumers(self, store: JetStream, attachments: Attachments) -> list[Any]:
+    def _consumers(self, store: JetStream, attachments: Attachments, commands: Commands) -> list[Any]:
         async def wired() -> dict[str, str]:
             routed, pods = await self.threads.run(wiring.routed), attachments.pods()
             return {address: pods.get(link, "") for address, link in sorted(routed.items())}
@@ -220,6 +221,7 @@ class _Agent:
         return [
             run_projection(store, projection(self.node, self.addresses), self.health),
             self.outbox.run(store),
+            told_anew(self.addresses, commands.tell_again),
             report_wired(store, self.node, self.addresses, self.changed, wired),
             run_reconciler(store, self.routes.reconciler(), self.health),
         ]

@@ -44,14 +44,14 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attachments:
-    """All of them in memory, and on disk as they are there."""
+    """All of them in memory, in the order in which they were put, and on disk as they are there."""
 
     def __init__(self, directory: Path) -> None:
         """Raises OSError."""
         self._directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._all: dict[tuple[str, Attached], Attachment] = {}
-        for file in sorted(directory.glob("*.json")):
+        for file in sorted(directory.glob("*.json"), key=lambda one: (one.stat().st_mtime_ns, one.name)):
             try:
                 one = msgspec.json.decode(file.read_bytes(), type=Attachment)
             except msgspec.DecodeError as error:
@@ -69,9 +69,14 @@ class Attachments:
     def get(self, network: str, attached: Attached) -> Attachment | None:
         return self._all.get((network, attached))
 
+    def newest(self, pod: Pod) -> Attachment | None:
+        """What was put last for a pod of that name."""
+        return next((one for one in reversed(self._all.values()) if one.pod.named(pod)), None)
+
     def put(self, one: Attachment) -> None:
         """Raises OSError."""
         disk.write(self._file(one.key), msgspec.json.encode(one))
+        self._all.pop(one.key, None)
         self._all[one.key] = one
 
     def drop(self, network: str, attached: Attached) -> None:

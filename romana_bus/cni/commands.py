@@ -100,6 +100,10 @@ class Commands:
                 spec.KERNEL, f"{call.command} failed in the kernel or on disk", str(error)
             ) from None
 
+    async def tell_again(self) -> None:
+        """The log was read anew, and may be another one."""
+        await self._wishes.tell_again()
+
     @contextlib.asynccontextmanager
     async def _alone(self, attached: Attached) -> AsyncIterator[None]:
         self._users[attached] += 1
@@ -139,7 +143,7 @@ class Commands:
         try:
             if wanted.six and made.mtu < SMALLEST_V6:
                 raise CniError(spec.CONFIG, f"mtu {made.mtu}: a pod with an IPv6 address needs {SMALLEST_V6}")
-            self._unshared(made)
+            await self._unshared(made)
             self._attachments.put(made)
             if wish is not None:
                 await self._outbox.put(wish)
@@ -150,16 +154,30 @@ class Commands:
             await self._forget(made)
             raise
 
-    def _unshared(self, made: Attachment) -> None:
+    async def _unshared(self, made: Attachment) -> None:
         """A pod's newer sandbox takes over from its older one. But an address that was another pod's may come
-        before that has gone: two that live must not share it. Raises CniError."""
-        wanted = set(made.addresses)
+        before that has gone: two that live must not share it. One whose link went with its namespace, and of
+        which no DEL came, does not live. No wait lies between the last look and the return. Raises CniError,
+        OSError."""
+        while other := self._sharer(made):
+            if self._busy(other.attached):
+                raise _still_wired(made, other)
+            async with self._alone(other.attached):
+                if await self._threads.run(wiring.is_wired, results.veth_of(other).host):
+                    raise _still_wired(made, other)
+                log.warning("the link of a sandbox is gone, and no DEL came", pod=str(other.pod))
+                await self._forget(other)
+
+    def _sharer(self, made: Attachment) -> Attachment | None:
+        """Another pod that is wired for one of its addresses."""
         for one in self._attachments:
-            shared = sorted(wanted.intersection(one.addresses))
-            if shared and not one.pod.may_be(made.pod):
-                text = f"{shared[0]} of pod {made.pod} is still wired for pod {one.pod} (uid {one.pod.uid})"
-                why = f"its sandbox {one.attached.container} has to be removed first, by DEL or GC"
-                raise CniError(spec.AGAIN, text, why)
+            if not one.pod.may_be(made.pod) and set(made.addresses).intersection(one.addresses):
+                return one
+        return None
+
+    def _busy(self, attached: Attached) -> bool:
+        lock = self._locks.get(attached)
+        return lock is not None and lock.locked()
 
     def _planned(self, call: Call, addresses: tuple[str, ...], mtu: int = 0) -> Attachment:
         return Attachment(
@@ -255,8 +273,7 @@ class Commands:
         ours = [one for one in self._attachments if one.network == call.config.name]
         failures = []
         for one in ours:
-            lock = self._locks.get(one.attached)
-            if one.attached in valid or (lock is not None and lock.locked()):
+            if one.attached in valid or self._busy(one.attached):
                 continue  # what is being attached now is not stale
             gone = call._replace(container=one.attached.container, ifname=one.attached.ifname)
             try:
@@ -290,6 +307,13 @@ class Commands:
             why = "`romana-bus ipam show` says where nodes have a place"
             raise CniError(spec.UNAVAILABLE, f"node {self._node.name} has no block of addresses", why)
         return b""
+
+
+def _still_wired(made: Attachment, other: Attachment) -> CniError:
+    shared = min(set(made.addresses).intersection(other.addresses))
+    text = f"{shared} of pod {made.pod} is still wired for pod {other.pod} (uid {other.pod.uid})"
+    why = f"its sandbox {other.attached.container} has to be removed first, by DEL or GC"
+    return CniError(spec.AGAIN, text, why)
 
 
 def _faults(one: Attachment, netns: str) -> list[str]:

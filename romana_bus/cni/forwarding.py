@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 _NET = Path("/proc/sys/net")
 _V4 = _NET / "ipv4/ip_forward"
 _V6 = _NET / "ipv6/conf"
+_LOOSE = _NET / "ipv4/conf/all/rp_filter"
 
 
 def forward_v4() -> None:
@@ -32,6 +33,15 @@ def forward_v6() -> None:
         if link not in ("all", "default", "lo") and heeded.read_text().strip() == "1":
             _set(heeded, "2")
     _set(everywhere, "1")
+
+
+def warn_of_loose_filters() -> None:
+    """The kernel takes the greater of a link's own value and that of all. Raises OSError."""
+    if _LOOSE.read_text().strip() == "2":
+        log.warning(
+            "net.ipv4.conf.all.rp_filter is 2: pods may send IPv4 packets with the addresses of others; "
+            "set it to 0 or 1"
+        )
 
 
 def _set(file: Path, value: str) -> None:

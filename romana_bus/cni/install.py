@@ -1,8 +1,9 @@
 """`romana-cni` and its network configuration, put where a container runtime looks for them.
 
-Writes BIN_DIR/romana-cni and CONF_DIR/10-romana-bus.conflist, each whole or not at all, and both or none. Of
-the plugins that may stand behind ours it chains those that are in BIN_DIR, and names the newest version of
-CNI that all of them know.
+Writes BIN_DIR/romana-cni and CONF_DIR/10-romana-bus.conflist, each whole or not at all. Both are on the disk
+before either takes its place, the executable first: where the second cannot take its own, the new executable
+stands with the configuration that was there, or none. Of the plugins that may stand behind ours it chains
+those that are in BIN_DIR, and names the newest version of CNI that all of them know.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Installed(NamedTuple):
 
 
 def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) -> Installed:
-    """Raises BadInput where it cannot be done, Failed where it went wrong; then nothing was changed."""
+    """Raises BadInput where it cannot be done: nothing was changed. Raises Failed where it went wrong: at
+    most the executable is new."""
     for option, directory in (("--bin-dir", bin_dir), ("--conf-dir", conf_dir)):
         _usable(option, directory)
     if not _NAME.fullmatch(name):

@@ -68,4 +68,7 @@ def expected(call: Call) -> tuple[Veth, Routes]:
         listed = {tuple(parse_prefix(route.dst)) for route in made.routes}
     except ValueError as error:
         raise CniError(spec.CONFIG, "prevResult cannot be used", str(error)) from None
+    # A later plugin, such as tuning, may have given it another hardware address, and says so.
+    macs = [made.interfaces[index].mac.lower() for index in at if made.interfaces[index].mac]
+    wanted = wanted._replace(mac=macs[0]) if macs else wanted
     return wanted, frozenset(one for one in routes(wanted) if one[2] or one in listed)

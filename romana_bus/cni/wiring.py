@@ -53,14 +53,15 @@ def attach(wanted: Veth, netns: str) -> None:
     """Make it; what is left of an earlier attempt is replaced. Where it fails, nothing is left.
     Raises Taken, NoNamespace, NetlinkError, OSError."""
     with _namespace(netns) as pod:
-        host = _host()
-        _make_pair(host, wanted, pod)
+        with _host() as host:
+            _make_pair(host, wanted, pod)
         try:
             peer = _in_pod(wanted, pod)
-            _on_host(host, wanted, peer)
+            with _host() as host:
+                _on_host(host, wanted, peer)
         except BaseException:
             with contextlib.suppress(OSError):
-                host.do(links.delete_link(wanted.host))
+                detach(wanted.host)
             raise
 
 
@@ -147,7 +148,8 @@ def detach(host: str) -> None:
     """Its routes and neighbours go with it; a route that has moved to another veth stays. What is gone
     already is no error. Raises OSError."""
     try:
-        _host().do(links.delete_link(host))
+        with _host() as socket:
+            socket.do(links.delete_link(host))
     except NetlinkError as error:
         if error.errno != errno.ENODEV:
             raise
@@ -193,7 +195,11 @@ def _faults_in_pod(
 
 
 def _faults_on_host(wanted: Veth, peer: int) -> list[str]:
-    host = _host()
+    with _host() as host:
+        return _faults_of_link(host, wanted, peer)
+
+
+def _faults_of_link(host: Socket, wanted: Veth, peer: int) -> list[str]:
     try:
         link = _link(host, links.get_link(wanted.host))
     except NetlinkError:
@@ -211,12 +217,24 @@ def _faults_on_host(wanted: Veth, peer: int) -> list[str]:
 # --- what there is --------------------------------------------------------------------------------------
 
 
+def is_wired(host: str) -> bool:
+    """Whether the veth with this end is there: it goes with the namespace of its pod. Raises OSError."""
+    try:
+        with _host() as socket:
+            _link(socket, links.get_link(host))
+    except NetlinkError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return False
+    return True
+
+
 def routed() -> dict[str, str]:
     """The addresses that the node's kernel routes to pods on it, each with the link. Raises OSError."""
     found = {}
     for width in (V4, V6):
-        with contextlib.suppress(NetlinkError):  # a kernel without IPv6
-            for route in links.routes(_dump(_host(), links.get_routes(width, links.POD_ROUTES))):
+        with contextlib.suppress(NetlinkError), _host() as host:  # a kernel without IPv6
+            for route in links.routes(_dump(host, links.get_routes(width, links.POD_ROUTES))):
                 if route.length == width and route.protocol == links.POD_ROUTES:
                     with contextlib.suppress(OSError):  # the link has just gone, and the route with it
                         found[format_address(width, route.base)] = if_indextoname(route.oif)
@@ -225,12 +243,12 @@ def routed() -> dict[str, str]:
 
 def uplink_mtu() -> int:
     """That of the link which the default route leads over; what Ethernet has where there is none."""
-    host = _host()
-    for width, value in _NOWHERE:
-        route = _route_to(host, width, value)
-        if route is not None and route.oif:
-            with contextlib.suppress(NetlinkError):
-                return _link(host, links.get_link_at(route.oif)).mtu
+    with _host() as host:
+        for width, value in _NOWHERE:
+            route = _route_to(host, width, value)
+            if route is not None and route.oif:
+                with contextlib.suppress(NetlinkError):
+                    return _link(host, links.get_link_at(route.oif)).mtu
     return _MTU
 
 
@@ -245,12 +263,22 @@ def _home() -> int:
     return home
 
 
-def _host() -> Socket:
-    """This thread's socket in the node's namespace."""
+@contextlib.contextmanager
+def _host() -> Iterator[Socket]:
+    """This thread's socket in the node's namespace. One that failed itself, as when an answer did not come in
+    time, is not used again: what comes late would be taken for an answer to the next."""
     if not hasattr(_thread, "socket"):
         _thread.socket = Socket()
     socket: Socket = _thread.socket
-    return socket
+    try:
+        yield socket
+    except NetlinkError:
+        raise
+    except OSError:
+        socket.close()
+        if getattr(_thread, "socket", None) is socket:
+            del _thread.socket
+        raise
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+import structlog
+
 from romana_bus.cni.spec import Pod
 from romana_bus.events import SandboxRemoved, SandboxRequested
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from romana_bus.cni.attachments import Attachment, Attachments
     from romana_bus.cni.outbox import Outbox
     from romana_bus.cni.spec import Attached
+
+log = structlog.get_logger(__name__)
 
 #: Pods of which it is remembered that they were asked for.
 REMEMBERED = 4096
@@ -38,10 +42,28 @@ class Wishes:
 
     def of(self, pod: Pod, container: str) -> SandboxRequested:
         """The wish, which is still to be told. From now on the pod was asked for."""
+        self._asked.pop(pod, None)
         self._asked[pod] = None
         if len(self._asked) > REMEMBERED:
-            del self._asked[next(iter(self._asked))]
+            self._forget_one()
         return SandboxRequested(**self._sandbox(pod, container))
+
+    def _forget_one(self) -> None:
+        """The one that was asked for the longest time ago, and of which no sandbox is left."""
+        kept = {one.pod for one in self._attachments if one.requested}
+        if (oldest := next((pod for pod in self._asked if pod not in kept), None)) is not None:
+            del self._asked[oldest]
+
+    async def tell_again(self) -> None:
+        """Every wish that still counts: the log may have lost it, or an audit has taken it back. What the
+        log has already is not told twice."""
+        for one in list(self._attachments):
+            counts = one.requested and one.addresses and one.key not in self._ending
+            if counts and self._attachments.newest(one.pod) is one:
+                try:
+                    await self._outbox.put(SandboxRequested(**self._sandbox(one.pod, one.attached.container)))
+                except OSError as error:
+                    log.error("a wish could not be told again", pod=str(one.pod), why=str(error))
 
     @contextlib.contextmanager
     def ending(self, one: Attachment | None) -> Iterator[None]:

@@ -62,11 +62,12 @@ def evolve(known: Known, event: Event, seq: int) -> None:
 
 
 class OwnAddresses:
-    """What is known now. `trouble`: why it cannot be believed, until it was read once."""
+    """What is known now. `trouble`: why it cannot be believed, until it was read once. `anew`: set when the
+    log was read from its beginning, as at the start and where it was lost."""
 
     def __init__(self) -> None:
         self.trouble = "the log was not read since the agent started"
-        self.read = asyncio.Event()
+        self.read, self.anew = asyncio.Event(), asyncio.Event()
         self._known = Known()
         self._news = asyncio.Event()
 
@@ -95,6 +96,8 @@ class OwnAddresses:
 
     async def show(self, known: Known) -> None:
         """From now on it is this."""
+        if known is not self._known:
+            self.anew.set()
         self._known, self.trouble = known, ""
         self.read.set()
         self._news.set()
@@ -109,6 +112,14 @@ def projection(node: str, addresses: OwnAddresses) -> Projection[Known]:
         evolve=evolve,
         changed=addresses.show,
     )
+
+
+async def told_anew(addresses: OwnAddresses, tell: Callable[[], Awaitable[None]]) -> None:
+    """For ever: what this node wants of the log, whenever that was read anew."""
+    while True:
+        await addresses.anew.wait()
+        addresses.anew.clear()
+        await tell()
 
 
 async def report_wired(

@@ -43,7 +43,10 @@ _IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_LINK, _IFLA_INFO, _IFLA_AF_SPEC, _IF
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET_CONF, _INET6_GENERATE = 1, 8
 _NO_LINK_LOCAL = 1  # IN6_ADDR_GEN_MODE_NONE
-#: IPV4_DEVCONF_*: forwards, and takes from the pod no packet with somebody else's address.
+#: IPV4_DEVCONF_*: forwards; and, of IPv4 alone, takes from the pod no packet with somebody else's address.
+#: The latter unless net.ipv4.conf.all.rp_filter is 2, for the greater of the two values holds, and unless
+#: somebody sets the link's own to 2 behind us, as systemd-udevd does for new links where a file in sysctl.d
+#: says net.ipv4.conf.*.rp_filter = 2.
 _FORWARDING, _RP_FILTER = 1, 8
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _NO_DAD = 1, 2, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5

@@ -234,6 +234,15 @@ def test_check_lets_a_later_plugin_change_routes(node: Node) -> None:
     assert node.check(pod, result).code == 0
 
 
+def test_check_lets_a_later_plugin_change_the_hardware_address(node: Node) -> None:
+    """As `tuning` does, which says so in the result."""
+    pod = node.pod()
+    result = wired(node, pod)
+    sh("ip", "-n", pod.netns, "link", "set", "eth0", "address", "02:00:00:00:00:0a")
+    result["interfaces"][1]["mac"] = "02:00:00:00:00:0A"
+    assert node.check(pod, result).code == 0
+
+
 def test_check_says_when_the_address_is_not_the_pod_s_any_more(node: Node) -> None:
     pod = node.pod()
     result = wired(node, pod)

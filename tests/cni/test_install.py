@@ -192,6 +192,20 @@ def test_a_wheel_built_with_a_compiler_has_the_executable(tmp_path: Path) -> Non
     assert INTERPRETER not in segments(executable.read_bytes())  # static: it needs nothing of its host
 
 
+def test_the_executable_compiles_without_a_warning(tmp_path: Path) -> None:
+    if not shutil.which("cc"):
+        pytest.skip("no compiler here")
+    _, files = wheel(tmp_path, "cc -Werror")
+    assert "romana_bus/cni/romana-cni" in files
+
+
+def test_a_compiler_that_warns_of_something_compiles_it_all_the_same(tmp_path: Path) -> None:
+    if not shutil.which("cc"):
+        pytest.skip("no compiler here")
+    _, files = wheel(tmp_path, "cc -Wtraditional")
+    assert "romana_bus/cni/romana-cni" in files
+
+
 def test_a_wheel_built_without_a_compiler_is_pure(tmp_path: Path) -> None:
     name, files = wheel(tmp_path, "/nonexistent")
     assert name.endswith("-py3-none-any.whl")

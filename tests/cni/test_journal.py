@@ -203,3 +203,136 @@ def test_who_is_cancelled_while_it_is_written_loses_nothing(tmp_path: Path) -> N
             assert waiting(Journal(tmp_path)) == [end("a", f"pod-{number}") for number in range(20)]
 
     run(test())
+
+
+class Gated(Flaky):
+    """What is newest is told when the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.asked = asyncio.Event(), asyncio.Event()
+
+    async def newest(self, role: str, subject: str) -> Any:
+        found = await super().newest(role, subject)
+        self.asked.set()
+        await self.gate.wait()
+        return found
+
+
+def test_what_was_given_back_as_unheard_never_reaches_the_log(tmp_path: Path) -> None:
+    """Its sender looked up what is newest when it was replaced."""
+
+    async def test() -> None:
+        store, journal = Gated(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            await outbox.put(end("a"))
+            await store.asked.wait()
+            unheard = await outbox.put(wish("b"))
+            store.gate.set()
+            await empty(journal)
+        assert unheard == end("a")
+        assert store.history_of() == [wish("b")]
+
+    run(test())
+
+
+def test_what_the_log_may_have_heard_is_not_forgotten_with_the_next(tmp_path: Path) -> None:
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            store.lose = 1
+            await outbox.put(end("a"))
+            await outbox.put(end("z", "other"))
+            while not store.history_of():
+                await asyncio.sleep(0)
+            store.out = True  # nobody here knows that the log has it
+            for event in (wish("b"), end("b"), wish("c")):
+                assert await outbox.put(event) is None
+        journal = Journal(tmp_path)
+        async with going(store, journal) as outbox:  # nor after a restart
+            assert await outbox.put(end("c")) is None
+
+    run(test())
+
+
+def test_an_end_that_is_said_again_was_heard(tmp_path: Path) -> None:
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            await outbox.put(end("a"))
+            await empty(journal)
+            store.out = True
+            await outbox.put(end("a"))
+            assert await outbox.put(wish("b")) is None
+
+    run(test())
+
+
+# --- a disk that takes nothing --------------------------------------------------------------------------
+
+
+def test_what_is_in_memory_alone_is_refused_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    away = (tmp_path / "journal").rename(tmp_path / "away")  # nothing can be written, also not by root
+    for _ in range(2):
+        with pytest.raises(OSError, match="No such file"):
+            journal.put(end("a"))
+        journal.hold(end("a"))
+    away.rename(tmp_path / "journal")
+    journal.put(end("a"))
+    assert waiting(Journal(tmp_path / "journal")) == [end("a")]
+
+
+def test_a_wish_in_memory_alone_is_written_where_the_end_before_it_comes(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.hold(wish("b"))
+    journal.put(end("a"))
+    assert waiting(Journal(tmp_path)) == [wish("b")]
+
+
+def test_what_is_held_leaves_no_file_of_what_it_replaced(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.put(wish("a"))
+    journal.hold(end("a"))
+    for entry in journal.waiting():
+        journal.drop(entry)
+    assert waiting(Journal(tmp_path)) == []
+
+
+def test_a_wish_whose_file_could_not_be_removed_does_not_come_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        store = Flaky()
+        journal = Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            for event in (wish("a"), end("a")):
+                await outbox.put(event)
+                await empty(journal)
+        (tmp_path / "0000000000000001.json").write_bytes(codec.encode(wish("a")))
+        journal = Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            await empty(journal)
+            assert store.history_of() == [wish("a"), end("a")]
+            await outbox.put(wish("a"))  # said again, it counts
+            await empty(journal)
+        assert store.history_of() == [wish("a"), end("a"), wish("a")]
+
+    run(test())
+
+
+def test_who_waits_for_a_full_disk_holds_up_nobody(tmp_path: Path) -> None:
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path / "journal")
+        store.out = True
+        async with going(store, journal) as outbox:
+            away = (tmp_path / "journal").rename(tmp_path / "away")
+            waits = asyncio.create_task(outbox.put(end("a")))
+            while not journal.waiting():
+                await asyncio.sleep(0.001)
+            away.rename(tmp_path / "journal")
+            await outbox.put(end("b", "other"))
+            assert not waits.done()
+            await outbox.put(end("a"))  # there is room now: that ends the waiting, too
+            await waits
+        assert end("a") in waiting(Journal(tmp_path / "journal"))
+
+    run(test())

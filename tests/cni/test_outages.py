@@ -18,6 +18,9 @@ from tests.cni.calling import CLIENTS, pings, until
 if TYPE_CHECKING:
     from tests.cni.node import Node
 
+#: As a kubelet makes them for the pods of its files.
+STATIC = "5d41402abc4b2a76b9719d911017c592"
+
 
 def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) -> None:
     node = own_node
@@ -105,6 +108,32 @@ def test_a_log_that_was_lost_takes_nothing_from_pods_and_routes(own_node: Node) 
     until(lambda: node.blocks() == set(neighbour[:1]), "what the new log does not know goes", node.log)
     node.until_synced()
     assert pings(node.netns, addresses[0][0])
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_log_that_was_lost_is_told_of_the_static_pods_that_run(own_node: Node, lives: bool) -> None:
+    """Or it would give their addresses to others. Of two sandboxes of a pod, of the newer one, in whatever
+    order their names are."""
+    node = own_node
+    node.start().until_synced()
+    pods = [node.pod("static", STATIC) for _ in range(3)]
+    pods = [pods[1], pods[2], pods[0]]
+    node.decided(pods[0], *node.fresh())
+    node.until_read()
+    for pod in pods:
+        node.added(pod)
+    until(lambda: node.newest_of(pods[2]).sandbox == pods[2].container, "it is asked for", node.log)
+    if not lives:
+        node.kill()
+    node.nats.kill()
+    shutil.rmtree(node.nats.directory / "js")
+    if not lives:
+        node.start()
+    node.nats.start()
+    node.placed(node.address)
+    asked = until(lambda: node.newest_of(pods[2]), "the new log has its wish", node.log)
+    assert isinstance(asked, SandboxRequested)
+    assert (asked.uid, asked.sandbox) == (STATIC, pods[2].container)
 
 
 def test_what_the_kernel_refuses_is_on_the_log_with_what_it_covers(own_node: Node) -> None:

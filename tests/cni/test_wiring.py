@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from romana_bus.cni import wiring
+from romana_bus.netlink.wire import NetlinkError
 from tests.cni.calling import execute, pings, sh
 
 if TYPE_CHECKING:
@@ -132,6 +134,14 @@ def test_a_pod_with_the_address_of_another_is_not_heard(node: Node) -> None:
     assert pings(pod.netns, node.address)
 
 
+@pytest.mark.parametrize("value", ["1", "2"])
+def test_filters_that_are_loose_for_all_are_warned_of(own_node: Node, value: str) -> None:
+    node = own_node
+    assert node.inside("sysctl", "-w", f"net.ipv4.conf.all.rp_filter={value}").returncode == 0
+    node.start()
+    assert ("net.ipv4.conf.all.rp_filter is 2" in node.log()) == (value == "2")
+
+
 def test_twenty_pods_at_once(node: Node) -> None:
     pods = [node.pod() for _ in range(20)]
     addresses = [node.decided(pod, *node.fresh()) for pod in pods]
@@ -166,3 +176,17 @@ def test_a_result_is_in_the_words_of_the_version_that_was_asked_for(node: Node, 
     assert ["mtu" in one for one in result["interfaces"]] == [version == "1.1.0"] * 2
     assert node.check(pod, result, cniVersion=version).code == 0
     node.delete(pod, cniVersion=version)
+
+
+def test_a_socket_whose_answer_did_not_come_is_not_asked_again() -> None:
+    """What comes late would be an answer to the next question."""
+    with wiring._host() as used:
+        pass
+    with pytest.raises(TimeoutError), wiring._host():
+        raise TimeoutError
+    with wiring._host() as fresh:
+        assert fresh is not used
+    with pytest.raises(NetlinkError), wiring._host():
+        raise NetlinkError(1, "the kernel said no")
+    with wiring._host() as same:
+        assert same is fresh

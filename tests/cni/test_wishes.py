@@ -5,10 +5,18 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from romana_bus.cni import spec
+from romana_bus.cni.attachments import Attachment, Attachments
+from romana_bus.cni.journal import Journal
+from romana_bus.cni.outbox import Outbox
+from romana_bus.cni.threads import Threads
+from romana_bus.cni.wishes import REMEMBERED, Wishes
 from romana_bus.events import SandboxRemoved, SandboxRequested
-from tests.cni.calling import execute, pings, until
+from tests.cni.calling import execute, pings, sh, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cni.calling import Pod
     from tests.cni.node import Node
 
@@ -109,3 +117,37 @@ def test_a_wish_that_has_failed_gives_the_word_back_to_the_sandbox_that_is_there
     told(node, old, SandboxRequested)
     node.delete(old)
     told(node, old, SandboxRemoved)
+
+
+def test_an_address_of_a_sandbox_that_has_gone_without_a_word_is_free(node: Node) -> None:
+    """Its namespace was removed, and no DEL ever came."""
+    old, new = node.pod("lost", "uid-old"), node.pod("found", "uid-new")
+    both = node.decided(old, *node.fresh())
+    host = node.added(old)["interfaces"][0]["name"]
+    node.decided(new, *both)
+    node.until_read()
+    node.add(new, timeout=0).fails(11, "removed first")
+    sh("ip", "netns", "del", old.netns)
+    until(lambda: host not in node.ip("link"), "its link has gone")
+    node.added(new)
+    assert pings(node.netns, both[0])
+    assert old.container not in {one.container for one in node.attached()}
+
+
+def test_of_pods_that_were_asked_for_those_that_run_are_remembered(tmp_path: Path) -> None:
+    threads = Threads()
+    attachments = Attachments(tmp_path / "attachments")
+    wishes = Wishes("n1", attachments, Outbox(Journal(tmp_path / "journal"), threads))
+    names = ("runs", "idle", "again")
+    runs, idle, again = (spec.Pod("ns", name, f"uid-{name}") for name in names)
+    kept = Attachment(
+        network="pods", attached=spec.Attached("one", "eth0"), netns="/n", pod=runs, requested=True
+    )
+    attachments.put(kept)
+    for pod in (runs, idle, again):
+        wishes.of(pod, "one")
+    for number in range(REMEMBERED - 2):
+        wishes.of(again, "one")
+        wishes.of(spec.Pod("ns", f"pod-{number}", "uid"), "one")
+    assert [pod in wishes for pod in (runs, idle, again)] == [True, False, True]
+    threads.close()

@@ -63,7 +63,8 @@ def test_pods_stop_on_a_full_disk_where_the_log_takes_it(own_node: Node) -> None
         node.delete(pods[0])
         assert isinstance(node.newest_of(pods[0]), SandboxRemoved)
         node.nats.kill()
-        node.call("DEL", pods[1]).fails(100, "No space left")
+        for _ in range(2):  # what is in memory alone is not done when it is asked for again
+            node.call("DEL", pods[1]).fails(100, "No space left")
         (disk / "big").unlink()
         node.delete(pods[1])
 

@@ -250,6 +250,7 @@ class Socket:
                     raise NetlinkError(failure.errno, str(failure))
             parts.append(part)
             if _ends(part):
+                _well(part)
                 if interrupted:
                     raise Interrupted
                 return parts
@@ -285,6 +286,15 @@ def _ends(part: bytes) -> bool:
         return any(kind in (NLMSG_DONE, NLMSG_ERROR) for kind, *_ in messages(part))
     length, kind, *_ = HEADER.unpack_from(part, len(part) - _DONE)
     return bool(length == _DONE and kind == NLMSG_DONE)
+
+
+def _well(part: bytes) -> None:
+    """The last word has a code, negative where the dump failed midway. Raises NetlinkError."""
+    length, kind, *_ = HEADER.unpack_from(part, len(part) - _DONE)
+    if length == _DONE and kind == NLMSG_DONE:
+        (code,) = struct.unpack_from("=i", part, len(part) - 4)
+        if code < 0:
+            raise NetlinkError(-code, f"the dump ended midway: {os.strerror(-code)}")
 
 
 def _failure(data: bytes, flags: int, index: int, start: int, end: int) -> Failure | None:

@@ -20,9 +20,9 @@ from benchmarks import sample, stage
 from benchmarks.report import Report, times
 from romana_bus import codec
 from romana_bus.bus.api import Position
+from romana_bus.clock import wall as now
 from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodGone, ResourceSynced
 from romana_bus.feed import outgoing
-from romana_bus.lead import now
 
 if TYPE_CHECKING:
     from romana_bus.bus.jetstream import JetStream

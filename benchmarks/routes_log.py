@@ -21,11 +21,11 @@ import uvloop
 from benchmarks import stage
 from benchmarks.report import times
 from romana_bus import codec
+from romana_bus.clock import wall as now
 from romana_bus.events import IPAM, NODE, AddressAssigned, Applied, BlockAssigned, HostPlaced, PodAddress
 from romana_bus.feed import outgoing
 from romana_bus.inet import format_address
 from romana_bus.lab.cluster import relay
-from romana_bus.lead import now
 from romana_bus.netlink.wire import Socket, messages
 from tests.netns import Namespace, namespace
 

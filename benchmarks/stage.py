@@ -14,9 +14,9 @@ from romana_bus.bus.api import Outgoing, Position
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
 from romana_bus.bus.write import FencedWriter
+from romana_bus.clock import wall as now
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
 from romana_bus.feed import outgoing
-from romana_bus.lead import now
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:

@@ -1,14 +1,19 @@
 """Bytes <-> events. Pure.
 
-What cannot be read is not an error of the reader: an event of a newer version (unknown type), or one that
-somebody published by hand and wrongly, comes back as `Parked` with the reason; the loop counts it, keeps its
-place for people to look at, and goes on.
+What cannot be read is not an error of the reader: an event of a newer version (unknown type), one that
+somebody published by hand and wrongly, or bytes that are made to do harm come back as `Parked` with the
+reason; the loop counts it, keeps its place for people to look at, and goes on.
+
+Bytes are bounded before they are decoded, by numbers that do not depend on who decodes: of two replicas,
+both park a message or none does.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
+import re
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,6 +22,14 @@ from romana_bus.events import STORED, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+#: Bytes of a body that is decoded at all: no server is configured to take larger messages.
+LARGEST = 8 << 20
+#: How deep arrays and objects may be nested. Kubernetes objects go to about 60 (the schemas of custom
+#: resources); the interpreter's own limit is 1,000 less what is on the stack already.
+DEEPEST = 200
+#: Characters of a reason that are kept: it may quote what it is about.
+REASON = 300
 
 
 class Parked(NamedTuple):
@@ -44,14 +57,36 @@ encode: Callable[[Event], bytes] = _encoder.encode
 
 
 def decode(body: bytes) -> Event | Parked:
-    """The event in `body`, brought to today's shape."""
+    """The event in `body`, brought to today's shape. Never raises."""
+    if reason := unbounded(body):
+        return Parked(f"not an event: {reason}", body)
     try:
         event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _second_look(body, str(error))
     if type(event) in _CHECKED and (reason := event.flaw()):
-        return Parked(f"not an event: {reason}", body)
+        return _parked(f"not an event: {reason}", body)
     return event
+
+
+def unbounded(body: bytes) -> str:
+    """Why nobody should decode this JSON, or ''."""
+    if len(body) > LARGEST:
+        return f"{len(body):,} bytes, and {LARGEST:,} are the most"
+    if body.count(b"[") + body.count(b"{") > DEEPEST and (depth := _depth(body)) > DEEPEST:
+        return f"nested {depth} deep, and {DEEPEST} is the most"
+    return ""
+
+
+#: A string, or the beginning of one that does not end.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_OTHERS = bytes(byte for byte in range(256) if byte not in _STEPS)
+
+
+def _depth(body: bytes) -> int:
+    brackets = _STRING.sub(b"", body).translate(None, _OTHERS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _second_look(body: bytes, reason: str) -> Event | Parked:
@@ -60,7 +95,11 @@ def _second_look(body: bytes, reason: str) -> Event | Parked:
         if upcast := UPCASTERS.get(tag):
             return msgspec.convert(upcast(msgspec.json.decode(body)), _decoder.type)
         if tag and tag not in _KNOWN:
-            return Parked(f"unknown type {tag!r}: written by a newer version?", body)
+            return _parked(f"unknown type {tag!r}: written by a newer version?", body)
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = str(error)
-    return Parked(f"not an event: {reason}", body)
+    return _parked(f"not an event: {reason}", body)
+
+
+def _parked(reason: str, body: bytes) -> Parked:
+    return Parked(reason if len(reason) <= REASON else reason[:REASON] + "...", body)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
-from romana_bus import codec, telemetry
+from romana_bus import codec, tasks, telemetry
 from romana_bus.bus.api import Message, Outgoing, Position
 
 if TYPE_CHECKING:
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Reading, Store
     from romana_bus.events import Event
-
-log = structlog.get_logger(__name__)
 
 
 class Read(NamedTuple):
@@ -33,7 +28,11 @@ class Read(NamedTuple):
 
 
 class Feed:
-    def __init__(self, store: Store, reads: Sequence[Read], name: str) -> None:
+    """`own`: the stream that this consumer's role writes. What its leaders said of the time counts, so that
+    time does not go back where the server's clock has."""
+
+    def __init__(self, store: Store, reads: Sequence[Read], name: str, own: str = "") -> None:
+        self._own = own
         self.positions: dict[str, Position] = {}
         self.name = name
         self._store, self._reads = store, reads
@@ -43,17 +42,21 @@ class Feed:
     async def boot(self) -> AsyncIterator[tuple[str, list[Message]]]:
         """The tables, in the order of the reads; afterwards the logs are followed.
         Raises Rewound, StreamMissing, Unavailable."""
-        started = time.monotonic()
+        started = tasks.monotonic()
         for role, under in self._reads:
             table = self._store.table(role, under)
             async for messages in table:
+                self._heard(role, messages[-1])
                 yield role, messages
             self.positions[role] = table.reached
         for role, under in self._reads:
             self._readings[role] = self._store.follow(
                 role, under, self.positions[role], self._wake, self.name
             )
-        telemetry.BOOT_SECONDS.labels(self.name).set(time.monotonic() - started)
+        telemetry.BOOT_SECONDS.labels(self.name).set(tasks.monotonic() - started)
+
+    def _heard(self, role: str, newest: Message) -> None:
+        self._store.clock.heard(newest.stored, newest.time if role == self._own else 0)
 
     def take(self) -> list[tuple[str, list[Message]]]:
         """What has come since; never waits. Raises Rewound, Closed."""
@@ -67,6 +70,7 @@ class Feed:
                 messages = [message for message in messages if message.seq > last]
             if messages:
                 newest = messages[-1]
+                self._heard(role, newest)
                 self.positions[role] = Position(self.positions[role].epoch, newest.seq, newest.id)
                 taken.append((role, messages))
             telemetry.LAG.labels(self.name, role).set(reading.lag)
@@ -126,17 +130,11 @@ async def _missing(store: Store, feed: Feed, read: Read, end: int) -> bool:
     return following is not None and following.seq <= end
 
 
-def opened(message: Message, consumer: str, role: str) -> Event | None:
-    """The event in a message; None (counted and logged) where nobody here understands it."""
-    event = codec.decode(message.body)
-    if isinstance(event, codec.Parked):
-        telemetry.PARKED.labels(consumer, role).inc()
-        log.warning("parked", consumer=consumer, stream=role, seq=message.seq, why=event.reason)
-        return None
-    return event
+#: The longest time to live that a message is given: ten years, in seconds.
+LONGEST = 10 * 366 * 86_400
 
 
 def outgoing(event: Event, cause: str, now: int, history: float) -> Outgoing:
     """The message that stores an event. A tombstone leaves the table when the log's window has passed."""
     ttl = max(1, int(history), (event.needed_until() - now) // 1_000_000 + 1) if event.tombstone else 0
-    return Outgoing(event.subject(), codec.encode(event), event.id(), cause, now, ttl)
+    return Outgoing(event.subject(), codec.encode(event), "", cause, now, min(ttl, LONGEST))

@@ -1,42 +1,93 @@
 """What this process says of itself: alive, ready, and its metrics, over HTTP.
 
 GET /healthz   200 while the event loop turns
-GET /readyz    200 when every consumer here is up to date with its streams; else 503 and why not
+GET /readyz    200 when every consumer here is up to date with its streams, the log has answered in the last
+               seconds, and what is decided can be stored; else 503 and why not. Behind that in both cases:
+               which consumer leads or stands by, and when the log has answered last
 GET /metrics   Prometheus text format
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from romana_bus import telemetry
 from romana_bus.errors import BadInput, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 log = structlog.get_logger(__name__)
 
 
+#: What a consumer may be; '' while it reads its tables, or has lost the log.
+LEADER, STANDBY = "leader", "standby"
+
+
 class Health:
-    """`say` is called by whoever knows; '' means well."""
+    """What there is to say of each consumer, and of the log: by whoever knows, when it changes (`say`,
+    `stand`), or whenever somebody looks (`check`). A problem of '' means well."""
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {}
+        self._checks: dict[str, Callable[[], str]] = {}
+        self._ages: dict[str, Callable[[], float]] = {}
+        self._stand: dict[str, str] = {}
 
     def say(self, name: str, problem: str) -> None:
         self._problems[name] = problem
+
+    def check(self, name: str, problem: Callable[[], str] | None) -> None:
+        """Ask this from now on; None: no more."""
+        self._checks.pop(name, None)
+        if problem is not None:
+            self._checks[name] = problem
+
+    def stand(self, name: str, how: str) -> None:
+        """As what a consumer stands: LEADER, STANDBY or ''."""
+        self._stand[name] = how
+        for role in (LEADER, STANDBY):
+            telemetry.ROLE.labels(name, role).set(how == role)
+
+    def watch(self, store: Watched) -> None:
+        """From now on the log's own problems are some of ours."""
+        self.check("log", store.problem)
+        self._ages["log"] = lambda: store.age
 
     @property
     def problems(self) -> list[str]:
         """Each once, with whom it concerns."""
         found: dict[str, list[str]] = {}
-        for name, problem in sorted(self._problems.items()):
+        asked = {name: problem() for name, problem in self._checks.items()}
+        for name, problem in asked.items():
+            if name.endswith(" writes"):
+                telemetry.UNWRITABLE.labels(name.removesuffix(" writes")).set(bool(problem))
+        for name, problem in sorted((self._problems | asked).items()):
             if problem:
                 found.setdefault(problem, []).append(name)
         return [f"{', '.join(names)}: {problem}" for problem, names in found.items()]
+
+    @property
+    def standing(self) -> list[str]:
+        """How each consumer stands, and since when the log has said nothing."""
+        roles = [
+            f"{name}: {how or 'neither leader nor standby'}" for name, how in sorted(self._stand.items())
+        ]
+        return roles + [f"{name}: confirmed {age():.1f} s ago" for name, age in sorted(self._ages.items())]
+
+
+class Watched(Protocol):
+    """A store, as far as health goes."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the log has last answered."""
+
+    def problem(self) -> str:
+        """Why the log is not to be relied on now, or ''."""
 
 
 @contextlib.asynccontextmanager
@@ -53,11 +104,11 @@ async def served(listen: str, health: Health) -> AsyncIterator[str]:
 
     async def ready(_: web.Request) -> web.Response:
         problems = health.problems
-        return web.Response(
-            text="".join(f"{p}\n" for p in problems) or "ok\n", status=503 if problems else 200
-        )
+        lines = [*(problems or ["ok"]), *health.standing]
+        return web.Response(text="".join(f"{line}\n" for line in lines), status=503 if problems else 200)
 
     async def metrics(_: web.Request) -> web.Response:
+        health.problems  # noqa: B018  some metrics are what is asked here
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     host, colon, port = listen.rpartition(":")

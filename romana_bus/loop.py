@@ -3,7 +3,11 @@ or apply. A consumer is its functions and what it reads; everything that waits i
 
     state from the tables, then the logs ─► evolve ─┬─► decide ─► fenced batches on the log    (decider)
                  ▲                                  └─► plan ─► apply ─► Applied, ApplyFailed  (reconciler)
-                 └── Fenced or Rewound: the state is void, begin again
+                 └── Fenced, Rewound, or a mistake of ours: the state is void, begin again
+
+Nothing that a message says ends it, nor what one consumer does wrong another one: a message that `evolve`
+fails on is left out when the state is built anew, counted and shown; whatever else goes wrong is said, and
+tried again.
 """
 
 from __future__ import annotations
@@ -11,32 +15,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from romana_bus import telemetry
-from romana_bus.bus.api import BusError, Fenced, Rewound, StreamMissing, Unavailable
+from romana_bus import tasks, telemetry
+from romana_bus.bus.api import (
+    BusError,
+    Closed,
+    Fenced,
+    ForeignWrite,
+    Rewound,
+    StreamMissing,
+    Unavailable,
+)
+from romana_bus.errors import RomanaError
 from romana_bus.events import NODE, LeaderElected
-from romana_bus.feed import Feed, Read, opened
-from romana_bus.health import Health
-from romana_bus.lead import Office, now, take_office
-from romana_bus.reports import Reports
+from romana_bus.feed import Feed, Read
+from romana_bus.flaws import Flaw, Flaws
+from romana_bus.health import LEADER, STANDBY, Health
+from romana_bus.lead import Leadership, become_leader
+from romana_bus.reports import FlawReports, Reports
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from romana_bus.bus.api import Message, Store
+    from romana_bus.clock import LogClock
     from romana_bus.events import Event
 
 log = structlog.get_logger(__name__)
 
 S = TypeVar("S")
 
-#: Seconds before state is rebuilt after it became void; grows while nothing works.
-AGAIN, AGAIN_AT_MOST = 0.05, 2.0
+#: Seconds before state is rebuilt after it became void; grows while nothing works; the most where the
+#: mistake is ours.
+AGAIN, AGAIN_AT_MOST, MISTAKEN = 0.05, 2.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,8 @@ class Decider(Generic[S]):
 
     `evolve(state, event, seq)`; `tick(state, now)`: time passes; `decide(state)`: all that is due, in
     parts of events with their causes, folded into the state already, nothing when asked again;
-    `wake(state)`: when to decide again without a new event (µs), or None."""
+    `wake(state)`: when to decide again without a new event (µs), or None; `refused(state)`: what of the log
+    contradicts what was known, as (stream, sequence, subject, why)."""
 
     name: str
     writes: str
@@ -55,6 +71,7 @@ class Decider(Generic[S]):
     tick: Callable[[S, int], None]
     decide: Callable[[S], Iterable[Sequence[tuple[Event, str]]]]
     wake: Callable[[S], int | None]
+    refused: Callable[[S], Iterable[tuple[str, int, str, str]]] = lambda _: ()
 
 
 class Bell:
@@ -131,87 +148,130 @@ class Writer(Consumer[S], Protocol[S]):
     def writes(self) -> str: ...
 
 
-class Fold(Generic[S]):
-    """A consumer's state, and the one way in which anything gets into it. `why`: why it begins anew."""
+class Failing(Exception):
+    """`evolve` failed on one message, so the state may be half changed: it is built anew without that one."""
 
-    def __init__(self, store: Store, consumer: Consumer[S], why: str) -> None:
-        self.state, self.why = consumer.initial(), why
-        self.feed = Feed(store, consumer.reads, consumer.name)
+
+class Fold(Generic[S]):
+    """A consumer's state, and the one way in which anything gets into it. `why`: why it begins anew. `bad`:
+    messages, by stream and sequence, that `evolve` fails on, and why: they are left out."""
+
+    def __init__(
+        self, store: Store, consumer: Consumer[S], why: str, bad: dict[tuple[str, int], str] | None = None
+    ) -> None:
+        self.why, self.flaws = why, Flaws(consumer.name)
+        own = getattr(consumer, "writes", "")
+        self.state = consumer.initial()
+        if isinstance(consumer, Decider):  # what is over when it is folded need not be remembered at all
+            consumer.tick(self.state, store.clock.now())
+        self.feed = Feed(store, consumer.reads, consumer.name, own)
         self.term = 0
-        self.newest = 0  # the time of the newest event of the last batch, µs
+        self.newest = 0  # when the newest message of the last batch was stored, µs
         self.place = ""  # STREAM/SEQUENCE of it
-        self._consumer = consumer
+        self._consumer, self._own, self._bad = consumer, own, {} if bad is None else bad
 
     async def boot(self) -> None:
+        """Raises Rewound, StreamMissing, Unavailable, Failing."""
         async for role, messages in self.feed.boot():
             self._evolve(role, messages)
             await asyncio.sleep(0)
 
     def take(self) -> int:
-        """Fold what has come; gives how many."""
+        """Fold what has come; gives how many. Raises Rewound, Closed, Failing."""
         count = 0
         for role, messages in self.feed.take():
             self._evolve(role, messages)
-            self.newest, self.place = messages[-1].time, f"{role}/{messages[-1].seq}"
+            self.newest, self.place = messages[-1].stored, f"{role}/{messages[-1].seq}"
             count += len(messages)
         return count
 
+    def found(self) -> list[Flaw]:
+        """What of the log could not be used, by its place there."""
+        refused = getattr(self._consumer, "refused", None)
+        return sorted([*self.flaws.kept, *(Flaw(*one) for one in (refused(self.state) if refused else ()))])
+
     def _evolve(self, role: str, messages: list[Message]) -> None:
-        name, evolve, state = self._consumer.name, self._consumer.evolve, self.state
-        own = getattr(self._consumer, "writes", "")
+        evolve, state, read = self._consumer.evolve, self.state, self.flaws.read
         for message in messages:
-            event = opened(message, name, role)
+            event = read(message, role)
             if event is None:
                 continue
-            if role == own and type(event) is LeaderElected:
+            if role == self._own and type(event) is LeaderElected:
                 self.term = event.term
-            evolve(state, event, message.seq)
-        telemetry.FOLDED.labels(name, role).inc(len(messages))
+            if self._bad and (why := self._bad.get((role, message.seq))):
+                self.flaws.park(message, role, why)
+                continue
+            try:
+                evolve(state, event, message.seq)
+            except Exception as error:
+                why = f"{self._consumer.name} failed on it: {type(error).__name__}: {error}"
+                self._bad[role, message.seq] = why
+                log.exception("a message could not be folded", stream=role, seq=message.seq)
+                raise Failing(why) from error
+        telemetry.FOLDED.labels(self._consumer.name, role).inc(len(messages))
 
 
 async def run_decider(store: Store, decider: Decider[S], holder: str, health: Health | None = None) -> None:
     """Follow as a standby, lead when it is our turn, until cancelled. Raises Closed."""
-    await run_leading(store, decider, holder, functools.partial(_govern, decider), health)
+    await run_leading(store, decider, holder, functools.partial(_govern, decider, store.clock), health)
 
 
 async def run_leading(
     store: Store,
     writer: Writer[S],
     holder: str,
-    govern: Callable[[Fold[S], Office], Awaitable[None]],
+    govern: Callable[[Fold[S], Leadership], Awaitable[None]],
     health: Health | None = None,
 ) -> None:
     """Follow as a standby; when it is our turn, `govern`, which returns when the lease is lost. When
     cancelled, what was published is stored and the lease given up. Raises Closed."""
+    health = health or Health()
+    reports = FlawReports(store, writer.name)
 
     async def once(fold: Fold[S]) -> str:
-        office = await take_office(store, writer.writes, fold.feed, holder, lambda: fold.term, fold.take)
+        health.stand(writer.name, STANDBY)
+        leadership = await become_leader(
+            store, writer.writes, fold.feed, holder, lambda: fold.term, fold.take
+        )
+        health.stand(writer.name, LEADER)
+        health.check(f"{writer.name} writes", leadership.problem)
+        telling = asyncio.create_task(reports.keep_up(fold.found), name=f"flaws {writer.name}")
         orderly = False
         try:
-            await govern(fold, office)
+            await govern(fold, leadership)
             orderly = True
         except asyncio.CancelledError:
             orderly = True
             raise
+        except ForeignWrite as error:
+            telemetry.FOREIGN.labels(error.role).inc()
+            await reports.foreign(error)
+            raise
         finally:
-            await office.leave(orderly)
+            health.stand(writer.name, "")
+            health.check(f"{writer.name} writes", None)
+            await tasks.stop(telling)
+            await leadership.leave(orderly)
         return "lease lost"
 
-    await _again_and_again(store, writer, [writer.writes], once, health)
+    try:
+        await _again_and_again(store, writer, [writer.writes], once, health)
+    finally:
+        await reports.close()
 
 
-async def _govern(decider: Decider[S], fold: Fold[S], office: Office) -> None:
+async def _govern(decider: Decider[S], clock: LogClock, fold: Fold[S], leadership: Leadership) -> None:
     """Decide whatever there is to decide, for as long as the lease is ours."""
-    while not office.lost.is_set():
-        office.writer.check()
+    while not leadership.lost.is_set():
+        leadership.writer.check()
         fold.take()
-        decider.tick(fold.state, now())
+        decider.tick(fold.state, clock.now())
         for part in decider.decide(fold.state):
-            await office.publish(part)
-            _observe_delay(decider.name, fold.newest)
+            await leadership.publish(part)
+            _observe_delay(decider.name, clock, fold.newest)
             await asyncio.sleep(0)  # the lease has to be renewed, however much there is to decide
         due = decider.wake(fold.state)
-        await fold.feed.wait(1.0 if due is None else min(1.0, max(0.0, (due - now()) / 1e6)))
+        await fold.feed.wait(1.0 if due is None else min(1.0, max(0.0, (due - clock.now()) / 1e6)))
 
 
 async def run_projection(store: Store, projection: Projection[S], health: Health | None = None) -> None:
@@ -230,10 +290,14 @@ async def run_reconciler(store: Store, reconciler: Reconciler[S], health: Health
     """Make the outside as the log wants it until cancelled, and report. Raises Closed."""
 
     async def once(fold: Fold[S]) -> str:
-        reports = Reports(store, reconciler.node, reconciler.name, lambda: reconciler.standing(fold.state))
+        def standing() -> dict[str, int]:
+            parked = {"messages parked": len(fold.flaws.kept)} if fold.flaws else {}
+            return reconciler.standing(fold.state) | parked
+
+        reports = Reports(store, reconciler.node, reconciler.name, standing)
         reconciler.bell.wakes(fold.feed.nudge)
         try:
-            await _reconcile(reconciler, fold, reports)
+            await _reconcile(reconciler, store.clock, fold, reports)
         finally:
             reconciler.bell.wakes(None)
             with contextlib.suppress(TimeoutError, BusError):
@@ -262,7 +326,7 @@ class _Looks:
     def looked(self, begun: float) -> None:
         self.failures = 0
         self._due = begun + self._reconciler.tick
-        ended = time.monotonic()
+        ended = tasks.monotonic()
         self._pause_until = ended + max(self._reconciler.at_least, 10 * (ended - begun))
 
     def failed(self, full: bool) -> None:
@@ -271,15 +335,15 @@ class _Looks:
         self.failures += 1
         if full or self.failures == 1:
             backoff = 0.1 * 2 ** min(self.failures, 8)
-            self._due = time.monotonic() + backoff
-            self._pause_until = time.monotonic() + min(backoff, 1.0)
+            self._due = tasks.monotonic() + backoff
+            self._pause_until = tasks.monotonic() + min(backoff, 1.0)
 
 
-async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports) -> None:
+async def _reconcile(reconciler: Reconciler[S], clock: LogClock, fold: Fold[S], reports: Reports) -> None:
     """One pass for every batch of events; one with a full look when that is due."""
     looks = _Looks(reconciler)
     while True:
-        begun = time.monotonic()
+        begun = tasks.monotonic()
         full = begun >= looks.due
         if full:
             reconciler.bell.rung = False  # before the look: what changes during it is looked at again
@@ -296,15 +360,15 @@ async def _reconcile(reconciler: Reconciler[S], fold: Fold[S], reports: Reports)
                 await reports.failed(covers, reason, looks.failures)
             else:
                 cause = fold.place if count and changes else ""
-                reports.applied(covers, changes, int((time.monotonic() - begun) * 1e6), cause)
+                reports.applied(covers, changes, int((tasks.monotonic() - begun) * 1e6), cause)
                 if count:
-                    _observe_delay(reconciler.name, fold.newest)
+                    _observe_delay(reconciler.name, clock, fold.newest)
                 if full:
                     looks.looked(begun)
         if not looks.failures:  # what could not be applied still is not, whatever went well since
             await reports.say_if_due()
         due = looks.due if looks.failures else min(looks.due, reports.due)
-        await fold.feed.wait(min(1.0, max(0.0, due - time.monotonic())))
+        await fold.feed.wait(min(1.0, max(0.0, due - tasks.monotonic())))
 
 
 async def _pass(reconciler: Reconciler[S], fold: Fold[S], full: bool) -> int:
@@ -313,9 +377,9 @@ async def _pass(reconciler: Reconciler[S], fold: Fold[S], full: bool) -> int:
     return await reconciler.apply(delta) if delta else 0
 
 
-def _observe_delay(consumer: str, since: int) -> None:
+def _observe_delay(consumer: str, clock: LogClock, since: int) -> None:
     if since:
-        telemetry.TIME_TO_APPLY.labels(consumer).observe(max(0, now() - since) / 1e6)
+        telemetry.TIME_TO_APPLY.labels(consumer).observe(max(0, clock.now() - since) / 1e6)
 
 
 async def _again_and_again(
@@ -325,31 +389,56 @@ async def _again_and_again(
     once: Callable[[Fold[S]], Awaitable[str]],
     health: Health | None,
 ) -> None:
-    """Run `once` on a fresh state; when that has become void, on another, until cancelled."""
-    health = health or Health()
+    """Run `once` on a fresh state; when that has become void, on another, until cancelled. Raises Closed, and
+    RomanaError where a person has to do something before anything can work."""
+    health, name = health or Health(), consumer.name
     roles = sorted({*writes, *(read.role for read in consumer.reads)})
-    delay, why = AGAIN, "start"
+    delay, why, bad = AGAIN, "start", dict[tuple[str, int], str]()
     while True:
-        telemetry.BOOTS.labels(consumer.name, why).inc()
-        health.say(consumer.name, "reading its tables")
-        fold, begun = Fold(store, consumer, why), time.monotonic()
+        telemetry.BOOTS.labels(name, why).inc()
+        health.say(name, "reading its tables")
+        fold, begun = Fold(store, consumer, why, bad), tasks.monotonic()
         try:
             await fold.boot()
-            health.say(consumer.name, "")
+            health.say(name, "")
             why = await once(fold)
-        except Fenced as error:
-            why = "fenced"
-            log.warning("another one leads: going back to standby", consumer=consumer.name, why=str(error))
-        except (Rewound, StreamMissing) as error:
-            why = "rewound"
-            log.warning("the log is another: rebuilding", consumer=consumer.name, why=str(error))
-            with contextlib.suppress(Unavailable, StreamMissing):
-                await store.prepare(roles)
-        except Unavailable as error:
-            why = "unavailable"
-            health.say(consumer.name, f"the log is out of reach: {error}")
-            log.warning("the log is out of reach", consumer=consumer.name, why=str(error))
+        except (Closed, RomanaError):
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is: said, and tried again
+            why = _void(error, name, health)
+            if why == "rewound":
+                bad.clear()  # other messages stand at those places
+                with contextlib.suppress(BusError):
+                    await store.prepare(roles)
         finally:
             await fold.feed.close()
-        delay = AGAIN if time.monotonic() - begun > 10 else min(delay * 2, AGAIN_AT_MOST)
+        most = MISTAKEN if why == "mistaken" else AGAIN_AT_MOST
+        delay = AGAIN if tasks.monotonic() - begun > 10 else min(delay * 2, most)
         await asyncio.sleep(delay)
+
+
+def _void(error: Exception, name: str, health: Health) -> str:
+    """Say why the state is void; gives that in a word."""
+    match error:
+        case ForeignWrite():
+            log.error("somebody else's message is on the log: rebuilding", consumer=name, why=str(error))
+            return "foreign"
+        case Fenced():
+            log.warning("another one leads: going back to standby", consumer=name, why=str(error))
+            return "fenced"
+        case Rewound() | StreamMissing():
+            log.warning("the log is another: rebuilding", consumer=name, why=str(error))
+            return "rewound"
+        case Unavailable():
+            health.say(name, f"the log is out of reach: {error}")
+            log.warning("the log is out of reach", consumer=name, why=str(error))
+            return "unavailable"
+        case BusError():
+            health.say(name, f"the log refuses: {error}")
+            log.error("the log refuses", consumer=name, why=str(error))
+            return "refused"
+        case Failing():
+            return "failing"
+    health.say(name, f"it failed: {type(error).__name__}: {error}")
+    log.error("a mistake of ours: trying again", consumer=name, exc_info=error)
+    return "mistaken"

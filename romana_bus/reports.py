@@ -7,19 +7,25 @@ to a sequence is said within QUIET seconds, and a sign of life comes within LIFE
 
 from __future__ import annotations
 
+import asyncio
 import math
-import time
 from typing import TYPE_CHECKING
 
+import structlog
+
+from romana_bus import codec, tasks
+from romana_bus.bus.api import BusError
 from romana_bus.bus.publish import Publisher
-from romana_bus.events import NODE, Applied, ApplyFailed
+from romana_bus.events import NODE, Applied, ApplyFailed, ForeignWriteSeen, MessagesParked, ParkedMessage
 from romana_bus.feed import outgoing
-from romana_bus.lead import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from romana_bus.bus.api import Store
+    from romana_bus.bus.api import ForeignWrite, Store
+    from romana_bus.flaws import Flaw
+
+log = structlog.get_logger(__name__)
 
 #: Seconds.
 SPACING, QUIET, LIFE = 1.0, 30.0, 60.0
@@ -70,7 +76,7 @@ class Reports:
 
     async def say_if_due(self) -> None:
         """Raises Refused, Closed."""
-        if self._covers and time.monotonic() >= self.due:
+        if self._covers and tasks.monotonic() >= self.due:
             await self.say()
 
     async def say(self) -> None:
@@ -96,5 +102,57 @@ class Reports:
         await self.publisher.flush()
 
     async def _say(self, report: Applied | ApplyFailed, cause: str = "") -> None:
-        self._last = time.monotonic()
-        await self.publisher.put(outgoing(report, cause, now(), self._store.history))
+        self._last = tasks.monotonic()
+        await self.publisher.put(outgoing(report, cause, self._store.clock.now(), self._store.history))
+
+
+#: Parked messages that a report names, and the characters of their reasons.
+NAMED, REASON = 20, 300
+
+
+class FlawReports:
+    """What the leader of a consumer says of messages on the log that it cannot use."""
+
+    def __init__(self, store: Store, consumer: str) -> None:
+        self._store, self._consumer = store, consumer
+        self._publisher = Publisher(store, NODE)
+        self._said: list[Flaw] | None = None
+
+    async def keep_up(self, found: Callable[[], list[Flaw]]) -> None:
+        """For ever: say it whenever it is another."""
+        while True:
+            try:
+                if (now := found()) != self._said and (self._said or await self._is_news(now)):
+                    await self._publish(self._parked(now))
+                self._said = now
+            except BusError as error:
+                log.info("what was parked could not be reported", why=str(error))
+            await asyncio.sleep(SPACING)
+
+    async def _is_news(self, flaws: list[Flaw]) -> bool:
+        """Raises BusError."""
+        report = self._parked(flaws)
+        newest = await self._store.newest(NODE, report.subject())
+        return codec.decode(newest.body) != report if newest else bool(flaws)
+
+    def _parked(self, flaws: list[Flaw]) -> MessagesParked:
+        named = [
+            ParkedMessage(
+                stream=one.role, seq=one.seq, subject=one.subject[:REASON], reason=one.reason[:REASON]
+            )
+            for one in flaws[-NAMED:]
+        ]
+        return MessagesParked(consumer=self._consumer, count=len(flaws), parked=tuple(named))
+
+    async def foreign(self, error: ForeignWrite) -> None:
+        log.error("somebody else writes what only the leader may", stream=error.role, seq=error.seq)
+        written = error.foreign_subject[:REASON]
+        await self._publish(
+            ForeignWriteSeen(consumer=self._consumer, stream=error.role, seq=error.seq, written=written)
+        )
+
+    async def close(self) -> None:
+        await self._publisher.close()
+
+    async def _publish(self, report: MessagesParked | ForeignWriteSeen) -> None:
+        await self._publisher.put(outgoing(report, "", self._store.clock.now(), self._store.history))

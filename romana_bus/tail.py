@@ -26,7 +26,7 @@ def roles_of(pattern: str) -> tuple[str, ...]:
 async def tail(
     store: Store, roles: Sequence[str], last: int | None, follow: bool = True
 ) -> AsyncIterator[list[tuple[str, Message]]]:
-    """Batches of (role, message), sorted by their writers' time within a batch. `last`: how many stored
+    """Batches of (role, message), sorted by when they were stored within a batch. `last`: how many stored
     messages of each stream come first (None: all there are). Ends at the present unless `follow`."""
     wake = asyncio.Event()
     readings, ends = {}, {}
@@ -39,7 +39,7 @@ async def tail(
         while follow or any(readings[role].position.seq < ends[role] for role in roles):
             taken = [(role, message) for role in roles for message in readings[role].take()]
             if taken:
-                yield sorted(taken, key=lambda one: one[1].time)
+                yield sorted(taken, key=lambda one: one[1].stored)
             else:
                 await wake.wait()
                 wake.clear()

@@ -7,10 +7,20 @@ task, and `asyncio.wait_for`. Both can swallow a cancellation that was meant for
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
+
+#: Seconds of a clock that never goes back; and six characters that nobody else has. By name of this module,
+#: so that a simulation can have them its way.
+monotonic = time.monotonic
+
+
+def nonce() -> str:
+    return secrets.token_hex(3)
 
 
 async def stop(task: asyncio.Task[Any] | asyncio.Future[Any] | None) -> None:

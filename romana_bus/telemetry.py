@@ -32,3 +32,17 @@ WATCH_EVENTS = Counter("romana_watch_events", "Watch events and list items read"
 WATCH_TROUBLE = Counter("romana_watch_trouble", "Requests that did not go well", ["resource", "what"])
 LISTINGS = Counter("romana_listings", "Full listings made", ["resource"])
 WATCH_SYNCED = Gauge("romana_watch_synced", "1 while the log has all that the API server has", ["resource"])
+#: This machine's clock minus the log's.
+CLOCK_DIFFERENCE = Gauge("romana_clock_difference_seconds", "This machine's clock, compared with the log's")
+#: Seconds since the log has last answered through the connection that this process has.
+LOG_AGE = Gauge("romana_log_confirmed_age_seconds", "Since the log has last answered")
+#: 1 where what is decided or seen cannot be stored: a full disk, no leader, a refusal.
+UNWRITABLE = Gauge("romana_log_unwritable", "1 while nothing can be stored", ["consumer"])
+#: How often the client left a server through which the log did not answer.
+MOVES = Counter("romana_nats_moves", "Servers left because the log did not answer through them")
+#: Messages by somebody else on a stream that one role writes.
+FOREIGN = Counter("romana_foreign_writes", "Messages by others on a fenced stream", ["stream"])
+#: What this process is: 1 for leader or standby; both 0 while it reads its tables, or the log is away.
+ROLE = Gauge("romana_role", "1 for what this process is", ["consumer", "role"])
+#: Entities on the log that the API server does not show, and that are asked about again before they are gone.
+DOUBTED = Gauge("romana_watch_doubted", "Entities that are missing and not believed to be gone", ["resource"])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
+    from romana_bus.clock import LogClock
+
 MSG_ID, CAUSE, TIME, TTL = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time", b"Nats-TTL"
 
 
@@ -52,6 +54,15 @@ class Fenced(BusError):
     """Another process writes this stream now. Whatever this one had decided last is void."""
 
 
+class ForeignWrite(Fenced):
+    """A message by somebody who must not write this stream stands on it, at `seq`, under `subject`: nobody
+    else was elected. State has to be folded again with it."""
+
+    def __init__(self, role: str, seq: int, subject: str) -> None:
+        super().__init__(f"somebody who was not elected wrote {role}/{seq}, {subject[:200]}")
+        self.role, self.seq, self.foreign_subject = role, seq, subject
+
+
 class Rewound(BusError):
     """The log is not the one that this process has read: emptied, replaced, or gone back in time.
     State folded from it is void and has to be rebuilt from the table."""
@@ -62,21 +73,23 @@ class Closed(BusError):
 
 
 class Message(msgspec.Struct, gc=False):
-    """One stored message as it was read. `pending`: how many the reader had still to come behind it."""
+    """One stored message as it was read. `pending`: how many the reader had still to come behind it.
+    `stored`: when the server stored it, by its clock (µs since the epoch)."""
 
     seq: int
     subject: str
     body: bytes
     headers: bytes = b""
     pending: int = 0
+    stored: int = 0
 
     def header(self, name: bytes) -> str:
-        """The first value of a header, or ''."""
+        """The first value of a header, or ''. What is no UTF-8 in it is replaced."""
         start = self.headers.find(b"\r\n" + name + b":")
         if start < 0:
             return ""
         start += len(name) + 3
-        return self.headers[start : self.headers.find(b"\r\n", start)].strip().decode()
+        return self.headers[start : self.headers.find(b"\r\n", start)].strip().decode(errors="replace")
 
     @property
     def id(self) -> str:
@@ -89,9 +102,13 @@ class Message(msgspec.Struct, gc=False):
 
     @property
     def time(self) -> int:
-        """When its writer wrote it: microseconds since the epoch, 0 where it did not say."""
+        """When its writer wrote it, by the log's time as it knew it: microseconds since the epoch, 0 where it
+        did not say, or said what is no time."""
         text = self.header(TIME)
-        return micros(text) if text else 0
+        try:
+            return micros(text) if text else 0
+        except (ValueError, OverflowError):
+            return 0
 
 
 class Outgoing(NamedTuple):
@@ -114,7 +131,8 @@ class Election(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """Where a stream stands. `epoch` is made when the stream is created, and never comes back."""
+    """Where a stream stands. `epoch` is made when the stream is created, and never comes back. `first`: the
+    sequence of the oldest message that the log still has; `last`: of the newest that it ever had."""
 
     epoch: str
     first: int
@@ -165,6 +183,7 @@ class Store(Protocol):
     cluster: str
     history: float  #: seconds that the log keeps; tombstones leave the table after it
     generation: int  #: grows with every new connection: behind it may be another store
+    clock: LogClock  #: the log's time: what everybody here calls now
 
     @property
     def window(self) -> int:
@@ -213,6 +232,16 @@ class Store(Protocol):
 
     def lease(self, name: str, holder: str, ttl: float = 2.0) -> Lease: ...
 
+    def end(self, role: str) -> int:
+        """The newest sequence of the stream that was heard of lately, without asking."""
+
+    def problem(self) -> str:
+        """Why the log is not to be relied on now, or ''."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the log has last answered."""
+
     async def close(self) -> None: ...
 
 
@@ -225,9 +254,13 @@ class Table(Protocol):
     def __aiter__(self) -> AsyncIterator[list[Message]]: ...
 
 
+#: The last moment that RFC 3339 can write: µs since the epoch.
+_LAST = 253_402_300_799_999_999
+
+
 def stamp(time: int) -> str:
-    """RFC 3339 with microseconds, UTC."""
-    seconds, fraction = divmod(time, 1_000_000)
+    """RFC 3339 with microseconds, UTC. What is not between 1970 and 9999 is written as the nearest of them."""
+    seconds, fraction = divmod(min(max(time, 0), _LAST), 1_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06}Z"
 
 

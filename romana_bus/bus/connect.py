@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 5.0
 LEADER_WITHIN = 15.0
+#: Bytes that a message may need: an event has 900,000 at most (`producers/shapes.py`), and headers.
+PAYLOAD = 1_000_000
 #: Clusters that are named to somebody who names another.
 NAMED = 8
 
@@ -171,20 +173,18 @@ async def _connect(
     wire = Wire()
     store = JetStream(wire, layout, creates)
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    last: list[str] = []
 
     async def erred(error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        last.append(text)
+        store.last_error = text = str(error) or type(error).__name__
         if "authorization" in text.lower() and not failed.done():
             failed.set_result(text)
-        elif "permissions violation" in text.lower():
+        if "permissions violation" in text.lower():
             log.error("NATS denies this role a subject", why=text)
         elif store.generation or store.opened:
             log.info("NATS connection", why=text)
 
     async def closed() -> None:
-        store.closed_because(last[-1] if last else "the connection was closed")
+        store.closed_because(store.last_error or "the connection was closed")
 
     dial = asyncio.ensure_future(
         wire.dial(
@@ -205,17 +205,47 @@ async def _connect(
             await wire.close()
         if failed.done():
             raise Failed(f"NATS at {where} refuses these credentials: check --creds, or the URL's user")
-        raise Failed(f"cannot reach NATS at {where}: {last[-1] if last else 'no answer'}")
+        raise Failed(f"cannot reach NATS at {where}: {store.last_error or 'no answer'}")
     try:
         dial.result()
     except (nats.errors.Error, OSError, ValueError) as error:
         raise Failed(f"cannot connect to NATS at {where}: {error}") from None
     await store.open()
+    store.probed(functools.partial(_ask_elsewhere, store, options))
     return store
+
+
+async def _ask_elsewhere(store: JetStream, options: dict[str, Any], url: str) -> None:
+    """The same questions, by way of another server. Raises whatever keeps it from answering."""
+    wire = Wire()
+    other = JetStream(wire, store.layout, store.creates)
+    other.roles = store.roles
+
+    async def erred(error: Exception) -> None:
+        other.last_error = str(error)
+
+    try:
+        await wire.connect(
+            [url],
+            name="romana-bus probe",
+            allow_reconnect=False,
+            connect_timeout=2,
+            error_cb=erred,
+            **options,
+        )
+        await other.open()
+        await other.ask_tails()
+    finally:
+        await other.close()
 
 
 async def _check_server(store: JetStream, access: Access, embedded: bool) -> None:
     version = store.wire.info.get("version", "?")
+    if (room := store.wire.max_payload) < PAYLOAD:
+        raise Failed(
+            f"this NATS server takes messages of {room:,} bytes, and events have up to {PAYLOAD:,}: set "
+            "`max_payload: 1MB` in its config and restart it"
+        )
     if not store.wire.info.get("jetstream"):
         raise Failed(f"NATS {version} runs without JetStream: enable it in its config (`jetstream {{}}`)")
     try:

@@ -1,7 +1,7 @@
 """The store on NATS JetStream: streams, tables, fenced batches, single publishes, leases.
 
-Requests go through nats-py; batches and what is read go past it (`wire.py`). Nothing here retries a
-write by itself: whether a lost answer was a lost message is decided by `write.py`, which reads back.
+Requests go past nats-py (`requests.py`), and so do batches and what is read (`wire.py`). Nothing here retries
+a write by itself: whether a lost answer was a lost message is decided by `write.py`, which reads back.
 """
 
 from __future__ import annotations
@@ -10,18 +10,13 @@ import asyncio
 import base64
 import contextlib
 import functools
-import itertools
 import uuid
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import nats.errors
-import structlog
 
 from romana_bus.bus import streams
 from romana_bus.bus.api import (
-    BusError,
-    Closed,
     DuplicateId,
     Election,
     Message,
@@ -32,122 +27,98 @@ from romana_bus.bus.api import (
     StreamMissing,
     Tail,
     Unavailable,
-    WrongSequence,
+    micros,
     stamp,
 )
 from romana_bus.bus.lease import JetStreamLease
+from romana_bus.bus.probe import Probe, ask_all
 from romana_bus.bus.read import Pull, TableRead
-from romana_bus.bus.wire import Sink, Wire, raw_message
+from romana_bus.bus.requests import ANSWER_WITHIN, Requests, acknowledged
+from romana_bus.bus.wire import Wire, raw_message
+from romana_bus.clock import LogClock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from romana_bus.bus.streams import Config, Layout
 
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-#: Server error codes (nats-server/server/errors.json) -> what they mean to a writer or reader.
-ERRORS: dict[int, type[BusError]] = {
-    10059: StreamMissing,
-    10071: WrongSequence,  # wrong last sequence
-    10164: WrongSequence,  # wrong last sequence, on a cluster
-    10158: Unavailable,  # the same id is on its way already: sent again too early
-    10201: DuplicateId,  # a batch holds an id that is known
-    10210: Unavailable,  # too many batches in flight: abandoned ones go after 10 s
-    10176: Unavailable,  # a batch of which the beginning was lost with a connection
-    10008: Unavailable,  # no cluster leader
-}
 NOT_FOUND = 10037
-API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % streams.API_LEVEL
-ANSWER_WITHIN = 3.0
 #: Up to so many messages go out one by one, each under its fence: the server stages a batch in files of
 #: its own, which takes 4 ms, while each of a few single messages takes 0.3 ms.
 SINGLY = 8
 #: Batches of one writer that may be on their way.
 IN_FLIGHT = 4
+#: Bytes of a subject that fits into a control line beside a reply (nats-server, max_control_line: 4096).
+LONGEST_SUBJECT = 3000
 
 
-class JetStream:
+class _Stream(msgspec.Struct):
+    """What is read of a stream's INFO (nats-server, StreamInfo). `ts`: the server's clock."""
+
+    config: dict[str, Any]
+    state: _State
+    ts: str = ""
+
+    @property
+    def epoch(self) -> str:
+        return str((self.config.get("metadata") or {}).get("romana_epoch", ""))
+
+
+class _State(msgspec.Struct):
+    first_seq: int = 0
+    last_seq: int = 0
+
+
+class _Stored(msgspec.Struct):
+    """What is read of a message that the API gives (nats-server, StoredMsg)."""
+
+    subject: str
+    seq: int
+    time: str
+    data: str = ""
+    hdrs: str = ""
+
+
+class JetStream(Requests):
     """See `api.Store`. `instance` tells this process from others in names of consumers and batches.
     `creates`: whether it makes streams that are missing."""
 
     def __init__(self, wire: Wire, layout: Layout, creates: bool = True) -> None:
-        self.wire, self.layout, self.creates = wire, layout, creates
+        super().__init__(wire)
+        self.layout, self.creates = layout, creates
         self.cluster, self.history = layout.cluster, layout.history
         self.prefix_size = len(layout.prefix)
         self.instance = uuid.uuid4().hex[:8]
-        self.generation = 0
-        self.opened = False
-        self.closed = ""
-        self._connected = asyncio.Event()
-        self._connected.set()
-        self._inbox = wire.new_inbox()
-        self._numbers = itertools.count(1)
-        self._waiting: dict[bytes, tuple[asyncio.Future[Any], Callable[[bytes, bytes], Any]]] = {}
+        self.clock = LogClock()
+        self.roles: tuple[str, ...] = ()  # those that were prepared
+        self.probe: Probe | None = None
+        self._ends: dict[str, int] = {}  # by stream, as they were heard of last
 
-    async def open(self) -> None:
-        await self.listen(f"{self._inbox}.re.*", self._answered)
-        self.opened = True
+    def probed(self, elsewhere: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+        """From now on it is known whether the log answers. `elsewhere`: see Probe."""
+        self.probe = Probe(self, elsewhere)
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(2.0):
-                await self.wire.close()
+        if self.probe is not None:
+            await self.probe.close()
+        await super().close()
 
-    # --- the connection: callbacks that connect.py hooks up ----------------------------------------
+    def problem(self) -> str:
+        return self.probe.problem() if self.probe else ""
 
-    async def disconnected(self) -> None:
-        """What was in flight may have been stored or not: its senders have to look."""
-        self._connected.clear()
-        waiting, self._waiting = self._waiting, {}
-        for future, _ in waiting.values():
-            _settle(future, Unavailable("the connection to NATS was lost"))
+    @property
+    def age(self) -> float:
+        """Seconds since the log has last answered."""
+        return self.probe.age if self.probe else 0.0
 
-    async def reconnected(self) -> None:
-        self.wire.guard_socket()
-        self.generation += 1
-        self._connected.set()
+    def end(self, role: str) -> int:
+        return self._ends.get(self.layout.stream(role), 0)
 
-    async def until_connected(self) -> None:
-        if self.closed:
-            raise Closed(self.closed)
-        await self._connected.wait()
-        if self.closed:
-            raise Closed(self.closed)
-
-    def closed_because(self, reason: str) -> None:
-        self.closed = reason
-        self._connected.set()
-
-    # --- requests -----------------------------------------------------------------------------------
-
-    async def api(self, verb: str, body: Any = None, timeout: float = ANSWER_WITHIN) -> dict[str, Any]:
-        """One request of the JetStream API; its errors as exceptions of `bus.api`."""
-        payload = msgspec.json.encode(body) if body is not None else b""
-        reply, future = self._expect(_body)
-        self._send(raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS), future)
-        what = verb.partition(".")[0] + " " + verb.split(".")[1] if "." in verb else verb
-        try:
-            async with asyncio.timeout(timeout):
-                decoded: dict[str, Any] = msgspec.json.decode(await future)
-        except (TimeoutError, Unavailable) as error:
-            if self.closed:
-                raise Closed(self.closed) from None
-            raise Unavailable(f"NATS does not answer ({what}): {str(error) or 'time is up'}") from None
-        if "error" in decoded:
-            raise _meaning(decoded["error"])
-        return decoded
-
-    async def listen(self, subject: str, sink: Sink) -> bytes:
-        try:
-            return await self.wire.listen(subject, sink)
-        except nats.errors.Error as error:
-            raise Closed(self.closed) if self.closed else Unavailable(str(error)) from None
-
-    def inbox(self) -> str:
-        return f"{self._inbox}.{next(self._numbers)}"
+    async def ask_tails(self) -> None:
+        """Of a node's agent, of which there are thousands, just of what it reads. Raises BusError."""
+        if not self.roles:
+            await self.api("INFO")
+        await ask_all([self.tail(role) for role in (self.roles if self.creates else self.roles[:1])])
 
     def subject(self, role: str, under: str) -> str:
         """The full subject, or filter, for one without the prefix; '>' means the role's whole stream."""
@@ -176,16 +147,17 @@ class JetStream:
                 )
             self.history = log_stream["max_age"] / streams.SECOND
         await self._ensure(streams.lease_config(self.layout, 2.0))
+        self.roles = tuple(dict.fromkeys((*self.roles, *roles)))
 
     async def _ensure(self, wanted: Config) -> Config:
         """Create the stream if it is missing; what then is there has to be safe."""
         try:
-            echoed = (await self.api(f"STREAM.INFO.{wanted['name']}"))["config"]
+            echoed = (await self._info(wanted["name"])).config
         except StreamMissing:
             if not self.creates:
                 raise
             try:
-                echoed = (await self.api(f"STREAM.CREATE.{wanted['name']}", wanted))["config"]
+                echoed = self._read_info(await self.api(f"STREAM.CREATE.{wanted['name']}", wanted)).config
             except Refused as error:  # another process was faster, with another epoch
                 with contextlib.suppress(StreamMissing):
                     return await self._ensure_existing(wanted)
@@ -193,7 +165,7 @@ class JetStream:
         return self._checked(wanted, echoed)
 
     async def _ensure_existing(self, wanted: Config) -> Config:
-        return self._checked(wanted, (await self.api(f"STREAM.INFO.{wanted['name']}"))["config"])
+        return self._checked(wanted, (await self._info(wanted["name"])).config)
 
     def _checked(self, wanted: Config, echoed: Config) -> Config:
         if found := streams.unsafe(wanted, echoed):
@@ -204,9 +176,21 @@ class JetStream:
         return await self.stream_tail(self.layout.stream(role))
 
     async def stream_tail(self, stream: str) -> Tail:
-        info = await self.api(f"STREAM.INFO.{stream}")
-        epoch = (info["config"].get("metadata") or {}).get("romana_epoch", "")
-        return Tail(epoch, info["state"]["first_seq"], info["state"]["last_seq"])
+        info = await self._info(stream)
+        self._ends[stream] = info.state.last_seq
+        return Tail(info.epoch, info.state.first_seq, info.state.last_seq)
+
+    async def _info(self, stream: str) -> _Stream:
+        return self._read_info(await self.api(f"STREAM.INFO.{stream}"))
+
+    def _read_info(self, answer: dict[str, Any]) -> _Stream:
+        """Raises Unavailable where it is none."""
+        try:
+            info = msgspec.convert(answer, _Stream)
+            self.clock.asked(micros(info.ts))
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            raise Unavailable(f"NATS gives a stream that cannot be read: {error}") from None
+        return info
 
     async def check(self, stream: str, position: Position) -> None:
         """Raises Rewound unless the stream still holds what was read up to `position`."""
@@ -240,28 +224,33 @@ class JetStream:
 
     async def _get(self, stream: str, which: dict[str, Any]) -> Message | None:
         try:
-            found = (await self.api(f"STREAM.MSG.GET.{stream}", which))["message"]
+            answer = await self.api(f"STREAM.MSG.GET.{stream}", which)
         except Refused as error:
             if error.code == NOT_FOUND:
                 return None
             raise
-        return Message(
-            seq=found["seq"],
-            subject=found["subject"][self.prefix_size :],
-            body=base64.b64decode(found.get("data", "")),
-            headers=base64.b64decode(found.get("hdrs", "")),
-        )
+        try:
+            found = msgspec.convert(answer.get("message"), _Stored)
+            return Message(
+                seq=found.seq,
+                subject=found.subject[self.prefix_size :],
+                body=base64.b64decode(found.data),
+                headers=base64.b64decode(found.hdrs),
+                stored=micros(found.time),
+            )
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            raise Unavailable(f"NATS gives a message that cannot be read: {error}") from None
 
     async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
         if expected and expected < (await self.tail(role)).first:
             expected = 0  # in the table only: the log, which is asked to compare, has forgotten it
-        return await self.put(message, expected)
+        return await self.put(self.layout.stream(role), message, expected)
 
-    async def put(self, message: Outgoing, expected: int | None = None) -> int:
-        """One message to whatever stream takes its subject; `expected` as that stream counts."""
+    async def put(self, stream: str, message: Outgoing, expected: int | None = None) -> int:
+        """One message to the stream that takes its subject; `expected` as that stream counts."""
         extra = b"" if expected is None else b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
-        reply, future = self._expect(_sequence)
-        self._send(self._frame(message, reply, extra), future)
+        reply, future = self.expect(functools.partial(acknowledged, stream))
+        self.send(self._frame(message, reply, extra), future)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 return await future
@@ -283,15 +272,16 @@ class JetStream:
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
     ) -> Awaitable[int]:
-        fence = b"Nats-Expected-Stream: %s\r\n" % self.layout.stream(role).encode()
+        stream = self.layout.stream(role)
+        fence = b"Nats-Expected-Stream: %s\r\n" % stream.encode()
         if election and not self._clustered:
             subject = (self.layout.prefix + election.subject).encode()
             fence += b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % election.seq
             fence += b"Nats-Expected-Last-Subject-Sequence-Subject: %s\r\n" % subject
         if len(messages) <= (SINGLY if election and not self._clustered else 1):
-            return self._singly(expected, messages, fence)
-        reply, future = self._expect(_sequence)
-        batch_id = f"{self.instance}-{next(self._numbers)}".encode()
+            return self._singly(stream, expected, messages, fence)
+        reply, future = self.expect(functools.partial(acknowledged, stream))
+        batch_id = f"{self.instance}-{self.number()}".encode()
         size, frames = len(messages), []
         for number, message in enumerate(messages, 1):
             extra = b"Nats-Batch-Id: %s\r\nNats-Batch-Sequence: %d\r\n" % (batch_id, number)
@@ -300,18 +290,21 @@ class JetStream:
             if number == size:
                 extra += b"Nats-Batch-Commit: 1\r\n"
             frames.append(self._frame(message, reply if number == size else "", extra))
-        self._send(b"".join(frames), future)
+        self.send(b"".join(frames), future)
         return future
 
-    def _singly(self, expected: int, messages: Sequence[Outgoing], fence: bytes) -> Awaitable[int]:
-        """Each under its own fence: where one is not stored, those behind it are not either."""
+    def _singly(
+        self, stream: str, expected: int, messages: Sequence[Outgoing], fence: bytes
+    ) -> Awaitable[int]:
+        """Each under its own fence. Where one is not stored, those behind it are not either, unless somebody
+        else's message stands where it should have been: then the next one fits again."""
         answers, frames = [], []
         for place, message in enumerate(messages, expected + 1):
-            reply, future = self._expect(functools.partial(_placed, place))
+            reply, future = self.expect(functools.partial(_placed, stream, place))
             extra = b"Nats-Expected-Last-Sequence: %d\r\n%s" % (place - 1, fence)
             frames.append(self._frame(message, reply, extra))
             answers.append(future)
-        self._send(b"".join(frames), *answers)
+        self.send(b"".join(frames), *answers)
         return _last_of(answers)
 
     def _frame(self, message: Outgoing, reply: str, extra: bytes) -> bytes:
@@ -322,35 +315,9 @@ class JetStream:
                 f"{message.subject}: {len(message.body)} bytes are more than the server's max_payload of "
                 f"{self.wire.max_payload}"
             )
+        if len(message.subject) > LONGEST_SUBJECT:
+            raise Refused(f"{message.subject[:80]}...: a subject of {len(message.subject)} characters")
         return raw_message(self.layout.prefix + message.subject, message.body, reply, headers)
-
-    def _expect(self, read: Callable[[bytes, bytes], T]) -> tuple[str, asyncio.Future[T]]:
-        """A reply subject, and the future of what `read` makes of the headers and body that come there.
-        (nats-py's own requests use `wait_for`, which in Python 3.11 can swallow a cancellation.)"""
-        token = b"%d" % next(self._numbers)
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = future, read
-        future.add_done_callback(lambda _: self._waiting.pop(token, None))
-        return f"{self._inbox}.re.{token.decode()}", future
-
-    def _send(self, frames: bytes, *answers: asyncio.Future[T]) -> None:
-        """Write frames; where that cannot be, it is the outcome of all the answers that they would have."""
-        try:
-            if not self._connected.is_set():  # or connected, but nobody has heard of it yet
-                raise Unavailable("not connected to NATS")
-            self.wire.send(frames)
-        except Unavailable as error:
-            for answer in answers:
-                _settle(answer, error)
-
-    def _answered(self, subject: bytes, _reply: bytes, headers: bytes, body: bytes) -> None:
-        future, read = self._waiting.pop(subject.rpartition(b".")[2], (None, _body))
-        if future is None:
-            return
-        try:
-            _settle(future, read(headers, body))
-        except BusError as error:
-            _settle(future, error)
 
     # --- reading and leases -----------------------------------------------------------------------------
 
@@ -382,24 +349,9 @@ def _headers(message: Outgoing, extra: bytes) -> bytes:
 _stamp = functools.lru_cache(maxsize=64)(stamp)
 
 
-def _body(headers: bytes, body: bytes) -> bytes:
-    """Of an answer; 503 says that there is nobody to give one."""
-    if headers[8:12] == b" 503":
-        raise Unavailable("nobody serves this subject: no JetStream, no stream, or no leader")
-    return body
-
-
-def _sequence(headers: bytes, body: bytes) -> int:
-    """Of a publish acknowledgement."""
-    answer = msgspec.json.decode(_body(headers, body))
-    if "error" in answer:
-        raise _meaning(answer["error"])
-    return int(answer["seq"])
-
-
-def _placed(place: int, headers: bytes, body: bytes) -> int:
+def _placed(stream: str, place: int, headers: bytes, body: bytes) -> int:
     """Of one that was to become number `place`: a known id is answered with where it stands already."""
-    seq = _sequence(headers, body)
+    seq = acknowledged(stream, headers, body)
     if seq != place:
         raise DuplicateId(f"stored already, as {seq}")
     return seq
@@ -411,22 +363,3 @@ async def _last_of(answers: list[asyncio.Future[int]]) -> int:
     if failure := next((one for one in found if isinstance(one, BaseException)), None):
         raise failure
     return answers[-1].result()
-
-
-def _settle(future: asyncio.Future[T], outcome: T | BusError) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, BusError):
-        future.set_exception(outcome)
-        future.exception()  # whoever gave up on it must not be told at its end
-    else:
-        future.set_result(outcome)
-
-
-def _meaning(error: dict[str, Any]) -> BusError:
-    code, text = error.get("err_code", 0), error.get("description", "unknown error")
-    if kind := ERRORS.get(code):
-        return kind(text)
-    if error.get("code", 0) in (429, 500, 503):
-        return Unavailable(text)
-    return Refused(f"{text} (error {code})", code)

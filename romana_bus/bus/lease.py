@@ -35,7 +35,9 @@ class JetStreamLease:
 
     async def _write(self, body: bytes, expected: int) -> bool:
         try:
-            self._revision = await self._store.put(Outgoing(self._subject, body), expected)
+            self._revision = await self._store.put(
+                self._store.layout.lease, Outgoing(self._subject, body), expected
+            )
         except WrongSequence:
             return False
         return True

@@ -1,7 +1,7 @@
 """The store's in-memory twin: the same promises without a server, for tests and simulations.
 
-Its clock stands still until `advance` moves it, so that leases and tombstones expire when a test says
-so. `empty` and `rewind` do what a lost disk and an old backup do.
+Its server's clock stands still until `advance` moves it, so that leases and tombstones expire when a test
+says so. `empty` and `rewind` do what a lost disk and an old backup do.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ from romana_bus.bus.api import (
     stamp,
 )
 from romana_bus.bus.streams import DAY, matches
+from romana_bus.clock import SECOND, LogClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+
+#: When the server's clock is at 0: 2026-01-01, µs since the epoch.
+BEGINNING = 1_767_225_600 * SECOND
 
 
 class _Stream:
@@ -64,6 +69,24 @@ class MemoryStore:
         self._leases: dict[str, tuple[str, float]] = {}
         self._epochs = self.generation = 0
         self.window = 4
+        self.clock = LogClock()
+        self.clock.asked(self.time)
+
+    @property
+    def time(self) -> int:
+        """The server's clock, µs since the epoch."""
+        return BEGINNING + int(self.now * SECOND)
+
+    @property
+    def age(self) -> float:
+        return 0.0
+
+    def problem(self) -> str:
+        return ""
+
+    def end(self, role: str) -> int:
+        stream = self._streams.get(role)
+        return stream.last if stream else 0
 
     async def prepare(self, roles: Sequence[str]) -> None:
         for role in roles:
@@ -79,6 +102,7 @@ class MemoryStore:
     def advance(self, seconds: float) -> None:
         """Time passes: tombstones leave both log and table, old messages leave the log."""
         self.now += seconds
+        self.clock.asked(self.time)
         for stream in self._streams.values():
             for seq in [seq for seq, at in stream.expires.items() if at <= self.now]:
                 del stream.expires[seq]
@@ -178,7 +202,7 @@ class MemoryStore:
         lines += [f"Nats-Msg-Id: {message.id}"] if message.id else []
         lines += [f"Romana-Cause: {message.cause}"] if message.cause else []
         headers = ("NATS/1.0\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
-        stored = Message(stream.last + 1, message.subject, message.body, headers)
+        stored = Message(stream.last + 1, message.subject, message.body, headers, stored=self.time)
         stream.append(stored)
         if message.ttl:
             stream.expires[stored.seq] = self.now + message.ttl

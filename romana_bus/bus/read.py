@@ -179,7 +179,7 @@ class Pull:
             return self._status(headers)
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>;
         # newer forms put more in front, so it is read from the right.
-        _, seq_text, consumer_seq, _, pending = reply.rsplit(b".", 4)
+        _, seq_text, consumer_seq, stored, pending = reply.rsplit(b".", 4)
         seq = int(seq_text)
         if int(consumer_seq) != self._consumer_seq + 1 or seq <= self._last:
             self._broken.set()
@@ -190,9 +190,8 @@ class Pull:
         self._pending = int(pending)
         if not self._ready:
             self.wake.set()
-        self._ready.append(
-            Message(seq, subject[self._store.prefix_size :].decode(), body, headers, self._pending)
-        )
+        name = subject[self._store.prefix_size :].decode(errors="replace")
+        self._ready.append(Message(seq, name, body, headers, self._pending, int(stored) // 1000))
         self._reached_end()
         if self._credit <= AHEAD - 2 * ASK:
             self._ask()

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 async def at_time(store: Store, role: str, time: int) -> int:
-    """The sequence of the first message that was written at `time` (µs) or later; the one behind the
-    last where there is none. By halving: it needs some twenty requests, whatever the log's size. The
-    clocks of two leaders may differ, so around their change it is a place where both are near.
-    Raises StreamMissing, Unavailable."""
+    """The sequence of the first message that was stored at `time` (µs, by the server's clock) or later; the
+    one behind the last where there is none. By halving: it needs some twenty requests, whatever the log's
+    size. Where the server's clock was set back, it is a place around that. Raises StreamMissing,
+    Unavailable."""
     tail = await store.tail(role)
     first, behind = tail.first, tail.last + 1
     while first < behind:
         middle = (first + behind) // 2
         message = await store.next(role, middle - 1)
-        if message is None or message.seq >= behind or message.time >= time:
+        if message is None or message.seq >= behind or message.stored >= time:
             behind = middle
         else:
             first = message.seq + 1

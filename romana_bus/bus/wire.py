@@ -5,18 +5,24 @@ expression, a header dictionary, a Msg, a queue, a task) costs 15 µs; with the 
 budget. So the parser is taught to hand the messages of chosen subscriptions straight to a function,
 with the raw header block (2.5 µs), and frames that were built elsewhere are written as they are.
 
-This stands on four private names of nats-py (`_ps`, `_pending`, `_transport`, `_process_connect_init`);
-`tests/bus/test_wire.py` says at once if they move.
+A connection is never given up: nats-py closes it for good on most errors that a server names (credentials
+that are refused while they are being replaced, say), and a process would end with it.
+
+This stands on six private names of nats-py (`_ps`, `_pending`, `_transport`, `_process_connect_init`,
+`_process_err`, `_process_op_err`); `tests/bus/test_wire.py` says at once if they move.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nats.aio.client
+import nats.errors
 import structlog
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
@@ -25,8 +31,13 @@ from romana_bus.bus.api import Unavailable
 #: (subject, reply, header block, body). Called from the read loop: it must not block.
 Sink = Callable[[bytes, bytes, bytes, bytes], None]
 
+if TYPE_CHECKING:
+    from nats.aio.client import Server
+
 log = structlog.get_logger(__name__)
 
+#: Seconds between two attempts to connect to one server: while few have failed, and later on.
+RETRY, RETRY_LATER, FEW = 0.25, 2.0, 40
 #: With data outstanding, a peer that answers nothing for so long is dead: ms (tcp(7), TCP_USER_TIMEOUT).
 #: Without it a frozen server holds the connection, and the failover, for up to 15 minutes.
 USER_TIMEOUT = 6000
@@ -39,6 +50,8 @@ class Wire(nats.aio.client.Client):
         super().__init__()
         self.sinks: dict[bytes, Sink] = {}
         self._ps = _Lane(self)
+        self._preferred = ""  # HOST:PORT of the server to go to next
+        self._tried: dict[str, float] = {}
 
     @property
     def info(self) -> dict[str, Any]:
@@ -51,12 +64,52 @@ class Wire(nats.aio.client.Client):
             servers=servers,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]
+            reconnect_to_server_handler=self._choose,
             ping_interval=3,
             max_outstanding_pings=2,
             connect_timeout=2,
             **options,
         )
         self.guard_socket()
+
+    @property
+    def place(self) -> str:
+        """HOST:PORT of the server that we are connected to, or were last."""
+        return self._current_server.uri.netloc.rpartition("@")[2] if self._current_server else ""
+
+    def others(self) -> list[str]:
+        """URLs of the servers that are known beside that one."""
+        places = (server.uri for server in self._server_pool)
+        return sorted({uri.geturl() for uri in places if uri.netloc.rpartition("@")[2] != self.place})
+
+    def move(self, place: str) -> None:
+        """Leave this server, without a word to it, for the one at HOST:PORT."""
+        self._preferred = place
+        if (writer := getattr(self._transport, "_io_writer", None)) is not None:
+            writer.transport.abort()  # a server that is frozen would never let the connection close
+
+    def _choose(self, servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
+        """Which server to try next, and in how many seconds (nats-py, ReconnectToServerHandler)."""
+        preferred, self._preferred = self._preferred, ""
+        here = {server.uri.netloc.rpartition("@")[2]: server for server in servers}
+        if preferred in here:
+            return here[preferred], 0.0
+        now = time.monotonic()
+        place = min(here, key=lambda place: (here[place].reconnects, self._tried.get(place, 0.0)))
+        failed, last = here[place].reconnects, self._tried.get(place, 0.0)
+        pause = (RETRY if failed < FEW else RETRY_LATER) * random.uniform(0.8, 1.2)
+        wait = max(0.0, last + pause - now)
+        self._tried[place] = now + wait
+        return here[place], wait
+
+    async def _process_err(self, err_msg: str) -> None:
+        """A server has named an error, and will mostly close the connection."""
+        if "permissions violation" in err_msg.lower() or "stale connection" in err_msg.lower():
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"nats: {err_msg.strip()[:200]}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
 
     async def listen(self, subject: str, sink: Sink) -> bytes:
         """Give the messages of `subject` to `sink`; survives reconnects. Gives the subscription's id."""

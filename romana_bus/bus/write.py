@@ -2,12 +2,16 @@
 
 What is queued goes out in atomic batches, several in flight, each expecting to land directly behind the
 one before it. Whatever goes wrong with a batch (a lost answer, a reconnect, a server that died in
-between), the log is asked what stands at the place where the batch should be:
+between), the log is asked what stands at the places where its messages should be:
 
-    its own first message    -> it was stored; if only a part of it was, the rest is sent again
+    its own messages         -> they were stored; what is missing behind them is sent again
     nothing, log ends there  -> it was not; it and all behind it are sent again under the same ids
-    somebody else's message  -> Fenced: another leader has taken over; what is queued is void
+    somebody else's message  -> Fenced: another leader has taken over; what is queued is void. Where nobody
+                                was elected, ForeignWrite: somebody writes who must not
     the log ends before that -> Rewound: this is not the log that we wrote to
+
+Every message has an id that nobody else gives: term, writer and place. So each is told from any other, also
+where a stranger's message stands where one of ours should be, and the next of ours fitted behind it.
 
 A sequence alone would not fence what is sent ahead: where another leader's messages happen to end at the
 place that the second batch in flight expects, that one would be stored without the first. So each batch
@@ -21,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +35,8 @@ from romana_bus.bus.api import (
     DuplicateId,
     Election,
     Fenced,
+    ForeignWrite,
+    Message,
     Outgoing,
     Refused,
     Rewound,
@@ -39,20 +44,23 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
-from romana_bus.tasks import stop
+from romana_bus.tasks import nonce, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.bus.api import Message, Position, Store
+    from romana_bus.bus.api import Position, Store
 
 log = structlog.get_logger(__name__)
 
 #: Messages and bytes of one batch (the server takes 1,000 messages); messages queued.
 BATCH, BATCH_BYTES, QUEUED = 1000, 2_000_000, 20_000
 ANSWER_WITHIN = 3.0
-#: Seconds after which a writer with nothing to write looks whether the connection is a new one.
+#: Seconds after which a writer with nothing to write looks whether the connection is a new one, and whether
+#: the log has grown.
 LOOK = 0.5
+#: Batches of up to so many messages may be stored in part (they go out singly), and are looked at one by one.
+ONE_BY_ONE = 8
 #: Seconds without progress after which a person should know.
 COMPLAIN = 5.0
 
@@ -69,14 +77,14 @@ class _Batch(NamedTuple):
 
 
 class FencedWriter:
-    """Writes `role` behind `after`, the last message that its state contains. Messages without an id are
-    numbered by term, writer and place: two that were elected at the same moment, in the same term, must
-    never take each other's messages for their own."""
+    """Writes `role` behind `after`, the last message that its state contains. Messages are numbered by term,
+    writer and place: two that were elected at the same moment, in the same term, must never take each
+    other's messages for their own."""
 
     def __init__(self, store: Store, role: str, after: Position, term: int) -> None:
         self.acknowledged = after.seq  #: the last sequence that is known to be on the log
         self._store, self._role = store, role
-        self._name = f"{role.lower()}/{term}-{uuid.uuid4().hex[:6]}"
+        self._name = f"{role.lower()}/{term}-{nonce()}"
         self._epoch, self._last_id, self._generation = after.epoch, after.id, store.generation
         self._sent = after.seq
         self._queue: deque[Outgoing] = deque()
@@ -87,6 +95,7 @@ class FencedWriter:
         self._failure: BusError | None = None
         self._patience, self._known = 0.02, -1
         self._why, self._complain_at = "", 0.0
+        self._stuck_since = 0.0  # by the event loop's clock; 0 while things go on
         self._elected: Outgoing | None = None
         self._election: Election | None = None
         self._elect_again = 0.0  # by the event loop's clock
@@ -96,6 +105,14 @@ class FencedWriter:
     def queued(self) -> int:
         """How many messages are not acknowledged yet."""
         return len(self._queue) + sum(len(batch.messages) for batch in self._in_flight)
+
+    @property
+    def problem(self) -> str:
+        """Why what was put is not stored, if it has been waiting for seconds, or ''."""
+        waited = asyncio.get_running_loop().time() - self._stuck_since
+        if not self._stuck_since or waited < ANSWER_WITHIN:
+            return ""
+        return f"{self._role} stores nothing ({self.queued} messages wait for {waited:.0f} s): {self._why}"
 
     async def elect(self, message: Outgoing) -> int:
         """Store the election that all that follows depends on: it is void once there is a later one of
@@ -144,6 +161,8 @@ class FencedWriter:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LOOK):
                             await self._work.wait()
+                    if self._store.end(self._role) > self.acknowledged and not self._queue:
+                        await self._resolve(False)  # somebody else has written
         except BusError as error:
             self._failure = error
         finally:
@@ -203,8 +222,11 @@ class FencedWriter:
             raise Refused(f"{self._role}: the server stored up to {last}, not {batch.end}")
         self._in_flight.popleft()
         self._are_stored(batch.messages)
-        self._patience, self._complain_at = 0.02, 0.0
+        self._goes_on()
         self._progress.set()
+
+    def _goes_on(self) -> None:
+        self._patience, self._complain_at, self._stuck_since = 0.02, 0.0, 0.0
 
     async def _resolve(self, known_id: bool) -> None:
         """Find out how far the log is, and send again what is not on it. What was sent once stays in
@@ -219,7 +241,7 @@ class FencedWriter:
             await self._wait_longer()  # whatever refused it may need a moment
             stored = await self._look(unsure)
         if stored or not unsure:
-            self._patience, self._complain_at = 0.02, 0.0
+            self._goes_on()
         for batch in self._in_flight:
             batch.answer.cancel()
         self._in_flight.clear()
@@ -249,6 +271,7 @@ class FencedWriter:
 
     async def _wait_longer(self) -> None:
         time = asyncio.get_running_loop().time()
+        self._stuck_since = self._stuck_since or time
         self._complain_at = self._complain_at or time + COMPLAIN
         if time > self._complain_at:
             self._complain_at = time + 12 * COMPLAIN
@@ -264,26 +287,48 @@ class FencedWriter:
         `acknowledged`. None: the log cannot be asked now. Raises Fenced, Rewound."""
         try:
             tail = await self._store.tail(self._role)
-            standing = await self._store.get(self._role, tail.last)
+            found = tail.last - self.acknowledged
+            if tail.epoch != self._epoch or found < 0:
+                raise Rewound(f"{self._role} ends at {tail.last}, but {self.acknowledged} was acknowledged")
+            ids = {self.acknowledged: self._last_id} | self._ids_at(unsure, found)
+            for place, mine in ids.items():
+                standing = await self._store.get(self._role, place)
+                if standing is not None and mine and standing.id != mine:
+                    raise await self._foreign(standing)
+            if found > len(unsure):
+                raise await self._foreign(Message(tail.last, "of which the log has nothing any more", b""))
         except StreamMissing as error:
             raise Rewound(f"the stream is gone: {error}") from None
         except Unavailable as error:
             self._why = str(error)
             log.info("the log cannot be asked", stream=self._role, why=self._why)
             return None
-        found = tail.last - self.acknowledged
-        if tail.epoch != self._epoch or found < 0:
-            raise Rewound(f"{self._role} ends at {tail.last}, but {self.acknowledged} was acknowledged")
-        if found > len(unsure) or (standing is not None and not self._is_mine(standing, unsure[:found])):
-            raise Fenced(f"another writer's message stands on {self._role} at {tail.last}")
         return found
 
-    def _is_mine(self, standing: Message, sent: list[Outgoing]) -> bool:
-        """Whether the log's last message is the last one that was sent. A successor may tell the same fact,
-        under the same id, at the same place, but not at the same microsecond."""
-        if not sent:
-            return standing.id == self._last_id or not self._last_id
-        return (standing.id, standing.time) == (sent[-1].id, sent[-1].time)
+    def _ids_at(self, unsure: list[Outgoing], found: int) -> dict[int, str]:
+        """The ids that have to stand at some of the next `found` places: of every message that may have been
+        stored alone, and at both ends of batches that are stored whole or not at all. What stands behind
+        all that was sent is not ours."""
+        places: dict[int, str] = {}
+        sizes = [len(batch.messages) for batch in self._in_flight] or [len(unsure)]
+        first = 0
+        for size in sizes:
+            behind = min(first + size, found)
+            every = range(first, behind)
+            for at in every if size <= ONE_BY_ONE else {first, behind - 1} & {*every}:
+                places[self.acknowledged + 1 + at] = unsure[at].id
+            first += size
+        if found > len(unsure):
+            places[self.acknowledged + len(unsure) + 1] = "(none)"
+        return places
+
+    async def _foreign(self, standing: Message) -> Fenced:
+        """What it means that somebody else's message stands there. Raises Unavailable."""
+        elected = self._election
+        newest = await self._store.newest(self._role, elected.subject) if elected else None
+        if newest and elected and newest.seq == elected.seq:
+            return ForeignWrite(self._role, standing.seq, standing.subject)
+        return Fenced(f"another writer's message stands on {self._role} at {standing.seq}")
 
 
 def _looked_at(answer: asyncio.Future[int]) -> None:

@@ -203,8 +203,12 @@ class _Agent:
         session = await open_store(access, layout, f"agent {self.node}", (IPAM, NODE), creates=False)
         async with session as store:
             self.health.say("log", "")
+            self.health.watch(store)
             log.info("the log is reached")
-            yield store
+            try:
+                yield store
+            finally:
+                self.health.check("log", None)
 
     def _out_of_reach(self, why: str) -> None:
         self.health.say("log", why)

@@ -18,7 +18,6 @@ from romana_bus.ipam import evolve
 from romana_bus.ipam.changes import changes
 from romana_bus.ipam.places import evictions, losing, unfinished
 from romana_bus.ipam.successor import succeed
-from romana_bus.lead import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -123,7 +122,7 @@ def _fitting(
 
 
 def _message(store: Store, event: Event) -> Any:
-    return outgoing(event, "", now(), store.history)
+    return outgoing(event, "", store.clock.now(), store.history)
 
 
 async def _publish_all(store: Store, events: Sequence[Event]) -> None:

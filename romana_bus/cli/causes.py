@@ -47,7 +47,7 @@ async def _stored(store: Store, role: str, seq: int) -> Message | None:
 
 def _told(role: str, message: Message) -> dict[str, Any]:
     event = codec.decode(message.body)
-    told = {"stream": role, "seq": message.seq, "time": message.time, "cause": message.cause}
+    told = {"stream": role, "seq": message.seq, "time": message.stored, "cause": message.cause}
     if isinstance(event, codec.Parked):
         return told | {"type": "", "says": event.reason}
     return told | {"type": type(event).__name__, "says": telling.sentence(event)}

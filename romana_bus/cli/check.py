@@ -19,7 +19,6 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
 from romana_bus.ipam.corrections import Correction, corrections
-from romana_bus.lead import now
 from romana_bus.tail import ROLES
 
 #: Seconds that a correction may take to be carried out, before it is said that nobody does.
@@ -75,7 +74,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
             second, lasting, passing = await _looks(opened, api, pause)
             ordered: list[Correction] = []
             if repair and not second.unsettled:
-                ordered = await order(opened, corrections(lasting, second.snapshot.versions, now()))
+                ordered = await order(opened, corrections(lasting, second.state.facts, opened.clock.now()))
             left = await _carried_out(opened, ordered)
     finally:
         await api.close()

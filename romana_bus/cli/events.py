@@ -95,7 +95,7 @@ def tell(role: str, message: Message, as_json: bool) -> None:
             "seq": message.seq,
             "subject": message.subject,
             "id": message.id,
-            "time": message.time,
+            "time": message.stored,
             "cause": message.cause,
         }
         if isinstance(event, codec.Parked):
@@ -103,6 +103,6 @@ def tell(role: str, message: Message, as_json: bool) -> None:
         else:
             show.as_json(shown | {"event": event})
     elif isinstance(event, codec.Parked):
-        sys.stdout.write(f"{telling.clock(message.time)}  {role}/{message.seq}  {event.reason}\n")
+        sys.stdout.write(f"{telling.clock(message.stored)}  {role}/{message.seq}  {event.reason}\n")
     else:
         sys.stdout.write(telling.line(role, message, event) + "\n")

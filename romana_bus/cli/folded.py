@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from romana_bus.consumers.ipam import READS, fresh
 from romana_bus.events import GroupOpened
-from romana_bus.feed import opened, read_once
+from romana_bus.feed import read_once
+from romana_bus.flaws import Flaws
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam import Settings, State, evolve
 from romana_bus.ipam.default import NETWORK, SLOT_BITS
@@ -35,15 +36,19 @@ async def ipam_state(store: Store, covers: Covers | None = None) -> State:
 class _Look:
     """`network`: the one that the newest group was opened in, '' if that is the one that is assumed."""
 
-    def __init__(self, settings: Settings, covers: Covers | None) -> None:
-        self.state = fresh(settings)
+    def __init__(self, settings: Settings, covers: Covers | None, now: int) -> None:
+        self.flaws = Flaws("show")
+        self.state = fresh(settings, now)
         self.state.covers = covers or {}
         self.network = ""
 
     def fold(self, role: str, messages: list[Message]) -> None:
         for message in messages:
-            if event := opened(message, "show", role):
-                evolve(self.state, event, message.seq)
+            if event := self.flaws.read(message, role):
+                try:
+                    evolve(self.state, event, message.seq)
+                except Exception as error:  # noqa: BLE001  one that nobody could fold, as the decider says too
+                    self.flaws.park(message, role, f"it cannot be folded: {type(error).__name__}: {error}")
                 if isinstance(event, GroupOpened) and event.network == NETWORK:
                     network = _around(parse_prefix(event.prefix))
                     self.network = "" if network == self.state.settings.default_network else network
@@ -57,7 +62,7 @@ def _around(slot: Prefix) -> str:
 
 
 async def _look(store: Store, settings: Settings, covers: Covers | None) -> _Look:
-    look = _Look(settings, covers)
+    look = _Look(settings, covers, store.clock.now())
     async for role, messages in read_once(store, READS, "show"):
         look.fold(role, messages)
         await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed

@@ -8,7 +8,6 @@ from romana_bus import codec
 from romana_bus.bus.search import at_time
 from romana_bus.events import IPAM, AddressEvent
 from romana_bus.ipam.rate import Ledger, window
-from romana_bus.lead import now
 from romana_bus.tail import tail
 
 if TYPE_CHECKING:
@@ -23,18 +22,18 @@ async def growth(store: Store, hours: float) -> Growth | None:
     """Over the last `hours`, or what the log has of them; None where that is too little. Raises BusError."""
     end = await store.tail(IPAM)
     first = await store.next(IPAM, 0)
-    until = now()
-    start = window(until, hours, first.time if first else until)
+    until = store.clock.now()
+    start = window(until, hours, first.stored if first else until)
     if start is None:
         return None
     seq = await at_time(store, IPAM, start)
     if seq <= end.last - MOST and (later := await store.next(IPAM, end.last - MOST)):
-        seq, start = later.seq, later.time
+        seq, start = later.seq, later.stored
     ledger = Ledger()
     if seq <= end.last:
         async for batch in tail(store, (IPAM,), end.last - seq + 1, follow=False):
             for _, message in batch:
                 event = codec.decode(message.body)
                 if isinstance(event, AddressEvent):
-                    ledger.fold(event, message.time)
+                    ledger.fold(event, message.stored)
     return ledger.growth(start, until)

@@ -18,6 +18,7 @@ from romana_bus.bus.streams import DAY, Layout
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import Settings
+from romana_bus.tasks import nonce
 
 if TYPE_CHECKING:
     from romana_bus.producers.access import Target
@@ -175,5 +176,6 @@ class Serving:
 
 
 def holder() -> str:
-    """How this process is called as a leader."""
-    return f"{socket.gethostname()}/{os.getpid()}"
+    """The name of this process as a leader. Host and pid alone may be those of others too: of two containers
+    with the host's network, each of which is its own pid 1."""
+    return f"{socket.gethostname()}/{os.getpid()}-{nonce()}"

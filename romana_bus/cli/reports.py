@@ -71,7 +71,7 @@ async def newest_events(store: Store, role: str, under: str = ">") -> list[tuple
         for message in messages:
             event = codec.decode(message.body)
             if not isinstance(event, codec.Parked):
-                found[message.subject] = message.time, event
+                found[message.subject] = message.stored, event
     return list(found.values())
 
 
@@ -82,7 +82,7 @@ async def _late(store: Store, covers: list[int], before: int) -> list[int]:
     while low < high:
         middle = (low + high) // 2
         missed = await store.next(IPAM, covers[middle], "ipam.map.>")
-        if missed and missed.time <= before:
+        if missed and missed.stored <= before:
             low = middle + 1
         else:
             high = middle

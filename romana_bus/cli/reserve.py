@@ -19,7 +19,6 @@ from romana_bus.events import SPEC, RangeReserved, RangeUnreserved
 from romana_bus.feed import outgoing
 from romana_bus.ipam import State, evolve
 from romana_bus.ipam import reserve as pure
-from romana_bus.lead import now
 from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:
@@ -94,7 +93,8 @@ async def _publish(store: OpenStore, events: list[Change]) -> None:
     for event in events:
         newest = await store.newest(SPEC, event.subject())
         try:
-            await store.publish(SPEC, outgoing(event, "", now(), store.history), newest.seq if newest else 0)
+            message = outgoing(event, "", store.clock.now(), store.history)
+            await store.publish(SPEC, message, newest.seq if newest else 0)
         except WrongSequence:
             raise Failed(
                 f"somebody else changed {event.cidr} at the same moment: look and try again"

@@ -55,5 +55,6 @@ async def _run(consumers: dict[str, None], addresses: Addresses, store: Store, o
     health, name = Health(), f"run {' '.join(consumers)}"
     async with contextlib.AsyncExitStack() as stack:
         opened = await stack.enter_async_context(await open_store(store.access, store.layout, name, ROLES))
+        health.watch(opened)
         await stack.enter_async_context(served(output.listen, health))
         await until_one_ends([CONSUMERS[one](opened, addresses, health) for one in consumers])  # type: ignore[misc]

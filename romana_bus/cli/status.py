@@ -17,7 +17,6 @@ from romana_bus.cli.reports import nodes, print_nodes
 from romana_bus.cli.resources import print_resources, resources
 from romana_bus.cli.session import run
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
-from romana_bus.lead import now
 from romana_bus.tail import ROLES
 
 HOLDS = {
@@ -46,7 +45,7 @@ async def _status(store: Store, output: Output) -> None:
             "leaders": [await _leader(opened, role) for role in STARTS],
             "consumers": [one for role in ROLES for one in await _consumers(opened, role)],
             "resources": await resources(opened),
-            "nodes": await nodes(opened, now()),
+            "nodes": await nodes(opened, opened.clock.now()),
         }
     if output.json:
         show.as_json(found)
@@ -92,7 +91,7 @@ async def _leader(store: JetStream, role: str) -> dict[str, Any]:
         "lease": await holder(store, role.lower()),
         "term": elected.term if isinstance(elected, LeaderElected) else 0,
         "elected": elected.holder if isinstance(elected, LeaderElected) else "",
-        "since": newest.time if newest and named else 0,
+        "since": newest.stored if newest and named else 0,
     }
 
 

@@ -23,12 +23,12 @@ def line(role: str, message: Message, event: Event) -> str:
     """`14:03:12.345  IPAM/17  AddressAssigned  web/api-0 gets 100.64.0.3 on n1  (KUBE/12)`"""
     cause = f"  ({message.cause})" if message.cause else ""
     place = f"{role}/{message.seq}"
-    return f"{clock(message.time)}  {place:<11} {type(event).__name__:<16} {sentence(event)}{cause}"
+    return f"{clock(message.stored)}  {place:<11} {type(event).__name__:<16} {sentence(event)}{cause}"
 
 
 def short_line(message: Message, event: Event) -> str:
     """`14:03:12  AddressAssigned  web/api-0 gets 100.64.0.3 on n1`"""
-    return f"{clock(message.time)[:8]}  {type(event).__name__:<16} {sentence(event)}"
+    return f"{clock(message.stored)[:8]}  {type(event).__name__:<16} {sentence(event)}"
 
 
 def sentence(event: Event) -> str:

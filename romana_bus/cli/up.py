@@ -25,7 +25,7 @@ from romana_bus.cli.live import LiveView
 from romana_bus.cli.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.session import run
 from romana_bus.cli.watch import all_kinds
-from romana_bus.consumers.ipam import decider, fresh
+from romana_bus.consumers.ipam import decider
 from romana_bus.consumers.measured import measured
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
@@ -138,6 +138,7 @@ class _Up:
         stack.push_async_callback(api.close)
         opened = await open_store(access, self.store.layout, "up", ROLES)
         store = await stack.enter_async_context(opened)
+        self.health.watch(store)
         url = await stack.enter_async_context(served(self.output.listen, self.health))
         if wanted is not None:
             await applying.put(store, await applying.standing(store), wanted)
@@ -154,7 +155,7 @@ class _Up:
 
     def _decider(self) -> Any:
         def initial() -> State:
-            self.state = fresh(self.addresses.settings)
+            self.state = State(self.addresses.settings)
             return self.state
 
         return dataclasses.replace(decider(self.addresses.settings), initial=initial)

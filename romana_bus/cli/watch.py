@@ -39,6 +39,7 @@ async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: S
         await api.open()
         stack.push_async_callback(api.close)
         opened = await stack.enter_async_context(await open_store(store.access, store.layout, "watch", ROLES))
+        health.watch(opened)
         await stack.enter_async_context(served(output.listen, health))
         await run_watcher(opened, api, holder(), kinds, health=health, beside=audits.beside(opened, api))
 

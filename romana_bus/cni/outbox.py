@@ -18,7 +18,6 @@ from romana_bus.bus.api import StreamMissing, Unavailable, WrongSequence
 from romana_bus.cni.journal import over
 from romana_bus.events import NODE, SandboxEvent
 from romana_bus.feed import outgoing
-from romana_bus.lead import now
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
@@ -126,7 +125,7 @@ class Outbox:
                 self._remember(subject, there)
                 return
             expected = newest.seq if newest else 0
-            message = outgoing(event, "", now(), store.history)
+            message = outgoing(event, "", store.clock.now(), store.history)
             message = message._replace(id=f"{subject}/{event.sandbox}/{type(event).__name__}/{expected}")
             if not self._journal.waits(entry):
                 return

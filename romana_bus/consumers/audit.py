@@ -34,10 +34,10 @@ from romana_bus.events import (
     Wired,
     token,
 )
-from romana_bus.feed import Read, opened, outgoing, read_once
+from romana_bus.feed import Read, outgoing, read_once
+from romana_bus.flaws import Flaws
 from romana_bus.ipam import audit
 from romana_bus.ipam.corrections import corrections, pending
-from romana_bus.lead import now
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
@@ -103,10 +103,11 @@ async def look(
 async def _wired(store: Store) -> tuple[Wired, ...]:
     """The newest of each node and reconciler."""
     found: dict[str, Wired] = {}
+    flaws = Flaws("audit")
     async for _, messages in read_once(store, (Read(NODE),), "audit"):
         for message in messages:
             found.pop(message.subject, None)
-            event = opened(message, "audit", NODE)
+            event = flaws.read(message, NODE)
             if isinstance(event, Wired):
                 found[message.subject] = event
     return tuple(found.values())
@@ -120,9 +121,8 @@ async def order(store: Store, wanted: Sequence[Correction]) -> list[Correction]:
         if newest is not None and pending(one, codec.decode(newest.body), await _mark(store, one)):
             continue
         try:
-            await store.publish(
-                one.role, outgoing(one, "", now(), store.history), newest.seq if newest is not None else 0
-            )
+            message = outgoing(one, "", store.clock.now(), store.history)
+            await store.publish(one.role, message, newest.seq if newest is not None else 0)
         except WrongSequence:
             continue  # somebody else has just ordered it
         ordered.append(one)
@@ -185,13 +185,13 @@ class _Auditor:
         lasting = [one for one in seen.findings if one.same in before]
         ripe = [one for one in lasting if moment - before[one.same] >= self._grace]
         self.since = {one.same: before.get(one.same, moment) for one in seen.findings}
-        ordered = [] if seen.unsettled else await self._correct(ripe, seen.snapshot.versions)
+        ordered = [] if seen.unsettled else await self._correct(ripe, seen.state.facts)
         await self._report(Counter(one.kind for one in lasting), len(ordered))
         LAST.set_to_current_time()
 
-    async def _correct(self, ripe: list[Finding], versions: Mapping[str, str]) -> list[Correction]:
+    async def _correct(self, ripe: list[Finding], covers: int) -> list[Correction]:
         wanted = [one for one in ripe if one.same not in self.listed]
-        ordered = await order(self._store, corrections(wanted, versions, now()))
+        ordered = await order(self._store, corrections(wanted, covers, self._store.clock.now()))
         self.listed = {one.same for one in ripe if one.resource}
         for one in ordered:
             why = "its node is gone" if isinstance(one, SandboxRemoved) else one.reason
@@ -207,4 +207,5 @@ class _Auditor:
         )
         newest = await self._store.newest(NODE, report.subject())
         if newest is None or codec.decode(newest.body) != report:
-            await self._store.publish(NODE, outgoing(report, "", now(), self._store.history))
+            message = outgoing(report, "", self._store.clock.now(), self._store.history)
+            await self._store.publish(NODE, message)

@@ -17,7 +17,6 @@ import structlog
 from romana_bus.bus.api import StreamMissing, Unavailable
 from romana_bus.events import IPAM, NODE, AddressAssigned, AddressDenied, AddressReleased, Event, Wired, token
 from romana_bus.feed import Read, outgoing
-from romana_bus.lead import now
 from romana_bus.loop import Projection
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ async def report_wired(
         try:
             if (there := await wired()) != last or due:
                 report = Wired(node=node, consumer="cni", covers={IPAM: seq}, addresses=there)
-                await store.publish(NODE, outgoing(report, "", now(), store.history))
+                await store.publish(NODE, outgoing(report, "", store.clock.now(), store.history))
                 last, said, when = there, seq, time.monotonic()
         except (Unavailable, StreamMissing, OSError) as error:
             log.info("what is wired could not be reported", why=str(error))

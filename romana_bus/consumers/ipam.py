@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from romana_bus.events import IPAM, KUBE, NODE, SPEC
 from romana_bus.feed import Read
-from romana_bus.ipam import Settings, State, Tick, evolve, parts, wake
-from romana_bus.lead import now
+from romana_bus.ipam import Settings, State, Tick, evolve, parts, refusals, wake
 from romana_bus.loop import Decider
 
 #: NODE last: what was removed there is remembered only where something is left of it.
@@ -22,16 +21,17 @@ def decider(settings: Settings) -> Decider[State]:
         name="ipam",
         writes=IPAM,
         reads=READS,
-        initial=lambda: fresh(settings),
+        initial=lambda: State(settings),
         evolve=evolve,
         tick=lambda state, time: evolve(state, Tick(time)),
         decide=parts,
         wake=wake,
+        refused=refusals,
     )
 
 
-def fresh(settings: Settings) -> State:
-    """An empty state that knows the time: what is over when it is folded is not remembered at all."""
+def fresh(settings: Settings, now: int) -> State:
+    """An empty state that knows the time (µs): what is over when it is folded is not remembered at all."""
     state = State(settings)
-    evolve(state, Tick(now()))
+    evolve(state, Tick(now))
     return state

@@ -28,6 +28,7 @@ from romana_bus.events.ipam import (
     IpamEvent,
     Placement,
     PodAddress,
+    TopologyAccepted,
     block_token,
 )
 from romana_bus.events.kube import (
@@ -45,11 +46,15 @@ from romana_bus.events.kube import (
     ResourceListing,
     ResourceSynced,
     object_subject,
+    version_number,
 )
 from romana_bus.events.node import (
     Applied,
     ApplyFailed,
     Audited,
+    ForeignWriteSeen,
+    MessagesParked,
+    ParkedMessage,
     Report,
     SandboxEvent,
     SandboxRemoved,
@@ -71,9 +76,9 @@ STORED: tuple[type[Event], ...] = (
     ObjectSeen, ObjectGone, ResourceListing, ResourceSynced,
     TopologySet, RangeReserved, RangeUnreserved, AddressDisowned, ListingAsked,
     LeaderElected,
-    GroupOpened, HostPlaced, HostDenied, HostRemoved, BlockAssigned, BlockReleased,
+    TopologyAccepted, GroupOpened, HostPlaced, HostDenied, HostRemoved, BlockAssigned, BlockReleased,
     AddressAssigned, AddressDenied, AddressReleased,
-    Applied, ApplyFailed, Wired, Audited, SandboxRequested, SandboxRemoved,
+    Applied, ApplyFailed, Wired, Audited, MessagesParked, ForeignWriteSeen, SandboxRequested, SandboxRemoved,
 )  # fmt: skip
 
 __all__ = [
@@ -98,6 +103,7 @@ __all__ = [
     "Event",
     "Eviction",
     "Fact",
+    "ForeignWriteSeen",
     "GroupOpened",
     "HostDenied",
     "HostPlaced",
@@ -105,12 +111,14 @@ __all__ = [
     "IpamEvent",
     "LeaderElected",
     "ListingAsked",
+    "MessagesParked",
     "NamespaceGone",
     "NamespaceSeen",
     "NodeGone",
     "NodeSeen",
     "ObjectGone",
     "ObjectSeen",
+    "ParkedMessage",
     "Placement",
     "PodAddress",
     "PodGone",
@@ -125,9 +133,11 @@ __all__ = [
     "SandboxEvent",
     "SandboxRemoved",
     "SandboxRequested",
+    "TopologyAccepted",
     "TopologySet",
     "Wired",
     "block_token",
     "object_subject",
     "token",
+    "version_number",
 ]

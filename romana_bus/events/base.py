@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from urllib.parse import quote
 
 import msgspec
+
+#: The largest number in an event that is believed: what comes from outside has no other bound. As µs, it is
+#: far behind the year 9999, and two of them still fit into 64 bits.
+MOST = 1 << 62
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+#: µs since the Unix epoch, or a duration in µs.
+Micros = Count
 
 #: The log's roles: one stream each, one writer each (SPEC and NODE: one writer per subject).
 KUBE, SPEC, IPAM, NODE = "KUBE", "SPEC", "IPAM", "NODE"
@@ -45,16 +52,12 @@ class Event(
         reads it, as if it could not be read."""
         return ""
 
-    def id(self) -> str:
-        """A message id made of the event alone, or '' where the writer has to number it."""
-        return ""
-
 
 class LeaderElected(Event, frozen=True, kw_only=True):
     """`holder` writes `stream` from here on. Its predecessor's next publish fails at the fence."""
 
     stream: str
-    term: int
+    term: Count
     holder: str
 
     def subject(self) -> str:

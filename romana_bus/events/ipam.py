@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
-from romana_bus.events.base import IPAM, Event, token
+from romana_bus.events.base import IPAM, Event, Micros, token
 from romana_bus.inet import parse_address, parse_prefix
 
 
 class IpamEvent(Event, frozen=True, kw_only=True):
     role: ClassVar[str] = IPAM
+
+
+class TopologyAccepted(IpamEvent, frozen=True, kw_only=True):
+    """Addresses are given out by this document from now on (`TopologySet.document`; empty: by none, each zone
+    has a part of the default network). So where a later one cannot be used, this one still counts."""
+
+    document: dict[str, Any] = {}
+
+    def subject(self) -> str:
+        return "ipam.topology"
 
 
 class GroupOpened(IpamEvent, frozen=True, kw_only=True):
@@ -82,10 +92,10 @@ class BlockAssigned(IpamEvent, frozen=True, kw_only=True):
     node: str
     tenant: str = "*"
     segment: str = "*"
-    since: int
+    since: Micros
 
     def flaw(self) -> str:
-        return bad_prefix(self.block)
+        return bad_block(self.block)
 
     def subject(self) -> str:
         return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
@@ -99,14 +109,18 @@ class BlockReleased(IpamEvent, frozen=True, kw_only=True):
     network: str
     block: str
     node: str
-    at: int
-    until: int
+    at: Micros
+    until: Micros
 
     def flaw(self) -> str:
-        return bad_prefix(self.block)
+        return bad_block(self.block)
 
     def subject(self) -> str:
         return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
+
+
+#: Bits of address that the largest block has: its addresses are bits of one integer.
+LARGEST_BLOCK = 24
 
 
 def block_token(cidr: str) -> str:
@@ -128,10 +142,16 @@ def bad_prefix(cidr: str) -> str:
     return _prefix(cidr)[3]
 
 
+def bad_block(cidr: str) -> str:
+    """Why it is no block, or ''."""
+    _, base, end, reason = _prefix(cidr)
+    return reason or ("" if end - base <= 1 << LARGEST_BLOCK else f"{cidr} is too large for a block")
+
+
 def astray(address: str, block: str) -> str:
     """Why the address is none of the block, or ''."""
     width, base, end, reason = _prefix(block)
-    if reason:
+    if reason := reason or bad_block(block):
         return reason
     try:
         family, value = parse_address(address)
@@ -153,7 +173,7 @@ class CoolingAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     address: str
     block: str
-    until: int
+    until: Micros
     kept: bool = False
     uid: str = ""
 
@@ -186,12 +206,14 @@ class AddressAssigned(AddressEvent, frozen=True, kw_only=True):
     tenant: str
     segment: str = ""
     addresses: tuple[PodAddress, ...] = ()
-    retention: int = 0
+    retention: Micros = 0
 
     def flaw(self) -> str:
         for one in self.addresses:
             if reason := astray(one.address, one.block):
                 return reason
+        if len(self.addresses) > 1 and len({one.address for one in self.addresses}) < len(self.addresses):
+            return "one address twice"
         return super().flaw() if self.cooling else ""
 
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from romana_bus.events.base import KUBE, Event, token
+from romana_bus.events.base import KUBE, Count, Event, Micros, token
+
+#: Digits of an unsigned 64-bit number: the longest resource version that is read as one.
+DIGITS = 20
+
+
+def version_number(version: str) -> int:
+    """A resource version as a number (KEP-5504); 0 where it is none, as some aggregated APIs have it."""
+    usable = len(version) <= DIGITS and version.isascii() and version.isdecimal()
+    return int(version) if usable else 0
 
 
 class Fact(Event, frozen=True, kw_only=True):
-    """`resource_version` and `uid` are the API server's. Resource versions of one cluster compare as
-    integers (KEP-5504); a fact older than the one held is ignored."""
+    """`resource_version` and `uid` are the API server's. `listing`: the number of the listing of the resource
+    that it was seen in, or behind. Within one listing, versions compare as integers (KEP-5504); a later
+    listing is a new word on everything, whatever versions it brings. The watcher, which alone writes facts,
+    leaves out what is older than what it has told: readers take the newest message of each subject."""
 
     role: ClassVar[str] = KUBE
 
     resource_version: str
+    listing: Count = 0
     uid: str
     name: str
-
-    def id(self) -> str:
-        return f"{self.uid}/{self.resource_version}{'/gone' if self.tombstone else ''}"
 
     def key(self) -> str:
         """`namespace/name`, with nothing before the slash where there are no namespaces."""
@@ -135,34 +144,39 @@ def object_subject(resource: str, namespace: str, name: str) -> str:
 
 
 class ResourceListing(Event, frozen=True, kw_only=True):
-    """A full listing of `resource` has begun, so what the log says of it may be behind: nothing is
-    swept until it is synced. `rewound`: the API server's own versions went back (its store was restored
-    from a backup), so the versions held until now say nothing about the ones to come. `asked`:
-    the `ListingAsked.at` that this answers, 0 for none."""
+    """A full listing of `resource` has begun, its `number`-th, so what the log says of it may be behind:
+    nothing is swept until it is synced. `rewound`: the API server's own versions went back (its store was
+    restored from a backup), so all facts are told anew. `asked`: the `ListingAsked.at` that this answers, 0
+    for none."""
 
     role: ClassVar[str] = KUBE
 
     resource: str
     reason: str
+    number: Count = 0
     rewound: bool = False
-    asked: int = 0
+    asked: Micros = 0
 
     def subject(self) -> str:
         return f"kube.synced.-.{token(self.resource)}"
 
 
 class ResourceSynced(Event, frozen=True, kw_only=True):
-    """Everything up to `resource_version` is on the log: a watch may go on from there. `count` is the
-    number of entities. `fields` names the set of fields that the facts carry: a watcher that knows
-    more of them lists again. `asked`: as in ResourceListing."""
+    """Everything up to `resource_version` is on the log: a watch may go on from there. `number`: of the
+    listing that it was begun by. `count`: entities on the log. `doubted`: those of them that the API server
+    does not show, and about which it is asked again before they are gone: a watcher that finds some lists
+    anew. `fields` names the set of fields that the facts carry: a watcher that knows more of them lists
+    again. `asked`: as in ResourceListing."""
 
     role: ClassVar[str] = KUBE
 
     resource: str
     resource_version: str
-    count: int
+    number: Count = 0
+    count: Count
+    doubted: Count = 0
     fields: str = ""
-    asked: int = 0
+    asked: Micros = 0
 
     def subject(self) -> str:
         return f"kube.synced.-.{token(self.resource)}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from romana_bus.events.base import NODE, Event, token
+import msgspec
+
+from romana_bus.events.base import NODE, Count, Event, Micros, token
 
 
 class Report(Event, frozen=True, kw_only=True):
@@ -14,7 +16,7 @@ class Report(Event, frozen=True, kw_only=True):
 
     node: str
     consumer: str
-    covers: dict[str, int] = {}
+    covers: dict[str, Count] = {}
 
     def subject(self) -> str:
         return f"node.{token(self.node)}.{token(self.consumer)}"
@@ -24,14 +26,14 @@ class Applied(Report, frozen=True, kw_only=True):
     """`changes`: how many changes were made outside; `took`: microseconds. `standing`: how it stands there
     now, in numbers that `status` shows, such as `routes` or `hosts off link`."""
 
-    changes: int = 0
-    took: int = 0
-    standing: dict[str, int] = {}
+    changes: Count = 0
+    took: Micros = 0
+    standing: dict[str, Count] = {}
 
 
 class ApplyFailed(Report, frozen=True, kw_only=True):
     error: str
-    attempt: int = 1
+    attempt: Count = 1
 
 
 class Wired(Report, frozen=True, kw_only=True):
@@ -44,8 +46,41 @@ class Wired(Report, frozen=True, kw_only=True):
 class Audited(Report, frozen=True, kw_only=True):
     """An audit has looked. `findings`: kind -> how many; `repaired`: how many of them it has corrected."""
 
-    findings: dict[str, int] = {}
-    repaired: int = 0
+    findings: dict[str, Count] = {}
+    repaired: Count = 0
+
+
+class ParkedMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One that could not be used, by its place on the log."""
+
+    stream: str
+    seq: Count
+    subject: str
+    reason: str
+
+
+class MessagesParked(Report, frozen=True, kw_only=True):
+    """What of the log's newest messages the leader of `consumer` cannot use: `count` of them, and the newest
+    by stream and place. It goes on without them. `node`: '', as it does not matter where it leads."""
+
+    node: str = ""
+    count: Count
+    parked: tuple[ParkedMessage, ...] = ()
+
+    def subject(self) -> str:
+        return f"node.-.parked.{token(self.consumer)}"
+
+
+class ForeignWriteSeen(Report, frozen=True, kw_only=True):
+    """Somebody wrote message `seq` of `stream`, which only its leader may write, under `written`."""
+
+    node: str = ""
+    stream: str
+    seq: Count
+    written: str
+
+    def subject(self) -> str:
+        return f"node.-.foreign.{token(self.stream)}"
 
 
 class SandboxEvent(Event, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from romana_bus.events.base import SPEC, Event, token
+from romana_bus.events.base import SPEC, Count, Event, Micros, token
+from romana_bus.events.ipam import bad_prefix
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -39,6 +40,9 @@ class RangeReserved(Event, frozen=True, kw_only=True):
 
     cidr: str
 
+    def flaw(self) -> str:
+        return bad_prefix(self.cidr)
+
     def subject(self) -> str:
         return f"spec.reserve.{token(self.cidr)}"
 
@@ -54,10 +58,10 @@ class RangeUnreserved(Event, frozen=True, kw_only=True):
 
 
 class AddressDisowned(Event, frozen=True, kw_only=True):
-    """An audit's correction: what the pod `uid` holds of `addresses` on `node` ends. `absent`: in the
-    API server's listing of `resource_version` there was no such pod, so unless the log has a newer fact
-    about it, it gets no other one either. Nothing of it matters any more once it is done, so it leaves the
-    table with the history window."""
+    """A correction, by an audit or an operator: what the pod `uid` holds of `addresses` on `node` ends.
+    `absent`: the API server has no such pod, so unless the log has a fact about it behind KUBE/`covers`, it
+    gets no other one either. Nothing of it matters any more once it is done, so it leaves the table with the
+    history window."""
 
     role: ClassVar[str] = SPEC
     tombstone: ClassVar[bool] = True
@@ -69,7 +73,7 @@ class AddressDisowned(Event, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
     reason: str
     absent: bool = False
-    resource_version: str = ""
+    covers: Count = 0
 
     def subject(self) -> str:
         return f"spec.disowned.{token(self.node)}.{token(self.namespace)}.{token(self.name)}"
@@ -77,14 +81,16 @@ class AddressDisowned(Event, frozen=True, kw_only=True):
 
 class ListingAsked(Event, frozen=True, kw_only=True):
     """The watcher is to list `resource` once more: an audit found that the log lacks something of it, or
-    has something that is no more. `at`: when it was asked (µs); a listing begun later has done it."""
+    has something that is no more. `at`: when it was asked (µs); a listing begun later has done it. `believe`:
+    an operator knows that what such a listing lacks is gone, so it need not be asked about again."""
 
     role: ClassVar[str] = SPEC
     tombstone: ClassVar[bool] = True
 
     resource: str
     reason: str
-    at: int
+    at: Micros
+    believe: bool = False
 
     def subject(self) -> str:
         return f"spec.listing.{token(self.resource)}"

@@ -8,6 +8,7 @@ from romana_bus.ipam.decide import decide, parts
 from romana_bus.ipam.desk import Decision
 from romana_bus.ipam.document import BadTopology, parse
 from romana_bus.ipam.evolve import evolve
+from romana_bus.ipam.refusal import refusals
 from romana_bus.ipam.state import Settings, State, Tick, wake
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "evolve",
     "parse",
     "parts",
+    "refusals",
     "wake",
 ]

@@ -7,6 +7,7 @@ clear bit of one integer.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from operator import attrgetter
 
 import msgspec
@@ -144,3 +145,52 @@ class Chain:
                 return block
         self.hint = len(blocks)
         return None
+
+
+class Overlaps:
+    """All blocks that are known, by where they are: which of them share addresses. Costs nothing as long as
+    all blocks of a family are of one size."""
+
+    def __init__(self) -> None:
+        self._places: dict[Prefix, Block] = {}
+        self._lengths: dict[int, Counter[int]] = {}
+
+    def add(self, block: Block) -> None:
+        self._places[block.prefix] = block
+        self._lengths.setdefault(block.prefix.width, Counter())[block.prefix.length] += 1
+
+    def remove(self, block: Block) -> None:
+        del self._places[block.prefix]
+        lengths = self._lengths[block.prefix.width]
+        lengths[block.prefix.length] -= 1
+        if not lengths[block.prefix.length]:
+            del lengths[block.prefix.length]
+
+    def possible(self, block: Block) -> bool:
+        return len(self._lengths[block.prefix.width]) > 1
+
+    def around(self, block: Block, offset: int) -> list[tuple[Block, int]]:
+        """The other blocks that hold this address, each with its offset there."""
+        width, value = block.prefix.width, block.prefix.base + offset
+        found = []
+        for length in self._lengths[width]:
+            base = value >> (width - length) << (width - length)
+            other = self._places.get(Prefix(width, base, length))
+            if other is not None and other is not block:
+                found.append((other, value - base))
+        return found
+
+    def of(self, block: Block) -> list[Block]:
+        """The other blocks that share addresses with it."""
+        width, base, length = block.prefix
+        found = [other for other, _ in self.around(block, 0)]
+        for longer in sorted(one for one in self._lengths[width] if one > length):
+            if longer - length > 16:
+                inside = (one for one in self._places.values() if one.prefix.length == longer)
+                found += [one for one in inside if block.prefix.contains(one.prefix)]
+                continue
+            step = 1 << (width - longer)
+            for at in range(base + step, block.prefix.end, step):
+                if other := self._places.get(Prefix(width, at, longer)):
+                    found.append(other)
+        return found

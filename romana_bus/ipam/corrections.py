@@ -8,16 +8,17 @@ from romana_bus.events import AddressDisowned, ListingAsked, ResourceSynced, San
 from romana_bus.ipam.entities import pod_order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from romana_bus.ipam.audit import Finding
 
 Correction = AddressDisowned | ListingAsked | SandboxRemoved
 
 
-def corrections(findings: Sequence[Finding], versions: Mapping[str, str], at: int) -> list[Correction]:
-    """`versions`: of the later look's listings; `at`: now (µs). Only for findings of two looks: this frees
-    addresses. What a pod that has finished still holds is freed by whoever decides, once the log knows."""
+def corrections(findings: Sequence[Finding], covers: int, at: int) -> list[Correction]:
+    """`covers`: the last sequence of KUBE that the later look has read; `at`: now (µs). Only for findings of
+    two looks: this frees addresses. What a pod that has finished still holds is freed by whoever decides,
+    once the log knows."""
     ended: dict[tuple[str, str, str], list[Finding]] = {}
     listings: dict[str, str] = {}
     for one in findings:
@@ -30,7 +31,7 @@ def corrections(findings: Sequence[Finding], versions: Mapping[str, str], at: in
             namespace=pod_order(pod)[0], name=pod_order(pod)[1], uid=uid, node=node,
             addresses=tuple(dict.fromkeys(one.address for one in found)),
             absent=any(one.absent for one in found),
-            reason=f"an audit found: {found[0].text}", resource_version=versions.get("pods", ""),
+            reason=f"an audit found: {found[0].text}", covers=covers,
         )
         for (node, pod, uid), found in sorted(ended.items())
     ]  # fmt: skip

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from romana_bus.events import SPEC, TopologyAccepted
 from romana_bus.ipam.desk import Desk
 from romana_bus.ipam.giving import give, retried, wanting
 from romana_bus.ipam.placing import Reports, open_groups, place_hosts
-from romana_bus.ipam.releasing import release_addresses
+from romana_bus.ipam.releasing import release_addresses, release_refused
 from romana_bus.ipam.stocking import stock, tidy
 
 if TYPE_CHECKING:
@@ -34,12 +35,26 @@ def parts(state: State, size: int = 1000) -> Iterator[list[Decision]]:
     if not state.ready:
         return
     desk = Desk(state, size)
+    _accept(desk)
+    if state.refused:
+        release_refused(desk)
     while desk.refreshed().dirty:
         for _ in _round(desk):
             yield desk.taken()
     state.removed.clear()
     if desk.decisions:
         yield desk.taken()
+
+
+def _accept(desk: Desk) -> None:
+    """By which document it is decided from here on."""
+    state = desk.state
+    if not state.to_accept:
+        return
+    state.to_accept = False
+    if state.accepted != state.in_force:
+        cause = f"{SPEC}/{state.wanted_seq}" if state.documented and state.wanted_seq else ""
+        desk.publish(TopologyAccepted(document=state.in_force), cause)
 
 
 def _round(desk: Desk) -> Iterator[None]:

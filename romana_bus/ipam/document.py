@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.errors import BadInput
+from romana_bus.events.ipam import LARGEST_BLOCK
 from romana_bus.inet import V4, V6, Prefix, parse_prefix
 from romana_bus.ipam.slots import slots_in
 from romana_bus.ipam.topology import Network, Topology, planted
@@ -15,8 +16,6 @@ from romana_bus.ipam.tree import MOST_PARTS, Problem, Sketch, listed, or_none, p
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: A block's addresses are bits of one integer: above this many bits of address, that costs too much.
-LARGEST_BLOCK = 24
 #: Romana's /29 where a network names no block_mask: blocks of eight addresses, in either family.
 BLOCK_BITS = 3
 

@@ -26,7 +26,7 @@ class Host(msgspec.Struct, gc=False, eq=False):
     name: str
     seen: bool = False
     uid: str = ""
-    version: int = -1
+    version: int = 0
     seq: int = 0
     addresses: tuple[str, ...] = ()
     labels: dict[str, str] = {}
@@ -50,8 +50,8 @@ class Host(msgspec.Struct, gc=False, eq=False):
 
 
 class Gone:
-    """Versions and sequences of what was deleted, remembered for at least `period`, so that an older
-    fact does not bring it back."""
+    """Versions and sequences of what was deleted, remembered for at least `period`: a version tells an audit
+    what happened behind its listing, a sequence is the cause of what follows."""
 
     def __init__(self) -> None:
         self._young: dict[str, tuple[int, int]] = {}
@@ -68,16 +68,11 @@ class Gone:
         return fact(self._of(name)[1])
 
     def _of(self, name: str) -> tuple[int, int]:
-        return self._young.get(name) or self._old.get(name) or (-1, 0)
+        return self._young.get(name) or self._old.get(name) or (0, 0)
 
     def drop(self, name: str) -> None:
         self._young.pop(name, None)
         self._old.pop(name, None)
-
-    def forget(self) -> None:
-        """The sequences stay: they are causes."""
-        for names in (self._young, self._old):
-            names.update({name: (-1, seq) for name, (_, seq) in names.items()})
 
     def turn(self, now: int, period: int) -> None:
         if now - self._turned >= period:
@@ -106,15 +101,15 @@ def misfit(host: Host, record: Record, pod: Pod | None) -> str:
         return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
     if pod.asks.unfit:
         return pod.asks.unfit
-    if record.block is not None and pod.ident != record.ident:
+    if record.block is None:
+        return ""
+    if pod.ident != record.ident:
         return "a new pod of the same name took its place"
-    if record.block is not None and not host.seen:
-        return node_gone(host)
+    more = [held.block for held in record.rest.more] if record.rest.more else ()
+    for block in (record.block, *more):
+        if block.node != host.name:
+            return f"its block {block.text} belongs to {block.node or 'nobody'}"
     return ""
-
-
-def node_gone(host: Host) -> str:
-    return f"node {host.name} is gone"
 
 
 def fact(seq: int) -> str:
@@ -130,12 +125,3 @@ def pod_order(key: str) -> tuple[str, str]:
     """Sorts as (namespace, name) does; the key itself would not: '-' and '.' come before '/'."""
     namespace, _, name = key.partition("/")
     return namespace, name
-
-
-def number(version: str) -> int:
-    """A resource version that compares; -1, newer than anything, where it is no number."""
-    return int(version) if version.isdecimal() else -1
-
-
-def outdated(version: int, held: int) -> bool:
-    return 0 <= version < held

@@ -27,12 +27,13 @@ from romana_bus.events import (
     ResourceSynced,
     SandboxRemoved,
     SandboxRequested,
+    TopologyAccepted,
     TopologySet,
 )
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import decisions, facts, sandboxes
 from romana_bus.ipam.document import BadTopology, parse
-from romana_bus.ipam.entities import Ended, number, pod_key
+from romana_bus.ipam.entities import Ended, pod_key
 from romana_bus.ipam.pods import asks
 from romana_bus.ipam.ranges import Ranges
 from romana_bus.ipam.state import SECOND, Tick
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 #: Why an address ends where an operator has said that it may.
 NO_PLACE = "the topology has no place for its address"
 
-#: A version that no fact reaches.
-FOR_EVER = 2**63
-
 #: How often at most what is over is looked for.
 SWEEP = 600 * SECOND
 
@@ -64,25 +62,41 @@ def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
 
 
 def _topology_set(state: State, event: TopologySet, seq: int) -> None:
-    """The edge refuses a bad document. One that got past it stops all decisions until it is replaced:
-    anything else would depend on which document was there before."""
-    state.documented, state.problem, state.layout = True, "", None
+    state.wanted, state.wanted_seq = event.document, seq
     state.evicted = {
         (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, f"{SPEC}/{seq}", one.uid)
         for one in event.evict
     }
-    try:
-        state.topology = parse(event.document)
-    except BadTopology as error:
-        state.topology = Topology()
-        state.problem = f"the topology document cannot be used: {'; '.join(error.reasons)}"
+    _settle_topology(state)
+
+
+def _topology_accepted(state: State, event: TopologyAccepted, _seq: int) -> None:
+    state.accepted = event.document
+    if state.problem or (state.wanted is None and (event.document or state.documented)):
+        _settle_topology(state)
+
+
+def _settle_topology(state: State) -> None:
+    """The newest document counts. The edge refuses a bad one; where one got past it, that which was accepted
+    before it does, so that the rest goes on. Where no other is known, nothing is decided: anything would
+    depend on which document was there before."""
+    state.layout, state.problem, state.blocked = None, "", ""
+    state.to_accept = True
+    documents = [one for one in (state.wanted, state.accepted) if one is not None]
+    for document in documents:
+        state.documented = bool(document) or document is state.wanted
+        try:
+            state.topology = parse(document) if state.documented else state.default()
+        except BadTopology as error:
+            state.problem = f"the topology document cannot be used: {'; '.join(error.reasons)[:1000]}"
+            state.evicted = {}
+        else:
+            return
+    state.topology, state.blocked = Topology(), state.problem
 
 
 def _range_reserved(state: State, event: RangeReserved, _seq: int) -> None:
-    try:
-        state.reserves[event.cidr] = parse_prefix(event.cidr)
-    except ValueError:
-        return
+    state.reserves[event.cidr] = parse_prefix(event.cidr)
     _reserve(state)
 
 
@@ -106,12 +120,11 @@ def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
     absent = state.absent.setdefault(key, {})
     absent.pop(event.node, None)
     if event.absent:
-        version = number(event.resource_version)
-        absent[event.node] = event.uid, version if version >= 0 else FOR_EVER
+        absent[event.node] = event.uid, event.covers
     pod = state.pods.get(key)
     if pod is not None:
         fit = "" if pod.unfit == facts.ABSENT else pod.unfit
-        unfit = fit or facts.is_absent(state, key, pod.uid, pod.version)
+        unfit = fit or facts.is_absent(state, key, pod.uid, pod.seq)
         pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
     if state.layout is not None:
         state.layout.dirty.records.add((event.node, key))
@@ -181,6 +194,7 @@ _FOLDS: dict[type, Callable[[State, Any, int], None]] = {
     HostRemoved: decisions.host_decided,
     GroupOpened: decisions.group_opened,
     TopologySet: _topology_set,
+    TopologyAccepted: _topology_accepted,
     RangeReserved: _range_reserved,
     RangeUnreserved: _range_unreserved,
     AddressDisowned: _address_disowned,

@@ -1,11 +1,16 @@
-"""Facts about nodes and pods, folded into the state. A fact older than the one held is ignored."""
+"""Facts about nodes and pods, folded into the state.
+
+The newest message of each subject is its whole state, whatever version it has: the watcher, which alone
+writes facts, has left out what is older than it has told.
+"""
 
 from __future__ import annotations
 
 from sys import intern
 from typing import TYPE_CHECKING
 
-from romana_bus.ipam.entities import number, outdated, pod_key
+from romana_bus.events import version_number
+from romana_bus.ipam.entities import pod_key
 from romana_bus.ipam.idents import ident_of
 from romana_bus.ipam.pods import AS_GIVEN, Pod, asks, stamp
 from romana_bus.ipam.wishes import wish_of
@@ -31,11 +36,7 @@ FINISHED = ("Succeeded", "Failed")
 
 
 def node_seen(state: State, event: NodeSeen, seq: int) -> None:
-    version = number(event.resource_version)
-    host = state.hosts.get(event.name)
-    held = host.version if host and host.seen else state.gone_nodes.version(event.name)
-    if outdated(version, held):
-        return
+    version = version_number(event.resource_version)
     state.gone_nodes.drop(event.name)
     host = state.host(intern(event.name))
     labels = {intern(key): intern(value) for key, value in event.labels.items()}
@@ -49,12 +50,9 @@ def node_seen(state: State, event: NodeSeen, seq: int) -> None:
 
 
 def node_gone(state: State, event: NodeGone, seq: int) -> None:
-    version = number(event.resource_version)
+    """Nothing is taken from the pods that are still there."""
+    state.gone_nodes.put(intern(event.name), version_number(event.resource_version), seq)
     host = state.hosts.get(event.name)
-    held = host.version if host and host.seen else state.gone_nodes.version(event.name)
-    if outdated(version, held):
-        return
-    state.gone_nodes.put(intern(event.name), version, seq)
     if host is None:
         return
     host.seen, host.uid, host.addresses, host.labels = False, "", (), {}
@@ -72,12 +70,11 @@ def _look_at_all(state: State, host: Host) -> None:
 
 def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     key = pod_key(event.namespace, event.name)
-    version = number(event.resource_version)
+    version = version_number(event.resource_version)
+    state.facts = seq
     pod = state.pods.get(key)
-    if outdated(version, state.gone_pods.version(key) if pod is None else pod.version):
-        return
     node = intern(event.node)
-    why_not = unfit(event) or (is_absent(state, key, event.kubelet_uid, version) if state.absent else "")
+    why_not = unfit(event) or (is_absent(state, key, event.kubelet_uid, seq) if state.absent else "")
     wish = wish_of(event.annotations) if event.annotations else None
     segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
     ips = ",".join(event.ips) if event.ips else ""
@@ -115,19 +112,17 @@ def unfit(event: PodSeen) -> str:
     return "" if event.node else "the pod is on no node"
 
 
-def is_absent(state: State, key: str, uid: str, version: int) -> str:
-    """Why a fact of this version about the pod counts no more, or ''."""
+def is_absent(state: State, key: str, uid: str, seq: int) -> str:
+    """Why the fact KUBE/`seq` about the pod counts no more, or ''."""
     words = state.absent.get(key, {}).values()
-    return ABSENT if any(gone == uid and version <= until for gone, until in words) else ""
+    return ABSENT if any(gone == uid and seq <= covered for gone, covered in words) else ""
 
 
 def pod_gone(state: State, event: PodGone, seq: int) -> None:
     key = pod_key(event.namespace, event.name)
-    version = number(event.resource_version)
+    state.facts = seq
     pod = state.pods.get(key)
-    if outdated(version, pod.version if pod else state.gone_pods.version(key)):
-        return
-    state.gone_pods.put(key, version, seq)
+    state.gone_pods.put(key, version_number(event.resource_version), seq)
     if pod is not None:
         del state.pods[key]
         if state.layout is not None:
@@ -144,16 +139,6 @@ def _look_at_sandboxes(state: State, key: str) -> None:
 
 def listing(state: State, event: ResourceListing, _seq: int) -> None:
     state.synced[event.resource] = False
-    if not event.rewound:
-        return
-    if event.resource == "nodes":
-        state.gone_nodes.forget()
-        for host in state.hosts.values():
-            host.version = -1
-    elif event.resource == "pods":
-        state.gone_pods.forget()
-        for pod in state.pods.values():
-            pod.stamp = stamp(-1, pod.seq)
 
 
 def synced(state: State, event: ResourceSynced, _seq: int) -> None:

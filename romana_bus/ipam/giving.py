@@ -87,7 +87,7 @@ def give(desk: Desk, pods: list[Pod]) -> Iterator[None]:
         record = host.records.get(pod.key)
         if record is not None and record.block is not None:
             _assign(desk, pod, host, record.held)
-        elif choices := choose(desk, pod, host) if host.placed else []:
+        elif choices := choose(desk, pod, host) if host.placed and host.seen else []:
             _carry_out(desk, pod, host, choices)
         else:
             _deny(desk, pod, host)
@@ -98,7 +98,7 @@ def give(desk: Desk, pods: list[Pod]) -> Iterator[None]:
 def _adopt(desk: Desk, pod: Pod, enough: Callable[[Iterable[object]], bool]) -> bool:
     host = desk.state.host(pod.node)
     record = host.records.get(pod.key)
-    if not host.placed or (record and record.held):
+    if not (host.placed and host.seen) or (record and record.held):
         return False
     choices = choose(desk, pod, host)
     if not choices or not enough(choice.adopted for choice in choices):

@@ -145,7 +145,11 @@ def place_hosts(desk: Desk, names: set[str], reports: Reports) -> None:
 
 
 def _remove(desk: Desk, host: Host) -> None:
+    """Once none of its pods is left. Until then all stays as it was, and its routes with it: a kubelet that
+    registers anew finds it so."""
     state = desk.state
+    if any(record.block is not None for record in host.records.values()):
+        return
     cause = state.node_cause(host.name)
     for block in sorted(host.blocks.values(), key=lambda block: block.prefix):
         release_block(desk, block, state.settings.cooldown, cause)

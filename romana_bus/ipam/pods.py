@@ -60,7 +60,7 @@ class Pod(msgspec.Struct, gc=False, eq=False):
 
     @property
     def version(self) -> int:
-        return (self.stamp >> SEQ_BITS) - 1
+        return self.stamp >> SEQ_BITS
 
     @property
     def seq(self) -> int:
@@ -99,5 +99,5 @@ class Pod(msgspec.Struct, gc=False, eq=False):
 
 
 def stamp(version: int, seq: int) -> int:
-    """A version of -1, newer than anything, sorts before all of them."""
-    return version + 1 << SEQ_BITS | min(seq, LAST_SEQ)
+    """`version`: 0 where it is no number."""
+    return version << SEQ_BITS | min(seq, LAST_SEQ)

@@ -5,9 +5,18 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from romana_bus.events import NODE, WHILE_IT_RUNS, AddressReleased, CoolingAddress
-from romana_bus.ipam.entities import misfit, node_gone
-from romana_bus.ipam.idents import text_of
+from romana_bus.events import (
+    IPAM,
+    NODE,
+    WHILE_IT_RUNS,
+    AddressEvent,
+    AddressReleased,
+    BlockAssigned,
+    BlockReleased,
+    CoolingAddress,
+)
+from romana_bus.ipam.entities import misfit
+from romana_bus.ipam.idents import ident_of, text_of
 from romana_bus.ipam.records import Cooling, Record, remaining
 from romana_bus.ipam.sandboxes import bearer, may_run, sandbox
 
@@ -37,8 +46,7 @@ def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
             continue
         pod = bearer(state, node, key) if state.sandboxes else state.pods.get(key)
         if reason := misfit(host, record, pod):
-            gone = not host.seen and reason == node_gone(host)
-            cause = state.node_cause(node) if gone else _told_by(state, node, key, pod)
+            cause = _told_by(state, node, key, pod)
             until = state.now + max(state.settings.cooldown, record.retention)
             if state.sandboxes and may_run(state, host, record):
                 until = WHILE_IT_RUNS
@@ -49,6 +57,25 @@ def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
             yield
 
 
+def release_refused(desk: Desk) -> None:
+    """What the log says and nobody believes is taken back there, so that it misleads nobody who reads only
+    that. (A group that was opened cannot be.)"""
+    state = desk.state
+    for entity in sorted(entity for entity in state.refused if entity[0] != "group"):
+        refusal = state.refused.pop(entity)
+        event, cause = refusal.event, f"{IPAM}/{refusal.seq}"
+        if isinstance(event, BlockAssigned):
+            release = BlockReleased(
+                network=event.network, block=event.block, node=event.node, at=state.now, until=state.now
+            )
+            desk.publish(release, cause)
+        elif isinstance(event, AddressEvent):
+            _, node, key = entity
+            empty = Record(key, ident_of(event.uid), "", None, 0, remaining((), ()))
+            say_released(desk, state.host(node), empty, f"refused: {refusal.reason}", (), cause)
+            desk.layout.dirty.records.add((node, key))
+
+
 def _told_by(state: State, node: str, key: str, pod: Pod | None) -> str:
     """What led to the end of a record, whose name is `pod`'s by now."""
     if state.removed and (seq := state.removed.get((node, key))):
@@ -57,18 +84,12 @@ def _told_by(state: State, node: str, key: str, pod: Pod | None) -> str:
 
 
 def _release(desk: Desk, host: Host, record: Record, reason: str, until: int, cause: str) -> None:
-    """Nobody gets the addresses before `until`, but those that others have too."""
+    """Nobody gets the addresses before `until`."""
     state = desk.state
     cooling = still_cooling(desk, host, record) if record.rest.cooling else ()
     if until > state.now:
         kept = bool(record.retention) and until != WHILE_IT_RUNS
-        shared = state.shared
-        ended = [
-            Cooling(held.block, held.offset, until, kept)
-            for held in record.held
-            if not shared or (held.block.text, held.offset) not in shared
-        ]
-        cooling = (*cooling, *ended)
+        cooling = (*cooling, *(Cooling(held.block, held.offset, until, kept) for held in record.held))
     say_released(desk, host, record, reason, cooling, cause)
 
 

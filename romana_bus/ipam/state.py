@@ -7,15 +7,14 @@ by the first decision that needs it, and kept up to date from then on.
 
 from __future__ import annotations
 
-from collections import Counter
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from romana_bus.errors import BadInput
 from romana_bus.inet import Prefix, parse_prefix
-from romana_bus.ipam.blocks import Block
+from romana_bus.ipam.blocks import Block, Overlaps
 from romana_bus.ipam.default import SLOT_BITS, default_topology
 from romana_bus.ipam.entities import Ended, Gone, Host
 from romana_bus.ipam.ranges import Ranges
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from romana_bus.ipam.layout import Layout
     from romana_bus.ipam.pods import Pod
     from romana_bus.ipam.records import Record
+    from romana_bus.ipam.refusal import Entity, Refusal
     from romana_bus.ipam.sandboxes import Sandbox
     from romana_bus.ipam.topology import Topology
 
@@ -43,13 +43,14 @@ class Tick(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`block_owner`: whom a block belongs to: the host, or that and a tenant, or also a segment.
     `cooldown`: µs before an address is given out again. `warm_blocks`: how many blocks each host holds
-    ahead of need. `order_memory`: µs for which the order of released blocks counts."""
+    ahead of need. `default_block_mask`: of the blocks of the default network; 0 for blocks of 16 addresses.
+    `order_memory`: µs for which the order of released blocks counts."""
 
     block_owner: Literal["host", "tenant", "segment"] = "host"
     cooldown: int = 30 * SECOND
     warm_blocks: int = 1
     default_network: str = "100.64.0.0/10"
-    default_block_mask: int = 28
+    default_block_mask: int = 0
     zone_label: str = "topology.kubernetes.io/zone"
     order_memory: int = 3600 * SECOND
 
@@ -63,8 +64,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise BadInput(f"default_network: {error}") from None
         lowest = max(prefix.length + SLOT_BITS, prefix.width - 16)
-        if not lowest <= self.default_block_mask <= prefix.width:
-            raise BadInput(f"default_block_mask: {lowest} to {prefix.width} is possible in {prefix}")
+        if not lowest <= self.block_mask <= prefix.width:
+            wide = prefix.width - SLOT_BITS - 4
+            raise BadInput(
+                f"default_network: {prefix} is too small for groups of blocks: /{wide} is the smallest"
+            )
+
+    @property
+    def block_mask(self) -> int:
+        return self.default_block_mask or parse_prefix(self.default_network).width - 4
 
 
 class State:
@@ -77,6 +85,7 @@ class State:
         self.hosts: dict[str, Host] = {}
         self.pods: dict[str, Pod] = {}
         self.blocks: dict[str, Block] = {}
+        self.overlaps = Overlaps()
         self.gone_nodes, self.gone_pods = Gone(), Gone()
         #: Pod -> node -> what the kubelet there has asked for; and (node, pod) -> the sequence of the word
         #: that ended it, as long as nobody has decided about that.
@@ -90,17 +99,26 @@ class State:
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
         #: What operators have ended: by (node, uid of the pod), and by (node, pod); and the pods that an
-        #: audit did not find: pod -> node of the word -> uid, and up to which version.
+        #: audit did not find: pod -> node of the word -> uid, and up to which sequence of KUBE.
         self.evicted: dict[tuple[str, str], Ended] = {}
         self.disowned: dict[tuple[str, str], Ended] = {}
         self.absent: dict[str, dict[str, tuple[str, int]]] = {}
-        #: (Block, offset) -> how many have the address beyond the first. None should.
-        self.shared: Counter[tuple[str, int]] = Counter()
+        #: Decisions on the log that contradict what was known, so they count for nothing: until the next
+        #: message of their subject, or until what they claim is free. By entity; see `decisions.py`.
+        self.refused: dict[Entity, Refusal] = {}
+        #: The last sequence of KUBE that a fact about a pod had.
+        self.facts = 0
         #: The nodes that keep an address for a pod's name.
         self.kept: dict[str, set[str]] = {}
+        #: The newest topology document, with its sequence, and the one that decisions were taken by.
+        #: `documented`: one of them is in force.
+        self.wanted: dict[str, Any] | None = None
+        self.wanted_seq = 0
+        self.accepted: dict[str, Any] | None = None
         self.documented = False
-        #: Why the newest topology document cannot be used, or ''.
-        self.problem = ""
+        self.to_accept = True  # which one is in force may have to be said
+        #: Why the newest one cannot be used, or ''; and why no other can either.
+        self.problem = self.blocked = ""
         #: When something has cooled, and what: (node, pod), or ('', block).
         self.timers: list[int] = []
         self.due: dict[int, list[tuple[str, str]]] = {}
@@ -111,20 +129,27 @@ class State:
 
     def default(self) -> Topology:
         return default_topology(
-            self.default_prefix, self.settings.default_block_mask, self.groups.values()
+            self.default_prefix, self.settings.block_mask, self.groups.values()
         )  # fmt: skip
 
     @property
     def ready(self) -> bool:
         """Nothing is decided, and nothing swept, before it is known what there is."""
-        return bool(self.synced.get("nodes") and self.synced.get("pods")) and not self.problem
+        return bool(self.synced.get("nodes") and self.synced.get("pods")) and not self.blocked
 
     @property
     def obstacle(self) -> str:
         """Why nothing is decided now, or ''."""
         if missing := [resource for resource in NEEDED if not self.synced.get(resource)]:
             return f"not listed in full yet: {', '.join(missing)}"
-        return self.problem
+        return self.blocked
+
+    @property
+    def in_force(self) -> dict[str, Any]:
+        """The topology document that addresses are given out by; empty where none is."""
+        if not self.documented:
+            return {}
+        return (self.accepted if self.problem else self.wanted) or {}
 
     def host(self, name: str) -> Host:
         host = self.hosts.get(name)
@@ -139,9 +164,14 @@ class State:
         if block is None:
             prefix = parse_prefix(text)
             block = self.blocks[text] = Block(text, prefix, (1 << prefix.size) - 1)
+            self.overlaps.add(block)
             if self.layout is not None:
                 self.layout.locate(block)
         return block
+
+    def forget(self, block: Block) -> None:
+        del self.blocks[block.text]
+        self.overlaps.remove(block)
 
     def remind(self, until: int, node: str, name: str) -> None:
         due = self.due.get(until)

@@ -38,7 +38,7 @@ def worth(block: Block) -> tuple[bool, int, int]:
 def stock(desk: Desk, names: set[str]) -> None:
     """Open the spare blocks that hosts lack, as long as their groups have room."""
     for host in _hosts(desk, names):
-        for at, number in enumerate(host.leaves):
+        for at, number in enumerate(host.leaves if host.seen else ()):
             if number >= 0 and (not desk.state.topology.networks[at].tenants or _has_block(host, number)):
                 _fill(desk, host, desk.layout.spaces[number])
 

@@ -30,12 +30,31 @@ log = structlog.get_logger(__name__)
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
+def distrusted(error: Exception) -> bool:
+    """Whether the server's certificate is not of the authority that we know, which may have been replaced."""
+    return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError)
+
+
 def reason(error: Exception) -> str:
     """One of NETWORK_ERRORS, for a person."""
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         why = os.strerror(error.os_error.errno)
         return f"cannot connect to the API server at {error.host}:{error.port}: {why}"
     return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+async def read(answer: aiohttp.ClientResponse, most: int = 256 << 20, within: float = 120.0) -> bytes:
+    """The whole body. Raises aiohttp.ClientPayloadError where it has more than `most` bytes, TimeoutError
+    where it is not complete in `within` seconds: one that sends a byte now and then is never silent."""
+    parts: list[bytes] = []
+    size = 0
+    async with asyncio.timeout(within):
+        async for chunk in answer.content.iter_any():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > most:
+                raise aiohttp.ClientPayloadError(f"an answer of more than {most:,} bytes")
+    return b"".join(parts)
 
 
 #: What makes two configurations the same place.
@@ -67,14 +86,15 @@ class Api:
         """Raises BadInput where there is no usable configuration."""
         self._use(await self._configuration())
 
-    async def renew(self, generation: int) -> None:
+    async def renew(self, generation: int, anew: bool = False) -> None:
         """The credentials of that generation were not accepted: load them again, once for all who ask.
-        Raises BadInput."""
+        `anew`: certificates too, which may have been replaced in their files. Raises BadInput."""
         async with self._renewing:
             if generation != self.generation:
                 return
             fresh, used = await self._configuration(), self._client.configuration
-            if fresh.cert_file or any(getattr(fresh, name) != getattr(used, name) for name in _PLACE):
+            moved = any(getattr(fresh, name) != getattr(used, name) for name in _PLACE)
+            if anew or fresh.cert_file or moved:
                 await self.close()  # certificates belong to connections: all begin anew
                 self._use(fresh)
             else:

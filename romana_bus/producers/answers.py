@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from romana_bus.producers.shapes import Kind
 
+#: Characters of what the API server says that are kept.
+SAID = 500
+
 
 class Do(Enum):
     RETRY = "retry"  # the same again, later
@@ -39,7 +42,7 @@ def judge(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, verb: 
     """An answer that is not 200, or the Status in a watch's ERROR event (then `code` is 0: it says)."""
     status = _status(body)
     code = code or status.code
-    said = status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}"
+    said = (status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}")[:SAID]
     match code:
         case 410:
             return Verdict(Do.RELIST, said)
@@ -49,6 +52,8 @@ def judge(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, verb: 
             return Verdict(Do.REFUSED, f"{said}. Allow it with this rule: {rule(kind)}")
         case 404:
             return Verdict(Do.REFUSED, f"the API server has no resource {kind.name} ({kind.path}): {said}")
+        case 405:
+            return Verdict(Do.REFUSED, f"{kind.name} cannot be watched, only listed: {said}")
         case 400 | 422 if verb == "streaming list":
             return Verdict(Do.PAGES, said)
         case 400:
@@ -67,10 +72,35 @@ def rule(kind: Kind) -> str:
 def _status(body: bytes) -> Status:
     try:
         return msgspec.json.decode(body, type=Status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Status()
 
 
 def _seconds(retry_after: str) -> float:
     """RFC 9110, 10.2.3; the API server gives seconds, never a date. Bounded, as nobody waits for ever."""
-    return min(float(retry_after), 300.0) if retry_after.isdecimal() else 0.0
+    usable = len(retry_after) <= 9 and retry_after.isascii() and retry_after.isdecimal()
+    return min(float(retry_after), 300.0) if usable else 0.0
+
+
+class _Verbs(msgspec.Struct):
+    name: str = ""
+    verbs: list[str] = []
+
+
+class _Resources(msgspec.Struct):
+    """metav1.APIResourceList: what a group and version serves."""
+
+    resources: list[_Verbs] = []
+
+
+def unwatchable(body: bytes, kind: Kind) -> str:
+    """What the API server's own list of its resources (`kind.path` without its last part) says against
+    watching this one, or ''."""
+    try:
+        served = msgspec.json.decode(body, type=_Resources).resources
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    verbs = next((one.verbs for one in served if one.name == kind.plural), None)
+    if verbs is None or {"list", "watch"} <= set(verbs):
+        return ""
+    return f"{kind.name} cannot be watched: the API server only offers {', '.join(verbs)[:SAID]} for it"

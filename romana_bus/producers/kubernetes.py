@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
-    from romana_bus.lead import Office
+    from romana_bus.lead import Leadership
     from romana_bus.producers.access import Api
     from romana_bus.producers.shapes import Kind
 
@@ -52,24 +52,24 @@ async def run_watcher(
 ) -> None:
     """Until cancelled. `beside`: what else is done by whoever leads, and by nobody else. Raises Failed where
     the API server refuses us from the beginning, and Closed."""
-    well = health or Health()
+    well, answered = health or Health(), set[str]()
 
-    async def govern(fold: Fold[Watched], office: Office) -> None:
-        if fold.why == "rewound":
-            # The log lost what it had acknowledged: what the API server has is told anew.
+    async def govern(fold: Fold[Watched], leadership: Leadership) -> None:
+        if fold.why in ("rewound", "foreign"):
+            # The log lost what it had acknowledged, or somebody else wrote on it: all is listed anew.
             for progress in fold.state.progress.values():
                 progress.synced = False
 
         async def publish(events: list[Event]) -> None:
             # Facts have no cause on the log: they are where chains begin.
-            await office.publish((event, "") for event in events)
+            await leadership.publish((event, "") for event in events)
 
-        watches = [ResourceWatch(api, kind, fold.state, publish, limits, well) for kind in kinds]
+        watches = [ResourceWatch(api, kind, fold.state, publish, limits, well, answered) for kind in kinds]
         for kind in kinds:
             well.say(f"watch {kind.name}", "" if fold.state.of(kind.name).synced else "not listed yet")
         try:
             jobs = [*(watch.run() for watch in watches), *(one() for one in beside)]
-            await until_one_ends([*jobs, office.over(), _told(fold, watches)])
+            await until_one_ends([*jobs, leadership.over(), _told(fold, watches)])
         finally:
             for kind in kinds:
                 well.say(f"watch {kind.name}", "")  # whoever stands by has nothing to watch

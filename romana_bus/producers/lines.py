@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: An object has 1.5 MiB at most in etcd; what is longer than this is no watch event.
-LONGEST = 64 << 20
+#: An object has 1.5 MiB at most in etcd, or some more where that was raised; a longer line is no watch event.
+LONGEST = 16 << 20
 
 
 class Lines:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.errors import Failed
-from romana_bus.producers.access import NETWORK_ERRORS, reason
+from romana_bus.producers.access import NETWORK_ERRORS, read, reason
 from romana_bus.producers.answers import judge
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from romana_bus.producers.access import Api
     from romana_bus.producers.shapes import Kind
 
-#: Objects on one page; seconds without a byte.
-PAGE, SILENCE = 500, 30.0
+#: Objects on one page; seconds without a byte; objects of one list.
+PAGE, SILENCE, MOST = 500, 30.0, 5_000_000
 
 
 async def listed(api: Api, kind: Kind) -> tuple[list[Fact], str]:
@@ -29,7 +29,7 @@ async def listed(api: Api, kind: Kind) -> tuple[list[Fact], str]:
         generation = api.generation
         try:
             async with await api.get(kind.path, query, SILENCE) as answer:
-                body = await answer.read()
+                body = await read(answer)
         except NETWORK_ERRORS as error:
             raise Failed(f"{kind.name} cannot be listed: {reason(error)}") from None
         if answer.status == 401 and not renewed:
@@ -41,9 +41,11 @@ async def listed(api: Api, kind: Kind) -> tuple[list[Fact], str]:
             raise Failed(f"{kind.name} cannot be listed: {why}")
         try:
             page = kind.pages.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Failed(f"{kind.name} cannot be listed: {error}") from None
-        facts += [kind.seen(item) for item in page.items or ()]
-        following = page.metadata.continue_
+        facts += [kind.seen(item, 0) for item in page.items or ()]
+        before, following = following, page.metadata.continue_
         if not following:
             return facts, page.metadata.resource_version
+        if following == before or len(facts) > MOST:
+            raise Failed(f"{kind.name} cannot be listed: the list goes on for ever")

@@ -4,11 +4,13 @@ For each resource: which entities the log knows, in which version and with which
 how far it has come. From there:
 
     a list item or watch event   -> a fact, if a field in use differs from what the log has
-    the end of a listing         -> Gone for every entity that the log has and the list had not; Synced
+    the end of a listing         -> Synced; what the list lacks is doubted, or gone (`absence.py`)
     a bookmark                   -> Synced, so that a restart goes on from there
 
-The same state comes out of the log itself (`evolve`), so a standby, or the process after a restart, knows
-what its predecessor had published and where its watch was.
+Listings are numbered, and facts carry the number of theirs. A listing is a new word on everything: what it
+shows is told whatever version the log has of it. What a watch says that is older than what was told is left
+out. The same state comes out of the log itself (`evolve`), so a standby, or the process after a restart,
+knows what its predecessor had published and where its watch was.
 """
 
 from __future__ import annotations
@@ -25,38 +27,56 @@ from romana_bus.events import (
     ObjectSeen,
     ResourceListing,
     ResourceSynced,
+    version_number,
 )
-from romana_bus.producers.shapes import KIND_OF, LARGEST
+from romana_bus.producers.absence import Absences
+from romana_bus.producers.fitting import Unusable, fitted
+from romana_bus.producers.shapes import KIND_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
     from romana_bus.producers.shapes import Kind
 
+#: Deletions that are remembered of one listing, so that an older event brings nothing back.
+REMEMBERED = 10_000
+#: Seconds after which a mark is told again though nothing has changed: it says that all is well.
+MARK_AGAIN = 60.0
+
 
 class Held(NamedTuple):
-    """What the log has of one entity."""
+    """What the log has of one entity, and the number of the listing that it was told by."""
 
     uid: str
     version: int
     digest: bytes
+    listing: int = 0
 
 
 class Progress:
-    """One resource. `version`: everything up to there is on the log or did not matter, if `synced`;
+    """One resource. `place`: the resource version up to which everything is on the log or did not matter, if
+    `synced`; `version`: that as a number, 0 where it is none; `listing`: the number of the newest listing;
     `fields`: with which set of fields it was synced."""
 
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}  # namespace/name
-        self.version = 0
+        self.gone: dict[str, int] = {}  # the same -> version of its deletion, of this listing
+        self.place, self.version = "", 0
+        self.listing = 0
         self.synced = False
         self.fields = ""
-        self.marked = 0  # the version of the last Synced
+        self.marked, self.marked_at = "", 0.0  # the place of the last Synced; when it was told
         self.listed: set[str] | None = None
-        self.rewound = False  # the next listing begins from nothing
-        self.too_large: list[str] = []  # left out, because no message can carry them
-        self.asked, self.why = 0, ""  # the newest wish of an operator or an audit to list again
+        self.about: frozenset[str] | None = None  # of a second look: what it is to decide about
+        self.unread = False  # the list had items that cannot be read: it says nothing about absence
+        self.rewound = False  # until a listing is complete, everything is told anew
+        self.unusable: list[Unusable] = []  # objects that were left out, or cut, and why
+        self.absences = Absences()
+        self.doubted = 0  # how many the log's mark says are doubted
+        self.asked, self.why, self.believe = 0, "", False  # the newest wish to list again
         self.answered = 0  # the one that a listing has answered, or is answering
+        self.believing = False  # what the present listing lacks is gone: an operator says so
 
 
 class Watched:
@@ -79,17 +99,18 @@ def evolve(state: Watched, event: Event, _seq: int = 0) -> None:
         case ListingAsked():
             progress = state.of(event.resource)
             progress.asked, progress.why = event.at, event.reason or "somebody asked for it"
+            progress.believe = event.believe
         case ResourceListing():
             progress = state.of(event.resource)
-            progress.synced = False
-            progress.answered = event.asked
-            if event.rewound:
-                _forget_versions(progress)
+            progress.synced, progress.answered, progress.rewound = False, event.asked, event.rewound
+            _begin(progress, event.number, event.rewound)
         case ResourceSynced():
             progress = state.of(event.resource)
-            progress.synced, progress.fields = True, event.fields
-            progress.answered = event.asked
-            progress.version = progress.marked = number(event.resource_version)
+            progress.synced, progress.fields, progress.rewound = True, event.fields, False
+            progress.answered, progress.doubted = event.asked, event.doubted
+            progress.listing = max(progress.listing, event.number)
+            progress.place = progress.marked = event.resource_version
+            progress.version = version_number(event.resource_version)
         case ObjectSeen() | ObjectGone():
             _hold(state.of(event.resource), event)
         case Fact() if type(event) in KIND_OF:
@@ -97,90 +118,219 @@ def evolve(state: Watched, event: Event, _seq: int = 0) -> None:
 
 
 def _hold(progress: Progress, fact: Fact) -> None:
-    version = number(fact.resource_version)
-    progress.version = max(progress.version, version)
+    key, version = fact.key(), version_number(fact.resource_version)
+    if fact.listing > progress.listing:
+        _begin(progress, fact.listing)
+    if fact.listing == progress.listing and version > progress.version:
+        progress.place, progress.version = fact.resource_version, version
     if fact.tombstone:
-        progress.held.pop(fact.key(), None)
+        progress.held.pop(key, None)
+        if fact.listing == progress.listing:
+            _bury(progress, key, version)
     else:
-        progress.held[fact.key()] = Held(fact.uid, version, digest(codec.encode(fact)))
+        progress.gone.pop(key, None)
+        progress.held[key] = Held(fact.uid, version, digest(codec.encode(fact)), fact.listing)
 
 
-# --- from the API server ---------------------------------------------------------------------------------
+def _begin(progress: Progress, number: int, rewound: bool = False) -> None:
+    progress.listing = max(progress.listing, number)
+    progress.gone = {}
+    if rewound:
+        progress.place, progress.version = "", 0
+        progress.held = {key: held._replace(digest=b"") for key, held in progress.held.items()}
+
+
+def _bury(progress: Progress, key: str, version: int) -> None:
+    progress.gone.pop(key, None)
+    progress.gone[key] = version
+    if len(progress.gone) > REMEMBERED:
+        del progress.gone[next(iter(progress.gone))]
+
+
+# --- from the API server: listings ---------------------------------------------------------------------
 
 
 def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
     """From here until `end_listing`, what the log says of this resource may be behind."""
     progress = state.of(kind.name)
-    progress.synced, progress.listed = False, set()
+    progress.synced, progress.listed, progress.about, progress.unread = False, set(), None, False
+    progress.believing = progress.believe and progress.asked not in (0, progress.answered)
     progress.answered = progress.asked or progress.answered
-    rewound, progress.rewound = progress.rewound, False
-    if rewound:
-        _forget_versions(progress)
-    asked = progress.answered
-    return [ResourceListing(resource=kind.name, reason=reason, rewound=rewound, asked=asked)]
+    _begin(progress, progress.listing + 1, progress.rewound)
+    return [
+        ResourceListing(
+            resource=kind.name, reason=reason, number=progress.listing, rewound=progress.rewound,
+            asked=progress.answered,
+        )
+    ]  # fmt: skip
 
 
 def listed(state: Watched, kind: Kind, items: Iterable[Any]) -> list[Event]:
-    """Items of a list, in any order."""
+    """Items of a list, in any order. In a second look, what came to be doubted since it began is left to the
+    next one."""
     progress = state.of(kind.name)
-    return [event for item in items for event in _changed(progress, kind.seen(item))]
+    events: list[Event] = []
+    for item in items:
+        fact = kind.seen(item, progress.listing)
+        key, version = fact.key(), version_number(fact.resource_version)
+        assert progress.listed is not None, "no listing has begun"
+        progress.listed.add(key)
+        if progress.about is not None and key not in progress.about and progress.absences.doubts(key):
+            continue
+        held = progress.held.get(key)
+        if held is not None and held.listing == progress.listing and 0 < version < held.version:
+            continue  # the watch has told what is newer
+        if held is None and 0 < version <= progress.gone.get(key, 0):
+            continue  # the watch has told that it is gone
+        progress.absences.forget(key)
+        events += _tell(progress, fact, key, version)
+    return events
+
+
+def unread(state: Watched, kind: Kind, key: str, why: str) -> None:
+    """An item of a list that cannot be read: `key`, where at least that can."""
+    progress = state.of(kind.name)
+    progress.unusable.append(Unusable(key or "an object without a name", why))
+    if key and progress.listed is not None:
+        progress.listed.add(key)
+    progress.unread |= not key
 
 
 def went_back(state: Watched, kind: Kind, version: str) -> str:
     """The API server is at `version`. '' if that is not behind what it has told us; if it is, its store
-    was restored from a backup, and the next listing has to begin from nothing: says so."""
+    was restored from a backup, and the next listing has to tell everything anew: says so."""
     progress = state.of(kind.name)
-    if not 0 < number(version) < progress.version:
+    if not 0 < version_number(version) < progress.version:
         return ""
     progress.rewound = True
     return f"the API server went back to version {version}, behind {progress.version}"
 
 
-def end_listing(state: Watched, kind: Kind, version: str) -> list[Event]:
-    """The list was complete at `version`."""
+def end_listing(state: Watched, kind: Kind, version: str, now: float) -> list[Event]:
+    """The list was complete at `version`. `now`: seconds, of a clock that never goes back."""
     progress = state.of(kind.name)
     assert progress.listed is not None, "no listing has begun"
-    gone: list[Event] = []
-    for key in sorted(progress.held.keys() - progress.listed):
-        namespace, _, name = key.rpartition("/")
-        gone.append(kind.gone(progress.held.pop(key).uid, version, namespace, name))
-    progress.listed = None
-    progress.synced = True
-    progress.version = max(progress.version, number(version))
-    return [*gone, _mark(progress, kind, version)]
+    events = _missing(progress, kind, progress.held.keys() - progress.listed, version, now)
+    progress.listed, progress.synced, progress.rewound = None, True, False
+    progress.place, progress.version = version, version_number(version)
+    return [*events, _mark(progress, kind, now)]
 
 
-def changed(state: Watched, kind: Kind, type: str, item: Any) -> list[Event]:
-    """One watch event: ADDED, MODIFIED or DELETED, also among the initial events of a streaming list.
-    Raises ValueError for another type."""
+def begin_second_look(state: Watched, kind: Kind) -> frozenset[str]:
+    """Another listing begins beside the watch, about what is doubted, which it gives: what the watch tells
+    from here on is behind it. Over as soon as `about` is another."""
     progress = state.of(kind.name)
-    fact = kind.seen(item)
-    if type in ("ADDED", "MODIFIED"):
-        events = _changed(progress, fact)
-    elif type == "DELETED":
-        events = _gone(progress, kind, fact)
+    progress.listed, progress.unread = set(), False
+    _begin(progress, progress.listing + 1)
+    progress.about = progress.absences.keys
+    return progress.about
+
+
+def end_second_look(state: Watched, kind: Kind, version: str, now: float) -> list[Event]:
+    """It was complete at `version`, and what it shows was told (`listed`)."""
+    progress = state.of(kind.name)
+    assert progress.listed is not None, "no listing has begun"
+    assert progress.about is not None, "it is not the second one"
+    missing = (progress.about & progress.absences.keys & progress.held.keys()) - progress.listed
+    events = _missing(progress, kind, missing, version, now)
+    progress.listed = progress.about = None
+    return [*events, _mark(progress, kind, now)]
+
+
+def give_up_second_look(state: Watched, kind: Kind, about: frozenset[str]) -> None:
+    """It did not come to its end: it says nothing."""
+    progress = state.of(kind.name)
+    if progress.about is about:
+        progress.listed = progress.about = None
+
+
+def _missing(
+    progress: Progress, kind: Kind, missing: AbstractSet[str], version: str, now: float
+) -> list[Event]:
+    """What a complete list lacks. A word of an operator ends all doubt."""
+    if progress.unread:
+        return []
+    if progress.believing:
+        progress.believing, gone = False, sorted(missing)
+        progress.absences.clear()
     else:
+        gone = progress.absences.listed(missing, len(progress.held), now)
+    return [_tombstone(progress, kind, key, progress.held[key].uid, version) for key in gone]
+
+
+# --- from the API server: the watch -----------------------------------------------------------------------
+
+
+def changed(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) -> list[Event]:
+    """One watch event: ADDED, MODIFIED or DELETED. `now`: seconds, of a clock that never goes back. Raises
+    ValueError for another type."""
+    progress = state.of(kind.name)
+    fact = kind.seen(item, progress.listing)
+    key, version = fact.key(), version_number(fact.resource_version)
+    held = progress.held.get(key)
+    last = progress.gone.get(key, 0) + 1 if held is None else held.version
+    if 0 < version < last or (kind.ordered and 0 < version <= progress.version):
+        return []  # older than what was told
+    if version:
+        progress.place, progress.version = fact.resource_version, version
+    if type in ("ADDED", "MODIFIED"):
+        progress.absences.forget(key)
+        return _tell(progress, fact, key, version)
+    if type != "DELETED":
         raise ValueError(f"a watch event of type {type!r}")
-    progress.version = max(progress.version, number(fact.resource_version))
-    return events
+    if held is None or not progress.absences.deleted(key, now):
+        return []  # where it is doubted, it is looked at again
+    return [_tombstone(progress, kind, key, fact.uid, fact.resource_version)]
 
 
-def bookmark(state: Watched, kind: Kind, version: str) -> list[Event]:
+def initial(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) -> list[Event]:
+    """The same among the initial events of a streaming list, which come in any order; one that is deleted
+    meanwhile is told as well."""
+    progress = state.of(kind.name)
+    if type in ("ADDED", "MODIFIED"):
+        return listed(state, kind, (item,))
+    fact = kind.seen(item, progress.listing)
+    if type != "DELETED":
+        raise ValueError(f"a watch event of type {type!r}")
+    assert progress.listed is not None, "no listing has begun"
+    progress.listed.discard(fact.key())
+    if progress.held.get(fact.key()) is None or not progress.absences.deleted(fact.key(), now):
+        return []
+    return [_tombstone(progress, kind, fact.key(), fact.uid, fact.resource_version)]
+
+
+def bookmark(state: Watched, kind: Kind, version: str, now: float = 0.0) -> list[Event]:
     """Nothing happened up to `version`."""
     progress = state.of(kind.name)
-    progress.version = max(progress.version, number(version))
-    if not progress.synced or progress.version <= progress.marked:
-        return []
-    return [_mark(progress, kind, version)]
+    number = version_number(version)
+    if number > progress.version or (version and not number):
+        progress.place, progress.version = version, number
+    return well(state, kind, now)
+
+
+def well(state: Watched, kind: Kind, now: float) -> list[Event]:
+    """The API server has just had a good answer. It is told once a minute, and where it is news."""
+    progress = state.of(kind.name)
+    news = progress.place != progress.marked or now - progress.marked_at >= MARK_AGAIN
+    return [_mark(progress, kind, now)] if progress.synced and news else []
+
+
+def settled(state: Watched, kind: Kind, now: float) -> list[Event]:
+    """Where the log's mark says that something is doubted, and nothing is any more."""
+    progress = state.of(kind.name)
+    over = progress.synced and progress.doubted and progress.about is None and not progress.absences.keys
+    return [_mark(progress, kind, now)] if over else []
 
 
 def resumes(state: Watched, kind: Kind) -> bool:
-    """Whether a watch may go on from `version`: the log has the whole listing, with today's fields."""
+    """Whether a watch may go on from `place`: the log has the whole listing, with today's fields, and nothing
+    on it is doubted that nobody here doubts."""
     progress = state.of(kind.name)
     return (
         progress.synced
-        and progress.version > 0
+        and progress.place not in ("", "0")
         and progress.fields == kind.fields
+        and (not progress.doubted or bool(progress.absences.keys))
         and not wanted(state, kind)
     )
 
@@ -192,56 +342,40 @@ def wanted(state: Watched, kind: Kind) -> str:
     return "" if progress.asked in (0, progress.answered) else progress.why
 
 
-def _changed(progress: Progress, fact: Fact) -> list[Event]:
-    key, version = fact.key(), number(fact.resource_version)
-    if progress.listed is not None:
-        progress.listed.add(key)
-    held = progress.held.get(key)
-    if held is not None and 0 < version < held.version:
-        return []  # older than what the log has
-    body = codec.encode(fact)
-    now = Held(fact.uid, version, digest(body))
+# --- one object ---------------------------------------------------------------------------------------
+
+
+def _tell(progress: Progress, fact: Fact, key: str, version: int) -> list[Event]:
+    """What the log has to hear of an object that is there."""
+    fact, body, unusable = fitted(fact, key)
+    if unusable:
+        progress.unusable.append(unusable)
+        if not body:
+            return []
+    held, now = progress.held.get(key), Held(fact.uid, version, digest(body), progress.listing)
     progress.held[key] = now
     if held is not None and (held.uid, held.digest) == (now.uid, now.digest):
         return []
-    if len(body) > LARGEST:
-        progress.too_large.append(f"{key} ({len(body):,} bytes)")
-        return []
+    progress.gone.pop(key, None)
     return [fact]
 
 
-def _gone(progress: Progress, kind: Kind, fact: Fact) -> list[Event]:
-    key, version = fact.key(), number(fact.resource_version)
-    if progress.listed is not None:
-        progress.listed.discard(key)
-    held = progress.held.get(key)
-    if held is None or 0 < version < held.version:
-        return []
+def _tombstone(progress: Progress, kind: Kind, key: str, uid: str, version: str) -> Event:
     del progress.held[key]
+    _bury(progress, key, version_number(version))
     namespace, _, name = key.rpartition("/")
-    return [kind.gone(fact.uid, fact.resource_version, namespace, name)]
+    return kind.gone(uid, version, progress.listing, namespace, name)
 
 
-def _mark(progress: Progress, kind: Kind, version: str) -> ResourceSynced:
-    progress.marked, progress.fields = number(version), kind.fields
+def _mark(progress: Progress, kind: Kind, now: float) -> ResourceSynced:
+    progress.marked, progress.marked_at, progress.fields = progress.place, now, kind.fields
+    progress.doubted = len(progress.absences.keys)
     return ResourceSynced(
-        resource=kind.name, resource_version=version, count=len(progress.held), fields=kind.fields,
-        asked=progress.answered,
+        resource=kind.name, resource_version=progress.place, number=progress.listing,
+        count=len(progress.held), doubted=progress.doubted, fields=kind.fields, asked=progress.answered,
     )  # fmt: skip
-
-
-def _forget_versions(progress: Progress) -> None:
-    """The numbers to come have nothing to do with those held; and everything is told again, so that
-    whoever reads it later never compares the two."""
-    progress.version = progress.marked = 0
-    progress.held = {key: Held(held.uid, 0, b"") for key, held in progress.held.items()}
 
 
 def digest(body: bytes) -> bytes:
     """Of all fields behind the version: it changes with every status update, and is no news by itself."""
     return hashlib.blake2b(body[body.index(b',"uid":') :], digest_size=16).digest()
-
-
-def number(version: str) -> int:
-    """A resource version as a number (KEP-5504); 0 where an aggregated API has it otherwise."""
-    return int(version) if version.isdecimal() else 0

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A fact of more bytes is not published: no message could carry it (the server's max_payload is 1 MiB).
-LARGEST = 900_000
 #: Which of a pod's annotations are for us.
 WISH = "romana.io/"
 #: The kubelet puts it on a mirror: the uid of the static pod.
@@ -123,35 +121,41 @@ class Status(msgspec.Struct, frozen=True):
 class Kind(NamedTuple):
     """One resource: where it is, what is read of it, and the facts that come of it.
 
-    `name` is the plural, or GROUP/VERSION/PLURAL of another resource; `events` and `pages` decode a
-    watch's lines and a list's pages; `seen` makes a fact of an item, `gone` one of (uid, version,
-    namespace, name); `fields` names the set of fields that the facts carry."""
+    `name` is the plural, or GROUP/VERSION/PLURAL of another resource; `item`, `events` and `pages` decode
+    an object, a watch's lines and a list's pages; `seen` makes a fact of an item and the number of its
+    listing, `gone` one of (uid, version, listing, namespace, name); `fields` names the set of fields that the
+    facts carry; `ordered`: a watch's events come in the order of their versions (KEP-5504), of which servers
+    behind the API server's aggregation know nothing."""
 
     name: str
     path: str
     group: str
     plural: str
+    item: msgspec.json.Decoder[Any]
     events: msgspec.json.Decoder[Any]
     pages: msgspec.json.Decoder[Any]
-    seen: Callable[[Any], Fact]
-    gone: Callable[[str, str, str, str], Fact]
+    seen: Callable[[Any, int], Fact]
+    gone: Callable[[str, str, int, str, str], Fact]
     fields: str
+    ordered: bool = True
 
 
 def _kind(
-    name: str, shape: Any, seen: Callable[[Any], Fact], gone: Callable[[str, str, str, str], Fact],
-    fields: str, *, group: str = "", version: str = "v1", plural: str = "",
+    name: str, shape: Any, seen: Callable[[Any, int], Fact], gone: Callable[[str, str, int, str, str], Fact],
+    fields: str, *, group: str = "", version: str = "v1", plural: str = "", ordered: bool = True,
 ) -> Kind:  # fmt: skip
     plural = plural or name
     path = f"/apis/{group}/{version}/{plural}" if group else f"/api/{version}/{plural}"
+    item = msgspec.json.Decoder(shape)
     events, pages = msgspec.json.Decoder(WatchEvent[shape]), msgspec.json.Decoder(Page[shape])
-    return Kind(name, path, group, plural, events, pages, seen, gone, fields)
+    return Kind(name, path, group, plural, item, events, pages, seen, gone, fields, ordered)
 
 
-def _node(node: Node) -> Fact:
+def _node(node: Node, listing: int) -> Fact:
     addresses = node.status.addresses or ()
     return NodeSeen(
         resource_version=node.metadata.resource_version,
+        listing=listing,
         uid=node.metadata.uid,
         name=node.metadata.name,
         addresses=tuple(one.address for one in addresses if one.type == "InternalIP"),
@@ -159,14 +163,15 @@ def _node(node: Node) -> Fact:
     )
 
 
-def _node_gone(uid: str, version: str, _namespace: str, name: str) -> Fact:
-    return NodeGone(resource_version=version, uid=uid, name=name)
+def _node_gone(uid: str, version: str, listing: int, _namespace: str, name: str) -> Fact:
+    return NodeGone(resource_version=version, listing=listing, uid=uid, name=name)
 
 
-def _pod(pod: Pod) -> Fact:
+def _pod(pod: Pod, listing: int) -> Fact:
     meta, ips = pod.metadata, pod.status.pod_ips
     return PodSeen(
         resource_version=meta.resource_version,
+        listing=listing,
         uid=meta.uid,
         namespace=meta.namespace,
         name=meta.name,
@@ -185,25 +190,30 @@ def _wishes(annotations: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in annotations.items() if key.startswith(WISH)}
 
 
-def _pod_gone(uid: str, version: str, namespace: str, name: str) -> Fact:
-    return PodGone(resource_version=version, uid=uid, namespace=namespace, name=name)
+def _pod_gone(uid: str, version: str, listing: int, namespace: str, name: str) -> Fact:
+    return PodGone(resource_version=version, listing=listing, uid=uid, namespace=namespace, name=name)
 
 
-def _namespace(namespace: Namespace) -> Fact:
+def _namespace(namespace: Namespace, listing: int) -> Fact:
     meta = namespace.metadata
     return NamespaceSeen(
-        resource_version=meta.resource_version, uid=meta.uid, name=meta.name, labels=meta.labels or {}
+        resource_version=meta.resource_version,
+        listing=listing,
+        uid=meta.uid,
+        name=meta.name,
+        labels=meta.labels or {},
     )
 
 
-def _namespace_gone(uid: str, version: str, _namespace: str, name: str) -> Fact:
-    return NamespaceGone(resource_version=version, uid=uid, name=name)
+def _namespace_gone(uid: str, version: str, listing: int, _namespace: str, name: str) -> Fact:
+    return NamespaceGone(resource_version=version, listing=listing, uid=uid, name=name)
 
 
-def _policy(policy: Policy) -> Fact:
+def _policy(policy: Policy, listing: int) -> Fact:
     meta = policy.metadata
     return PolicySeen(
         resource_version=meta.resource_version,
+        listing=listing,
         uid=meta.uid,
         namespace=meta.namespace,
         name=meta.name,
@@ -211,8 +221,8 @@ def _policy(policy: Policy) -> Fact:
     )
 
 
-def _policy_gone(uid: str, version: str, namespace: str, name: str) -> Fact:
-    return PolicyGone(resource_version=version, uid=uid, namespace=namespace, name=name)
+def _policy_gone(uid: str, version: str, listing: int, namespace: str, name: str) -> Fact:
+    return PolicyGone(resource_version=version, listing=listing, uid=uid, namespace=namespace, name=name)
 
 
 def _fields(seen: type[Event], *more: str) -> str:
@@ -250,25 +260,35 @@ def other_kind(group: str, version: str, plural: str, paths: Iterable[str] = ())
     name = f"{group or 'core'}/{version}/{plural}"
     chosen = [path.split(".") for path in paths]
 
-    def seen(raw: dict[str, Any]) -> Fact:
-        meta = raw["metadata"]
-        meta.pop("managedFields", None)
+    def seen(raw: dict[str, Any], listing: int) -> Fact:
+        if not isinstance(raw.get("metadata"), dict):
+            raise ValueError("an object without metadata")
+        raw["metadata"].pop("managedFields", None)
+        meta = msgspec.convert(raw["metadata"], Meta)
         return ObjectSeen(
             resource=name,
-            resource_version=meta.get("resourceVersion", ""),
-            uid=meta.get("uid", ""),
-            namespace=meta.get("namespace", ""),
-            name=meta["name"],
+            resource_version=meta.resource_version,
+            listing=listing,
+            uid=meta.uid,
+            namespace=meta.namespace,
+            name=meta.name,
             object=_cut_out(raw, chosen) if chosen else raw,
         )
 
-    def gone(uid: str, version: str, namespace: str, object_name: str) -> Fact:
+    def gone(uid: str, version: str, listing: int, namespace: str, called: str) -> Fact:
         return ObjectGone(
-            resource=name, resource_version=version, uid=uid, namespace=namespace, name=object_name
+            resource=name,
+            resource_version=version,
+            listing=listing,
+            uid=uid,
+            namespace=namespace,
+            name=called,
         )
 
     fields = _fields(ObjectSeen, *(".".join(keys) for keys in chosen))
-    return _kind(name, dict[str, Any], seen, gone, fields, group=group, version=version, plural=plural)
+    return _kind(
+        name, dict[str, Any], seen, gone, fields, group=group, version=version, plural=plural, ordered=False
+    )
 
 
 def _cut_out(raw: dict[str, Any], chosen: list[list[str]]) -> dict[str, Any]:

@@ -4,7 +4,9 @@
        └─────yes──────────────────────────────────────┘  └─ 410: list    └─ silence, 5xx, garbage: watch again
 
 The watch's place is the version of the last event or bookmark. What is published goes through
-`observe.py`, so whatever is repeated puts nothing on the log twice.
+`observe.py`, so whatever is repeated puts nothing on the log twice. Beside the watch the server is asked
+where it stands when it has been quiet (`standing.py`), and asked again about what it does not show any more
+(`second_look.py`).
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import structlog
 
-from romana_bus import telemetry
+from romana_bus import tasks, telemetry
 from romana_bus.errors import BadInput, Failed
 from romana_bus.health import Health
 from romana_bus.producers import observe
-from romana_bus.producers.access import NETWORK_ERRORS, reason
-from romana_bus.producers.answers import Do, Verdict, judge
-from romana_bus.producers.story import Story, shown
+from romana_bus.producers.access import NETWORK_ERRORS, distrusted, reason
+from romana_bus.producers.answers import Do, Verdict
+from romana_bus.producers.pages import Again, Pages
+from romana_bus.producers.second_look import SecondLooks
+from romana_bus.producers.standing import Standing
+from romana_bus.producers.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,33 +36,40 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.producers.access import Api
     from romana_bus.producers.observe import Watched
-    from romana_bus.producers.shapes import Kind, Page
+    from romana_bus.producers.shapes import Kind
 
 log = structlog.get_logger(__name__)
+
+#: Seconds for which a connection has to last to have been a good one, where it said nothing.
+GOOD = 5.0
+#: Unusable objects that are said one by one, for each resource; all of them are counted.
+SAID = 20
 
 
 class Limits(NamedTuple):
     """`page`: objects on one page of a list. `timeout`: seconds until a watch is asked to end, drawn anew
     each time, so that watches of many do not end together. `silence`: seconds without a byte before a
-    connection is taken for dead (the server sends a bookmark each minute). `backoff`: seconds between
-    tries, doubled from the first to the last, and never in step with others."""
+    connection is taken for dead (the server sends a bookmark within 94 s). `quiet`: seconds without a word
+    after which the server is asked where it stands. `initial`: seconds within which the initial events of a
+    streaming list go on. `backoff`: seconds between tries, doubled from the first to the last, and never in
+    step with others. `burst`: connections that may follow one another at once, and how many more a second
+    after that. `lists`: seconds between two lists at least. `look`: seconds before what is doubted is looked
+    at again."""
 
     page: int = 500
     timeout: tuple[int, int] = (240, 360)
-    silence: float = 90.0
+    silence: float = 150.0
+    quiet: float = 30.0
+    initial: float = 20.0
     backoff: tuple[float, float] = (0.5, 30.0)
-
-
-class Again(Exception):
-    """This did not work; the verdict says what to do."""
-
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.why)
-        self.verdict = verdict
+    burst: tuple[float, float] = (5.0, 1.0)
+    lists: float = 1.0
+    look: float = 1.0
 
 
 class ResourceWatch:
-    """`publish` puts events on the log, in order, and waits when they come too fast."""
+    """`publish` puts events on the log, in order, and waits when they come too fast. `answered`: resources of
+    which this server has answered us before: of those we never give up."""
 
     def __init__(
         self,
@@ -68,96 +79,179 @@ class ResourceWatch:
         publish: Callable[[list[Event]], Awaitable[None]],
         limits: Limits = Limits(),
         health: Health | None = None,
+        answered: set[str] | None = None,
     ) -> None:
-        self._api, self._kind, self._state, self._publish, self._limits = api, kind, state, publish, limits
+        self._api, self._kind, self._state, self._limits = api, kind, state, limits
+        self._to_log, self._telling = publish, asyncio.Lock()
         self._health = health or Health()
+        self._answered = set[str]() if answered is None else answered
         self._streaming = True
-        self._worked = False  # the server has answered us once: from then on we never give up
-        self._renewed = False
         self._reason = "first listing"
         self._watching: aiohttp.ClientResponse | None = None
         self._cut = False  # it was us who closed the connection
+        self._unread_at = ""  # where a line stood that could not be read
+        self._credit, self._credit_at = limits.burst[0], 0.0
+        self._since, self._lines = 0.0, 0  # of the present connection
+        self._renewed = False
+        self._said = 0
+        self.pages = Pages(api, kind, state, limits, self)
+        self.standing = Standing(self.pages, self)
+        self.second_looks = SecondLooks(self.pages, self)
+
+    @property
+    def progress(self) -> observe.Progress:
+        return self._state.of(self._kind.name)
 
     async def run(self) -> None:
         """For ever. Raises Failed if the server refuses us before it has ever answered, and whatever
         `publish` raises."""
+        await tasks.until_one_ends(
+            [self._run(), self.standing.keep_asking(), self.second_looks.keep_looking()]
+        )
+
+    async def _run(self) -> None:
         first, most = self._limits.backoff
         delay = first
         while True:
-            wait = 0.0
-            try:
-                self._cut = False
-                self._reason = observe.wanted(self._state, self._kind) or self._reason
-                if observe.resumes(self._state, self._kind):
-                    await self._watch()
-                else:
-                    await self._list()
-                delay = first
-            except Again as again:
-                wait = await self._mend(again.verdict, delay)
-            except NETWORK_ERRORS as error:
-                if not self._cut:
-                    self._note("network", reason(error))
-                    wait = delay
+            await self._pace()
+            wait = await self._once(delay)
+            if self._was_good():
+                wait, delay = min(wait, 0.01), first
             if wait:
                 await asyncio.sleep(wait * random.uniform(1.0, 1.3))
                 delay = min(delay * 2, most)
+            else:
+                delay = first
+
+    async def _once(self, delay: float) -> float:
+        """One listing or watch; gives the seconds to wait before the next."""
+        self._cut, self._since, self._lines = False, 0.0, 0
+        try:
+            self._reason = observe.wanted(self._state, self._kind) or self._reason
+            if observe.resumes(self._state, self._kind):
+                await self._watch()
+            else:
+                await self._list()
+        except Again as again:
+            return await self._mend(again.verdict, delay)
+        except NETWORK_ERRORS as error:
+            if self._cut:
+                return 0.0
+            self.note("network", reason(error))
+            if distrusted(error):
+                await self._renew(delay, "its certificate is not trusted", anew=True)
+            return delay
+        return 0.0
+
+    def _was_good(self) -> bool:
+        """The watch that has just ended did its work: no reason to wait before the next."""
+        lasted = tasks.monotonic() - self._since if self._since else 0.0
+        return self.progress.synced and (self._lines > 0 or lasted >= GOOD)
+
+    async def _pace(self) -> None:
+        """A connection that is cut may be made again at once; one that is cut all the time may not."""
+        most, rate = self._limits.burst
+        now = tasks.monotonic()
+        self._credit = min(most, self._credit + (now - self._credit_at) * rate)
+        self._credit_at = now
+        if self._credit < 1.0:
+            await asyncio.sleep((1.0 - self._credit) / rate)
+        self._credit -= 1.0
 
     def look(self) -> None:
         """Somebody may want another listing: then the watch ends now; one that still lists, behind that."""
-        listing = self._state.of(self._kind.name).listed is not None
-        if self._watching is not None and not listing and observe.wanted(self._state, self._kind):
+        if not self.progress.synced or self.progress.listed is not None:
+            return
+        if observe.wanted(self._state, self._kind):
+            self.cut()
+
+    def cut(self) -> None:
+        """End the watch, and go on at once with what is to be done next."""
+        if self._watching is not None:
             self._cut = True
             self._watching.close()
+
+    def relist(self, why: str) -> None:
+        """What is known is of no use: list anew, now."""
+        self._mistrust(why)
+        self.cut()
+
+    def _mistrust(self, why: str) -> None:
+        self.note("relist", why)
+        self.progress.synced, self._reason = False, why
 
     async def _mend(self, verdict: Verdict, delay: float) -> float:
         """What can be done about it at once; gives the seconds to wait before the next try."""
         match verdict.do:
             case Do.PAGES:
                 self._streaming = False
+                self.pages.refused()
                 return 0.0
             case Do.RELIST:
-                self._note("relist", verdict.why)
-                self._state.of(self._kind.name).synced = False
-                self._reason = verdict.why
-            case Do.RENEW if not self._renewed:
-                self._renewed = True
-                return await self._renew(delay)
+                self._mistrust(verdict.why)
             case Do.RENEW:
-                self._refused(
-                    f"the API server does not accept our credentials, renewed ones neither ({verdict.why}): "
-                    "check the kubeconfig's user, or the service account"
-                )
+                return max(verdict.after, await self._renew(delay, verdict.why))
             case Do.REFUSED:
                 self._refused(verdict.why)
             case Do.RETRY:
-                self._note("retry", verdict.why)
+                self.note("retry", verdict.why)
         return max(verdict.after, delay)
 
-    async def _renew(self, delay: float) -> float:
-        self._note("unauthorized", "renewing the credentials")
+    async def _renew(self, delay: float, why: str, anew: bool = False) -> float:
+        """Load the credentials again, each time: a token's file may be late. After the first time that helps
+        at once or a person has to know."""
+        again, self._renewed = self._renewed, True
+        self.note("unauthorized", f"renewing the credentials: {why}")
         try:
-            await self._api.renew(self._generation)
+            await self._api.renew(self.pages.generation, anew)
         except BadInput as error:
-            self._note("unauthorized", str(error))
+            self.note("unauthorized", str(error))
             return delay
-        return 0.0
+        if again and not anew:
+            self._refused(
+                f"the API server does not accept our credentials, renewed ones neither ({why}): check the "
+                "kubeconfig's user, or the service account"
+            )
+        return delay if again else 0.01
 
     def _refused(self, why: str) -> None:
         """A person has to do something. At the start that ends us; later it may be mended under way."""
-        if not self._worked:
+        if self._kind.name not in self._answered:
             raise Failed(why)
-        self._note("refused", why)
+        self.note("refused", why)
 
-    def _note(self, what: str, why: str) -> None:
+    def note(self, what: str, why: str) -> None:
         telemetry.WATCH_TROUBLE.labels(self._kind.name, what).inc()
         telemetry.WATCH_SYNCED.labels(self._kind.name).set(0)
         log.warning(f"watch {what}", resource=self._kind.name, why=why)
         self._health.say(f"watch {self._kind.name}", why)
 
-    def _well(self) -> None:
+    def worked(self) -> None:
+        """The server has answered us with what we asked for."""
+        self._answered.add(self._kind.name)
+        self._renewed = False
+
+    def well(self) -> None:
         telemetry.WATCH_SYNCED.labels(self._kind.name).set(1)
         self._health.say(f"watch {self._kind.name}", "")
+
+    # --- telling the log ----------------------------------------------------------------------------------
+
+    async def tell(self, make: Callable[[], list[Event]]) -> None:
+        """What `make` makes of the state goes on the log, before anything else that is made of it."""
+        async with self._telling:
+            events = make()
+            progress = self.progress
+            while progress.unusable:
+                self._unusable(*progress.unusable.pop(0))
+            if events:
+                await self._to_log(events)
+
+    def _unusable(self, key: str, why: str) -> None:
+        telemetry.WATCH_TROUBLE.labels(self._kind.name, "unusable").inc()
+        self._said += 1
+        if self._said <= SAID:
+            log.error("an object cannot be told", resource=self._kind.name, object=key, why=why)
 
     # --- listing ------------------------------------------------------------------------------------------
 
@@ -165,46 +259,25 @@ class ResourceWatch:
         if self._streaming:
             await self._watch(listing=True)
             return
-        kind, state = self._kind, self._state
-        version = await self._list_pages()
-        if behind := observe.went_back(state, kind, version):
+        version = await self.pages.all(self._begin_listing)
+        if behind := observe.went_back(self._state, self._kind, version):
             raise Again(Verdict(Do.RELIST, behind))
-        await self._publish(observe.end_listing(state, kind, version))
+        if not version:
+            why = "a list without a resourceVersion, behind which nothing can be watched"
+            raise Again(Verdict(Do.RETRY, why))
+        await self.tell(lambda: observe.end_listing(self._state, self._kind, version, tasks.monotonic()))
         self._synced()
 
     async def _begin_listing(self) -> None:
         """Only once the server has begun to answer: until then the log is as good as it was."""
         telemetry.LISTINGS.labels(self._kind.name).inc()
-        await self._publish(observe.begin_listing(self._state, self._kind, self._reason))
-
-    async def _list_pages(self) -> str:
-        """All pages of one consistent list; gives its version."""
-        following = ""
-        while True:
-            query = {"limit": str(self._limits.page)} | ({"continue": following} if following else {})
-            page = await self._get_page(query)
-            if not following:
-                await self._begin_listing()
-            items = page.items or []
-            telemetry.WATCH_EVENTS.labels(self._kind.name).inc(len(items))
-            await self._tell(observe.listed(self._state, self._kind, items))
-            following = page.metadata.continue_
-            if not following:
-                return page.metadata.resource_version
-
-    async def _get_page(self, query: Mapping[str, str]) -> Page[object]:
-        async with await self._get(query, "list") as answer:
-            body = await answer.read()
-        try:
-            page: Page[object] = self._kind.pages.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
-        return page
+        await self.tell(lambda: observe.begin_listing(self._state, self._kind, self._reason))
 
     def _synced(self) -> None:
-        progress = self._state.of(self._kind.name)
-        self._well()
-        log.info("synced", resource=self._kind.name, version=progress.version, count=len(progress.held))
+        self.well()
+        progress = self.progress
+        log.info("synced", resource=self._kind.name, version=progress.place, count=len(progress.held))
+        self.second_looks.wake()
 
     # --- watching -----------------------------------------------------------------------------------------
 
@@ -214,18 +287,19 @@ class ResourceWatch:
         query = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         if listing:
             query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            await self.pages.may_list()
         else:
-            query["resourceVersion"] = str(self._state.of(self._kind.name).version)
+            query["resourceVersion"] = self.progress.place
         story = Story(self._kind, self._state, listing)
         async with await self._get(query, "streaming list" if listing else "watch") as answer:
             if listing:
                 await self._begin_listing()
             else:
-                self._well()
-            self._watching = answer
+                self.well()
+            self._watching, self._since = answer, tasks.monotonic()
             try:
                 self.look()
-                while chunk := await answer.content.readany():
+                while chunk := await self._next(answer, story):
                     await self._hear(story, chunk)
             finally:
                 self._watching = None
@@ -233,44 +307,48 @@ class ResourceWatch:
             return
         if story.listing:
             raise Again(Verdict(Do.RETRY, "the streaming list ended before it was complete"))
-        await self._ended(story.lines)
+
+    async def _next(self, answer: aiohttp.ClientResponse, story: Story) -> bytes:
+        """A server that does not know streaming lists watches, and never says that the list is complete."""
+        if not story.listing:
+            return await answer.content.readany()
+        try:
+            async with asyncio.timeout(self._limits.initial):
+                return await answer.content.readany()
+        except TimeoutError:
+            raise Again(Verdict(Do.PAGES, "the streaming list does not come to its end")) from None
 
     async def _hear(self, story: Story, chunk: bytes) -> None:
         before, listing = story.lines, story.listing
-        told = story.feed(chunk)
-        telemetry.WATCH_EVENTS.labels(self._kind.name).inc(story.lines - before)
-        await self._tell(told.events)
-        if told.trouble:
-            raise Again(told.trouble)
+        story.now = tasks.monotonic()
+        trouble: list[Verdict] = []
+
+        def feed() -> list[Event]:
+            told = story.feed(chunk)
+            trouble.extend([told.trouble] if told.trouble else [])
+            return [*told.events, *observe.settled(self._state, self._kind, story.now)]
+
+        await self.tell(feed)
+        if story.lines > before:
+            telemetry.WATCH_EVENTS.labels(self._kind.name).inc(story.lines - before)
+            self._lines += story.lines - before
+            self.standing.heard_now()
+        if trouble:
+            raise Again(self._again(trouble[0]))
         if listing and not story.listing:
             self._synced()
             self.look()
+        elif self.progress.absences.keys:
+            self.second_looks.wake()
 
-    async def _ended(self, lines: int) -> None:
-        """A watch that said nothing at all may be waiting for a version that the server has yet to reach:
-        where it was restored from a backup, for ever. So it is asked where it stands."""
-        if lines:
-            return
-        page = await self._get_page({"limit": "1"})
-        if behind := observe.went_back(self._state, self._kind, page.metadata.resource_version):
-            raise Again(Verdict(Do.RELIST, behind))
-
-    # --- both -----------------------------------------------------------------------------------------------
+    def _again(self, trouble: Verdict) -> Verdict:
+        """A line that cannot be read the second time either is not worth a third."""
+        if trouble.do is Do.RETRY:
+            if self._unread_at == self.progress.place:
+                return Verdict(Do.RELIST, trouble.why)
+            self._unread_at = self.progress.place
+        return trouble
 
     async def _get(self, query: Mapping[str, str], verb: str) -> aiohttp.ClientResponse:
         """A 200, or Again."""
-        self._generation = self._api.generation
-        answer = await self._api.get(self._kind.path, query, self._limits.silence)
-        if answer.status == 200:
-            self._worked, self._renewed = True, False
-            return answer
-        async with answer:
-            body = await answer.read()
-        raise Again(judge(answer.status, answer.headers, body, self._kind, verb))
-
-    async def _tell(self, events: list[Event]) -> None:
-        progress = self._state.of(self._kind.name)
-        while progress.too_large:
-            log.error("an object is too large", resource=self._kind.name, object=progress.too_large.pop())
-        if events:
-            await self._publish(events)
+        return await self.pages.get(query, verb, self._limits.silence)

@@ -11,8 +11,9 @@ import pytest
 
 from romana_bus import codec
 from romana_bus.bus.api import micros
+from romana_bus.clock import wall as now
 from romana_bus.events import IPAM, KUBE, LeaderElected
-from romana_bus.lead import LEASE, POLL, now
+from romana_bus.lead import LEASE, POLL
 from tests.chaos.site import Site
 from tests.chaos.waiting import until_standing
 from tests.conftest import run

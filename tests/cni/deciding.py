@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from romana_bus import codec
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import DAY, Layout
+from romana_bus.clock import wall as now
 from romana_bus.events import (
     IPAM,
     NODE,
@@ -23,7 +24,6 @@ from romana_bus.events import (
     PodAddress,
 )
 from romana_bus.feed import outgoing
-from romana_bus.lead import now
 from tests.conftest import ROLES, run
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from romana_bus.bus.api import (
     Store,
     WrongSequence,
 )
+from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.search import at_time
 from romana_bus.events import IPAM, KUBE, NODE, SPEC
 from tests.conftest import run
@@ -328,11 +329,15 @@ def test_a_place_in_the_log_is_found_by_time(stores: Stores) -> None:
     async def scenario() -> None:
         async with stores() as store:
             assert await at_time(store, IPAM, 0) == 1
-            times = [100, 100, 250, 300, 300, 300, 900]
-            await store.batch(
-                IPAM, 0, [out(f"ipam.address.n.w.p{at}", time=at_) for at, at_ in enumerate(times)]
-            )
-            for time in (0, 100, 101, 250, 251, 300, 301, 900, 901):
+            for at in range(7):
+                await store.batch(IPAM, at, [out(f"ipam.address.n.w.p{at}")])
+                if isinstance(store, MemoryStore) and at % 3:
+                    store.advance(1)
+            found = [await store.get(IPAM, seq) for seq in range(1, 8)]
+            times = [message.stored for message in found if message]
+            assert len(times) == 7
+            assert times == sorted(times)
+            for time in sorted({0, *times, *(at + 1 for at in times)}):
                 first = next((seq for seq, at in enumerate(times, 1) if at >= time), len(times) + 1)
                 assert await at_time(store, IPAM, time) == first
 

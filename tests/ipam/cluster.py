@@ -11,7 +11,7 @@ from romana_bus.ipam.state import SECOND
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 E = TypeVar("E", bound=ev.Event)
 HISTORY = 7 * 24 * 3600 * SECOND
@@ -118,13 +118,14 @@ class Cluster:
     # --- what comes out ---
 
     def decide(self) -> list[Decision]:
-        """`before`: what every entity had until then."""
+        """What was decided, but for by which topology: that is said once. `before`: what every entity had
+        until then."""
         self.before = {event.subject(): addresses(event) for event in self.newest(ev.AddressAssigned)}
         decisions = decide(self.state)
         for decision in decisions:
             self.store(*decision)
         assert decide(self.state) == [], "a repeated decision has to yield nothing"
-        return decisions
+        return [one for one in decisions if not isinstance(one.event, ev.TopologyAccepted)]
 
     def says(self) -> list[str]:
         return [say(decision.event) for decision in self.decide()]
@@ -150,8 +151,9 @@ class Cluster:
     # --- another reader of the same table ---
 
     def rebuilt(self, order: random.Random | None = None, covers: Mapping[str, int] | None = None) -> Cluster:
-        """What a process that boots from the table would know: the newest message of each subject, in
-        any order across subjects, without the tombstones that have expired. `covers`: of an audit."""
+        """What a process that boots from the table would know: the newest message of each subject, without
+        the tombstones that have expired. Those of one stream come in their order, those of several in any
+        (`order`). `covers`: of an audit."""
         other = Cluster.__new__(Cluster)
         other.settings, other.state = self.settings, State(self.settings)
         other.state.covers = covers or {}
@@ -162,13 +164,21 @@ class Cluster:
             if not stored.event.tombstone
             or max(stored.time + HISTORY, stored.event.needed_until()) > self.state.now
         }
-        messages = [stored for _, stored in sorted(other.table.items())]
-        if order is not None:
-            order.shuffle(messages)
-        for stored in messages:
+        for stored in _interleaved(other.table.values(), order):
             evolve(other.state, stored.event, stored.seq)
         evolve(other.state, Tick(self.state.now))
         return other
+
+
+def _interleaved(messages: Iterable[Stored], order: random.Random | None) -> Iterator[Stored]:
+    streams: dict[str, list[Stored]] = {}
+    for stored in sorted(messages, key=lambda one: -one.seq):
+        streams.setdefault(stored.role, []).append(stored)
+    roles = sorted(role for role, left in streams.items() for _ in left)
+    if order is not None:
+        order.shuffle(roles)
+    for role in roles:
+        yield streams[role].pop()
 
 
 def addresses(event: ev.AddressAssigned) -> str:

@@ -79,14 +79,14 @@ def test_an_address_of_a_pod_that_is_gone() -> None:
         "nobody: 10.0.0.0 of web/a on n1: the API server has no such pod",
         "missed: pod web/a is on the log and not in the API server",
     ]
-    assert corrections(found, there.versions, 7) == [
+    assert corrections(found, c.state.facts, 7) == [
         ev.AddressDisowned(
             namespace="web", name="a", uid="uid-web/a", node="n1", addresses=("10.0.0.0",), absent=True,
-            reason=f"an audit found: {found[0].text}", resource_version="100",
+            reason=f"an audit found: {found[0].text}", covers=c.state.facts,
         ),
         ev.ListingAsked(resource="pods", reason=f"an audit found: {found[1].text}", at=7),
     ]  # fmt: skip
-    c.send(*corrections(found, there.versions, 7))
+    c.send(*corrections(found, c.state.facts, 7))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
 
 
@@ -98,7 +98,7 @@ def test_an_address_of_a_pod_that_was_replaced() -> None:
     )
     found = findings(c.state, there)
     assert told(found)[0] == "nobody: 10.0.0.0 of web/a on n1: a new pod of the same name took its place"
-    c.send(*corrections(found, there.versions, 7))
+    c.send(*corrections(found, c.state.facts, 7))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
     c.send(
         ev.PodSeen(resource_version="90", uid="new", namespace="web", name="a", node="n1", phase="Running")
@@ -114,7 +114,7 @@ def test_a_pod_that_has_finished_is_told_by_a_listing_and_not_freed_by_hand() ->
     )
     found = findings(c.state, there)
     assert [one.kind for one in found] == ["nobody", "missed"]
-    assert [type(one) for one in corrections(found, there.versions, 7)] == [ev.ListingAsked]
+    assert [type(one) for one in corrections(found, c.state.facts, 7)] == [ev.ListingAsked]
 
 
 def test_a_pod_that_the_log_does_not_know() -> None:
@@ -147,7 +147,7 @@ def test_nodes_that_only_one_side_has() -> None:
         "missed: node n2 is on the log and not in the API server",
         "missed: node n3 is in the API server and not on the log",
     ]
-    assert [one.subject() for one in corrections(findings(c.state, there), {}, 7)] == ["spec.listing.nodes"]
+    assert [one.subject() for one in corrections(findings(c.state, there), 1, 7)] == ["spec.listing.nodes"]
 
 
 def twice(c: Cluster, of_a: tuple[str, ...], of_c: tuple[str, ...]) -> None:
@@ -161,26 +161,28 @@ def twice(c: Cluster, of_a: tuple[str, ...], of_c: tuple[str, ...]) -> None:
     c.send(twin)
 
 
-def test_of_two_owners_the_one_goes_that_does_not_run_with_it() -> None:
-    c = cluster()
-    twice(c, ("10.0.0.0",), ())
-    found = findings(c.state, api(c))
-    assert told(found) == ["owners: 10.0.0.0 was given to web/a on n1 and web/c on n1"]
-    (order,) = corrections(found, {"pods": "1"}, 7)
-    assert isinstance(order, ev.AddressDisowned)
-    assert (order.name, order.absent) == ("c", False)
-    c.send(order)
-    assert c.says()[-1] == "web/c on n1: 10.0.0.1"
-    assert findings(c.state, api(c)) == []
-
-
-@pytest.mark.parametrize("ips", [((), ()), (("10.0.0.0",), ("10.0.0.0",))])
-def test_where_that_is_not_clear_a_person_has_to_look(ips: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+@pytest.mark.parametrize("ips", [(("10.0.0.0",), ()), ((), ()), (("10.0.0.0",), ("10.0.0.0",))])
+def test_of_two_owners_by_the_log_the_first_stays_and_the_other_gets_another(
+    ips: tuple[tuple[str, ...], tuple[str, ...]],
+) -> None:
     c = cluster()
     twice(c, *ips)
     found = findings(c.state, api(c))
-    assert [one.kind for one in found] == ["owners"]
-    assert corrections(found, {}, 7) == []
+    assert "owners: 10.0.0.0 was given to web/c on n1, though 10.0.0.0 is another pod's" in told(found)
+    assert corrections(found, c.state.facts, 7) == []  # whoever decides takes it back
+    assert c.says()[:2] == [
+        "web/c on n1: released, refused: 10.0.0.0 is another pod's",
+        "web/c on n1: 10.0.0.1",
+    ]
+    left = told(findings(c.state, api(c)))
+    assert left == (
+        [
+            "owners: 10.0.0.0 is reported by web/a and web/c; it was given to web/a",
+            "differs: web/c on n1 was given 10.0.0.1 and reports 10.0.0.0",
+        ]
+        if ips[1]
+        else []
+    )
 
 
 def test_two_pods_that_report_one_address() -> None:
@@ -227,7 +229,7 @@ def test_blocks_that_overlap_and_addresses_where_they_do_not_belong() -> None:
         ),
     )  # fmt: skip
     found = told(findings(c.state, api(c)))
-    assert "overlap: 10.0.0.0/29 of n2 and 10.0.0.0/30 of n1 overlap" in found
+    assert "overlap: 10.0.0.0/29 was given to n2, though node n1 has 10.0.0.0/30, which overlaps it" in found
     assert "count: 10.0.0.9 of web/b on n2 is outside its block 10.0.0.0/30" in found
 
 

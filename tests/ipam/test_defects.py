@@ -127,6 +127,8 @@ def test_b4_a_name_is_free_again_when_its_host_went() -> None:
     c.pod("web/a", "n2", uid="2")
     assert c.says() == [
         "web/a on n1: released, the pod is on node n2 now",
+        "10.0.0.0/30 from n1",
+        "n1 is removed",
         "10.0.0.0/30 to n2 for web -",
         "web/a on n2: 10.0.0.0",
     ]
@@ -200,6 +202,7 @@ def test_b8_everything_that_happens_to_a_block_is_published() -> None:
     c = cluster()
     c.pod("web/a", "n1")
     c.decide()
+    c.no_pod("web/a")
     c.no_node("n1")
     released = [d.event for d in c.decide() if isinstance(d.event, ev.BlockReleased)]
     assert [event.block for event in released] == ["10.0.0.0/30"]

@@ -127,6 +127,8 @@ def another_host_gives_a_block_back(c: Cluster) -> None:
 
 def another_host_goes(c: Cluster) -> None:
     c.no_node("n1")
+    for name in "abcd":
+        c.no_pod(f"web/{name}")
 
 
 def topology_grows(c: Cluster) -> None:

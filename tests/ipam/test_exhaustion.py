@@ -175,6 +175,9 @@ def test_blocks_of_a_node_that_is_gone_are_no_room_before_they_have_cooled() -> 
     pods(c, "a1", *"pqrs")
     c.no_node("a1")
     c.decide()
+    for name in "pqrs":
+        c.no_pod(f"web/{name}")
+    c.decide()
     assert full(c) == [("group", "a", 0)]
     c.later(30)
     c.decide()

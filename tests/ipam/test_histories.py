@@ -100,6 +100,7 @@ def nodes_come_and_go(s: Story) -> histories.History:
         [s.pod("web/b", "n2"), s.no_node("n2"), s.pod("web/lost", "n9")],
         [s.node("n3", zone="c"), s.pod("web/b", "n3", uid="moved"), s.no_node("n1")],
         [s.node("n4", zone="a"), s.pod("web/c", "n4")],
+        [s.no_pod("web/a")],
     ]
 
 
@@ -119,6 +120,7 @@ def two_families_and_a_tenant(s: Story) -> histories.History:
         [s.node("n1"), s.node("n2")],
         [s.pod("web/a", "n1"), s.pod("db/a", "n1"), s.pod("db/b", "n2")],
         [s.no_pod("db/a"), s.pod("web/b", "n2"), s.no_node("n2")],
+        [s.no_pod("db/b"), s.no_pod("web/b")],
     ]
 
 
@@ -132,7 +134,7 @@ def sandboxes_before_and_after_their_pods(s: Story) -> histories.History:
         [s.pod("web/b", "n1"), s.pod("web/c", "n1"), s.box("web/c", "n1"), s.pod("web/d", "n2", uid="new")],
         [s.pod("web/c", "n1", phase="Succeeded"), s.no_pod("kube/mirrored"), s.box("web/d", "n2", "old")],
         [s.no_box("web/a", "n1"), s.no_node("n2"), s.no_box("web/never", "n1"), s.no_box("web/e", "n1")],
-        [s.pod("web/e", "n1")],
+        [s.pod("web/e", "n1"), s.no_pod("web/d"), s.no_box("web/b", "n2"), s.no_box("web/d", "n2")],
     ]
 
 
@@ -173,11 +175,12 @@ def bodies(cluster: Cluster) -> dict[str, ev.Event]:
 
 
 def end(cluster: Cluster) -> object:
-    """Once all that was given back has cooled, these are functions of the facts, as long as no group
-    is full: who is placed in which networks, and who is not and why; who has how many addresses of which
-    networks, and who has none and why; how many blocks each host holds in spare in each network; and that
-    nothing else is held. Which of several groups a host is in, and which block and address a pod has,
-    is not: that was decided when it was needed, and stays."""
+    """Once all that was given back has cooled, these are functions of the facts, as long as no group is
+    full, and the pods of nodes that are gone are gone too (until then they keep what they have): who is
+    placed in which networks, and who is not and why; who has how many addresses of which networks, and who
+    has none and why; how many blocks each host holds in spare in each network; and that nothing else is
+    held. Which of several groups a host is in, and which block and address a pod has, is not: that was
+    decided when it was needed, and stays."""
     hosts = view.hosts(cluster.state)
     return {
         "placed": {host.node: sorted(host.groups) for host in hosts},

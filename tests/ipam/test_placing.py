@@ -6,7 +6,7 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.errors import BadInput
-from romana_bus.ipam import BadTopology, Settings, parse
+from romana_bus.ipam import BadTopology, Settings, parse, refusals
 from tests.ipam.cluster import Cluster, topology
 
 ZONE = "topology.kubernetes.io/zone"
@@ -222,27 +222,42 @@ def test_a_node_that_goes_gives_everything_back_and_its_blocks_cool() -> None:
     assert c.says() == ["10.0.0.0/30 to n2", "web/i on n2: 10.0.0.0", "10.0.0.4/30 to n2"]
 
 
-def test_a_node_that_comes_back_is_placed_again_and_its_pods_get_their_addresses_back() -> None:
+def test_a_node_that_goes_takes_nothing_from_pods_that_are_still_there_and_finds_all_as_it_was() -> None:
+    """A kubelet that registers anew deletes and makes its node's object; pods of a node that is really gone
+    are collected later."""
     c = Cluster(topology())
     c.node("n1")
     c.pod("web/p", "n1")
     c.decide()
-    c.pod("web/p", "n1", ips=("10.0.0.0",))
     c.no_node("n1")
+    assert c.says() == []
+    assert c.rebuilt().says() == []
+    c.pod("web/q", "n1")
+    assert c.says() == ["web/q on n1: host_unknown"]
+    c.node("n1", uid="another")
+    assert c.says() == ["n1 is in net all 10.0.0.0/24", "web/q on n1: 10.0.0.1"]
+    assert c.addresses()["web/p"] == "10.0.0.0"
+
+
+def test_of_a_node_that_is_gone_nothing_is_left_when_its_pods_are_gone() -> None:
+    c = Cluster(topology())
+    c.node("n1")
+    c.pod("web/p", "n1")
+    c.pod("web/q", "n1")
+    c.decide()
+    c.no_node("n1")
+    c.no_pod("web/q")
+    assert c.says() == ["web/q on n1: released, the pod is gone"]
+    c.no_pod("web/p")
     assert c.says() == [
-        "web/p on n1: released, node n1 is gone",
+        "web/p on n1: released, the pod is gone",
         "10.0.0.0/30 from n1",
         "10.0.0.4/30 from n1",
         "n1 is removed",
-        "web/p on n1: host_unknown",
     ]
-    c.node("n1")
-    assert c.says() == [
-        "n1 is in net all 10.0.0.0/24",
-        "10.0.0.0/30 to n1",
-        "web/p on n1: 10.0.0.0",
-        "10.0.0.8/30 to n1",
-    ]
+    c.later(60)
+    assert c.says() == []
+    assert c.state.hosts == {}
 
 
 # --- without a topology ---
@@ -439,15 +454,38 @@ def test_a_host_whose_group_was_split_goes_where_its_oldest_addresses_are() -> N
     assert placed(c) == {"n1": "b"}
 
 
-def test_a_document_that_got_past_the_edge_stops_all_decisions_until_it_is_replaced() -> None:
+def test_while_a_document_that_got_past_the_edge_is_the_newest_the_one_before_it_counts() -> None:
     c = Cluster(topology())
     c.node("n1")
     c.decide()
     with pytest.raises(BadTopology):
         parse({})
     c.send(ev.TopologySet(document={}))
+    ((stream, _, subject, reason),) = refusals(c.state)
+    assert (stream, subject) == ("SPEC", "spec.topology")
+    assert reason.startswith("the topology document cannot be used: networks: a list")
+    for cluster in (c, c.rebuilt()):
+        cluster.pod("web/p", "n1")
+        assert cluster.says() == ["web/p on n1: 10.0.0.0", "10.0.0.4/30 to n1"]
+        cluster.send(ev.TopologySet(document=topology("10.9.0.0/24")))
+        assert "n1 is in net all 10.9.0.0/24" in cluster.says()
+
+
+def test_the_default_counts_on_where_the_first_document_cannot_be_used() -> None:
+    c = Cluster()
+    c.node("n1", {ZONE: "a"})
+    c.decide()
+    c.send(ev.TopologySet(document={"networks": 4}))
+    for cluster in (c, c.rebuilt()):
+        cluster.pod("web/p", "n1")
+        assert "web/p on n1: 100.64.0.0" in cluster.says()
+
+
+def test_nothing_is_decided_where_no_document_is_known_that_can_be_used() -> None:
+    c = Cluster({"networks": 4})
+    c.node("n1")
     c.pod("web/p", "n1")
     assert c.says() == []
-    assert c.state.obstacle.startswith("the topology document cannot be used: networks: a list")
+    assert c.state.obstacle.startswith("the topology document cannot be used")
     c.send(ev.TopologySet(document=topology()))
-    assert c.says() == ["web/p on n1: 10.0.0.0", "10.0.0.4/30 to n1"]
+    assert "web/p on n1: 10.0.0.0" in c.says()

@@ -189,7 +189,7 @@ class Life(RuleBasedStateMachine):
                 word = ev.AddressDisowned(
                     namespace=event.namespace, name=event.name, uid=event.uid, node=event.node,
                     addresses=addresses, reason="an audit", absent=absent,
-                    resource_version=str(self.clusters[0].versions),
+                    covers=self.clusters[0].state.facts,
                 )  # fmt: skip
                 self.all("send", word)
 

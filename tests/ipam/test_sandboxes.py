@@ -174,18 +174,22 @@ def test_a_sandbox_that_is_made_again_for_the_same_pod_changes_nothing() -> None
     assert c.says() == []
 
 
-def test_when_the_node_is_gone_nothing_is_left_of_its_sandboxes() -> None:
+def test_a_node_that_is_gone_leaves_its_sandboxes_what_they_have_until_they_are_taken_back() -> None:
     c = cluster()
     c.sandbox("web/a", "n1")
     c.decide()
     c.no_node("n1")
+    c.sandbox("web/b", "n1")
+    assert c.says() == ["web/b on n1: host_unknown"]
+    assert c.rebuilt().says() == []
+    c.no_sandbox("web/b", "n1")
+    c.no_sandbox("web/a", "n1")
     assert c.causes() == [
-        "KUBE/5: web/a on n1: released, node n1 is gone",
+        "NODE/4: web/a on n1: released, the pod is gone",
+        "NODE/3: web/b on n1: released, the pod is gone",
         "KUBE/5: 10.0.0.0/29 from n1",
         "KUBE/5: n1 is removed",
-        "NODE/1: web/a on n1: host_unknown",
     ]
-    assert c.rebuilt().says() == []
 
 
 # --- two of one name ---

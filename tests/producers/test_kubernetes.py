@@ -68,7 +68,7 @@ def test_everything_that_the_api_server_has_is_on_the_log_once(stores: Stores) -
                 pods(server, "late")
                 found = await until(store, seen("late"))
             assert sorted(pod_names(found)) == sorted([*(f"p{number}" for number in range(50)), "late"])
-            facts = [event.id() for event in found if isinstance(event, Fact)]
+            facts = [(event.uid, event.resource_version) for event in found if isinstance(event, Fact)]
             assert len(facts) == len(set(facts)) == 53
 
     run(scenario())
@@ -146,8 +146,10 @@ def test_what_was_told_can_be_read_by_anybody() -> None:
                 await until(store, synced)
             message = await store.newest(KUBE, "kube.pod.web.a")
             assert message is not None
-            assert message.body.startswith(b'{"type":"PodSeen","resource_version":"2","uid":"u2","name":"a"')
-            assert message.id == "u2/2"
+            assert message.body.startswith(
+                b'{"type":"PodSeen","resource_version":"2","listing":1,"uid":"u2","name":"a"'
+            )
+            assert message.id.endswith(f"/{message.seq}")  # numbered by its place
             assert isinstance(codec.decode(message.body), PodSeen)
 
     run(scenario())

@@ -27,7 +27,8 @@ from romana_bus.lab.track import read_lines
 from romana_bus.producers import observe
 from romana_bus.producers.answers import Do
 from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import BUILT_IN, LARGEST, NODES, PODS, POLICIES, Kind, Pod, other_kind
+from romana_bus.producers.fitting import LARGEST
+from romana_bus.producers.shapes import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind
 from romana_bus.producers.story import Story
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def pod(name: str, version: int, uid: str = "", **fields: Any) -> Pod:
     return msgspec.convert(raw, Pod)
 
 
-def listing(state: Watched, items: Iterable[Pod], version: int) -> list[Event]:
+def listing(state: Watched, items: Iterable[Pod], version: int, now: float = 0.0) -> list[Event]:
     return [
         *observe.begin_listing(state, PODS, "test"),
         *observe.listed(state, PODS, items),
-        *observe.end_listing(state, PODS, str(version)),
+        *observe.end_listing(state, PODS, str(version), now),
     ]
 
 
@@ -67,15 +68,24 @@ def synced(*pods: Pod, version: int = 100) -> Watched:
 def test_a_first_listing_tells_everything_between_its_marks() -> None:
     events = listing(Watched(), [pod("a", 5), pod("b", 7)], 100)
     assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen b", "ResourceSynced"]
-    assert events[0] == ResourceListing(resource="pods", reason="test")
-    assert events[-1] == ResourceSynced(resource="pods", resource_version="100", count=2, fields=PODS.fields)
+    assert events[0] == ResourceListing(resource="pods", reason="test", number=1)
+    assert events[-1] == ResourceSynced(
+        resource="pods", resource_version="100", number=1, count=2, fields=PODS.fields
+    )
 
 
-def test_a_second_listing_tells_what_changed_and_what_is_gone() -> None:
+def test_a_second_listing_tells_what_changed_and_a_third_what_is_gone() -> None:
     state = synced(pod("a", 5), pod("b", 7), pod("c", 8))
-    events = listing(state, [pod("a", 5), pod("c", 150, spec={"nodeName": "n1"}), pod("d", 160)], 200)
-    assert told(events) == ["ResourceListing", "PodSeen c", "PodSeen d", "PodGone b", "ResourceSynced"]
-    assert events[3] == PodGone(resource_version="200", uid="u-b", namespace="web", name="b")
+    there = [pod("a", 5), pod("c", 150, spec={"nodeName": "n1"}), pod("d", 160)]
+    events = listing(state, there, 200)
+    assert told(events) == ["ResourceListing", "PodSeen c", "PodSeen d", "ResourceSynced"]
+    assert isinstance(mark := events[-1], ResourceSynced)
+    assert (mark.count, mark.doubted) == (4, 1)
+    events = listing(state, there, 210)
+    assert told(events) == ["ResourceListing", "PodGone b", "ResourceSynced"]
+    assert events[1] == PodGone(resource_version="210", listing=3, uid="u-b", namespace="web", name="b")
+    assert isinstance(mark := events[-1], ResourceSynced)
+    assert (mark.count, mark.doubted) == (3, 0)
 
 
 def test_of_a_static_pods_mirror_the_static_pods_own_uid_is_told() -> None:
@@ -128,11 +138,12 @@ def test_status_churn_is_no_news() -> None:
     ]
 
 
-def test_an_older_version_than_the_one_told_is_ignored() -> None:
+def test_an_older_version_than_the_one_told_is_ignored_unless_a_listing_has_it() -> None:
+    """A listing is a new word on everything."""
     state = synced(pod("a", 50, spec={"nodeName": "n2"}))
     assert observe.changed(state, PODS, "MODIFIED", pod("a", 40, spec={"nodeName": "n1"})) == []
     assert observe.changed(state, PODS, "DELETED", pod("a", 40)) == []
-    assert listing(state, [pod("a", 40, spec={"nodeName": "n1"})], 101)[1:-1] == []
+    assert told(listing(state, [pod("a", 40, spec={"nodeName": "n1"})], 101)[1:-1]) == ["PodSeen a"]
 
 
 def test_a_pod_replaced_under_its_name_is_told_with_its_new_uid() -> None:
@@ -140,7 +151,7 @@ def test_a_pod_replaced_under_its_name_is_told_with_its_new_uid() -> None:
     assert told(observe.changed(state, PODS, "DELETED", pod("pg-0", 101, uid="old"))) == ["PodGone pg-0"]
     [event] = observe.changed(state, PODS, "ADDED", pod("pg-0", 102, uid="new"))
     assert isinstance(event, PodSeen)
-    assert (event.uid, event.id()) == ("new", "new/102")
+    assert (event.uid, event.resource_version) == ("new", "102")
 
 
 def test_a_deletion_of_what_was_never_told_is_no_news() -> None:
@@ -159,9 +170,10 @@ def test_a_bookmark_is_told_when_it_leads_further() -> None:
 def test_what_vanishes_among_the_initial_events_of_a_streaming_list_stays_gone() -> None:
     state = synced(pod("a", 5), pod("b", 6))
     observe.begin_listing(state, PODS, "test")
-    assert observe.changed(state, PODS, "ADDED", pod("a", 5)) == []
-    assert told(observe.changed(state, PODS, "DELETED", pod("a", 120))) == ["PodGone a"]
-    assert told(observe.end_listing(state, PODS, "130")) == ["PodGone b", "ResourceSynced"]
+    assert observe.initial(state, PODS, "ADDED", pod("a", 5)) == []
+    assert told(observe.initial(state, PODS, "DELETED", pod("a", 120))) == ["PodGone a"]
+    assert told(observe.end_listing(state, PODS, "130", 0.0)) == ["ResourceSynced"]
+    assert told(listing(state, [], 140)) == ["ResourceListing", "PodGone b", "ResourceSynced"]
 
 
 def test_the_log_gives_the_same_state_as_having_told_it() -> None:
@@ -197,9 +209,12 @@ def test_an_api_server_restored_from_a_backup_is_told_from_the_beginning() -> No
     state = synced(pod("a", 50), pod("b", 60), version=100)
     observe.begin_listing(state, PODS, "test")
     assert observe.went_back(state, PODS, "70")
-    events = listing(state, [pod("a", 50), pod("c", 61)], 70)
-    assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen c", "PodGone b", "ResourceSynced"]
-    assert events[0] == ResourceListing(resource="pods", reason="test", rewound=True)
+    there = [pod("a", 50), pod("c", 61)]
+    events = listing(state, there, 70)
+    assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen c", "ResourceSynced"]
+    assert events[0] == ResourceListing(resource="pods", reason="test", number=3, rewound=True)
+    events += listing(state, there, 70)
+    assert told(events[4:]) == ["ResourceListing", "PodGone b", "ResourceSynced"]
     again = Watched()
     for event in events:
         observe.evolve(again, event)
@@ -209,13 +224,50 @@ def test_an_api_server_restored_from_a_backup_is_told_from_the_beginning() -> No
     ]
 
 
-def test_an_object_too_large_for_a_message_is_left_out_and_said_once() -> None:
+def test_a_pod_with_more_labels_than_a_message_takes_is_told_without_most_of_them() -> None:
+    """It gets an address like any other: what that needs is told."""
     state = synced()
-    huge = pod("huge", 101, labels={f"l{n}": "x" * 60 for n in range(15_000)})
-    assert observe.changed(state, PODS, "ADDED", huge) == []
-    [complaint] = state.of("pods").too_large
-    assert complaint.startswith("web/huge (")
-    assert len(codec.encode(PODS.seen(huge))) > LARGEST
+    labels = {f"l{n}": "x" * 60 for n in range(15_000)} | {"romana.io/segment": "front"}
+    huge = pod("huge", 101, labels=labels, spec={"nodeName": "n1"})
+    (seen,) = observe.changed(state, PODS, "ADDED", huge)
+    assert isinstance(seen, PodSeen)
+    assert (seen.node, seen.labels["romana.io/segment"]) == ("n1", "front")
+    assert len(codec.encode(seen)) < LARGEST < len(codec.encode(PODS.seen(huge, 0)))
+    ((key, why),) = state.of("pods").unusable
+    assert key == "web/huge"
+    assert "labels are told" in why
+    assert (
+        observe.changed(state, PODS, "MODIFIED", pod("huge", 102, labels=labels, spec={"nodeName": "n1"}))
+        == []
+    )
+
+
+def test_an_object_that_cannot_be_cut_is_left_out_and_said() -> None:
+    state, kind = Watched(), other_kind("g", "v1", "things")
+    item = {"metadata": {"name": "huge", "uid": "u", "resourceVersion": "7"}, "spec": "x" * LARGEST}
+    observe.begin_listing(state, kind, "test")
+    assert observe.listed(state, kind, [item]) == []
+    ((key, why),) = state.of(kind.name).unusable
+    assert key == "/huge"
+    assert "it is left out" in why
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"name": ""},
+        {"name": "x" * 100_000},
+        {"name": "a", "namespace": "n" * 300},
+        {"name": "a", "uid": "u" * 5000},
+        {"name": "a", "resourceVersion": "9" * 5000},
+        {"name": "a/b"},
+    ],
+)
+def test_an_object_with_a_name_that_is_none_is_left_out(metadata: dict[str, str]) -> None:
+    state = synced(pod("fine", 5))
+    odd = msgspec.convert({"metadata": metadata}, Pod)
+    assert told(listing(state, [odd, pod("fine", 5)], 100)) == ["ResourceListing", "ResourceSynced"]
+    assert len(state.of("pods").unusable) == 1
 
 
 def test_any_other_kind_whole_or_in_chosen_fields() -> None:
@@ -232,13 +284,13 @@ def test_any_other_kind_whole_or_in_chosen_fields() -> None:
     }
     whole = other_kind("apps", "v1", "deployments")
     assert (whole.name, whole.path) == ("apps/v1/deployments", "/apis/apps/v1/deployments")
-    event = whole.seen(msgspec.json.decode(msgspec.json.encode(raw)))
+    event = whole.seen(msgspec.json.decode(msgspec.json.encode(raw)), 0)
     assert isinstance(event, ObjectSeen)
     assert event.object["spec"] == raw["spec"]
     assert "managedFields" not in event.object["metadata"]
     assert event.subject() == "kube.object.apps.v1.deployments.web.api"
     some = other_kind("apps", "v1", "deployments", ["spec.replicas", "spec.missing.deep"])
-    event = some.seen(msgspec.json.decode(msgspec.json.encode(raw)))
+    event = some.seen(msgspec.json.decode(msgspec.json.encode(raw)), 0)
     assert isinstance(event, ObjectSeen)
     assert event.object == {"spec": {"replicas": 3}}
     core = other_kind("", "v1", "services")
@@ -254,7 +306,7 @@ def recorded(kind: Kind) -> bytes:
 def tell(kind: Kind, stream: bytes, cuts: list[int]) -> list[Event]:
     state, events, at, turn = Watched(), [], 0, 0
     observe.begin_listing(state, kind, "test")
-    observe.end_listing(state, kind, "273")
+    observe.end_listing(state, kind, "273", 0.0)
     story = Story(kind, state)
     while at < len(stream):
         size = cuts[turn % len(cuts)]
@@ -319,4 +371,4 @@ def test_a_line_without_end_is_given_up() -> None:
     chunk = b"x" * (1 << 20)
     while (told := story.feed(chunk)).trouble is None:
         pass
-    assert "64 MiB" in told.trouble.why
+    assert "16 MiB" in told.trouble.why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from romana_bus.events import AddressAssigned
 from romana_bus.inet import Prefix, parse_address
 from romana_bus.ipam.audit.finding import Finding, records, runs, wants
 
@@ -77,46 +78,48 @@ def _width(ip: str) -> int:
 
 
 def with_two_owners(state: State, snapshot: Snapshot) -> Iterator[Finding]:
-    """By the log, and by what pods report: told for each that is to lose it, or, where that is not clear,
-    once, and a person has to look."""
-    holders: dict[str, list[tuple[Host, Record]]] = {}
+    """By the log, which is not believed then, and by what pods report: told for each that is to lose it, or,
+    where that is not clear, once, and a person has to look."""
+    yield from _refused(state)
+    holders: dict[str, tuple[Host, Record]] = {}
     for host, record in records(state):
         for held in record.held if not snapshot.pod_since(state, record.key) else ():
-            holders.setdefault(held.block.address(held.offset), []).append((host, record))
+            holders[held.block.address(held.offset)] = host, record
     reporters: dict[str, list[str]] = {}
     for key, pod in sorted(snapshot.pods.items()):
         for ip in pod.ips if wants(pod) and not snapshot.pod_since(state, key) else ():
             if _inside(state, ip):
                 reporters.setdefault(ip, []).append(key)
-    for address in sorted(holders.keys() | reporters.keys()):
-        given, keys = holders.get(address, []), reporters.get(address, [])
-        if len(given) < 2 and len({*keys, *(record.key for _, record in given)}) < 2:
+    for address, keys in sorted(reporters.items()):
+        holder = holders.get(address)
+        if len({*keys, *([holder[1].key] if holder else [])}) < 2:
             continue
-        text = f"{address} {_said(given, keys)}"
-        losers = _losers(state, given, keys, snapshot)
-        for host, record in losers:
+        to = f"; it was given to {holder[1].key}" if holder else ""
+        text = f"{address} is reported by {' and '.join(keys)}{to}"
+        if holder and _loses(state, *holder, keys, snapshot):
+            host, record = holder
             absent = _why_nobodys(host, record, snapshot.pods.get(record.key))[1]
             yield Finding(
                 kind="owners", node=host.name, pod=record.key, uid=record.uid, address=address,
                 absent=absent, text=text,
             )  # fmt: skip
-        if not losers:
+        else:
             yield Finding(kind="owners", address=address, text=text)
 
 
-def _said(given: list[tuple[Host, Record]], reporters: list[str]) -> str:
-    if len(given) > 1:
-        return f"was given to {' and '.join(f'{record.key} on {host.name}' for host, record in given)}"
-    to = f"; it was given to {given[0][1].key}" if given else ""
-    return f"is reported by {' and '.join(reporters)}{to}"
+def _refused(state: State) -> Iterator[Finding]:
+    """Whoever decides takes it back."""
+    for entity, refusal in sorted(state.refused.items()):
+        if isinstance(refusal.event, AddressAssigned):
+            _, node, pod = entity
+            addresses = ", ".join(one.address for one in refusal.event.addresses)
+            text = f"{addresses} was given to {pod} on {node}, though {refusal.reason}"
+            yield Finding(kind="owners", node=node, pod=pod, address=addresses, text=text)
 
 
-def _losers(
-    state: State, given: list[tuple[Host, Record]], reporters: list[str], snapshot: Snapshot
-) -> list[tuple[Host, Record]]:
-    """Those whose pod is not there; and where just one pod reports it, those that do not. Where several do,
-    or nobody, any of them might be the one that runs with it."""
-    there = [one for one in given if snapshot.owner(*one) is not None or runs(state, *one)]
-    gone = [one for one in given if one not in there]
-    idle = [one for one in there if one[1].key not in reporters]
-    return gone + (idle if len(reporters) == 1 else [])
+def _loses(state: State, host: Host, record: Record, reporters: list[str], snapshot: Snapshot) -> bool:
+    """Its pod is not there, or does not report it while just one other does. Where several do, any of them
+    might be the one that runs with it."""
+    if snapshot.owner(host, record) is None and not runs(state, host, record):
+        return True
+    return record.key not in reporters and len(reporters) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from romana_bus.events import BlockAssigned
 from romana_bus.ipam.audit.finding import Finding, records
 
 if TYPE_CHECKING:
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
 
 
 def misplaced(state: State) -> Iterator[Finding]:
-    owned = sorted((block for block in state.blocks.values() if block.node), key=lambda block: block.prefix)
-    yield from _overlapping(owned)
-    if state.problem:
+    """What the log refused is taken back by whoever decides."""
+    for entity, refusal in sorted(state.refused.items()):
+        if isinstance(refusal.event, BlockAssigned):
+            _, node, block_text = entity
+            text = f"{block_text} was given to {node}, though {refusal.reason}"
+            yield Finding(kind="overlap", node=node, block=block_text, text=text)
+    if state.blocked:
         return  # no group is known
-    for block in owned:
+    for block in sorted((one for one in state.blocks.values() if one.node), key=lambda one: one.prefix):
         leaf = state.topology.leaf_of(block.prefix)
         host = state.hosts[block.node]
         here = {placement.prefix for placement in host.placed.placements} if host.placed else set()
@@ -28,19 +33,6 @@ def misplaced(state: State) -> Iterator[Finding]:
             where = f"group {leaf.group}, which its node has left" if leaf else "no group"
             text = f"{block.text} of {block.node} is in {where}; {block.used.bit_count()} addresses are used"
             yield Finding(kind="outside", node=block.node, block=block.text, text=text)
-
-
-def _overlapping(owned: list[Block]) -> Iterator[Finding]:
-    """Sorted by prefix, the larger of two with one base first. Each is told with the one next around it."""
-    around: list[Block] = []
-    for block in owned:
-        while around and not around[-1].prefix.overlaps(block.prefix):
-            around.pop()
-        if around:
-            outer = around[-1]
-            text = f"{outer.text} of {outer.node} and {block.text} of {block.node} overlap"
-            yield Finding(kind="overlap", node=block.node, block=block.text, text=text)
-        around.append(block)
 
 
 def miscounted(state: State) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus.ipam.entities import number, pod_key
+from romana_bus.events import version_number
+from romana_bus.ipam.entities import pod_key
 from romana_bus.ipam.facts import unfit
 from romana_bus.ipam.sandboxes import sandbox
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 KINDS = (
     "nobody", "without", "owners", "differs", "outside", "overlap", "count", "missed", "sandbox", "kernel",
 )  # fmt: skip
+
+
+#: More than an API server writes in years.
+FAR = 1 << 40
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -59,12 +64,17 @@ class Snapshot:
         """The log has something of the node that happened after the listing."""
         host = state.hosts.get(name)
         known = host.version if host and host.seen else state.gone_nodes.version(name)
-        return known > number(self.versions.get("nodes", "")) >= 0
+        return self._since("nodes", known)
 
     def pod_since(self, state: State, key: str) -> bool:
         pod = state.pods.get(key)
         known = pod.version if pod else state.gone_pods.version(key)
-        return known > number(self.versions.get("pods", "")) >= 0
+        return self._since("pods", known)
+
+    def _since(self, resource: str, known: int) -> bool:
+        """Versions that are far apart are not of one API server, or none at all."""
+        listing = version_number(self.versions.get(resource, ""))
+        return bool(listing) and 0 < known - listing < FAR
 
     def owner(self, host: Host, record: Record) -> PodSeen | None:
         """The pod that the record's addresses are for."""

@@ -1,0 +1,88 @@
+"""What of the log a consumer could not use: it is counted, shown, and stepped over.
+
+A message that no reader here understands, one that is about another entity than its subject says, one that
+a consumer failed on, or one that contradicts what is known. Each subject's newest flaw is kept until a
+message that is well stands in its place, as it does in the table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from romana_bus import codec, telemetry
+from romana_bus.events import NODE, SPEC
+
+if TYPE_CHECKING:
+    from romana_bus.bus.api import Message
+    from romana_bus.events import Event
+
+log = structlog.get_logger(__name__)
+
+#: Where each subject has a writer of its own, so what it writes under another's is not believed.
+SHARED = (NODE, SPEC)
+#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory.
+KEPT, SAID = 1000, 10
+
+
+class Flaw(NamedTuple):
+    """One message, by its place on the log, and what is wrong with it."""
+
+    role: str
+    seq: int
+    subject: str
+    reason: str
+
+
+class Flaws:
+    """Those of one consumer, as far as it has read."""
+
+    def __init__(self, consumer: str) -> None:
+        self.consumer = consumer
+        self.count = 0
+        self._kept: dict[tuple[str, str], Flaw] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    @property
+    def kept(self) -> list[Flaw]:
+        """By their places on the log."""
+        return sorted(self._kept.values())
+
+    def read(self, message: Message, role: str) -> Event | None:
+        """The event in a message; None where it is parked."""
+        event = understood(message, role)
+        if isinstance(event, codec.Parked):
+            self.park(message, role, event.reason)
+            return None
+        if self._kept:
+            self._kept.pop((role, message.subject), None)
+        return event
+
+    def park(self, message: Message, role: str, reason: str) -> None:
+        self.count += 1
+        telemetry.PARKED.labels(self.consumer, role).inc()
+        self._kept.pop((role, message.subject), None)
+        self._kept[role, message.subject] = Flaw(role, message.seq, message.subject, reason)
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        if self.count <= SAID or self.count & (self.count - 1) == 0:
+            log.warning(
+                "parked", consumer=self.consumer, stream=role, seq=message.seq, why=reason, parked=self.count
+            )
+
+
+def understood(message: Message, role: str) -> Event | codec.Parked:
+    """The event in a message, or why it is none."""
+    event = codec.decode(message.body)
+    if role not in SHARED or isinstance(event, codec.Parked):
+        return event
+    try:
+        subject = event.subject()
+    except ValueError as error:
+        return codec.Parked(f"not an event: {error}", message.body)
+    if subject != message.subject:
+        return codec.Parked(f"it is about {subject[:200]}, which is another entity", message.body)
+    return event

@@ -1,0 +1,171 @@
+"""Lists in pages, and single requests, of one resource: bounded, and no more than are good for a server.
+
+A list without a resourceVersion is the store's own word (a quorum read), never that of a cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from romana_bus import tasks, telemetry
+from romana_bus.producers import observe
+from romana_bus.producers.access import read
+from romana_bus.producers.answers import Do, Verdict, judge
+from romana_bus.producers.shapes import ListMeta, Meta, Page, Shape
+from romana_bus.producers.story import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import aiohttp
+
+    from romana_bus.events import Event
+    from romana_bus.producers.access import Api
+    from romana_bus.producers.observe import Watched
+    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.watch import Limits
+
+#: Pages of one list, and objects on one page, that are believed.
+MOST_PAGES, MOST_ITEMS = 10_000, 100_000
+#: Bytes of a `continue` token.
+LONGEST_TOKEN = 16_384
+
+
+class Again(Exception):
+    """This did not work; the verdict says what to do."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.why)
+        self.verdict = verdict
+
+
+class Telling(Protocol):
+    """Where events go (`watch.ResourceWatch`)."""
+
+    async def tell(self, make: Callable[[], list[Event]]) -> None: ...
+    def worked(self) -> None: ...
+
+
+class _Named(Shape, frozen=True):
+    metadata: Meta
+
+
+class _Where(msgspec.Struct):
+    """Of a list, just where it stands."""
+
+    metadata: ListMeta
+
+
+_raw = msgspec.json.Decoder(Page[msgspec.Raw])
+_named = msgspec.json.Decoder(_Named)
+
+
+class Pages:
+    def __init__(self, api: Api, kind: Kind, state: Watched, limits: Limits, watch: Telling) -> None:
+        self.kind, self.state, self.limits = kind, state, limits
+        self.generation = 0  # of the credentials of the last request
+        self._api, self._watch = api, watch
+        self._listed_at = -limits.lists
+
+    async def may_list(self) -> None:
+        """Until the last list is long enough ago, whatever is the reason for another one."""
+        pause = self._listed_at + self.limits.lists - tasks.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        self._listed_at = tasks.monotonic()
+
+    def refused(self) -> None:
+        """That was none: the next one need not wait for it."""
+        self._listed_at = -self.limits.lists
+
+    async def get(self, query: Mapping[str, str], verb: str, silence: float) -> aiohttp.ClientResponse:
+        """A 200. Raises Again, NETWORK_ERRORS."""
+        self.generation = self._api.generation
+        answer = await self._api.get(self.kind.path, query, silence)
+        if answer.status == 200:
+            self._watch.worked()
+            return answer
+        async with answer:
+            body = await read(answer, most=1 << 20, within=30.0)
+        raise Again(judge(answer.status, answer.headers, body, self.kind, verb))
+
+    async def where(self) -> str:
+        """The version at which the API server's store is now. Raises Again, NETWORK_ERRORS."""
+        body = await self._body({"limit": "1"})
+        try:
+            return msgspec.json.decode(body, type=_Where).metadata.resource_version
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+
+    async def all(
+        self,
+        begin: Callable[[], Awaitable[None]] | None = None,
+        starting: Callable[[], None] | None = None,
+        counts: Callable[[], bool] = lambda: True,
+    ) -> str:
+        """All pages of one consistent list, told as they come; gives its version. `starting`: called before
+        the first request; `begin`: once the server has begun to answer; `counts`: whether what comes is still
+        of use. Raises Again, NETWORK_ERRORS."""
+        await self.may_list()
+        if starting:
+            starting()
+        following = ""
+        for number in range(MOST_PAGES):
+            query = {"limit": str(self.limits.page)} | ({"continue": following} if following else {})
+            page = self._decoded(await self._body(query))
+            if not number and begin:
+                await begin()
+            telemetry.WATCH_EVENTS.labels(self.kind.name).inc(len(page.items or ()))
+            await self._watch.tell(functools.partial(self._listed, page.items or (), counts))
+            before, following = following, page.metadata.continue_
+            if not following:
+                return page.metadata.resource_version
+            if following == before or len(following) > LONGEST_TOKEN or not page.items:
+                raise Again(Verdict(Do.RETRY, "a list that goes on for ever: its `continue` leads nowhere"))
+        raise Again(Verdict(Do.RETRY, f"a list of more than {MOST_PAGES:,} pages"))
+
+    async def _body(self, query: Mapping[str, str]) -> bytes:
+        async with await self.get(query, "list", self.limits.silence) as answer:
+            return await read(answer)
+
+    def _decoded(self, body: bytes) -> Page[Any]:
+        """Its items decoded, or, where one of them cannot be, as bytes. Raises Again."""
+        page: Page[Any]
+        try:
+            page = self.kind.pages.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            page = self._undecoded(body)
+        if len(page.items or ()) > MOST_ITEMS:
+            raise Again(Verdict(Do.RETRY, f"a page of {len(page.items or ()):,} objects"))
+        return page
+
+    def _undecoded(self, body: bytes) -> Page[Any]:
+        try:
+            return _raw.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+
+    def _listed(self, items: Any, counts: Callable[[], bool]) -> list[Event]:
+        if not counts():
+            raise Again(Verdict(Do.RETRY, "another list has begun"))
+        events: list[Event] = []
+        for item in items:
+            try:
+                whole = self.kind.item.decode(item) if isinstance(item, msgspec.Raw) else item
+                events += observe.listed(self.state, self.kind, (whole,))
+            except (ValueError, TypeError, RecursionError) as error:
+                observe.unread(self.state, self.kind, _key(item), str(error)[:200])
+        return events
+
+
+def _key(item: Any) -> str:
+    """NAMESPACE/NAME of an item of which nothing else can be read; '' where that cannot either."""
+    try:
+        meta = _named.decode(item).metadata if isinstance(item, msgspec.Raw) else item.metadata
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return ""
+    return f"{meta.namespace}/{meta.name}" if meta.name else ""

@@ -1,0 +1,100 @@
+"""What the API server does not show any more is asked about again, before it is gone (`absence.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from romana_bus import tasks, telemetry
+from romana_bus.producers import observe
+from romana_bus.producers.access import NETWORK_ERRORS, reason
+from romana_bus.producers.answers import Do, Verdict
+from romana_bus.producers.pages import Again
+
+if TYPE_CHECKING:
+    from romana_bus.events import Event
+    from romana_bus.producers.pages import Pages
+    from romana_bus.producers.watch import ResourceWatch
+
+log = structlog.get_logger(__name__)
+
+
+class SecondLooks:
+    def __init__(self, pages: Pages, watch: ResourceWatch) -> None:
+        self._pages, self._watch = pages, watch
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something may be doubted."""
+        self._wake.set()
+
+    async def keep_looking(self) -> None:
+        """For ever."""
+        pause = self._pages.limits.look
+        while True:
+            due = self._due()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if due is None else max(0.0, due - tasks.monotonic())):
+                    await self._wake.wait()
+            self._wake.clear()
+            if (due := self._due()) is None or due > tasks.monotonic():
+                continue
+            await asyncio.sleep(pause)  # what else goes now is asked about in the same breath
+            try:
+                await self._look()
+                pause = self._pages.limits.look
+            except Again as again:
+                pause = self._failed(again.verdict.why, pause)
+            except NETWORK_ERRORS as error:
+                pause = self._failed(reason(error), pause)
+
+    def _due(self) -> float | None:
+        progress = self._watch.progress
+        doubted = len(progress.absences.keys)
+        telemetry.DOUBTED.labels(self._pages.kind.name).set(doubted)
+        if not progress.synced:
+            return None  # a listing is on its way, which is a look as well
+        return progress.absences.look_at(len(progress.held), tasks.monotonic())
+
+    def _failed(self, why: str, pause: float) -> float:
+        log.info("what is missing could not be asked about", resource=self._pages.kind.name, why=why)
+        return min(max(pause, self._pages.limits.look) * 2, self._pages.limits.backoff[1])
+
+    async def _look(self) -> None:
+        """Raises Again, NETWORK_ERRORS."""
+        state, kind, progress = self._pages.state, self._pages.kind, self._watch.progress
+        about: list[frozenset[str]] = []
+
+        def starting() -> None:
+            if not progress.synced or not progress.absences.keys:
+                raise Again(Verdict(Do.RETRY, "another list has begun"))
+            self._say()
+            about.append(observe.begin_second_look(state, kind))
+
+        def counts() -> bool:
+            return progress.about is about[0]
+
+        def end() -> list[Event]:
+            return observe.end_second_look(state, kind, version, tasks.monotonic()) if counts() else []
+
+        try:
+            version = await self._pages.all(starting=starting, counts=counts)
+            await self._watch.tell(end)
+        finally:
+            if about:
+                observe.give_up_second_look(state, kind, about[0])
+        left = len(progress.absences.keys)
+        log.info("looked again", resource=kind.name, doubted=len(about[0]), left=left, version=version)
+
+    def _say(self) -> None:
+        progress, resource = self._watch.progress, self._pages.kind.name
+        doubted, held = len(progress.absences.keys), len(progress.held)
+        say = log.error if progress.absences.are_many(held) else log.info
+        say(
+            "the API server does not show what the log has: looking again before it is gone",
+            resource=resource, missing=doubted, of=held,
+            believe=f"romana-bus watch believe {resource}",
+        )  # fmt: skip

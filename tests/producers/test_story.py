@@ -1,0 +1,160 @@
+"""Lines of a watch, of every kind, on good days and on bad ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from romana_bus.events import Fact, ResourceSynced
+from romana_bus.producers import observe
+from romana_bus.producers.answers import Do
+from romana_bus.producers.observe import Watched
+from romana_bus.producers.shapes import BUILT_IN, PODS, Kind, other_kind
+from romana_bus.producers.story import Story
+
+if TYPE_CHECKING:
+    from romana_bus.producers.story import Told
+
+KINDS = [*BUILT_IN, other_kind("apps", "v1", "deployments"), other_kind("", "v1", "services", ["spec.type"])]
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+
+EXPIRED = (
+    b'{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'
+    b'"message":"too old resource version: 1 (2)","reason":"Expired","code":410}}'
+)
+
+
+def line(type: str, version: int, name: str = "x", **more: Any) -> bytes:
+    meta = {"name": name, "uid": f"u-{name}", "resourceVersion": str(version)}
+    return msgspec.json.encode({"type": type, "object": {"metadata": meta, **more}})
+
+
+def watched(kind: Kind, version: str = "5") -> Watched:
+    state = Watched()
+    observe.begin_listing(state, kind, "test")
+    observe.end_listing(state, kind, version, 0.0)
+    return state
+
+
+def told(kind: Kind, *lines: bytes, state: Watched | None = None, listing: bool = False) -> Told:
+    return Story(kind, state or watched(kind), listing).feed(b"".join(one + b"\n" for one in lines))
+
+
+@every_kind
+@pytest.mark.parametrize("listing", [False, True], ids=["watch", "streaming list"])
+def test_a_version_that_is_too_old_is_listed_anew(kind: Kind, listing: bool) -> None:
+    """A real API server says it in a 200 answer."""
+    state = watched(kind)
+    if listing:
+        observe.begin_listing(state, kind, "again")
+    trouble = told(kind, EXPIRED, state=state, listing=listing).trouble
+    assert trouble is not None
+    assert (trouble.do, trouble.why) == (Do.RELIST, "too old resource version: 1 (2)")
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("status", "do"),
+    [
+        (b'{"kind":"Status","code":500,"message":"etcdserver: leader changed"}', Do.RETRY),
+        (b'{"kind":"Status","code":401}', Do.RENEW),
+        (b"{}", Do.RETRY),
+        (b'{"metadata":{"resourceVersion":7},"code":"x"}', Do.RETRY),
+        (b'{"code":' + b"9" * 5000 + b"}", Do.RETRY),
+        (b'{"x":' + b"[" * 3000 + b"]" * 3000 + b"}", Do.RETRY),
+        (b'{"message":"' + b"m" * 2_000_000 + b'","code":500}', Do.RETRY),
+    ],
+)
+def test_any_other_error_ends_the_connection_and_not_the_watcher(kind: Kind, status: bytes, do: Do) -> None:
+    trouble = told(kind, b'{"type":"ERROR","object":' + status + b"}").trouble
+    assert trouble is not None
+    assert trouble.do is do
+    assert len(trouble.why) < 1000
+
+
+@every_kind
+def test_what_comes_and_goes_is_told(kind: Kind) -> None:
+    events = told(kind, line("ADDED", 6), line("MODIFIED", 7, spec={"a": 1}), line("DELETED", 8)).events
+    assert [type(event).__name__[-4:] for event in events][-1] == "Gone"
+    assert all(isinstance(event, Fact) and event.listing == 1 for event in events)
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b'{"type":"MODIFIED","object":{"metadata":{"name":"deep","resourceVersion":"9"},"spec":'
+        + b"[" * 980 + b"]" * 980 + b"}}",
+        b'{"type":"ADDED","object":{"metadata":{"name":["no"],"resourceVersion":"9"}}}',
+        b'{"type":"ADDED","object":{"metadata":{"resourceVersion":"9","labels":5}}}',
+        b'{"type":"ADDED","object":{"kind":"Status","metadata":{"resourceVersion":"9","name":7},"code":410}}',
+        b'{"type":"ADDED","object":{"metadata":{"name":"' + b"n" * 100_000 + b'","resourceVersion":"9"}}}',
+        b'{"type":"DELETED","object":{"metadata":{"name":"never seen","resourceVersion":"9"}}}',
+    ],
+    ids=["deep", "list for name", "number for labels", "status", "long name", "unknown"],
+)  # fmt: skip
+def test_an_object_of_no_use_is_stepped_over(kind: Kind, junk: bytes) -> None:
+    """To ask for it again would give it again, for ever."""
+    state = watched(kind)
+    found = told(kind, line("ADDED", 6, "before"), junk, line("ADDED", 10, "behind"), state=state)
+    assert found.trouble is None
+    names = [event.name for event in found.events if isinstance(event, Fact)]
+    assert [name for name in names if name != "deep"] == ["before", "behind"]
+    assert state.of(kind.name).place == "10"
+
+
+TWICE = [
+    b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"9"}},"type":"DELETED"}',
+    b'{"type":"ADDED","type":"DELETED","object":{"metadata":{"name":"a","resourceVersion":"9"}}}',
+    b'{"type":"ADDED","object":{"metadata":{"name":"a"}},"object":{"metadata":{"name":"b"}}}',
+    b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"9","resourceVersion":"7"}}}',
+]
+
+
+@every_kind
+@pytest.mark.parametrize("junk", TWICE)
+def test_of_a_key_that_stands_twice_nobody_can_tell_which_counts(kind: Kind, junk: bytes) -> None:
+    state = watched(kind)
+    found = told(kind, junk, state=state)
+    assert found.events == []
+    assert found.trouble is not None
+    assert found.trouble.do is Do.RETRY
+    assert state.of(kind.name).place == "5"
+
+
+@every_kind
+def test_a_line_may_be_written_in_any_way(kind: Kind) -> None:
+    odd = b' { "object" : {"metadata":{"name":"a","uid":"u","resourceVersion":"9"}} , "type":"ADDED" } '
+    found = told(kind, odd)
+    assert [event.name for event in found.events if isinstance(event, Fact)] == ["a"]
+    assert found.trouble is None
+
+
+@every_kind
+def test_a_bookmark_leads_further_whatever_else_it_says(kind: Kind) -> None:
+    mark = b'{"type":"BOOKMARK","object":{"kind":"X","metadata":{"resourceVersion":"12","annotations":null}}}'
+    (event,) = told(kind, mark).events
+    assert isinstance(event, ResourceSynced)
+    assert event.resource_version == "12"
+
+
+@pytest.mark.parametrize("version", ["0", "", "9" * 5000, "-7", "٣", "1e3"])
+def test_a_bookmark_with_a_version_that_is_none_leads_nowhere_back(version: str) -> None:
+    state = watched(PODS)
+    mark = msgspec.json.encode({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}})
+    told(PODS, mark, state=state)
+    assert state.of("pods").version in (0, 5)
+
+
+def test_an_event_that_was_told_before_tells_nothing() -> None:
+    state = watched(PODS)
+    spec = {"nodeName": "n1"}
+    first = told(PODS, line("ADDED", 6, spec=spec), line("MODIFIED", 7, spec={"nodeName": "n2"}), state=state)
+    assert len(first.events) == 2
+    again = told(PODS, line("ADDED", 6, spec=spec), line("MODIFIED", 7, spec={"nodeName": "n2"}), state=state)
+    assert again.events == []
+    gone = told(PODS, line("DELETED", 8), line("ADDED", 6, spec=spec), line("MODIFIED", 7), state=state)
+    assert [type(event).__name__ for event in gone.events] == ["PodGone"]
+    assert told(PODS, line("ADDED", 3, "of long ago"), state=state).events == []

@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from romana_bus.printable import printable, printable_lines
+
 
 def configure(level: str, json: bool | None = None) -> None:
     """`level`: debug, info, warning or error. `json`: None decides by whether stderr is a terminal."""
@@ -17,11 +19,17 @@ def configure(level: str, json: bool | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=as_json),
+        structlog.processors.format_exc_info,
     ]
     last: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            _printable,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     )
     structlog.configure(
         processors=[*shared, *last],
@@ -30,7 +38,22 @@ def configure(level: str, json: bool | None = None) -> None:
         cache_logger_on_first_use=False,
     )
     # Libraries log through the standard library; what they have to say is for a debugger.
-    logging.basicConfig(level=logging.CRITICAL if number > logging.DEBUG else number, stream=sys.stderr)
+    others = logging.StreamHandler(sys.stderr)
+    others.setFormatter(_Printable(logging.BASIC_FORMAT))
+    logging.basicConfig(level=logging.CRITICAL if number > logging.DEBUG else number, handlers=[others])
+
+
+def _printable(_logger: object, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """For a terminal. What is no text is shown by `repr`, which escapes too."""
+    for key, value in entry.items():
+        if isinstance(value, str):
+            entry[key] = printable_lines(value) if key == "exception" else printable(value)
+    return entry
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
 
 
 class _Stderr:

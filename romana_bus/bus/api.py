@@ -259,7 +259,7 @@ _LAST = 253_402_300_799_999_999
 
 
 def stamp(time: int) -> str:
-    """RFC 3339 with microseconds, UTC. What is not between 1970 and 9999 is written as the nearest of them."""
+    """RFC 3339 with microseconds, UTC; of what is not between 1970 and 9999, the nearest of them."""
     seconds, fraction = divmod(min(max(time, 0), _LAST), 1_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06}Z"
 

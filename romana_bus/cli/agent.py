@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from romana_bus.bus.connect import open_store
 from romana_bus.bus.jetstream import JetStream
 from romana_bus.cli.options import OPTIONS, Serving, Store
 from romana_bus.cli.session import run
+from romana_bus.cli.terminal import print_line
 from romana_bus.cni import forwarding, install, server, spec, wiring
 from romana_bus.cni.attachments import Attachments
 from romana_bus.cni.commands import Commands, Node
@@ -120,10 +120,11 @@ def install_cni(
     """
     done = install.install(bin_dir, conf_dir, run_dir / "cni.sock", name, mtu)
     chain = ", ".join((install.PLUGIN, *done.plugins))
-    sys.stdout.write(f"{done.executable}\n{done.conflist}: CNI {done.version}, {chain}\n")
+    print_line(str(done.executable))
+    print_line(f"{done.conflist}: CNI {done.version}, {chain}")
     if done.first:
         before = ", ".join(done.first)
-        sys.stdout.write(f"the runtime takes the first by name, which is not this: remove {before}\n")
+        print_line(f"the runtime takes the first by name, which is not this: remove {before}")
 
 
 class _Agent:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.text import Text
 
 from romana_bus.cli import show
+from romana_bus.cli.terminal import Text
 from romana_bus.cli.trouble import print_nowhere, waiting
 from romana_bus.ipam import view
 from romana_bus.ipam.exhaustion import Exhaustion

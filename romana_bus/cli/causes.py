@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from romana_bus import codec
 from romana_bus.bus.api import StreamMissing
 from romana_bus.cli import show, telling
+from romana_bus.cli.terminal import Text
 from romana_bus.events import IPAM, AddressReleased
 from romana_bus.tail import ROLES
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 import yaml
 
 from romana_bus.cli import literal
+from romana_bus.cli.terminal import print_error
 from romana_bus.errors import BadInput
 from romana_bus.ipam.document import BadTopology, Reader
 from romana_bus.ipam.topology import Topology
@@ -90,7 +90,7 @@ def checked(document: dict[str, Any], name: str) -> Topology:
     """The topology, if the document is good; what is odd about it is said on stderr. Raises BadInput."""
     reader = Reader(document)
     for warning in reader.warnings:
-        sys.stderr.write(f"romana-bus: {name}: {warning.place}: {warning.text}\n")
+        print_error(f"{name}: {warning.place}: {warning.text}")
     if reader.problems:
         raise BadDocument(name, reader.problems)
     return Topology(reader.networks)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
 from rich.tree import Tree
 
 from romana_bus.cli import show
 from romana_bus.cli.ipam import closed
+from romana_bus.cli.terminal import Text
 from romana_bus.ipam import view
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from romana_bus.bus.streams import matches
 from romana_bus.cli import show, telling
 from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
+from romana_bus.cli.terminal import print_error, print_line
 from romana_bus.errors import BadInput
 from romana_bus.tail import ROLES, roles_of, tail
 
@@ -83,7 +84,7 @@ async def _tail(subject: str, last: int | None, follow: bool, store: Store, outp
             sys.stdout.flush()
     if not told and not follow:
         among = "on the log" if last is None else f"among the last {last} of each stream (--all looks at all)"
-        sys.stderr.write(f"romana-bus: no such event {among}\n")
+        print_error(f"no such event {among}")
 
 
 def tell(role: str, message: Message, as_json: bool) -> None:
@@ -103,6 +104,6 @@ def tell(role: str, message: Message, as_json: bool) -> None:
         else:
             show.as_json(shown | {"event": event})
     elif isinstance(event, codec.Parked):
-        sys.stdout.write(f"{telling.clock(message.stored)}  {role}/{message.seq}  {event.reason}\n")
+        print_line(f"{telling.clock(message.stored)}  {role}/{message.seq}  {event.reason}")
     else:
-        sys.stdout.write(telling.line(role, message, event) + "\n")
+        print_line(telling.line(role, message, event))

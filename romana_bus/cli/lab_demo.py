@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
+from rich.console import Group
 
 from romana_bus.cli import lab, lab_looking, lab_rising, lab_summary, show
 from romana_bus.cli.options import Output
 from romana_bus.cli.session import run
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.cluster import finding
 from romana_bus.lab.cluster.place import Place
@@ -17,6 +18,8 @@ from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.kubelet import pods
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from romana_bus.lab.cluster.demonstration import Outcome
 
 
@@ -115,8 +118,13 @@ def _show_addresses(made: Place, outcome: Outcome) -> None:
         for node in zone.nodes:
             there = [pod for pod in outcome.pods if pod["spec"]["nodeName"] == node.name]
             names = [f"{pod['metadata']['name']} {' '.join(_addresses(pod))}" for pod in there]
-            table.add_row("", node.name, "\n".join(outcome.blocks.get(node.name, ())), "\n".join(names))
+            table.add_row("", node.name, _below(outcome.blocks.get(node.name, ())), _below(names))
     show.section("addresses by topology", table)
+
+
+def _below(texts: Iterable[str]) -> Group:
+    """One cell, with a line for each."""
+    return Group(*map(Text, texts))
 
 
 def _show_ping(made: Place, outcome: Outcome, output: Output) -> bool:

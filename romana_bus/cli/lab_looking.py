@@ -7,11 +7,11 @@ import sys
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from romana_bus.cli import show
 from romana_bus.cli.lab import Which
 from romana_bus.cli.options import Output
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.cluster import finding, looking, netns, tracing
 from romana_bus.lab.cluster.finding import End

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.text import Text
 
 from romana_bus.cli import show
 from romana_bus.cli.lab import Which
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run as run_session
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.kubelet import pods

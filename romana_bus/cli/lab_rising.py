@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from romana_bus.cli import show
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput
 from romana_bus.lab.cluster.place import Place
 
@@ -86,7 +85,7 @@ class Steps:
             yield
             return
         try:
-            with show.console.status(f"{what} ..."):
+            with show.console.status(Text(f"{what} ...")):  # of a string rich would read the markup
                 yield
         except BaseException:
             self._say("✗" if show.console.encoding.startswith("utf") else "-", "red", what, began)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from rich.text import Text
-
 from romana_bus.cli import show
+from romana_bus.cli.terminal import Text
 from romana_bus.lab.cluster import commands, fabric, finding, netns, power, processes, rising
 from romana_bus.lab.cluster.place import RELAY_PORT, Place
 

@@ -3,6 +3,7 @@ they come, and lag. Rendering only: it is given the state."""
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,10 @@ from rich.console import Group
 from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
 from romana_bus import telemetry
 from romana_bus.cli import show, telling
+from romana_bus.cli.terminal import Text
 from romana_bus.ipam import view
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ DENIED_SHOWN = 3
 #: Columns from which on there is room for the names of blocks.
 WIDE = 110
 
+#: As log lines have them for a terminal.
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 COLOURS = {
     "Gone": "red", "Denied": "red", "Failed": "red", "Released": "yellow", "Removed": "yellow",
     "Assigned": "green", "Placed": "cyan", "Opened": "cyan", "Elected": "magenta",
@@ -58,8 +61,8 @@ class LiveView:
 
     def write(self, text: str) -> int:
         """As a file that stands in for stderr, which would be written over."""
-        for line in text.splitlines():
-            self.lines.append(_one_line(Text.from_ansi(line, style="yellow")))
+        for line in filter(None, COLOUR.sub("", text).split("\n")):
+            self.lines.append(_one_line(Text(line, "yellow")))
         return len(text)
 
     def flush(self) -> None: ...

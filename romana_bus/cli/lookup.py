@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.text import Text
 
 from romana_bus.cli import show
 from romana_bus.cli.causes import chain, print_chain, subject
 from romana_bus.cli.node import print_cooling
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_address
 from romana_bus.ipam import view, whereabouts
@@ -69,12 +69,14 @@ def _placed(state: State, text: str) -> dict[str, Any]:
 
 
 def print_pod(found: dict[str, Any]) -> None:
-    show.console.print(Text(f"pod {found['pod']}{_where(found)}\n", "bold"))
+    show.section(f"pod {found['pod']}{_where(found)}")
     if found["wants_none"] and not any(one["addresses"] for one in found["on"]):
-        show.hint(f"It gets no address: {found['wants_none']}.\n")
+        show.hint(f"It gets no address: {found['wants_none']}.")
+        show.console.print()
     elif not found["on"]:
         obstacle = found["obstacle"] or "whoever decides (`up`, `run ipam`) has not come to it"
-        show.hint(f"Nothing is decided about it yet: {obstacle}.\n")
+        show.hint(f"Nothing is decided about it yet: {obstacle}.")
+        show.console.print()
     for one in found["on"]:
         if one["code"]:
             show.section("without an address", Text(one["reason"], "red"))
@@ -117,7 +119,7 @@ async def ip(store: Store, state: State, text: str) -> dict[str, Any]:
 
 def print_ip(found: dict[str, Any]) -> None:
     one = msgspec.convert(found, whereabouts.AddressView)
-    show.console.print(Text.assemble((f"address {one.address}  ", "bold"), f"{_standing(one)}\n"))
+    show.console.print(Text.assemble((f"address {one.address}  ", "bold"), _standing(one)), "", sep="\n")
     rows = {
         "network": one.network,
         "group": f"{one.group}  {one.prefix}" if one.group else "",

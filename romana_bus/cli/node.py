@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from romana_bus.cli import capacity, show
 from romana_bus.errors import BadInput
 from romana_bus.ipam import view
@@ -37,9 +35,10 @@ def host_document(state: State, found: HostView, outlooks: Outlooks) -> dict[str
 
 def print_host(state: State, found: HostView, outlooks: Outlooks) -> None:
     gone = "" if found.in_api else "  (not in the API any more)"
-    show.console.print(Text(f"node {found.node}  {', '.join(found.addresses)}{gone}\n", "bold"))
+    show.section(f"node {found.node}  {', '.join(found.addresses)}{gone}")
     if found.denied:
-        show.hint(f"It has no place: {found.denied}\n")
+        show.hint(f"It has no place: {found.denied}")
+        show.console.print()
     outlook, columns = outlooks.host(found), show.room_columns()
     ends = ("growth", "lasts")
     table = show.table("network", "group", "pods", *columns, *ends, right=("pods", *columns[1:], *ends))

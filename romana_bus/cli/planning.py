@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from romana_bus.cli import show
+from romana_bus.cli.terminal import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

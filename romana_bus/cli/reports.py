@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from romana_bus import codec
 from romana_bus.cli import show, telling
+from romana_bus.cli.terminal import Text
 from romana_bus.events import (
     IPAM,
     NODE,

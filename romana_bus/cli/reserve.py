@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from romana_bus.bus.api import WrongSequence
 from romana_bus.bus.connect import open_store
@@ -14,6 +13,7 @@ from romana_bus.cli import show
 from romana_bus.cli.folded import ipam_state
 from romana_bus.cli.options import Output, Store
 from romana_bus.cli.session import run
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, RangeReserved, RangeUnreserved
 from romana_bus.feed import outgoing

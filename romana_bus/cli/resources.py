@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from romana_bus.cli import show
 from romana_bus.cli.reports import newest_events
+from romana_bus.cli.terminal import Text
 from romana_bus.events import KUBE, ResourceListing, ResourceSynced
 
 if TYPE_CHECKING:

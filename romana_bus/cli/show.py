@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from datetime import datetime
@@ -10,10 +9,9 @@ from math import log2
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from romana_bus.cli.terminal import Console, Text, print_json
 from romana_bus.events import WHILE_IT_RUNS
 
 if TYPE_CHECKING:
@@ -33,23 +31,16 @@ ROWS, ALL = 50, "--all shows all, --json too"
 ENDLESS = 500
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Rich would end the process with exit code 1."""
-        raise BrokenPipeError
-
-
 def _width() -> int | None:
     return None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS
 
 
-#: No markup: a `[` in a name is a `[`.
-console = _Console(highlight=False, markup=False, emoji=False, width=_width())
+console = Console(width=_width())
 
 
 def as_json(value: Any) -> None:
     """One JSON document on one line. (Counts in an IPv6 network exceed what msgspec writes as JSON.)"""
-    sys.stdout.write(json.dumps(msgspec.to_builtins(value), separators=(",", ":")) + "\n")
+    print_json(msgspec.to_builtins(value))
     sys.stdout.flush()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +10,7 @@ from cyclopts import Parameter
 
 from romana_bus.cli import ops, source
 from romana_bus.cli.options import ADDRESSES, Addresses, Output
+from romana_bus.cli.terminal import print_json
 from romana_bus.errors import BadInput
 from romana_bus.ipam.played import OpError
 from romana_bus.ipam.simulation import Simulation
@@ -108,4 +107,4 @@ def play(simulation: Simulation, read: list[AnyOp]) -> None:
 
 
 def say(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+    print_json(line)

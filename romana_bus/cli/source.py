@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from romana_bus.cli.document import content, decoded
 from romana_bus.cli.lines import Lines
+from romana_bus.cli.terminal import print_error
 from romana_bus.errors import BadInput
 from romana_bus.ipam.document import Reader
 
@@ -109,5 +109,5 @@ def checked(file: Path) -> Source:
     if source is None:
         raise BadFile(str(file), found)
     for finding in refuse(source).found:
-        sys.stderr.write(f"romana-bus: {finding.said(source.name)}\n")
+        print_error(finding.said(source.name))
     return source

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.text import Text
-
 from romana_bus import codec
 from romana_bus.bus.api import StreamMissing
 from romana_bus.bus.connect import open_store
@@ -16,6 +14,7 @@ from romana_bus.cli.options import Output, Store
 from romana_bus.cli.reports import nodes, print_nodes
 from romana_bus.cli.resources import print_resources, resources
 from romana_bus.cli.session import run
+from romana_bus.cli.terminal import Text
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
 from romana_bus.tail import ROLES
 

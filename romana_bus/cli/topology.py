@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
-from rich.text import Text
 
 from romana_bus.bus.connect import open_store
 from romana_bus.cli import planning, show, validating
@@ -15,6 +14,7 @@ from romana_bus.cli.drawing import tree
 from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.cli.source import checked
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput
 from romana_bus.ipam import view
 from romana_bus.tail import ROLES

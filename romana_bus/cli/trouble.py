@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from romana_bus.cli import show
+from romana_bus.cli.terminal import Text
 from romana_bus.ipam.exhaustion import Exhaustion
 from romana_bus.ipam.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.whereabouts import reserved

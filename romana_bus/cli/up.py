@@ -24,6 +24,7 @@ from romana_bus.cli.auditing import Audits
 from romana_bus.cli.live import LiveView
 from romana_bus.cli.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.session import run
+from romana_bus.cli.terminal import print_line
 from romana_bus.cli.watch import all_kinds
 from romana_bus.consumers.ipam import decider
 from romana_bus.consumers.measured import measured
@@ -191,7 +192,7 @@ class _Up:
     async def _show(self, store: OpenStore, title: str) -> None:
         if not self.live:
             if not self.output.json:
-                sys.stdout.write(f"watching {title}\n")
+                print_line(f"watching {title}")
             async for batch in tail(store, ROLES, last=0):
                 for role, message in batch:
                     events.tell(role, message, self.output.json)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from romana_bus.cli import show
 from romana_bus.cli.source import Look, look, opened
+from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ says so. `empty` and `rewind` do what a lost disk and an old backup do.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import (
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 
+#: Seconds for which an id is known (`streams.log_config`, duplicate_window).
+WINDOW = 120.0
 #: When the server's clock is at 0: 2026-01-01, µs since the epoch.
 BEGINNING = 1_767_225_600 * SECOND
 
@@ -41,6 +44,7 @@ class _Stream:
         self.log: dict[int, Message] = {}
         self.table: dict[str, Message] = {}
         self.ids: dict[str, int] = {}
+        self.id_times: deque[tuple[float, str]] = deque()
         self.expires: dict[int, float] = {}
         self.last = 0
 
@@ -48,11 +52,14 @@ class _Stream:
     def first(self) -> int:
         return next(iter(self.log), self.last + 1)
 
-    def append(self, message: Message) -> None:
+    def append(self, message: Message, now: float = 0.0) -> None:
         self.last = message.seq
         self.log[message.seq] = self.table[message.subject] = message
         if message.id:
             self.ids[message.id] = message.seq
+            self.id_times.append((now, message.id))
+        while self.id_times and self.id_times[0][0] < now - WINDOW:
+            self.ids.pop(self.id_times.popleft()[1], None)
 
     def last_of(self, subject: str) -> int:
         newest = self.table.get(subject)
@@ -203,7 +210,7 @@ class MemoryStore:
         lines += [f"Romana-Cause: {message.cause}"] if message.cause else []
         headers = ("NATS/1.0\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
         stored = Message(stream.last + 1, message.subject, message.body, headers, stored=self.time)
-        stream.append(stored)
+        stream.append(stored, self.now)
         if message.ttl:
             stream.expires[stored.seq] = self.now + message.ttl
         for reader in self._readers:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import uuid
 from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
 
 from romana_bus.bus.api import BusError, Closed, Refused, StreamMissing, Unavailable
-from romana_bus.tasks import stop
+from romana_bus.tasks import nonce, stop
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Outgoing, Store
@@ -30,7 +29,7 @@ WINDOW, QUEUED = 1024, 20_000
 class Publisher:
     def __init__(self, store: Store, role: str) -> None:
         self._store, self._role = store, role
-        self._instance, self._numbers = uuid.uuid4().hex[:8], itertools.count(1)
+        self._instance, self._numbers = nonce() + nonce(), itertools.count(1)
         self._queues: dict[str, deque[Outgoing]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._window = asyncio.Semaphore(WINDOW)

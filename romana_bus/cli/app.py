@@ -20,6 +20,8 @@ from romana_bus.cli import (
     lab_looking,
     lab_pods,
     lab_power,
+    release,
+    resync,
     run,
     simulate,
     status,
@@ -76,8 +78,10 @@ app.command(topology.app)
 app.command(ipam.app)
 ipam.app.command(simulate.simulate)
 ipam.app.command(check.check)
+ipam.app.command(release.release)
 app.command(events.app)
 app.command(status.status, sort_key=7)
+app.command(resync.resync, sort_key=8)
 app.command(lab.app)
 lab.app.command(lab_demo.demo, sort_key=1)
 lab.app.command(lab_pods.app)

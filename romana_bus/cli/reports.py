@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import codec
 from romana_bus.cli import show, telling
 from romana_bus.cli.terminal import Text
 from romana_bus.events import (
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
+    from romana_bus.flaws import Flaws
 
 #: µs after which a reconciler is silent: each reports every minute, whatever happens.
 SILENT = 180 * 1_000_000
@@ -35,7 +35,7 @@ BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "bl
 VIEWS = 3
 
 
-async def nodes(store: Store, now: int) -> list[dict[str, Any]]:
+async def nodes(store: Store, now: int, flaws: Flaws) -> list[dict[str, Any]]:
     """Every node that has a place, a block, or has reported; by name. Raises BusError."""
     newest = await store.newest(IPAM, "ipam.map.>")
     end = newest.seq if newest else 0
@@ -44,12 +44,12 @@ async def nodes(store: Store, now: int) -> list[dict[str, Any]]:
     def of(name: str) -> dict[str, Any]:
         return found.setdefault(name, {"node": name, "placed": False, "blocks": 0, "reports": []})
 
-    for _, event in await newest_events(store, IPAM, "ipam.map.>"):
+    for _, event in await newest_events(store, IPAM, "ipam.map.>", flaws):
         if isinstance(event, HostPlaced):
             of(event.node)["placed"] = True
         elif isinstance(event, BlockAssigned):
             of(event.node)["blocks"] += 1
-    for time, event in await newest_events(store, NODE):
+    for time, event in await newest_events(store, NODE, ">", flaws):
         if isinstance(event, Applied | ApplyFailed | Wired):
             of(event.node)["reports"].append(_report(event, time, end))
     reports = [report for one in found.values() for report in one["reports"]]
@@ -63,13 +63,13 @@ async def nodes(store: Store, now: int) -> list[dict[str, Any]]:
     return [one for _, one in sorted(found.items())]
 
 
-async def newest_events(store: Store, role: str, under: str = ">") -> list[tuple[int, Event]]:
-    """Of each subject, with its time. Raises BusError."""
+async def newest_events(store: Store, role: str, under: str, flaws: Flaws) -> list[tuple[int, Event]]:
+    """Of each subject, with its time. `flaws`: takes what cannot be used. Raises BusError."""
     found: dict[str, tuple[int, Event]] = {}
     async for _, messages in read_once(store, (Read(role, under),), "status"):
         for message in messages:
-            event = codec.decode(message.body)
-            if not isinstance(event, codec.Parked):
+            found.pop(message.subject, None)
+            if event := flaws.read(message, role):
                 found[message.subject] = message.stored, event
     return list(found.values())
 
@@ -132,21 +132,10 @@ def _heard(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
         yield "no report of its routes"
     for report in reports:
         if (silence := now - report["time"]) > SILENT:
-            yield f"{report['consumer']}: no report for {_lasting(silence)}"
+            yield f"{report['consumer']}: no report for {show.lasting(silence)}"
         elif report.get("late"):
             what = f"has not read what is {LATE // 1_000_000} s old"
             yield f"{report['consumer']}: {what}: is it cut off from the log?"
-
-
-def _lasting(time: int) -> str:
-    minutes = time // 60_000_000
-    return (
-        f"{minutes} min"
-        if minutes < 120
-        else f"{minutes // 60} h"
-        if minutes < 2880
-        else f"{minutes // 1440} d"
-    )
 
 
 # --- for people ------------------------------------------------------------------------------------------

@@ -11,25 +11,46 @@ from romana_bus.events import KUBE, ResourceListing, ResourceSynced
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
+    from romana_bus.flaws import Flaws
 
 
-async def resources(store: Store) -> list[dict[str, Any]]:
-    """By name. Raises BusError."""
+#: µs after which a resource has had no good answer for too long: there is one each minute.
+LATE = 180 * 1_000_000
+
+
+async def resources(store: Store, flaws: Flaws) -> list[dict[str, Any]]:
+    """By name. `time`: of the last good answer, or since when it is being listed. Raises BusError."""
     found = []
-    for time, event in await newest_events(store, KUBE, "kube.synced.>"):
+    for time, event in await newest_events(store, KUBE, "kube.synced.>", flaws):
         if isinstance(event, ResourceSynced):
             found.append(
                 {"resource": event.resource, "synced": True, "version": event.resource_version,
-                 "count": event.count, "time": time}
+                 "count": event.count, "doubted": event.doubted, "time": time}
             )  # fmt: skip
         elif isinstance(event, ResourceListing):
             found.append({"resource": event.resource, "synced": False, "why": event.reason, "time": time})
     return sorted(found, key=lambda one: str(one["resource"]))
 
 
-def print_resources(found: list[dict[str, Any]]) -> None:
-    table = show.table("resource", "state", "version", "listed", right=("version", "listed"))
+def print_resources(found: list[dict[str, Any]], now: int) -> None:
+    columns = ("resource", "state", "version", "listed", "last good answer")
+    table = show.table(*columns, right=("version", "listed"))
     for one in found:
-        state = Text("synced") if one["synced"] else Text(f"being listed: {one['why']}", "yellow")
-        table.add_row(one["resource"], state, one.get("version", ""), str(one.get("count", "")))
+        ago = f"{show.lasting(now - one['time'])} ago"
+        late = Text(ago, "red" if now - one["time"] > LATE else "")
+        table.add_row(
+            one["resource"], _state(one), one.get("version", ""), str(one.get("count", "")), late
+        )  # fmt: skip
     show.section("resources of the API server", table if found else "none was ever listed")
+    for one in found:
+        if one.get("doubted"):
+            show.hint(
+                f"The API server does not show {one['doubted']:,} of {one['resource']}: they are asked about again "
+                f"before they are gone. `romana-bus resync {one['resource']} --believe` believes it at once."
+            )
+
+
+def _state(one: dict[str, Any]) -> Text:
+    if not one["synced"]:
+        return Text(f"being listed: {one['why']}", "yellow")
+    return Text(f"{one['doubted']:,} doubted", "red") if one["doubted"] else Text("synced")

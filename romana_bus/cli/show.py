@@ -91,6 +91,15 @@ def when(time: int) -> str:
     return f"{datetime.fromtimestamp(time / 1e6):%Y-%m-%d %H:%M:%S}" if time else ""  # noqa: DTZ006
 
 
+def lasting(time: int) -> str:
+    """`12 s`, `3 min`, `5 h`, `4 d` of µs: the largest of them that is not too coarse."""
+    seconds = max(0, time) // 1_000_000
+    for size, unit, least in ((86_400, "d", 2), (3600, "h", 2), (60, "min", 2)):
+        if seconds >= least * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
 def many(number: int, one: str, more: str = "") -> str:
     """`1 node`, `3 nodes`."""
     return f"{count(number)} {one if number == 1 else more or one + 's'}"

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from romana_bus import codec
-from romana_bus.bus.api import StreamMissing
+from romana_bus.bus.api import BusError, Outgoing, StreamMissing
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.jetstream import JetStream
 from romana_bus.bus.lease import holder
 from romana_bus.cli import show
+from romana_bus.cli.flaws import flaws, print_flaws
 from romana_bus.cli.options import Output, Store
 from romana_bus.cli.reports import nodes, print_nodes
 from romana_bus.cli.resources import print_resources, resources
 from romana_bus.cli.session import run
 from romana_bus.cli.terminal import Text
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
+from romana_bus.flaws import Flaws
 from romana_bus.tail import ROLES
 
 HOLDS = {
@@ -38,18 +40,20 @@ def status(*, store: Store = Store(), output: Output = Output()) -> None:
 
 async def _status(store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "status", ROLES, looking=True) as opened:
+        own, now = Flaws("status"), opened.clock.now()
         found = {
             "server": await _server(opened),
             "streams": [await _stream(opened, role) for role in ROLES],
             "leaders": [await _leader(opened, role) for role in STARTS],
             "consumers": [one for role in ROLES for one in await _consumers(opened, role)],
-            "resources": await resources(opened),
-            "nodes": await nodes(opened, opened.clock.now()),
+            "resources": await resources(opened, own),
+            "nodes": await nodes(opened, now, own),
         }
+        found["flaws"] = await flaws(opened, own)
     if output.json:
         show.as_json(found)
     else:
-        _print(found)
+        _print(found, now)
 
 
 async def _server(store: JetStream) -> dict[str, Any]:
@@ -60,7 +64,17 @@ async def _server(store: JetStream) -> dict[str, Any]:
         "cluster": store.cluster,
         "api_level": info["api"].get("level", 0),
         "stored_bytes": info["storage"],
+        "takes_no_writes": await _why_not_written(store),
     }
+
+
+async def _why_not_written(store: JetStream) -> str:
+    """Tried with a message that goes by itself (a lease that nobody goes by); '' where it is stored."""
+    try:
+        await store.put(store.layout.lease, Outgoing("lease.status", b"status"))
+    except BusError as error:
+        return str(error)
+    return ""
 
 
 async def _stream(store: JetStream, role: str) -> dict[str, Any]:
@@ -113,15 +127,18 @@ async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
     ]
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], now: int) -> None:
     server = found["server"]
     stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
     show.section(f"cluster {server['cluster']}  NATS {server['version']}, {stored}")
+    if why := server["takes_no_writes"]:
+        show.hint(f"NATS stores nothing ({why}): if its disk is full, make room and restart it.")
     _print_streams(found["streams"])
     _print_leaders(found["leaders"])
     _print_consumers(found["consumers"])
-    print_resources(found["resources"])
+    print_resources(found["resources"], now)
     print_nodes(found["nodes"])
+    print_flaws(found["flaws"])
 
 
 def _print_streams(streams: list[dict[str, Any]]) -> None:

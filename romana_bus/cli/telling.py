@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from romana_bus import events as ev
 
@@ -50,7 +50,7 @@ def sentence(event: Event) -> str:
         case ev.ResourceSynced():
             return f"{event.resource}: {event.count} at version {event.resource_version}"
         case ev.TopologySet():
-            return f"networks {', '.join(str(n.get('name')) for n in event.document.get('networks', []))}"
+            return f"networks {networks(event.document)}"
         case ev.RangeReserved() | ev.RangeUnreserved():
             return event.cidr
         case ev.AddressDisowned():
@@ -60,6 +60,11 @@ def sentence(event: Event) -> str:
             return f"{event.resource}: {event.reason}"
         case ev.LeaderElected():
             return f"{event.holder} writes {event.stream} in term {event.term}"
+        case ev.MessagesParked():
+            newest = "".join(f"; {one.stream}/{one.seq}: {one.reason}" for one in event.parked[-1:])
+            return f"{event.consumer} cannot use {event.count} messages{newest}"
+        case ev.ForeignWriteSeen():
+            return f"somebody wrote {event.stream}/{event.seq}, {event.written}, who must not"
         case ev.Report():
             return _report(event)
         case ev.SandboxRequested():
@@ -72,6 +77,8 @@ def sentence(event: Event) -> str:
 
 def _decision(event: Event) -> str:
     match event:
+        case ev.TopologyAccepted():
+            return f"networks {networks(event.document)}" if event.document else "none: the default network"
         case ev.GroupOpened():
             return f"{event.prefix} of network {event.network} for {event.group}"
         case ev.HostPlaced():
@@ -119,3 +126,10 @@ def _report(event: ev.Report) -> str:
 def numbers(standing: dict[str, int]) -> str:
     """`12 routes, 3 nexthops`: those that are not 0."""
     return ", ".join(f"{number:,} {name}" for name, number in standing.items() if number)
+
+
+def networks(document: dict[str, Any]) -> str:
+    """Their names in a topology document, which may be any JSON."""
+    listed = document.get("networks")
+    found = listed if isinstance(listed, list) else []
+    return ", ".join(str(one.get("name")) for one in found if isinstance(one, dict)) or "of no name"

@@ -32,6 +32,7 @@ from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
 from romana_bus.ipam import State, view
 from romana_bus.loop import run_decider
+from romana_bus.producers.shapes import BUILT_IN
 from romana_bus.tail import ROLES, tail
 from romana_bus.tasks import until_one_ends
 
@@ -129,7 +130,7 @@ class _Up:
         access: Access,
         play: Callable[[], Any] | None = None,
     ) -> None:
-        from romana_bus.producers.access import Api
+        from romana_bus.producers.access import Api, refuse_unwatchable
         from romana_bus.producers.kubernetes import run_watcher
 
         kinds = all_kinds(self.kubernetes)
@@ -137,6 +138,7 @@ class _Up:
         api = Api(self.kubernetes.target)
         await api.open()
         stack.push_async_callback(api.close)
+        await refuse_unwatchable(api, kinds[len(BUILT_IN) :])
         opened = await open_store(access, self.store.layout, "up", ROLES)
         store = await stack.enter_async_context(opened)
         self.health.watch(store)

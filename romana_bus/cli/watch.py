@@ -30,7 +30,7 @@ def watch(
 
 
 async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: Serving) -> None:
-    from romana_bus.producers.access import Api
+    from romana_bus.producers.access import Api, refuse_unwatchable
     from romana_bus.producers.kubernetes import run_watcher
 
     kinds, health = all_kinds(kubernetes), Health()
@@ -38,6 +38,7 @@ async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: S
     async with contextlib.AsyncExitStack() as stack:
         await api.open()
         stack.push_async_callback(api.close)
+        await refuse_unwatchable(api, kinds[len(BUILT_IN) :])
         opened = await stack.enter_async_context(await open_store(store.access, store.layout, "watch", ROLES))
         health.watch(opened)
         await stack.enter_async_context(served(output.listen, health))

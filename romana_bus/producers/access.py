@@ -19,10 +19,13 @@ import structlog
 from kubernetes_asyncio import client, config
 from kubernetes_asyncio.config.incluster_config import SERVICE_TOKEN_FILENAME
 
-from romana_bus.errors import BadInput
+from romana_bus.errors import BadInput, Failed
+from romana_bus.producers.answers import unwatchable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from romana_bus.producers.shapes import Kind
 
 log = structlog.get_logger(__name__)
 
@@ -198,3 +201,16 @@ class _said(contextlib.AbstractContextManager[None]):
             if isinstance(error, OSError) and not error.filename:
                 reason = f"its credential plugin cannot be run: {error.strerror}"
             raise BadInput(f"{self._what}: {reason}") from None
+
+
+async def refuse_unwatchable(api: Api, kinds: Iterable[Kind]) -> None:
+    """What the API server offers no watch of is said now, not found out. Where the server cannot be asked,
+    nothing is known. Raises Failed."""
+    for kind in kinds:
+        try:
+            async with await api.get(kind.path.rpartition("/")[0], {}, CONNECT_WITHIN) as answer:
+                body = await read(answer, most=16 << 20, within=30.0)
+        except NETWORK_ERRORS:
+            return
+        if answer.status == 200 and (why := unwatchable(body, kind)):
+            raise Failed(f"--resource {kind.name}: {why}")

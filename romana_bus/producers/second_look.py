@@ -96,5 +96,5 @@ class SecondLooks:
         say(
             "the API server does not show what the log has: looking again before it is gone",
             resource=resource, missing=doubted, of=held,
-            believe=f"romana-bus watch believe {resource}",
+            hint=f"romana-bus resync {resource} --believe",
         )  # fmt: skip

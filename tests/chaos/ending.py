@@ -66,7 +66,7 @@ def recorded_facts(recording: Recording) -> dict[str, Fact]:
     for kind in BUILT_IN:
         [resource] = [one for one in ended if one.plural == kind.plural]
         for raw in ended[resource].values():
-            fact = kind.seen(kind.events.decode(watch_line("ADDED", raw)).object)
+            fact = kind.seen(kind.events.decode(watch_line("ADDED", raw)).object, 0)
             facts[fact.subject()] = fact
     return facts
 

@@ -86,7 +86,7 @@ class Process:
             if '"leading"' not in line:
                 continue
             said = msgspec.json.decode(line, type=_Line)
-            if said.event == "leading" and said.holder.endswith(f"/{self.pid}"):
+            if said.event == "leading" and f"/{self.pid}-" in said.holder:
                 found = said.timestamp
         return found
 

@@ -69,9 +69,13 @@ async def _leaders(site: Site, store: JetStream) -> str:
     for role in FOLLOW:
         newest = await store.newest(role, f"{role.lower()}.leader")
         elected = Stored.of(newest).event if newest else None
-        if not isinstance(elected, LeaderElected) or int(elected.holder.rpartition("/")[2]) not in pids:
+        if not isinstance(elected, LeaderElected) or pid_of(elected.holder) not in pids:
             return f"nobody leads {role}"
     return ""
+
+
+def pid_of(holder: str) -> int:
+    return int(holder.rpartition("/")[2].partition("-")[0])
 
 
 async def _lag(store: JetStream) -> str:

@@ -135,7 +135,7 @@ def test_a_pod_that_was_denied() -> None:
     c.decide()
     found = findings(c.state, api(c))
     assert told(found) == ["without: web/c on n1: there is no network blue"]
-    assert corrections(found, {}, 7) == []
+    assert corrections(found, 1, 7) == []
 
 
 def test_nodes_that_only_one_side_has() -> None:

@@ -289,7 +289,7 @@ def test_a_node_with_other_labels_or_addresses() -> None:
         changed = msgspec.structs.replace(node, **change)
         (found,) = c.found(c.api() | {"kube.node.-.n1": changed})
         assert brief(found) == "missed n1"
-        assert [one.subject() for one in corrections([found], {}, 1)] == ["spec.listing.nodes"]
+        assert [one.subject() for one in corrections([found], 1, 1)] == ["spec.listing.nodes"]
 
 
 def test_a_pod_that_was_scheduled_and_the_log_does_not_know() -> None:
@@ -471,7 +471,7 @@ def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
     assert "sandbox" not in {one.kind for one in late}, "the list may be older"
     found = [one for one in c.found() if one.kind == "sandbox"]
     assert [brief(one) for one in found] == ["sandbox kube/static n1"]
-    [removed] = corrections(found, {}, 5)
+    [removed] = corrections(found, 1, 5)
     asked = c.table["node.n1.cni.kube.static"].event
     assert removed.subject() == asked.subject()
     assert not pending(removed, asked, None)
@@ -545,7 +545,7 @@ def test_a_log_that_is_being_listed() -> None:
 
 def test_nothing_is_ordered_twice_while_it_stands() -> None:
     c = cluster()
-    disowned, asked = corrections(c.found(without(c, "kube.pod.web.a")), {"pods": "77"}, 5)
+    disowned, asked = corrections(c.found(without(c, "kube.pod.web.a")), 77, 5)
     assert isinstance(disowned, ev.AddressDisowned)
     assert isinstance(asked, ev.ListingAsked)
     assert pending(disowned, disowned, None)

@@ -81,10 +81,10 @@ def recorded(kind: Kind) -> Iterator[ev.Event]:
 
 def a_day() -> list[ev.Event]:
     """Nodes and pods by their versions."""
-    facts = [*recorded(NODES), *recorded(PODS)]
-    return sorted(
-        (one for one in facts if isinstance(one, ev.Fact)), key=lambda fact: int(fact.resource_version)
-    )
+    facts: list[ev.Fact] = []
+    for kind in (NODES, PODS):
+        facts += [one for one in recorded(kind) if isinstance(one, ev.Fact)]
+    return [*sorted(facts, key=lambda fact: int(fact.resource_version))]
 
 
 def as_it_is(_chance: random.Random, _cluster: Cluster) -> list[ev.Event]:

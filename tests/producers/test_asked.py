@@ -99,9 +99,8 @@ def test_it_frees_what_the_log_has_and_the_server_has_not(stores: Stores) -> Non
             await store.publish(KUBE, outgoing(ghost, "", 1, store.history))
             await ask(store, 500)
             async with running(watcher(store, server, "v")):
-                gone = lambda found: [one.name for one in found if isinstance(one, PodGone)]  # noqa: E731
-                found = await until(store, gone)
-            assert gone(found) == ["ghost"]
+                found = await until(store, lambda found: any(isinstance(one, PodGone) for one in found))
+            assert [one.name for one in found if isinstance(one, PodGone)] == ["ghost"]
 
     run(scenario())
 

@@ -1,0 +1,96 @@
+"""The log's server, shared by all processes: streams in memory, with a clock that may step and a store that may
+go back, and leases. Nothing here waits; what lies between a process and the server is in `client.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from romana_bus.bus.memory import MemoryStore, _Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from romana_bus.bus.api import Message, Outgoing
+    from tests.simulation.client import Client
+
+ROLES = ("KUBE", "SPEC", "IPAM", "NODE")
+HISTORY = 24 * 3600.0
+
+
+class Server(MemoryStore):
+    """`acknowledged`: what it told somebody that it is stored, by stream and sequence, as long as its store does
+    not go back."""
+
+    def __init__(self) -> None:
+        super().__init__(history=HISTORY)
+        self.step = 0.0  # of its clock, seconds
+        self.losing = 0.0  # the share of answers that get lost
+        self._lease_numbers = 0
+        self._held: dict[str, tuple[str, float, int]] = {}  # lease -> holder, until (its clock), revision
+        self.clients: list[Client] = []
+        self.acknowledged: dict[tuple[str, int], str] = {}
+
+    @property
+    def time(self) -> int:
+        self.now = asyncio.get_running_loop().time() + self.step
+        return super().time
+
+    def expire(self) -> None:
+        """Tombstones, and leases, go by the server's own clock."""
+        self.now = asyncio.get_running_loop().time() + self.step
+        self.advance(0.0)
+
+    def message(self, role: str, seq: int) -> Message | None:
+        stream = self._streams.get(role)
+        return stream.log.get(seq) if stream else None
+
+    def table_at(self, role: str, behind: int) -> list[Message]:
+        """The newest of each subject as they were `behind` messages ago: a mirror follows."""
+        stream = self._stream(role)
+        until = stream.last - behind
+        newest: dict[str, Message] = {}
+        for message in [*stream.table.values(), *stream.log.values()]:
+            if message.seq <= until and message.seq >= newest.get(message.subject, message).seq:
+                newest[message.subject] = message
+        return sorted(newest.values(), key=lambda message: message.seq)
+
+    def go_back(self, role: str, by: int) -> None:
+        """A backup was restored: the newest messages never happened."""
+        last = self._stream(role).last
+        self.rewind(role, max(0, last - by))
+        self.acknowledged = {
+            (stream, seq): id for (stream, seq), id in self.acknowledged.items()
+            if stream != role or seq <= last - by
+        }  # fmt: skip
+        for client in self.clients:
+            client.reconnect()
+
+    def written(self, role: str, messages: Sequence[Outgoing], last: int) -> None:
+        """These were acknowledged."""
+        for place, message in enumerate(messages, last - len(messages) + 1):
+            self.acknowledged[role, place] = message.id
+
+    def make(self, role: str) -> None:
+        if role not in self._streams:
+            self._epochs += 1
+            self._streams[role] = _Stream(f"epoch-{self._epochs}")
+
+    # --- leases ---------------------------------------------------------------------------------------------
+
+    def lease_of(self, name: str) -> tuple[str, int]:
+        """Holder and revision."""
+        holder, until, revision = self._held.get(name, ("", 0.0, 0))
+        return (holder, revision) if until > self.now else ("", 0)
+
+    def take_lease(self, name: str, holder: str, ttl: float, revision: int) -> bool:
+        """Compare and set."""
+        if self.lease_of(name)[1] != revision:
+            return False
+        self._lease_numbers += 1
+        self._held[name] = holder, self.now + ttl, self._lease_numbers
+        return True
+
+    def end_lease(self, name: str, holder: str) -> None:
+        if self.lease_of(name)[0] == holder:
+            del self._held[name]

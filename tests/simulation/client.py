@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from romana_bus.bus.api import (
     BusError,
+    Closed,
     DuplicateId,
     Message,
     Outgoing,
@@ -24,6 +25,7 @@ from romana_bus.bus.jetstream import SINGLY
 from romana_bus.bus.lease import Silence
 from romana_bus.bus.streams import matches
 from romana_bus.clock import LogClock
+from tests.simulation.loop import NEUTRAL
 from tests.simulation.server import HISTORY
 
 if TYPE_CHECKING:
@@ -45,9 +47,10 @@ class Pipe:
         self._client = client
         self._way: deque[tuple[float, Callable[[], None]]] = deque()
         self._due: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
 
     def put(self, do: Callable[[], None]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         last = self._way[-1][0] if self._way else 0.0
         self._way.append((max(last, now + self._client.latency()), do))
         self._arm()
@@ -60,13 +63,12 @@ class Pipe:
 
     def _arm(self) -> None:
         if self._due is None and self._way:
-            at = max(self._way[0][0], self._client.frozen_until)
-            self._due = asyncio.get_running_loop().call_at(at, self._arrived)
+            self._due = self._loop.call_at(self._way[0][0], self._arrived, context=NEUTRAL)
 
     def _arrived(self) -> None:
         self._due = None
-        now = asyncio.get_running_loop().time()
-        while self._way and self._way[0][0] <= now and now >= self._client.frozen_until:
+        now = self._loop.time()
+        while self._way and self._way[0][0] <= now:
             self._way.popleft()[1]()
         self._arm()
 
@@ -81,10 +83,10 @@ class Client:
         self.server, self._chance = server, chance
         self.generation = 0
         self.clock = LogClock(loop.time, lambda: int((1_767_225_600 + loop.time() + skew) * 1e6))
-        self.dead, self.cut, self.frozen_until = False, False, 0.0
+        self.dead, self.cut = False, False
         self.out, self.back = Pipe(self), Pipe(self)
         self.readings: list[SimReading] = []
-        self._waiting: set[asyncio.Future[Any]] = set()
+        self._waiting: dict[asyncio.Future[Any], None] = {}  # in order
         self._last_heard: dict[str, int] = {}
         server.clients.append(self)
 
@@ -99,9 +101,6 @@ class Client:
         self.dead = True
         self.back.drop()
         self._leave()
-
-    def freeze(self, seconds: float) -> None:
-        self.frozen_until = asyncio.get_running_loop().time() + seconds
 
     def disconnect(self) -> None:
         """The connection is lost, with all that was on its way in both directions."""
@@ -135,11 +134,11 @@ class Client:
     def ask(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """What `work` gives at the server."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        if self.cut:
-            _settle(future, Unavailable("not connected"))
+        if self.cut or self.dead:
+            _settle(future, Closed("it was killed") if self.dead else Unavailable("not connected"))
             return future
-        self._waiting.add(future)
-        future.add_done_callback(self._waiting.discard)
+        self._waiting[future] = None
+        future.add_done_callback(lambda future: self._waiting.pop(future, None))
         self.out.put(functools.partial(self._at_the_server, work, future))
         return future
 

@@ -36,7 +36,7 @@ class Kube:
         self.truth: dict[str, dict[str, Object]] = {"nodes": {}, "pods": {}}
         self.changes: deque[Change] = deque()
         self.lies: deque[Callable[[list[str]], set[str]]] = deque()
-        self.streams: set[Stream] = set()
+        self.streams: dict[Stream, None] = {}  # in the order in which they were opened
         self.down_until = 0.0
         self.lists = 0
 
@@ -187,7 +187,7 @@ class Stream(Response):
         else:
             for change in kube.changes:
                 self.offer(change)
-        kube.streams.add(self)
+        kube.streams[self] = None
 
     def _initial(self) -> None:
         kube = self._kube
@@ -218,7 +218,7 @@ class Stream(Response):
 
     def close(self) -> None:
         self._closed = True
-        self._kube.streams.discard(self)
+        self._kube.streams.pop(self, None)
         self._wake.set()
 
     async def readany(self) -> bytes:

@@ -1,0 +1,201 @@
+"""The machines of the cluster: a kubelet, an agent, a kernel, and the pods that run there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.bus.api import BusError
+from romana_bus.consumers.cni import OwnAddresses, projection, report_wired, told_anew
+from romana_bus.consumers.routes import READS
+from romana_bus.events import NODE, SandboxRemoved, SandboxRequested
+from romana_bus.feed import outgoing
+from romana_bus.inet import format_address
+from romana_bus.loop import Reconciler, run_projection, run_reconciler
+from romana_bus.routing import evolve, plan, standing
+from romana_bus.tasks import until_one_ends
+from tests.routing.world import World
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from romana_bus.events import Event
+    from romana_bus.routing import Delta, Kernel, State
+    from tests.simulation.process import Process
+    from tests.simulation.site import Site
+
+#: Seconds: between two looks of a kubelet; before a pod without an address is asked for by event; before a
+#: runtime has started or ended a pod.
+LOOK, ASK = 0.25, 1.0
+
+
+class Running(NamedTuple):
+    """A pod with a sandbox on a machine."""
+
+    uid: str
+    address: str
+
+
+class Pod(NamedTuple):
+    namespace: str
+    name: str
+    uid: str
+
+
+class Machine:
+    """`journal`: what the log has still to be told, as on the machine's disk. `running`: by key."""
+
+    def __init__(self, site: Site, name: str, number: int, zone: str) -> None:
+        self.site, self.name, self.zone = site, name, zone
+        self.address = f"10.99.0.{number + 10}"
+        self.running: dict[str, Running] = {}
+        self.wanted: dict[str, SandboxRequested] = {}
+        self.journal: list[Event] = []
+        self.news = asyncio.Event()
+        self.world = World()
+        self.world.state.node = name
+        self.addresses = OwnAddresses()
+        self.on = True
+        self._asked: dict[str, float] = {}
+
+    # --- the agent ------------------------------------------------------------------------------------------
+
+    async def agent(self, process: Process) -> None:
+        """What `romana-bus agent` runs, with a kernel and a container runtime of this simulation."""
+        store, changed = process.store, asyncio.Event()
+        self.addresses, self.world.kernel.fresh = OwnAddresses(), True
+        self.world.kernel.links = {}
+
+        async def wired() -> dict[str, str]:
+            return {one.address: key for key, one in sorted(self.running.items())}
+
+        await until_one_ends([
+            run_projection(store, projection(self.name, self.addresses)),
+            run_reconciler(store, self._reconciler()),
+            self._tell(process),
+            told_anew(self.addresses, self._tell_again),
+            report_wired(store, self.name, self.addresses, changed, wired),
+        ])  # fmt: skip
+
+    def _reconciler(self) -> Reconciler[State]:
+        world = self.world
+
+        def initial() -> State:
+            world.restarted(self.name)
+            return world.state
+
+        async def observe(state: State, full: bool) -> Kernel:
+            del full
+            for address in state.addresses(state.touched):
+                if address not in world.kernel.links:
+                    world.kernel.answer({address: world.link(format_address(*address))})
+            return world.kernel
+
+        async def apply(delta: Delta) -> int:
+            world.apply(delta)
+            return 1
+
+        return Reconciler(
+            name="routes", node=self.name, reads=READS, initial=initial, evolve=evolve, observe=observe,
+            plan=plan, apply=apply, standing=lambda state: standing(state, world.kernel),
+        )  # fmt: skip
+
+    async def _tell(self, process: Process) -> None:
+        """For ever: the journal, onto the log."""
+        while True:
+            if not self.journal:
+                self.news.clear()
+                await self.news.wait()
+                continue
+            event = self.journal[0]
+            store = process.store
+            try:
+                await store.publish(NODE, outgoing(event, "", store.clock.now(), store.history))
+                if self.journal and self.journal[0] is event:
+                    self.journal.pop(0)
+            except BusError:
+                await asyncio.sleep(0.5)
+
+    async def _tell_again(self) -> None:
+        for event in self.wanted.values():
+            self.tell(event)
+
+    def tell(self, event: Event) -> None:
+        self.journal.append(event)
+        self.news.set()
+
+    # --- the kubelet ----------------------------------------------------------------------------------------
+
+    async def kubelet(self) -> None:
+        """For as long as the machine is on: what the API shows for this node runs here, and nothing else."""
+        while self.on:
+            self._look()
+            await asyncio.sleep(LOOK)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        there = {key: pod for key, pod in self.site.kube.truth["pods"].items() if _wants(pod, self.name)}
+        for key in [key for key, one in self.running.items() if _uid(there.get(key)) != one.uid]:
+            self._end(key)
+        for key in [key for key in self.wanted if key not in there]:
+            self._unwish(key)
+        for key, pod in there.items():
+            if key not in self.running:
+                self._start(key, pod, now)
+        self._asked = {key: at for key, at in self._asked.items() if key in there}
+
+    def _start(self, key: str, pod: dict[str, Any], now: float) -> None:
+        process = self.site.agents.get(self.name)
+        if process is None or not process.runs or self.addresses.trouble:
+            return  # the runtime tries again
+        namespace, _, name = key.partition("/")
+        uid = pod["metadata"]["uid"]
+        found = self.addresses.assigned(Pod(namespace, name, uid))
+        if found and all(one.address != found[0] for one in self.running.values()):
+            self.running[key] = Running(uid, found[0])
+            self.site.wired(self, key, found[0])
+            self.site.later(self.site.chance.uniform(0.2, 2.0), lambda: self._posted(key, uid, found[0]))
+            return
+        if now - self._asked.setdefault(key, now) > ASK and key not in self.wanted:
+            self.wanted[key] = SandboxRequested(
+                node=self.name, namespace=namespace, name=name, uid=uid, sandbox=f"box-{uid}"
+            )
+            self.tell(self.wanted[key])
+
+    def _posted(self, key: str, uid: str, address: str) -> None:
+        """The kubelet tells the API server that it runs."""
+        pod = self.site.kube.truth["pods"].get(key)
+        if self.on and pod is not None and pod["metadata"]["uid"] == uid and key in self.running:
+            pod["status"] = {"phase": "Running", "podIPs": [{"ip": address}]}
+            self.site.kube.put("pods", key, pod)
+
+    def _end(self, key: str) -> None:
+        one = self.running.pop(key)
+        self.site.unwired(self, key, one.address)
+        if key in self.wanted:
+            self._unwish(key)
+
+    def _unwish(self, key: str) -> None:
+        wish = self.wanted.pop(key)
+        self.tell(
+            SandboxRemoved(
+                node=wish.node, namespace=wish.namespace, name=wish.name, uid=wish.uid, sandbox=wish.sandbox
+            )
+        )
+
+    def power_off(self) -> None:
+        self.on = False
+        for key in list(self.running):
+            self.site.unwired(self, key, self.running.pop(key).address)
+
+
+def _wants(pod: dict[str, Any], node: str) -> bool:
+    return (
+        pod["spec"].get("nodeName") == node
+        and pod["status"].get("phase") not in ("Succeeded", "Failed")
+        and not pod["spec"].get("hostNetwork")
+    )
+
+
+def _uid(pod: dict[str, Any] | None) -> str:
+    return pod["metadata"]["uid"] if pod else ""

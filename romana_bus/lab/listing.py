@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from romana_bus.lab import wire
+from romana_bus.lab.continuation import continue_token, read_continue_token
 from romana_bus.lab.selectors import selection
 from romana_bus.lab.status import bad_request, expired_list, expired_page, too_large_version
 from romana_bus.lab.store import Compacted, Snapshot
@@ -47,7 +47,7 @@ def page(store: Store, call: Call) -> Page:
     try:
         snapshot = store.snapshot(call.resource, begin.version).under(call.prefix)
     except Compacted:
-        again = wire.continue_token(-1, begin.start)
+        again = continue_token(-1, f"/{begin.start}")
         raise (expired_page(again) if begin.paged else expired_list()) from None
     if chosen:
         snapshot = selected(snapshot, chosen)
@@ -69,7 +69,7 @@ def _begin(store: Store, call: Call) -> _From:
     if token := call.query.get("continue"):
         if asked not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
-        at, start = wire.read_continue_token(token)
+        at, start = read_continue_token(token)
         return _From(store.version if at < 0 else at, start, paged=True)
     match = call.query.get("resourceVersionMatch")
     if version and (match == "Exact" or (not match and call.number("limit"))):
@@ -94,7 +94,7 @@ def _metadata(found: Page) -> bytes:
     metadata: dict[str, str | int] = {"resourceVersion": str(found.version)}
     if found.rest:
         # the key right behind the last one, as etcd orders them
-        metadata["continue"] = wire.continue_token(found.version, f"/{found.after}\0")
+        metadata["continue"] = continue_token(found.version, f"/{found.after}\0")
         if found.counted:
             metadata["remainingItemCount"] = found.rest
     return msgspec.json.encode(metadata)

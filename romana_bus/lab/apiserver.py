@@ -216,7 +216,11 @@ class ApiServer:
     async def _write(self, request: web.Request, call: Call) -> web.StreamResponse:
         if call.verb == "patch" and request.content_type not in patches.ACCEPTED:
             raise status.unsupported_patch(patches.ACCEPTED)
-        written = self._do(call, await request.read(), request.content_type)
+        body = await request.read()
+        try:
+            written = self._do(call, body, request.content_type)
+        except RecursionError:
+            raise status.bad_request("exceeded max depth") from None
         warnings = ", ".join(f"299 - {msgspec.json.encode(one).decode()}" for one in written.warnings)
         more = {"Warning": warnings} if warnings else {}
         return answers.reply(request, written.code, written.body + b"\n", more)

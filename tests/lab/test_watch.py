@@ -55,6 +55,22 @@ def test_a_watch_from_nowhere_begins_with_what_is_there(query: str) -> None:
     run(test())
 
 
+@pytest.mark.parametrize(
+    ("query", "watched"),
+    [("watch", True), ("watch=", True), ("watch=yes", True), ("watch=False", False), ("watch=0", False)],
+)
+def test_whether_it_is_a_watch(query: str, watched: bool) -> None:
+    """A flag is true where it is given, unless it says that it is not."""
+
+    async def test() -> None:
+        server = ApiServer()
+        add(server, "web", "a")
+        async with asking(server) as client, client.watch(f"/api/v1/pods?{query}") as answer:
+            assert (await answer.line()).startswith(b'{"type":"ADDED"') == watched
+
+    run(test())
+
+
 def test_a_watch_of_one_namespace_shows_only_that() -> None:
     async def test() -> None:
         server = ApiServer()

@@ -10,7 +10,8 @@ import msgspec
 from romana_bus.lab.continuation import continue_token, read_continue_token
 from romana_bus.lab.selectors import selection
 from romana_bus.lab.status import bad_request, expired_list, expired_page, too_large_version
-from romana_bus.lab.store import Compacted, Snapshot
+from romana_bus.lab.store import Compacted
+from romana_bus.lab.table import Snapshot
 
 if TYPE_CHECKING:
     from romana_bus.lab.calls import Call

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from romana_bus.lab.calls import Call
-    from romana_bus.lab.store import Change, Resource, Store
+    from romana_bus.lab.store import Resource, Store
+    from romana_bus.lab.table import Change
 
 #: Deleting one of these answers with its last state, any other with a Status (registry, ReturnDeletedObject).
 _SHOWN_WHEN_DELETED = ("pods", "namespaces")

@@ -2,8 +2,8 @@
 
 It says what a real server says, byte for byte, in everything that it serves; `recordings/` is what it
 is held to, and kubectl works against it. On top of that it does what tests need of a server: it forgets
-its history, refuses, fails and hangs on demand, counts what it was asked, and repeats what another server
-was recorded saying.
+its history, refuses, fails, lies and hangs on demand (`faults.py`), goes back to an older state, counts what
+it was asked, and repeats what another server was recorded saying.
 
 Not served: finalizers, managedFields, schemas; answers in protobuf; logs, exec, evictions, events.
 """
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
     from romana_bus.lab.faults import Fault
-    from romana_bus.lab.store import Resource
-    from romana_bus.lab.table import Extent
+    from romana_bus.lab.store import Backup, Resource
+    from romana_bus.lab.table import Change, Extent
     from romana_bus.lab.writes import Written
 
 #: Seconds between two renewals of the real server's lease (controlplane, IdentityLeaseRenewIntervalPeriod).
@@ -55,8 +55,8 @@ class ApiServer:
     """`async with ApiServer() as server: ... server.url`. A second `async with` is a restart: same port,
     same objects.
 
-    `token`: what requests must bear, if anything. `user`: whom refusals name. `streaming_list`: whether
-    it knows sendInitialEvents.
+    `token`: what requests must bear, if anything; `tokens`: or one of these, a set that may change at any
+    time. `user`: whom refusals name. `streaming_list`: whether it knows sendInitialEvents.
     `bookmark_interval`, `compact_interval` and `lease_interval`: seconds, inf is never; the last is how often
     it writes something of its own, which moves the version: None is as often as a real one where there is
     `admission`, and else never, since what is recorded brings its versions along. `longest_history`: it is
@@ -73,6 +73,7 @@ class ApiServer:
         graceful: bool = False,
         admission: bool = False,
         token: str | None = None,
+        tokens: set[str] | None = None,
         user: str = "romana-watcher",
         streaming_list: bool = True,
         bookmark_interval: float = 60.0,
@@ -84,7 +85,7 @@ class ApiServer:
         self.store = Store(resources, longest_history)
         self.faults: list[Fault] = []
         self.requests: Counter[tuple[str, str]] = Counter()
-        self._host, self._port, self._token, self._user = host, port, token, user
+        self._host, self._port, self._token, self._tokens, self._user = host, port, token, tokens, user
         self._rules = Rules(graceful, admission)
         self._streaming_list = streaming_list
         self._bookmark_interval, self._watch_buffer = bookmark_interval, watch_buffer
@@ -143,6 +144,16 @@ class ApiServer:
         """History before `version` is gone; open watches don't notice."""
         self.store.compact(version)
 
+    def snapshot(self) -> Backup:
+        """As of etcd; `restore` takes it."""
+        return self.store.backup()
+
+    def restore(self, backup: Backup) -> None:
+        """As when etcd is restored from an older snapshot: objects and version go back, and versions are
+        given out again. Open watches hear nothing until the version is above the one they had come to."""
+        self._watches.skip(self.store.version)
+        self.store.restore(backup)
+
     def forbid(self, verb: str, plural: str) -> None:
         """Requests of this kind are answered 403 from now on; watches that are open go on."""
         self._forbidden.add((verb, plural))
@@ -162,6 +173,10 @@ class ApiServer:
         """Raw bytes into the watches that are open."""
         self._watches.send(line, plural)
 
+    def tell(self, resource: Resource, change: Change) -> None:
+        """Show it to the watches that are open, true or not, news or not. The store knows nothing of it."""
+        self._watches.show(resource, change)
+
     # --- requests ---
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -179,6 +194,7 @@ class ApiServer:
             return answers.reply(request, 200, found.body, {"Content-Type": found.content_type})
         call = self._read(request)
         fault = faults.take(self.faults, call)
+        call = call.without_options(fault.ignored)
         if fault.code:
             raise status.fault(fault.code, fault.retry_after)
         if fault.silent:
@@ -192,7 +208,7 @@ class ApiServer:
             case "list":
                 return await self._list(request, call, fault)
             case "get":
-                return self._get(request, call)
+                return await self._get(request, call, fault)
             case _:
                 return await self._write(request, call)
 
@@ -212,21 +228,21 @@ class ApiServer:
         return call
 
     def _authenticate(self, request: web.Request) -> None:
-        if self._token is not None and request.headers.get("Authorization") != f"Bearer {self._token}":
+        if self._token is None and self._tokens is None:
+            return
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind != "Bearer" or token not in {self._token, *(self._tokens or ())}:
             raise status.unauthorized()
 
     async def _list(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
         check_options(call, streaming_list=self._streaming_list)
-        body = list_body(self.store, call, view_of(call, _clock))
-        if fault.cut_at is None:
-            return answers.reply(request, 200, body, {})
-        return await answers.cut_short(request, body, fault.cut_at)
+        return await _shown(request, list_body(self.store, call, view_of(call, _clock), fault), fault)
 
-    def _get(self, request: web.Request, call: Call) -> web.StreamResponse:
+    async def _get(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
         raw = self.store.get(call.resource, call.key)
         if raw is None:
             raise status.not_found(call.resource, call.name)
-        return answers.reply(request, 200, view_of(call, _clock).alone(raw) + b"\n", {})
+        return await _shown(request, view_of(call, _clock).alone(raw) + b"\n", fault)
 
     async def _write(self, request: web.Request, call: Call) -> web.StreamResponse:
         if call.verb == "patch" and request.content_type not in patches.ACCEPTED:
@@ -251,22 +267,26 @@ class ApiServer:
 
     async def _watch(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
         check_options(call, streaming_list=self._streaming_list)
-        watch = self._open(request, call)
+        watch = self._open(request, call, fault)
         if fault.line:
             watch.send(fault.line)
-        stream = answers.Stream(request, fault.cut_at)
+        stream = answers.Stream(request, fault)
         with self._watches.open(watch), contextlib.suppress(ConnectionError):  # a client that goes may do so
-            await stream.start()
-            while lines := await watch.next():
-                await stream.write(lines)
+            async with stream:
+                if fault.endless:
+                    await answers.write_endless(stream, fault.endless)
+                while lines := await watch.next():
+                    await stream.write(lines)
         return stream.response
 
-    def _open(self, request: web.Request, call: Call) -> Watch:
+    def _open(self, request: web.Request, call: Call, fault: Fault) -> Watch:
         """From here on it misses nothing. What is wrong with its version is said in the stream."""
         chosen, view = selection(call), view_of(call, _clock)
         error = b""
         try:
-            begin = beginning(self.store, call, view, chosen)
+            if fault.expired:
+                raise Compacted(version := call.number("resourceVersion"), fault.below or version + 1)
+            begin = beginning(self.store, call, view, chosen, fault)
         except Compacted as gone:
             error = status.expired_watch(gone).body
         except Refused as refused:
@@ -288,6 +308,12 @@ class ApiServer:
         if error:
             watch.end()
         return watch
+
+
+async def _shown(request: web.Request, body: bytes, fault: Fault) -> web.StreamResponse:
+    if fault.spoils_bytes:
+        return await answers.spoiled(request, body, fault)
+    return answers.reply(request, 200, body, {})
 
 
 def _clock() -> datetime:

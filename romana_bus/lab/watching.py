@@ -14,7 +14,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.lab import wire
-from romana_bus.lab.listing import selected
+from romana_bus.lab.faults import NONE
+from romana_bus.lab.listing import shown
 from romana_bus.lab.status import too_large_version
 from romana_bus.lab.store import watch_line
 from romana_bus.lab.views import Event
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from romana_bus.lab.calls import Call
+    from romana_bus.lab.faults import Fault
     from romana_bus.lab.selectors import Selection
     from romana_bus.lab.store import Resource, Store
     from romana_bus.lab.views import View
@@ -154,7 +156,7 @@ class Beginning(NamedTuple):
     lines: Iterator[bytes]
 
 
-def beginning(store: Store, call: Call, view: View, chosen: Selection) -> Beginning:
+def beginning(store: Store, call: Call, view: View, chosen: Selection, fault: Fault = NONE) -> Beginning:
     """Of the watch that `call` asks for. Raises Compacted, and Refused (504) for a streaming list at a
     version to come."""
     version = call.number("resourceVersion")
@@ -163,7 +165,7 @@ def beginning(store: Store, call: Call, view: View, chosen: Selection) -> Beginn
         raise too_large_version(version, store.version)
     if streaming or not (version or "sendInitialEvents" in call.query):
         marked = streaming and call.flag("allowWatchBookmarks")
-        return Beginning(store.version, _initial(store, call, view, chosen, marked=marked))
+        return Beginning(store.version, _initial(store, call, view, chosen, fault, marked=marked))
     version = version or store.version
     changes = store.changes(call.resource, version)
     own = (Event(one) for one in changes if one.key.startswith(call.prefix))
@@ -172,14 +174,24 @@ def beginning(store: Store, call: Call, view: View, chosen: Selection) -> Beginn
     return Beginning(until, iter(list(lines)) if call.view == "table" else lines)
 
 
-def _initial(store: Store, call: Call, view: View, chosen: Selection, *, marked: bool) -> Iterator[bytes]:
+def _initial(
+    store: Store, call: Call, view: View, chosen: Selection, fault: Fault, *, marked: bool
+) -> Iterator[bytes]:
     """All that is there as ADDED, `marked`: and the bookmark that says so."""
     version = store.version  # what happens while this is sent comes behind the bookmark, and is newer
-    there = store.snapshot(call.resource, version).under(call.prefix)
-    if chosen:
-        there = selected(there, chosen)
+    there = shown(store, call, chosen, version, fault)
     lines: Iterable[bytes] = (watch_line("ADDED", view.alone(raw)) for raw in there.raws)
     if call.view == "table":
         lines = list(lines)  # the columns go out with what is rendered first
-    end = [view.bookmark(version, initial_end=True)] if marked else []
-    return chain(lines, end)
+    wrong = (watch_line("ADDED", item) for item in fault.items)
+    end = [_end_of_initial(view, version, fault)] if marked else []
+    return chain(lines, wrong, end)
+
+
+def _end_of_initial(view: View, version: int, fault: Fault) -> bytes:
+    line = view.bookmark(version, initial_end=True)
+    if fault.version is None:
+        return line
+    return line.replace(
+        b'"resourceVersion":"%d"' % version, b'"resourceVersion":"%s"' % fault.version.encode()
+    )

@@ -18,6 +18,10 @@ _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 CREATED_ONLY = ("binding",)
 
 
+#: Options are integers of 64 bits, with a sign.
+_LARGEST = 2**63 - 1
+
+
 class Call(NamedTuple):
     """`verb`: as RBAC names it. `namespace` and `name` are '' where the path has none; `view`: how objects
     are to be shown: object, metadata or table; `query`: the options as they came."""
@@ -39,14 +43,21 @@ class Call(NamedTuple):
         """What the keys of a list or watch start with."""
         return f"{self.namespace}/" if self.namespace else ""
 
+    def without_options(self, options: Iterable[str]) -> Call:
+        """As a server sees it that does not know these."""
+        return self._replace(query={name: text for name, text in self.query.items() if name not in options})
+
     def flag(self, option: str) -> bool:
-        return self.query.get(option, "").lower() not in ("", "0", "false")
+        """Also `?watch` alone is true (runtime, Convert_Slice_string_To_bool)."""
+        return self.query.get(option, "0").lower() not in ("0", "false")
 
     def number(self, option: str) -> int:
-        """0 where it is absent. Raises Refused (400) where it is no natural number."""
+        """0 where it is absent. Raises Refused (400) where it is not a natural number of 63 bits."""
         text = self.query.get(option) or "0"
         if not (text.isascii() and text.isdigit()):
             raise bad_request(f'invalid {option} "{text}": it must be a natural number')
+        if len(text) > len(str(_LARGEST)) or int(text) > _LARGEST:
+            raise bad_request(f'invalid {option} "{text}": value out of range')
         return int(text)
 
 

@@ -8,6 +8,7 @@ are no dependents.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,17 +41,24 @@ def read_options(query: Mapping[str, str], body: bytes, content_type: str) -> Op
     """From the body and the query; the body has the last word. Raises Refused (400)."""
     sent = read_object(body, content_type) if body else {}
     asked = sent.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
-    if asked is not None and not str(asked).removeprefix("-").isdigit():
+    grace = None if asked is None else _seconds(asked)
+    if asked is not None and grace is None:
         raise status.bad_request(f'invalid gracePeriodSeconds "{asked}": it must be a number of seconds')
     only_if = sent.get("preconditions") or {}
     if not isinstance(only_if, dict):
         raise status.bad_request("preconditions of DeleteOptions are an object")
     return Options(
-        None if asked is None else int(asked),
+        grace,
         only_if.get("uid") or "",
         only_if.get("resourceVersion") or "",
         bool(sent.get("dryRun")),
     )
+
+
+def _seconds(value: object) -> int | None:
+    """None where it is not a whole number of them, or more than anybody lives to see."""
+    text = str(value)
+    return int(text) if re.fullmatch(r"-?[0-9]{1,10}", text) else None
 
 
 def delete(writes: Transaction, resource: Resource, key: str, options: Options, *, graceful: bool) -> bytes:
@@ -92,8 +100,9 @@ def _grace(pod: Json, options: Options) -> int:
     spec, phase = pod.get("spec") or {}, (pod.get("status") or {}).get("phase")
     if not spec.get("nodeName") or phase in ("Failed", "Succeeded"):
         return 0
-    asked = spec.get("terminationGracePeriodSeconds", 30) if options.grace is None else options.grace
-    return max(int(asked), 1) if asked else 0  # a negative one means: as soon as possible
+    own = _seconds(spec.get("terminationGracePeriodSeconds", 30))
+    asked = own if options.grace is None else options.grace
+    return max(asked, 1) if asked else 0  # a negative one means: as soon as possible
 
 
 def _mark(writes: Transaction, key: str, old: bytes, pod: Json, grace: int) -> bytes:

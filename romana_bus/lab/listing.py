@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from romana_bus.lab import wire
+from romana_bus.lab.continuation import continue_token, read_continue_token
+from romana_bus.lab.faults import NONE
 from romana_bus.lab.selectors import selection
 from romana_bus.lab.status import bad_request, expired_list, expired_page, too_large_version
-from romana_bus.lab.store import Compacted, Snapshot
+from romana_bus.lab.store import Compacted
+from romana_bus.lab.table import Snapshot
 
 if TYPE_CHECKING:
     from romana_bus.lab.calls import Call
+    from romana_bus.lab.faults import Fault
     from romana_bus.lab.selectors import Selection
     from romana_bus.lab.store import Store
     from romana_bus.lab.views import View
@@ -38,22 +41,30 @@ class Page(NamedTuple):
     counted: bool = True
 
 
-def page(store: Store, call: Call) -> Page:
+def page(store: Store, call: Call, fault: Fault = NONE) -> Page:
     """The page that `call` asks for. Raises Refused: 400, 410 and 504 as the API server does."""
     chosen = selection(call)
     begin = _begin(store, call)
+    if fault.same_page:
+        begin = begin._replace(start="")
     if begin.version > store.version:
         raise too_large_version(begin.version, store.version)
     try:
-        snapshot = store.snapshot(call.resource, begin.version).under(call.prefix)
+        snapshot = shown(store, call, chosen, begin.version, fault)
     except Compacted:
-        again = wire.continue_token(-1, begin.start)
+        again = continue_token(-1, f"/{begin.start}")
         raise (expired_page(again) if begin.paged else expired_list()) from None
-    if chosen:
-        snapshot = selected(snapshot, chosen)
     # the real server stops looking behind a page of what is selected, so it knows no rest
     found = _cut(snapshot, begin, call.prefix, call.number("limit"))
     return found._replace(counted=not chosen)
+
+
+def shown(store: Store, call: Call, chosen: Selection, version: int, fault: Fault = NONE) -> Snapshot:
+    """What `call` is to see of its resource at `version`. Raises Compacted."""
+    snapshot = store.snapshot(call.resource, version).under(call.prefix)
+    if chosen:
+        snapshot = selected(snapshot, chosen)
+    return snapshot if fault.without is None else snapshot.without(fault.without(snapshot.keys))
 
 
 def selected(snapshot: Snapshot, chosen: Selection) -> Snapshot:
@@ -69,7 +80,7 @@ def _begin(store: Store, call: Call) -> _From:
     if token := call.query.get("continue"):
         if asked not in ("", "0"):
             raise bad_request("specifying resource version is not allowed when using continue")
-        at, start = wire.read_continue_token(token)
+        at, start = read_continue_token(token)
         return _From(store.version if at < 0 else at, start, paged=True)
     match = call.query.get("resourceVersionMatch")
     if version and (match == "Exact" or (not match and call.number("limit"))):
@@ -84,17 +95,21 @@ def _cut(snapshot: Snapshot, begin: _From, prefix: str, limit: int) -> Page:
     return Page(begin.version, list(snapshot.raws[first:last]), len(snapshot.keys) - last, after)
 
 
-def list_body(store: Store, call: Call, view: View) -> bytes:
+def list_body(store: Store, call: Call, view: View, fault: Fault = NONE) -> bytes:
     """The answer to a list, with its newline. Raises what `page` raises."""
-    found = page(store, call)
-    return view.listed(found.raws, _metadata(found)) + b"\n"
+    found = page(store, call, fault)
+    body = view.listed(found.raws, _metadata(found, fault))
+    if fault.items:
+        body = body.removesuffix(b"]}") + b"," * bool(found.raws) + b",".join(fault.items) + b"]}"
+    return body + b"\n"
 
 
-def _metadata(found: Page) -> bytes:
-    metadata: dict[str, str | int] = {"resourceVersion": str(found.version)}
-    if found.rest:
+def _metadata(found: Page, fault: Fault) -> bytes:
+    version = str(found.version) if fault.version is None else fault.version
+    metadata: dict[str, str | int] = {"resourceVersion": version}
+    if found.rest or fault.same_page:
         # the key right behind the last one, as etcd orders them
-        metadata["continue"] = wire.continue_token(found.version, f"/{found.after}\0")
-        if found.counted:
+        metadata["continue"] = continue_token(found.version, f"/{found.after}\0")
+        if found.counted and found.rest:
             metadata["remainingItemCount"] = found.rest
     return msgspec.json.encode(metadata)

@@ -52,9 +52,9 @@ def read_object(body: bytes, content_type: str = "") -> Json:
 def _read(body: bytes, content_type: str) -> Any:
     try:
         if "yaml" in content_type:
-            return yaml.load(body, _Loader)  # a SafeLoader
+            body = msgspec.json.encode(yaml.load(body, _Loader))  # a SafeLoader
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (msgspec.MsgspecError, UnicodeError, TypeError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise bad_request(f"the body of the request cannot be read: {why}") from None
 

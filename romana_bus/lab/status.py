@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from romana_bus.lab.store import Compacted, Resource
 
 _REASONS = {
+    400: ("BadRequest", "the server rejected our request for an unknown reason"),
+    401: ("Unauthorized", "Unauthorized"),
+    404: ("NotFound", "the server could not find the requested resource"),
+    410: ("Expired", "The resourceVersion for the provided list is too old."),
+    422: ("Invalid", "the server rejected our request due to an error in our request"),
     429: ("TooManyRequests", "The server has received too many requests and has asked us to try again later"),
     500: ("InternalError", "Internal error occurred: injected"),
     503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
@@ -65,7 +70,7 @@ def done(code: int) -> bytes:
 
 
 def fault(code: int, retry_after: int | None) -> Refused:
-    """An answer of a server in trouble: 429, 500, 503 or 504; `retry_after` in seconds."""
+    """An answer that has nothing to do with the request: one of `_REASONS`; `retry_after` in seconds."""
     reason, message = _REASONS[code]
     details = {} if retry_after is None else {"retryAfterSeconds": retry_after}
     refused = refusal(code, reason, message, details)

@@ -8,19 +8,16 @@ compaction, so a list page or a watch may start at any version since.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
-from functools import cached_property
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+import sys
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
+from romana_bus.lab import wire
+from romana_bus.lab.table import Change, Extent, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-_version = attrgetter("version")
-
+    from romana_bus.lab.table import Snapshot
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -74,115 +71,45 @@ class Compacted(Exception):
         self.floor = floor
 
 
-@dataclass(frozen=True)
-class Change:
-    """`type`: ADDED, MODIFIED or DELETED. `raw`: the object after it, or, deleted, its last state with
-    the version of the deletion. `before`: what it was until then, None if it was not there."""
-
-    type: str
-    key: str
-    version: int
-    raw: bytes
-    before: bytes | None
-
-    @cached_property
-    def item(self) -> Any:
-        """The object after it, read once for all who select."""
-        return msgspec.json.decode(self.raw)
-
-    @cached_property
-    def item_before(self) -> Any:
-        """None where it was not there."""
-        return None if self.before is None else msgspec.json.decode(self.before)
-
-    @cached_property
-    def line(self) -> bytes:
-        """As it goes out to a watch; rendered once for all of them."""
-        return watch_line(self.type, self.raw)
-
-
 def watch_line(kind: str, raw: bytes) -> bytes:
     """One event of a watch (metav1.WatchEvent), with its newline."""
     return b'{"type":"%s","object":%s}\n' % (kind.encode(), raw)
 
 
-class Snapshot(NamedTuple):
-    """All objects of one resource at one version, in the order of their keys."""
+#: What is kept at most, whatever the time: a real etcd has a quota of bytes, and a real cache one of changes.
+LONGEST = Extent(changes=100_000, size=64 * 1024 * 1024)
 
-    keys: Sequence[str]
-    raws: Sequence[bytes]
-
-    def under(self, prefix: str) -> Snapshot:
-        """Only those whose key starts with `prefix`, which is '' or ends with '/'."""
-        if not prefix:
-            return self
-        first = bisect_left(self.keys, prefix)
-        last = bisect_left(self.keys, prefix[:-1] + "0")  # the character behind '/'
-        return Snapshot(self.keys[first:last], self.raws[first:last])
+#: What is left of the longest history when it became longer: not all of it is gone through for each write.
+_LEFT = 0.75
 
 
-class _Table:
-    """One resource: what is there now, and the changes since `floor`."""
+class Backup(NamedTuple):
+    """A store at one moment, as a snapshot of etcd holds it, with the history that it has then."""
 
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.changes: list[Change] = []
-        self.filled_at = 0
-        self._snapshots: dict[int, Snapshot] = {}
-
-    def fill(self, version: int, objects: Mapping[str, bytes]) -> None:
-        self.objects = dict(objects)
-        self.changes = []
-        self.filled_at = version
-        self._snapshots.clear()
-
-    def forget(self, version: int) -> None:
-        del self.changes[: bisect_right(self.changes, version, key=_version)]
-        self._snapshots.clear()
-
-    def record(self, change: Change) -> None:
-        self.changes.append(change)
-        if change.type == "DELETED":
-            self.objects.pop(change.key, None)
-        else:
-            self.objects[change.key] = change.raw
-
-    def after(self, version: int) -> list[Change]:
-        return self.changes[bisect_right(self.changes, version, key=_version) :]
-
-    def snapshot(self, version: int) -> Snapshot:
-        """Kept for the next pages of the same list, which ask for the same version."""
-        later = self.after(version)
-        kept = len(self.changes) - len(later)
-        last = self.changes[kept - 1].version if kept else 0
-        if last not in self._snapshots:
-            while len(self._snapshots) >= 4:
-                del self._snapshots[next(iter(self._snapshots))]
-            self._snapshots[last] = self._undo(later)
-        return self._snapshots[last]
-
-    def _undo(self, later: list[Change]) -> Snapshot:
-        objects = dict(self.objects)
-        for change in reversed(later):
-            if change.before is None:
-                objects.pop(change.key, None)
-            else:
-                objects[change.key] = change.before
-        keys = sorted(objects)
-        return Snapshot(keys, [objects[key] for key in keys])
+    version: int
+    compacted: int
+    tables: dict[Resource, Table]
 
 
 class Store:
-    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients."""
+    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients. `longest`: a
+    longer history is compacted by the write that makes it so."""
 
-    def __init__(self, resources: Iterable[Resource] = BUILT_IN) -> None:
+    def __init__(self, resources: Iterable[Resource] = BUILT_IN, longest: Extent = LONGEST) -> None:
         self.version = 1
         self.compacted = 0
-        self._tables = {resource: _Table() for resource in resources}
+        self._longest = longest
+        self._tables = {resource: Table() for resource in resources}
 
     @property
     def resources(self) -> tuple[Resource, ...]:
         return tuple(self._tables)
+
+    @property
+    def history(self) -> Extent:
+        """How much of it there is."""
+        extents = [table.extent for table in self._tables.values()]
+        return Extent(sum(one.changes for one in extents), sum(one.size for one in extents))
 
     def get(self, resource: Resource, key: str) -> bytes | None:
         return self._tables[resource].objects.get(key)
@@ -198,9 +125,13 @@ class Store:
         last = table.changes[-1].version if table.changes else self._floor(resource)
         if version <= last:
             raise ValueError(f"{resource.plural} {key}: version {version} comes after {last}")
-        change = Change(kind, key, version, raw, table.objects.get(key))
+        before = table.objects.get(key)
+        repeats = kind == "DELETED" and before is not None and raw == wire.at_version(before, version)
+        change = Change(kind, sys.intern(key), version, None if repeats else raw, before)
         table.record(change)
         self.advance(version)
+        if not self.history.within(self._longest):
+            self._shorten()
         return change
 
     def advance(self, version: int) -> None:
@@ -213,6 +144,18 @@ class Store:
         for table in self._tables.values():
             table.forget(self.compacted)
 
+    def _shorten(self) -> None:
+        """Compact it to the newest changes that are `_LEFT` of the longest history."""
+        wanted = Extent(int(self._longest.changes * _LEFT), int(self._longest.size * _LEFT))
+        left, to = self.history, self.compacted
+        written = [(one.version, one.size) for table in self._tables.values() for one in table.changes]
+        for version, size in sorted(written):
+            if left.within(wanted):
+                break
+            left = Extent(left.changes - 1, left.size - size)
+            to = version
+        self.compact(to)
+
     def changes(self, resource: Resource, after: int) -> list[Change]:
         """In the order of their versions. Raises Compacted."""
         self._check(resource, after)
@@ -223,9 +166,22 @@ class Store:
         self._check(resource, version)
         return self._tables[resource].snapshot(version)
 
+    def backup(self) -> Backup:
+        return Backup(self.version, self.compacted, _copies(self._tables))
+
+    def restore(self, backup: Backup) -> None:
+        """All is as it was then, also the version: those that were given out since are given out again. A
+        backup may be restored more than once."""
+        self.version, self.compacted = backup.version, backup.compacted
+        self._tables = _copies(backup.tables)
+
     def _floor(self, resource: Resource) -> int:
         return max(self.compacted, self._tables[resource].filled_at)
 
     def _check(self, resource: Resource, version: int) -> None:
         if version < (floor := self._floor(resource)):
             raise Compacted(version, floor)
+
+
+def _copies(tables: Mapping[Resource, Table]) -> dict[Resource, Table]:
+    return {resource: table.copy() for resource, table in tables.items()}

@@ -12,7 +12,8 @@ from romana_bus.lab import wire
 from romana_bus.lab.status import go_json
 
 if TYPE_CHECKING:
-    from romana_bus.lab.store import Change, Resource, Store
+    from romana_bus.lab.store import Resource, Store
+    from romana_bus.lab.table import Change
 
 Json = dict[str, Any]
 

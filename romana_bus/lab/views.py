@@ -5,6 +5,7 @@ A list, a get and a watch show an object in one of these views, as the first med
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from romana_bus.lab.calls import Call
-    from romana_bus.lab.store import Change, Resource
+    from romana_bus.lab.store import Resource
+    from romana_bus.lab.table import Change
 
 Json = dict[str, Any]
 
@@ -44,9 +46,33 @@ def view_of(call: Call, clock: Callable[[], datetime]) -> View:
             return Whole(call.resource)
 
 
-def event_line(view: View, change: Change) -> bytes:
-    """A change as a watch in `view` shows it; whole, it is rendered once for all watches."""
-    return change.line if isinstance(view, Whole) else watch_line(change.type, view.alone(change.raw))
+class Event:
+    """One change on its way to watches: rendered and decoded once for all of them, and not kept. Both are
+    larger than the change itself."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+
+    @cached_property
+    def line(self) -> bytes:
+        """As whole objects are watched."""
+        return watch_line(self.change.type, self.change.raw)
+
+    @cached_property
+    def item(self) -> Any:
+        """The object after it."""
+        return msgspec.json.decode(self.change.raw)
+
+    @cached_property
+    def item_before(self) -> Any:
+        """None where it was not there."""
+        before = self.change.before
+        return None if before is None else msgspec.json.decode(before)
+
+    def line_in(self, view: View) -> bytes:
+        if isinstance(view, Whole):
+            return self.line
+        return watch_line(self.change.type, view.alone(self.change.raw))
 
 
 class Whole:

@@ -1,6 +1,6 @@
 """One open watch: what it has still to be sent, and when it gets a bookmark or ends.
 
-Lines are rendered by the change and shared. A watch that does not keep up is cut off when `limit`
+Lines are rendered by the event and shared. A watch that does not keep up is cut off when `limit`
 lines wait for it, as the real server does; nobody else waits for it.
 """
 
@@ -11,20 +11,22 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.lab import wire
-from romana_bus.lab.listing import selected
+from romana_bus.lab.faults import NONE
+from romana_bus.lab.listing import shown
 from romana_bus.lab.status import too_large_version
 from romana_bus.lab.store import watch_line
-from romana_bus.lab.views import event_line
+from romana_bus.lab.views import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from romana_bus.lab.calls import Call
+    from romana_bus.lab.faults import Fault
     from romana_bus.lab.selectors import Selection
-    from romana_bus.lab.store import Change, Resource, Store
+    from romana_bus.lab.store import Resource, Store
     from romana_bus.lab.views import View
 
 #: From so many seconds before its end on a watch gets bookmarks once a second (cacher, nextBookmarkTime).
@@ -36,8 +38,8 @@ _BATCH = 256
 
 @dataclass(eq=False)
 class Watch:
-    """`after`: it began with everything up to this version. `backlog`: lines to send before any change.
-    `view`: how it is shown objects, `chosen`: which of them.
+    """`after`: what happened up to this version is no news to it: it is in the `backlog`, the lines to send
+    before any change, or was asked not to be. `view`: how it is shown objects, `chosen`: which of them.
     `timeout` and `bookmark_interval` in seconds, inf where there is none. `current`: the store's version.
     `cut_off`: called when it did not keep up."""
 
@@ -64,10 +66,19 @@ class Watch:
     def resource(self) -> Resource:
         return self.call.resource
 
-    def offer(self, change: Change) -> None:
-        """A change of this watch's resource has happened."""
-        if change.version > self.after and change.key.startswith(self.call.prefix):
-            self.send(_line(change, self.view, self.chosen))
+    def offer(self, event: Event) -> None:
+        """It has happened to this watch's resource."""
+        if event.change.version > self.after:
+            self.show(event)
+
+    def show(self, event: Event) -> None:
+        """Whether it is news or not."""
+        if event.change.key.startswith(self.call.prefix):
+            self.send(_line(event, self.view, self.chosen))
+
+    def skip(self, version: int) -> None:
+        """What happens up to `version` is no news any more."""
+        self.after = max(self.after, version)
 
     def send(self, line: bytes) -> None:
         if self._ended or not line:
@@ -93,7 +104,9 @@ class Watch:
                 return b""
             if self._clock() >= self._bookmark:
                 self._bookmark = self._next_bookmark()
-                if self.current() > self.after:  # nothing new to say before that
+                # The real one has nothing to say either where the version has not moved since the watch
+                # began (cacheWatcher, process). There it always moves: see upkeep.renew_lease.
+                if self.current() > self.after:
                     return self.view.bookmark(self.current())
             await self._sleep(min(self._end, self._bookmark))
 
@@ -119,15 +132,16 @@ class Watch:
         return min(now + self.bookmark_interval, near_the_end if now < near_the_end else now + 1.0)
 
 
-def _line(change: Change, view: View, chosen: Selection) -> bytes:
-    """`change` as a watch of those `chosen` sees it: what begins to be meant is ADDED, what ends to be is
+def _line(event: Event, view: View, chosen: Selection) -> bytes:
+    """`event` as a watch of those `chosen` sees it: what begins to be meant is ADDED, what ends to be is
     DELETED, as it last was (cacher, convertToWatchEvent). b'' where it is not concerned."""
     if not chosen:
-        return event_line(view, change)
-    was = change.before is not None and chosen.matches(change.item_before)
+        return event.line_in(view)
+    change = event.change
+    was = change.before is not None and chosen.matches(event.item_before)
     if change.type == "DELETED":
-        return event_line(view, change) if was else b""
-    now = chosen.matches(change.item)
+        return event.line_in(view) if was else b""
+    now = chosen.matches(event.item)
     if was and not now and change.before is not None:
         return watch_line("DELETED", view.alone(wire.at_version(change.before, change.version)))
     if not now:
@@ -135,29 +149,49 @@ def _line(change: Change, view: View, chosen: Selection) -> bytes:
     return watch_line("MODIFIED" if was else "ADDED", view.alone(change.raw))
 
 
-def backlog(store: Store, call: Call, view: View, chosen: Selection) -> tuple[int, Iterator[bytes]]:
-    """Where a watch begins, and the lines that lead from there to the present. Raises Compacted, and
-    Refused (504) for a streaming list at a version to come."""
+class Beginning(NamedTuple):
+    """Where a watch begins: `lines` tell what happened up to `version`."""
+
+    version: int
+    lines: Iterator[bytes]
+
+
+def beginning(store: Store, call: Call, view: View, chosen: Selection, fault: Fault = NONE) -> Beginning:
+    """Of the watch that `call` asks for. Raises Compacted, and Refused (504) for a streaming list at a
+    version to come."""
     version = call.number("resourceVersion")
     streaming = call.flag("sendInitialEvents")
     if streaming and version > store.version:
         raise too_large_version(version, store.version)
     if streaming or not (version or "sendInitialEvents" in call.query):
         marked = streaming and call.flag("allowWatchBookmarks")
-        return store.version, _initial(store, call, view, chosen, marked=marked)
+        return Beginning(store.version, _initial(store, call, view, chosen, fault, marked=marked))
     version = version or store.version
-    changes = [one for one in store.changes(call.resource, version) if one.key.startswith(call.prefix)]
-    lines = filter(None, (_line(one, view, chosen) for one in changes))
-    return version, iter(list(lines)) if call.view == "table" else lines
+    changes = store.changes(call.resource, version)
+    own = (Event(one) for one in changes if one.key.startswith(call.prefix))
+    lines = filter(None, (_line(event, view, chosen) for event in own))
+    until = changes[-1].version if changes else version
+    return Beginning(until, iter(list(lines)) if call.view == "table" else lines)
 
 
-def _initial(store: Store, call: Call, view: View, chosen: Selection, *, marked: bool) -> Iterator[bytes]:
+def _initial(
+    store: Store, call: Call, view: View, chosen: Selection, fault: Fault, *, marked: bool
+) -> Iterator[bytes]:
     """All that is there as ADDED, `marked`: and the bookmark that says so."""
-    there = store.snapshot(call.resource, store.version).under(call.prefix)
-    if chosen:
-        there = selected(there, chosen)
+    version = store.version  # what happens while this is sent comes behind the bookmark, and is newer
+    there = shown(store, call, chosen, version, fault)
     lines: Iterable[bytes] = (watch_line("ADDED", view.alone(raw)) for raw in there.raws)
     if call.view == "table":
         lines = list(lines)  # the columns go out with what is rendered first
-    end = (view.bookmark(store.version, initial_end=True) for _ in range(marked))
-    return chain(lines, end)
+    wrong = (watch_line("ADDED", item) for item in fault.items)
+    end = [_end_of_initial(view, version, fault)] if marked else []
+    return chain(lines, wrong, end)
+
+
+def _end_of_initial(view: View, version: int, fault: Fault) -> bytes:
+    line = view.bookmark(version, initial_end=True)
+    if fault.version is None:
+        return line
+    return line.replace(
+        b'"resourceVersion":"%d"' % version, b'"resourceVersion":"%s"' % fault.version.encode()
+    )

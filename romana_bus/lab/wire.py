@@ -1,28 +1,20 @@
-"""The bytes that Kubernetes puts around objects: lists' items, bookmarks, metadata only, tokens. Pure.
+"""The bytes that Kubernetes puts around objects: lists' items, bookmarks, metadata only. Pure.
 
 Held to recordings of a real server, byte for byte; where Go's encoder differs from others, this says so.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import string
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus.lab.status import bad_request
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.status import Refused
     from romana_bus.lab.store import Resource
 
 _PARTIAL = b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1",'
-_TOKEN_VERSION = "meta.k8s.io/v1"
-_BASE64 = string.ascii_letters + string.digits + "-_"
 
 #: What an otherwise empty object of these kinds still shows: fields that Go does not leave out.
 _EMPTY = {
@@ -110,40 +102,3 @@ def at_version(raw: bytes, version: int) -> bytes:
     before = identity(raw).resource_version.encode()
     # inside strings the quotes would be escaped
     return raw.replace(b'"resourceVersion":"%s"' % before, b'"resourceVersion":"%d"' % version, 1)
-
-
-class _Token(msgspec.Struct):
-    v: str = ""
-    rv: int = 0
-    start: str = ""
-
-
-def continue_token(version: int, start: str) -> str:
-    """The list goes on with the first key not below `start`, as it was at `version`; -1 is "as it is now"."""
-    body = msgspec.json.encode(_Token(_TOKEN_VERSION, version, start))
-    return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
-
-
-def read_continue_token(token: str) -> tuple[int, str]:
-    """(version, start, without its leading slash). Raises Refused (400) in the server's own words."""
-    try:
-        body = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        read = msgspec.json.decode(body, type=_Token)
-    except (binascii.Error, ValueError) as error:
-        raise _bad_token(_why(token, error)) from None
-    if read.v != _TOKEN_VERSION:
-        raise _bad_token(f": server does not recognize this encoded version {read.v}")
-    return read.rv, read.start.removeprefix("/")
-
-
-def _why(token: str, error: ValueError) -> str:
-    """Go's words for what it could not read (encoding/base64, encoding/json)."""
-    if isinstance(error, binascii.Error):
-        readable = len(token) - len(token.lstrip(_BASE64))
-        return f": illegal base64 data at input byte {min(readable, len(token) - 1)}"
-    first = chr(base64.urlsafe_b64decode(token + "==")[0])
-    return f": invalid character '{first}' looking for beginning of value"
-
-
-def _bad_token(why: str) -> Refused:
-    return bad_request(f"invalid continue token: continue key is not valid{why}")

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from romana_bus.lab.calls import Call
-    from romana_bus.lab.store import Change, Resource, Store
+    from romana_bus.lab.store import Resource, Store
+    from romana_bus.lab.table import Change
 
 #: Deleting one of these answers with its last state, any other with a Status (registry, ReturnDeletedObject).
 _SHOWN_WHEN_DELETED = ("pods", "namespaces")
@@ -33,6 +34,11 @@ _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
 #: What a cluster's clients cannot choose for a new object (registry/rest, FillObjectMetaSystemFields).
 _OF_THE_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+#: What is looked at of every object, also without admission.
+_TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion")
+_MAPS = ("labels", "annotations")
+_PARTS = ("spec", "status")
 
 Json = dict[str, Any]
 
@@ -199,6 +205,9 @@ def _check_kind(resource: Resource, sent: Json) -> None:
             f"the API version in the data ({version}) does not match the expected API version "
             f"({resource.api_version})"
         )
+    for part in _PARTS:
+        if not isinstance(sent.get(part) or {}, dict):
+            raise status.bad_request(f"{part} is not an object")
     if kind != resource.kind:
         raise status.bad_request(
             f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
@@ -209,4 +218,8 @@ def _metadata(wanted: Json) -> Json:
     found = wanted.get("metadata") or {}
     if not isinstance(found, dict):
         raise status.bad_request("metadata is not an object")
+    for fields, kind, name in ((_TEXTS, str, "a string"), (_MAPS, dict, "an object")):
+        for field in fields:
+            if not isinstance(found.get(field) or kind(), kind):
+                raise status.bad_request(f"metadata.{field} is not {name}")
     return {field: value for field, value in found.items() if value is not None}

@@ -105,6 +105,18 @@ async def asking(server: ApiServer, token: str = "") -> AsyncIterator[Client]:
         yield client
 
 
+@contextlib.asynccontextmanager
+async def connection(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Bytes to and from `url`, without any HTTP."""
+    reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionResetError):
+            await writer.wait_closed()
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for it; the test's own time limit ends what never comes."""
     while not condition():

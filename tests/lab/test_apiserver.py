@@ -84,6 +84,21 @@ def test_only_its_token_is_let_in() -> None:
     run(test())
 
 
+def test_the_tokens_that_are_let_in_may_change() -> None:
+    async def test() -> None:
+        accepted = {"new"}
+        paths = (PODS_PATH, f"{PODS_PATH}?watch=1&timeoutSeconds=1", f"{WEB_PODS}/a", "/api", "/api/v1/frogs")
+        async with asking(ApiServer(tokens=accepted), "old") as client:
+            assert [(await client.ask(path)).status for path in paths] == [401] * 5
+            accepted.add("old")
+            assert [(await client.ask(path)).status for path in paths] == [200, 200, 404, 200, 404]
+            accepted.clear()
+            assert [(await client.ask(path)).status for path in paths] == [401] * 5
+            assert (await client.ask(PODS_PATH, headers={"Authorization": "Bearer None"})).status == 401
+
+    run(test())
+
+
 def test_what_is_forbidden_is_named_and_can_be_allowed_again() -> None:
     async def test() -> None:
         server = ApiServer(user="ann")

@@ -8,7 +8,11 @@ import msgspec
 import pytest
 
 from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.store import PODS
+from romana_bus.lab.calls import Call
+from romana_bus.lab.selectors import ALL
+from romana_bus.lab.store import NODES, PODS
+from romana_bus.lab.views import Whole
+from romana_bus.lab.watching import beginning
 from romana_bus.lab.wire import bookmark
 from tests.conftest import run
 from tests.lab.client import add, asking
@@ -103,6 +107,38 @@ def test_a_watch_gets_no_bookmark_of_the_version_that_it_began_with() -> None:
             assert await new.line() == bookmark(PODS, 6)
 
     run(test())
+
+
+def test_a_watch_gets_no_bookmark_of_the_version_that_its_backlog_led_to() -> None:
+    async def test() -> None:
+        server = ApiServer(bookmark_interval=0.01)
+        add(server, "web", "a", "b")
+        bookmarks = "watch=1&allowWatchBookmarks=true"
+        async with (
+            asking(server) as client,
+            client.watch(f"{WATCH}&{bookmarks}&resourceVersion=1") as watch,
+            client.watch(f"/api/v1/nodes?{bookmarks}&resourceVersion=1") as nodes,
+        ):
+            assert [await watch.event(), await watch.event()] == [("ADDED", "a", "2"), ("ADDED", "b", "3")]
+            assert await nodes.lines(3) == [bookmark(NODES, 3)] * 3
+            add(server, "web", "c")
+            assert await watch.event() == ("ADDED", "c", "4")
+            assert await watch.line() == bookmark(PODS, 4)
+
+    run(test())
+
+
+def test_the_end_of_the_initial_events_has_their_version() -> None:
+    """What is written while they are sent is news, and comes behind."""
+    server = ApiServer()
+    add(server, "web", "a")
+    query = {"sendInitialEvents": "true", "allowWatchBookmarks": "true"}
+    begin = beginning(server.store, Call("watch", PODS, query=query), Whole(PODS), ALL)
+    add(server, "web", "b")
+    added, end = begin.lines
+    assert b"ADDED" in added
+    assert end == bookmark(PODS, 2, initial_end=True)
+    assert begin.version == 2
 
 
 def test_bookmarks_come_before_the_end_and_then_it_is_the_end() -> None:

@@ -7,8 +7,10 @@ import asyncio
 import aiohttp
 import pytest
 
+from romana_bus.lab import store
 from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.faults import Fault
+from romana_bus.lab.store import watch_line
 from tests.conftest import run
 from tests.lab.client import add, asking, until
 
@@ -97,7 +99,7 @@ def test_a_watch_is_cut_in_the_middle_of_a_line() -> None:
         server = ApiServer()
         add(server, "web", "a", "b")
         async with asking(server) as client:
-            first, second = (change.line for change in server.store.changes(server.store.resources[1], 1))
+            first, second = (watch_line(one.type, one.raw) for one in server.store.changes(store.PODS, 1))
             server.faults.append(Fault("watch", cut_at=len(first) + 10))
             async with client.watch(WATCH) as watch:
                 assert await watch.line() == first

@@ -1,17 +1,22 @@
-"""Whatever is sent, it is refused with a reason or it can be shown and scheduled."""
+"""Whatever is sent, it is refused with a reason or it can be shown and scheduled, and nothing breaks."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from romana_bus.lab import patches
 from romana_bus.lab.admission import Rules
+from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.calls import Call
 from romana_bus.lab.scheduling import choose
 from romana_bus.lab.selectors import read_fields, read_labels
@@ -19,6 +24,8 @@ from romana_bus.lab.status import Refused
 from romana_bus.lab.store import BUILT_IN, NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource, Store
 from romana_bus.lab.tables import cells, columns
 from romana_bus.lab.writes import write
+from tests.conftest import run
+from tests.lab.client import add
 
 RULES = Rules(graceful=True, admission=True)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -107,3 +114,91 @@ def test_any_selector_is_read_or_refused(text: str) -> None:
     for read in (read_labels, lambda one: read_fields(one, PODS)):
         with contextlib.suppress(Refused):
             read(text)
+
+
+_OPTIONS = """
+    watch resourceVersion resourceVersionMatch limit continue timeoutSeconds sendInitialEvents
+    allowWatchBookmarks labelSelector fieldSelector dryRun fieldValidation fieldManager force
+    gracePeriodSeconds propagationPolicy orphanDependents includeObject pretty verbose nonsense
+"""
+#: As in a URL: empty, negative, huge, not a number, of another script, not UTF-8, half a character.
+_NONSENSE = (
+    *("", "0", "-0", "-1", "-", "9223372036854775807", "9223372036854775808", "9" * 5000, "1e5", "1.5"),
+    *("abc", "true", "null", "%00", "%0A", "%22", "%25", "%2B1", "%C2%B2", "%D9%A1", "%ff%fe", "%ED%A0%80"),
+    *("%F0%9F%98%80", "=", "a=b", "a%20in%20(", "!", "x" * 5000, "W1tb", "eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ"),
+)
+#: Deeper than most readers follow, and as deep as the parser does but not all who look at it afterwards.
+_DEEP = (b"[" * 100_000, b'{"metadata":{"name":"q","x":%s%s}}' % (b"[" * 900, b"]" * 900))
+
+_OF_WEB = "/api/v1/namespaces/web/pods"
+_READS = ("/api/v1/pods", "/api/v1/pods?watch=1", _OF_WEB, f"{_OF_WEB}/a", "/api", "/readyz", "/openapi/v2")
+_WRITES = (
+    ("POST", _OF_WEB),
+    ("POST", f"{_OF_WEB}/a/binding"),
+    ("PUT", f"{_OF_WEB}/a"),
+    ("PATCH", f"{_OF_WEB}/a"),
+    ("PATCH", f"{_OF_WEB}/a/status"),
+    ("DELETE", f"{_OF_WEB}/zz"),
+    ("DELETE", "/api/v1/namespaces/db/pods"),
+)
+_ASKED = (*(("GET", path) for path in _READS), *_WRITES)
+
+#: Bodies that are no JSON, no object, nested too deeply, or not of the types that all objects share.
+_BROKEN = (
+    *(b"", b"{", b"\xff\xfe", b"null", b"17", b"[1]", b"[" * 400, b"a: *b", b"a: &a [*a]", b"k8s\0\1\2"),
+    *(b'{"metadata":%s}' % part for part in (b"7", b"[]", b'{"name":7}', b'{"name":"b","labels":7}')),
+    *(b'{"metadata":{"name":%s}}' % name for name in (rb'"\ud800"', b'"\xff"', b'""', b'"a/b"')),
+    b'{"metadata":{"name":"b"},"spec":7,"status":[]}',
+    b'{"metadata":{"name":"%s"}}' % (b"n" * 10_000),
+    *(b'{"gracePeriodSeconds":%s}' % grace for grace in (b"1e400", b"[]", b'"x"', b"9" * 400)),
+    b'{"preconditions":7}',
+    *(b"[%s]" % patch for patch in (b'{"op":"add"}', b'{"op":"replace","path":"/spec","value":7}')),
+)
+
+
+@pytest.mark.parametrize("option", _OPTIONS.split())
+def test_no_option_breaks_the_server(option: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        server = ApiServer(graceful=True, admission=True)
+        add(server, "web", "a")
+        queries = [f"{option}={value}" for value in _NONSENSE]
+        queries += [f"{option}=1&{query}" for query in queries] + [option, f"{option}&{option}"]
+        async with server, aiohttp.ClientSession() as session:
+            for (method, path), query in itertools.product(_ASKED, queries):
+                url = URL(f"{server.url}{path}{'&' if '?' in path else '?'}{query}", encoded=True)
+                kind = {"Content-Type": patches.MERGE} if method == "PATCH" else {}
+                async with session.request(method, url, json={}, headers=kind) as answer:
+                    assert answer.status < 500 or answer.status == 504, (method, url, await answer.text())
+                    if answer.status >= 400:
+                        assert (await answer.json())["code"] == answer.status
+
+    run(test())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("rules", [False, True])
+def test_no_body_breaks_the_server(rules: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        server = ApiServer(graceful=rules, admission=rules)
+        add(server, "web", "a")
+        kinds = (
+            *patches.ACCEPTED,
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+            "nonsense",
+            ";",
+        )
+        async with server, aiohttp.ClientSession() as session:
+            sent = [*itertools.product(_BROKEN, kinds), *itertools.product(_DEEP, patches.ACCEPTED[:3])]
+            for (method, path), (body, kind) in itertools.product(_WRITES, sent):
+                url, headers = server.url + path, {"Content-Type": kind}
+                async with session.request(method, url, data=body, headers=headers) as answer:
+                    assert answer.status < 500, (method, url, body[:50], kind, await answer.text())
+            for query in ("", "?labelSelector=a%3Db", "?fieldSelector=spec.nodeName%3Da"):
+                for accept in ("*/*", "application/json;as=Table;v=v1;g=meta.k8s.io"):
+                    url = f"{server.url}/api/v1/pods{query}"
+                    async with session.get(url, headers={"Accept": accept}) as answer:
+                        assert answer.status == 200
+
+    run(test())
+    assert not caplog.records

@@ -15,9 +15,10 @@ from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.calls import Call
 from romana_bus.lab.listing import list_body
 from romana_bus.lab.status import Refused
-from romana_bus.lab.store import NODES, PODS, Compacted, Store
+from romana_bus.lab.store import NETWORK_POLICIES, NODES, PODS, Compacted, Store
+from romana_bus.lab.table import Extent
 from romana_bus.lab.views import Whole
-from romana_bus.lab.wire import head, identity
+from romana_bus.lab.wire import at_version, head, identity
 from romana_bus.lab.writes import write
 
 #: Few, so that they meet; with characters that sort before and behind the '/' of a key.
@@ -153,6 +154,87 @@ def listed(store: Store, namespace: str, query: dict[str, str]) -> _List:
     return msgspec.json.decode(
         list_body(store, Call("list", PODS, namespace, query=query), Whole(PODS)), type=_List
     )
+
+
+@given(steps, steps)
+def test_a_restored_store_is_what_it_was_and_gives_its_versions_again(
+    before: list[Step], after: list[Step]
+) -> None:
+    store = Store()
+    for step in before:
+        take(store, step)
+    backup, was = store.backup(), everything(store)
+    for _ in range(2):
+        for step in after:
+            take(store, step)
+        went_on = everything(store)
+        store.restore(backup)
+        assert everything(store) == was
+    for step in after:
+        take(store, step)
+    assert everything(store) == went_on
+
+
+def everything(store: Store) -> object:
+    history = store.changes(PODS, store.compacted)
+    return store.version, store.compacted, history, present(store), objects_at(store, store.compacted)
+
+
+@pytest.mark.parametrize("longest", [Extent(100, 10**9), Extent(10**9, 20_000), Extent(0, 0)])
+def test_history_is_bounded_under_endless_writes(longest: Extent) -> None:
+    store = Store(longest=longest)
+    total = 0
+    for number in range(3000):
+        took = write(
+            store,
+            Call("create", (PODS, NETWORK_POLICIES)[number % 2], "web"),
+            msgspec.json.encode({"metadata": {"name": f"p{number}"}, "spec": {"x": "x" * (number % 500)}}),
+            now="now",
+            uid=f"u{number}",
+        )
+        total += sum(len(change.raw) for _, change in took.changes)
+        assert store.history.within(longest)
+    assert total > 10 * 20_000
+    assert len(store.snapshot(PODS, store.version).keys) == 1500
+    assert len(store.snapshot(PODS, store.compacted).keys) > 1400
+    with pytest.raises(Compacted):
+        store.changes(PODS, store.compacted - 1)
+
+
+def test_history_that_was_compacted_too_early_keeps_most_of_what_it_may() -> None:
+    store = Store(longest=Extent(100, 10**9))
+    for number in range(1000):
+        fill_one(store, number)
+        assert store.history.changes >= min(number + 1, 75)
+
+
+def fill_one(store: Store, number: int) -> None:
+    version = store.version + 1
+    raw = head(PODS) + b'"metadata":{"name":"p","namespace":"web","resourceVersion":"%d"}}' % version
+    store.write(PODS, "MODIFIED", "web/p", raw, version)
+
+
+def test_no_object_is_kept_twice() -> None:
+    store = Store()
+    for number in range(2):
+        fill_one(store, number)
+    last = store.get(PODS, "web/p")
+    assert last is not None
+    store.write(PODS, "DELETED", "web/p", at_version(last, 9), 9)
+    first, second, deleted = store.changes(PODS, 1)
+    assert second.before is first.raw
+    assert deleted.before is second.raw is last
+    assert deleted.written is None
+    assert identity(deleted.raw).resource_version == "9"
+    assert store.history == Extent(3, len(first.raw) + len(second.raw))
+    assert first.key is second.key is deleted.key
+
+
+def test_a_deletion_that_shows_more_than_the_version_is_kept_as_it_is() -> None:
+    store = Store()
+    fill_one(store, 0)
+    other = head(PODS) + b'"metadata":{"name":"p","namespace":"web","resourceVersion":"9"},"spec":{}}'
+    assert store.write(PODS, "DELETED", "web/p", other, 9).raw == other
 
 
 def test_versions_of_a_resource_only_rise() -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from romana_bus.lab import views
 from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.store import PODS
+from romana_bus.lab.store import PODS, watch_line
 from romana_bus.lab.wire import head
 from tests.conftest import run
-from tests.lab.client import add, asking, until
+from tests.lab.client import add, asking, connection, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncio
 
     from tests.lab.client import Watched
 
@@ -51,6 +50,22 @@ def test_a_watch_from_nowhere_begins_with_what_is_there(query: str) -> None:
             assert await names(watch, 2) == ["a", "b"]
             add(server, "web", "0")
             assert await watch.event() == ("ADDED", "0", "4")
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("query", "watched"),
+    [("watch", True), ("watch=", True), ("watch=yes", True), ("watch=False", False), ("watch=0", False)],
+)
+def test_whether_it_is_a_watch(query: str, watched: bool) -> None:
+    """A flag is true where it is given, unless it says that it is not."""
+
+    async def test() -> None:
+        server = ApiServer()
+        add(server, "web", "a")
+        async with asking(server) as client, client.watch(f"/api/v1/pods?{query}") as answer:
+            assert (await answer.line()).startswith(b'{"type":"ADDED"') == watched
 
     run(test())
 
@@ -162,17 +177,6 @@ def test_a_slow_watch_is_cut_off_and_holds_up_nobody() -> None:
     run(test())
 
 
-@contextlib.asynccontextmanager
-async def connection(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionResetError):
-            await writer.wait_closed()
-
-
 async def whole(reader: asyncio.StreamReader) -> bool:
     """Read to the end: whether it was that of a whole answer."""
     try:
@@ -181,13 +185,20 @@ async def whole(reader: asyncio.StreamReader) -> bool:
         return False
 
 
-def test_lines_are_rendered_once_for_all() -> None:
+def test_lines_are_rendered_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def rendering(kind: str, raw: bytes) -> bytes:
+        rendered.append(kind)
+        return watch_line(kind, raw)
+
+    monkeypatch.setattr(views, "watch_line", rendering)
+
     async def test() -> None:
         server = ApiServer()
         async with asking(server) as client, client.watch(WATCH) as one, client.watch(WATCH) as other:
             add(server, "web", "a")
-            (change,) = server.store.changes(PODS, 1)
-            assert "line" in change.__dict__
-            assert await one.line() == await other.line() == change.line
+            assert await one.line() == await other.line()
+            assert rendered == ["ADDED"]
 
     run(test())

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus import codec, tasks, telemetry
 from romana_bus.bus.api import Message, Outgoing, Position
+from romana_bus.flaws import word_before
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from romana_bus.bus.api import Reading, Store
     from romana_bus.events import Event
+    from romana_bus.flaws import Flaws
 
 
 class Read(NamedTuple):
@@ -29,10 +31,11 @@ class Read(NamedTuple):
 
 class Feed:
     """`own`: the stream that this consumer's role writes. What its leaders said of the time counts, so that
-    time does not go back where the server's clock has."""
+    time does not go back where the server's clock has. `flaws`: what of the messages its reader could not
+    use."""
 
-    def __init__(self, store: Store, reads: Sequence[Read], name: str, own: str = "") -> None:
-        self._own = own
+    def __init__(self, store: Store, reads: Sequence[Read], name: str, flaws: Flaws, own: str = "") -> None:
+        self._own, self._flaws = own, flaws
         self.positions: dict[str, Position] = {}
         self.name = name
         self._store, self._reads = store, reads
@@ -40,20 +43,54 @@ class Feed:
         self._readings: dict[str, Reading] = {}
 
     async def boot(self) -> AsyncIterator[tuple[str, list[Message]]]:
-        """The tables, in the order of the reads; afterwards the logs are followed.
-        Raises Rewound, StreamMissing, Unavailable."""
+        """All that is on the log now: the tables, in the order of the reads; of what stands there and cannot
+        be used, the word before it; and what the logs have behind their tables, which may be a moment late.
+        Afterwards the logs are followed. Raises Rewound, StreamMissing, Unavailable."""
         started = tasks.monotonic()
+        ends = {read: (await self._store.tail(read.role)).last for read in self._reads}
         for role, under in self._reads:
             table = self._store.table(role, under)
             async for messages in table:
                 self._heard(role, messages[-1])
                 yield role, messages
+            if earlier := await self._words_before(role):
+                yield role, earlier
             self.positions[role] = table.reached
         for role, under in self._reads:
             self._readings[role] = self._store.follow(
                 role, under, self.positions[role], self._wake, self.name
             )
+        for read, end in ends.items():
+            while await self._missing(read, end):
+                await self.wait(0.2)
+                for one in self.take():
+                    yield one
         telemetry.BOOT_SECONDS.labels(self.name).set(tasks.monotonic() - started)
+
+    async def lost(self, before: Mapping[str, Position]) -> list[str]:
+        """The streams of which somebody had read up to `before`, and which are not as they were then.
+        Raises StreamMissing, Unavailable."""
+        roles = []
+        for role, position in sorted(before.items()):
+            tail = await self._store.tail(role)
+            standing = await self._store.get(role, position.seq) if position.id else None
+            other = standing is not None and standing.id != position.id
+            if tail.epoch != position.epoch or tail.last < position.seq or other:
+                roles.append(role)
+        return roles
+
+    async def _words_before(self, role: str) -> list[Message]:
+        """In the order of the log."""
+        found = [await word_before(self._store, one) for one in self._flaws.kept if one.role == role]
+        return sorted((one for one in found if one is not None), key=lambda message: message.seq)
+
+    async def _missing(self, read: Read, end: int) -> bool:
+        """Whether something up to `end` has still to be read."""
+        at = self.positions[read.role].seq
+        if at >= end:
+            return False
+        following = await self._store.next(read.role, at, read.under)
+        return following is not None and following.seq <= end
 
     def _heard(self, role: str, newest: Message) -> None:
         self._store.clock.heard(newest.stored, newest.time if role == self._own else 0)
@@ -103,31 +140,15 @@ class Feed:
 
 
 async def read_once(
-    store: Store, reads: Sequence[Read], name: str
+    store: Store, reads: Sequence[Read], name: str, flaws: Flaws
 ) -> AsyncIterator[tuple[str, list[Message]]]:
-    """All that was on the log when this began: the tables, and behind them the logs, since a table may be a
-    moment behind its own. Raises BusError."""
-    ends = {read: (await store.tail(read.role)).last for read in reads}
-    feed = Feed(store, reads, name)
+    """All that was on the log when this began. `flaws`: by which the messages are read. Raises BusError."""
+    feed = Feed(store, reads, name, flaws)
     try:
         async for one in feed.boot():
             yield one
-        for read, end in ends.items():
-            while await _missing(store, feed, read, end):
-                await feed.wait(0.2)
-                for one in feed.take():
-                    yield one
     finally:
         await feed.close()
-
-
-async def _missing(store: Store, feed: Feed, read: Read, end: int) -> bool:
-    """Whether something up to `end` has still to be read."""
-    at = feed.positions[read.role].seq
-    if at >= end:
-        return False
-    following = await store.next(read.role, at, read.under)
-    return following is not None and following.seq <= end
 
 
 #: The longest time to live that a message is given: ten years, in seconds.

@@ -31,19 +31,18 @@ from romana_bus.bus.api import (
     Unavailable,
 )
 from romana_bus.errors import RomanaError
-from romana_bus.events import NODE, LeaderElected
+from romana_bus.events import NODE, Event, LeaderElected
 from romana_bus.feed import Feed, Read
-from romana_bus.flaws import Flaw, Flaws
+from romana_bus.flaws import Flaw, Flaws, understood, word_before
 from romana_bus.health import LEADER, STANDBY, Health
 from romana_bus.lead import Leadership, become_leader
 from romana_bus.reports import FlawReports, Reports
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from romana_bus.bus.api import Message, Store
+    from romana_bus.bus.api import Message, Position, Store
     from romana_bus.clock import LogClock
-    from romana_bus.events import Event
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +60,8 @@ class Decider(Generic[S]):
     `evolve(state, event, seq)`; `tick(state, now)`: time passes; `decide(state)`: all that is due, in
     parts of events with their causes, folded into the state already, nothing when asked again;
     `wake(state)`: when to decide again without a new event (µs), or None; `refused(state)`: what of the log
-    contradicts what was known, as (stream, sequence, subject, why)."""
+    contradicts what was known, as (stream, sequence, subject, why); `lost(state, stream)`: that stream has
+    lost messages that were read before, so what it says now may be behind."""
 
     name: str
     writes: str
@@ -72,6 +72,7 @@ class Decider(Generic[S]):
     decide: Callable[[S], Iterable[Sequence[tuple[Event, str]]]]
     wake: Callable[[S], int | None]
     refused: Callable[[S], Iterable[tuple[str, int, str, str]]] = lambda _: ()
+    lost: Callable[[S, str], None] = lambda *_: None
 
 
 class Bell:
@@ -159,31 +160,63 @@ class Fold(Generic[S]):
     def __init__(
         self, store: Store, consumer: Consumer[S], why: str, bad: dict[tuple[str, int], str] | None = None
     ) -> None:
-        self.why, self.flaws = why, Flaws(consumer.name)
         own = getattr(consumer, "writes", "")
+        self.why = why
+        self.flaws = Flaws(consumer.name, own if getattr(consumer, "strict", False) else "")
         self.state = consumer.initial()
-        if isinstance(consumer, Decider):  # what is over when it is folded need not be remembered at all
-            consumer.tick(self.state, store.clock.now())
-        self.feed = Feed(store, consumer.reads, consumer.name, own)
+        self._consumer, self._own, self._bad = consumer, own, {} if bad is None else bad
+        self._clock = store.clock
+        self._time_passes()  # what is over when it is folded need not be remembered at all
+        self.feed = Feed(store, consumer.reads, consumer.name, self.flaws, own)
         self.term = 0
         self.newest = 0  # when the newest message of the last batch was stored, µs
         self.place = ""  # STREAM/SEQUENCE of it
-        self._consumer, self._own, self._bad = consumer, own, {} if bad is None else bad
+        self.whole = True  # all that our own leaders have said is known, whatever others wrote over it
 
-    async def boot(self) -> None:
-        """Raises Rewound, StreamMissing, Unavailable, Failing."""
+    async def boot(self, before: Mapping[str, Position] | None = None) -> None:
+        """`before`: how far the last one had read. Raises Rewound, StreamMissing, Unavailable, Failing."""
         async for role, messages in self.feed.boot():
             self._evolve(role, messages)
             await asyncio.sleep(0)
+        if isinstance(self._consumer, Decider):
+            for role in await self.feed.lost(before or {}):
+                self._consumer.lost(self.state, role)
+
+    def _time_passes(self) -> None:
+        """For a decider: also for one that stands by, or it would remember what is long over."""
+        if isinstance(self._consumer, Decider):
+            self._consumer.tick(self.state, self._clock.now())
 
     def take(self) -> int:
-        """Fold what has come; gives how many. Raises Rewound, Closed, Failing."""
+        """Fold what has come until now; gives how many. Raises Rewound, Closed, Failing."""
         count = 0
         for role, messages in self.feed.take():
             self._evolve(role, messages)
             self.newest, self.place = messages[-1].stored, f"{role}/{messages[-1].seq}"
             count += len(messages)
+        self._time_passes()
         return count
+
+    async def say_again(
+        self, store: Store, publish: Callable[[list[tuple[Event, str]]], Awaitable[None]]
+    ) -> bool:
+        """Where somebody else's message stands on our own stream, and cannot be used, the word before it is
+        said again. False where there is one of which the log has no word any more. Raises Fenced, BusError."""
+        whole = True
+        for flaw in self.flaws.kept:
+            standing = await store.get(self._own, flaw.seq) if flaw.role == self._own else None
+            if standing is None or standing.id:
+                continue
+            earlier = await word_before(store, flaw)
+            event = understood(earlier or standing, self._own)
+            if earlier is None and isinstance(event, Event):
+                self._consumer.evolve(self.state, event, flaw.seq)  # to be held against the truth
+            if earlier is None or not isinstance(event, Event):
+                whole = False
+                continue
+            await publish([(event, f"{self._own}/{flaw.seq}")])
+            self.flaws.mended(flaw.role, flaw.subject, flaw.seq + 1)
+        return whole
 
     def found(self) -> list[Flaw]:
         """What of the log could not be used, by its place there."""
@@ -238,6 +271,7 @@ async def run_leading(
         telling = asyncio.create_task(reports.keep_up(fold.found), name=f"flaws {writer.name}")
         orderly = False
         try:
+            fold.whole = await fold.say_again(store, leadership.publish)
             await govern(fold, leadership)
             orderly = True
         except asyncio.CancelledError:
@@ -265,7 +299,6 @@ async def _govern(decider: Decider[S], clock: LogClock, fold: Fold[S], leadershi
     while not leadership.lost.is_set():
         leadership.writer.check()
         fold.take()
-        decider.tick(fold.state, clock.now())
         for part in decider.decide(fold.state):
             await leadership.publish(part)
             _observe_delay(decider.name, clock, fold.newest)
@@ -394,12 +427,13 @@ async def _again_and_again(
     health, name = health or Health(), consumer.name
     roles = sorted({*writes, *(read.role for read in consumer.reads)})
     delay, why, bad = AGAIN, "start", dict[tuple[str, int], str]()
+    before: dict[str, Position] = {}
     while True:
         telemetry.BOOTS.labels(name, why).inc()
         health.say(name, "reading its tables")
         fold, begun = Fold(store, consumer, why, bad), tasks.monotonic()
         try:
-            await fold.boot()
+            await fold.boot(before)
             health.say(name, "")
             why = await once(fold)
         except (Closed, RomanaError):
@@ -412,6 +446,7 @@ async def _again_and_again(
                     await store.prepare(roles)
         finally:
             await fold.feed.close()
+        before |= fold.feed.positions
         most = MISTAKEN if why == "mistaken" else AGAIN_AT_MOST
         delay = AGAIN if tasks.monotonic() - begun > 10 else min(delay * 2, most)
         await asyncio.sleep(delay)

@@ -26,6 +26,7 @@ from romana_bus.events import (
     PodSeen,
 )
 from romana_bus.feed import Feed, Read, outgoing
+from romana_bus.flaws import Flaws
 from romana_bus.loop import Decider, Projection, Reconciler, run_decider, run_projection, run_reconciler
 from tests.conftest import ROLES, run
 from tests.contract.test_store import table_at
@@ -259,7 +260,7 @@ def test_the_sequence_guard_drops_what_was_taken_before() -> None:
         store = MemoryStore()
         await store.prepare(ROLES)
         await say(store, [seen("a"), seen("b"), seen("c")])
-        feed = Feed(store, [Read(KUBE)], "test")
+        feed = Feed(store, [Read(KUBE)], "test", Flaws("test"))
         assert [m.seq async for _, batch in _booted(feed) for m in batch] == [1, 2, 3]
         again = await store.get(KUBE, 2)
         assert again is not None

@@ -1,11 +1,24 @@
-"""Finding a place in a log by time."""
+"""Finding a place in a log, by halving."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from romana_bus.bus.api import Store
+    from romana_bus.bus.api import Message, Store
+
+
+async def newest_before(store: Store, role: str, subject: str, seq: int) -> Message | None:
+    """The newest message of a subject that the log has before `seq`. Raises StreamMissing, Unavailable."""
+    first, behind, found = (await store.tail(role)).first, seq, None
+    while first < behind:
+        middle = (first + behind) // 2
+        message = await store.next(role, middle - 1, subject)
+        if message is None or message.seq >= seq:
+            behind = middle
+        else:
+            found, first = message, message.seq + 1
+    return found
 
 
 async def at_time(store: Store, role: str, time: int) -> int:

@@ -63,7 +63,7 @@ def _around(slot: Prefix) -> str:
 
 async def _look(store: Store, settings: Settings, covers: Covers | None) -> _Look:
     look = _Look(settings, covers, store.clock.now())
-    async for role, messages in read_once(store, READS, "show"):
+    async for role, messages in read_once(store, READS, "show", look.flaws):
         look.fold(role, messages)
         await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed
     return look

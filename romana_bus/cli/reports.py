@@ -66,9 +66,8 @@ async def nodes(store: Store, now: int, flaws: Flaws) -> list[dict[str, Any]]:
 async def newest_events(store: Store, role: str, under: str, flaws: Flaws) -> list[tuple[int, Event]]:
     """Of each subject, with its time. `flaws`: takes what cannot be used. Raises BusError."""
     found: dict[str, tuple[int, Event]] = {}
-    async for _, messages in read_once(store, (Read(role, under),), "status"):
+    async for _, messages in read_once(store, (Read(role, under),), "status", flaws):
         for message in messages:
-            found.pop(message.subject, None)
             if event := flaws.read(message, role):
                 found[message.subject] = message.stored, event
     return list(found.values())

@@ -104,10 +104,10 @@ async def _wired(store: Store) -> tuple[Wired, ...]:
     """The newest of each node and reconciler."""
     found: dict[str, Wired] = {}
     flaws = Flaws("audit")
-    async for _, messages in read_once(store, (Read(NODE),), "audit"):
+    async for _, messages in read_once(store, (Read(NODE),), "audit", flaws):
         for message in messages:
-            found.pop(message.subject, None)
-            event = flaws.read(message, NODE)
+            if event := flaws.read(message, NODE):
+                found.pop(message.subject, None)
             if isinstance(event, Wired):
                 found[message.subject] = event
     return tuple(found.values())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from romana_bus import tasks
 from romana_bus.bus.api import StreamMissing, Unavailable
 from romana_bus.events import IPAM, NODE, AddressAssigned, AddressDenied, AddressReleased, Event, Wired, token
 from romana_bus.feed import Read, outgoing
@@ -137,12 +137,12 @@ async def report_wired(
     while True:
         changed.clear()
         seq = addresses.seq
-        due = seq != said and time.monotonic() >= when + stale
+        due = seq != said and tasks.monotonic() >= when + stale
         try:
             if (there := await wired()) != last or due:
                 report = Wired(node=node, consumer="cni", covers={IPAM: seq}, addresses=there)
                 await store.publish(NODE, outgoing(report, "", store.clock.now(), store.history))
-                last, said, when = there, seq, time.monotonic()
+                last, said, when = there, seq, tasks.monotonic()
         except (Unavailable, StreamMissing, OSError) as error:
             log.info("what is wired could not be reported", why=str(error))
             await asyncio.sleep(AGAIN)

@@ -27,7 +27,14 @@ def decider(settings: Settings) -> Decider[State]:
         decide=parts,
         wake=wake,
         refused=refusals,
+        lost=_lost,
     )
+
+
+def _lost(state: State, role: str) -> None:
+    """What the API server shows is told anew: nothing is decided before that is complete."""
+    if role == KUBE:
+        state.synced.clear()
 
 
 def fresh(settings: Settings, now: int) -> State:

@@ -39,6 +39,8 @@ class _Watcher:
     reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.>"))
     initial: Callable[[], Watched] = Watched
     evolve: Callable[[Watched, Event, int], None] = observe.evolve
+    #: What somebody else writes on KUBE is no fact.
+    strict: bool = True
 
 
 async def run_watcher(
@@ -55,8 +57,8 @@ async def run_watcher(
     well, answered = health or Health(), set[str]()
 
     async def govern(fold: Fold[Watched], leadership: Leadership) -> None:
-        if fold.why in ("rewound", "foreign"):
-            # The log lost what it had acknowledged, or somebody else wrote on it: all is listed anew.
+        if fold.why == "rewound" or not fold.whole:
+            # The log lost what it had acknowledged, or somebody else wrote over it: all is listed anew.
             for progress in fold.state.progress.values():
                 progress.synced = False
 

@@ -1,12 +1,15 @@
-"""Where the API server stands, asked when it has been quiet.
+"""Where the API server stands, asked soon after each watch goes on from a version, and when it has been quiet.
 
 A watch that says nothing may be one of a version that the server has yet to reach: where its store was
-restored from a backup, for ever. And a connection may be dead without either side knowing.
+restored from a backup, for ever. That ends all connections, so whoever makes one anew asks: later the store
+may have gone past that version, with another story. And a connection may be dead without either side knowing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from typing import TYPE_CHECKING
 
 from romana_bus import tasks
@@ -25,27 +28,44 @@ class Standing:
     def __init__(self, pages: Pages, watch: ResourceWatch) -> None:
         self._pages, self._watch = pages, watch
         self.heard = tasks.monotonic()
+        self._resumed = math.inf  # when the answer is due because a watch has gone on
+        self._wake = asyncio.Event()
 
     def heard_now(self) -> None:
         self.heard = tasks.monotonic()
 
+    def resumed(self) -> None:
+        """A watch has gone on."""
+        self._resumed = tasks.monotonic() + self._pages.limits.look
+        self._wake.set()
+
+    @property
+    def _due(self) -> float:
+        return min(self._resumed, self.heard + self._pages.limits.quiet)
+
     async def keep_asking(self) -> None:
         """For ever."""
-        quiet = self._pages.limits.quiet
         while True:
-            await asyncio.sleep(max(quiet / 10, self.heard + quiet - tasks.monotonic()))
-            if tasks.monotonic() - self.heard >= quiet and self._watch.progress.synced:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._due - tasks.monotonic())):
+                    await self._wake.wait()
+            self._wake.clear()
+            if tasks.monotonic() < self._due:
+                continue
+            if self._watch.progress.synced:
                 try:
                     await self._ask()
+                    continue
                 except Again as again:
                     self._watch.note("retry", again.verdict.why)
                 except NETWORK_ERRORS as error:
                     self._watch.note("network", reason(error))
+            await asyncio.sleep(self._pages.limits.quiet / 10)
 
     async def _ask(self) -> None:
         state, kind = self._pages.state, self._pages.kind
         version = await self._pages.where()
-        self.heard_now()
+        self.heard, self._resumed = tasks.monotonic(), math.inf
         if not self._watch.progress.synced:
             return  # it is being listed by now
         if behind := observe.went_back(state, kind, version):

@@ -296,6 +296,7 @@ class ResourceWatch:
                 await self._begin_listing()
             else:
                 self.well()
+                self.standing.resumed()
             self._watching, self._since = answer, tasks.monotonic()
             try:
                 self.look()

@@ -4,63 +4,31 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam import refusals, wake
 from romana_bus.lab.track import read_lines
 from romana_bus.producers import observe
 from romana_bus.producers.observe import Watched
 from romana_bus.producers.shapes import NODES, PODS
 from romana_bus.producers.story import Story
 from tests.ipam.cluster import Cluster, topology
+from tests.ipam.dumping import dump
 from tests.ipam.test_histories import STORIES
 from tests.ipam.test_histories import Story as Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from romana_bus.ipam import State
     from romana_bus.producers.shapes import Kind
     from tests import histories
 
     Misfortune = Callable[[random.Random, Cluster], list[ev.Event]]
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
-
-
-def dump(state: State) -> dict[str, Any]:
-    """All that decisions depend on."""
-    return {
-        "hosts": {
-            host.name: (
-                host.seen, host.uid, host.addresses, host.labels, host.placed, host.denied,
-                sorted(host.blocks), {key: record_of(one) for key, one in sorted(host.records.items())},
-            )
-            for _, host in sorted(state.hosts.items())
-        },
-        "pods": {key: (pod.node, pod.uid, pod.asks) for key, pod in sorted(state.pods.items())},
-        "blocks": {
-            text: (block.network, block.node, block.tenant, block.segment, block.since, block.used,
-                   block.cool, block.at, block.free_at, block.by)
-            for text, block in sorted(state.blocks.items())
-            if block.node or not block.idle or block.free_at > state.now
-        },
-        "sandboxes": state.sandboxes,
-        "synced": state.synced,
-        "topology": state.in_force,
-        "refused": list(refusals(state)),
-        "wakes": wake(state),
-    }  # fmt: skip
-
-
-def record_of(record: Any) -> Any:
-    held = [(one.block.text, one.offset) for one in record.held]
-    cooling = [(one.block.text, one.offset, one.until, one.kept) for one in record.cooling]
-    return record.uid, record.segment, held, cooling, record.code, record.reason, record.retention
 
 
 def same(cluster: Cluster) -> None:

@@ -239,7 +239,8 @@ def test_recordings_served_byte_by_byte(kind: Kind, cut: str, monkeypatch: pytes
 
     async def scenario() -> None:
         script = [NO_STREAMING_LIST, *recorded(RECORDINGS / f"{kind.plural}.jsonl", CHUNKINGS[cut])]
-        async with VerbatimServer(script) as server, watching(server.url, kind) as told:
+        unasked = QUICK._replace(look=60.0)  # the script has no other answers
+        async with VerbatimServer(script) as server, watching(server.url, kind, limits=unasked) as told:
             await told.until(lambda _: living(told, resource) == ended)
 
     run(scenario())

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class World:
     """One node with its state and kernel. `links`: prefixes that are on-link, with their interface."""
 
-    def __init__(self, *, objects: bool = True, links: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, *, objects: bool = True, links: dict[str, int] | None = None, node: str = "me"
+    ) -> None:
         self.links = {"10.99.0.": 2, "fd99::": 2} if links is None else links
         self.kernel = Kernel(objects=objects, fresh=True)
-        self.state = State("me")
+        self.state = State(node)
         self.deltas: list[Delta] = []
 
     def tell(self, *events: Event) -> Delta:
@@ -47,7 +49,7 @@ class World:
 
     def restarted(self) -> None:
         """The process is new, the kernel is not."""
-        self.state = State("me")
+        self.state = State(self.state.node)
         self.kernel.links, self.kernel.fresh = {}, True
 
     def apply(self, delta: Delta) -> None:

@@ -18,6 +18,7 @@ from romana_bus.bus.api import (
     Refused,
     Rewound,
     StreamMissing,
+    Tail,
     Unavailable,
     WrongSequence,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from romana_bus.bus.api import Election, Tail
+    from romana_bus.bus.api import Election
     from tests.simulation.server import Server
 
 T = TypeVar("T")
@@ -92,6 +93,8 @@ class Client:
 
     def latency(self) -> float:
         usual = self._chance.uniform(0.0002, 0.002)
+        if self.server.delay:
+            return self._chance.uniform(0.0, self.server.delay)
         return usual if self._chance.random() < 0.98 else self._chance.uniform(0.01, 0.3)
 
     # --- what happens to it -------------------------------------------------------------------------------
@@ -185,7 +188,7 @@ class Client:
             await asyncio.sleep(1.0)
 
     async def prepare(self, roles: Sequence[str]) -> None:
-        await self._answer(functools.partial(_prepared, self.server, roles))
+        self.clock.asked(await self._answer(functools.partial(_prepared, self.server, roles)))
 
     async def tail(self, role: str) -> Tail:
         tail, time = await self._answer(lambda: (_tail(self.server, role), self.server.time))
@@ -263,14 +266,13 @@ def _settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
         future.set_result(outcome)
 
 
-def _prepared(server: Server, roles: Sequence[str]) -> None:
+def _prepared(server: Server, roles: Sequence[str]) -> int:
     for role in roles:
         server.make(role)
+    return server.time
 
 
 def _tail(server: Server, role: str) -> Tail:
-    from romana_bus.bus.api import Tail
-
     stream = server._stream(role)
     return Tail(stream.epoch, stream.first, stream.last)
 
@@ -317,9 +319,7 @@ class SimReading:
     """A cursor: what is stored arrives some time later, in order; on a new connection it looks whether the
     stream is still the one that was read."""
 
-    def __init__(
-        self, client: Client, role: str, under: str, after: Position, wake: asyncio.Event
-    ) -> None:
+    def __init__(self, client: Client, role: str, under: str, after: Position, wake: asyncio.Event) -> None:
         self.position = after
         self._client, self._role, self._under, self._wake = client, role, under, wake
         self._ready: list[Message] = []
@@ -404,5 +404,7 @@ class SimLease:
         await self._client._answer(lambda: self._client.server.end_lease(self._name, self._holder))
 
     async def _write(self, revision: int) -> bool:
-        work = functools.partial(self._client.server.take_lease, self._name, self._holder, self._ttl, revision)
+        work = functools.partial(
+            self._client.server.take_lease, self._name, self._holder, self._ttl, revision
+        )
         return await self._client._answer(work)

@@ -201,7 +201,9 @@ class Stream(Response):
 
     def _mark(self, more: bytes = b"") -> bytes:
         version = b"%d" % self._kube.version
-        return b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"' + version + b'"' + more + b"}}}\n"
+        return (
+            b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"' + version + b'"' + more + b"}}}\n"
+        )
 
     def offer(self, change: Change) -> None:
         if change.kind == self._kind and change.version > self._after:

@@ -36,14 +36,18 @@ class GoesRound(AssertionError):
 
 
 class Mark:
-    """Of one process. `tasks`: kept, so that no finalizer runs before the end."""
+    """Of one process. `held`: what would run next; what a killed one would have done is kept for the end, so
+    that its tasks can be ended then."""
 
     def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.marks.append(self)
+        self._loop = loop
         self.stopped = self.killed = False
         self.context = contextvars.Context()
         self.context.run(_MARK.set, self)
         self.held: list[events.Handle] = []
-        self.tasks: list[asyncio.Task[Any]] = []
 
     def stop(self) -> None:
         self.stopped = True
@@ -51,13 +55,10 @@ class Mark:
     def go_on(self) -> None:
         self.stopped = False
         held, self.held = self.held, []
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        loop._ready.extend(held)
+        self._loop._ready.extend(held)
 
     def kill(self) -> None:
         self.killed = True
-        self.held.clear()
 
 
 _MARK: contextvars.ContextVar[Mark] = contextvars.ContextVar("mark")
@@ -69,9 +70,10 @@ def _runs(handle: events.Handle) -> bool:
     mark = handle._context.get(_MARK)
     if mark is None or handle._loop.ending:
         return True
-    if mark.stopped and not mark.killed:
+    if mark.killed or mark.stopped:
         mark.held.append(handle)
-    return not (mark.killed or mark.stopped)
+        return False
+    return True
 
 
 class _Handle(events.Handle):
@@ -114,6 +116,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = _Selector(self)
         self._now, self._turns, self._timers = START, 0, 0
         self.ending = False
+        self.marks: list[Mark] = []
 
     def time(self) -> float:
         return self._now
@@ -162,6 +165,8 @@ def run(main: Callable[[random.Random], Coroutine[Any, Any, T]], seed: int) -> T
 
 def _end(loop: VirtualLoop) -> None:
     loop.ending = True
+    for mark in loop.marks:
+        loop._ready.extend(mark.held)
     for _ in range(3):  # what ends may begin something
         left = asyncio.all_tasks(loop)
         if not left:

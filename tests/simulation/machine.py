@@ -52,8 +52,7 @@ class Machine:
         self.wanted: dict[str, SandboxRequested] = {}
         self.journal: list[Event] = []
         self.news = asyncio.Event()
-        self.world = World()
-        self.world.state.node = name
+        self.world = World(node=name)
         self.addresses = OwnAddresses()
         self.on = True
         self._asked: dict[str, float] = {}
@@ -63,8 +62,7 @@ class Machine:
     async def agent(self, process: Process) -> None:
         """What `romana-bus agent` runs, with a kernel and a container runtime of this simulation."""
         store, changed = process.store, asyncio.Event()
-        self.addresses, self.world.kernel.fresh = OwnAddresses(), True
-        self.world.kernel.links = {}
+        self.addresses = OwnAddresses()
 
         async def wired() -> dict[str, str]:
             return {one.address: key for key, one in sorted(self.running.items())}
@@ -81,7 +79,7 @@ class Machine:
         world = self.world
 
         def initial() -> State:
-            world.restarted(self.name)
+            world.restarted()
             return world.state
 
         async def observe(state: State, full: bool) -> Kernel:

@@ -4,9 +4,11 @@ go back, and leases. Nothing here waits; what lies between a process and the ser
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.memory import MemoryStore, _Stream
+from romana_bus.clock import LogClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +25,12 @@ class Server(MemoryStore):
     not go back."""
 
     def __init__(self) -> None:
-        super().__init__(history=HISTORY)
         self.step = 0.0  # of its clock, seconds
+        super().__init__(history=HISTORY)
+        self.clock = LogClock(asyncio.get_running_loop().time, lambda: self.time)
         self.losing = 0.0  # the share of answers that get lost
+        self.delay = 0.0  # by how much they may be late, seconds
+        self._expired: dict[tuple[str, str], int] = {}  # tombstones that have left, by role and subject
         self._lease_numbers = 0
         self._held: dict[str, tuple[str, float, int]] = {}  # lease -> holder, until (its clock), revision
         self.clients: list[Client] = []
@@ -39,6 +44,9 @@ class Server(MemoryStore):
     def expire(self) -> None:
         """Tombstones, and leases, go by the server's own clock."""
         self.now = asyncio.get_running_loop().time() + self.step
+        for role, stream in self._streams.items():
+            for seq in [seq for seq, at in stream.expires.items() if at <= self.now]:
+                self._expired[role, stream.log[seq].subject] = seq
         self.advance(0.0)
 
     def message(self, role: str, seq: int) -> Message | None:
@@ -51,7 +59,8 @@ class Server(MemoryStore):
         until = stream.last - behind
         newest: dict[str, Message] = {}
         for message in [*stream.table.values(), *stream.log.values()]:
-            if message.seq <= until and message.seq >= newest.get(message.subject, message).seq:
+            gone = self._expired.get((role, message.subject), 0)
+            if gone < message.seq <= until and message.seq >= newest.get(message.subject, message).seq:
                 newest[message.subject] = message
         return sorted(newest.values(), key=lambda message: message.seq)
 
@@ -65,6 +74,19 @@ class Server(MemoryStore):
         }  # fmt: skip
         for client in self.clients:
             client.reconnect()
+
+    def all_of(self, role: str) -> list[Message]:
+        """As far as the log has it still."""
+        stream = self._streams.get(role)
+        return [*stream.log.values()] if stream else []
+
+    def digest(self) -> str:
+        """Of all that is on the logs."""
+        digest = hashlib.blake2b(digest_size=8)
+        for role in ROLES:
+            for message in self.all_of(role):
+                digest.update(repr(message).encode())
+        return digest.hexdigest()
 
     def written(self, role: str, messages: Sequence[Outgoing], last: int) -> None:
         """These were acknowledged."""

@@ -1,0 +1,122 @@
+"""What must hold of a cluster, however bad its day was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus import codec
+from romana_bus.bus.streams import matches
+from romana_bus.consumers.ipam import READS
+from romana_bus.events import AddressAssigned, AddressDenied, AddressReleased, LeaderElected
+from romana_bus.ipam import State, Tick, evolve
+from tests.ipam.dumping import dump
+from tests.simulation.site import SETTINGS
+
+if TYPE_CHECKING:
+    from romana_bus.bus.api import Message
+    from tests.simulation.server import Server
+    from tests.simulation.site import Site
+
+
+def at_the_end(site: Site, disturbances: int) -> None:
+    """After it was left alone for long enough."""
+    _nothing_ended(site)
+    _elections_are_few(site, disturbances)
+    _acknowledged_is_there(site)
+    _live_is_rebooted(site)
+    _pods_have_addresses(site)
+    _routes_lead_there(site)
+
+
+def _nothing_ended(site: Site) -> None:
+    for process in site.processes:
+        if process.ended:
+            site.wrong(f"a process ended: {process.ended}")
+
+
+def _elections_are_few(site: Site, disturbances: int) -> None:
+    """Whatever happens costs a few of them, never one after the other."""
+    for role in ("KUBE", "IPAM"):
+        elected = [
+            one for one in site.server.all_of(role) if isinstance(codec.decode(one.body), LeaderElected)
+        ]
+        most = 2 + 4 * disturbances
+        if len(elected) > most:
+            site.wrong(f"{len(elected)} elections on {role}, by {disturbances} disturbances")
+
+
+def _acknowledged_is_there(site: Site) -> None:
+    for (role, seq), id in site.server.acknowledged.items():
+        standing = site.server.message(role, seq)
+        if standing is not None and standing.id != id:
+            site.wrong(f"{role}/{seq} was acknowledged as {id}, and is {standing.id}")
+
+
+def rebooted(server: Server, now: int) -> State:
+    """What a process that starts now would know."""
+    state = State(SETTINGS)
+    evolve(state, Tick(now))
+    for role, under in READS:
+        for message in server.table_at(role, 0):
+            if matches(under, message.subject):
+                _fold(state, message)
+    return state
+
+
+def _fold(state: State, message: Message) -> None:
+    from romana_bus.flaws import understood
+
+    event = understood(message, message_role(message))
+    if not isinstance(event, codec.Parked):
+        evolve(state, event, message.seq)
+
+
+def message_role(message: Message) -> str:
+    return message.subject.partition(".")[0].upper()
+
+
+def _live_is_rebooted(site: Site) -> None:
+    for name, state in site.states.items():
+        live, other = dump(state), dump(rebooted(site.server, state.now))
+        for part in live:
+            if live[part] != other[part]:
+                site.wrong(f"{name}: {part}, live {_differ(live[part], other[part])}")
+
+
+def _differ(live: object, booted: object) -> str:
+    if isinstance(live, dict) and isinstance(booted, dict):
+        keys = [key for key in {**live, **booted} if live.get(key) != booted.get(key)]
+        return "; ".join(f"{key}: {live.get(key)} / rebooted {booted.get(key)}" for key in keys[:3])
+    return f"{live} / rebooted {booted}"
+
+
+def _pods_have_addresses(site: Site) -> None:
+    """Everyone that can have one has one, and it is the one with which it runs."""
+    told = {
+        (event.node, f"{event.namespace}/{event.name}"): event
+        for message in site.server.table_at("IPAM", 0)
+        if isinstance(event := codec.decode(message.body), AddressAssigned | AddressDenied | AddressReleased)
+    }
+    for key, pod in site.kube.truth["pods"].items():
+        node, uid = pod["spec"]["nodeName"], pod["metadata"]["uid"]
+        machine = site.machines[node]
+        if pod["spec"].get("hostNetwork") or pod["status"]["phase"] == "Succeeded" or not machine.on:
+            continue
+        event, running = told.get((node, key)), machine.running.get(key)
+        if running is None:
+            site.wrong(f"{key} on {node} does not run: {event}")
+        elif (
+            not isinstance(event, AddressAssigned)
+            or event.uid != uid
+            or event.addresses[0].address != running.address
+        ):
+            site.wrong(f"{key} runs on {node} with {running.address}, and the log says {event}")
+
+
+def _routes_lead_there(site: Site) -> None:
+    for machine in site.machines.values():
+        for address, (there, key) in site.owners.items():
+            way = machine.world.way(address)
+            wanted = site.machines[there].address
+            if machine.on and there != machine.name and way != wanted:
+                site.wrong(f"from {machine.name} to {key} on {there}: {way} instead of {wanted}")

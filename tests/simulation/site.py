@@ -1,0 +1,144 @@
+"""A small cluster in one process: API server, log, watchers, deciders, and machines with agents and kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from romana_bus.consumers.ipam import decider
+from romana_bus.ipam import Settings
+from romana_bus.loop import run_decider
+from romana_bus.producers.kubernetes import run_watcher
+from romana_bus.producers.shapes import NODES, PODS
+from tests.simulation.kube import Api, Kube
+from tests.simulation.loop import NEUTRAL, START
+from tests.simulation.machine import Machine
+from tests.simulation.process import Process
+from tests.simulation.server import Server
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine
+
+    from romana_bus.ipam import State
+
+#: Few addresses: what is given back is soon given out again.
+SETTINGS = Settings(cooldown=10_000_000, default_network="10.128.0.0/23", default_block_mask=30)
+ZONE = "topology.kubernetes.io/zone"
+#: What our own processes say when something went wrong that never should.
+MISTAKES = ("a mistake of ours: trying again", "a message could not be folded")
+
+
+class Site:
+    """`story`: what happened, as lines. `violations`: what must not have happened. `states`: of each decider,
+    the newest that it has built. `trusting`: nothing that was decided was taken back by the log's server."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.server, self.kube = Server(), Kube(chance)
+        self.story: list[str] = []
+        self.violations: list[str] = []
+        self.states: dict[str, State] = {}
+        self.machines: dict[str, Machine] = {}
+        self.agents: dict[str, Process] = {}
+        self.control: list[Process] = []
+        self.owners: dict[str, tuple[str, str]] = {}  # address -> machine and pod
+        self.trusting = True
+        self.lied = -60.0  # when a wrong list was given last
+        self.skews = chance.choice([(0.0,), (0.0, 3600.0, -3600.0), (0.0, 31_536_000.0, -31_536_000.0, 60.0)])
+        self._tasks: list[asyncio.Task[None]] = []
+        structlog.configure(processors=[self._logged], cache_logger_on_first_use=False)
+
+    # --- its parts ------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        for number in range(2):
+            self.control.append(self.process(f"watch{number}", self._watch))
+            self.control.append(self.process(f"ipam{number}", self._ipam))
+        for number in range(self.chance.randint(2, 5)):
+            self.add_machine(number)
+
+    def add_machine(self, number: int) -> None:
+        name = f"n{number}"
+        machine = self.machines[name] = Machine(self, name, number, self.chance.choice(["a", "a", "b"]))
+        self.register(machine)
+        self.agents[name] = self.process(f"agent-{name}", machine.agent)
+        self.spawn(machine.kubelet())
+
+    def process(self, name: str, main: Callable[[Process], Coroutine[Any, Any, None]]) -> Process:
+        return Process(name, self.server, self.chance, self.chance.choice(self.skews), main)
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.control, *self.agents.values()]
+
+    async def _watch(self, process: Process) -> None:
+        await run_watcher(process.store, Api(self.kube, self.chance), process.holder, (NODES, PODS))  # type: ignore[arg-type]
+
+    async def _ipam(self, process: Process) -> None:
+        plain = decider(SETTINGS)
+
+        def initial() -> State:
+            self.states[process.name] = plain.initial()
+            return self.states[process.name]
+
+        await run_decider(process.store, dataclasses.replace(plain, initial=initial), process.holder)
+
+    def register(self, machine: Machine) -> None:
+        """A kubelet makes its node object."""
+        uid = f"uid-{machine.name}-{self.kube.version}"
+        self.kube.put("nodes", machine.name, {
+            "metadata": {"name": machine.name, "uid": uid, "labels": {ZONE: machine.zone}},
+            "status": {"addresses": [{"type": "InternalIP", "address": machine.address}]},
+        })  # fmt: skip
+
+    # --- helps for whoever acts upon it ---------------------------------------------------------------------
+
+    @property
+    def time(self) -> float:
+        return asyncio.get_running_loop().time() - START
+
+    def spawn(self, one: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(one, context=NEUTRAL.copy()))
+
+    def later(self, seconds: float, do: Callable[[], object]) -> None:
+        asyncio.get_running_loop().call_later(seconds, do, context=NEUTRAL.copy())
+
+    def check(self) -> None:
+        """Raises what an actor failed with: a mistake of the simulation itself."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    def say(self, what: str, **more: Any) -> None:
+        rest = " ".join(f"{name}={value}" for name, value in more.items())
+        self.story.append(f"{self.time:8.3f}  {what} {rest}".rstrip())
+
+    def wrong(self, what: str) -> None:
+        self.say(f"VIOLATION: {what}")
+        self.violations.append(what)
+
+    def wired(self, machine: Machine, key: str, address: str) -> None:
+        self.say(f"{machine.name} gives {address} to {key}")
+        other = self.owners.get(address)
+        if other is not None and self.trusting:
+            self.wrong(f"{address} has two owners: {key} on {machine.name}, {other[1]} on {other[0]}")
+        self.owners[address] = machine.name, key
+
+    def unwired(self, machine: Machine, key: str, address: str) -> None:
+        self.say(f"{machine.name} takes {address} from {key}")
+        if self.owners.get(address) == (machine.name, key):
+            del self.owners[address]
+
+    def _logged(self, _logger: object, method: str, line: dict[str, Any]) -> str:
+        if method in ("warning", "error", "exception") or line.get("event") in ("leading", "looked again"):
+            process = asyncio.current_task()
+            who = process.get_name() if process else ""
+            why = line.get("exc_info") or ""
+            self.say(f"[{who}] {line.pop('event')}", **{k: v for k, v in line.items() if k != "exc_info"})
+            if self.story[-1].find(MISTAKES[0]) > 0 or self.story[-1].find(MISTAKES[1]) > 0:
+                self.wrong(f"a mistake: {why!r}")
+        raise structlog.DropEvent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from romana_bus.cli.options import block_mask
 from romana_bus.consumers.ipam import READS, fresh
 from romana_bus.events import GroupOpened
 from romana_bus.feed import opened, read_once
@@ -28,7 +29,9 @@ async def ipam_state(store: Store, covers: Covers | None = None) -> State:
     the groups that were opened in it are, and each is a slot of it."""
     looked = await _look(store, Settings(), covers)
     if looked.network and not looked.state.documented:
-        looked = await _look(store, Settings(default_network=looked.network), covers)
+        mask = block_mask(parse_prefix(looked.network))
+        settings = Settings(default_network=looked.network, default_block_mask=mask)
+        looked = await _look(store, settings, covers)
     return looked.state
 
 

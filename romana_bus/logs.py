@@ -1,25 +1,43 @@
-"""Structured logs on stderr: text for a person at a terminal, one JSON object a line otherwise."""
+"""Structured logs on stderr: text for a person at a terminal, one JSON object a line otherwise.
+
+No call that logs ever raises: a line that cannot be made or written is dropped, and counted.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from romana_bus.printable import printable, printable_lines
+from romana_bus.stderr import dropped, make_lossy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableMapping
+
+_METHODS = (
+    "debug", "info", "msg", "warning", "warn", "error", "critical", "fatal", "exception", "log",
+)  # fmt: skip
 
 
 def configure(level: str, json: bool | None = None) -> None:
     """`level`: debug, info, warning or error. `json`: None decides by whether stderr is a terminal."""
+    make_lossy()
     number = getattr(logging, level.upper())
-    as_json = not sys.stderr.isatty() if json is None else json
+    terminal = sys.stderr.isatty()
+    as_json = not terminal if json is None else json
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=as_json),
         structlog.processors.format_exc_info,
+        _say_dropped,
     ]
     last: list[Any] = (
         [structlog.processors.JSONRenderer()]
@@ -27,18 +45,19 @@ def configure(level: str, json: bool | None = None) -> None:
         else [
             _printable,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=terminal, exception_formatter=structlog.dev.plain_traceback
             ),
         ]
     )
     structlog.configure(
         processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        wrapper_class=_unfailing(structlog.make_filtering_bound_logger(number)),
         logger_factory=_Stderr,
         cache_logger_on_first_use=False,
     )
     # Libraries log through the standard library; what they have to say is for a debugger.
-    others = logging.StreamHandler(sys.stderr)
+    logging.raiseExceptions = False
+    others = _Handler()
     others.setFormatter(_Printable(logging.BASIC_FORMAT))
     logging.basicConfig(level=logging.CRITICAL if number > logging.DEBUG else number, handlers=[others])
 
@@ -66,3 +85,62 @@ class _Stderr:
         sys.stderr.flush()
 
     log = debug = info = warning = warn = error = critical = exception = fatal = failure = msg
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """The standard library's logging."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except RecursionError:  # the only one that it lets out
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
+        dropped.add()
+
+
+class _DroppedLines(Collector):
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "romana_log_lines_dropped", "Lines of the log that could not be written", dropped.total
+        )
+
+
+REGISTRY.register(_DroppedLines())
+
+
+def _say_dropped(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The next line that can be written says how many could not."""
+    if dropped.unsaid:
+        event["lines_dropped"] = dropped.unsaid
+    return event
+
+
+def _unfailing(logger: type[Any]) -> type[Any]:
+    """A logger whose methods never raise."""
+    return type("Unfailing", (logger,), {name: _harmless(getattr(logger, name)) for name in _METHODS})
+
+
+def _harmless(write: Callable[..., None]) -> Callable[..., None]:
+    """The same method. A value that cannot be shown becomes text, since the others may say enough."""
+
+    @functools.wraps(write)
+    def write_or_drop(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            write(self, *args, **values)
+        except Exception:  # noqa: BLE001  of processors, of values' own methods, of the stream
+            values.pop("exc_info", None)
+            try:
+                write(self, *map(_text, args), **{name: _text(value) for name, value in values.items()})
+            except Exception:  # noqa: BLE001
+                dropped.add()
+
+    return write_or_drop
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value).encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001
+        return f"<{type(value).__name__}>"

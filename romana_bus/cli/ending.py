@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import traceback
 
@@ -24,13 +25,17 @@ def said(error: BaseException) -> int:
             return _say(2, *error.reasons)
         case RomanaError():
             return _say(error.exit_code, str(error))
-        case BrokenPipeError():
+        case BrokenPipeError() if _stdout_has_no_reader():
             _silence_stdout()  # whoever read has seen enough
             return 0
+        case OSError() if str(error.filename).startswith(f"{os.devnull}/"):  # see main.py
+            return _say(2, "there is no home directory: set HOME to a directory of your own")
         case OSError():
             return _say(1, _out_of_reach(error))
         case KeyboardInterrupt():
             return 130
+        case RuntimeError() if "can't start new thread" in str(error):  # threading's
+            return _say(1, "no more threads can be started here: allow more with ulimit -u")
     traceback.print_exception(error)
     return 1
 
@@ -42,6 +47,13 @@ def _usage(error: CycloptsError) -> str:
         text = f"{' '.join(left)}: more than {command} takes"
     text = text[0].lower() + text[1:] if text[1:2].islower() else text
     return f"{text.rstrip('.?')}{'?' if text.rstrip('.').endswith('?') else '.'} See {command} --help"
+
+
+def _stdout_has_no_reader() -> bool:
+    """Other pipes and sockets break too."""
+    poller = select.poll()
+    poller.register(1, 0)
+    return bool(poller.poll(0))
 
 
 def _out_of_reach(error: OSError) -> str:
@@ -62,6 +74,7 @@ def _silence_stdout() -> None:
 
 def _say(code: int, *reasons: str) -> int:
     for reason in reasons:
-        sys.stderr.write(f"romana-bus: {reason}\n")
+        line = reason.replace("\n", "\\n")  # of a path, say
+        sys.stderr.write(f"romana-bus: {line}\n")
     sys.stderr.flush()
     return code

@@ -18,6 +18,8 @@ from romana_bus.bus.streams import DAY, Layout
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import Settings
+from romana_bus.ipam.default import SLOT_BITS
+from romana_bus.ipam.document import cidr_of
 from romana_bus.tasks import nonce
 
 if TYPE_CHECKING:
@@ -29,6 +31,17 @@ OPTIONS = Group("Options", sort_key=0)
 KUBERNETES, ADDRESSES = Group("Kubernetes", sort_key=1), Group("Addresses", sort_key=2)
 AUDIT = Group("Audit", sort_key=3)
 STORE, OUTPUT = Group("Store", sort_key=4), Group("Output", sort_key=5)
+
+#: What no pod can have: the kernel takes such packets for nobody's, its own, or many hosts'.
+SPECIAL = {
+    "0.0.0.0/8": "unspecified",
+    "127.0.0.0/8": "loopback",
+    "169.254.0.0/16": "link-local",
+    "224.0.0.0/4": "multicast",
+    "::/127": "loopback",
+    "fe80::/10": "link-local",
+    "ff00::/8": "multicast",
+}
 
 #: Part of a stream's and of a directory's name.
 CLUSTER = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -130,7 +143,8 @@ class Addresses:
     warm_blocks: int = 1
     """Blocks that each node holds ahead of need."""
     network: str = "100.64.0.0/10"
-    """Where pods get addresses as long as no topology was set: each zone has an eighth of it."""
+    """Where pods get addresses as long as no topology was set, IPv4 or IPv6: each zone has an eighth of
+    it."""
 
     @property
     def settings(self) -> Settings:
@@ -139,16 +153,33 @@ class Addresses:
             raise BadInput(f"--cooldown {self.cooldown:g}: between 0 and 86400 seconds")
         if not 0 <= self.warm_blocks <= 64:
             raise BadInput(f"--warm-blocks {self.warm_blocks}: between 0 and 64")
-        try:
-            parse_prefix(self.network)
-        except ValueError as error:
-            raise BadInput(f"--network {self.network}: {error}") from None
+        self._refuse_network()
         return Settings(
             block_owner=self.block_owner,
             cooldown=int(self.cooldown * 1e6),
             warm_blocks=self.warm_blocks,
             default_network=self.network,
         )
+
+    def _refuse_network(self) -> None:
+        """Raises BadInput."""
+        example = type(self).network
+        try:
+            prefix = cidr_of(self.network)
+        except ValueError as error:
+            advice = "" if "write" in str(error) else f": write a CIDR such as {example}"
+            raise BadInput(f"--network {self.network}: {error}{advice}") from None
+        if prefix.length + SLOT_BITS > prefix.width:
+            longest = prefix.width - SLOT_BITS
+            raise BadInput(
+                f"--network {self.network}: too small for {1 << SLOT_BITS} zones: /{longest} or shorter"
+            )
+        for special, what in SPECIAL.items():
+            if prefix.overlaps(parse_prefix(special)):
+                raise BadInput(
+                    f"--network {self.network}: contains addresses of {special} ({what}), which no pod can "
+                    f"have: choose another prefix, such as {example} or fd00:1::/64"
+                )
 
 
 @Parameter(name="*", group=OUTPUT)

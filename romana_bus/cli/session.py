@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -14,13 +16,15 @@ import uvloop
 from romana_bus import logs
 from romana_bus.bus.api import BusError, Closed
 from romana_bus.cli import ending, show
-from romana_bus.errors import Failed
+from romana_bus.errors import BadInput, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from romana_bus.cli.options import Output, Serving
 
+#: Descriptors that a command needs at least.
+DESCRIPTORS = 64
 #: Seconds that the event loop may take to close once everything has ended.
 CLOSE_WITHIN = 3.0
 
@@ -28,11 +32,26 @@ CLOSE_WITHIN = 3.0
 def run(main: Coroutine[Any, Any, None], output: Output | Serving) -> None:
     """Until it returns, or SIGINT, SIGTERM or SIGHUP cancels it. Raises RomanaError."""
     logs.configure(output.log_level, True if output.json else None)
+    try:
+        _claim_descriptors()
+    except BadInput:
+        main.close()
+        raise
     closing = _Closing()
     try:
         uvloop.run(_until_signalled(main, closing))
     finally:
         closing.timer.cancel()
+
+
+def _claim_descriptors() -> None:
+    """The event loop does not survive to have none, and says so in no way. Raises BadInput."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= DESCRIPTORS:
+        return
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+        raise BadInput(f"no more than {hard} files can be open at once here: allow more with ulimit -n 1024")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
 
 
 async def _until_signalled(main: Coroutine[Any, Any, None], closing: _Closing) -> None:
@@ -61,7 +80,8 @@ async def _until_signalled(main: Coroutine[Any, Any, None], closing: _Closing) -
 def _stop(task: asyncio.Task[None]) -> None:
     """The first signal ends it in order, one more at once."""
     if task.cancelling():
-        show.leave_screen()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            show.leave_screen()
         os._exit(130)
     task.cancel()
 
@@ -76,6 +96,11 @@ class _Closing:
         self.timer.daemon = True
 
     def _end(self) -> None:
-        code = ending.said(self.error) if self.error else 0
-        sys.stdout.flush()
-        os._exit(code)
+        code = 1
+        try:
+            code = ending.said(self.error) if self.error else 0
+            sys.stdout.flush()
+        except OSError as error:
+            code = code or ending.said(error)
+        finally:
+            os._exit(code)

@@ -43,7 +43,8 @@ class Tick(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`block_owner`: whom a block belongs to: the host, or that and a tenant, or also a segment.
     `cooldown`: µs before an address is given out again. `warm_blocks`: how many blocks each host holds
-    ahead of need. `default_block_mask`: of the blocks of the default network; 0 for blocks of 16 addresses.
+    ahead of need. `default_block_mask`: of the blocks of the default network; 0 for blocks of 16 addresses,
+    or fewer where they would not fit into a slot.
     `order_memory`: µs for which the order of released blocks counts."""
 
     block_owner: Literal["host", "tenant", "segment"] = "host"
@@ -72,7 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def block_mask(self) -> int:
-        return self.default_block_mask or parse_prefix(self.default_network).width - 4
+        prefix = parse_prefix(self.default_network)
+        return self.default_block_mask or max(prefix.width - 4, prefix.length + SLOT_BITS)
 
 
 class State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.bus import keeper
+from romana_bus.bus import keeper, server
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.embedded import Embedded
 from romana_bus.bus.streams import Layout
-from romana_bus.errors import Failed
+from romana_bus.errors import BadInput, Failed
 from romana_bus.events import KUBE
 from tests.conftest import run
 from tests.contract.test_store import pods, table_at
@@ -29,11 +30,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Names that are no ASCII, no UTF-8, too long for a socket's address as bytes alone, or of another language.
+ODD = ["hömé", "日本" * 20, "\udcff\udcfe", 'a "b" $c {d} #e \\f', "new\nline\ttab"]
+#: In the place of port and credentials.
+NONSENSE = [
+    b"", b"null", b"[]", b"\xff\xfe", b"[" * 4000, b"{}", b'{"port": true, "user": "u", "password": "p"}',
+    b'{"port": "1", "user": "u", "password": "p"}', b'{"port": -1, "user": "u", "password": "p"}',
+    b'{"port": 1e999, "user": "u", "password": "p"}', b'{"port": 99999, "user": "u", "password": "p"}',
+    b'{"port": 4999, "user": "u\\" }", "password": "p"}', b'{"port": 4999, "user": [], "password": null}',
+]  # fmt: skip
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[Path]:
     """A state directory, behind a path too long for a socket's address; nothing runs in it afterwards."""
     directory = tmp_path / ("deep" * 20) / "state"
     yield directory
+    end(directory)
+
+
+def end(directory: Path) -> None:
     for pid in running(directory):
         os.kill(pid, signal.SIGKILL)
 
@@ -48,7 +64,7 @@ def running(directory: Path) -> list[int]:
                     line = file.read()
             except OSError:
                 continue
-            if str(directory).encode() in line:
+            if os.fsencode(directory) in line:
                 found.append(int(entry))
     return found
 
@@ -61,7 +77,14 @@ def until_gone(directory: Path) -> None:
 
 
 def servers(directory: Path) -> list[int]:
-    return [pid for pid in running(directory) if os.readlink(f"/proc/{pid}/exe").endswith("nats-server")]
+    return [pid for pid in running(directory) if _executable(pid).endswith("nats-server")]
+
+
+def _executable(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:  # it has just ended
+        return ""
 
 
 def test_the_second_user_finds_it_and_it_ends_with_the_last(state: Path) -> None:
@@ -216,9 +239,136 @@ def test_no_server_to_start_is_said_with_what_to_do(state: Path, monkeypatch: py
     run(scenario())
 
 
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_any_path_will_do(name: str, tmp_path: Path) -> None:
+    directory = tmp_path / name / "state"
+    other = f"LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {sys.executable}"  # what a path is, is bytes
+    code = (
+        "import asyncio, os, pathlib, sys; from romana_bus.bus.embedded import Embedded\n"
+        "async def main():\n"
+        "    user = await Embedded.join(pathlib.Path(sys.argv[1])); print(user.endpoint.url)\n"
+        "    await user.leave()\n"
+        "asyncio.run(main())\n"
+    )
+
+    async def scenario() -> None:
+        user = await Embedded.join(directory)
+        line = ["sh", "-c", f'{other} -c "$0" "$1"', code, str(directory)]
+        done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, check=False)
+        assert (done.stdout.strip(), done.stderr) == (user.endpoint.url, "")
+        assert {entry.name for entry in directory.iterdir()} >= {"store", "nats.log", "nats.conf"}
+        await user.leave()
+
+    try:
+        run(scenario())
+        until_gone(directory)
+    finally:
+        end(directory)
+
+
+@pytest.mark.parametrize("text", NONSENSE, ids=range(len(NONSENSE)))
+def test_nonsense_in_what_was_written_down(text: bytes, state: Path) -> None:
+    state.mkdir(parents=True)
+    (state / "server.json").write_bytes(text)
+    starts_anew(state)
+
+
+def test_a_file_larger_than_memory_in_its_place(state: Path) -> None:
+    state.mkdir(parents=True)
+    with (state / "server.json").open("wb") as file:
+        file.truncate(1 << 40)
+    starts_anew(state)
+
+
+def starts_anew(state: Path) -> None:
+    async def scenario() -> None:
+        user = await Embedded.join(state)
+        assert json.loads((state / "server.json").read_text())["user"] == user.endpoint.user == "romana"
+        await user.leave()
+
+    run(scenario())
+    until_gone(state)
+
+
+@pytest.mark.parametrize("name", ["server.json", "keeper.lock", "keeper.err", "nats.log"])
+def test_what_was_planted_is_refused_in_one_line_and_left_alone(name: str, state: Path) -> None:
+    state.mkdir(parents=True)
+    state.chmod(0o777)
+    victim = state.parent / "victim"
+    victim.write_text("theirs")
+    (state / name).symlink_to(victim)
+
+    async def scenario() -> None:
+        with pytest.raises(BadInput, match=f"^.*/{name} is not a regular file: .*remove it$"):
+            await Embedded.join(state)
+
+    run(scenario())
+    assert victim.read_text() == "theirs"
+    assert [one.name for one in state.iterdir()] == [name]
+    assert running(state) == []
+
+
+@pytest.mark.parametrize("mask", [0, 0o777])
+def test_its_files_are_for_the_owner_alone_whatever_the_umask(mask: int, state: Path) -> None:
+    async def scenario() -> None:
+        before = os.umask(mask)
+        try:
+            user = await Embedded.join(state)
+        finally:
+            os.umask(before)
+        entries = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in state.iterdir()}
+        assert {mode for name, mode in entries.items() if name not in ("store", "keeper.sock")} == {0o600}
+        assert (entries["store"], entries["keeper.sock"]) == (0o700, 0o700)
+        await user.leave()
+
+    run(scenario())
+    until_gone(state)
+
+
+@pytest.mark.parametrize("room", ["size=64k", "size=64k,nr_inodes=4", "size=64k,ro"])
+def test_a_disk_that_takes_nothing_is_said_in_one_line(room: str, tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", room, "none", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+
+    async def scenario() -> None:
+        with contextlib.suppress(OSError), (tmp_path / "other").open("wb", buffering=0) as other:
+            while other.write(b"x" * 4096):
+                pass
+        with pytest.raises(Failed, match=r"^[^\n]*(No space left on device|Read-only file system)[^\n]*$"):
+            await Embedded.join(tmp_path / "state")
+
+    try:
+        run(scenario(), within=20)
+        until_gone(tmp_path)
+    finally:
+        end(tmp_path)
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_keeper_that_speaks_nonsense(state: Path) -> None:
+    async def scenario() -> None:
+        descriptor = keeper.open_directory(str(state))
+        said = [b"nonsense\n", b'{"url": 1}\n', b"x" * (1 << 17)]
+
+        async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(said[0])
+            writer.close()
+
+        path = keeper.socket_path(str(state), descriptor)
+        async with await asyncio.start_unix_server(answer, path):
+            while said:
+                with pytest.raises(Failed, match=r"^the keeper of .* answers what nobody here understands"):
+                    await Embedded.join(state)
+                said.pop(0)
+        os.close(descriptor)
+
+    run(scenario())
+
+
 def test_the_keeper_stays_small() -> None:
     """It must not drag in the rest of the package: it lives beside every user."""
     code = "import romana_bus.bus.keeper, sys; print({'asyncio', 'nats', 'msgspec'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-    assert keeper.LINGER < keeper.START
+    assert keeper.LINGER < server.START

@@ -158,11 +158,15 @@ def end(pids: Iterable[int]) -> None:
 
 def _await(ends: Mapping[int, int]) -> None:
     waiting, until = dict(ends), time.monotonic() + _ENDS_WITHIN
+    poller = select.poll()
+    for descriptor in waiting:
+        poller.register(descriptor, select.POLLIN)
     while waiting:
-        ended, _, _ = select.select(list(waiting), [], [], max(0.0, until - time.monotonic()))
+        ended = poller.poll(max(0.0, until - time.monotonic()) * 1000)
         if not ended:
             raise Failed(f"these processes do not end: {', '.join(map(str, sorted(waiting.values())))}")
-        for descriptor in ended:
+        for descriptor, _ in ended:
+            poller.unregister(descriptor)
             pid = waiting.pop(descriptor)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)  # where we started it ourselves

@@ -1,0 +1,152 @@
+"""The nats-server process of a state directory: its port and credentials, its start and its end.
+
+It works inside the directory, as the keeper does, by names without a path: NATS' configuration has no way
+to write every path. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from romana_bus.bus import private_files
+
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Seconds that it may take to start, and to stop.
+START, STOP = 30.0, 10.0
+#: Starts within START that may fail before it has become pointless.
+TRIES = 5
+
+ACCESS, CONFIGURATION, STDERR, LOG, STORE = "server.json", "nats.conf", "nats.err", "nats.log", "store"
+CONFIG = """\
+server_name: "romana-embedded-{port}"
+listen: "127.0.0.1:{port}"
+authorization {{ user: "{user}", password: "{password}" }}
+jetstream {{ store_dir: "store", sync_interval: always }}
+log_file: "nats.log"
+logfile_size_limit: 10MB
+logfile_max_num: 3
+"""
+_CRASH = ("fatal error: ", "panic: ", "runtime: ")
+#: What needs no escape in the configuration.
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+
+class Server:
+    """`directory`: a descriptor of `path`, and the working directory. `lock`: a descriptor to hand down.
+    `access`: port, user, password. `ready`: it listens. Raises Unsafe, OSError."""
+
+    def __init__(self, directory: int, path: str, binary: str, lock: int) -> None:
+        self.directory, self.path, self.binary, self.lock = directory, path, binary, lock
+        self.access = self._access()
+        self.ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts: list[float] = []
+        self._trouble = ""
+
+    def start(self) -> None:
+        self.ready, self._process, self._trouble = False, None, ""
+        self._starts.append(time.monotonic())
+        try:
+            self._process = self._started()
+        except OSError as error:
+            self._trouble = f"{error.filename or self.binary}: {error.strerror}"
+
+    def mind(self) -> str:
+        """Start it again if it died; gives the reason once that has become pointless."""
+        if self._process is not None and self._process.poll() is None:
+            self.ready = self.ready or not _port_is_free(self.access["port"])
+            slow = not self.ready and time.monotonic() - self._starts[-1] > START
+            return f"nats-server did not listen within {START:.0f} s: {self._last_words()}" if slow else ""
+        recent = [at for at in self._starts if time.monotonic() - at < START]
+        if len(recent) >= TRIES and not self.ready:
+            return f"nats-server ends as soon as it starts: {self._last_words()}"
+        time.sleep(0.05 * len(recent))
+        self.start()
+        return ""
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        private_files.replace(self.directory, CONFIGURATION, CONFIG.format(**self.access))
+        private_files.remove(self.directory, STDERR)
+        stderr = private_files.open_file(self.directory, STDERR, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            return subprocess.Popen(
+                [self.binary, "-c", os.path.join(self.path, CONFIGURATION)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=[self.lock],
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  there are no threads here
+            )
+        finally:
+            os.close(stderr)
+
+    def _last_words(self) -> str:
+        if self._trouble:
+            return self._trouble
+        for name in (STDERR, LOG):
+            with contextlib.suppress(OSError, private_files.Unsafe):
+                text = private_files.read_end(self.directory, name, 1 << 16).decode(errors="replace").strip()
+                if lines := text.splitlines():  # a crash in Go begins with its reason
+                    return next((line for line in lines if line.startswith(_CRASH)), lines[-1]).strip()
+        return "it said nothing"
+
+    def _access(self) -> dict[str, Any]:
+        """Made once, kept with the store, so that users can come back."""
+        known = self._known()
+        if known is not None and _port_is_free(known["port"]):
+            return known
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        made = {"port": port, "user": "romana", "password": secrets.token_urlsafe(24)}
+        private_files.replace(self.directory, ACCESS, json.dumps(made))
+        return made
+
+    def _known(self) -> dict[str, Any] | None:
+        """What was written down, if it can be used."""
+        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
+            known = json.loads(private_files.read_end(self.directory, ACCESS, 4096))
+            if isinstance(known, dict) and _is_usable(known):
+                return known
+        return None
+
+
+def _is_usable(access: dict[str, Any]) -> bool:
+    port, words = access.get("port"), (access.get("user"), access.get("password"))
+    return (
+        type(port) is int
+        and 0 < port < 65536
+        and all(isinstance(word, str) and _WORD.fullmatch(word) for word in words)
+    )
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

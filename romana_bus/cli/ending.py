@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 
 from cyclopts import CycloptsError
 
+from romana_bus.cli.terminal import print_error, print_traceback
 from romana_bus.errors import BadInput, RomanaError
 
 
@@ -31,7 +31,7 @@ def said(error: BaseException) -> int:
             return _say(1, _out_of_reach(error))
         case KeyboardInterrupt():
             return 130
-    traceback.print_exception(error)
+    print_traceback(error)
     return 1
 
 
@@ -62,6 +62,5 @@ def _silence_stdout() -> None:
 
 def _say(code: int, *reasons: str) -> int:
     for reason in reasons:
-        sys.stderr.write(f"romana-bus: {reason}\n")
-    sys.stderr.flush()
+        print_error(reason)
     return code

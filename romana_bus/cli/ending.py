@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import select
 import sys
-import traceback
 
 from cyclopts import CycloptsError
 
+from romana_bus.cli.terminal import print_error, print_traceback
 from romana_bus.errors import BadInput, RomanaError
 
 
@@ -36,7 +36,7 @@ def said(error: BaseException) -> int:
             return 130
         case RuntimeError() if "can't start new thread" in str(error):  # threading's
             return _say(1, "no more threads can be started here: allow more with ulimit -u")
-    traceback.print_exception(error)
+    print_traceback(error)
     return 1
 
 
@@ -74,7 +74,5 @@ def _silence_stdout() -> None:
 
 def _say(code: int, *reasons: str) -> int:
     for reason in reasons:
-        line = reason.replace("\n", "\\n")  # of a path, say
-        sys.stderr.write(f"romana-bus: {line}\n")
-    sys.stderr.flush()
+        print_error(reason)
     return code

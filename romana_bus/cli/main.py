@@ -18,7 +18,9 @@ def main() -> None:
     _mend_environment()
     try:
         from romana_bus.cli.app import call
+        from romana_bus.cli.terminal import print_traceback
 
+        sys.excepthook = lambda _kind, error, _trace: print_traceback(error)
         code = call(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130

@@ -183,7 +183,7 @@ class Api:
 def _default_kubeconfig() -> Path | None:
     if named := os.environ.get("KUBECONFIG"):
         return Path(named)
-    usual = Path.home() / ".kube" / "config"
+    usual = Path(os.path.expanduser("~/.kube/config"))  # Path.home() raises where there is none
     return usual if usual.is_file() else None
 
 

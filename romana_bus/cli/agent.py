@@ -150,7 +150,7 @@ class _Agent:
             stack.enter_context(sole("--run-dir", self.run_dir, "lock"))
             stack.enter_context(sole("--state-dir", self.state_dir, "journal.lock"))
             attachments, journal = self._kept()
-            self.outbox = Outbox(journal, self.threads)
+            self.outbox = Outbox(self.node, journal, self.threads)
             self._forward(attachments)
             self.routes = await stack.enter_async_context(routes.opened(self.node))
             node = Node(

@@ -2,10 +2,12 @@
 
 Owns RUN_DIR/attachments, which is gone after a reboot, as the links are. A file is there before anything is
 done for its attachment and until everything is undone, so a killed agent leaves nothing that no file names.
+What has no address yet has nothing to undo, and its ADD fails with the agent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -56,8 +58,12 @@ class Attachments:
                 one = msgspec.json.decode(file.read_bytes(), type=Attachment)
             except msgspec.DecodeError as error:
                 log.error("not an attachment: left alone", file=str(file), why=str(error))
-            else:
+                continue
+            if one.addresses:
                 self._all[one.key] = one
+            else:
+                with contextlib.suppress(OSError):  # the next start removes it
+                    file.unlink()
 
     def __iter__(self) -> Iterator[Attachment]:
         return iter(

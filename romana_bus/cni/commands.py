@@ -2,8 +2,8 @@
 
 Reads the addresses that the log gave to this node's pods (`Addresses`), and the kernel. Writes the kernel
 (`wiring`), a file for each attachment, and by `Wishes` to the log: SandboxRequested where nothing was decided
-for a pod yet, and for static pods, whose address would be given away with their mirrors; SandboxRemoved at
-the end. A command that is repeated finishes what was begun, or finds it done.
+for a pod yet, and for static pods, whose address would be given away with their mirrors; SandboxRemoved where
+that ends. A command that is repeated finishes what was begun, or finds it done.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 
 from romana_bus.cni import results, spec, wiring
 from romana_bus.cni.attachments import Attachment, Attachments
+from romana_bus.cni.requests import GRACE
 from romana_bus.cni.spec import CniError, Pod
 from romana_bus.cni.veth import veth
 from romana_bus.cni.wishes import Wishes
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for which a decision may be on its way that was taken before the log had our wish.
-GRACE = 1.0
 #: RFC 8200: on a link with less, the kernel has no IPv6.
 SMALLEST_V6 = 1280
 
@@ -78,7 +77,7 @@ class Commands:
         self._outbox, self._addresses, self._threads = outbox, addresses, threads
         self._locks: dict[Attached, asyncio.Lock] = {}
         self._users: Counter[Attached] = Counter()
-        self._wishes = Wishes(node.name, attachments, outbox)
+        self._wishes = Wishes(node.name, attachments, outbox, self._may_run)
 
     async def do(self, call: Call) -> bytes:
         """What the caller is told. One that is cancelled leaves nothing of its ADD. Raises CniError."""
@@ -192,7 +191,7 @@ class Commands:
 
     async def _awaited(self, call: Call, known: tuple[str, ...]) -> tuple[str, ...]:
         """Wait for an address. `known`: what an earlier sandbox of the pod had asked for, which may be on its
-        way to somebody else now. Raises CniError, NoNamespace, and then nothing is asked for any more."""
+        way to somebody else now. Raises CniError, NoNamespace, and then its request ends."""
         await self._threads.run(wiring.look_into, call.netns)
         # What an earlier ADD gave to this sandbox may be another pod's by now.
         await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
@@ -202,8 +201,7 @@ class Commands:
         planned = self._planned(call, ())
         self._attachments.put(planned)
         try:
-            unheard = await self._outbox.put(wish) if wish else None
-            if known and unheard is not None:
+            if wish is not None and await self._outbox.put(wish) and known:
                 return known
             async with asyncio.timeout(self._patience(call)):
                 return await self._decided(call.pod, wish if known else None)
@@ -245,7 +243,8 @@ class Commands:
         with self._wishes.ending(there):
             await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
             if pod.namespace and pod.name and not self._others(call.attached):
-                await self._wishes.end(pod, call.container)
+                made = there is not None and bool(there.addresses)
+                await self._wishes.end(pod, call.container, was_made=made)
             if there is not None:
                 self._attachments.drop(*there.key)
                 self._node.changed()
@@ -264,8 +263,16 @@ class Commands:
         with self._wishes.ending(one):
             await self._threads.run(wiring.detach, results.veth_of(one).host)
             if one.requested:
-                await self._wishes.end(one.pod, one.attached.container)
+                await self._wishes.end(one.pod, one.attached.container, was_made=False)
             self._attachments.drop(*one.key)
+
+    async def _may_run(self, pod: Pod) -> bool:
+        """Whether the kernel leads what the log gave to that name to a link that no attachment knows: their
+        files were lost."""
+        addresses = self._addresses.assigned(Pod(pod.namespace, pod.name))
+        routed = await self._threads.run(wiring.routed) if addresses else {}
+        links = {routed[one] for one in addresses if one in routed}
+        return not links <= self._attachments.pods().keys()
 
     async def _collect(self, call: Call) -> bytes:
         """As much as can be, whatever cannot. Raises OSError."""

@@ -1,8 +1,8 @@
 """What this node has to tell the log about sandboxes, on disk until the log has it.
 
 Owns STATE_DIR/journal: one file for each event that waits, numbered in their order. The newest event of a
-subject replaces an older one that still waits, as it would on the log; but the end of a sandbox never
-replaces the wish of a newer one. It is on disk, past every cache, before `put` returns.
+subject replaces an older one that still waits, as it would on the log. It is on disk, past every cache,
+before `put` returns.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ log = structlog.get_logger(__name__)
 
 
 class Entry(NamedTuple):
-    """`found`: it was on disk when the agent started, and was not said again since."""
-
     number: int
     event: SandboxEvent
-    found: bool = False
 
 
 class Journal:
@@ -48,7 +45,7 @@ class Journal:
         self._last = int(file.stem)
         if older := self._waiting.pop(event.subject(), None):
             self._file(older.number).unlink(missing_ok=True)
-        self._waiting[event.subject()] = Entry(self._last, event, found=True)
+        self._waiting[event.subject()] = Entry(self._last, event)
 
     def waiting(self) -> list[Entry]:
         """In their order."""
@@ -71,10 +68,7 @@ class Journal:
         """Raises OSError: it is not kept."""
         subject = event.subject()
         older = self._waiting.get(subject)
-        if older is not None and outlived(event, older.event):
-            event = older.event
-        if older is not None and older.event == event and subject not in self._held:
-            self._said_again(subject, older)
+        if older is not None and _is_said(event, older.event) and subject not in self._held:
             return
         number = self._last + 1
         disk.write(self._file(number), codec.encode(event), past_caches=True)
@@ -84,16 +78,12 @@ class Journal:
         if older is not None:
             self._file(older.number).unlink(missing_ok=True)
 
-    def _said_again(self, subject: str, entry: Entry) -> None:
-        if entry.found:
-            self._waiting[subject] = entry._replace(found=False)
-
     def hold(self, event: SandboxEvent) -> None:
         """In memory alone: there is no room for it on the disk. It has the number of what it replaces, whose
         file thus goes with it."""
         subject = event.subject()
         older = self._waiting.get(subject)
-        if older is not None and (older.event == event or outlived(event, older.event)):
+        if older is not None and _is_said(event, older.event):
             return
         if older is None:
             self._last += 1
@@ -115,23 +105,14 @@ class Journal:
         return self._directory / f"{number:016}.json"
 
 
-def outlived(event: SandboxEvent, there: object) -> bool:
-    """Whether it is the end of a sandbox whose successor is wished for already."""
-    return (
-        isinstance(event, SandboxRemoved)
-        and isinstance(there, SandboxRequested)
-        and there.sandbox != event.sandbox
-    )
+def _is_said(event: SandboxEvent, older: SandboxEvent) -> bool:
+    """Whether `older`, of the same subject, says the same. One end of a name is as good as another."""
+    return event == older or (isinstance(event, SandboxRemoved) and isinstance(older, SandboxRemoved))
 
 
-def over(entry: Entry, there: object) -> bool:
-    """Whether the log needs it no more, which has `there` as its newest word. The wish of a sandbox that has
-    ended is over where it was found on disk: its file could not be removed. Else it is wished for again."""
-    event = entry.event
-    ended = (
-        entry.found
-        and isinstance(event, SandboxRequested)
-        and isinstance(there, SandboxRemoved)
-        and there.sandbox == event.sandbox
-    )
-    return ended or there == event or outlived(event, there)
+def over(event: SandboxEvent, there: object) -> bool:
+    """Whether the log needs it no more, which has `there` as its newest word. A request is the pod's, with
+    whichever sandbox it came; and an end says that no sandbox of the name here wants an address."""
+    if isinstance(event, SandboxRemoved):
+        return not isinstance(there, SandboxRequested)
+    return isinstance(there, SandboxRequested) and there.uid == event.uid

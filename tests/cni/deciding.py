@@ -116,6 +116,21 @@ class Told:
     def newest_of(self, pod: Pod) -> Any:
         return self.newest(f"node.{self.name}.cni.{pod.namespace}.{pod.name}")
 
+    def history_of(self, pod: Pod) -> list[Any]:
+        """All that the log was told of sandboxes of that name."""
+        found: list[Any] = []
+
+        async def look() -> None:
+            subject = f"node.{self.name}.cni.{pod.namespace}.{pod.name}"
+            async with self.opened() as store:
+                seq = 0
+                while message := await store.next(NODE, seq, subject):
+                    found.append(codec.decode(message.body))
+                    seq = message.seq
+
+        run(look())
+        return found
+
     def tail(self) -> Tail:
         """Where IPAM's log begins and ends."""
         found: list[Tail] = []

@@ -22,6 +22,14 @@ from tests.servers import NatsServer
 
 ROMANA_BUS = str(Path(sys.executable).with_name("romana-bus"))
 
+#: The same program, whose outbox holds nothing back.
+HASTY = """
+from romana_bus.cli.main import main
+from romana_bus.cni.outbox import Outbox
+Outbox.hold_down = 0.0
+main()
+"""
+
 _numbers = itertools.count(1)
 
 
@@ -51,6 +59,7 @@ class Node(Told):
         first = ipaddress.ip_address("198.18.0.0") + net
         self.outside, self.address = str(first + 1), str(first + 2)
         self.run_dir, self.state_dir = directory / "run", directory / "state"
+        self.hasty = False
         self.agent: subprocess.Popen[bytes] | None = None
         self.pods: list[Pod] = []
         self._running: list[subprocess.Popen[bytes]] = []
@@ -126,9 +135,10 @@ class Node(Told):
 
     def command(self, *options: str) -> list[str]:
         """The agent's, where these come behind what it is started with here, or stand for it."""
+        program = [sys.executable, "-c", HASTY] if self.hasty else [ROMANA_BUS]
         kept = {"--run-dir": str(self.run_dir), "--state-dir": str(self.state_dir)}
         return [
-            ROMANA_BUS, "agent", "--node", self.name,
+            *program, "agent", "--node", self.name,
             *(word for one in kept.items() if one[0] not in options for word in one),
             "--nats", f"nats://{self.outside}:{self.nats.port}", "--cluster", self.cluster,
             "--listen", f"{self.address}:9600", *self.options, *options,
@@ -164,6 +174,12 @@ class Node(Told):
             return self.agent.wait(20)
         self.kill()
         return None
+
+    def restart(self, *, hasty: bool = False) -> Node:
+        """After a kill. `hasty`: from now on, what is held back is told at once."""
+        self.kill()
+        self.hasty = hasty
+        return self.start()
 
     def log(self) -> str:
         return (self.directory / "agent.log").read_text()
@@ -201,6 +217,32 @@ class Node(Told):
 
     def invoke(self, environment: dict[str, str]) -> Answer:
         return invoke(CLIENTS["c"], environment, json.dumps(self.config()).encode())
+
+    def journal(self) -> list[Path]:
+        return sorted(self.state_dir.glob("journal/*.json"))
+
+    def until_told(self) -> Node:
+        """Until the log has all that its agent has to say."""
+        until(lambda: not self.journal(), "the journal is empty", self.log)
+        return self
+
+    def until_knowing(self) -> Node:
+        """Until its agent knows what the log has of this node: then it writes nothing for the end of a pod
+        that was never asked for."""
+        nobody = Pod("none", f"{self.netns}nobody", "nobody", "uid-nobody")
+
+        def knows() -> bool:
+            before = self.journal_written
+            self.delete(nobody)
+            return self.journal_written == before
+
+        until(knows, "the agent has read what the log has", self.log)
+        return self
+
+    @property
+    def journal_written(self) -> int:
+        """When a file came or went there, ns."""
+        return (self.state_dir / "journal").stat().st_mtime_ns
 
     def attached(self) -> list[Attached]:
         """What its agent's files say."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
+#: As a kubelet makes them for the pods of its files.
+STATIC, OTHER = "5d41402abc4b2a76b9719d911017c592", "7d793037a0760186574b0282f2f435e7"
+
+
 @contextlib.contextmanager
 def small(node: Node, directory: Path) -> Iterator[Path]:
     """A disk of 64 KiB there; the agent has ended before it is taken away."""
@@ -45,12 +49,13 @@ def remount(directory: Path, how: str) -> None:
 
 
 def two(node: Node) -> tuple[Pod, Pod]:
-    """Pods, of which the first runs."""
+    """Pods that are asked for, of which the first runs."""
     node.start().until_synced()
-    pods = node.pod(), node.pod()
+    pods = node.pod("runs", STATIC), node.pod("starts", OTHER)
     for pod in pods:
         node.decided(pod, *node.fresh())
     node.added(pods[0])
+    node.until_told()
     return pods
 
 
@@ -59,6 +64,7 @@ def test_pods_stop_on_a_full_disk_where_the_log_takes_it(own_node: Node) -> None
     with small(node, node.state_dir) as disk:
         pods = two(node)
         node.added(pods[1])
+        node.until_told()  # or a file that goes makes room
         fill(disk)
         node.delete(pods[0])
         assert isinstance(node.newest_of(pods[0]), SandboxRemoved)

@@ -11,6 +11,7 @@ import pytest
 from romana_bus import codec
 from romana_bus.bus.api import Outgoing, Unavailable
 from romana_bus.bus.memory import MemoryStore
+from romana_bus.cni import requests
 from romana_bus.cni.journal import Journal
 from romana_bus.cni.outbox import Outbox
 from romana_bus.cni.threads import Threads
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def wish(sandbox: str, name: str = "web") -> SandboxRequested:
-    return SandboxRequested(node="n1", namespace="ns", name=name, uid="u1", sandbox=sandbox)
+#: Longer than a test.
+LATER = 3600.0
 
 
-def end(sandbox: str, name: str = "web") -> SandboxRemoved:
-    return SandboxRemoved(node="n1", namespace="ns", name=name, uid="u1", sandbox=sandbox)
+def wish(sandbox: str, name: str = "web", uid: str = "u1") -> SandboxRequested:
+    return SandboxRequested(node="n1", namespace="ns", name=name, uid=uid, sandbox=sandbox)
+
+
+def end(sandbox: str, name: str = "web", uid: str = "u1") -> SandboxRemoved:
+    return SandboxRemoved(node="n1", namespace="ns", name=name, uid=uid, sandbox=sandbox)
 
 
 def waiting(journal: Journal) -> list[SandboxEvent]:
@@ -56,13 +61,16 @@ def test_the_newest_word_about_a_pod_replaces_an_older_one(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_the_end_of_a_sandbox_does_not_replace_the_wish_of_its_successor(tmp_path: Path) -> None:
+def test_ends_of_one_name_are_one(tmp_path: Path) -> None:
+    """A runtime may remove a pod's sandboxes of a hundred tries."""
     journal = Journal(tmp_path)
-    journal.put(wish("b"))
     journal.put(end("a"))
-    assert waiting(journal) == [wish("b")]
-    journal.put(end("b"))
-    assert waiting(journal) == [end("b")]
+    files = list(tmp_path.iterdir())
+    for event in (end("a"), end("b"), end("b", uid="u2")):
+        journal.put(event)
+        journal.hold(event)
+        assert waiting(journal) == waiting(Journal(tmp_path)) == [end("a")]
+    assert list(tmp_path.iterdir()) == files
 
 
 def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
@@ -106,7 +114,7 @@ class Flaky(MemoryStore):
 async def going(store: Flaky, journal: Journal) -> AsyncIterator[Outbox]:
     await store.prepare([NODE])
     threads = Threads()
-    outbox = Outbox(journal, threads)
+    outbox = Outbox("n1", journal, threads)
     task = asyncio.create_task(outbox.run(store))
     try:
         yield outbox
@@ -125,30 +133,129 @@ def test_events_are_stored_once_and_in_order_though_answers_are_lost(tmp_path: P
         store, journal = Flaky(), Journal(tmp_path)
         store.lose = 3
         async with going(store, journal) as outbox:
-            for event in (wish("a"), end("b", "other"), end("c", "third")):
+            for event in (wish("a"), wish("b", "other"), wish("c", "third")):
                 await outbox.put(event)
             await empty(journal)
-        assert store.history_of() == [wish("a"), end("b", "other"), end("c", "third")]
+            store.lose = 3
+            await outbox.put(end("b", "other"))
+            await empty(journal)
+        assert store.history_of() == [wish("a"), wish("b", "other"), wish("c", "third"), end("b", "other")]
 
     run(test())
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_an_end_is_not_stored_behind_the_wish_of_a_newer_sandbox(tmp_path: Path, late: bool) -> None:
+def test_what_says_nothing_new_is_not_stored(tmp_path: Path) -> None:
+    """IPAM goes by name and uid, not by sandboxes; and what was not asked for has no end."""
+
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            for event in (end("z"), wish("a"), wish("b"), wish("b", uid="u2"), end("a"), end("b")):
+                await outbox.put(event)
+                await outbox.stored(event)
+        assert store.history_of() == [wish("a"), wish("b", uid="u2"), end("a")]
+
+    run(test())
+
+
+def test_an_end_that_is_held_back_is_replaced_by_the_next_request(tmp_path: Path) -> None:
     async def test() -> None:
         store, journal = Flaky(), Journal(tmp_path)
         async with going(store, journal) as outbox:
             await outbox.put(wish("a"))
             await empty(journal)
-            store.out = not late
-            for event in (wish("b"), end("a")) if late else (end("a"), wish("b")):
-                await outbox.put(event)
+            for number in range(10):
+                await outbox.put(end(f"a{number}"), LATER)
+                await outbox.put(end(f"b{number}"))  # it stays so
+                await outbox.put(wish("c", f"pod-{number}"))  # and holds up nobody
+                await outbox.stored(wish("c", f"pod-{number}"))
+                assert waiting(journal) == [end(f"a{number}")]
+                await outbox.put(wish(f"c{number}"))
+                await empty(journal)
+            await outbox.put(end("a", "pod-1"), LATER)
+            await outbox.put(wish("b", "pod-1", "u2"))  # of another pod, it is news
+            await empty(journal)
+        others = [wish("c", f"pod-{number}") for number in range(10)]
+        assert store.history_of() == [wish("a"), *others, wish("b", "pod-1", "u2")]
+
+    run(test())
+
+
+def test_an_end_that_is_held_back_is_told_when_it_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a restart, of which it does not know how long that took."""
+
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            for name in ("one", "two"):
+                await outbox.put(wish("a", name))
+                await outbox.stored(wish("a", name))
+            await outbox.put(end("a", "two"), LATER)
+            await outbox.put(end("a", "one"), 0.01)
+            await outbox.stored(end("a", "one"))
+            assert waiting(journal) == [end("a", "two")]
+        journal = Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            await outbox.requests()
+            await outbox.put(wish("b", "other"))
+            await outbox.stored(wish("b", "other"))
+            assert waiting(journal) == [end("a", "two")]
+        monkeypatch.setattr(Outbox, "hold_down", 0.01)
+        journal = Journal(tmp_path)
+        async with going(store, journal):
+            await empty(journal)
+        asked = [wish("a", "one"), wish("a", "two")]
+        assert store.history_of() == [*asked, end("a", "one"), wish("b", "other"), end("a", "two")]
+
+    run(test())
+
+
+def test_an_end_is_not_told_for_an_answer_that_was_lost(tmp_path: Path) -> None:
+    """The log has the request, and nobody here knows."""
+
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            await outbox.requests()
+            store.lose = 1
+            await outbox.put(wish("a"))
+            while not store.history_of():
+                await asyncio.sleep(0)
+            store.out = True
+            await outbox.put(end("a"), LATER)
             store.out = False
-            await empty(journal)
-            assert store.history_of()[-1] == wish("b")
+            await outbox.put(end("b", "other"))
+            await outbox.stored(end("b", "other"))
+            assert waiting(journal) == [end("a")]
+        assert store.history_of() == [wish("a")]
+
+    run(test())
+
+
+def test_it_knows_what_the_log_has(tmp_path: Path) -> None:
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            assert outbox.may_have_request("node.n1.cni.ns.web")  # nothing was read yet
+            assert await outbox.requests() == []
+            assert not outbox.may_have_request("node.n1.cni.ns.web")
+            for event in (wish("a"), wish("a", "other")):
+                await outbox.put(event)
+                assert outbox.may_have_request(event.subject())
+                await outbox.stored(event)
             await outbox.put(end("a"))
+            assert outbox.may_have_request("node.n1.cni.ns.web")
             await empty(journal)
-        assert store.history_of() == [wish("a"), wish("b")]
+            assert not outbox.may_have_request("node.n1.cni.ns.web")
+            assert outbox.request_of("node.n1.cni.ns.other") == wish("a", "other")
+            store.rewind(NODE, 1)  # another connection, behind which is an older log
+            assert outbox.may_have_request("node.n1.cni.ns.web")
+            assert await outbox.requests() == [wish("a")]
+            assert not outbox.may_have_request("node.n1.cni.ns.other")
+        async with going(store, Journal(tmp_path)) as outbox:
+            assert await outbox.requests() == [wish("a")]
 
     run(test())
 
@@ -168,24 +275,48 @@ def test_a_sandbox_that_is_wished_for_again_ends_again(tmp_path: Path) -> None:
     run(test())
 
 
-def test_what_the_log_never_heard_of_is_told(tmp_path: Path) -> None:
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored has stood for long."""
+    monkeypatch.setattr(requests, "GRACE", 0.0)
+
+
+@pytest.mark.usefixtures("settled")
+def test_whether_the_request_has_stood_all_the_time_is_told(tmp_path: Path) -> None:
     async def test() -> None:
         store, journal = Flaky(), Journal(tmp_path)
         async with going(store, journal) as outbox:
-            await outbox.put(wish("a"))
+            assert not await outbox.put(wish("a"))
+            await empty(journal)
+            assert await outbox.put(wish("b"))
+            assert not await outbox.put(wish("b", uid="u2"))
             await empty(journal)
             store.out = True
-            assert await outbox.put(end("a")) is None
-            assert await outbox.put(wish("b")) == end("a")
+            await outbox.put(end("b"))
+            assert await outbox.put(wish("c", uid="u2"))  # the log never hears of that end
             store.out = False
             await empty(journal)
-            store.lose, store.out = 1, False
-            await outbox.put(end("b"))
+            assert len(store.history_of()) == 2
+            store.lose = 1
+            await outbox.put(end("c"))
             while len(store.history_of()) < 3:
                 await asyncio.sleep(0.001)
             store.out = True  # it is on the log, and nobody here knows
-            if journal.waiting():
-                assert await outbox.put(wish("c")) is None
+            assert not await outbox.put(wish("d", uid="u2"))
+
+    run(test())
+
+
+def test_a_request_that_was_stored_a_moment_ago_has_not_stood_all_the_time(tmp_path: Path) -> None:
+    """An end before it may have been heard, and the decision that followed is on its way."""
+
+    async def test() -> None:
+        store, journal = Flaky(), Journal(tmp_path)
+        async with going(store, journal) as outbox:
+            for event in (wish("a"), end("a"), wish("b")):
+                await outbox.put(event)
+                await outbox.stored(event)
+            assert not await outbox.put(wish("c"))
 
     run(test())
 
@@ -219,51 +350,47 @@ class Gated(Flaky):
         return found
 
 
-def test_what_was_given_back_as_unheard_never_reaches_the_log(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("settled")
+def test_an_end_that_was_replaced_in_time_never_reaches_the_log(tmp_path: Path) -> None:
     """Its sender looked up what is newest when it was replaced."""
 
     async def test() -> None:
         store, journal = Gated(), Journal(tmp_path)
+        store.gate.set()
         async with going(store, journal) as outbox:
+            await outbox.put(wish("a"))
+            await empty(journal)
+            store.gate.clear()
+            store.asked.clear()
             await outbox.put(end("a"))
             await store.asked.wait()
-            unheard = await outbox.put(wish("b"))
+            stands = await outbox.put(wish("b"))
             store.gate.set()
             await empty(journal)
-        assert unheard == end("a")
-        assert store.history_of() == [wish("b")]
+        assert stands
+        assert store.history_of() == [wish("a")]
 
     run(test())
 
 
+@pytest.mark.usefixtures("settled")
 def test_what_the_log_may_have_heard_is_not_forgotten_with_the_next(tmp_path: Path) -> None:
     async def test() -> None:
         store, journal = Flaky(), Journal(tmp_path)
         async with going(store, journal) as outbox:
+            await outbox.put(wish("a"))
+            await empty(journal)
             store.lose = 1
             await outbox.put(end("a"))
-            await outbox.put(end("z", "other"))
-            while not store.history_of():
+            while len(store.history_of()) < 2:
                 await asyncio.sleep(0)
             store.out = True  # nobody here knows that the log has it
+            await outbox.put(wish("z", "other"))
             for event in (wish("b"), end("b"), wish("c")):
-                assert await outbox.put(event) is None
+                assert not await outbox.put(event)
         journal = Journal(tmp_path)
         async with going(store, journal) as outbox:  # nor after a restart
-            assert await outbox.put(end("c")) is None
-
-    run(test())
-
-
-def test_an_end_that_is_said_again_was_heard(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            await outbox.put(end("a"))
-            await empty(journal)
-            store.out = True
-            await outbox.put(end("a"))
-            assert await outbox.put(wish("b")) is None
+            assert not await outbox.put(wish("d"))
 
     run(test())
 
@@ -283,13 +410,6 @@ def test_what_is_in_memory_alone_is_refused_again(tmp_path: Path) -> None:
     assert waiting(Journal(tmp_path / "journal")) == [end("a")]
 
 
-def test_a_wish_in_memory_alone_is_written_where_the_end_before_it_comes(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.hold(wish("b"))
-    journal.put(end("a"))
-    assert waiting(Journal(tmp_path)) == [wish("b")]
-
-
 def test_what_is_held_leaves_no_file_of_what_it_replaced(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.put(wish("a"))
@@ -299,22 +419,21 @@ def test_what_is_held_leaves_no_file_of_what_it_replaced(tmp_path: Path) -> None
     assert waiting(Journal(tmp_path)) == []
 
 
-def test_a_wish_whose_file_could_not_be_removed_does_not_come_back(tmp_path: Path) -> None:
+def test_what_is_held_back_needs_no_disk_where_the_log_has_its_request(tmp_path: Path) -> None:
+    """Which no sandbox has after a restart: that is told."""
+
     async def test() -> None:
-        store = Flaky()
-        journal = Journal(tmp_path)
+        store, journal = Flaky(), Journal(tmp_path / "journal")
         async with going(store, journal) as outbox:
-            for event in (wish("a"), end("a")):
-                await outbox.put(event)
-                await empty(journal)
-        (tmp_path / "0000000000000001.json").write_bytes(codec.encode(wish("a")))
-        journal = Journal(tmp_path)
-        async with going(store, journal) as outbox:
+            await outbox.put(wish("a"))
             await empty(journal)
-            assert store.history_of() == [wish("a"), end("a")]
-            await outbox.put(wish("a"))  # said again, it counts
-            await empty(journal)
-        assert store.history_of() == [wish("a"), end("a"), wish("a")]
+            (tmp_path / "journal").rename(tmp_path / "away")
+            await outbox.put(end("a"), LATER)
+            assert waiting(journal) == [end("a")]
+            await outbox.put(wish("b"))  # the log has it, for all that it hears
+            assert waiting(journal) == []
+            await outbox.put(end("b"))  # told at once, as nothing else keeps it
+        assert store.history_of() == [wish("a"), end("b")]
 
     run(test())
 

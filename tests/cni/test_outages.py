@@ -25,26 +25,30 @@ STATIC = "5d41402abc4b2a76b9719d911017c592"
 def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
-    pods = [node.pod() for _ in range(3)]
+    pods = [node.pod(f"static{number}", f"{number:032x}") for number in range(3)]
     for pod in pods:
         node.decided(pod, *node.fresh())
         node.added(pod)
-    node.nats.kill()
-    for pod in pods[:2]:
+    ordinary = [node.pod() for _ in range(2)]
+    for pod in ordinary:
+        node.decided(pod, *node.fresh())
+        node.added(pod)
+    node.until_told().until_knowing().nats.kill()
+    for pod in (*pods[:2], ordinary[0]):
         node.delete(pod)
-    assert len(list(node.state_dir.glob("journal/*.json"))) == 2
-    node.kill()
-    node.start()  # without the log
-    node.delete(pods[2])
+    assert len(node.journal()) == 2  # of an ordinary pod, there is nothing to tell
+    node.restart(hasty=True)  # without the log
+    for pod in (pods[2], ordinary[1]):
+        node.delete(pod)
     node.call("STATUS").fails(50, "not in sync")
-    assert len(list(node.state_dir.glob("journal/*.json"))) == 3
+    assert len(node.journal()) == 4  # it cannot know what the log has
     node.nats.start()
+    node.until_told().until_synced()
     for pod in pods:
-        gone = until(lambda: node.newest_of(pod), "the removal is on the log", node.log)  # noqa: B023
+        gone = node.newest_of(pod)
         assert isinstance(gone, SandboxRemoved)
         assert gone.sandbox == pod.container
-    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
-    node.until_synced()
+    assert [node.history_of(pod) for pod in ordinary] == [[], []]
     report = until(lambda: node.newest(f"node.{node.name}.cni"), "what is wired is reported")
     assert isinstance(report, Wired)
 
@@ -70,8 +74,8 @@ def test_without_the_log_packets_flow_and_pods_that_were_decided_start(own_node:
     assert node.status().code == 0  # the node stays Ready: what is wired forwards on
     node.add(unknown, timeout=0.5).fails(11, f"default/{unknown.name}", "the log is out of reach")
     node.nats.start()
-    found = until(lambda: node.newest_of(unknown), "what became of the wish is told", node.log)
-    assert isinstance(found, SandboxRemoved)
+    node.until_told()
+    assert node.history_of(unknown) == []  # of what was asked for and is not any more
     node.decided(unknown, *node.fresh())
     node.placed(node.outside, "neighbour", ("10.77.17.0/28",))
     until(lambda: node.blocks() == {"10.77.16.0/28", "10.77.17.0/28"}, "it goes on", node.log)
@@ -101,8 +105,6 @@ def test_a_log_that_was_lost_takes_nothing_from_pods_and_routes(own_node: Node) 
     assert [node.check(pod, result).code for pod, result in zip(pods, results, strict=True)] == [0, 0]
     assert pings(pods[0].netns, addresses[1][0])
     node.delete(pods[1])
-    gone = until(lambda: node.newest_of(pods[1]), "its end is on the new log", node.log)
-    assert isinstance(gone, SandboxRemoved)
     node.placed(node.address)
     node.placed(node.outside, "neighbour", neighbour[:1])
     until(lambda: node.blocks() == set(neighbour[:1]), "what the new log does not know goes", node.log)
@@ -122,7 +124,8 @@ def test_a_log_that_was_lost_is_told_of_the_static_pods_that_run(own_node: Node,
     node.until_read()
     for pod in pods:
         node.added(pod)
-    until(lambda: node.newest_of(pods[2]).sandbox == pods[2].container, "it is asked for", node.log)
+    node.until_told()
+    assert [one.sandbox for one in node.history_of(pods[0])] == [pods[0].container]
     if not lives:
         node.kill()
     node.nats.kill()
@@ -183,13 +186,12 @@ def test_the_end_of_a_sandbox_does_not_follow_the_wish_of_its_successor(own_node
     again = node.added(new)
     assert [one["address"] for one in again["ips"]] == [f"{four}/32", f"{six}/128"]
     node.nats.start()
-    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
+    node.until_told()
     wish = node.newest_of(new)
     assert isinstance(wish, SandboxRequested)
-    assert wish.sandbox == new.container
     node.delete(old)  # once more, late
-    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
-    assert node.newest_of(new) == wish
+    node.until_told()
+    assert node.history_of(new) == [wish]
 
 
 def test_a_static_pod_s_new_sandbox_waits_for_what_its_old_one_gave_back(own_node: Node) -> None:
@@ -227,9 +229,8 @@ def test_a_static_pod_starts_again_after_a_restart_without_the_log(own_node: Nod
     new = node.pod("static")
     assert {one["address"].partition("/")[0] for one in node.added(new)["ips"]} == {four, six}
     node.nats.start()
-    until(lambda: not list(node.state_dir.glob("journal/*.json")), "the journal is empty", node.log)
-    assert node.newest_of(new).sandbox == new.container
-    assert isinstance(node.newest_of(new), SandboxRequested)
+    node.until_told()
+    assert [type(one) for one in node.history_of(new)] == [SandboxRequested]
 
 
 def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
@@ -264,6 +265,7 @@ def test_options_that_cannot_be_used(own_node: Node, options: tuple[str, ...], s
 
 def test_a_caller_that_hangs_up_leaves_nothing(own_node: Node) -> None:
     node = own_node
+    node.hasty = True
     node.start().until_synced()
     pod = node.pod()
     environment = {

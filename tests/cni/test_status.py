@@ -26,7 +26,7 @@ def test_it_is_ready_when_it_is_in_sync_and_has_a_block(tmp_path: Path) -> None:
     async def test() -> None:
         threads, addresses, blocks = Threads(), OwnAddresses(), list[str]()
         node = Node("n1", 0, 10.0, lambda: bool(blocks), lambda: None, lambda: None)
-        outbox = Outbox(Journal(tmp_path / "journal"), threads)
+        outbox = Outbox("n1", Journal(tmp_path / "journal"), threads)
         commands = Commands(node, Attachments(tmp_path / "attachments"), outbox, addresses, threads)
 
         async def refused() -> str:

@@ -6,6 +6,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from romana_bus.events import SandboxRemoved, SandboxRequested
 from tests.cni.calling import execute, pings, sh, until
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def test_two_hundred_calls_at_once_and_agents_that_are_killed(own_node: Node) ->
     with ThreadPoolExecutor(CALLS) as threads:
         deleting = [threads.submit(node.call, "DEL", pod) for pod in pods[::2]]
         until(lambda: any(one.done() for one in deleting), "they are served", node.log)
-        node.kill()
-    node.start().until_synced()
+        node.restart(hasty=True).until_synced()
     for pod in pods[::2]:
         node.delete(pod)
     assert node.collect("cni.dev/valid-attachments", []).code == 0
@@ -57,7 +57,10 @@ def test_two_hundred_calls_at_once_and_agents_that_are_killed(own_node: Node) ->
     assert node.routes() == {}
     assert " rb" not in node.ip("link")
     assert not any("eth0" in sh("ip", "-n", pod.netns, "link") for pod in pods)
-    until(lambda: not list(node.state_dir.glob("journal/*")), "the journal is empty", node.log)
+    node.until_told()
+    for pod in pods:
+        told = [type(event) for event in node.history_of(pod)]
+        assert told == [SandboxRequested, SandboxRemoved] * (len(told) // 2)
 
 
 def held_once(node: Node, pods: list[Pod]) -> None:

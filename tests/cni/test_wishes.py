@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from romana_bus import codec
+from romana_bus.bus.memory import MemoryStore
 from romana_bus.cni import spec
 from romana_bus.cni.attachments import Attachment, Attachments
 from romana_bus.cni.journal import Journal
 from romana_bus.cni.outbox import Outbox
 from romana_bus.cni.threads import Threads
 from romana_bus.cni.wishes import REMEMBERED, Wishes
-from romana_bus.events import SandboxRemoved, SandboxRequested
+from romana_bus.events import NODE, SandboxRemoved, SandboxRequested
+from romana_bus.tasks import stop
 from tests.cni.calling import execute, pings, sh, until
+from tests.conftest import run
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.cni.calling import Pod
@@ -22,6 +29,10 @@ if TYPE_CHECKING:
 
 #: As a kubelet makes them for the pods of its files.
 STATIC, OTHER = "5d41402abc4b2a76b9719d911017c592", "7d793037a0760186574b0282f2f435e7"
+
+
+async def nobody_runs(_: spec.Pod) -> bool:
+    return False
 
 
 def told(node: Node, pod: Pod, kind: type[Any]) -> Any:
@@ -134,10 +145,95 @@ def test_an_address_of_a_sandbox_that_has_gone_without_a_word_is_free(node: Node
     assert old.container not in {one.container for one in node.attached()}
 
 
+@contextlib.asynccontextmanager
+async def wishing(directory: Path, store: MemoryStore) -> AsyncIterator[tuple[Wishes, Outbox, Attachments]]:
+    """With an outbox that goes on."""
+    await store.prepare([NODE])
+    threads, attachments = Threads(), Attachments(directory / "attachments")
+    outbox = Outbox("n1", Journal(directory / "journal"), threads)
+    wishes = Wishes("n1", attachments, outbox, nobody_runs)
+    task = asyncio.create_task(outbox.run(store))
+    try:
+        yield wishes, outbox, attachments
+    finally:
+        await stop(task)
+        threads.close()
+
+
+def attachment(pod: spec.Pod, container: str) -> Attachment:
+    attached = spec.Attached(container, "eth0")
+    return Attachment(
+        network="pods", attached=attached, netns="/n", pod=pod, addresses=("10.0.0.1",), requested=True
+    )
+
+
+WEB = spec.Pod("ns", "web", "uid-web")
+
+
+def test_a_pod_whose_request_the_log_has_was_asked_for(tmp_path: Path) -> None:
+    """Where neither disk knows of it, as after a reboot."""
+
+    async def test() -> None:
+        store = MemoryStore()
+        async with wishing(tmp_path / "before", store) as (wishes, outbox, _):
+            wish = wishes.of(WEB, "one")
+            await outbox.put(wish)
+            await outbox.stored(wish)
+        async with wishing(tmp_path / "after", store) as (wishes, outbox, _):
+            assert WEB not in wishes
+            await outbox.requests()
+            assert WEB in wishes
+            assert spec.Pod("ns", "web", "another") not in wishes
+
+    run(test())
+
+
+def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
+    """It would be held back, and this end is told at once."""
+
+    async def test() -> None:
+        store = MemoryStore()
+        async with wishing(tmp_path, store) as (wishes, outbox, attachments):
+            wish, one = wishes.of(WEB, "one"), attachment(WEB, "one")
+            attachments.put(one)
+            await outbox.put(wish)
+            await outbox.stored(wish)
+            with wishes.ending(one):
+                await wishes.tell_again()
+                assert outbox.waiting() == []
+                await wishes.end(WEB, "one", was_made=True)
+            while outbox.waiting():
+                await asyncio.sleep(0.001)
+            assert await outbox.requests() == []
+
+    run(test())
+
+
+def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_path: Path) -> None:
+    """The end of a sandbox, whose successor runs; and the request of one that has ended."""
+
+    async def test() -> None:
+        store, idle = MemoryStore(), spec.Pod("ns", "idle", "uid-idle")
+        for number, (kind, pod) in enumerate(((SandboxRemoved, WEB), (SandboxRequested, idle)), 1):
+            event = kind(node="n1", namespace="ns", name=pod.name, uid=pod.uid, sandbox="one")
+            (tmp_path / "journal").mkdir(exist_ok=True)
+            (tmp_path / "journal" / f"{number:016}.json").write_bytes(codec.encode(event))
+        Attachments(tmp_path / "attachments").put(attachment(WEB, "two"))
+        async with wishing(tmp_path, store) as (wishes, outbox, _):
+            assert outbox.waiting() == []
+            await wishes.tell_again()
+            while outbox.waiting():
+                await asyncio.sleep(0.001)
+            assert [request.sandbox for request in await outbox.requests()] == ["two"]
+        assert not list((tmp_path / "journal").iterdir())
+
+    run(test())
+
+
 def test_of_pods_that_were_asked_for_those_that_run_are_remembered(tmp_path: Path) -> None:
     threads = Threads()
     attachments = Attachments(tmp_path / "attachments")
-    wishes = Wishes("n1", attachments, Outbox(Journal(tmp_path / "journal"), threads))
+    wishes = Wishes("n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), nobody_runs)
     names = ("runs", "idle", "again")
     runs, idle, again = (spec.Pod("ns", name, f"uid-{name}") for name in names)
     kept = Attachment(

@@ -88,8 +88,8 @@ class Flaws:
 
 
 async def word_before(store: Store, flaw: Flaw) -> Message | None:
-    """The newest message about the same that can be used, as far as the log goes back. By halving: some twenty
-    requests. Raises StreamMissing, Unavailable."""
+    """The newest message about the same that can be used, as far as the log goes back. By halving: some
+    twenty requests. Raises StreamMissing, Unavailable."""
     found = Message(flaw.seq, flaw.subject, b"")
     if any(token in ("*", ">") for token in flaw.subject.split(".")):
         return None  # it would select others

@@ -44,9 +44,7 @@ def configure(level: str, json: bool | None = None) -> None:
         if as_json
         else [
             _printable,
-            structlog.dev.ConsoleRenderer(
-                colors=terminal, exception_formatter=structlog.dev.plain_traceback
-            ),
+            structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback),
         ]
     )
     structlog.configure(

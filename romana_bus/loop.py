@@ -201,7 +201,7 @@ class Fold(Generic[S]):
         self, store: Store, publish: Callable[[list[tuple[Event, str]]], Awaitable[None]]
     ) -> bool:
         """Where somebody else's message stands on our own stream, and cannot be used, the word before it is
-        said again. False where there is one of which the log has no word any more. Raises Fenced, BusError."""
+        said again. False where the log has none any more. Raises Fenced, BusError."""
         whole = True
         for flaw in self.flaws.kept:
             standing = await store.get(self._own, flaw.seq) if flaw.role == self._own else None

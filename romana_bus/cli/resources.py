@@ -45,8 +45,8 @@ def print_resources(found: list[dict[str, Any]], now: int) -> None:
     for one in found:
         if one.get("doubted"):
             show.hint(
-                f"The API server does not show {one['doubted']:,} of {one['resource']}: they are asked about again "
-                f"before they are gone. `romana-bus resync {one['resource']} --believe` believes it at once."
+                f"The API server does not show {one['doubted']:,} of {one['resource']}: they are asked about "
+                f"again before they are gone. `romana-bus resync {one['resource']} --believe` believes it at once."
             )
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from romana_bus import codec
 from romana_bus.cni.journal import over
 from romana_bus.events import NODE, SandboxRequested, token
 from romana_bus.feed import Read, read_once
+from romana_bus.flaws import Flaws
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
@@ -61,8 +61,9 @@ class Requests:
         while not self.known:
             generation, self._generation, self._outdated = store.generation, None, False
             newest: dict[str, object] = {}
-            async for _, messages in read_once(store, [Read(NODE, self._under)], "sandboxes"):
-                newest |= {message.subject: codec.decode(message.body) for message in messages}
+            flaws = Flaws("sandboxes")
+            async for _, messages in read_once(store, [Read(NODE, self._under)], "sandboxes", flaws):
+                newest |= {one.subject: event for one in messages if (event := flaws.read(one, NODE))}
             self._there, self._settled = {}, {}
             for subject, there in newest.items():
                 if isinstance(there, SandboxRequested):

@@ -1,4 +1,4 @@
-"""Where the API server stands, asked soon after each watch goes on from a version, and when it has been quiet.
+"""Where the API server stands: asked soon after a watch goes on from a version, and when it has been quiet.
 
 A watch that says nothing may be one of a version that the server has yet to reach: where its store was
 restored from a backup, for ever. That ends all connections, so whoever makes one anew asks: later the store

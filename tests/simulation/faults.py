@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from romana_bus import codec
 from romana_bus.bus.api import Outgoing
 from romana_bus.events import IPAM, KUBE, NODE, AddressAssigned, NodeGone, PodGone
@@ -138,7 +140,7 @@ def _two_owners(site: Site, role: str) -> Outgoing | None:
     if role != IPAM or not given:
         return None
     one = site.chance.choice(given)
-    other = codec.msgspec.structs.replace(one, name=f"{one.name}-stranger", uid="uid-stranger")
+    other = msgspec.structs.replace(one, name=f"{one.name}-stranger", uid="uid-stranger")
     return Outgoing(other.subject(), codec.encode(other))
 
 

@@ -65,7 +65,7 @@ class Process:
             self.ended = f"{self.name} returned"
         except asyncio.CancelledError:
             raise
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  whatever it is
             if not mark.killed:
                 self.ended = f"{self.name}: {type(error).__name__}: {error}"
 

@@ -1,5 +1,5 @@
-"""The log's server, shared by all processes: streams in memory, with a clock that may step and a store that may
-go back, and leases. Nothing here waits; what lies between a process and the server is in `client.py`."""
+"""The log's server, shared by all processes: streams in memory, with a clock that may step and a store that
+may go back, and leases. Nothing here waits; what lies between a process and the server is in `client.py`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ HISTORY = 24 * 3600.0
 
 
 class Server(MemoryStore):
-    """`acknowledged`: what it told somebody that it is stored, by stream and sequence, as long as its store does
-    not go back."""
+    """`acknowledged`: what it told somebody that it is stored, by stream and sequence, as long as its store
+    does not go back."""
 
     def __init__(self) -> None:
         self.step = 0.0  # of its clock, seconds

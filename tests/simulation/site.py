@@ -1,4 +1,4 @@
-"""A small cluster in one process: API server, log, watchers, deciders, and machines with agents and kernels."""
+"""A small cluster in one process: API server, log, watchers, deciders, machines with agents and kernels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.simulation.server import Server
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, MutableMapping
 
     from romana_bus.ipam import State
 
@@ -133,7 +133,7 @@ class Site:
         if self.owners.get(address) == (machine.name, key):
             del self.owners[address]
 
-    def _logged(self, _logger: object, method: str, line: dict[str, Any]) -> str:
+    def _logged(self, _logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
         if method in ("warning", "error", "exception") or line.get("event") in ("leading", "looked again"):
             process = asyncio.current_task()
             who = process.get_name() if process else ""

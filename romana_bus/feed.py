@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus import codec, tasks, telemetry
 from romana_bus.bus.api import Message, Outgoing, Position
-from romana_bus.flaws import word_before
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -81,7 +80,7 @@ class Feed:
 
     async def _words_before(self, role: str) -> list[Message]:
         """In the order of the log."""
-        found = [await word_before(self._store, one) for one in self._flaws.kept if one.role == role]
+        found = [await self._flaws.word_before(self._store, one) for one in self._flaws.kept if one.role == role]
         return sorted((one for one in found if one is not None), key=lambda message: message.seq)
 
     async def _missing(self, read: Read, end: int) -> bool:

@@ -3,7 +3,7 @@
 A message that no reader here understands, one that is about another entity than its subject says, one that
 a consumer failed on, or one that contradicts what is known. Each subject's newest flaw is kept until a
 message that is well stands in its place, as it does in the table. Until then the word before it counts, for
-whoever has followed the log, and for whoever reads it now (`word_before`).
+whoever has followed the log, and for whoever reads it now.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from romana_bus import codec, telemetry
-from romana_bus.bus.api import Message
 from romana_bus.bus.search import newest_before
 from romana_bus.events import NODE, SPEC
 
 if TYPE_CHECKING:
-    from romana_bus.bus.api import Store
+    from romana_bus.bus.api import Message, Store
     from romana_bus.events import Event
 
 log = structlog.get_logger(__name__)
@@ -59,15 +58,31 @@ class Flaws:
 
     def read(self, message: Message, role: str) -> Event | None:
         """The event in a message; None where it is parked."""
-        event = understood(message, role)
-        if role == self._own and not message.id:
-            event = codec.Parked("somebody wrote it who was not elected", message.body)
+        event = self._understood(message, role)
         if isinstance(event, codec.Parked):
             self.park(message, role, event.reason)
             return None
         if self._kept:
             self.mended(role, message.subject, message.seq)
         return event
+
+    def _understood(self, message: Message, role: str) -> Event | codec.Parked:
+        if role == self._own and not message.id:
+            return codec.Parked("somebody wrote it who was not elected", message.body)
+        return understood(message, role)
+
+    async def word_before(self, store: Store, flaw: Flaw) -> Message | None:
+        """The newest message about the same that can be used, as far as the log goes back. By halving: some
+        twenty requests. Raises StreamMissing, Unavailable."""
+        if any(token in ("*", ">") for token in flaw.subject.split(".")):
+            return None  # it would select others
+        seq = flaw.seq
+        for _ in range(WORDS):
+            earlier = await newest_before(store, flaw.role, flaw.subject, seq)
+            if earlier is None or not isinstance(self._understood(earlier, flaw.role), codec.Parked):
+                return earlier
+            seq = earlier.seq
+        return None
 
     def mended(self, role: str, subject: str, seq: int) -> None:
         """At `seq` something stands that is well."""
@@ -85,20 +100,6 @@ class Flaws:
             log.warning(
                 "parked", consumer=self.consumer, stream=role, seq=message.seq, why=reason, parked=self.count
             )
-
-
-async def word_before(store: Store, flaw: Flaw) -> Message | None:
-    """The newest message about the same that can be used, as far as the log goes back. By halving: some
-    twenty requests. Raises StreamMissing, Unavailable."""
-    found = Message(flaw.seq, flaw.subject, b"")
-    if any(token in ("*", ">") for token in flaw.subject.split(".")):
-        return None  # it would select others
-    for _ in range(WORDS):
-        earlier = await newest_before(store, flaw.role, flaw.subject, found.seq)
-        if earlier is None or not isinstance(understood(earlier, flaw.role), codec.Parked):
-            return earlier
-        found = earlier
-    return None
 
 
 def understood(message: Message, role: str) -> Event | codec.Parked:

@@ -33,7 +33,7 @@ from romana_bus.bus.api import (
 from romana_bus.errors import RomanaError
 from romana_bus.events import NODE, Event, LeaderElected
 from romana_bus.feed import Feed, Read
-from romana_bus.flaws import Flaw, Flaws, understood, word_before
+from romana_bus.flaws import Flaw, Flaws, understood
 from romana_bus.health import LEADER, STANDBY, Health
 from romana_bus.lead import Leadership, become_leader
 from romana_bus.reports import FlawReports, Reports
@@ -207,7 +207,7 @@ class Fold(Generic[S]):
             standing = await store.get(self._own, flaw.seq) if flaw.role == self._own else None
             if standing is None or standing.id:
                 continue
-            earlier = await word_before(store, flaw)
+            earlier = await self.flaws.word_before(store, flaw)
             event = understood(earlier or standing, self._own)
             if earlier is None and isinstance(event, Event):
                 self._consumer.evolve(self.state, event, flaw.seq)  # to be held against the truth

@@ -284,6 +284,8 @@ class MemoryReading:
         ready, self._ready = self._ready, []
         if ready:
             self.position = Position(self.position.epoch, ready[-1].seq, ready[-1].id)
+            if self._failure:
+                self._wake.set()  # the next call raises it
         elif self._failure:
             raise self._failure
         return ready

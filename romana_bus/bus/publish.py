@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from romana_bus import tasks
 from romana_bus.bus.api import BusError, Closed, Refused, StreamMissing, Unavailable
-from romana_bus.tasks import nonce, stop
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Outgoing, Store
@@ -29,7 +30,7 @@ WINDOW, QUEUED = 1024, 20_000
 class Publisher:
     def __init__(self, store: Store, role: str) -> None:
         self._store, self._role = store, role
-        self._instance, self._numbers = nonce() + nonce(), itertools.count(1)
+        self._instance, self._numbers = tasks.nonce() + tasks.nonce(), itertools.count(1)
         self._queues: dict[str, deque[Outgoing]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._window = asyncio.Semaphore(WINDOW)

@@ -83,6 +83,8 @@ class Pull:
             newest = ready[-1]
             self.position = Position(self.position.epoch, newest.seq, newest.id)
             self._ask()
+            if self._failure:
+                self.wake.set()  # the next call raises it
         elif self._failure:
             raise self._failure
         return ready

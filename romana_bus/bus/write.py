@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from romana_bus import tasks
 from romana_bus.bus.api import (
     BusError,
     DuplicateId,
@@ -44,7 +45,7 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
-from romana_bus.tasks import nonce, stop
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,7 +85,7 @@ class FencedWriter:
     def __init__(self, store: Store, role: str, after: Position, term: int) -> None:
         self.acknowledged = after.seq  #: the last sequence that is known to be on the log
         self._store, self._role = store, role
-        self._name = f"{role.lower()}/{term}-{nonce()}"
+        self._name = f"{role.lower()}/{term}-{tasks.nonce()}"
         self._epoch, self._last_id, self._generation = after.epoch, after.id, store.generation
         self._sent = after.seq
         self._queue: deque[Outgoing] = deque()

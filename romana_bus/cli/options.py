@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from cyclopts import Group, Parameter
 
+from romana_bus import tasks
 from romana_bus.bus.connect import Access
 from romana_bus.bus.streams import DAY, Layout
 from romana_bus.errors import BadInput
@@ -20,7 +21,6 @@ from romana_bus.inet import parse_prefix
 from romana_bus.ipam import Settings
 from romana_bus.ipam.default import SLOT_BITS
 from romana_bus.ipam.document import cidr_of
-from romana_bus.tasks import nonce
 
 if TYPE_CHECKING:
     from romana_bus.producers.access import Target
@@ -209,4 +209,4 @@ class Serving:
 def holder() -> str:
     """The name of this process as a leader. Host and pid alone may be those of others too: of two containers
     with the host's network, each of which is its own pid 1."""
-    return f"{socket.gethostname()}/{os.getpid()}-{nonce()}"
+    return f"{socket.gethostname()}/{os.getpid()}-{tasks.nonce()}"

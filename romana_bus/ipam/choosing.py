@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from romana_bus.ipam.desk import Desk
     from romana_bus.ipam.entities import Host
     from romana_bus.ipam.pods import Pod
+    from romana_bus.ipam.records import Record
     from romana_bus.ipam.spaces import Space
 
 _age = attrgetter("order")
@@ -24,10 +25,11 @@ _age = attrgetter("order")
 
 def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
     """One choice for each family that the pod's networks offer on this host; none at all where one of
-    them has no address left. An address that the pod already reports comes before any other, then the
-    one that it wishes for."""
+    them has no address left. An address that the pod already reports, or has just had, comes before any
+    other, then the one that it wishes for."""
     owner, wish = owner_of(desk, pod), pod.asks.wish
-    ips = pod.reported if pod.asks.ips else ()
+    record = host.records.get(pod.key)
+    ips = pod.reported or (_had(desk, pod, host, record) if record is not None and record.rest.cooling else ())
     if wish is not None and not_offered(desk, pod, host):
         return []
     choices = []
@@ -72,6 +74,20 @@ def _lowest(desk: Desk, host: Host, owner: Owner, space: Space) -> Choice | None
     return Choice(owner, space, victim.prefix, None, victim=victim)
 
 
+def _had(desk: Desk, pod: Pod, host: Host, record: Record) -> list[tuple[int, int]]:
+    """What this very pod was the last to have, if nobody else can have it yet: it was gone by mistake, or
+    another one of its name had the sandbox, and it may run on with it."""
+    ended = desk.state.ended_for(host.name, pod)
+    heir = record.block is None and record.ident == pod.ident
+    own = [
+        one
+        for one in record.cooling
+        if (one.ident == pod.ident if one.ident else heir) and one.block.address(one.offset) not in ended
+    ]
+    last = max((one.until for one in own), default=0)
+    return [(one.block.prefix.width, one.block.prefix.base + one.offset) for one in own if one.until == last]
+
+
 def _reported(
     desk: Desk, pod: Pod, host: Host, spaces: tuple[Space, ...], ips: Iterable[tuple[int, int]]
 ) -> Choice | None:
@@ -80,7 +96,7 @@ def _reported(
         inside = space.leaf.prefix
         for width, value in ips:
             if width == inside.width and inside.base <= value < inside.end:
-                choice = exactly(desk, pod, host, space, value)
+                choice = exactly(desk, pod, host, space, value, lives=True)
                 if isinstance(choice, Choice):
                     return choice._replace(adopted=True)
     return None

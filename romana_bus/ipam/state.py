@@ -196,9 +196,16 @@ class State:
         """The operator's word that ends it, if there is one."""
         if record.block is None or not (self.evicted or self.disowned):
             return None
-        uid = record.uid
-        words = (self.evicted.get((host.name, uid)), self.disowned.get((host.name, record.key)))
-        return next((word for word in words if word and word.uid == uid and word.ends(record)), None)
+        words = self._words(host.name, record.key, record.uid)
+        return next((word for word in words if word.ends(record)), None)
+
+    def ended_for(self, node: str, pod: Pod) -> frozenset[str]:
+        """The addresses that an operator has ended for this pod."""
+        return frozenset().union(*(word.addresses for word in self._words(node, pod.key, pod.uid)))
+
+    def _words(self, node: str, key: str, uid: str) -> list[Ended]:
+        words = (self.evicted.get((node, uid)), self.disowned.get((node, key)))
+        return [word for word in words if word and word.uid == uid]
 
     def drop_if_empty(self, host: Host) -> None:
         if host.empty:

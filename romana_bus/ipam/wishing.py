@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from romana_bus.events import WHILE_IT_RUNS
 from romana_bus.inet import V4, Prefix, format_address
 from romana_bus.ipam.offers import Choice, Owner, families_for, own_block, owner_of
 
@@ -79,16 +80,20 @@ def _fixed(desk: Desk, pod: Pod, host: Host, offering: tuple[Space, ...], value:
     return f"is outside the groups of node {host.name}: {groups}"
 
 
-def exactly(desk: Desk, pod: Pod, host: Host, space: Space, value: int) -> Choice | str:
+def exactly(
+    desk: Desk, pod: Pod, host: Host, space: Space, value: int, lives: bool = False
+) -> Choice | str:
     """`value`, if nobody has it, in the host's own block or in one that is opened: of the usual size, or,
-    for a wish, of this one address. One that still cools goes back to the pod name that gave it up."""
+    for a wish, of this one address. One that still cools goes back to the pod name that gave it up, and to
+    the pod that `lives` there, unless one that lost it may run on with it."""
     block = _block_at(desk, space, value)
     if block is None:
         choice = _opened(pod, desk, space, value)
         free = space.free.holds(choice.prefix.base, choice.prefix.end)
         return choice if free else "has no room for a block around it"
     offset = value - block.prefix.base
-    if (block.used | block.cool) >> offset & 1 and not _cools(host, pod, block, offset):
+    taken = (block.used if lives and not _runs_on(block, offset) else block.used | block.cool) >> offset & 1
+    if taken and not _cools(host, pod, block, offset):
         return _whose(desk, block, offset)
     if block.node == host.name:
         owner = own_block(pod) if block.segment == own_block(pod)[1] else owner_of(desk, pod)
@@ -97,7 +102,8 @@ def exactly(desk: Desk, pod: Pod, host: Host, space: Space, value: int) -> Choic
         return Choice(owner, space, block.prefix, block, offset)
     if not block.node and block.by == host.name and block.free_at > desk.state.now:
         return Choice(owner_of(desk, pod), space, block.prefix, None, offset)
-    if block.node and block.idle and pod.wish is not None:
+    alike = block.prefix.length == space.leaf.block_length
+    if block.node and block.idle and (pod.wish is not None or (lives and alike)):
         return _opened(pod, desk, space, value)._replace(victim=block)
     return f"is in block {block.text} of node {block.node}" if block.node else "is not free yet"
 
@@ -120,6 +126,11 @@ def _block_at(desk: Desk, space: Space, value: int) -> Block | None:
         if block is not None and block.taken:
             return block
     return None
+
+
+def _runs_on(block: Block, offset: int) -> bool:
+    """A pod that lost it may still have it."""
+    return block.until is not None and block.until.get(offset) == WHILE_IT_RUNS
 
 
 def _cools(host: Host, pod: Pod, block: Block, offset: int) -> bool:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import functools
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 import msgspec
 
 from romana_bus import tasks, telemetry
+from romana_bus.events import version_number
 from romana_bus.producers import observe
 from romana_bus.producers.access import read
 from romana_bus.producers.answers import Do, Verdict, judge
@@ -62,6 +64,7 @@ class _Where(msgspec.Struct):
 
 _raw = msgspec.json.Decoder(Page[msgspec.Raw])
 _named = msgspec.json.Decoder(_Named)
+_names = msgspec.json.Decoder(Page[_Named])
 
 
 class Pages:
@@ -82,10 +85,12 @@ class Pages:
         """That was none: the next one need not wait for it."""
         self._listed_at = -self.limits.lists
 
-    async def get(self, query: Mapping[str, str], verb: str, silence: float) -> aiohttp.ClientResponse:
-        """A 200. Raises Again, NETWORK_ERRORS."""
+    async def get(
+        self, query: Mapping[str, str], verb: str, silence: float, path: str = ""
+    ) -> aiohttp.ClientResponse:
+        """A 200. `path`: of another list than the whole one. Raises Again, NETWORK_ERRORS."""
         self.generation = self._api.generation
-        answer = await self._api.get(self.kind.path, query, silence)
+        answer = await self._api.get(path or self.kind.path, query, silence)
         if answer.status == 200:
             self._watch.worked()
             return answer
@@ -100,6 +105,19 @@ class Pages:
             return msgspec.json.decode(body, type=_Where).metadata.resource_version
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+
+    async def version_of(self, key: str) -> int | None:
+        """The version of one object there; None where there is none. Raises Again, NETWORK_ERRORS."""
+        namespace, _, name = key.rpartition("/")
+        start, _, plural = self.kind.path.rpartition("/")
+        path = f"{start}/namespaces/{quote(namespace, safe='')}/{plural}" if namespace else self.kind.path
+        body = await self._body({"fieldSelector": f"metadata.name={name}", "limit": "1"}, path)
+        try:
+            items = _names.decode(body).items or ()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+        versions = [one.metadata.resource_version for one in items if one.metadata.name == name]
+        return version_number(versions[0]) if versions else None
 
     async def all(
         self,
@@ -128,8 +146,8 @@ class Pages:
                 raise Again(Verdict(Do.RETRY, "a list that goes on for ever: its `continue` leads nowhere"))
         raise Again(Verdict(Do.RETRY, f"a list of more than {MOST_PAGES:,} pages"))
 
-    async def _body(self, query: Mapping[str, str]) -> bytes:
-        async with await self.get(query, "list", self.limits.silence) as answer:
+    async def _body(self, query: Mapping[str, str], path: str = "") -> bytes:
+        async with await self.get(query, "list", self.limits.silence, path) as answer:
             return await read(answer)
 
     def _decoded(self, body: bytes) -> Page[Any]:

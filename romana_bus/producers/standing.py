@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from romana_bus import tasks
 from romana_bus.producers import observe
 from romana_bus.producers.access import NETWORK_ERRORS, reason
+from romana_bus.producers.anchors import anchors, other_story
 from romana_bus.producers.pages import Again
 
 if TYPE_CHECKING:
@@ -64,12 +65,17 @@ class Standing:
 
     async def _ask(self) -> None:
         state, kind = self._pages.state, self._pages.kind
+        resumed, progress = self._resumed < math.inf, self._watch.progress
         version = await self._pages.where()
         self.heard, self._resumed = tasks.monotonic(), math.inf
-        if not self._watch.progress.synced:
+        why = observe.went_back(state, kind, version) if progress.synced else ""
+        for anchor in anchors(progress) if resumed and progress.synced and not why else ():
+            with contextlib.suppress(Again):  # of a server that cannot be asked so
+                why = why or other_story(progress, anchor, await self._pages.version_of(anchor.key))
+        if not progress.synced:
             return  # it is being listed by now
-        if behind := observe.went_back(state, kind, version):
-            self._watch.relist(behind)
+        if why:
+            self._watch.relist(why)
             return
         self._watch.well()
         await self._watch.tell(lambda: observe.well(state, kind, tasks.monotonic()))

@@ -62,13 +62,26 @@ def test_addresses_of_others_are_none_of_ours() -> None:
     assert c.addresses() == {"web/a": "10.0.0.0"}
 
 
-def test_one_that_cools_goes_back_to_its_pods_name_and_to_no_other() -> None:
+def test_one_that_cools_is_the_pods_that_reports_it() -> None:
+    """As after the loss of a log that knew of the change: the pod lives there, whoever had it before."""
     c = cluster()
     c.pod("web/a", "n1")
     c.decide()
     c.no_pod("web/a")
     c.decide()
     c.pod("web/b", "n1", ips=("10.0.0.0",))
+    assert c.says() == ["web/b on n1: 10.0.0.0"]
+    c.pod("web/a", "n1")
+    assert c.says() == ["web/a on n1: 10.0.0.1"]
+
+
+def test_one_that_cools_goes_back_to_its_pods_name() -> None:
+    c = cluster()
+    c.pod("web/a", "n1")
+    c.decide()
+    c.no_pod("web/a")
+    c.decide()
+    c.pod("web/b", "n1")
     assert c.says() == ["web/b on n1: 10.0.0.1"]
     c.pod("web/a", "n1", uid="2", ips=("10.0.0.0",))
     assert c.says() == ["web/a on n1: 10.0.0.0"]

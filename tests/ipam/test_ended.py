@@ -114,7 +114,7 @@ def test_a_newer_fact_about_it_counts_more() -> None:
     c.send(disowned("web/a", "n1", "10.9.9.9", absent=True, covers=c.state.facts))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
     c.pod("web/a", "n1")
-    assert c.says()[-1] == "web/a on n1: 10.0.0.1"
+    assert c.says()[-1] == "web/a on n1: 10.0.0.0", "the very pod that had it"
 
 
 def test_what_is_gone_already_is_no_trouble() -> None:

@@ -375,6 +375,8 @@ class SimReading:
         ready, self._ready = self._ready, []
         if ready:
             self.position = Position(self.position.epoch, ready[-1].seq, ready[-1].id)
+            if self._failure:
+                self._wake.set()
         elif self._failure:
             raise self._failure
         return ready

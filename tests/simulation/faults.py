@@ -9,7 +9,7 @@ import msgspec
 
 from romana_bus import codec
 from romana_bus.bus.api import Outgoing
-from romana_bus.events import IPAM, KUBE, NODE, AddressAssigned, NodeGone, PodGone
+from romana_bus.events import IPAM, KUBE, NODE, AddressAssigned, NodeGone, PodGone, PodSeen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -96,9 +96,23 @@ async def late_answers(site: Site) -> None:
 
 
 async def store_goes_back(site: Site) -> None:
+    """Where decisions are lost, nobody knows any more of those who were given an address and have not told the
+    API server of it yet, or whose node it does not have."""
     role, by = site.chance.choice([KUBE, KUBE, NODE, IPAM]), site.chance.choice([1, 3, 20, 10_000])
     if role == IPAM:
-        site.trusting = False  # what was promised is not known any more
+        told = {
+            f"{event.namespace}/{event.name}": event.ips
+            for message in site.server.table_at(KUBE, 0)
+            if isinstance(event := codec.decode(message.body), PodSeen)
+        }
+        site.unknown |= {
+            event.uid
+            for event in _given(site)
+            if event.addresses[0].address not in told.get(f"{event.namespace}/{event.name}", ())
+            or event.node not in site.kube.truth["nodes"]
+        }
+    if role == KUBE:
+        site.lied = site.time  # a list is all that there is now, so a wrong one would be believed
     site.say(f"{role} was restored from a backup: {by} messages are lost")
     site.server.go_back(role, by)
 
@@ -130,13 +144,18 @@ def _junk(site: Site, role: str) -> Outgoing:
     return Outgoing(subject, site.chance.choice(JUNK))
 
 
-def _two_owners(site: Site, role: str) -> Outgoing | None:
-    """A pod's address, for another pod."""
-    given = [
+def _given(site: Site) -> list[AddressAssigned]:
+    """As the log has it."""
+    return [
         event
         for message in site.server.table_at(IPAM, 0)
         if isinstance(event := codec.decode(message.body), AddressAssigned)
     ]
+
+
+def _two_owners(site: Site, role: str) -> Outgoing | None:
+    """A pod's address, for another pod."""
+    given = _given(site)
     if role != IPAM or not given:
         return None
     one = site.chance.choice(given)
@@ -201,9 +220,11 @@ async def old_events(site: Site) -> None:
 
 
 async def restored(site: Site) -> None:
-    """etcd, from a backup of some seconds ago."""
-    backup, seconds = site.kube.snapshot(), site.chance.uniform(1.0, 20.0)
+    """etcd, from a backup of some seconds ago, of this very history."""
+    backup, seconds, restores = site.kube.snapshot(), site.chance.uniform(1.0, 20.0), site.kube.restores
     await asyncio.sleep(seconds)
+    if site.kube.restores != restores:
+        return
     site.say(f"etcd is restored from {seconds:.1f} s ago")
     site.kube.restore(backup)
 

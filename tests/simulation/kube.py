@@ -38,7 +38,7 @@ class Kube:
         self.lies: deque[Callable[[list[str]], set[str]]] = deque()
         self.streams: dict[Stream, None] = {}  # in the order in which they were opened
         self.down_until = 0.0
-        self.lists = 0
+        self.lists = self.restores = 0
 
     # --- what happens in the cluster ------------------------------------------------------------------------
 
@@ -77,6 +77,7 @@ class Kube:
 
     def restore(self, snapshot: bytes) -> None:
         """etcd from a backup: what was written since then never happened. Watches of later versions say nothing."""
+        self.restores += 1
         self.version, self.truth = msgspec.json.decode(snapshot)
         self.changes = deque(one for one in self.changes if one.version <= self.version)
         self.cut()
@@ -111,13 +112,22 @@ class Api:
 
     async def get(self, path: str, query: Mapping[str, str], silence: float) -> Response:
         await asyncio.sleep(self._chance.uniform(0.001, 0.02))
-        kube, kind = self._kube, PATHS[path]
+        kube = self._kube
+        namespace, kind = path.split("/")[-2:] if "/namespaces/" in path else ("", PATHS[path])
         if asyncio.get_running_loop().time() < kube.down_until:
             raise ConnectionRefusedError("the API server is away")
         if query.get("watch"):
             return Stream(kube, kind, query, silence)
         kube.lists += 1
+        if "fieldSelector" in query:
+            return Answer(self._one(kind, namespace, query["fieldSelector"].partition("=")[2]))
         return Answer(self._list(kind, query))
+
+    def _one(self, kind: str, namespace: str, name: str) -> bytes:
+        kube = self._kube
+        key = f"{namespace}/{name}" if namespace else name
+        items = [kube.truth[kind][key]] if key in kube.truth[kind] else []
+        return msgspec.json.encode({"metadata": {"resourceVersion": str(kube.version)}, "items": items})
 
     def _list(self, kind: str, query: Mapping[str, str]) -> bytes:
         kube = self._kube

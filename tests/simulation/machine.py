@@ -119,6 +119,8 @@ class Machine:
             self.tell(event)
 
     def tell(self, event: Event) -> None:
+        """The newest word about a name is all of it."""
+        self.journal = [one for one in self.journal if one.subject() != event.subject()]
         self.journal.append(event)
         self.news.set()
 
@@ -135,7 +137,7 @@ class Machine:
         there = {key: pod for key, pod in self.site.kube.truth["pods"].items() if _wants(pod, self.name)}
         for key in [key for key, one in self.running.items() if _uid(there.get(key)) != one.uid]:
             self._end(key)
-        for key in [key for key in self.wanted if key not in there]:
+        for key in [key for key, wish in self.wanted.items() if _uid(there.get(key)) != wish.uid]:
             self._unwish(key)
         for key, pod in there.items():
             if key not in self.running:

@@ -80,7 +80,8 @@ class Feed:
 
     async def _words_before(self, role: str) -> list[Message]:
         """In the order of the log."""
-        found = [await self._flaws.word_before(self._store, one) for one in self._flaws.kept if one.role == role]
+        kept = [one for one in self._flaws.kept if one.role == role]
+        found = [await self._flaws.word_before(self._store, one) for one in kept]
         return sorted((one for one in found if one is not None), key=lambda message: message.seq)
 
     async def _missing(self, read: Read, end: int) -> bool:

@@ -31,7 +31,8 @@ from romana_bus.consumers.cni import OwnAddresses, projection, report_wired, tol
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
 from romana_bus.health import Health, served
-from romana_bus.loop import run_projection, run_reconciler
+from romana_bus.loop import run_projection
+from romana_bus.reconcile import run_reconciler
 from romana_bus.tasks import until_one_ends
 
 log = structlog.get_logger(__name__)

@@ -46,7 +46,8 @@ def print_resources(found: list[dict[str, Any]], now: int) -> None:
         if one.get("doubted"):
             show.hint(
                 f"The API server does not show {one['doubted']:,} of {one['resource']}: they are asked about "
-                f"again before they are gone. `romana-bus resync {one['resource']} --believe` believes it at once."
+                f"again before they are gone. `romana-bus "
+                f"resync {one['resource']} --believe` believes it at once."
             )
 
 

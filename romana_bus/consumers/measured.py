@@ -30,8 +30,8 @@ from romana_bus.ipam.rooms import both_families
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from romana_bus.consumer import Decider
     from romana_bus.ipam import State
-    from romana_bus.loop import Decider
 
 STATES = ("used", "cooling", "reserved", "free")
 

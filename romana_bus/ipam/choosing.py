@@ -24,12 +24,13 @@ _age = attrgetter("order")
 
 
 def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
-    """One choice for each family that the pod's networks offer on this host; none at all where one of
-    them has no address left. An address that the pod already reports, or has just had, comes before any
+    """One choice for each family that the pod's networks offer on this host; none where one of them has no
+    address left. An address that the pod already reports, or has just had, comes before any
     other, then the one that it wishes for."""
     owner, wish = owner_of(desk, pod), pod.asks.wish
     record = host.records.get(pod.key)
-    ips = pod.reported or (_had(desk, pod, host, record) if record is not None and record.rest.cooling else ())
+    cools = record is not None and record.rest.cooling
+    ips = pod.reported or (_had(desk, pod, host, record) if record and cools else ())
     if wish is not None and not_offered(desk, pod, host):
         return []
     choices = []

@@ -80,9 +80,7 @@ def _fixed(desk: Desk, pod: Pod, host: Host, offering: tuple[Space, ...], value:
     return f"is outside the groups of node {host.name}: {groups}"
 
 
-def exactly(
-    desk: Desk, pod: Pod, host: Host, space: Space, value: int, lives: bool = False
-) -> Choice | str:
+def exactly(desk: Desk, pod: Pod, host: Host, space: Space, value: int, lives: bool = False) -> Choice | str:
     """`value`, if nobody has it, in the host's own block or in one that is opened: of the usual size, or,
     for a wish, of this one address. One that still cools goes back to the pod name that gave it up, and to
     the pod that `lives` there, unless one that lost it may run on with it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from romana_bus.events import KUBE, SPEC
 from romana_bus.feed import Read
 from romana_bus.health import Health
-from romana_bus.loop import Fold, run_leading
+from romana_bus.loop import run_leading
 from romana_bus.producers import observe
 from romana_bus.producers.observe import Watched
 from romana_bus.producers.shapes import BUILT_IN
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
+    from romana_bus.fold import Fold
     from romana_bus.lead import Leadership
     from romana_bus.producers.access import Api
     from romana_bus.producers.shapes import Kind

@@ -1,11 +1,11 @@
-"""One process's way to the server: requests and messages take time, come late, get lost with a connection, and
-wait while the process stands still. See `bus.api.Store`, which it is."""
+"""One process's way to the server: requests and messages take time, come late, get lost with a connection,
+and wait while the process stands still. See `bus.api.Store`, which it is."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from romana_bus.bus.api import (
@@ -23,15 +23,15 @@ from romana_bus.bus.api import (
     WrongSequence,
 )
 from romana_bus.bus.jetstream import SINGLY
-from romana_bus.bus.lease import Silence
 from romana_bus.bus.streams import matches
 from romana_bus.clock import LogClock
-from tests.simulation.loop import NEUTRAL
+from tests.simulation.cursors import SimLease, SimReading, SimTable
+from tests.simulation.pipe import Pipe
 from tests.simulation.server import HISTORY
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from romana_bus.bus.api import Election
     from tests.simulation.server import Server
@@ -39,39 +39,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_WITHIN = 3.0
-
-
-class Pipe:
-    """What is on its way, in order: each thing is done when it has arrived."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._way: deque[tuple[float, Callable[[], None]]] = deque()
-        self._due: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def put(self, do: Callable[[], None]) -> None:
-        now = self._loop.time()
-        last = self._way[-1][0] if self._way else 0.0
-        self._way.append((max(last, now + self._client.latency()), do))
-        self._arm()
-
-    def drop(self) -> None:
-        self._way.clear()
-        if self._due:
-            self._due.cancel()
-            self._due = None
-
-    def _arm(self) -> None:
-        if self._due is None and self._way:
-            self._due = self._loop.call_at(self._way[0][0], self._arrived, context=NEUTRAL)
-
-    def _arrived(self) -> None:
-        self._due = None
-        now = self._loop.time()
-        while self._way and self._way[0][0] <= now:
-            self._way.popleft()[1]()
-        self._arm()
 
 
 class Client:
@@ -85,7 +52,7 @@ class Client:
         self.generation = 0
         self.clock = LogClock(loop.time, lambda: int((1_767_225_600 + loop.time() + skew) * 1e6))
         self.dead, self.cut = False, False
-        self.out, self.back = Pipe(self), Pipe(self)
+        self.out, self.back = Pipe(self.latency), Pipe(self.latency)
         self.readings: list[SimReading] = []
         self._waiting: dict[asyncio.Future[Any], None] = {}  # in order
         self._last_heard: dict[str, int] = {}
@@ -181,10 +148,8 @@ class Client:
         """For ever: where the streams end, and what time it is there (`bus/probe.py`)."""
         while True:
             for role in ("KUBE", "SPEC", "IPAM", "NODE"):
-                try:
+                with contextlib.suppress(BusError):
                     await self.tail(role)
-                except BusError:
-                    pass
             await asyncio.sleep(1.0)
 
     async def prepare(self, roles: Sequence[str]) -> None:
@@ -292,121 +257,3 @@ def _singly(
     if failure:
         raise failure
     return expected + len(messages)
-
-
-class SimTable:
-    """One pass over a table that is some messages behind its log."""
-
-    def __init__(self, client: Client, role: str, under: str, behind: int) -> None:
-        self._client, self._role, self._under, self._behind = client, role, under, behind
-        self.reached = Position("", 0, "")
-
-    async def __aiter__(self) -> AsyncIterator[list[Message]]:
-        def work() -> tuple[list[Message], str, int]:
-            stream = self._client.server._stream(self._role)
-            return self._client.server.table_at(self._role, self._behind), stream.epoch, stream.first
-
-        messages, epoch, first = await self._client._answer(work)
-        messages = [message for message in messages if matches(self._under, message.subject)]
-        last = messages[-1] if messages else Message(0, "", b"")
-        floor = Position(epoch, first - 1, "")
-        self.reached = max(Position(epoch, last.seq, last.id), floor, key=lambda p: p.seq)
-        if messages:
-            yield messages
-
-
-class SimReading:
-    """A cursor: what is stored arrives some time later, in order; on a new connection it looks whether the
-    stream is still the one that was read."""
-
-    def __init__(self, client: Client, role: str, under: str, after: Position, wake: asyncio.Event) -> None:
-        self.position = after
-        self._client, self._role, self._under, self._wake = client, role, under, wake
-        self._ready: list[Message] = []
-        self._last, self._last_id = after.seq, after.id
-        self._failure: Rewound | None = None
-        self._listening = False
-
-    @property
-    def lag(self) -> int:
-        return len(self._ready)
-
-    def resume(self) -> None:
-        """At the server."""
-        server = self._client.server
-        self.check()
-        if self._failure is None and not self._client.dead:
-            if not self._listening:
-                self._listening = True
-                server._readers.append(self)  # type: ignore[arg-type]
-            for message in list(server._stream(self._role).log.values()):
-                if message.seq > self._last:
-                    self.offer(self._role, message)
-
-    def hang_up(self) -> None:
-        self._client.server.leave(self)  # type: ignore[arg-type]
-        self._listening = False
-
-    def check(self) -> None:
-        stream = self._client.server._streams.get(self._role)
-        standing = stream.log.get(self._last) if stream else None
-        if stream is None or stream.epoch != self.position.epoch or self._last > stream.last:
-            self._fail(f"{self._role} is not the log that was read")
-        elif standing is not None and self._last_id and standing.id != self._last_id:
-            self._fail(f"{self._role} holds another message at {self._last}")
-        elif self._last + 1 < stream.first and stream.log:
-            self._fail(f"{self._role} starts at {stream.first} now")
-
-    def _fail(self, why: str) -> None:
-        self._failure = Rewound(why)
-        self._client.back.put(self._wake.set)
-
-    def offer(self, role: str, message: Message) -> None:
-        if role == self._role and matches(self._under, message.subject) and not self._client.cut:
-            self._client.back.put(functools.partial(self._arrived, message))
-
-    def _arrived(self, message: Message) -> None:
-        if message.seq > self._last:
-            self._last, self._last_id = message.seq, message.id
-            self._ready.append(message)
-            self._wake.set()
-
-    def take(self) -> list[Message]:
-        ready, self._ready = self._ready, []
-        if ready:
-            self.position = Position(self.position.epoch, ready[-1].seq, ready[-1].id)
-            if self._failure:
-                self._wake.set()
-        elif self._failure:
-            raise self._failure
-        return ready
-
-    async def close(self) -> None:
-        self.hang_up()
-        if self in self._client.readings:
-            self._client.readings.remove(self)
-
-
-class SimLease:
-    def __init__(self, client: Client, name: str, holder: str, ttl: float) -> None:
-        self._client, self._name, self._holder, self._ttl = client, name, holder, ttl
-        self._silence = Silence(ttl)
-
-    async def acquire(self) -> bool:
-        holder, revision = await self._client._answer(lambda: self._client.server.lease_of(self._name))
-        if holder not in ("", self._holder) and not self._silence.over(revision):
-            return False
-        return await self._write(revision)
-
-    async def renew(self) -> bool:
-        holder, revision = await self._client._answer(lambda: self._client.server.lease_of(self._name))
-        return holder == self._holder and await self._write(revision)
-
-    async def release(self) -> None:
-        await self._client._answer(lambda: self._client.server.end_lease(self._name, self._holder))
-
-    async def _write(self, revision: int) -> bool:
-        work = functools.partial(
-            self._client.server.take_lease, self._name, self._holder, self._ttl, revision
-        )
-        return await self._client._answer(work)

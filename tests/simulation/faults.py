@@ -96,8 +96,8 @@ async def late_answers(site: Site) -> None:
 
 
 async def store_goes_back(site: Site) -> None:
-    """Where decisions are lost, nobody knows any more of those who were given an address and have not told the
-    API server of it yet, or whose node it does not have."""
+    """Where decisions are lost, nobody knows any more of those who were given an address and have not told
+    the API server of it yet, or whose node it does not have."""
     role, by = site.chance.choice([KUBE, KUBE, NODE, IPAM]), site.chance.choice([1, 3, 20, 10_000])
     if role == IPAM:
         told = {
@@ -254,7 +254,7 @@ async def re_register(site: Site) -> None:
     site.say(f"node {machine.name} is deleted, for {seconds:.1f} s")
     site.kube.delete("nodes", machine.name)
     await asyncio.sleep(seconds)
-    if machine.on and machine.name not in site.kube.truth["nodes"]:
+    if site.machines[machine.name].on and machine.name not in site.kube.truth["nodes"]:
         site.register(machine)
 
 

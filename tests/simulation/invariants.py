@@ -102,18 +102,18 @@ def _pods_have_addresses(site: Site) -> None:
         machine = site.machines[node]
         if pod["spec"].get("hostNetwork") or pod["status"]["phase"] == "Succeeded" or not machine.on:
             continue
-        event, running = told.get((node, key)), machine.running.get(key)
+        word, running = told.get((node, key)), machine.running.get(key)
         if uid in site.unknown:
             continue
         if running is None:
-            if not _by_an_unknown(site, event):
-                site.wrong(f"{key} on {node} does not run: {event}")
+            if not _by_an_unknown(site, word):
+                site.wrong(f"{key} on {node} does not run: {word}")
         elif (
-            not isinstance(event, AddressAssigned)
-            or event.uid != uid
-            or event.addresses[0].address != running.address
+            not isinstance(word, AddressAssigned)
+            or word.uid != uid
+            or word.addresses[0].address != running.address
         ):
-            site.wrong(f"{key} runs on {node} with {running.address}, and the log says {event}")
+            site.wrong(f"{key} runs on {node} with {running.address}, and the log says {word}")
 
 
 def _by_an_unknown(site: Site, event: object) -> bool:

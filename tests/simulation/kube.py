@@ -1,4 +1,4 @@
-"""A Kubernetes API server in memory, as a watcher sees it: lists, watches, and everything that it may do wrong."""
+"""A Kubernetes API server in memory, as a watcher sees it: lists, watches, and all that it may do wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Change(NamedTuple):
 
 
 class Kube:
-    """`truth`: kind -> key -> object. `lies`: for as many lists as there are, which of their keys are left out."""
+    """`truth`: kind -> key -> object. `lies`: one for each coming list, which of its keys are left out."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -76,7 +76,7 @@ class Kube:
         return msgspec.json.encode([self.version, self.truth])
 
     def restore(self, snapshot: bytes) -> None:
-        """etcd from a backup: what was written since then never happened. Watches of later versions say nothing."""
+        """etcd from a backup: what was written since then never happened. Later watches are silent."""
         self.restores += 1
         self.version, self.truth = msgspec.json.decode(snapshot)
         self.changes = deque(one for one in self.changes if one.version <= self.version)

@@ -1,7 +1,8 @@
 """An event loop whose time is virtual: it never waits, and what happens depends on nothing but the seed.
 
-A process of the simulation is a mark in the context of its tasks: the loop holds back what belongs to one that is
-stopped (SIGSTOP), and drops what belongs to one that was killed: not even its `finally` runs.
+A process of the simulation is a mark in the context of its tasks: the loop holds back what belongs to one
+that is stopped (SIGSTOP), and drops what belongs to one that was killed: not even its `finally` runs. For
+that, it reaches into what `asyncio.base_events` keeps to itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pytest
 from romana_bus import tasks
 
 if TYPE_CHECKING:
+    import collections
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
@@ -66,7 +68,7 @@ _MARK: contextvars.ContextVar[Mark] = contextvars.ContextVar("mark")
 NEUTRAL = contextvars.Context()
 
 
-def _runs(handle: events.Handle) -> bool:
+def _runs(handle: Any) -> bool:
     mark = handle._context.get(_MARK)
     if mark is None or handle._loop.ending:
         return True
@@ -86,13 +88,16 @@ class _TimerHandle(events.TimerHandle):
     """Of two that are due at the same time, the older one is first."""
 
     __slots__ = ("number",)
+    number: int
+    _when: float
+    _scheduled: bool
 
     def _run(self) -> None:
         if _runs(self):
             super()._run()
 
     def __lt__(self, other: Any) -> bool:
-        return (self._when, self.number) < (other._when, other.number)
+        return bool((self._when, self.number) < (other._when, other.number))
 
 
 class _Selector:
@@ -110,6 +115,9 @@ class _Selector:
 
 class VirtualLoop(asyncio.BaseEventLoop):
     """Seconds begin at 1,000: nothing may take 0 for never."""
+
+    _ready: collections.deque[events.Handle]
+    _scheduled: list[_TimerHandle]
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +140,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> events.TimerHandle:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> _TimerHandle:  # type: ignore[override]
         timer = _TimerHandle(when, callback, args, self, context)
         self._timers += 1
         timer.number = self._timers

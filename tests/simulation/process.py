@@ -1,5 +1,5 @@
-"""A process of the simulation: it is killed, stopped and cut off from outside, and started again. It must never
-end by itself."""
+"""A process of the simulation: it is killed, stopped and cut off from outside, and started again. It must
+never end by itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROLES = ("KUBE", "SPEC", "IPAM", "NODE")
 
 
 class Process:
-    """`skew`: of its machine's wall clock, seconds. `ended`: why it has ended by itself, which is a failure."""
+    """`skew`: of its machine's wall clock, seconds. `ended`: why it ended by itself, which is a failure."""
 
     def __init__(self, name: str, server: Server, chance: random.Random, skew: float, main: Main) -> None:
         self.name, self.server, self.chance, self.skew = name, server, chance, skew

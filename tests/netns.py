@@ -88,6 +88,7 @@ def namespace(label: str = "n") -> Iterator[Namespace]:
     subprocess.run(["ip", "netns", "add", made.name], check=True, capture_output=True)
     try:
         made.ip("link", "set", "lo", "up")
+        made.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")  # addresses are there at once
         yield made
     finally:
         subprocess.run(["ip", "netns", "delete", made.name], check=False, capture_output=True)

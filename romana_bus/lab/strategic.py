@@ -70,6 +70,8 @@ def _object(current: Json, patch: Json, keys: Mapping[str, str], path: str) -> J
             raise bad_request(f"unknown patch type found: {other}")
     merged = dict(current)
     if (kept := patch.get("$retainKeys")) is not None:
+        if not isinstance(kept, list):
+            raise bad_request("$retainKeys is no list")
         merged = {field: value for field, value in merged.items() if field in kept}
     for field, value in patch.items():
         if not field.startswith("$"):
@@ -93,12 +95,15 @@ def _member(merged: Json, field: str, value: object, keys: Mapping[str, str], pa
 
 def _directive(merged: Json, field: str, value: Any, keys: Mapping[str, str], path: str) -> None:
     """Those about lists, which come after the lists themselves."""
+    name = field.removeprefix(_DELETED).removeprefix(_ORDER)
+    if name == field:
+        return
+    there = merged.get(name) or []
+    if not isinstance(value, list) or not isinstance(there, list):
+        raise bad_request(f"{field}: a list was expected")
     if field.startswith(_DELETED):
-        name = field.removeprefix(_DELETED)
-        merged[name] = [one for one in merged.get(name) or [] if one not in value]
-    elif field.startswith(_ORDER):
-        name = field.removeprefix(_ORDER)
-        there = merged.get(name) or []
+        merged[name] = [one for one in there if one not in value]
+    else:
         key = keys.get(f"{path}.{name}" if path else name)
         if key is not None and there:
             order = [_key(one, key) if isinstance(one, dict) else one for one in value]
@@ -108,6 +113,8 @@ def _directive(merged: Json, field: str, value: Any, keys: Mapping[str, str], pa
 def _list(current: list[Any], patch: list[Any], keys: Mapping[str, str], path: str) -> list[Any]:
     key = keys[path]
     if key == _ITSELF:
+        if not all(isinstance(one, str) for one in (*current, *patch)):
+            raise bad_request(f"{path}: a list of strings was expected")
         return _ordered(list(dict.fromkeys([*current, *patch])), current, patch, key)
     if not all(isinstance(one, dict) for one in (*current, *patch)):
         raise bad_request(f"{path}: a list of objects was expected")
@@ -139,6 +146,6 @@ def _ordered(items: list[Any], live: list[Any], order: list[Any], key: str) -> l
 def _key(one: Any, key: str) -> Any:
     if key == _ITSELF:
         return one
-    if not isinstance(one, dict) or key not in one:
+    if not isinstance(one, dict) or not isinstance(one.get(key), str | int | float | None) or key not in one:
         raise bad_request(f"map: {one} does not contain declared merge key: {key}")
     return one[key]

@@ -7,11 +7,11 @@ So a host whose address changed while nobody looked is still one replaced nextho
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Set
 
     from romana_bus.inet import Prefix
     from romana_bus.routing.kernel import Kernel
@@ -39,31 +39,41 @@ def adopt(state: State, kernel: Kernel, due: Mapping[tuple[str, int], tuple[Via,
     """Give hosts the numbers that the kernel knows them by. `due`: for each (host, width), where it should
     lead, and which routes should lead there."""
     seen = 2 if kernel.objects else 3  # an object's interface can be changed
-    found = {
-        via[:seen]: number
-        for number, via in sorted(kernel.nexthops.items(), reverse=True)
-        if is_object(number) == kernel.objects
-    }
-    left = []
-    for (name, width), (via, routes) in due.items():
-        number = found.pop(via[:seen], None)
-        if number is not None:
-            state.ids[width][name] = number
-        elif kernel.objects:
-            left.append((name, width, routes))
-    taken = {number for ids in state.ids.values() for number in ids.values()}
-    for name, width, routes in left:
-        number = _pointed_at(kernel, routes, width, taken)
-        if number is not None:
-            state.ids[width][name] = number
-            taken.add(number)
+    spare = defaultdict[tuple[int, ...], set[int]](set)  # by where they lead
+    for number, via in kernel.nexthops.items():
+        if is_object(number) == kernel.objects:
+            spare[via[:seen]].add(number)
+            spare[via[:1]].add(number)
+
+    def give(name: str, width: int, number: int) -> None:
+        state.ids[width][name] = number
+        leads = kernel.nexthops[number]
+        spare[leads[:seen]].discard(number)
+        spare[leads[:1]].discard(number)
+
+    left = list(due.items())
+    for there, choose in (
+        (seen, _pointed_at),  # hosts may share an address: each has what its routes point at
+        (seen, _lowest),
+        (1, _pointed_at),  # its address has changed
+    ):
+        if there == 1 and not kernel.objects:
+            break
+        unsettled, left = left, []
+        for one in unsettled:
+            (name, width), (via, routes) = one
+            chosen = choose(kernel, routes, spare[via[:there]])
+            if chosen is None:
+                left.append(one)
+            else:
+                give(name, width, chosen)
 
 
-def _pointed_at(kernel: Kernel, routes: Iterable[Prefix], width: int, taken: set[int]) -> int | None:
-    """The nexthop that most of these routes have in the kernel."""
-    votes = Counter(kernel.routes[route] for route in routes if route in kernel.routes)
-    for number, _ in sorted(votes.items(), key=lambda one: (-one[1], one[0])):
-        via = kernel.nexthops.get(number)
-        if via and via[0] == width and is_object(number) and number not in taken:
-            return number
-    return None
+def _pointed_at(kernel: Kernel, routes: Iterable[Prefix], spare: Set[int]) -> int | None:
+    """The one of these that most of the routes have in the kernel."""
+    votes = Counter(number for route in routes if (number := kernel.routes.get(route)) in spare)
+    return min(votes, key=lambda number: (-votes[number], number), default=None)
+
+
+def _lowest(_kernel: Kernel, _routes: Iterable[Prefix], spare: Set[int]) -> int | None:
+    return min(spare, default=None)

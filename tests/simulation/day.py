@@ -59,6 +59,7 @@ async def _day(site: Site) -> list[str]:
     workload.quiet = True
     site.say("from now on it is left alone")
     site.kube.lies.clear()
+    site.server.ambushes.clear()
     workload.set_up_again()
     await asyncio.sleep(LEFT_ALONE)
     site.check()

@@ -132,7 +132,10 @@ async def stranger(site: Site) -> None:
         if message is None:
             continue
         site.say(f"a stranger writes on {role}, under {message.subject}: {message.body[:60]!r}")
-        site.server._store(role, site.server._stream(role), message)
+        if site.chance.random() < 0.5:
+            site.server.ambushes.append((role, message))
+        else:
+            site.server._store(role, site.server._stream(role), message)
         await asyncio.sleep(site.chance.choice([0.0, 0.01, 1.0]))
 
 

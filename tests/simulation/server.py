@@ -13,7 +13,7 @@ from romana_bus.clock import LogClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from romana_bus.bus.api import Message, Outgoing
+    from romana_bus.bus.api import Election, Message, Outgoing
     from tests.simulation.client import Client
 
 ROLES = ("KUBE", "SPEC", "IPAM", "NODE")
@@ -35,6 +35,7 @@ class Server(MemoryStore):
         self._held: dict[str, tuple[str, float, int]] = {}  # lease -> holder, until (its clock), revision
         self.clients: list[Client] = []
         self.acknowledged: dict[tuple[str, int], str] = {}
+        self.ambushes: list[tuple[str, Outgoing]] = []  # what is stored just before the next batch
 
     @property
     def time(self) -> int:
@@ -87,6 +88,14 @@ class Server(MemoryStore):
             for message in self.all_of(role):
                 digest.update(repr(message).encode())
         return digest.hexdigest()
+
+    def _batch(
+        self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None
+    ) -> int:
+        for one in [one for one in self.ambushes if one[0] == role]:
+            self.ambushes.remove(one)
+            self._store(role, self._stream(role), one[1])
+        return super()._batch(role, expected, messages, election)
 
     def written(self, role: str, messages: Sequence[Outgoing], last: int) -> None:
         """These were acknowledged."""

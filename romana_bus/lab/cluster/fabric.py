@@ -85,9 +85,12 @@ def _default(gateway: str) -> str:
 def cut(spec: Spec, node: Node) -> None:
     """Take the node's link away, at once: the kernel takes its time with a namespace that was removed,
     and a node that comes back needs the name."""
-    links = netns.asked(spec.router, "link", "show", "type", "veth")
-    if any(link.get("ifname") == node.name for link in links):
+    try:
         netns.ip("-n", spec.router, "link", "delete", node.name)
+    except Failed:  # perhaps because it has just gone by itself
+        links = netns.asked(spec.router, "link", "show", "type", "veth")
+        if any(link.get("ifname") == node.name for link in links):
+            raise
 
 
 def unplug(spec: Spec, node: Node) -> None:

@@ -25,7 +25,7 @@ pytestmark = needs_namespaces
 
 @pytest.fixture
 def monitor(node: Namespace, forwarding: Forwarding) -> Iterator[Monitor]:
-    # The kernel gives the link an address and a route of its own, in its own time: that is none of the changes.
+    # The kernel gives the link an address and a route of its own, in its own time: that is no change.
     deadline = time.monotonic() + 20
     while not any(route.startswith("fe80::/64 dev eth0 ") for route in node.routes()):
         assert time.monotonic() < deadline, node.routes()

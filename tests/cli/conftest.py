@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from romana_bus.bus.api import Message
 from tests.cli.processes import RECORDINGS, Done, Home
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ho
 
     yield called
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To this process, each message was stored when its writer wrote it: no real server's clock can be set
+    back for a log that is hours old."""
+    stored = Message.stored
+    monkeypatch.setattr(Message, "stored", property(lambda self: self.time or stored.__get__(self)))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from romana_bus import events as ev
 from romana_bus.bus.api import Outgoing
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
+from romana_bus.events import IPAM
 from romana_bus.feed import outgoing
 from romana_bus.printable import printable
 from romana_bus.tail import ROLES
@@ -169,7 +170,8 @@ def _made(of: Any, text: str) -> Any:
 async def _publish(options: tuple[str, ...], cluster: Cluster, text: str) -> None:
     async with await open_store(Access(servers=(options[1],)), Layout(options[3]), "test", ROLES) as store:
         for one in cluster.log:
-            await store.publish(one.role, outgoing(one.event, one.cause, one.time, store.history))
+            role = one.role or IPAM  # elections are on the stream that they are about
+            await store.publish(role, outgoing(one.event, one.cause, one.time, store.history))
         header = text.replace("\r\n", "").replace(r"\r\n", "")  # NATS has no such headers
         denied = ev.AddressDenied(
             namespace=f"ns{text}", name=f"p2{text}", uid="u", node=f"n2{text}", code="wish", reason=text

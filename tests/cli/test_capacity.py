@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.cli.processes import Home
     from tests.servers import NatsServer
 
+pytestmark = pytest.mark.usefixtures("as_written")
+
 _clusters = itertools.count(1)
 HOUR, MINUTE = 3600, 60
 RACKS = ({"name": "a", "assignment": {"rack": "a"}}, {"name": "b", "assignment": {"rack": "b"}})

@@ -37,7 +37,7 @@ def test_pods_in_two_zones_get_addresses_of_it(network: str) -> None:
     ("network", "mask"), [("100.64.0.0/10", 28), ("10.0.0.0/26", 29), ("fd20::/48", 124)]
 )
 def test_a_block_has_sixteen_addresses_where_there_is_room(network: str, mask: int) -> None:
-    assert Addresses(network=network).settings.default_block_mask == mask
+    assert Addresses(network=network).settings.block_mask == mask
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.ipam.cluster import Cluster
     from tests.servers import NatsServer
 
+pytestmark = pytest.mark.usefixtures("as_written")
+
 STANDING = {
     "routes": 12,
     "nexthops": 3,

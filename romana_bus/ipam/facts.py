@@ -139,7 +139,11 @@ def _look_at_sandboxes(state: State, key: str) -> None:
 
 def listing(state: State, event: ResourceListing, _seq: int) -> None:
     state.synced[event.resource] = False
+    state.doubted.pop(event.resource, None)
 
 
 def synced(state: State, event: ResourceSynced, _seq: int) -> None:
     state.synced[event.resource] = True
+    state.doubted.pop(event.resource, None)
+    if event.doubted:
+        state.doubted[event.resource] = event.doubted

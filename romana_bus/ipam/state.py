@@ -84,6 +84,7 @@ class State:
         self.settings = settings or Settings()
         self.now = 0
         self.synced: dict[str, bool] = {}
+        self.doubted: dict[str, int] = {}  # resource -> entities that the API server does not show any more
         self.hosts: dict[str, Host] = {}
         self.pods: dict[str, Pod] = {}
         self.blocks: dict[str, Block] = {}

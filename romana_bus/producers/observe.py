@@ -278,9 +278,12 @@ def changed(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) 
         return _tell(progress, fact, key, version)
     if type != "DELETED":
         raise ValueError(f"a watch event of type {type!r}")
-    if held is None or not progress.absences.deleted(key, now):
-        return []  # where it is doubted, it is looked at again
-    return [_tombstone(progress, kind, key, fact.uid, fact.resource_version)]
+    if held is None:
+        return []
+    if progress.absences.deleted(key, now):
+        return [_tombstone(progress, kind, key, fact.uid, fact.resource_version)]
+    # It is looked at again; that it is doubted is told at once, so that nobody else concludes anything.
+    return [] if progress.doubted else [_mark(progress, kind, now)]
 
 
 def initial(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) -> list[Event]:

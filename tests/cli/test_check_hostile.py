@@ -101,6 +101,7 @@ def test_while_pods_come_and_go_the_timer_finds_and_frees_nothing(
             api.pod(f"x{number}", f"n{number % 3}")
             if number % 6 == 5:  # more at once would be doubted for half a minute
                 api.no_pod(f"x{number - 5}")
+        up.until(lambda: up.out.count("PodGone") == 25, "what went is believed to be gone")
         before = api.server.requests["list", "pods"]
         up.until(lambda: api.server.requests["list", "pods"] > before + 3, "audits of what is left")
         assert up.stop().code == 0

@@ -29,6 +29,7 @@ def dump(state: State) -> dict[str, Any]:
         },
         "sandboxes": state.sandboxes,
         "synced": state.synced,
+        "doubted": state.doubted,
         "topology": state.in_force,
         "refused": list(refusals(state)),
         "wakes": wake(state),

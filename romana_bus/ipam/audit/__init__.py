@@ -58,7 +58,10 @@ def doubt(state: State, snapshot: Snapshot) -> str:
 def unsettled(state: State) -> str:
     """Why nothing is corrected yet, whatever is found, or ''."""
     missing = [resource for resource in NEEDED if not state.synced.get(resource)]
-    return f"{' and '.join(missing)} are being listed" if missing else ""
+    if missing:
+        return f"{' and '.join(missing)} are being listed"
+    doubted = [f"{state.doubted[resource]} {resource}" for resource in NEEDED if resource in state.doubted]
+    return f"the watcher asks again about {' and '.join(doubted)}" if doubted else ""
 
 
 def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> list[Finding]:

@@ -536,7 +536,7 @@ def test_a_log_that_is_being_listed() -> None:
     c = cluster()
     c.send(ev.ResourceListing(resource="pods", reason="first listing"))
     assert unsettled(c.state) == "pods are being listed"
-    c.send(ResourceSynced(resource="pods", resource_version="9", count=14, doubted=12))
+    c.send(ev.ResourceSynced(resource="pods", resource_version="9", count=14, doubted=12))
     assert unsettled(c.state) == "the watcher asks again about 12 pods"
     c.sync()
     assert unsettled(c.state) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -53,8 +53,8 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ho
 def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """To this process, each message was stored when its writer wrote it: no real server's clock can be set
     back for a log that is hours old."""
-    place = Message._fields.index("stored")
-    monkeypatch.setattr(Message, "stored", property(lambda self: self.time or self[place]))
+    slot: Any = Message.__dict__["stored"]
+    monkeypatch.setattr(Message, "stored", property(lambda self: self.time or slot.__get__(self)))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run play programs debian test check bench chaos lock clean
+.PHONY: run play programs debian test check bench chaos simulate lock clean
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
@@ -50,6 +50,9 @@ check: $(READY)  ## style, types, and which part may import which
 
 bench: debian $(READY)  ## about eight minutes; nothing else should run
 	$(BIN)/python -m benchmarks
+
+simulate: $(READY)  ## days of a small cluster on a virtual clock, on all cores; DEFECTS=1: how soon old defects are found
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(DEFECTS),--defects)
 
 chaos: $(READY)  ## many more seeds than `test` plays
 	ROMANA_CHAOS_SEEDS=$(SEEDS) $(BIN)/pytest tests/chaos --timeout 3600

@@ -14,7 +14,7 @@ from tests.simulation.site import SETTINGS
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message
-    from tests.simulation.server import Server
+    from tests.simulation.log.server import Server
     from tests.simulation.site import Site
 
 

@@ -7,7 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import BusError
-from tests.simulation.client import Client
+from tests.simulation.log.client import Client
 from tests.simulation.loop import Mark
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from tests.simulation.server import Server
+    from tests.simulation.log.server import Server
 
     Main = Callable[["Process"], Coroutine[Any, Any, None]]
 

@@ -14,10 +14,10 @@ from romana_bus.loop import run_decider
 from romana_bus.producers.kubernetes import run_watcher
 from romana_bus.producers.shapes import NODES, PODS
 from tests.simulation.kube import Api, Kube
+from tests.simulation.log.server import Server
 from tests.simulation.loop import NEUTRAL, START
 from tests.simulation.machine import Machine
 from tests.simulation.process import Process
-from tests.simulation.server import Server
 
 if TYPE_CHECKING:
     import random

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from romana_bus.bus.api import Election, Message, Outgoing
-    from tests.simulation.client import Client
+    from tests.simulation.log.client import Client
 
 ROLES = ("KUBE", "SPEC", "IPAM", "NODE")
 HISTORY = 24 * 3600.0

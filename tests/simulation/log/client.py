@@ -25,16 +25,16 @@ from romana_bus.bus.api import (
 from romana_bus.bus.jetstream import SINGLY
 from romana_bus.bus.streams import matches
 from romana_bus.clock import LogClock
-from tests.simulation.cursors import SimLease, SimReading, SimTable
-from tests.simulation.pipe import Pipe
-from tests.simulation.server import HISTORY
+from tests.simulation.log.cursors import SimLease, SimReading, SimTable
+from tests.simulation.log.pipe import Pipe
+from tests.simulation.log.server import HISTORY
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Sequence
 
     from romana_bus.bus.api import Election
-    from tests.simulation.server import Server
+    from tests.simulation.log.server import Server
 
 T = TypeVar("T")
 

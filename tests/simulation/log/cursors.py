@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
-    from tests.simulation.client import Client
+    from tests.simulation.log.client import Client
 
 
 class SimTable:

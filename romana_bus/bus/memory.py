@@ -76,7 +76,7 @@ class MemoryStore:
         self._leases: dict[str, tuple[str, float]] = {}
         self._epochs = self.generation = 0
         self.window = 4
-        self.clock = LogClock()
+        self.clock = LogClock(wall=lambda: self.time)
         self.clock.asked(self.time)
 
     @property

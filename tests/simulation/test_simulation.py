@@ -1,4 +1,4 @@
-"""Days of a small cluster on a virtual clock, each drawn from a seed. `make simulate SEEDS=10000` lives more."""
+"""Days of a small cluster on a virtual clock, drawn from seeds. `make simulate SEEDS=10000` lives more."""
 
 from __future__ import annotations
 

@@ -64,5 +64,5 @@ async def _day(site: Site) -> list[str]:
     await asyncio.sleep(LEFT_ALONE)
     site.check()
     if not site.violations:
-        invariants.at_the_end(site, len(faults))
+        invariants.at_the_end(site, faults)
     return faults

@@ -196,8 +196,10 @@ async def wrong_list(site: Site) -> None:
         (lambda keys: {*keys[::2]}, "half"),
         (lambda keys: {*keys[:1]}, "one"),
     ])  # fmt: skip
-    site.say(f"watches end with 410, and the next list lacks {what}")
-    site.kube.lies.append(lie)
+    kind = site.chance.choice(["pods", "pods", "nodes"])
+    site.say(f"watches end with 410, and the next list of {kind} lacks {what}")
+    site.kube.lies[kind] = lie
+    site.kube.version += 1000
     site.kube.compact()
     site.kube.cut()
 

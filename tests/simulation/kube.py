@@ -28,14 +28,14 @@ class Change(NamedTuple):
 
 
 class Kube:
-    """`truth`: kind -> key -> object. `lies`: one for each coming list, which of its keys are left out."""
+    """`truth`: kind -> key -> object. `lies`: of a kind, which keys its next list leaves out."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.version, self.compacted = 100, 0
         self.truth: dict[str, dict[str, Object]] = {"nodes": {}, "pods": {}}
         self.changes: deque[Change] = deque()
-        self.lies: deque[Callable[[list[str]], set[str]]] = deque()
+        self.lies: dict[str, Callable[[list[str]], set[str]]] = {}
         self.streams: dict[Stream, None] = {}  # in the order in which they were opened
         self.down_until = 0.0
         self.lists = self.restores = 0
@@ -132,8 +132,8 @@ class Api:
     def _list(self, kind: str, query: Mapping[str, str]) -> bytes:
         kube = self._kube
         keys = sorted(kube.truth[kind])
-        if query.get("limit") != "1" and kube.lies:
-            left_out = kube.lies.popleft()(keys)
+        if query.get("limit") != "1" and (lie := kube.lies.pop(kind, None)):
+            left_out = lie(keys)
             keys = [key for key in keys if key not in left_out]
         items = [kube.truth[kind][key] for key in keys]
         return msgspec.json.encode({"metadata": {"resourceVersion": str(kube.version)}, "items": items})
@@ -202,7 +202,8 @@ class Stream(Response):
     def _initial(self) -> None:
         kube = self._kube
         keys = sorted(kube.truth[self._kind])
-        left_out = kube.lies.popleft()(keys) if kube.lies else set()
+        lie = kube.lies.pop(self._kind, None)
+        left_out = lie(keys) if lie else set()
         for key in keys:
             if key not in left_out:
                 raw = msgspec.json.encode(kube.truth[self._kind][key])

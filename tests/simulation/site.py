@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from romana_bus import codec
 from romana_bus.consumers.ipam import decider
+from romana_bus.events import IPAM, AddressReleased
 from romana_bus.ipam import Settings
 from romana_bus.loop import run_decider
 from romana_bus.producers.kubernetes import run_watcher
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Coroutine, MutableMapping
 
+    from romana_bus.bus.api import Outgoing
     from romana_bus.ipam import State
 
 #: Few addresses: what is given back is soon given out again.
@@ -47,6 +50,8 @@ class Site:
         self.control: list[Process] = []
         self.owners: dict[str, tuple[str, str]] = {}  # address -> machine and pod
         self.unknown: set[str] = set()
+        self.taken: list[str] = []  # addresses that the log has taken from pods that run
+        self.server.heard = self._heard
         self.lied = -60.0  # when a wrong list was given last
         self.skews = chance.choice([(0.0,), (0.0, 3600.0, -3600.0), (0.0, 31_536_000.0, -31_536_000.0, 60.0)])
         self._tasks: list[asyncio.Task[None]] = []
@@ -132,6 +137,16 @@ class Site:
         self.say(f"{machine.name} takes {address} from {key}")
         if self.owners.get(address) == (machine.name, key):
             del self.owners[address]
+
+    def _heard(self, role: str, message: Outgoing) -> None:
+        if role == IPAM and b'"AddressReleased"' in message.body[:40]:
+            event = codec.decode(message.body)
+            assert isinstance(event, AddressReleased)
+            key = f"{event.namespace}/{event.name}"
+            running, there = self.machines[event.node].running.get(key), self.kube.truth["pods"].get(key)
+            runs = running and there and running.uid == event.uid == there["metadata"]["uid"]
+            if running and there and runs and there["status"]["phase"] != "Succeeded":
+                self.taken.append(f"{running.address} was taken from {key}, which runs: {event.reason}")
 
     def _logged(self, _logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
         if method in ("warning", "error", "exception") or line.get("event") in ("leading", "looked again"):

@@ -11,7 +11,7 @@ from romana_bus.bus.memory import MemoryStore, _Stream
 from romana_bus.clock import LogClock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from romana_bus.bus.api import Election, Message, Outgoing
     from tests.simulation.log.client import Client
@@ -35,6 +35,7 @@ class Server(MemoryStore):
         self._held: dict[str, tuple[str, float, int]] = {}  # lease -> holder, until (its clock), revision
         self.clients: list[Client] = []
         self.acknowledged: dict[tuple[str, int], str] = {}
+        self.heard: Callable[[str, Outgoing], None] = lambda *_: None  # what is stored
         self.ambushes: list[tuple[str, Outgoing]] = []  # what is stored just before the next batch
 
     @property
@@ -96,6 +97,10 @@ class Server(MemoryStore):
             self.ambushes.remove(one)
             self._store(role, self._stream(role), one[1])
         return super()._batch(role, expected, messages, election)
+
+    def _store(self, role: str, stream: _Stream, message: Outgoing) -> None:
+        super()._store(role, stream, message)
+        self.heard(role, message)
 
     def written(self, role: str, messages: Sequence[Outgoing], last: int) -> None:
         """These were acknowledged."""

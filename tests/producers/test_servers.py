@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +14,14 @@ from romana_bus.lab import store as lab
 from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.faults import FOREVER, STREAMING_OPTIONS, Fault, everything
 from romana_bus.producers.access import Api, Target, refuse_unwatchable
-from romana_bus.producers.shapes import BUILT_IN, Kind, other_kind
+from romana_bus.producers.observe import Watched
+from romana_bus.producers.pages import Pages
+from romana_bus.producers.shapes import BUILT_IN, PODS, Kind, other_kind
 from romana_bus.producers.watch import Limits
 from tests.conftest import run
 from tests.kube_verbatim import Answer, VerbatimServer
 from tests.lab.client import add
-from tests.producers.site import standing
+from tests.producers.site import OfWholeList, names, standing
 from tests.producers.test_watch import NO_STREAMING_LIST, QUICK, delete, pods, watching
 
 if TYPE_CHECKING:
@@ -152,6 +155,40 @@ def test_a_list_without_a_version_that_is_a_number_is_made_once_a_second_at_most
                 lists = told.short().count("ResourceListing")
             assert lists == 1, "whatever its reason is"
             assert Limits().lists == 1.0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("stores", ["memory"], indirect=True)
+@pytest.mark.parametrize("version", ["", "abc"])
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming list", "pages"])
+def test_pods_of_such_a_server_have_addresses_too(stores: Stores, version: str, streaming: bool) -> None:
+    async def scenario() -> None:
+        async with standing(stores, pods=3, streaming_list=streaming) as site:
+            site.server.faults.append(OfWholeList(times=FOREVER, version=version))
+            site.expire()
+            for name in ("a", "b"):
+                site.pods(name)
+                await site.until_addressed({*names(3), *("a" if name == "a" else "ab")})
+            assert await site.gone() == []
+
+    run(scenario())
+
+
+def test_lists_that_wait_for_their_time_do_not_go_at_once() -> None:
+    """A second look beside a list of all: each has a time of its own."""
+
+    async def scenario() -> None:
+        clock = asyncio.get_running_loop().time
+        pages = Pages(None, PODS, Watched(), QUICK._replace(lists=0.05), None)  # type: ignore[arg-type]
+        at: list[float] = []
+
+        async def list_all() -> None:
+            await pages.may_list()
+            at.append(clock())
+
+        await asyncio.gather(*(list_all() for _ in range(4)))
+        assert all(later - earlier >= 0.04 for earlier, later in pairwise(at)), at
 
     run(scenario())
 

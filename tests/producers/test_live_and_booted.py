@@ -72,10 +72,11 @@ class Reader:
             assert self._known(booted) == self._known(self.followed)
 
     def _known(self, state: Watched) -> Any:
-        """What the log has, and whether a watch goes on from it."""
+        """What the log has, and whether a watch goes on from it. From where is no more than a hint: whoever
+        goes on from too early is told again what it knows, and whoever goes on from too late asks."""
         progress = state.of(self.kind.name)
         held = {key: (one.uid, one.digest) for key, one in progress.held.items()}
-        return held, progress.synced, progress.place if progress.synced else "", progress.listing
+        return held, progress.synced, progress.listing
 
     def settled(self) -> None:
         """The log has what the leader has told."""

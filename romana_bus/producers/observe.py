@@ -137,7 +137,6 @@ def _begin(progress: Progress, number: int, rewound: bool = False) -> None:
     progress.gone = {}
     if rewound:
         progress.place, progress.version = "", 0
-        progress.held = {key: held._replace(digest=b"") for key, held in progress.held.items()}
 
 
 def _bury(progress: Progress, key: str, version: int) -> None:
@@ -357,7 +356,8 @@ def _tell(progress: Progress, fact: Fact, key: str, version: int) -> list[Event]
             return []
     held, now = progress.held.get(key), Held(fact.uid, version, digest(body), progress.listing)
     progress.held[key] = now
-    if held is not None and (held.uid, held.digest) == (now.uid, now.digest):
+    told = held is not None and (held.listing == now.listing or not progress.rewound)
+    if held is not None and told and (held.uid, held.digest) == (now.uid, now.digest):
         return []
     progress.gone.pop(key, None)
     return [fact]

@@ -76,9 +76,8 @@ class Pages:
 
     async def may_list(self) -> None:
         """Until the last list is long enough ago, whatever is the reason for another one."""
-        pause = self._listed_at + self.limits.lists - tasks.monotonic()
-        if pause > 0:
-            await asyncio.sleep(pause)
+        while (pause := self._listed_at + self.limits.lists - tasks.monotonic()) > 0:
+            await asyncio.sleep(pause)  # another one that waited too may have been first
         self._listed_at = tasks.monotonic()
 
     def refused(self) -> None:

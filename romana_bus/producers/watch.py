@@ -262,11 +262,11 @@ class ResourceWatch:
         version = await self.pages.all(self._begin_listing)
         if behind := observe.went_back(self._state, self._kind, version):
             raise Again(Verdict(Do.RELIST, behind))
-        if not version:
-            why = "a list without a resourceVersion, behind which nothing can be watched"
-            raise Again(Verdict(Do.RETRY, why))
         await self.tell(lambda: observe.end_listing(self._state, self._kind, version, tasks.monotonic()))
         self._synced()
+        if not version:
+            why = "a list without a resourceVersion, behind which nothing can be watched: it is made again"
+            raise Again(Verdict(Do.RETRY, why))
 
     async def _begin_listing(self) -> None:
         """Only once the server has begun to answer: until then the log is as good as it was."""

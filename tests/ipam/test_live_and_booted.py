@@ -28,30 +28,32 @@ if TYPE_CHECKING:
 
     Misfortune = Callable[[random.Random, Cluster], list[ev.Event]]
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+ROOT = Path(__file__).parents[2]
+#: The project's own, and those that a machine may have beside it.
+RECORDINGS = [one for one in (ROOT / "recordings", ROOT.parent / "shared" / "kube") if one.is_dir()]
 
 
 def same(cluster: Cluster) -> None:
     assert dump(cluster.rebuilt().state) == dump(cluster.state)
 
 
-def recorded(kind: Kind) -> Iterator[ev.Event]:
+def recorded(kind: Kind, folder: Path) -> Iterator[ev.Event]:
     """What the watcher tells of a recorded day."""
     state = Watched()
     observe.begin_listing(state, kind, "test")
     observe.end_listing(state, kind, "1", 0.0)
     story = Story(kind, state)
-    for number, line in enumerate(read_lines(RECORDINGS / f"{kind.plural}.jsonl")):
+    for number, line in enumerate(read_lines(folder / f"{kind.plural}.jsonl")):
         if line.kind == "watch":
             story.now = float(number)
             yield from story.feed(line.body.encode() + b"\n").events
 
 
-def a_day() -> list[ev.Event]:
+def a_day(folder: Path) -> list[ev.Event]:
     """Nodes and pods by their versions."""
     facts: list[ev.Fact] = []
     for kind in (NODES, PODS):
-        facts += [one for one in recorded(kind) if isinstance(one, ev.Fact)]
+        facts += [one for one in recorded(kind, folder) if isinstance(one, ev.Fact)]
     return [*sorted(facts, key=lambda fact: int(fact.resource_version))]
 
 
@@ -102,10 +104,11 @@ misfortunes = pytest.mark.parametrize("misfortune", MISFORTUNES, ids=lambda one:
 
 @misfortunes
 @pytest.mark.parametrize("documented", [False, True], ids=["default", "topology"])
-def test_a_recorded_day(misfortune: Misfortune, documented: bool) -> None:
+@pytest.mark.parametrize("folder", RECORDINGS, ids=[one.name for one in RECORDINGS])
+def test_a_recorded_day(misfortune: Misfortune, documented: bool, folder: Path) -> None:
     chance = random.Random(7)
     cluster = Cluster(topology("10.0.0.0/20", 28) if documented else None, cooldown=5_000_000)
-    for number, fact in enumerate(a_day()):
+    for number, fact in enumerate(a_day(folder)):
         cluster.send(fact, *misfortune(chance, cluster))
         if number % 2 or misfortune is somebody_elses_decision:
             cluster.decide()

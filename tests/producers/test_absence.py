@@ -62,6 +62,13 @@ def test_many_at_once_need_a_third_and_half_a_minute(total: int, missing: int) -
     assert len(gone(looked_again(state, left, 2003, now=1.0 + SURELY))) == missing
 
 
+def test_many_at_once_need_a_third_however_long_ago_the_first_was() -> None:
+    state = cluster(24)
+    assert gone(listing(state, [], 2000, now=1.0)) == []
+    assert gone(looked_again(state, [], 2001, now=3600.0)) == []
+    assert len(gone(looked_again(state, [], 2002, now=3600.1))) == 24
+
+
 def test_one_wrong_listing_takes_nothing() -> None:
     state = cluster(24)
     assert gone(listing(state, [], 2000)) == []

@@ -74,7 +74,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
             second, lasting, passing = await _looks(opened, api, pause)
             ordered: list[Correction] = []
             if repair and not second.unsettled:
-                ordered = await order(opened, corrections(lasting, second.state.facts, opened.clock.now()))
+                ordered = await order(opened, corrections(lasting, second.state, opened.clock.now()))
             left = await _carried_out(opened, ordered)
     finally:
         await api.close()

@@ -185,13 +185,13 @@ class _Auditor:
         lasting = [one for one in seen.findings if one.same in before]
         ripe = [one for one in lasting if moment - before[one.same] >= self._grace]
         self.since = {one.same: before.get(one.same, moment) for one in seen.findings}
-        ordered = [] if seen.unsettled else await self._correct(ripe, seen.state.facts)
+        ordered = [] if seen.unsettled else await self._correct(ripe, seen.state)
         await self._report(Counter(one.kind for one in lasting), len(ordered))
         LAST.set_to_current_time()
 
-    async def _correct(self, ripe: list[Finding], covers: int) -> list[Correction]:
+    async def _correct(self, ripe: list[Finding], state: State) -> list[Correction]:
         wanted = [one for one in ripe if one.same not in self.listed]
-        ordered = await order(self._store, corrections(wanted, covers, self._store.clock.now()))
+        ordered = await order(self._store, corrections(wanted, state, self._store.clock.now()))
         self.listed = {one.same for one in ripe if one.resource}
         for one in ordered:
             why = "its node is gone" if isinstance(one, SandboxRemoved) else one.reason

@@ -10,19 +10,27 @@ from romana_bus.ipam.entities import pod_order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from romana_bus.ipam import State
     from romana_bus.ipam.audit import Finding
 
 Correction = AddressDisowned | ListingAsked | SandboxRemoved
 
 
-def corrections(findings: Sequence[Finding], covers: int, at: int) -> list[Correction]:
-    """`covers`: the last sequence of KUBE that the later look has read; `at`: now (µs). Only for findings of
-    two looks: this frees addresses. What a pod that has finished still holds is freed by whoever decides,
-    once the log knows."""
+#: Where the API server lacks more pods of the log than this, and more than one in so many, the listing that
+#: is asked for decides: it is doubted as every one that lacks as much (`producers/absence.py`).
+MANY, SHARE = 10, 5
+
+
+def corrections(findings: Sequence[Finding], state: State, at: int) -> list[Correction]:
+    """`state`: of the later look; `at`: now (µs). Only for findings of two looks: this frees addresses. What
+    a pod that has finished still holds is freed by whoever decides, once the log knows."""
     ended: dict[tuple[str, str, str], list[Finding]] = {}
     listings: dict[str, str] = {}
+    missing = {one.pod for one in findings if one.kind == "missed" and one.pod in state.pods and not one.seen}
+    many = len(missing) > MANY and len(missing) * SHARE > len(state.pods)
     for one in findings:
-        if one.uid and (one.kind == "owners" or (one.kind == "nobody" and one.absent)):
+        absent = one.kind == "nobody" and one.absent and not (many and one.pod in missing)
+        if one.uid and (one.kind == "owners" or absent):
             ended.setdefault((one.node, one.pod, one.uid), []).append(one)
         if one.resource:
             listings.setdefault(one.resource, f"an audit found: {one.text}")
@@ -31,7 +39,7 @@ def corrections(findings: Sequence[Finding], covers: int, at: int) -> list[Corre
             namespace=pod_order(pod)[0], name=pod_order(pod)[1], uid=uid, node=node,
             addresses=tuple(dict.fromkeys(one.address for one in found)),
             absent=any(one.absent for one in found),
-            reason=f"an audit found: {found[0].text}", covers=covers,
+            reason=f"an audit found: {found[0].text}", covers=state.facts,
         )
         for (node, pod, uid), found in sorted(ended.items())
     ]  # fmt: skip

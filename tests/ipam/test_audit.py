@@ -79,15 +79,32 @@ def test_an_address_of_a_pod_that_is_gone() -> None:
         "nobody: 10.0.0.0 of web/a on n1: the API server has no such pod",
         "missed: pod web/a is on the log and not in the API server",
     ]
-    assert corrections(found, c.state.facts, 7) == [
+    assert corrections(found, c.state, 7) == [
         ev.AddressDisowned(
             namespace="web", name="a", uid="uid-web/a", node="n1", addresses=("10.0.0.0",), absent=True,
             reason=f"an audit found: {found[0].text}", covers=c.state.facts,
         ),
         ev.ListingAsked(resource="pods", reason=f"an audit found: {found[1].text}", at=7),
     ]  # fmt: skip
-    c.send(*corrections(found, c.state.facts, 7))
+    c.send(*corrections(found, c.state, 7))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
+
+
+@pytest.mark.parametrize(("gone", "pods", "freed"), [(10, 40, 10), (11, 80, 11), (11, 40, 0)])
+def test_where_many_pods_are_missing_at_once_only_a_listing_is_asked_for(
+    gone: int, pods: int, freed: int
+) -> None:
+    c = Cluster(topology("10.0.0.0/24", 28))
+    c.node("n1")
+    for number in range(pods):
+        c.pod(f"web/x{number}", "n1")
+    c.decide()
+    there = api(c)
+    for number in range(gone):
+        del there.pods[f"web/x{number}"]
+    ordered = corrections(findings(c.state, there), c.state, 7)
+    assert sum(isinstance(one, ev.AddressDisowned) for one in ordered) == freed
+    assert sum(isinstance(one, ev.ListingAsked) for one in ordered) == 1
 
 
 def test_an_address_of_a_pod_that_was_replaced() -> None:
@@ -98,7 +115,7 @@ def test_an_address_of_a_pod_that_was_replaced() -> None:
     )
     found = findings(c.state, there)
     assert told(found)[0] == "nobody: 10.0.0.0 of web/a on n1: a new pod of the same name took its place"
-    c.send(*corrections(found, c.state.facts, 7))
+    c.send(*corrections(found, c.state, 7))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
     c.send(
         ev.PodSeen(resource_version="90", uid="new", namespace="web", name="a", node="n1", phase="Running")
@@ -114,7 +131,7 @@ def test_a_pod_that_has_finished_is_told_by_a_listing_and_not_freed_by_hand() ->
     )
     found = findings(c.state, there)
     assert [one.kind for one in found] == ["nobody", "missed"]
-    assert [type(one) for one in corrections(found, c.state.facts, 7)] == [ev.ListingAsked]
+    assert [type(one) for one in corrections(found, c.state, 7)] == [ev.ListingAsked]
 
 
 def test_a_pod_that_the_log_does_not_know() -> None:
@@ -135,7 +152,7 @@ def test_a_pod_that_was_denied() -> None:
     c.decide()
     found = findings(c.state, api(c))
     assert told(found) == ["without: web/c on n1: there is no network blue"]
-    assert corrections(found, 1, 7) == []
+    assert corrections(found, c.state, 7) == []
 
 
 def test_nodes_that_only_one_side_has() -> None:
@@ -147,7 +164,9 @@ def test_nodes_that_only_one_side_has() -> None:
         "missed: node n2 is on the log and not in the API server",
         "missed: node n3 is in the API server and not on the log",
     ]
-    assert [one.subject() for one in corrections(findings(c.state, there), 1, 7)] == ["spec.listing.nodes"]
+    assert [one.subject() for one in corrections(findings(c.state, there), c.state, 7)] == [
+        "spec.listing.nodes"
+    ]
 
 
 def twice(c: Cluster, of_a: tuple[str, ...], of_c: tuple[str, ...]) -> None:
@@ -169,7 +188,7 @@ def test_of_two_owners_by_the_log_the_first_stays_and_the_other_gets_another(
     twice(c, *ips)
     found = findings(c.state, api(c))
     assert "owners: 10.0.0.0 was given to web/c on n1, though 10.0.0.0 is another pod's" in told(found)
-    assert corrections(found, c.state.facts, 7) == []  # whoever decides takes it back
+    assert corrections(found, c.state, 7) == []  # whoever decides takes it back
     assert c.says()[:2] == [
         "web/c on n1: released, refused: 10.0.0.0 is another pod's",
         "web/c on n1: 10.0.0.1",

@@ -84,7 +84,7 @@ def twin(name: str, node: str, address: str, block: str, uid: str = "") -> ev.Ad
 
 
 def orders(c: Audited, found: list[Finding]) -> list[ev.AddressDisowned]:
-    wanted = corrections(found, c.state.facts, 5)
+    wanted = corrections(found, c.state, 5)
     return [one for one in wanted if isinstance(one, ev.AddressDisowned)]
 
 
@@ -140,11 +140,11 @@ def test_an_address_whose_pod_is_gone() -> None:
     c = cluster()
     found = c.found(without(c, "kube.pod.web.a"))
     assert [brief(one) for one in found] == ["nobody web/a n1 10.0.0.0", "missed web/a"]
-    disowned, asked = corrections(found, 77, 5)
+    disowned, asked = corrections(found, c.state, 5)
     assert isinstance(disowned, ev.AddressDisowned)
     assert isinstance(asked, ev.ListingAsked)
     assert (disowned.uid, disowned.addresses, disowned.absent) == ("uid-web/a", ("10.0.0.0",), True)
-    assert disowned.covers == 77
+    assert disowned.covers == c.state.facts
     assert (asked.resource, asked.at) == ("pods", 5)
 
 
@@ -164,7 +164,7 @@ def test_a_pod_without_an_address() -> None:
     (found,) = c.found()
     assert brief(found) == "without web/lost n9"
     assert "needs the label rack=a" in found.text
-    assert corrections([found], 0, 0) == []
+    assert corrections([found], c.state, 0) == []
 
 
 def test_a_pod_that_nothing_was_decided_for() -> None:
@@ -178,7 +178,7 @@ def test_a_pod_that_the_log_knows_nothing_of() -> None:
     pod = msgspec.structs.replace(pod_of(c.api(), "a"), name="e", uid="uid-web/e")
     found = c.found(c.api() | {pod.subject(): pod})
     assert [brief(one) for one in found] == ["without web/e n1", "missed web/e"]
-    assert [type(one) for one in corrections(found, 0, 1)] == [ev.ListingAsked]
+    assert [type(one) for one in corrections(found, c.state, 1)] == [ev.ListingAsked]
 
 
 def test_of_two_owners_by_the_log_the_later_one_is_refused_and_gets_another() -> None:
@@ -289,7 +289,7 @@ def test_a_node_with_other_labels_or_addresses() -> None:
         changed = msgspec.structs.replace(node, **change)
         (found,) = c.found(c.api() | {"kube.node.-.n1": changed})
         assert brief(found) == "missed n1"
-        assert [one.subject() for one in corrections([found], 1, 1)] == ["spec.listing.nodes"]
+        assert [one.subject() for one in corrections([found], c.state, 1)] == ["spec.listing.nodes"]
 
 
 def test_a_pod_that_was_scheduled_and_the_log_does_not_know() -> None:
@@ -471,7 +471,7 @@ def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
     assert "sandbox" not in {one.kind for one in late}, "the list may be older"
     found = [one for one in c.found() if one.kind == "sandbox"]
     assert [brief(one) for one in found] == ["sandbox kube/static n1"]
-    [removed] = corrections(found, 1, 5)
+    [removed] = corrections(found, c.state, 5)
     asked = c.table["node.n1.cni.kube.static"].event
     assert removed.subject() == asked.subject()
     assert not pending(removed, asked, None)
@@ -547,7 +547,7 @@ def test_a_log_that_is_being_listed() -> None:
 
 def test_nothing_is_ordered_twice_while_it_stands() -> None:
     c = cluster()
-    disowned, asked = corrections(c.found(without(c, "kube.pod.web.a")), 77, 5)
+    disowned, asked = corrections(c.found(without(c, "kube.pod.web.a")), c.state, 5)
     assert isinstance(disowned, ev.AddressDisowned)
     assert isinstance(asked, ev.ListingAsked)
     assert pending(disowned, disowned, None)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from romana_bus.bus.embedded import server_binary
-
 from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:

@@ -82,7 +82,6 @@ class Probe:
             except Exception as error:
                 self._why = str(error) or type(error).__name__
                 log.exception("the log could not be asked for its ends")
-            telemetry.LOG_AGE.set(self.age)
             await asyncio.sleep(max(0.0, begun + EVERY - self._clock()))
 
     async def _ask(self) -> None:

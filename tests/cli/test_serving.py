@@ -57,7 +57,7 @@ def url_of(running: Running) -> str:
 
 
 def is_ready(running: Running, url: str) -> None:
-    running.until(lambda: ask(url, "/readyz") == "ok\n", "ready")
+    running.until(lambda: ask(url, "/readyz").startswith("ok\n"), "ready")
 
 
 def test_up_tells_how_it_is_and_what_it_does(api: ApiThread, log: tuple[str, ...], home: Home) -> None:

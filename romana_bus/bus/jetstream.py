@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.streams import Config, Layout
 
-NOT_FOUND = 10037
+#: Server error codes: no such message; the name is another stream's, which on a cluster may not be there yet.
+NOT_FOUND, IN_USE = 10037, 10058
 #: Up to so many messages go out one by one, each under its fence: the server stages a batch in files of
 #: its own, which takes 4 ms, while each of a few single messages takes 0.3 ms.
 SINGLY = 8
@@ -161,6 +162,8 @@ class JetStream(Requests):
             except Refused as error:  # another process was faster, with another epoch
                 with contextlib.suppress(StreamMissing):
                     return await self._ensure_existing(wanted)
+                if error.code == IN_USE:
+                    raise Unavailable(f"{wanted['name']} is being made by somebody else") from None
                 raise error from None
         return self._checked(wanted, echoed)
 
@@ -246,16 +249,18 @@ class JetStream(Requests):
             expected = 0  # in the table only: the log, which is asked to compare, has forgotten it
         return await self.put(self.layout.stream(role), message, expected)
 
-    async def put(self, stream: str, message: Outgoing, expected: int | None = None) -> int:
+    async def put(
+        self, stream: str, message: Outgoing, expected: int | None = None, within: float = ANSWER_WITHIN
+    ) -> int:
         """One message to the stream that takes its subject; `expected` as that stream counts."""
         extra = b"" if expected is None else b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
         reply, future = self.expect(functools.partial(acknowledged, stream))
         self.send(self._frame(message, reply, extra), future)
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
+            async with asyncio.timeout(within):
                 return await future
         except TimeoutError:
-            raise Unavailable(f"no acknowledgement within {ANSWER_WITHIN:.0f} s") from None
+            raise Unavailable(f"no acknowledgement within {within:.0f} s") from None
 
     # --- batches --------------------------------------------------------------------------------------
 

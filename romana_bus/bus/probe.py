@@ -97,8 +97,13 @@ class Probe:
         else:
             self._confirmed = self._clock()
 
+    async def _until_confirmed(self) -> None:
+        while self.age > GOOD_FOR:
+            await self._ask()
+            await asyncio.sleep(LATER / 3)
+
     async def _go_elsewhere(self) -> None:
-        here = asyncio.create_task(self._ask())
+        here = asyncio.create_task(self._until_confirmed())
         asking = [asyncio.ensure_future(self._answers(url)) for url in self._store.wire.others()]
         try:
             for answered in asyncio.as_completed(asking):

@@ -37,6 +37,8 @@ def cluster(tmp_path: Path) -> Iterator[SeparateCluster]:
         pytest.skip("a server is cut off with iptables: apt-get install iptables")
     with separate_cluster(tmp_path) as made, made.clients.entered(), made:
         yield made
+        for server in made.servers:
+            server.kill()  # one that is cut off would say goodbye to its peers for long
 
 
 def cut_off(cluster: SeparateCluster, server: NatsServer) -> None:

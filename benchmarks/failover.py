@@ -149,6 +149,13 @@ async def cut_off(struck: Struck) -> Callable[[], object]:
     return lambda: struck.cluster.join(server)
 
 
+async def cut_off_leader(struck: Struck) -> Callable[[], object]:
+    """It goes on answering as if it led."""
+    server = await stream_leader(struck)
+    struck.cluster.cut_off(server)
+    return lambda: struck.cluster.join(server)
+
+
 async def fill(struck: Struck) -> Callable[[], object]:
     server = await stream_leader(struck)
     ballast = server.directory / "ballast"
@@ -177,6 +184,7 @@ FAULTS: dict[str, tuple[str, Callable[[Struck], Awaitable[Callable[[], object]]]
     "kill": ("the stream's leader is killed", kill),
     "freeze": ("the stream's leader stands still", freeze),
     "cut": ("the deciding client's server is cut off from its peers", cut_off),
+    "cut-leader": ("the stream's leader is cut off from its peers", cut_off_leader),
     "disk": ("the disk of the stream's leader is full", fill),
     "roll": ("all three are restarted, one after the other", roll),
 }

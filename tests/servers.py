@@ -165,7 +165,7 @@ class NatsCluster:
 
     def __exit__(self, *_: object) -> None:
         for server in self.servers:
-            server.stop()
+            server.kill()  # the last ones would wait for peers that are gone
 
 
 class SeparateCluster(NatsCluster):

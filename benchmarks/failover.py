@@ -30,7 +30,7 @@ import uvloop
 from benchmarks import sample, stage
 from benchmarks.report import Report
 from romana_bus import codec
-from romana_bus.bus.api import Position
+from romana_bus.bus.api import Position, Unavailable
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
 from romana_bus.clock import wall
@@ -42,6 +42,7 @@ from tests.servers import NatsServer, SeparateCluster, separate_cluster
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from romana_bus.bus.api import Tail
     from romana_bus.bus.jetstream import JetStream
     from romana_bus.bus.write import FencedWriter
     from romana_bus.events import Event
@@ -80,7 +81,7 @@ class Watcher:
 
     async def follow(self) -> None:
         """Until cancelled."""
-        wake, tail = asyncio.Event(), await self.store.tail(IPAM)
+        wake, tail = asyncio.Event(), await end_of(self.store)
         reading = self.store.follow(IPAM, ">", Position(tail.epoch, 0, ""), wake, "benchmark")
         try:
             while True:
@@ -104,6 +105,15 @@ class Watcher:
     def longest(self, since: float) -> float:
         """Seconds, of the pods told since then."""
         return max(self.stored[name] - told for name, told in self.told.items() if told >= since)
+
+
+async def end_of(store: JetStream) -> Tail:
+    """As soon as it can be asked: a server that has just come back may not know yet who leads."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            with contextlib.suppress(Unavailable):
+                return await store.tail(IPAM)
+            await asyncio.sleep(0.1)
 
 
 # --- what fails ---------------------------------------------------------------------------------------------
@@ -293,7 +303,7 @@ async def _lost(cluster: SeparateCluster, watcher: Watcher) -> int:
     ) as store:
         again = Watcher(store, watcher.writer)
         following = asyncio.create_task(again.follow())
-        last = (await store.tail(IPAM)).last
+        last = (await end_of(store)).last
         while not following.done() and max(again.ids, default=0) < last:
             await asyncio.sleep(0.05)
         following.cancel()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from romana_bus.bus import probe as probe_module
 from romana_bus.bus import read, requests
 from romana_bus.bus.api import Position, Unavailable
+from romana_bus.bus.info import StreamInfo
 from romana_bus.bus.jetstream import JetStream
 from romana_bus.bus.probe import Probe
 from romana_bus.bus.read import Pull
@@ -74,6 +76,36 @@ def test_a_reader_that_hears_nothing_any_more_asks_anew(
             await reading.close()
 
     run(scenario())
+
+
+HEARD, SILENT, UNKNOWN = (
+    {"current": True, "active": 10**9},
+    {"current": True, "active": 4 * 10**9},
+    {"active": 0},
+)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "why"),
+    [
+        (None, ""),  # one server
+        ({"leader": "n0"}, ""),  # one copy
+        ({"leader": "n0", "replicas": [HEARD, HEARD]}, ""),
+        ({"leader": "n0", "replicas": [HEARD, UNKNOWN]}, ""),  # one of three is away
+        ({"leader": "n0", "replicas": [{"active": 10**9}, SILENT]}, ""),  # the other one catches up
+        ({"leader": "n0", "replicas": [SILENT, SILENT]}, "its leader does not hear the others"),
+        (
+            {"leader": "n0", "replicas": [HEARD, SILENT, SILENT, SILENT]},
+            "its leader does not hear the others",
+        ),
+        ({"replicas": [HEARD, UNKNOWN, UNKNOWN]}, "the stream has no leader"),
+    ],
+)
+def test_what_a_server_says_counts_where_most_copies_are_heard(
+    cluster: dict[str, Any] | None, why: str
+) -> None:
+    found = msgspec.convert({"config": {}, "state": {}, "cluster": cluster}, StreamInfo)
+    assert (found.cluster.lost if found.cluster else "") == why
 
 
 class Log:

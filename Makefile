@@ -48,7 +48,7 @@ check: $(READY)  ## style, types, and which part may import which
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
 
-bench: debian $(READY)  ## about eight minutes; nothing else should run
+bench: debian $(READY)  ## about a quarter of an hour; nothing else should run
 	$(BIN)/python -m benchmarks
 
 simulate: $(READY)  ## days of a small cluster on a virtual clock, on all cores; DEFECTS=1: how soon old defects are found

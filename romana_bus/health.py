@@ -56,6 +56,7 @@ class Health:
         """From now on the log's own problems are some of ours."""
         self.check("log", store.problem)
         self._ages["log"] = lambda: store.age
+        telemetry.LOG_AGE.set_function(lambda: store.age)
 
     @property
     def problems(self) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from romana_bus import tasks, telemetry
-from romana_bus.bus.api import BusError, Closed, Position, StreamMissing, Unavailable
+from romana_bus.bus.api import BusError, Closed, Position, Refused, StreamMissing, Unavailable
 from romana_bus.bus.write import FencedWriter
 from romana_bus.events import LeaderElected
 from romana_bus.feed import outgoing
@@ -33,8 +33,28 @@ log = structlog.get_logger(__name__)
 LEASE, RENEW, POLL = 2.0, 0.5, 0.25
 #: How long a leader that stops waits for what it has decided to be stored.
 FAREWELL = 5.0
-#: Seconds after which a lease that cannot be renewed is a problem.
-RENEWED_WITHIN = 3.0
+#: Seconds after which a lease that cannot be had or renewed is a problem; for which a refusal is one: by then
+#: what was refused has been tried again.
+RENEWED_WITHIN, REFUSED_FOR = 3.0, 5.0
+
+
+class Trouble:
+    """What does not work, and for how long."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._worked, self._why = what, tasks.monotonic(), ""
+
+    def worked(self) -> None:
+        self._worked, self._why = tasks.monotonic(), ""
+
+    def failed(self, error: BusError) -> None:
+        self._why = str(error) or type(error).__name__
+
+    def __str__(self) -> str:
+        """'' while it is none, or is new."""
+        waited = tasks.monotonic() - self._worked
+        late = self._why and waited > RENEWED_WITHIN
+        return f"{self._what} for {waited:.0f} s: {self._why}" if late else ""
 
 
 class Leadership:
@@ -43,7 +63,7 @@ class Leadership:
     def __init__(self, store: Store, name: str, writer: FencedWriter, lease: Lease) -> None:
         self.writer, self.lost = writer, asyncio.Event()
         self._store, self._name, self._lease = store, name, lease
-        self._renewed, self._why = tasks.monotonic(), ""
+        self._trouble = Trouble("the lease could not be renewed")
         self._renewing = asyncio.create_task(self._renew(), name=f"lease {name}")
 
     async def publish(self, decided: Iterable[tuple[Event, str]]) -> None:
@@ -60,14 +80,7 @@ class Leadership:
 
     def problem(self) -> str:
         """Why nothing that is decided here would be stored now, or ''."""
-        if problem := self.writer.problem:
-            return problem
-        waited = tasks.monotonic() - self._renewed
-        return f"the lease could not be renewed for {waited:.0f} s: {self._why}" if self._why_late else ""
-
-    @property
-    def _why_late(self) -> bool:
-        return bool(self._why) and tasks.monotonic() - self._renewed > RENEWED_WITHIN
+        return self.writer.problem or str(self._trouble)
 
     async def over(self) -> None:
         """Until the lease is lost. Raises Fenced, Rewound, Closed as soon as the writer knows."""
@@ -93,12 +106,12 @@ class Leadership:
         except Closed:
             raise
         except BusError as error:
-            self._why = str(error)
-            if isinstance(error, StreamMissing):
+            self._trouble.failed(error)
+            if isinstance(error, StreamMissing | Unavailable):  # nobody may serve it because it is gone
                 with contextlib.suppress(BusError):
                     await self._store.prepare(())  # which makes that of leases
             return True
-        self._renewed, self._why = tasks.monotonic(), ""
+        self._trouble.worked()
         return held
 
     async def leave(self, orderly: bool) -> None:
@@ -117,37 +130,63 @@ class Leadership:
             await self.writer.close()
 
 
-async def become_leader(
-    store: Store, role: str, feed: Feed, holder: str, term: Callable[[], int], fold: Callable[[], object]
-) -> Leadership:
-    """Wait for the lease, following all the while (`fold` takes in what the feed has), read to the end,
-    and be elected in the term behind `term`, the last one that was seen.
-    Raises Fenced, Rewound, Closed: state has to be rebuilt."""
-    lease = store.lease(role.lower(), holder, LEASE)
-    while not await _acquired(lease):
-        await feed.wait(POLL)
-        fold()
-    after = await _read_to_the_end(store, role, feed, fold)
-    mine = term() + 1
-    writer = FencedWriter(store, role, after, mine)
-    leadership = Leadership(store, feed.name, writer, lease)
-    try:
-        elected = LeaderElected(stream=role, term=mine, holder=holder)
-        await writer.elect(outgoing(elected, "", store.clock.now(), store.history))
-        await feed.drop(role)
-    except BaseException:
-        await leadership.leave(orderly=False)
-        raise
-    telemetry.LEADER.labels(feed.name).set(1)
-    log.info("leading", consumer=feed.name, stream=role, term=mine, holder=holder)
-    return leadership
+class Candidate:
+    """A replica that leads `role` whenever it may."""
 
+    def __init__(self, store: Store, role: str, holder: str) -> None:
+        self._store, self._role, self._holder = store, role, holder
+        self._trouble = Trouble("the lease could not be taken")
+        self._leadership: Leadership | None = None
+        self._refused, self._refused_at = "", 0.0
 
-async def _acquired(lease: Lease) -> bool:
-    try:
-        return await lease.acquire()
-    except Unavailable:
-        return False
+    def problem(self) -> str:
+        """Why nothing that this replica decides would be stored now, or why it could not take over; or ''."""
+        if self._refused and tasks.monotonic() - self._refused_at < REFUSED_FOR:
+            return self._refused
+        return self._leadership.problem() if self._leadership else str(self._trouble)
+
+    def refused(self, error: Refused) -> None:
+        """The log would not take what a leader had to say."""
+        self._refused, self._refused_at = f"the log refuses: {error}", tasks.monotonic()
+
+    async def elected(self, feed: Feed, term: Callable[[], int], fold: Callable[[], object]) -> Leadership:
+        """Wait for the lease, following all the while (`fold` takes in what the feed has), read to the end,
+        and be elected in the term behind `term`, the last one that was seen.
+        Raises Fenced, Rewound, Closed, Refused: state has to be rebuilt."""
+        store, lease = self._store, self._store.lease(self._role.lower(), self._holder, LEASE)
+        self._trouble.worked()
+        while not await self._acquired(lease):
+            await feed.wait(POLL)
+            fold()
+        after = await _read_to_the_end(store, self._role, feed, fold)
+        mine = term() + 1
+        writer = FencedWriter(store, self._role, after, mine)
+        self._leadership = Leadership(store, feed.name, writer, lease)
+        try:
+            elected = LeaderElected(stream=self._role, term=mine, holder=self._holder)
+            await writer.elect(outgoing(elected, "", store.clock.now(), store.history))
+            await feed.drop(self._role)
+        except BaseException:
+            await self.leave(orderly=False)
+            raise
+        telemetry.LEADER.labels(feed.name).set(1)
+        log.info("leading", consumer=feed.name, stream=self._role, term=mine, holder=self._holder)
+        return self._leadership
+
+    async def leave(self, orderly: bool) -> None:
+        """Lead no longer; see `Leadership.leave`."""
+        leadership, self._leadership = self._leadership, None
+        if leadership is not None:
+            await leadership.leave(orderly)
+
+    async def _acquired(self, lease: Lease) -> bool:
+        try:
+            held = await lease.acquire()
+        except Unavailable as error:
+            self._trouble.failed(error)
+            return False
+        self._trouble.worked()
+        return held
 
 
 async def _read_to_the_end(store: Store, role: str, feed: Feed, fold: Callable[[], object]) -> Position:

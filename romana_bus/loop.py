@@ -26,6 +26,7 @@ from romana_bus.bus.api import (
     Closed,
     Fenced,
     ForeignWrite,
+    Refused,
     Rewound,
     StreamMissing,
     Unavailable,
@@ -33,7 +34,7 @@ from romana_bus.bus.api import (
 from romana_bus.errors import RomanaError
 from romana_bus.fold import Failing, Fold
 from romana_bus.health import LEADER, STANDBY, Health
-from romana_bus.lead import Leadership, become_leader
+from romana_bus.lead import Candidate, Leadership
 from romana_bus.reports import FlawReports
 
 if TYPE_CHECKING:
@@ -67,18 +68,16 @@ async def run_leading(
     """Follow as a standby; when it is our turn, `govern`, which returns when the lease is lost. When
     cancelled, what was published is stored and the lease given up. Raises Closed."""
     health = health or Health()
-    reports = FlawReports(store, writer.name)
+    reports, candidate = FlawReports(store, writer.name), Candidate(store, writer.writes, holder)
 
     async def once(fold: Fold[S]) -> str:
         health.stand(writer.name, STANDBY)
-        leadership = await become_leader(
-            store, writer.writes, fold.feed, holder, lambda: fold.term, fold.take
-        )
-        health.stand(writer.name, LEADER)
-        health.check(f"{writer.name} writes", leadership.problem)
-        telling = asyncio.create_task(reports.keep_up(fold.found), name=f"flaws {writer.name}")
+        telling: asyncio.Task[None] | None = None
         orderly = False
         try:
+            leadership = await candidate.elected(fold.feed, lambda: fold.term, fold.take)
+            health.stand(writer.name, LEADER)
+            telling = asyncio.create_task(reports.keep_up(fold.found), name=f"flaws {writer.name}")
             fold.whole = await fold.say_again(store, leadership.publish)
             await govern(fold, leadership)
             orderly = True
@@ -89,16 +88,21 @@ async def run_leading(
             telemetry.FOREIGN.labels(error.role).inc()
             await reports.foreign(error)
             raise
+        except Refused as error:
+            candidate.refused(error)
+            raise
         finally:
             health.stand(writer.name, "")
-            health.check(f"{writer.name} writes", None)
             await tasks.stop(telling)
-            await leadership.leave(orderly)
+            await candidate.leave(orderly)
         return "lease lost"
 
+    health.stand(writer.name, "")
+    health.check(f"{writer.name} writes", candidate.problem)
     try:
         await again_and_again(store, writer, [writer.writes], once, health)
     finally:
+        health.check(f"{writer.name} writes", None)
         await reports.close()
 
 

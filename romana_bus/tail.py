@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import Position
@@ -26,8 +27,9 @@ def roles_of(pattern: str) -> tuple[str, ...]:
 async def tail(
     store: Store, roles: Sequence[str], last: int | None, follow: bool = True
 ) -> AsyncIterator[list[tuple[str, Message]]]:
-    """Batches of (role, message), sorted by when they were stored within a batch. `last`: how many stored
-    messages of each stream come first (None: all there are). Ends at the present unless `follow`."""
+    """Batches of (role, message). Within a batch each stream's messages are in their order, and those of
+    several streams go by when they were stored. `last`: how many stored messages of each stream come first
+    (None: all there are). Ends at the present unless `follow`."""
     wake = asyncio.Event()
     readings, ends = {}, {}
     for role in roles:
@@ -37,9 +39,10 @@ async def tail(
         readings[role] = store.follow(role, ">", Position(end.epoch, max(start, 0), ""), wake, "tail")
     try:
         while follow or any(readings[role].position.seq < ends[role] for role in roles):
-            taken = [(role, message) for role in roles for message in readings[role].take()]
-            if taken:
-                yield sorted(taken, key=lambda one: one[1].stored)
+            taken = [[(role, message) for message in readings[role].take()] for role in roles]
+            if any(taken):
+                # A merge: where the server's clock was set back, a sort would turn a stream's order round.
+                yield list(heapq.merge(*taken, key=lambda one: one[1].stored))
             else:
                 await wake.wait()
                 wake.clear()

@@ -1,4 +1,5 @@
-"""Real NATS servers for tests: one, or three in a cluster, on loopback, killed, frozen and restarted."""
+"""Real NATS servers for tests: one, or three in a cluster, on loopback or each in a namespace of its own,
+killed, frozen, cut off and restarted."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from romana_bus.bus.embedded import server_binary
+from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def free_port() -> int:
@@ -26,38 +28,47 @@ def free_port() -> int:
 
 
 class NatsServer:
-    """One server process. `extra`: further lines of its configuration."""
+    """One server process. `extra`: further lines of its configuration. `place`: the namespace that it runs
+    in, with `host` as its address there."""
 
     def __init__(
-        self, directory: Path, extra: str = "", jetstream: str = "sync_interval: always", binary: str = ""
+        self,
+        directory: Path,
+        extra: str = "",
+        jetstream: str = "sync_interval: always",
+        binary: str = "",
+        host: str = "127.0.0.1",
+        place: Namespace | None = None,
     ) -> None:
         self.directory, self.port = directory, free_port()
+        self.host, self.place = host, place
         self.binary = binary or server_binary()
         self.extra, self.jetstream = extra, jetstream
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://{self.host}:{self.port}"
 
     def start(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         config = self.directory / "nats.conf"
         store = f"store_dir: {json.dumps(str(self.directory / 'js'))}"
         jetstream = f"jetstream {{ {store}, {self.jetstream} }}" if self.jetstream != "off" else ""
-        config.write_text(f'listen: "127.0.0.1:{self.port}"\n{jetstream}\n{self.extra}\n')
-        with (self.directory / "nats.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.binary, "-c", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
-        self._until_listening()
+        config.write_text(f'listen: "{self.host}:{self.port}"\n{jetstream}\n{self.extra}\n')
+        with self.place.entered() if self.place else contextlib.nullcontext():
+            with (self.directory / "nats.log").open("ab") as log:
+                self.process = subprocess.Popen(
+                    [self.binary, "-c", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                )
+            self._until_listening()
         return self
 
     def _until_listening(self) -> None:
         until = time.monotonic() + 20
         while time.monotonic() < until:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                if probe.connect_ex((self.host, self.port)) == 0:
                     return
             assert self.process is not None
             if self.process.poll() is not None:
@@ -115,18 +126,25 @@ def _state(thread: Path) -> str:
 class NatsCluster:
     """Three servers that replicate."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        hosts: Sequence[str] = ("127.0.0.1",) * 3,
+        places: Sequence[Namespace | None] = (None,) * 3,
+    ) -> None:
         routes = [free_port() for _ in range(3)]
-        known = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+        known = ", ".join(f'"nats://{host}:{port}"' for host, port in zip(hosts, routes, strict=True))
         self.servers = [
             NatsServer(
                 directory / f"n{number}",
                 extra=(
                     f'server_name: "n{number}"\n'
-                    f'cluster {{ name: "c", listen: "127.0.0.1:{port}", routes: [{known}] }}'
+                    f'cluster {{ name: "c", listen: "{host}:{port}", routes: [{known}] }}'
                 ),
+                host=host,
+                place=place,
             )
-            for number, port in enumerate(routes)
+            for number, (host, port, place) in enumerate(zip(hosts, routes, places, strict=True))
         ]
 
     @property
@@ -136,6 +154,10 @@ class NatsCluster:
     def named(self, name: str) -> NatsServer:
         return self.servers[int(name[1:])]
 
+    def at(self, place: str) -> NatsServer:
+        """The one at HOST:PORT."""
+        return next(server for server in self.servers if place == f"{server.host}:{server.port}")
+
     def __enter__(self) -> Self:
         for server in self.servers:
             server.start()
@@ -143,7 +165,44 @@ class NatsCluster:
 
     def __exit__(self, *_: object) -> None:
         for server in self.servers:
-            server.stop()
+            server.kill()  # the last ones would wait for peers that are gone
+
+
+class SeparateCluster(NatsCluster):
+    """Each server in a namespace of its own, all on one switch, so that one can be cut off from its peers
+    while it still has its clients: those who have entered `clients`."""
+
+    def __init__(self, directory: Path, clients: Namespace, places: Sequence[Namespace]) -> None:
+        self.clients = clients
+        super().__init__(directory, [f"10.77.0.{number}" for number in range(1, 4)], places)
+
+    def cut_off(self, server: NatsServer) -> None:
+        """No packet gets from it to its peers, or from them to it."""
+        peers = ",".join(other.host for other in self.servers if other is not server)
+        for chain, which in (("INPUT", "-s"), ("OUTPUT", "-d")):
+            assert server.place is not None
+            server.place.run("iptables", "-A", chain, which, peers, "-j", "DROP")
+
+    def join(self, server: NatsServer) -> None:
+        assert server.place is not None
+        server.place.run("iptables", "-F")
+
+
+@contextlib.contextmanager
+def separate_cluster(directory: Path) -> Iterator[SeparateCluster]:
+    """Not started yet."""
+    with contextlib.ExitStack() as stack:
+        clients, *places = (stack.enter_context(namespace(name)) for name in ("c", "n0", "n1", "n2"))
+        clients.ip("link", "add", "switch", "type", "bridge")
+        clients.ip("address", "add", "10.77.0.254/24", "dev", "switch")
+        clients.ip("link", "set", "switch", "up")
+        for number, place in enumerate(places):
+            port = f"port{number}"
+            clients.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", place.name)
+            clients.ip("link", "set", port, "master", "switch", "up")
+            place.ip("address", "add", f"10.77.0.{number + 1}/24", "dev", "eth0")
+            place.ip("link", "set", "eth0", "up")
+        yield SeparateCluster(directory, clients, places)
 
 
 def live_processes(pids: Iterable[int]) -> list[int]:

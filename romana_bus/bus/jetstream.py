@@ -30,6 +30,7 @@ from romana_bus.bus.api import (
     micros,
     stamp,
 )
+from romana_bus.bus.info import StoredMessage, StreamInfo
 from romana_bus.bus.lease import JetStreamLease
 from romana_bus.bus.probe import Probe, ask_all
 from romana_bus.bus.read import Pull, TableRead
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.streams import Config, Layout
 
-NOT_FOUND = 10037
+#: Server error codes: no such message; the name is another stream's, which on a cluster may not be there yet.
+NOT_FOUND, IN_USE = 10037, 10058
 #: Up to so many messages go out one by one, each under its fence: the server stages a batch in files of
 #: its own, which takes 4 ms, while each of a few single messages takes 0.3 ms.
 SINGLY = 8
@@ -50,33 +52,6 @@ SINGLY = 8
 IN_FLIGHT = 4
 #: Bytes of a subject that fits into a control line beside a reply (nats-server, max_control_line: 4096).
 LONGEST_SUBJECT = 3000
-
-
-class _Stream(msgspec.Struct):
-    """What is read of a stream's INFO (nats-server, StreamInfo). `ts`: the server's clock."""
-
-    config: dict[str, Any]
-    state: _State
-    ts: str = ""
-
-    @property
-    def epoch(self) -> str:
-        return str((self.config.get("metadata") or {}).get("romana_epoch", ""))
-
-
-class _State(msgspec.Struct):
-    first_seq: int = 0
-    last_seq: int = 0
-
-
-class _Stored(msgspec.Struct):
-    """What is read of a message that the API gives (nats-server, StoredMsg)."""
-
-    subject: str
-    seq: int
-    time: str
-    data: str = ""
-    hdrs: str = ""
 
 
 class JetStream(Requests):
@@ -161,6 +136,8 @@ class JetStream(Requests):
             except Refused as error:  # another process was faster, with another epoch
                 with contextlib.suppress(StreamMissing):
                     return await self._ensure_existing(wanted)
+                if error.code == IN_USE:
+                    raise Unavailable(f"{wanted['name']} is being made by somebody else") from None
                 raise error from None
         return self._checked(wanted, echoed)
 
@@ -177,16 +154,18 @@ class JetStream(Requests):
 
     async def stream_tail(self, stream: str) -> Tail:
         info = await self._info(stream)
+        if info.cluster and (why := info.cluster.lost):
+            raise Unavailable(f"{stream} cannot be asked here: {why}")
         self._ends[stream] = info.state.last_seq
         return Tail(info.epoch, info.state.first_seq, info.state.last_seq)
 
-    async def _info(self, stream: str) -> _Stream:
+    async def _info(self, stream: str) -> StreamInfo:
         return self._read_info(await self.api(f"STREAM.INFO.{stream}"))
 
-    def _read_info(self, answer: dict[str, Any]) -> _Stream:
+    def _read_info(self, answer: dict[str, Any]) -> StreamInfo:
         """Raises Unavailable where it is none."""
         try:
-            info = msgspec.convert(answer, _Stream)
+            info = msgspec.convert(answer, StreamInfo)
             self.clock.asked(micros(info.ts))
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
             raise Unavailable(f"NATS gives a stream that cannot be read: {error}") from None
@@ -230,7 +209,7 @@ class JetStream(Requests):
                 return None
             raise
         try:
-            found = msgspec.convert(answer.get("message"), _Stored)
+            found = msgspec.convert(answer.get("message"), StoredMessage)
             return Message(
                 seq=found.seq,
                 subject=found.subject[self.prefix_size :],
@@ -246,16 +225,18 @@ class JetStream(Requests):
             expected = 0  # in the table only: the log, which is asked to compare, has forgotten it
         return await self.put(self.layout.stream(role), message, expected)
 
-    async def put(self, stream: str, message: Outgoing, expected: int | None = None) -> int:
+    async def put(
+        self, stream: str, message: Outgoing, expected: int | None = None, within: float = ANSWER_WITHIN
+    ) -> int:
         """One message to the stream that takes its subject; `expected` as that stream counts."""
         extra = b"" if expected is None else b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
         reply, future = self.expect(functools.partial(acknowledged, stream))
         self.send(self._frame(message, reply, extra), future)
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
+            async with asyncio.timeout(within):
                 return await future
         except TimeoutError:
-            raise Unavailable(f"no acknowledgement within {ANSWER_WITHIN:.0f} s") from None
+            raise Unavailable(f"no acknowledgement within {within:.0f} s") from None
 
     # --- batches --------------------------------------------------------------------------------------
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from romana_bus.bus.jetstream import JetStream
 
 
+#: Seconds for an answer: it is asked again and again, so one that was lost is no matter.
+ANSWER_WITHIN = 1.0
+
+
 class Silence:
     """For how long a lease that is somebody else's was not renewed."""
 
@@ -55,7 +59,7 @@ class JetStreamLease:
     async def _write(self, body: bytes, expected: int) -> bool:
         try:
             self._revision = await self._store.put(
-                self._store.layout.lease, Outgoing(self._subject, body), expected
+                self._store.layout.lease, Outgoing(self._subject, body), expected, ANSWER_WITHIN
             )
         except WrongSequence:
             return False

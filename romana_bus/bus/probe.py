@@ -2,8 +2,9 @@
 
 A connection that is open says nothing: a server that is cut off from its peers answers pings, and stores and
 tells nothing. So the log itself is asked every second where its streams end. When it has not answered for
-GOOD_FOR seconds, the other servers of the cluster are asked the same, each over a connection of its own; the
-client goes to the first that has an answer, and stays where nobody has one.
+GOOD_FOR seconds, the other servers of the cluster are asked the same, each over a connection of its own, and
+ours once more. The client goes to the first that has an answer, and stays where nobody has one, or ours has
+one too: then the log had no leader, wherever one asks.
 
 Reads: the streams' INFO, which their leaders answer. Owns: which server the connection leads to.
 """
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two questions; for which an answer counts; and in which another server has to answer.
-EVERY, GOOD_FOR, ELSEWHERE_WITHIN = 1.0, 3.0, 2.5
+#: Seconds between two questions; for which an answer counts; in which another server has to answer; and by
+#: which ours may be later.
+EVERY, GOOD_FOR, ELSEWHERE_WITHIN, LATER = 1.0, 3.0, 2.5, 0.75
 
 
 class Asked(Protocol):
@@ -82,7 +84,6 @@ class Probe:
             except Exception as error:
                 self._why = str(error) or type(error).__name__
                 log.exception("the log could not be asked for its ends")
-            telemetry.LOG_AGE.set(self.age)
             await asyncio.sleep(max(0.0, begun + EVERY - self._clock()))
 
     async def _ask(self) -> None:
@@ -96,18 +97,25 @@ class Probe:
         else:
             self._confirmed = self._clock()
 
+    async def _until_confirmed(self) -> None:
+        while self.age > GOOD_FOR:
+            await self._ask()
+            await asyncio.sleep(LATER / 3)
+
     async def _go_elsewhere(self) -> None:
-        urls = self._store.wire.others()
-        asking = {asyncio.ensure_future(self._answers(url)): url for url in urls}
+        here = asyncio.create_task(self._until_confirmed())
+        asking = [asyncio.ensure_future(self._answers(url)) for url in self._store.wire.others()]
         try:
-            for answered in asyncio.as_completed(list(asking)):
+            for answered in asyncio.as_completed(asking):
                 if place := await answered:
-                    log.warning("going to another NATS server", server=place, why=self._why)
-                    telemetry.MOVES.inc()
-                    self._store.wire.move(place)
+                    await asyncio.wait([here], timeout=LATER)
+                    if self.age > GOOD_FOR:
+                        log.warning("going to another NATS server", server=place, why=self._why)
+                        telemetry.MOVES.inc()
+                        self._store.wire.move(place)
                     return
         finally:
-            for one in asking:
+            for one in (here, *asking):
                 await stop(one)
 
     async def _answers(self, url: str) -> str:

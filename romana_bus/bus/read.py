@@ -39,7 +39,9 @@ log = structlog.get_logger(__name__)
 
 #: Asked for at once, and held ahead at most: enough to never wait for the server at 300,000/s.
 ASK, AHEAD = 1000, 4000
-HEARTBEAT = 3.0
+#: Seconds between heartbeats, after which silence means that the consumer is gone (the server that had it was
+#: lost, say), and between two looks at that.
+HEARTBEAT, SILENT, LOOK = 3.0, 4.5, 1.0
 EXPIRES = 60.0
 
 _numbers = itertools.count(1)
@@ -159,10 +161,10 @@ class Pull:
         generation = self._store.generation
         while not self._broken.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT):
+                async with asyncio.timeout(LOOK):
                     await self._broken.wait()
             # With nothing asked for (nobody takes what has come), the server has nothing to say.
-            silent = self._credit > 0 and time.monotonic() - self._heard > 3 * HEARTBEAT
+            silent = self._credit > 0 and time.monotonic() - self._heard > SILENT
             if self._store.generation != generation or silent:
                 return
             if self._store.closed:

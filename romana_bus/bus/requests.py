@@ -45,6 +45,9 @@ ERRORS: dict[int, type[BusError]] = {
 }
 API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % streams.API_LEVEL
 ANSWER_WITHIN = 3.0
+#: What may be asked twice, and seconds after which it is: a stream that has no leader answers nothing, also
+#: later, when it has one again.
+REPEATABLE, REPEAT = ("INFO", "STREAM.INFO.", "STREAM.MSG.GET.", "CONSUMER.CREATE."), 0.5
 #: Bytes of an answer that is decoded at all: an INFO has some thousand, a message up to max_payload.
 LARGEST_ANSWER = 16 << 20
 
@@ -108,7 +111,11 @@ class Requests:
         """One request of the JetStream API; its errors as exceptions of `bus.api`."""
         payload = msgspec.json.encode(body) if body is not None else b""
         reply, future = self.expect(answer_body)
-        self.send(raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS), future)
+        request = raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS)
+        if verb.startswith(REPEATABLE):
+            self._repeat(request, future)
+        else:
+            self.send(request, future)
         what = verb.partition(".")[0] + " " + verb.split(".")[1] if "." in verb else verb
         try:
             async with asyncio.timeout(timeout):
@@ -120,6 +127,12 @@ class Requests:
         if isinstance(decoded.get("error"), dict):
             raise meaning(decoded["error"])
         return decoded
+
+    def _repeat(self, request: bytes, answer: asyncio.Future[Any]) -> None:
+        """Now and then, until there is an answer, or nobody waits for one."""
+        if not answer.done():
+            self.send(request, answer)
+            asyncio.get_running_loop().call_later(REPEAT, self._repeat, request, answer)
 
     async def listen(self, subject: str, sink: Sink) -> bytes:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,5 +74,18 @@ def test_a_leader_lost_in_mid_stream_costs_delay_and_no_event(
             assert await reader == [str(number) for number in range(20_000)]
             await writer.close()
             assert await booted(store) == {f"kube.pod.web.p{n % 500}": str(n) for n in range(19_500, 20_000)}
+
+    run(scenario())
+
+
+def test_replicas_that_start_together_make_one_log(nats_cluster: NatsCluster) -> None:
+    """On a cluster a stream that somebody else makes is in use before it is there."""
+
+    async def scenario() -> None:
+        for _ in range(3):
+            opened = opener(nats_cluster.urls, replicas=3)
+            async with contextlib.AsyncExitStack() as stack:
+                stores = await asyncio.gather(*(stack.enter_async_context(opened()) for _ in range(4)))
+                assert len({(await store.tail(KUBE)).epoch for store in stores}) == 1
 
     run(scenario())

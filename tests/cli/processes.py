@@ -100,9 +100,10 @@ class Home:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def start(self, *arguments: str, **environment: str) -> Running:
+    def start(self, *arguments: str, within: tuple[str, ...] = (), **environment: str) -> Running:
+        """`within`: a command that runs it."""
         process = subprocess.Popen(
-            [ROMANA_BUS, *arguments],
+            [*within, ROMANA_BUS, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from romana_bus.flaws import Flaws
 
 
+#: Questions about what cannot be used that are asked at once.
+ASKED = 50
+
+
 class Read(NamedTuple):
     """One stream that a consumer reads: all of it, or what one wildcard selects."""
 
@@ -81,7 +85,10 @@ class Feed:
     async def _words_before(self, role: str) -> list[Message]:
         """In the order of the log."""
         kept = [one for one in self._flaws.kept if one.role == role]
-        found = [await self._flaws.word_before(self._store, one) for one in kept]
+        found: list[Message | None] = []
+        for at in range(0, len(kept), ASKED):
+            words = (self._flaws.word_before(self._store, one) for one in kept[at : at + ASKED])
+            found += await asyncio.gather(*words)
         return sorted((one for one in found if one is not None), key=lambda message: message.seq)
 
     async def _missing(self, read: Read, end: int) -> bool:

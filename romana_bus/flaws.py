@@ -14,7 +14,7 @@ import structlog
 
 from romana_bus import codec, telemetry
 from romana_bus.bus.search import newest_before
-from romana_bus.events import NODE, SPEC
+from romana_bus.bus.write import by_leader
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Where each subject has a writer of its own, so what it writes under another's is not believed.
-SHARED = (NODE, SPEC)
 #: Words before one that cannot be used that are looked at.
 WORDS = 20
-#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory.
-KEPT, SAID = 1000, 10
+#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory. Of one that
+#: is not kept, the word before it is not found again by whoever boots.
+KEPT, SAID = 20_000, 10
 
 
 class Flaw(NamedTuple):
@@ -67,7 +66,7 @@ class Flaws:
         return event
 
     def _understood(self, message: Message, role: str) -> Event | codec.Parked:
-        if role == self._own and not message.id:
+        if role == self._own and not by_leader(message, role):
             return codec.Parked("somebody wrote it who was not elected", message.body)
         return understood(message, role)
 
@@ -103,9 +102,10 @@ class Flaws:
 
 
 def understood(message: Message, role: str) -> Event | codec.Parked:
-    """The event in a message, or why it is none."""
+    """The event in a message, or why it is none. Only a leader is believed to know its subjects: what anybody
+    else writes under another's, or on a stream that it is not for, is nothing."""
     event = codec.decode(message.body)
-    if role not in SHARED or isinstance(event, codec.Parked):
+    if isinstance(event, codec.Parked) or by_leader(message, role):
         return event
     try:
         subject = event.subject()

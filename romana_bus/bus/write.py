@@ -327,9 +327,16 @@ class FencedWriter:
         """What it means that somebody else's message stands there. Raises Unavailable."""
         elected = self._election
         newest = await self._store.newest(self._role, elected.subject) if elected else None
-        if newest and elected and newest.seq == elected.seq:
+        others = newest and elected and newest.seq != elected.seq and by_leader(newest, self._role)
+        if elected and not others:
             return ForeignWrite(self._role, standing.seq, standing.subject)
         return Fenced(f"another writer's message stands on {self._role} at {standing.seq}")
+
+
+def by_leader(message: Message, role: str) -> bool:
+    """Whether it was written by one who led the stream then: only those number what they write by its place."""
+    id = message.id
+    return id.endswith(f"/{message.seq}") and id.startswith(f"{role.lower()}/")
 
 
 def _looked_at(answer: asyncio.Future[int]) -> None:

@@ -55,7 +55,7 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.nats = Reachable(directory / "nats")
-        self.api = ApiThread(resources=RESOURCES)
+        self.api = ApiThread(resources=RESOURCES, bookmark_interval=0.3, lease_interval=0.2)
         self.processes: list[Process] = []
         self.node = None if unusable() else Governed(directory / "node", self.nats, CLUSTER)
         self.pids: dict[str, int] = {}

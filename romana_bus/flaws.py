@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Words before one that cannot be used that are looked at.
-WORDS = 20
+#: Words before one that cannot be used that are looked for by halving: some twenty requests each.
+WORDS = 3
 #: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory. Of one that
 #: is not kept, the word before it is not found again by whoever boots.
 KEPT, SAID = 20_000, 10
@@ -71,17 +71,28 @@ class Flaws:
         return understood(message, role)
 
     async def word_before(self, store: Store, flaw: Flaw) -> Message | None:
-        """The newest message about the same that can be used, as far as the log goes back. By halving: some
-        twenty requests. Raises StreamMissing, Unavailable."""
+        """The newest message about the same that can be used, as far as the log goes back. Raises
+        StreamMissing, Unavailable."""
         if any(token in ("*", ">") for token in flaw.subject.split(".")):
             return None  # it would select others
         seq = flaw.seq
         for _ in range(WORDS):
             earlier = await newest_before(store, flaw.role, flaw.subject, seq)
-            if earlier is None or not isinstance(self._understood(earlier, flaw.role), codec.Parked):
+            if earlier is None or self._usable(earlier, flaw.role):
                 return earlier
             seq = earlier.seq
-        return None
+        return await self._last_usable(store, flaw, seq)
+
+    async def _last_usable(self, store: Store, flaw: Flaw, before: int) -> Message | None:
+        """The same, by reading all that the log has of the subject: there is more junk than is worth looking
+        for message by message."""
+        found, seq = None, 0
+        while (message := await store.next(flaw.role, seq, flaw.subject)) and message.seq < before:
+            found, seq = message if self._usable(message, flaw.role) else found, message.seq
+        return found
+
+    def _usable(self, message: Message, role: str) -> bool:
+        return not isinstance(self._understood(message, role), codec.Parked)
 
     def mended(self, role: str, subject: str, seq: int) -> None:
         """At `seq` something stands that is well."""

@@ -156,7 +156,7 @@ def fault(chance: random.Random, plural: str) -> Fault:
         case 1:
             return Fault(plural=plural, version=chance.choice(("", "abc", "0", "-1", "9" * 30, "\u0000")))
         case 2:
-            return Fault(plural=plural, times=3, same_page=True)
+            return Fault(plural=plural, same_page=True)
         case 3:
             return Fault(plural=plural, cut_at=chance.randrange(300), reset=chance.random() < 0.5)
         case _:

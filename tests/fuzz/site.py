@@ -189,7 +189,7 @@ class Site:
             return not last[0]
 
         until(
-            ready, "all are ready and all pods have addresses", lambda: f"{last[0]}\n{self.words()}", WITHIN
+            ready, "all are ready and all pods have addresses", lambda: f"{self.words()}\n{last[0][:3000]}", WITHIN
         )
 
     def _ready(self, name: str) -> str:

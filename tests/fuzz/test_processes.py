@@ -76,7 +76,7 @@ def stands_as(site: Site, before: Standing, added: set[str]) -> None:
         now = site.stands().without(added)
         return "\n".join(f"{was}\nis now\n{one}" for was, one in zip(before, now, strict=True) if was != one)
 
-    until(lambda: not difference(), "all is as it was", lambda: f"{difference()}\n{site.words()}", WITHIN)
+    until(lambda: not difference(), "all is as it was", lambda: f"{site.words()}\n{difference()}", WITHIN)
 
 
 def looked_at(site: Site) -> None:

@@ -189,7 +189,10 @@ class Site:
             return not last[0]
 
         until(
-            ready, "all are ready and all pods have addresses", lambda: f"{self.words()}\n{last[0][:3000]}", WITHIN
+            ready,
+            "all are ready and all pods have addresses",
+            lambda: f"{self.words()}\n{last[0][:3000]}",
+            WITHIN,
         )
 
     def _ready(self, name: str) -> str:

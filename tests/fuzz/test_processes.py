@@ -41,6 +41,7 @@ COMMANDS = (
 def test_nothing_ends_and_nothing_is_lost(tmp_path: Path) -> None:
     until_time = time.monotonic() + SECONDS
     with Site(tmp_path) as site:
+        print("started")
         before, added, done = site.stands(), set[str](), 0
         try:
             while done < ROUNDS or time.monotonic() < until_time:
@@ -54,17 +55,25 @@ def test_nothing_ends_and_nothing_is_lost(tmp_path: Path) -> None:
 
 def all_is_as_it_was(site: Site, before: Standing, added: set[str]) -> None:
     """`added`: pods that came afterwards; this adds some."""
+    t = time.monotonic()
     looked_at(site)
+    print("looked", time.monotonic() - t)
     site.until_ready()
+    print("ready", time.monotonic() - t)
     stands_as(site, before, added)
+    print("stands", time.monotonic() - t)
     parked_messages_are_named(site)
+    print("named", time.monotonic() - t)
     new = [site.pod(node) for node in site.nodes]
     added |= {f"web/{pod}" for pod in new}
     site.until_ready()
+    print("ready", time.monotonic() - t)
     if site.node:
         site.wired(new[-1])
+    print("wired", time.monotonic() - t)
     stands_as(site, before, added)
     looked_at(site)
+    print("looked", time.monotonic() - t)
     assert not site.ended(), site.words()
     assert not (said := site.tracebacks()), "\n".join(said[:5])
 

@@ -27,9 +27,7 @@ def attack(site: Site, seed: int) -> Counter[str]:
     chance = random.Random(seed)
     sent: Counter[str] = Counter()
     for kind in (lines, answers, messages, frames):
-        began = time.monotonic()
         sent[kind.__name__] += kind(site, chance)
-        print(kind.__name__, time.monotonic() - began)
     return sent
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import urllib.error
 from typing import TYPE_CHECKING, Self
 
@@ -196,14 +197,26 @@ class Site:
         )
 
     def _ready(self, name: str) -> str:
+        """'' where it is, or why not."""
+        said = self._fetched(name)
+        return "" if said.startswith("ok") else said
+
+    def _fetched(self, name: str) -> str:
         try:
-            said = fetched(f"http://{self._listen[name]}/readyz")
+            return fetched(f"http://{self._listen[name]}/readyz")
         except urllib.error.HTTPError as error:
             with error:
                 return error.read().decode()
         except OSError as error:
             return str(error)
-        return "" if said.startswith("ok") else said
+
+    def stop_leader(self) -> None:
+        """Of those who give addresses, the one that leads ends, in order."""
+        [leader] = [one for one in self.processes if "ipam: leader" in self._fetched(one.name)]
+        leader.signal(signal.SIGTERM)
+        assert leader.exit_code() == 0, leader.words()[-3000:]
+        self.processes.remove(leader)
+        del self.pids[leader.name], self._listen[leader.name]
 
     def words(self) -> str:
         """The end of what everybody said."""

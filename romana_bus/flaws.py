@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 
 #: Words before one that cannot be used that are looked for by halving: some twenty requests each.
 WORDS = 3
-#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory. Of one that
-#: is not kept, the word before it is not found again by whoever boots.
+#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory. Of one
+#: that is not kept, the word before it is not found by whoever boots.
 KEPT, SAID = 20_000, 10
 
 

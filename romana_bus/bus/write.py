@@ -334,7 +334,7 @@ class FencedWriter:
 
 
 def by_leader(message: Message, role: str) -> bool:
-    """Whether it was written by one who led the stream then: only those number what they write by its place."""
+    """Whether a leader of that stream wrote it: only leaders number what they write by its place."""
     id = message.id
     return id.endswith(f"/{message.seq}") and id.startswith(f"{role.lower()}/")
 

@@ -44,8 +44,8 @@ class Fault:
     first fault that is meant for it and no other; what one fault says adds up.
 
     Instead of an answer: `code` (see status.fault), with `retry_after` in seconds; `silent`: headers, and
-    then nothing; `raw`: these bytes, status line and all, and the connection is closed; `expired`: a watch is 200 and an ERROR event with a Status 410, as of a version that is
-    compacted.
+    then nothing; `raw`: these bytes, status line and all, and the connection is closed; `expired`: a watch is
+    200 and an ERROR event with a Status 410, as of a version that is compacted.
 
     What is asked: `ignored` are options that the server does not know.
 

@@ -85,7 +85,7 @@ def answers(site: Site, chance: random.Random) -> int:
         return f"{server.faults}\n{site.words()}"
 
     site.api.do(lambda: server.faults.extend(faults))
-    until(lambda: time.sleep(0.05) or site.api.do(asked), "all answers are asked for", left, 120)
+    until(lambda: site.api.do(asked), "all answers are asked for", left, 120)
     return ANSWERS
 
 

@@ -34,15 +34,17 @@ _TYPES = (b"ADDED", b"MODIFIED", b"DELETED", b"BOOKMARK", b"ERROR", b"", b"added
 
 #: Sent into a watch as they are.
 _LINES = (
-    EXPIRED, b"", b"\r", b"{}", b"null", b"[]", b'{"type":"ADDED"}', b'{"object":{}}', b'{"type":"ADDED","object":null}',
+    EXPIRED, b"", b"\r", b"{}", b"null", b"[]", b'{"type":"ADDED"}', b'{"object":{}}',
+    b'{"type":"ADDED","object":null}',
     b'{"type":"ADDED","object":{"metadata":null}}', b'{"type":"BOOKMARK","object":{"metadata":null}}',
-    b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"yesterday"}}}', b'{"type":"ERROR","object":null}',
+    b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"yesterday"}}}',
+    b'{"type":"ERROR","object":null}',
     b'{"type":"ERROR","object":{"kind":"Status","message":"' + b"m" * 100_000 + b'","code":500}}',
     b'{"type":"ERROR","object":{"kind":"Status","code":' + b"9" * 5000 + b"}}",
     b'{"type":"ERROR","object":{"kind":"Status","details":' + _DEEP + b',"code":500}}',
     b'{"type":"ERROR","object":{"kind":"Status","details":' + b"[" * 3000 + b"]" * 3000 + b',"code":410}}',
     b'{"type":"ADDED","object":{"metadata":{"name":"ghost","resourceVersion":"1"},"spec":' + _DEEP + b"}}",
-    b'{"type":"MODIFIED","object":{"metadata":{"name":"' + _LONG + b'","namespace":"ghost","resourceVersion":"1"}}}',
+    b'{"type":"MODIFIED","object":{"metadata":{"resourceVersion":"1","name":"' + _LONG + b'"}}}',
     b'{"type":"ADDED","object":{"metadata":{"name":"ghost","resourceVersion":"1"}},"type":"DELETED"}',
     b'{"type":"ADDED","object":{"metadata":{"name":"ghost","resourceVersion":"1","resourceVersion":"2"}}}',
     b"x" * 3_000_000,
@@ -58,7 +60,8 @@ def _item(chance: random.Random) -> bytes:
     """One that JSON takes, or a whole list would not be read for it."""
     return chance.choice(
         (
-            b"17", b"null", b"[]", b'"x"', b"{}", b'{"metadata":null}', b'{"metadata":{"name":["x"]}}', _object(chance),
+            b"17", b"null", b"[]", b'"x"', b"{}", b'{"metadata":null}', b'{"metadata":{"name":["x"]}}',
+            _object(chance),
             b'{"metadata":{"name":"ghost","namespace":"ghost"},"spec":' + _DEEP + b"}",
             b'{"metadata":{"name":"' + _LONG + b'","namespace":"ghost"}}',
             b'{"metadata":{"name":"ghost","namespace":"ghost","labels":{"' + b"l" * 950_000 + b'":"1"}}}',
@@ -143,7 +146,8 @@ def raw(chance: random.Random) -> bytes:
             _head(right, code=b"299 Odd") + body,
             _head(b"Location: http://127.0.0.1:1/", b"Content-Length: 0", code=b"302 Found"),
             _head(right, code=b"999 What") + body,
-            b"SSH-2.0-OpenSSH_9.2\r\n", b"\0" * 1000, b"\x16\x03\x01\x02\x00\x01", b"HTTP/1.1 200 OK\r\n", b" ",
+            b"SSH-2.0-OpenSSH_9.2\r\n", b"\0" * 1000, b"\x16\x03\x01\x02\x00\x01", b"HTTP/1.1 200 OK\r\n",
+            b" ",
         )
     )  # fmt: skip
 

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 #: `CNI_CONTAINERID` and names of nobody: a well-formed call would be a real one.
 _CALL = {
-    "CNI_COMMAND": "CHECK", "CNI_CONTAINERID": GHOST, "CNI_NETNS": f"/run/netns/{GHOST}", "CNI_IFNAME": "eth0",
+    "CNI_COMMAND": "CHECK", "CNI_CONTAINERID": GHOST, "CNI_NETNS": f"/run/netns/{GHOST}",
+    "CNI_IFNAME": "eth0",
     "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={GHOST};K8S_POD_NAME={GHOST};K8S_POD_UID={GHOST}",
 }  # fmt: skip
-_CONFIG = {"cniVersion": "1.1.0", "name": "pods", "type": "romana-cni", "mtu": 0, "timeout": 1, "dns": {}, "prevResult": {},
+_CONFIG = {"cniVersion": "1.1.0", "name": "pods", "type": "romana-cni", "mtu": 0, "timeout": 1, "dns": {},
+"prevResult": {},
            "cni.dev/valid-attachments": [{"containerID": GHOST, "ifname": "eth0"}]}  # fmt: skip
 _WORDS = (
     "",
@@ -44,7 +46,8 @@ _PREFIXES = (
     b"\x80\0\0\0",
 )
 _WHOLE = (
-    b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"\xff" * 100, b"\0\0\0\1\0", b"\0\0\0\4a=b\0", b"\0\0\0\5=\0\0{}",
+    b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"\xff" * 100, b"\0\0\0\1\0", b"\0\0\0\4a=b\0",
+    b"\0\0\0\5=\0\0{}",
     b"\x16\x03\x01\x02\x00", b"{}",
 )  # fmt: skip
 

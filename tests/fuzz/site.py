@@ -1,5 +1,5 @@
-"""One cluster of real processes: NATS, a watcher on the lab's API server, two address deciders, and, where there
-can be network namespaces, the agent of a node."""
+"""One cluster of real processes: NATS, a watcher on the lab's API server, two address deciders, and, where
+network namespaces can be made, the agent of a node."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from romana_bus.lab.store import BUILT_IN, PODS, Resource
 from romana_bus.tail import ROLES
 from tests.chaos.processes import Process
 from tests.cli.api import ApiThread
-from tests.cni.calling import Pod, fetched, unusable, until
+from tests.cni.calling import Pod, fetched, until, unusable
 from tests.cni.node import Node, Reachable
 from tests.conftest import run
 from tests.fuzz import standing
-from tests.fuzz.standing import Standing
 from tests.servers import free_port
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Message
     from romana_bus.bus.connect import Session
+    from tests.fuzz.standing import Standing
 
 CLUSTER = "fuzz"
 WIDGETS = Resource("example.org", "v1", "widgets", "Widget", True)

@@ -1,7 +1,7 @@
 """Hostile bytes for real processes: none ends, none loses its head, and what is stays what it was.
 
-One round from a fixed seed; `make fuzz` goes on for SECONDS, from a seed that it prints, or repeats ROUNDS of a
-SEED: the same seeds send the same bytes, as long as what is on the log when a round begins is the same.
+One round from a fixed seed; `make fuzz` goes on for SECONDS, from a seed that it prints, or repeats ROUNDS of
+a SEED: the same seeds send the same bytes, as long as what is on the log when a round begins is the same.
 """
 
 from __future__ import annotations

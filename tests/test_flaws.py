@@ -1,0 +1,120 @@
+"""What a reader does with messages that nobody should have written."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from romana_bus import codec
+from romana_bus.bus.api import Message, Outgoing
+from romana_bus.bus.memory import MemoryStore
+from romana_bus.consumer import Projection
+from romana_bus.consumers.ipam import decider
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, MessagesParked, PodSeen
+from romana_bus.feed import Read, outgoing
+from romana_bus.flaws import Flaw, Flaws
+from romana_bus.fold import Fold
+from romana_bus.ipam import Settings
+from romana_bus.reports import NAMED, FlawReports
+from romana_bus.tasks import stop
+from tests.conftest import ROLES, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from romana_bus.bus.api import Store
+
+    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+
+both = pytest.mark.parametrize("stores", ["memory", "nats"], indirect=True)
+POD = PodSeen(resource_version="1", uid="u", namespace="web", name="a", node="n1")
+
+
+def message(subject: str, event: Event, id: str = "") -> Message:
+    headers = f"NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n".encode() if id else b""
+    return Message(7, subject, codec.encode(event), headers)
+
+
+@pytest.mark.parametrize("role", [KUBE, SPEC, IPAM, NODE])
+@pytest.mark.parametrize("id", ["", "kube/1-abc/6", "u/1", "/7"])
+def test_nobody_s_word_counts_under_another_subject(role: str, id: str) -> None:
+    """Live it would change one entity, and for whoever boots it would stand in the place of another."""
+    flaws = Flaws("test")
+    assert flaws.read(message("kube.pod.web.b", POD, id), role) is None
+    assert flaws.read(message(POD.subject(), POD, id), role) == POD
+    assert [(flaw.role, flaw.subject) for flaw in flaws.kept] == [(role, "kube.pod.web.b")]
+
+
+@pytest.mark.parametrize("id", ["", "kube/1-abc/6", "ipam/1-abc/7", "u/1", "7"])
+def test_where_only_leaders_are_believed_their_ids_tell_them(id: str) -> None:
+    flaws = Flaws("watch", KUBE)
+    assert flaws.read(message(POD.subject(), POD, id), KUBE) is None
+    assert flaws.read(message(POD.subject(), POD, "kube/1-abc/7"), KUBE) == POD
+
+
+def followed() -> Projection[dict[str, Any]]:
+    def evolve(state: dict[str, Any], event: Event, _seq: int) -> None:
+        state[event.subject()] = event
+
+    async def changed(_: dict[str, Any]) -> None: ...
+
+    return Projection("test", (Read(KUBE),), dict, evolve, changed)
+
+
+@both
+def test_the_word_before_any_amount_of_junk_counts_for_whoever_boots(stores: Stores) -> None:
+    async def test() -> None:
+        async with stores() as store:
+            await store.publish(KUBE, outgoing(POD, "", 1, 3600))
+            for number in range(30):
+                await store.publish(KUBE, Outgoing(POD.subject(), b"junk%d" % number))
+            for number in range(1200):
+                await store.publish(KUBE, Outgoing(f"kube.pod.web.junk-{number}", b"{"))
+            fold = Fold(store, followed(), "test")
+            await fold.boot()
+            await fold.feed.close()
+            assert fold.state == {POD.subject(): POD}
+            assert len(fold.found()) == 1201
+
+    run(test())
+
+
+def test_a_report_names_the_newest_of_each_stream() -> None:
+    flaws = [Flaw(role, seq, f"{role}.{seq}", "no") for role in (IPAM, KUBE, SPEC) for seq in range(1, 100)]
+
+    async def test() -> None:
+        store = MemoryStore()
+        await store.prepare(ROLES)
+        reports = FlawReports(store, "test")
+        telling = asyncio.create_task(reports.keep_up(lambda: flaws))
+        while (said := await store.newest(NODE, "node.-.parked.test")) is None:
+            await asyncio.sleep(0.01)
+        await stop(telling)
+        await reports.close()
+        report = codec.decode(said.body)
+        assert isinstance(report, MessagesParked)
+        assert report.count == len(flaws)
+        assert {(one.stream, one.seq) for one in report.parked} == {
+            (role, seq) for role in (IPAM, KUBE, SPEC) for seq in range(100 - NAMED, 100)
+        }
+
+    run(test())
+
+
+@both
+def test_a_stranger_s_election_raises_no_term(stores: Stores) -> None:
+    """Or the next leader's would be one that nobody reads."""
+
+    async def test() -> None:
+        async with stores() as store:
+            event = LeaderElected(stream=IPAM, term=1 << 62, holder="stranger")
+            await store.publish(IPAM, outgoing(event, "", 1, 3600))
+            fold = Fold(store, decider(Settings()), "test")
+            await fold.boot()
+            await fold.feed.close()
+            assert fold.term == 0
+
+    run(test())

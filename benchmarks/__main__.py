@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.report import Report, Row, markdown
 
-ALL = ("ipam", "watch", "publish", "boot", "latency", "routes", "cni")
+ALL = ("ipam", "watch", "publish", "boot", "latency", "routes", "cni", "fuzz")
 
 
 def main() -> None:

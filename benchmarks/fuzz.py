@@ -1,9 +1,9 @@
 """Hostile input a second, and how many processes it ends.
 
-The fuzzer's own cluster of real processes (`tests/fuzz/`): NATS, a watcher, two address deciders and, as root,
-an agent. Each round sends messages to the log, lines and answers to the watcher, and frames to the agent's
-socket; behind it all has to be as it was. The rate counts from the first byte until all are ready again and
-every pod has its address. No peer: nothing else takes the same input.
+The fuzzer's own cluster of real processes (`tests/fuzz/`): NATS, a watcher, two address deciders and, as
+root, an agent. Each round sends messages to the log, lines and answers to the watcher, and frames to the
+agent's socket; then all has to be as it was. The rate counts from the first byte until all are ready again
+and every pod has its address. No peer: nothing else takes the same input.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import structlog
 from romana_bus import codec, telemetry
 from romana_bus.bus.search import newest_before
 from romana_bus.bus.write import by_leader
+from romana_bus.events import LeaderElected
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store
@@ -27,6 +28,9 @@ WORDS = 3
 #: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory. Of one
 #: that is not kept, the word before it is not found by whoever boots.
 KEPT, SAID = 20_000, 10
+
+
+STRANGER = "somebody wrote it who was not elected"
 
 
 class Flaw(NamedTuple):
@@ -67,7 +71,7 @@ class Flaws:
 
     def _understood(self, message: Message, role: str) -> Event | codec.Parked:
         if role == self._own and not by_leader(message, role):
-            return codec.Parked("somebody wrote it who was not elected", message.body)
+            return codec.Parked(STRANGER, message.body)
         return understood(message, role)
 
     async def word_before(self, store: Store, flaw: Flaw) -> Message | None:
@@ -118,6 +122,8 @@ def understood(message: Message, role: str) -> Event | codec.Parked:
     event = codec.decode(message.body)
     if isinstance(event, codec.Parked) or by_leader(message, role):
         return event
+    if isinstance(event, LeaderElected):
+        return codec.Parked(STRANGER, message.body)
     try:
         subject = event.subject()
     except ValueError as error:

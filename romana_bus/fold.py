@@ -106,7 +106,7 @@ class Fold(Generic[S]):
             event = read(message, role)
             if event is None:
                 continue
-            if role == self._own and type(event) is LeaderElected and by_leader(message, role):
+            if role == self._own and type(event) is LeaderElected:
                 self.term = event.term
             if self._bad and (why := self._bad.get((role, message.seq))):
                 self.flaws.park(message, role, why)

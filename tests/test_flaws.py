@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus import codec
-from romana_bus.bus.api import Message, Outgoing
+from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.consumer import Projection
 from romana_bus.consumers.ipam import decider
@@ -22,10 +22,10 @@ from romana_bus.tasks import stop
 from tests.conftest import ROLES, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from romana_bus.bus.api import Store
+    from romana_bus.bus.api import Store, Table
 
     Stores = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -116,5 +116,58 @@ def test_a_stranger_s_election_raises_no_term(stores: Stores) -> None:
             await fold.boot()
             await fold.feed.close()
             assert fold.term == 0
+
+    run(test())
+
+
+def test_junk_that_comes_while_the_table_is_read_hides_no_word() -> None:
+    """It takes the place of a row that was not read yet, and follows behind the table."""
+
+    async def test() -> None:
+        store = Overtaken()
+        await store.prepare(ROLES)
+        await store.publish(KUBE, outgoing(POD, "", 1, 3600))
+        fold = Fold(store, followed(), "test")
+        await fold.boot()
+        await fold.feed.close()
+        assert fold.state == {POD.subject(): POD}
+        assert [flaw.seq for flaw in fold.found()] == [2]
+
+    run(test())
+
+
+class Overtaken(MemoryStore):
+    def table(self, role: str, under: str = ">") -> Any:
+        return Overtaking(self, super().table(role, under), role)
+
+
+class Overtaking:
+    reached: Position
+
+    def __init__(self, store: MemoryStore, table: Table, role: str) -> None:
+        self._store, self._table, self._role = store, table, role
+
+    async def __aiter__(self) -> AsyncIterator[list[Message]]:
+        tail = await self._store.tail(self._role)
+        await self._store.publish(self._role, Outgoing(POD.subject(), b"junk"))
+        async for rows in self._table:
+            if left := [row for row in rows if row.seq <= tail.last]:
+                yield left
+        self.reached = Position(tail.epoch, tail.last, "")
+
+
+def test_a_stranger_s_time_counts_for_nothing() -> None:
+    """On its own stream a leader goes by what leaders said of the time: ahead of the server's."""
+
+    async def test() -> None:
+        store = MemoryStore()
+        await store.prepare(ROLES)
+        before = store.clock.now()
+        year = 365 * 86_400_000_000
+        await store.publish(IPAM, Outgoing("ipam.map.host.n1", b"junk", time=before + year))
+        fold = Fold(store, decider(Settings()), "test")
+        await fold.boot()
+        await fold.feed.close()
+        assert store.clock.now() < before + year
 
     run(test())

@@ -15,11 +15,14 @@ install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/
 PYTHON ?= python3
 SPEED ?= 1
 SEEDS ?= 50
+SECONDS ?= 600
+ROUNDS ?= 1
+SEED ?= $(shell date +%s)
 LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run play programs debian test check bench chaos simulate lock clean
+.PHONY: run play programs debian test check bench chaos fuzz simulate lock clean
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
@@ -56,6 +59,10 @@ simulate: $(READY)  ## days of a small cluster on a virtual clock, on all cores;
 
 chaos: $(READY)  ## many more seeds than `test` plays
 	ROMANA_CHAOS_SEEDS=$(SEEDS) $(BIN)/pytest tests/chaos --timeout 3600
+
+fuzz: debian $(READY)  ## hostile input for SECONDS, and for ROUNDS at least, from SEED on
+	ROMANA_FUZZ_SEED=$(SEED) ROMANA_FUZZ_ROUNDS=$(ROUNDS) ROMANA_FUZZ_SECONDS=$(SECONDS) \
+	  $(BIN)/pytest tests/fuzz/test_processes.py --capture no
 
 lock: $(READY)  ## the newest of everything that pyproject.toml allows
 	$(BIN)/pip install --quiet uv

@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.report import Report, Row, markdown
 
-ALL = ("ipam", "watch", "publish", "boot", "latency", "routes", "cni", "failover", "simulation")
+ALL = ("ipam", "watch", "publish", "boot", "latency", "routes", "cni", "failover", "fuzz", "simulation")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus import codec, tasks, telemetry
 from romana_bus.bus.api import Message, Outgoing, Position
+from romana_bus.bus.write import by_leader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Reading, Store
     from romana_bus.events import Event
     from romana_bus.flaws import Flaws
+
+
+#: Questions about what cannot be used that are asked at once.
+ASKED = 50
 
 
 class Read(NamedTuple):
@@ -46,7 +51,6 @@ class Feed:
         be used, the word before it; and what the logs have behind their tables, which may be a moment late.
         Afterwards the logs are followed. Raises Rewound, StreamMissing, Unavailable."""
         started = tasks.monotonic()
-        ends = {read: (await self._store.tail(read.role)).last for read in self._reads}
         for role, under in self._reads:
             table = self._store.table(role, under)
             async for messages in table:
@@ -55,15 +59,21 @@ class Feed:
             if earlier := await self._words_before(role):
                 yield role, earlier
             self.positions[role] = table.reached
+        reached = {role: position.seq for role, position in self.positions.items()}
         for role, under in self._reads:
             self._readings[role] = self._store.follow(
                 role, under, self.positions[role], self._wake, self.name
             )
-        for read, end in ends.items():
+        for read in self._reads:
+            end = (await self._store.tail(read.role)).last
             while await self._missing(read, end):
                 await self.wait(0.2)
                 for one in self.take():
                     yield one
+        # What was junk on the log by now may have taken the place of a word that the table had not given yet.
+        for role, seq in reached.items():
+            if earlier := await self._words_before(role, seq):
+                yield role, earlier
         telemetry.BOOT_SECONDS.labels(self.name).set(tasks.monotonic() - started)
 
     async def lost(self, before: Mapping[str, Position]) -> list[str]:
@@ -78,10 +88,13 @@ class Feed:
                 roles.append(role)
         return roles
 
-    async def _words_before(self, role: str) -> list[Message]:
-        """In the order of the log."""
-        kept = [one for one in self._flaws.kept if one.role == role]
-        found = [await self._flaws.word_before(self._store, one) for one in kept]
+    async def _words_before(self, role: str, after: int = 0) -> list[Message]:
+        """Of what cannot be used behind `after`; in the order of the log."""
+        kept = [one for one in self._flaws.kept if one.role == role and one.seq > after]
+        found: list[Message | None] = []
+        for at in range(0, len(kept), ASKED):
+            words = (self._flaws.word_before(self._store, one) for one in kept[at : at + ASKED])
+            found += await asyncio.gather(*words)
         return sorted((one for one in found if one is not None), key=lambda message: message.seq)
 
     async def _missing(self, read: Read, end: int) -> bool:
@@ -93,7 +106,8 @@ class Feed:
         return following is not None and following.seq <= end
 
     def _heard(self, role: str, newest: Message) -> None:
-        self._store.clock.heard(newest.stored, newest.time if role == self._own else 0)
+        counts = role == self._own and by_leader(newest, role)
+        self._store.clock.heard(newest.stored, newest.time if counts else 0)
 
     def take(self) -> list[tuple[str, list[Message]]]:
         """What has come since; never waits. Raises Rewound, Closed."""

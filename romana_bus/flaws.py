@@ -14,7 +14,8 @@ import structlog
 
 from romana_bus import codec, telemetry
 from romana_bus.bus.search import newest_before
-from romana_bus.events import NODE, SPEC
+from romana_bus.bus.write import by_leader
+from romana_bus.events import LeaderElected
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Where each subject has a writer of its own, so what it writes under another's is not believed.
-SHARED = (NODE, SPEC)
-#: Words before one that cannot be used that are looked at.
-WORDS = 20
-#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory.
-KEPT, SAID = 1000, 10
+#: Words before one that cannot be used that are looked for by halving: some twenty requests each.
+WORDS = 3
+#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory. Of one
+#: that is not kept, the word before it is not found by whoever boots.
+KEPT, SAID = 20_000, 10
+
+
+STRANGER = "somebody wrote it who was not elected"
 
 
 class Flaw(NamedTuple):
@@ -67,22 +70,33 @@ class Flaws:
         return event
 
     def _understood(self, message: Message, role: str) -> Event | codec.Parked:
-        if role == self._own and not message.id:
-            return codec.Parked("somebody wrote it who was not elected", message.body)
+        if role == self._own and not by_leader(message, role):
+            return codec.Parked(STRANGER, message.body)
         return understood(message, role)
 
     async def word_before(self, store: Store, flaw: Flaw) -> Message | None:
-        """The newest message about the same that can be used, as far as the log goes back. By halving: some
-        twenty requests. Raises StreamMissing, Unavailable."""
+        """The newest message about the same that can be used, as far as the log goes back. Raises
+        StreamMissing, Unavailable."""
         if any(token in ("*", ">") for token in flaw.subject.split(".")):
             return None  # it would select others
         seq = flaw.seq
         for _ in range(WORDS):
             earlier = await newest_before(store, flaw.role, flaw.subject, seq)
-            if earlier is None or not isinstance(self._understood(earlier, flaw.role), codec.Parked):
+            if earlier is None or self._usable(earlier, flaw.role):
                 return earlier
             seq = earlier.seq
-        return None
+        return await self._last_usable(store, flaw, seq)
+
+    async def _last_usable(self, store: Store, flaw: Flaw, before: int) -> Message | None:
+        """The same, by reading all that the log has of the subject: there is more junk than is worth looking
+        for message by message."""
+        found, seq = None, 0
+        while (message := await store.next(flaw.role, seq, flaw.subject)) and message.seq < before:
+            found, seq = message if self._usable(message, flaw.role) else found, message.seq
+        return found
+
+    def _usable(self, message: Message, role: str) -> bool:
+        return not isinstance(self._understood(message, role), codec.Parked)
 
     def mended(self, role: str, subject: str, seq: int) -> None:
         """At `seq` something stands that is well."""
@@ -103,10 +117,13 @@ class Flaws:
 
 
 def understood(message: Message, role: str) -> Event | codec.Parked:
-    """The event in a message, or why it is none."""
+    """The event in a message, or why it is none. Only a leader is believed to know its subjects: what anybody
+    else writes under another's, or on a stream that it is not for, is nothing."""
     event = codec.decode(message.body)
-    if role not in SHARED or isinstance(event, codec.Parked):
+    if isinstance(event, codec.Parked) or by_leader(message, role):
         return event
+    if isinstance(event, LeaderElected):
+        return codec.Parked(STRANGER, message.body)
     try:
         subject = event.subject()
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 
 from romana_bus import telemetry
+from romana_bus.bus.write import by_leader
 from romana_bus.consumer import Decider
 from romana_bus.events import Event, LeaderElected
 from romana_bus.feed import Feed
@@ -81,7 +82,7 @@ class Fold(Generic[S]):
         whole = True
         for flaw in self.flaws.kept:
             standing = await store.get(self._own, flaw.seq) if flaw.role == self._own else None
-            if standing is None or standing.id:
+            if standing is None or by_leader(standing, self._own):
                 continue
             earlier = await self.flaws.word_before(store, flaw)
             event = understood(earlier or standing, self._own)

@@ -106,8 +106,8 @@ class Reports:
         await self.publisher.put(outgoing(report, cause, self._store.clock.now(), self._store.history))
 
 
-#: Parked messages that a report names, and the characters of their reasons.
-NAMED, REASON = 20, 300
+#: Parked messages of each stream that a report names, and the characters of their reasons.
+NAMED, REASON = 10, 300
 
 
 class FlawReports:
@@ -140,7 +140,7 @@ class FlawReports:
             ParkedMessage(
                 stream=one.role, seq=one.seq, subject=one.subject[:REASON], reason=one.reason[:REASON]
             )
-            for one in flaws[-NAMED:]
+            for one in _newest_of_each_stream(flaws)
         ]
         return MessagesParked(consumer=self._consumer, count=len(flaws), parked=tuple(named))
 
@@ -156,3 +156,9 @@ class FlawReports:
 
     async def _publish(self, report: MessagesParked | ForeignWriteSeen) -> None:
         await self._publisher.put(outgoing(report, "", self._store.clock.now(), self._store.history))
+
+
+def _newest_of_each_stream(flaws: list[Flaw]) -> list[Flaw]:
+    """`flaws`: by their places."""
+    streams = sorted({one.role for one in flaws})
+    return [one for role in streams for one in [flaw for flaw in flaws if flaw.role == role][-NAMED:]]

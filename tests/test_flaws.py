@@ -1,209 +1,173 @@
-"""What of the log cannot be used, and the word before it; and logs that are not as they were."""
+"""What a reader does with messages that nobody should have written."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from romana_bus import codec
 from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.bus.search import newest_before
-from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodAddress
-from romana_bus.feed import Feed, Read, outgoing
-from romana_bus.flaws import WORDS, Flaw, Flaws
+from romana_bus.consumer import Projection
+from romana_bus.consumers.ipam import decider
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, MessagesParked, PodSeen
+from romana_bus.feed import Read, outgoing
+from romana_bus.flaws import Flaw, Flaws
 from romana_bus.fold import Fold
+from romana_bus.ipam import Settings
+from romana_bus.reports import NAMED, FlawReports
+from romana_bus.tasks import stop
 from tests.conftest import ROLES, run
-from tests.test_loop import NUMBERS, number_of, say, seen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
-POD = "kube.pod.web.a"
+    from romana_bus.bus.api import Store, Table
 
+    Stores = Callable[[], AbstractAsyncContextManager[Store]]
 
-async def holding(role: str, *messages: Outgoing) -> MemoryStore:
-    store = MemoryStore()
-    await store.prepare(ROLES)
-    for message in messages:
-        await store.publish(role, message)
-    return store
+both = pytest.mark.parametrize("stores", ["memory", "nats"], indirect=True)
+POD = PodSeen(resource_version="1", uid="u", namespace="web", name="a", node="n1")
 
 
-def junk(subject: str = POD) -> Outgoing:
-    return Outgoing(subject, b"{")
+def message(subject: str, event: Event, id: str = "") -> Message:
+    headers = f"NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n".encode() if id else b""
+    return Message(7, subject, codec.encode(event), headers)
 
 
-def given(name: str, number: int) -> Outgoing:
-    address = PodAddress(address=f"10.0.0.{number}", network="n", block="10.0.0.0/24")
-    event = AddressAssigned(namespace="web", name=name, uid="u", node="n", tenant="web", addresses=(address,))
-    return outgoing(event, "", 1, 3600)._replace(id=f"ipam/1-abcdef/{name}-{number}")
+@pytest.mark.parametrize("role", [KUBE, SPEC, IPAM, NODE])
+@pytest.mark.parametrize("id", ["", "kube/1-abc/6", "u/1", "/7"])
+def test_nobody_s_word_counts_under_another_subject(role: str, id: str) -> None:
+    """Live it would change one entity, and for whoever boots it would stand in the place of another."""
+    flaws = Flaws("test")
+    assert flaws.read(message("kube.pod.web.b", POD, id), role) is None
+    assert flaws.read(message(POD.subject(), POD, id), role) == POD
+    assert [(flaw.role, flaw.subject) for flaw in flaws.kept] == [(role, "kube.pod.web.b")]
 
 
-def place_of(message: Message | None) -> int:
-    return message.seq if message else 0
+@pytest.mark.parametrize("id", ["", "kube/1-abc/6", "ipam/1-abc/7", "u/1", "7"])
+def test_where_only_leaders_are_believed_their_ids_tell_them(id: str) -> None:
+    flaws = Flaws("watch", KUBE)
+    assert flaws.read(message(POD.subject(), POD, id), KUBE) is None
+    assert flaws.read(message(POD.subject(), POD, "kube/1-abc/7"), KUBE) == POD
 
 
-# --- the word before ----------------------------------------------------------------------------------------
+def followed() -> Projection[dict[str, Any]]:
+    def evolve(state: dict[str, Any], event: Event, _seq: int) -> None:
+        state[event.subject()] = event
+
+    async def changed(_: dict[str, Any]) -> None: ...
+
+    return Projection("test", (Read(KUBE),), dict, evolve, changed)
 
 
-def test_the_newest_of_a_subject_before_a_place() -> None:
-    async def scenario() -> None:
-        names = ["a", "b", "a", "b", "b", "a", "b"]
-        store = await holding(KUBE, *(seen(name) for name in names))
-        for forgotten in (1, 2, 4):
-            store.forget(KUBE, forgotten)
-            for seq in range(1, len(names) + 3):
-                for name in "abc":
-                    kept = [at for at, one in enumerate(names, 1) if one == name and forgotten <= at < seq]
-                    found = await newest_before(store, KUBE, f"kube.pod.web.{name}", seq)
-                    assert place_of(found) == max(kept, default=0)
+@both
+def test_the_word_before_any_amount_of_junk_counts_for_whoever_boots(stores: Stores) -> None:
+    async def test() -> None:
+        async with stores() as store:
+            await store.publish(KUBE, outgoing(POD, "", 1, 3600))
+            for number in range(30):
+                await store.publish(KUBE, Outgoing(POD.subject(), b"junk%d" % number))
+            for number in range(1200):
+                await store.publish(KUBE, Outgoing(f"kube.pod.web.junk-{number}", b"{"))
+            fold = Fold(store, followed(), "test")
+            await fold.boot()
+            await fold.feed.close()
+            assert fold.state == {POD.subject(): POD}
+            assert len(fold.found()) == 1201
 
-    run(scenario())
-
-
-def test_the_word_before_steps_over_what_cannot_be_used_either() -> None:
-    async def scenario() -> None:
-        store = await holding(KUBE, seen("a"), seen("b"), junk(), seen("b"), junk(), junk())
-        flaws = Flaws("test")
-        assert place_of(await flaws.word_before(store, Flaw(KUBE, 6, POD, "no event"))) == 1
-        assert place_of(await flaws.word_before(store, Flaw(KUBE, 1, POD, "no event"))) == 0
-        assert place_of(await flaws.word_before(store, Flaw(KUBE, 6, "kube.pod.web.c", "no event"))) == 0
-
-    run(scenario())
+    run(test())
 
 
-def test_a_flood_of_junk_is_not_looked_through_for_ever() -> None:
-    async def scenario() -> None:
-        for count, found in ((WORDS, 1), (WORDS + 1, 0)):
-            store = await holding(KUBE, seen("a"), *[junk() for _ in range(count)])
-            flaw = Flaw(KUBE, count + 1, POD, "no event")
-            assert place_of(await Flaws("test").word_before(store, flaw)) == found
+def test_a_report_names_the_newest_of_each_stream() -> None:
+    flaws = [Flaw(role, seq, f"{role}.{seq}", "no") for role in (IPAM, KUBE, SPEC) for seq in range(1, 100)]
 
-    run(scenario())
-
-
-@pytest.mark.parametrize("subject", ["kube.pod.web.*", "kube.pod.>"])
-def test_a_subject_that_would_select_others_has_no_word_before_it(subject: str) -> None:
-    """Where a name is a wildcard, somebody wrote it by hand."""
-
-    async def scenario() -> None:
-        store = await holding(KUBE, seen("a"), junk(subject))
-        assert await Flaws("test").word_before(store, Flaw(KUBE, 2, subject, "no event")) is None
-
-    run(scenario())
-
-
-def test_whoever_believes_leaders_alone_takes_no_other_word() -> None:
-    async def scenario() -> None:
-        ours = seen("a")._replace(id="kube/1-abcdef/1")
-        store = await holding(KUBE, ours, seen("a", 2), seen("a", 3))
-        for believes, found in (("", 2), (KUBE, 1)):
-            flaw = Flaw(KUBE, 3, POD, "somebody wrote it who was not elected")
-            assert place_of(await Flaws("test", believes).word_before(store, flaw)) == found
-
-    run(scenario())
-
-
-# --- who leads says it again --------------------------------------------------------------------------------
-
-
-async def said_again(store: MemoryStore) -> tuple[bool, list[tuple[int, str]], Fold[object]]:
-    """Whether all is known, the numbers that are told again with their causes, and the state that they are
-    told from."""
-    told: list[tuple[int, str]] = []
-
-    async def publish(decided: Sequence[tuple[Event, str]]) -> None:
-        told.extend((number_of(event), cause) for event, cause in decided)  # type: ignore[arg-type]
-
-    fold = Fold(store, NUMBERS, "start")
-    await fold.boot()
-    whole = await fold.say_again(store, publish)
-    await fold.feed.close()
-    return whole, told, fold  # type: ignore[return-value]
-
-
-def test_a_leader_says_again_what_a_stranger_has_written_over() -> None:
-    async def scenario() -> None:
-        over = junk("ipam.address.n.web.a")
-        store = await holding(IPAM, given("a", 1), given("b", 2), given("a", 3), over)
-        whole, told, fold = await said_again(store)
-        assert (whole, told) == (True, [(3, "IPAM/4")])
-        assert fold.state.given == {"a": 3, "b": 2}  # type: ignore[attr-defined]
-        assert not fold.flaws
-
-    run(scenario())
-
-
-def test_what_the_log_has_forgotten_cannot_be_said_again_and_that_is_known() -> None:
-    async def scenario() -> None:
-        store = await holding(IPAM, given("a", 1), given("b", 2), junk("ipam.address.n.web.a"))
-        store.forget(IPAM, 2)
-        whole, told, fold = await said_again(store)
-        assert (whole, told) == (False, [])
-        assert [flaw.seq for flaw in fold.flaws.kept] == [3]
-
-    run(scenario())
-
-
-def test_what_a_leader_of_another_version_wrote_stays() -> None:
-    """It has an id: a leader gave it, and whoever knows its type goes by it."""
-
-    async def scenario() -> None:
-        newer = Outgoing("ipam.address.n.web.a", b'{"type":"AddressLent"}', "ipam/2-abcdef/7")
-        store = await holding(IPAM, given("a", 1), newer)
-        assert (await said_again(store))[:2] == (True, [])
-
-    run(scenario())
-
-
-def test_junk_on_a_stream_that_others_write_is_theirs_to_mend() -> None:
-    async def scenario() -> None:
-        store = await holding(KUBE, seen("a"), junk())
-        whole, told, fold = await said_again(store)
-        assert (whole, told) == (True, [])
-        assert fold.state.pods == {"a": 1}  # type: ignore[attr-defined]
-
-    run(scenario())
-
-
-# --- logs that are not as they were -------------------------------------------------------------------------
-
-
-async def lost(store: MemoryStore, *before: tuple[str, Position]) -> list[str]:
-    feed = Feed(store, [Read(KUBE), Read(IPAM)], "test", Flaws("test"))
-    return await feed.lost(dict(before))
-
-
-def test_a_log_that_lost_what_was_read_is_told_from_one_that_grew() -> None:
-    async def scenario() -> None:
-        store = await holding(KUBE, *(seen(name)._replace(id=f"id-{name}") for name in "abc"))
-        at = {seq: Position((await store.tail(KUBE)).epoch, seq, f"id-{'.abc'[seq]}") for seq in (1, 2, 3)}
-        await store.publish(IPAM, given("a", 1))
-        ipam = (IPAM, Position((await store.tail(IPAM)).epoch, 1, "ipam/1-abcdef/a-1"))
-        assert await lost(store) == []
-        await say(store, [seen("d")])
-        assert await lost(store, (KUBE, at[3]), ipam) == []
-        store.forget(KUBE, 3)  # its window has moved on
-        assert await lost(store, (KUBE, at[1])) == await lost(store, (KUBE, at[3])) == []
-        store.rewind(KUBE, 2)
-        assert await lost(store, (KUBE, at[3]), ipam) == [KUBE]
-        assert await lost(store, (KUBE, Position(at[1].epoch, 0, ""))) == []
-
-    run(scenario())
-
-
-def test_a_log_that_grew_again_to_where_it_was_is_another() -> None:
-    async def scenario() -> None:
-        store = await holding(KUBE, *(seen(name)._replace(id=f"id-{name}") for name in "abc"))
-        before = Position((await store.tail(KUBE)).epoch, 3, "id-c")
-        store.rewind(KUBE, 2)
-        await store.publish(KUBE, seen("other")._replace(id="id-other"))
-        assert await lost(store, (KUBE, before)) == [KUBE]
-        store.empty(KUBE)
+    async def test() -> None:
+        store = MemoryStore()
         await store.prepare(ROLES)
-        for name in "abc":
-            await store.publish(KUBE, seen(name)._replace(id=f"id-{name}"))
-        assert await lost(store, (KUBE, before)) == [KUBE]  # made anew, by its epoch
+        reports = FlawReports(store, "test")
+        telling = asyncio.create_task(reports.keep_up(lambda: flaws))
+        while (said := await store.newest(NODE, "node.-.parked.test")) is None:
+            await asyncio.sleep(0.01)
+        await stop(telling)
+        await reports.close()
+        report = codec.decode(said.body)
+        assert isinstance(report, MessagesParked)
+        assert report.count == len(flaws)
+        assert {(one.stream, one.seq) for one in report.parked} == {
+            (role, seq) for role in (IPAM, KUBE, SPEC) for seq in range(100 - NAMED, 100)
+        }
 
-    run(scenario())
+    run(test())
+
+
+@both
+def test_a_stranger_s_election_raises_no_term(stores: Stores) -> None:
+    """Or the next leader's would be one that nobody reads."""
+
+    async def test() -> None:
+        async with stores() as store:
+            event = LeaderElected(stream=IPAM, term=1 << 62, holder="stranger")
+            await store.publish(IPAM, outgoing(event, "", 1, 3600))
+            fold = Fold(store, decider(Settings()), "test")
+            await fold.boot()
+            await fold.feed.close()
+            assert fold.term == 0
+
+    run(test())
+
+
+def test_junk_that_comes_while_the_table_is_read_hides_no_word() -> None:
+    """It takes the place of a row that was not read yet, and follows behind the table."""
+
+    async def test() -> None:
+        store = Overtaken()
+        await store.prepare(ROLES)
+        await store.publish(KUBE, outgoing(POD, "", 1, 3600))
+        fold = Fold(store, followed(), "test")
+        await fold.boot()
+        await fold.feed.close()
+        assert fold.state == {POD.subject(): POD}
+        assert [flaw.seq for flaw in fold.found()] == [2]
+
+    run(test())
+
+
+class Overtaken(MemoryStore):
+    def table(self, role: str, under: str = ">") -> Any:
+        return Overtaking(self, super().table(role, under), role)
+
+
+class Overtaking:
+    reached: Position
+
+    def __init__(self, store: MemoryStore, table: Table, role: str) -> None:
+        self._store, self._table, self._role = store, table, role
+
+    async def __aiter__(self) -> AsyncIterator[list[Message]]:
+        tail = await self._store.tail(self._role)
+        await self._store.publish(self._role, Outgoing(POD.subject(), b"junk"))
+        async for rows in self._table:
+            if left := [row for row in rows if row.seq <= tail.last]:
+                yield left
+        self.reached = Position(tail.epoch, tail.last, "")
+
+
+def test_a_stranger_s_time_counts_for_nothing() -> None:
+    """On its own stream a leader goes by what leaders said of the time: ahead of the server's."""
+
+    async def test() -> None:
+        store = MemoryStore()
+        await store.prepare(ROLES)
+        before = store.clock.now()
+        year = 365 * 86_400_000_000
+        await store.publish(IPAM, Outgoing("ipam.map.host.n1", b"junk", time=before + year))
+        fold = Fold(store, decider(Settings()), "test")
+        await fold.boot()
+        await fold.feed.close()
+        assert store.clock.now() < before + year
+
+    run(test())

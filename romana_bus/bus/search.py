@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 async def newest_before(store: Store, role: str, subject: str, seq: int) -> Message | None:
     """The newest message of a subject that the log has before `seq`. Raises StreamMissing, Unavailable."""
-    first, behind, found = (await store.tail(role)).first, seq, None
+    found = await store.next(role, 0, subject)
+    if found is None or found.seq >= seq:
+        return None
+    first, behind = found.seq + 1, seq
     while first < behind:
         middle = (first + behind) // 2
         message = await store.next(role, middle - 1, subject)

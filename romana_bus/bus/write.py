@@ -32,6 +32,7 @@ import structlog
 
 from romana_bus import tasks
 from romana_bus.bus.api import (
+    MSG_ID,
     BusError,
     DuplicateId,
     Election,
@@ -45,6 +46,7 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
+from romana_bus.bus.streams import TOKENS
 from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ ANSWER_WITHIN = 3.0
 LOOK = 0.5
 #: Batches of up to so many messages may be stored in part (they go out singly), and are looked at one by one.
 ONE_BY_ONE = 8
+#: How an id begins in a message's headers, and behind that where a leader of the stream gave it.
+_ID = b"\r\n" + MSG_ID + b": "
+_NAMES = {role: f"{role.lower()}/".encode() for role in TOKENS}
 #: Seconds without progress after which a person should know.
 COMPLAIN = 5.0
 
@@ -327,9 +332,18 @@ class FencedWriter:
         """What it means that somebody else's message stands there. Raises Unavailable."""
         elected = self._election
         newest = await self._store.newest(self._role, elected.subject) if elected else None
-        if newest and elected and newest.seq == elected.seq:
+        others = newest and elected and newest.seq != elected.seq and by_leader(newest, self._role)
+        if elected and not others:
             return ForeignWrite(self._role, standing.seq, standing.subject)
         return Fenced(f"another writer's message stands on {self._role} at {standing.seq}")
+
+
+def by_leader(message: Message, role: str) -> bool:
+    """Whether a leader of that stream wrote it: only leaders number what they write by its place."""
+    headers, start = message.headers, message.headers.find(_ID)
+    if start < 0 or not headers.startswith(_NAMES[role], start + len(_ID)):
+        return False
+    return headers.endswith(b"/%d" % message.seq, start, headers.find(b"\r\n", start + 2))
 
 
 def _looked_at(answer: asyncio.Future[int]) -> None:

@@ -124,6 +124,9 @@ class ObjectSeen(Fact, frozen=True, kw_only=True):
     namespace: str = ""
     object: dict[str, Any] = {}
 
+    def flaw(self) -> str:
+        return _bad_resource(self.resource)
+
     def subject(self) -> str:
         return object_subject(self.resource, self.namespace, self.name)
 
@@ -134,8 +137,16 @@ class ObjectGone(Fact, frozen=True, kw_only=True):
     resource: str
     namespace: str = ""
 
+    def flaw(self) -> str:
+        return _bad_resource(self.resource)
+
     def subject(self) -> str:
         return object_subject(self.resource, self.namespace, self.name)
+
+
+def _bad_resource(resource: str) -> str:
+    """Why it names none, or ''."""
+    return "" if resource.count("/") == 2 else f"{resource!r} is not GROUP/VERSION/PLURAL"
 
 
 def object_subject(resource: str, namespace: str, name: str) -> str:

@@ -133,6 +133,14 @@ async def write_endless(stream: Stream, start: bytes) -> None:
     await stream.write_forever(b"x" * 65536)
 
 
+def raw(request: web.Request, answer: bytes) -> web.Response:
+    """All of an answer, byte for byte, and the end of the connection."""
+    if request.transport is not None:
+        request.transport.write(answer)
+        request.transport.close()
+    return web.Response()
+
+
 async def silence(request: web.Request, until: asyncio.Event) -> web.StreamResponse:
     """Headers, and then nothing."""
     async with Stream(request) as stream:

@@ -199,6 +199,8 @@ class ApiServer:
             raise status.fault(fault.code, fault.retry_after)
         if fault.silent:
             return await answers.silence(request, self._stopping)
+        if fault.raw:
+            return answers.raw(request, fault.raw)
         self._authenticate(request)
         if (call.verb, call.resource.plural) in self._forbidden:
             raise status.forbidden(call.resource, call.verb, self._user, call.namespace, call.name)

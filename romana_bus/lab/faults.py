@@ -44,8 +44,8 @@ class Fault:
     first fault that is meant for it and no other; what one fault says adds up.
 
     Instead of an answer: `code` (see status.fault), with `retry_after` in seconds; `silent`: headers, and
-    then nothing; `expired`: a watch is 200 and an ERROR event with a Status 410, as of a version that is
-    compacted.
+    then nothing; `raw`: these bytes, status line and all, and the connection is closed; `expired`: a watch is
+    200 and an ERROR event with a Status 410, as of a version that is compacted.
 
     What is asked: `ignored` are options that the server does not know.
 
@@ -66,6 +66,7 @@ class Fault:
     code: int = 0
     retry_after: int | None = None
     silent: bool = False
+    raw: bytes = b""
     cut_at: int | None = None
     line: bytes = b""
     below: int = 0

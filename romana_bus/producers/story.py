@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from romana_bus.producers import observe
-from romana_bus.producers.answers import Do, Verdict, judge
+from romana_bus.producers.answers import SAID, Do, Verdict, judge
 from romana_bus.producers.lines import Lines
 from romana_bus.producers.shapes import Meta, Shape, WatchEvent
 
@@ -70,7 +70,7 @@ class Story:
                     return Told(events, trouble)
         except (_Garbage, ValueError) as error:
             place = f"at byte {self._cut.offset} behind version {self._state.of(self._kind.name).place}"
-            return Told(events, Verdict(Do.RETRY, f"no watch event {place}: {error}"))
+            return Told(events, Verdict(Do.RETRY, f"no watch event {place}: {error}"[: 2 * SAID]))
         return Told(events)
 
     def _line(self, line: bytes, events: list[Event]) -> Verdict | None:

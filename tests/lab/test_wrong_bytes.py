@@ -144,3 +144,14 @@ def test_a_server_stops_while_a_body_does_not_end() -> None:
             await server.__aenter__()
 
     run(test())
+
+
+def test_an_answer_byte_for_byte() -> None:
+    async def test() -> None:
+        server = ApiServer()
+        server.faults.append(Fault("list", raw=b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nshort"))
+        async with server, connection(server.url) as (reader, writer):
+            writer.write(REQUEST % PODS.encode())
+            assert await reader.read() == b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nshort"
+
+    run(test())

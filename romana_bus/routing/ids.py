@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from romana_bus.inet import Prefix
     from romana_bus.routing.kernel import Kernel
@@ -37,33 +37,52 @@ def free(state: State, kernel: Kernel) -> Iterable[int]:
 
 def adopt(state: State, kernel: Kernel, due: Mapping[tuple[str, int], tuple[Via, list[Prefix]]]) -> None:
     """Give hosts the numbers that the kernel knows them by. `due`: for each (host, width), where it should
-    lead, and which routes should lead there."""
+    lead, and which routes should lead there. Of two hosts with one address, each has that of its routes."""
     seen = 2 if kernel.objects else 3  # an object's interface can be changed
-    found = {
-        via[:seen]: number
-        for number, via in sorted(kernel.nexthops.items(), reverse=True)
-        if is_object(number) == kernel.objects
-    }
-    left = []
-    for (name, width), (via, routes) in due.items():
-        number = found.pop(via[:seen], None)
-        if number is not None:
-            state.ids[width][name] = number
-        elif kernel.objects:
-            left.append((name, width, routes))
-    taken = {number for ids in state.ids.values() for number in ids.values()}
-    for name, width, routes in left:
-        number = _pointed_at(kernel, routes, width, taken)
-        if number is not None:
-            state.ids[width][name] = number
-            taken.add(number)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for has, leads in sorted(kernel.nexthops.items()):
+        if is_object(has) == kernel.objects:
+            alike.setdefault(leads[:seen], []).append(has)
+    taken: set[int] = set()
+
+    def by_both(via: Via, routes: list[Prefix]) -> int | None:
+        there = alike.get(via[:seen], ())
+        return _pointed_at(kernel, routes, via[0], taken, there) if len(there) > 1 else None
+
+    def by_address(via: Via, _: list[Prefix]) -> int | None:
+        return next((number for number in alike.get(via[:seen], ()) if number not in taken), None)
+
+    def by_routes(via: Via, routes: list[Prefix]) -> int | None:
+        if kernel.objects:
+            return _pointed_at(kernel, routes, via[0], taken)
+        return _parted(state, kernel, routes, via) if via in alike else None
+
+    for choose in (by_both, by_address, by_routes):
+        for (name, width), (via, routes) in due.items():
+            if name not in state.ids[width] and (number := choose(via, routes)) is not None:
+                state.ids[width][name] = number
+                taken.add(number)
 
 
-def _pointed_at(kernel: Kernel, routes: Iterable[Prefix], width: int, taken: set[int]) -> int | None:
+def _pointed_at(
+    kernel: Kernel, routes: Iterable[Prefix], width: int, taken: set[int], among: Sequence[int] | None = None
+) -> int | None:
     """The nexthop that most of these routes have in the kernel."""
     votes = Counter(kernel.routes[route] for route in routes if route in kernel.routes)
     for number, _ in sorted(votes.items(), key=lambda one: (-one[1], one[0])):
         via = kernel.nexthops.get(number)
-        if via and via[0] == width and is_object(number) and number not in taken:
+        fits = is_object(number) if among is None else number in among
+        if via and via[0] == width and fits and number not in taken:
             return number
     return None
+
+
+def _parted(state: State, kernel: Kernel, routes: Iterable[Prefix], via: Via) -> int:
+    """A number of its own for a gateway that is another host's too: the kernel knows the gateway alone, so
+    nothing changes there."""
+    number = next(iter(free(state, kernel)))
+    kernel.nexthops[number] = via
+    for route in routes:
+        if (has := kernel.routes.get(route)) is not None and kernel.nexthops.get(has) == via:
+            kernel.routes[route] = number
+    return number

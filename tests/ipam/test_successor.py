@@ -270,7 +270,7 @@ def test_a_short_document_cannot_ask_for_more_prefixes_than_a_machine_holds() ->
     assert problems(topology("10.0.0.0/28", 32, group))[0][1] == "too_many_groups"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(documents().filter(usable), documents().filter(usable))
 def test_who_is_known_again_keeps_the_prefix_unless_the_level_grew(
     first: dict[str, Any], second: dict[str, Any]

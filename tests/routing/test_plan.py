@@ -183,6 +183,22 @@ def test_a_host_whose_address_changed_while_we_were_away_is_still_one_replace() 
     assert len(delta) == 1
 
 
+@gateways_too
+@pytest.mark.parametrize("order", [("they", "you"), ("you", "they")])
+def test_two_hosts_with_one_address_keep_their_nexthops_over_a_restart(
+    objects: bool, order: tuple[str, ...]
+) -> None:
+    """Of a node that was replaced under another name, the old one is still on the map for a while."""
+    both = {name: [placed(name, "10.99.0.7"), block(name, f"10.1.{len(name)}.0/28")] for name in order}
+    world = World(objects=objects)
+    world.tell(*PAIR[:1], *both[order[0]])
+    world.tell(*both[order[1]])
+    before = world.routes
+    world.restarted()
+    assert len(world.tell(*PAIR[:1], *both["they"], *both["you"])) == 0
+    assert world.routes == before
+
+
 def test_what_the_log_no_longer_wants_goes_when_the_table_was_read() -> None:
     world = told(PAIR)
     world.restarted()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from romana_bus.ipam import parse
 from romana_bus.ipam.matching import Level, level_in, looks_of, matched, top
+from romana_bus.ipam.slots import positions
 from romana_bus.ipam.successor import succeed
 from romana_bus.ipam.topology import Topology
 from tests.ipam.cluster import Cluster, topology
@@ -254,6 +255,11 @@ def test_those_without_a_slot_take_what_is_left() -> None:
         "d": "10.0.64.0/19",
         "c": "10.0.96.0/19",
     }
+
+
+def test_of_two_that_ask_for_one_slot_the_first_has_it() -> None:
+    """Such a document is refused, with what is wrong in it, and where the others would be."""
+    assert positions(4, [2, 2, -1, 0]) == [2, 1, 3, 0]
 
 
 def test_a_leaf_has_no_slots() -> None:

@@ -160,6 +160,13 @@ def test_of_two_that_claim_a_block_the_later_one_has_it_whatever_is_read_first()
         assert not world.state.rivals
 
 
+def test_of_two_that_claim_a_block_since_one_moment_every_node_takes_the_same() -> None:
+    claims = [block("they", "10.1.0.16/28", 5), block("you", "10.1.0.16/28", 5)]
+    for order in (claims, claims[::-1]):
+        world = told([placed("they", "10.99.0.3"), placed("you", "10.99.0.2")], order)
+        assert world.routes == {"10.1.0.16/28": "10.99.0.2"}
+
+
 @gateways_too
 def test_a_restart_with_nothing_changed_changes_nothing(objects: bool) -> None:
     world = World(objects=objects)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 
-MUTMUT = Path(sys.executable).with_name("mutmut")
+MUTMUT = str(Path(sys.executable).with_name("mutmut"))
 EQUIVALENTS = Path(__file__).with_name("equivalents.txt")
 NOTICED = ("killed", "timeout")
 
@@ -38,12 +38,17 @@ def main() -> None:
         diff = get_diff_for_mutant(name)
         if not is_wording(diff) and change(name, diff) not in known:
             sample[name] = diff
-    mutmut("run", "--max-children", "1", *sample)
-    report({name: state for name, state in results().items() if name in sample}, sample, len(names))
+    said = mutmut("run", "--max-children", "1", *sample)
+    found = {name: state for name, state in results().items() if name in sample}
+    if "not checked" in found.values():
+        raise SystemExit(said[-4000:])
+    report(found, sample, len(names))
 
 
 def mutmut(*arguments: str) -> str:
-    return subprocess.run([MUTMUT, *arguments], capture_output=True, text=True, check=False).stdout
+    command = [MUTMUT, *arguments]
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return said.stdout
 
 
 def results() -> dict[str, str]:

@@ -100,6 +100,12 @@ def test_no_jetstream(tmp_path: Path) -> None:
         says(Access(servers=(server.url,)), "without JetStream: enable it")
 
 
+def test_a_server_that_takes_only_small_messages(tmp_path: Path) -> None:
+    """The default is 1 MB, and an event has up to 900,000 bytes."""
+    with NatsServer(tmp_path, extra="max_payload: 65536") as server:
+        says(Access(servers=(server.url,)), "takes messages of 65,536 bytes, and events have up to 1,000,000")
+
+
 def test_a_server_that_does_not_sync_every_write(tmp_path: Path) -> None:
     port = free_port()
     http = f'http: "127.0.0.1:{port}"'

@@ -16,6 +16,7 @@ import structlog
 
 from romana_bus import telemetry
 from romana_bus.errors import BadInput, Failed
+from romana_bus.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -105,7 +106,7 @@ async def served(listen: str, health: Health) -> AsyncIterator[str]:
 
     async def ready(_: web.Request) -> web.Response:
         problems = health.problems
-        lines = [*(problems or ["ok"]), *health.standing]
+        lines = map(printable, [*(problems or ["ok"]), *health.standing])
         return web.Response(text="".join(f"{line}\n" for line in lines), status=503 if problems else 200)
 
     async def metrics(_: web.Request) -> web.Response:

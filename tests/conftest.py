@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 ROLES = (KUBE, SPEC, IPAM, NODE)
 
 _clusters = itertools.count(1)
+
+#: The one profile: how long an example takes is the machine's affair.
+settings.register_profile("romana", deadline=None)
+settings.load_profile("romana")
 
 #: Opens the same store again: what another process would see.
 Open = "Callable[[], AbstractAsyncContextManager[Store]]"

@@ -12,6 +12,7 @@ import functools
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import nats.errors
@@ -80,8 +81,8 @@ async def open_store(
     """Connect, check the server, prepare the streams. `looking`: but not for a cluster that is not there,
     unless nothing is and nobody has named one. `creates`: False where others decide how many copies a log
     has and how long it keeps. Raises Failed or BadInput in one line."""
-    options = _options(access)
     servers = list(access.servers)
+    options = _credentials(servers) | _options(access)
     async with contextlib.AsyncExitStack() as opened:
         embedded = None
         if not servers:
@@ -139,6 +140,24 @@ def _endpoint(endpoint: Endpoint) -> tuple[list[str], dict[str, Any]]:
 async def _move(store: JetStream, endpoint: Endpoint) -> None:
     """The embedded server had to take another port."""
     store.wire.set_server_pool([endpoint.url])
+
+
+def _credentials(servers: list[str]) -> dict[str, Any]:
+    """Those of the URLs, decoded, for every server: nats-py takes them as they are written, and has none for
+    a server that it is told of by another one."""
+    found: list[dict[str, Any]] = []
+    for server in servers:
+        try:
+            url = urlsplit(server if "//" in server else f"//{server}")
+        except ValueError as error:
+            raise BadInput(f"--nats {_without_password(server)}: {error}") from None
+        if url.password is not None:
+            found.append({"user": unquote(url.username or ""), "password": unquote(url.password)})
+        elif url.username:
+            found.append({"token": unquote(url.username)})
+    if any(other != found[0] for other in found):
+        raise BadInput("--nats: the URLs name different users, and one is used for all servers")
+    return found[0] if found else {}
 
 
 def _options(access: Access) -> dict[str, Any]:

@@ -61,4 +61,4 @@ class LeaderElected(Event, frozen=True, kw_only=True):
     holder: str
 
     def subject(self) -> str:
-        return f"{self.stream.lower()}.leader"
+        return f"{token(self.stream.lower())}.leader"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any, ClassVar
 
 import msgspec
@@ -123,9 +124,14 @@ class BlockReleased(IpamEvent, frozen=True, kw_only=True):
 LARGEST_BLOCK = 24
 
 
+_CIDR = re.compile(r"[0-9a-f.:]+/[0-9]+\Z")
+
+
 def block_token(cidr: str) -> str:
-    """`10.0.0.8/29` -> `10_0_0_8-29`: readable, and one token."""
-    return cidr.replace(".", "_").replace("/", "-")
+    """`10.0.0.8/29` -> `10_0_0_8-29`: readable, and one token. What is no CIDR never gives that of one."""
+    if _CIDR.match(cidr):
+        return cidr.replace(".", "_").replace("/", "-")
+    return token(cidr).replace("-", "%2D") if cidr else "-"
 
 
 @functools.lru_cache(maxsize=4096)

@@ -150,8 +150,7 @@ def _bad_resource(resource: str) -> str:
 
 
 def object_subject(resource: str, namespace: str, name: str) -> str:
-    group, version, plural = resource.split("/")
-    return f"kube.object.{token(group)}.{token(version)}.{token(plural)}.{token(namespace)}.{token(name)}"
+    return f"kube.object.{'.'.join(map(token, resource.split('/')))}.{token(namespace)}.{token(name)}"
 
 
 class ResourceListing(Event, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from romana_bus.errors import BadInput
 from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.store import BUILT_IN
 from romana_bus.lab.track import Track, apply
+from romana_bus.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,9 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         recording = Recording.load(asked.directory)
         uvloop.run(_serve(recording, asked))
     except BadInput as error:
-        parser.exit(error.exit_code, f"{error}\n")
+        parser.exit(error.exit_code, f"{printable_lines(str(error))}\n")
     except OSError as error:
-        parser.exit(1, f"cannot listen on port {asked.port}: {error}\n")
+        parser.exit(1, f"cannot listen on port {asked.port}: {printable(str(error))}\n")
 
 
 async def _serve(recording: Recording, asked: argparse.Namespace) -> None:

@@ -40,11 +40,15 @@ def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
                 strays.append((route.prefix, 0, route.metric))
             elif route.barred:
                 barred.add(route.prefix)
+            numbers = [route.number] if route.number else []
             for way in route.vias:
-                if way not in known:
-                    known[way] = next(unused)
-                vias[known[way]] = way
-            numbers = [route.number] if route.number else [known[way] for way in route.vias]
+                number = kernel.routes.get(route.prefix, 0)  # of several with this gateway, the one it had
+                if is_object(number) or kernel.nexthops.get(number) != way:
+                    if way not in known:
+                        known[way] = next(unused)
+                    number = known[way]
+                vias[number] = way
+                numbers.append(number)
             if route.stray:
                 strays += [(route.prefix, number, route.metric) for number in numbers]
                 continue

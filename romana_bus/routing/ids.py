@@ -7,11 +7,11 @@ So a host whose address changed while nobody looked is still one replaced nextho
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Set
+    from collections.abc import Iterable, Mapping, Sequence
 
     from romana_bus.inet import Prefix
     from romana_bus.routing.kernel import Kernel
@@ -37,43 +37,52 @@ def free(state: State, kernel: Kernel) -> Iterable[int]:
 
 def adopt(state: State, kernel: Kernel, due: Mapping[tuple[str, int], tuple[Via, list[Prefix]]]) -> None:
     """Give hosts the numbers that the kernel knows them by. `due`: for each (host, width), where it should
-    lead, and which routes should lead there."""
+    lead, and which routes should lead there. Of two hosts with one address, each has that of its routes."""
     seen = 2 if kernel.objects else 3  # an object's interface can be changed
-    spare = defaultdict[tuple[int, ...], set[int]](set)  # by where they lead
-    for number, via in kernel.nexthops.items():
-        if is_object(number) == kernel.objects:
-            spare[via[:seen]].add(number)
-            spare[via[:1]].add(number)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for has, leads in sorted(kernel.nexthops.items()):
+        if is_object(has) == kernel.objects:
+            alike.setdefault(leads[:seen], []).append(has)
+    taken: set[int] = set()
 
-    def give(name: str, width: int, number: int) -> None:
-        state.ids[width][name] = number
-        leads = kernel.nexthops[number]
-        spare[leads[:seen]].discard(number)
-        spare[leads[:1]].discard(number)
+    def by_both(via: Via, routes: list[Prefix]) -> int | None:
+        there = alike.get(via[:seen], ())
+        return _pointed_at(kernel, routes, via[0], taken, there) if len(there) > 1 else None
 
-    left = list(due.items())
-    for there, choose in (
-        (seen, _pointed_at),  # hosts may share an address: each has what its routes point at
-        (seen, _lowest),
-        (1, _pointed_at),  # its address has changed
-    ):
-        if there == 1 and not kernel.objects:
-            break
-        unsettled, left = left, []
-        for one in unsettled:
-            (name, width), (via, routes) = one
-            chosen = choose(kernel, routes, spare[via[:there]])
-            if chosen is None:
-                left.append(one)
-            else:
-                give(name, width, chosen)
+    def by_address(via: Via, _: list[Prefix]) -> int | None:
+        return next((number for number in alike.get(via[:seen], ()) if number not in taken), None)
+
+    def by_routes(via: Via, routes: list[Prefix]) -> int | None:
+        if kernel.objects:
+            return _pointed_at(kernel, routes, via[0], taken)
+        return _parted(state, kernel, routes, via) if via in alike else None
+
+    for choose in (by_both, by_address, by_routes):
+        for (name, width), (via, routes) in due.items():
+            if name not in state.ids[width] and (number := choose(via, routes)) is not None:
+                state.ids[width][name] = number
+                taken.add(number)
 
 
-def _pointed_at(kernel: Kernel, routes: Iterable[Prefix], spare: Set[int]) -> int | None:
-    """The one of these that most of the routes have in the kernel."""
-    votes = Counter(number for route in routes if (number := kernel.routes.get(route)) in spare)
-    return min(votes, key=lambda number: (-votes[number], number), default=None)
+def _pointed_at(
+    kernel: Kernel, routes: Iterable[Prefix], width: int, taken: set[int], among: Sequence[int] | None = None
+) -> int | None:
+    """The nexthop that most of these routes have in the kernel."""
+    votes = Counter(kernel.routes[route] for route in routes if route in kernel.routes)
+    for number, _ in sorted(votes.items(), key=lambda one: (-one[1], one[0])):
+        via = kernel.nexthops.get(number)
+        fits = is_object(number) if among is None else number in among
+        if via and via[0] == width and fits and number not in taken:
+            return number
+    return None
 
 
-def _lowest(_kernel: Kernel, _routes: Iterable[Prefix], spare: Set[int]) -> int | None:
-    return min(spare, default=None)
+def _parted(state: State, kernel: Kernel, routes: Iterable[Prefix], via: Via) -> int:
+    """A number of its own for a gateway that is another host's too: the kernel knows the gateway alone, so
+    nothing changes there."""
+    number = next(iter(free(state, kernel)))
+    kernel.nexthops[number] = via
+    for route in routes:
+        if (has := kernel.routes.get(route)) is not None and kernel.nexthops.get(has) == via:
+            kernel.routes[route] = number
+    return number

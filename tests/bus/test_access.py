@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -57,6 +58,36 @@ def test_wrong_credentials(tmp_path: Path) -> None:
         says(Access(servers=(server.url,)), "refuses these credentials")
 
 
+@pytest.mark.parametrize("secret", ["p/w@:%#? x", "100%", "ä"])
+def test_a_password_that_has_to_be_encoded_in_a_url(tmp_path: Path, secret: str) -> None:
+    words = f'authorization {{ user: "us@er", password: {json.dumps(secret, ensure_ascii=False)} }}'
+    with NatsServer(tmp_path, extra=words) as server:
+        url = server.url.replace("//", f"//{quote('us@er', safe='')}:{quote(secret, safe='')}@")
+
+        async def scenario() -> None:
+            async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
+                assert await store.batch(KUBE, 0, pods(1)) == 1
+
+        run(scenario())
+        says(Access(servers=(url.replace("@127", "x@127"),)), "refuses these credentials")
+
+
+def test_a_token_that_has_to_be_encoded_in_a_url(tmp_path: Path) -> None:
+    with NatsServer(tmp_path, extra='authorization { token: "to/k@n" }') as server:
+
+        async def scenario() -> None:
+            url = server.url.replace("//", "//to%2Fk%40n@")
+            async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
+                assert await store.batch(KUBE, 0, pods(1)) == 1
+
+        run(scenario())
+
+
+def test_urls_that_are_none_or_name_different_users() -> None:
+    says(Access(servers=("nats://a:b@x", "nats://c:d@y")), "different users", BadInput)
+    says(Access(servers=("nats://me:secret@[::1",)), "--nats nats://***@[::1: ", BadInput)
+
+
 def test_a_credentials_file_that_is_none(tmp_path: Path) -> None:
     says(Access(servers=("nats://x",), creds=tmp_path / "none"), "there is no such file", BadInput)
     other = tmp_path / "other"
@@ -67,6 +98,12 @@ def test_a_credentials_file_that_is_none(tmp_path: Path) -> None:
 def test_no_jetstream(tmp_path: Path) -> None:
     with NatsServer(tmp_path, jetstream="off") as server:
         says(Access(servers=(server.url,)), "without JetStream: enable it")
+
+
+def test_a_server_that_takes_only_small_messages(tmp_path: Path) -> None:
+    """The default is 1 MB, and an event has up to 900,000 bytes."""
+    with NatsServer(tmp_path, extra="max_payload: 65536") as server:
+        says(Access(servers=(server.url,)), "takes messages of 65,536 bytes, and events have up to 1,000,000")
 
 
 def test_a_server_that_does_not_sync_every_write(tmp_path: Path) -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from romana_bus.cni import frame
-from tests.cni.calling import CLIENTS, Answer, invoke
+from tests.cni.calling import CLIENTS, Answer, invoke, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(params=["c", "python"])
@@ -225,13 +226,15 @@ def test_an_answer_that_comes_byte_by_byte(client: Path, serving: Any) -> None:
 
 def test_signals_interrupt_nothing(client: Path, serving: Any) -> None:
     """SIGCONT interrupts reads and writes, as a debugger or a suspended job does."""
-    waiting = threading.Event()
+    waiting, signalled = threading.Event(), threading.Event()
 
     def do(caller: socket.socket) -> None:
         taken(caller)
+        answer = frame.answer(0, b"x" * 500_000)
+        caller.sendall(answer[:1000])
         waiting.set()
-        time.sleep(0.2)
-        caller.sendall(frame.answer(0, b"x" * 500_000))
+        assert signalled.wait(20)
+        caller.sendall(answer[1000:])
 
     environment = {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]}
     with subprocess.Popen([client], stdin=-1, stdout=-1, env=environment) as process:
@@ -240,10 +243,19 @@ def test_signals_interrupt_nothing(client: Path, serving: Any) -> None:
         process.stdin.write(config(serving(do)))
         process.stdin.close()
         assert waiting.wait(20)
-        for number in (19, 18) * 5:  # SIGSTOP, SIGCONT
-            process.send_signal(number)
+        for _ in range(5):
+            process.send_signal(signal.SIGSTOP)
+            until(lambda: state_of(process.pid) == "T", "it has stopped")
+            process.send_signal(signal.SIGCONT)
+            until(lambda: state_of(process.pid) != "T", "it goes on")
+        signalled.set()
         assert len(process.stdout.read()) == 500_000
         assert process.wait(20) == 0
+
+
+def state_of(pid: int) -> str:
+    """One letter (proc_pid_stat(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_who_does_not_read_the_answer_ends_nothing_but_this(client: Path, serving: Any) -> None:

@@ -412,6 +412,22 @@ def test_what_an_agent_has_not_read_yet_is_no_finding() -> None:
     assert Reported(c, covering(c.seqs["IPAM"], had)).told == ["kernel web/b n1 10.0.0.1"], "which is web/f's"
 
 
+def test_an_address_of_nobody_in_particular_is_no_finding_while_the_agent_may_have_to_read_of_it() -> None:
+    """Of its own node: what is young on another says nothing about it."""
+    c = cluster(cooldown=0)
+    there = c.seqs["IPAM"]
+    c.no_pod("web/b")
+    c.decide()
+    nobodys = {"10.0.0.0": "", "10.0.0.1": ""}
+    assert Reported(c, covering(there, nobodys)).told == []
+    assert Reported(c, covering(c.seqs["IPAM"], nobodys)).told == ["kernel n1 10.0.0.1"]
+    c.pod("web/young", "n2")
+    c.decide()
+    others = ev.Wired(node="n2", consumer="cni", covers={"IPAM": there}, addresses={})
+    found = Reported(c, covering(c.seqs["IPAM"], nobodys), others).told
+    assert [one for one in found if " n1 " in one] == ["kernel n1 10.0.0.1"]
+
+
 def test_an_older_part_of_a_report_counts_all_the_same() -> None:
     c = cluster()
     there = c.seqs["IPAM"]

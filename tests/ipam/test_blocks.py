@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from romana_bus import events as ev
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.blocks import Block, Chain
+from romana_bus.ipam.state import SECOND
 from tests.ipam.cluster import Cluster, topology
 
 
@@ -99,6 +100,29 @@ def test_after_an_hour_the_order_of_releases_is_forgotten_and_the_lowest_comes_f
     c.later(3600)
     pods(c, "n2", "z")
     assert c.says() == ["10.0.0.0/30 to n2", "web/z on n2: 10.0.0.0"]
+
+
+def test_what_a_node_gives_up_that_it_does_not_have_says_nothing() -> None:
+    c = cluster(hosts=("n1", "n2"), warm_blocks=0)
+    pods(c, "n2", "a")
+    c.decide()
+    c.send(ev.BlockReleased(network="net", block="10.0.0.0/30", node="n1", at=c.state.now, until=c.state.now))
+    pods(c, "n1", "b")
+    assert c.says() == ["10.0.0.4/30 to n1", "web/b on n1: 10.0.0.4"]
+    pods(c, "n2", "c")
+    assert c.says() == ["web/c on n2: 10.0.0.1"]
+
+
+def test_a_block_that_is_not_free_yet_is_remembered_longer_than_the_order_of_releases() -> None:
+    c = cluster(hosts=("n1", "n2"), warm_blocks=0, order_memory=60 * SECOND)
+    until = c.state.now + 9_000 * SECOND
+    c.send(ev.BlockReleased(network="net", block="10.0.0.0/30", node="n1", at=c.state.now, until=until))
+    c.later(8_000)
+    pods(c, "n2", "a")
+    assert c.says() == ["10.0.0.4/30 to n2", "web/a on n2: 10.0.0.4"]
+    c.later(1_000)
+    pods(c, "n1", "b")
+    assert c.says() == ["10.0.0.0/30 to n1", "web/b on n1: 10.0.0.0"]
 
 
 def test_a_block_of_a_group_that_is_full_stays_inside_it() -> None:

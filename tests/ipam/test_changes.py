@@ -310,7 +310,7 @@ def test_exactly_those_that_lose_are_evicted(asked: tuple[str, ...]) -> None:
     assert evictions((), ("all",)) == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.none() | documents().filter(usable),
     documents().filter(usable),

@@ -121,3 +121,20 @@ def test_what_is_gone_already_is_no_trouble() -> None:
     c = cluster()
     c.send(disowned("web/x", "n9", "10.0.0.0", absent=True))
     assert c.says() == []
+
+
+def test_what_was_said_of_a_pod_does_not_end_what_its_successor_has() -> None:
+    """The audit looked; by the time that it orders, a new pod of the name has the address."""
+    c = cluster()
+    words = ev.AddressDisowned(
+        namespace="web", name="a", uid="uid-web/a", node="n1", addresses=("10.0.0.0",), reason="an audit"
+    )
+    c.no_pod("web/a")
+    c.decide()
+    c.later(30)
+    c.pod("web/a", "n1", uid="2")
+    c.decide()
+    assert c.addresses()["web/a"] == "10.0.0.0"
+    c.send(words)
+    assert c.says() == []
+    assert c.rebuilt().says() == []

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from romana_bus.ipam import parse
 from romana_bus.ipam.matching import Level, level_in, looks_of, matched, top
+from romana_bus.ipam.slots import positions
 from romana_bus.ipam.successor import succeed
 from romana_bus.ipam.topology import Topology
 from tests.ipam.cluster import Cluster, topology
@@ -256,6 +257,11 @@ def test_those_without_a_slot_take_what_is_left() -> None:
     }
 
 
+def test_of_two_that_ask_for_one_slot_the_first_has_it() -> None:
+    """Such a document is refused, with what is wrong in it, and where the others would be."""
+    assert positions(4, [2, 2, -1, 0]) == [2, 1, 3, 0]
+
+
 def test_a_leaf_has_no_slots() -> None:
     assert problems(topology("10.0.0.0/16", 28, {"name": "a", "slots": 4})) == [
         ("topologies[0].map[0].slots", "bad_slots")
@@ -270,7 +276,7 @@ def test_a_short_document_cannot_ask_for_more_prefixes_than_a_machine_holds() ->
     assert problems(topology("10.0.0.0/28", 32, group))[0][1] == "too_many_groups"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(documents().filter(usable), documents().filter(usable))
 def test_who_is_known_again_keeps_the_prefix_unless_the_level_grew(
     first: dict[str, Any], second: dict[str, Any]

@@ -94,6 +94,27 @@ def test_an_address_in_another_nodes_block_is_given_when_that_node_needs_it_no_m
     assert c.says() == ["10.0.0.0/30 from n2", "10.0.0.2/32 to n1 for web pod:a", "web/a on n1: 10.0.0.2"]
 
 
+def test_an_address_beside_a_kept_one_in_a_block_that_its_node_lost_waits_for_that() -> None:
+    """The node went, and is back when the block's own cooldown is over."""
+    c = Cluster(topology("10.0.0.0/29", 30), warm_blocks=0)
+    c.node("n1")
+    c.node("n2")
+    c.pod("web/a", "n1")
+    c.pod("web/z", "n2")
+    c.decide()
+    assert wish(c, "db/pg-0", "n1", sticky="10m")[-1] == "db/pg-0 on n1: 10.0.0.1"
+    c.no_pod("web/a")
+    c.no_pod("db/pg-0")
+    c.no_node("n1")
+    c.decide()
+    c.node("n1")
+    c.later(100)
+    assert wish(c, "web/b", "n1", address="10.0.0.2")[-1] == "web/b on n1: wish"
+    assert why(c, "web/b") == "10.0.0.2 is not free yet"
+    c.later(500)
+    assert c.says() == ["10.0.0.2/32 to n1 for web pod:b", "web/b on n1: 10.0.0.2"]
+
+
 def test_a_reserved_address_is_for_nobody_until_the_range_is_given_free() -> None:
     c = cluster()
     c.send(ev.RangeReserved(cidr="10.0.0.8/29"))
@@ -252,6 +273,26 @@ def test_in_another_group_it_gets_another_and_the_old_one_when_it_returns() -> N
     c.no_pod("db/pg-0")
     c.decide()
     assert wish(c, "db/pg-0", "n2", sticky="10m", uid="3")[-1] == "db/pg-0 on n2: 10.0.0.0"
+
+
+def test_it_does_not_come_back_out_of_a_range_that_is_reserved_by_now() -> None:
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky="10m")
+    c.no_pod("db/pg-0")
+    c.decide()
+    c.send(ev.RangeReserved(cidr="10.0.0.0/32"))
+    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.1"
+
+
+def test_it_is_kept_for_longer_than_the_log_is() -> None:
+    """The tombstone that says so stays in the table as long as it says something."""
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky="14d")
+    c.no_pod("db/pg-0")
+    c.decide()
+    c.later(13 * 86_400)
+    booted = c.rebuilt()
+    assert wish(booted, "db/pg-0", "n1", sticky="14d", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.0"
 
 
 def test_after_the_retention_time_it_is_anybodys() -> None:

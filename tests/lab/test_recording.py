@@ -250,6 +250,15 @@ def test_the_process_says_in_one_line_what_it_cannot_read(tmp_path: Path) -> Non
     assert (ended.returncode, ended.stderr) == (2, f"{tmp_path}: no recording (*.jsonl) there\n")
 
 
+def test_nor_does_it_steer_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "\x1b]0;title\x07.jsonl").write_bytes(b"\x1b[2J")
+    command = [sys.executable, "-m", "romana_bus.lab.recording", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert r"\x1b]0;title\x07.jsonl" in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
 def line(kind: str, path: str, body: str) -> dict[str, object]:
     return {"t": 0.0, "kind": kind, "path": path, "status": 200, "body": body}
 

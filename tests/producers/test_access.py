@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 import yaml
 
 from romana_bus.errors import BadInput, Failed
@@ -86,6 +88,57 @@ def test_an_exec_plugin_is_asked_again_when_its_token_is_refused(tmp_path: Path)
             server.close_watches()
             pods(server, "a")
             await told.until_told("PodSeen a")
+
+    run(scenario())
+
+
+@contextlib.asynccontextmanager
+async def secured(authority: trustme.CA, server: ApiServer, port: int = 0) -> AsyncIterator[int]:
+    """The server behind TLS, with a certificate of this authority; gives the port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ends = list[asyncio.StreamWriter]()
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while some := await source.read(1 << 16):
+                sink.write(some)
+        sink.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        beyond, to = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        ends.extend((writer, to))
+        await asyncio.gather(copy(reader, to), copy(beyond, writer))
+
+    listening = await asyncio.start_server(relay, "127.0.0.1", port, ssl=context)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+        for end in ends:
+            end.transport.abort()
+
+
+def test_an_authority_that_was_replaced_in_its_file_is_taken_up(tmp_path: Path) -> None:
+    """The certificate of the server goes first, as when a cluster rotates them."""
+
+    async def scenario() -> None:
+        old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
+        old.cert_pem.write_to_path(str(file))
+        async with ApiServer() as server, contextlib.AsyncExitStack() as stack:
+            async with secured(old, server) as port:
+                path = kubeconfig(tmp_path, f"https://127.0.0.1:{port}", {})
+                config = yaml.safe_load(path.read_text())
+                config["clusters"][0]["cluster"]["certificate-authority"] = str(file)
+                path.write_text(yaml.safe_dump(config))
+                told = await stack.enter_async_context(watching(Target(kubeconfig=path)))
+                await told.until_told("ResourceSynced")
+            asked = sum(server.requests.values())
+            async with secured(new, server, port):
+                pods(server, "a")
+                assert sum(server.requests.values()) == asked, "it does not trust the new one yet"
+                new.cert_pem.write_to_path(str(file))
+                await told.until_told("PodSeen a")
 
     run(scenario())
 

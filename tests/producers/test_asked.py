@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -110,22 +111,25 @@ def test_a_server_that_is_away_is_not_asked_without_end() -> None:
 
     async def scenario() -> None:
         told, state = Told(), Watched()
-        calls = 0
+        calls, clock = list[float](), asyncio.get_running_loop().time
+        tried = asyncio.Event()
 
         class Away:
             generation = 0
 
             async def get(self, *_: object) -> Any:
-                nonlocal calls
-                calls += 1
-                await asyncio.sleep(0)
+                calls.append(clock())
+                if len(calls) == 5:
+                    tried.set()
                 raise ConnectionRefusedError("away")
 
         observe.evolve(state, ListingAsked(resource="pods", reason="x", at=1))
         watch = ResourceWatch(Away(), PODS, state, told.publish, QUICK)  # type: ignore[arg-type]
         async with running(watch.run()):
-            await asyncio.sleep(0.5)
-        assert 1 < calls <= 60  # 0.01 s apart at least, doubling
+            await tried.wait()
+        pauses = [later - earlier for earlier, later in pairwise(calls)]
+        least = (0.01, 0.02, 0.04, 0.05)  # doubling, up to the most; a loop's clock counts milliseconds
+        assert all(pause > wait - 0.002 for pause, wait in zip(pauses, least, strict=True)), pauses
 
     run(scenario())
 

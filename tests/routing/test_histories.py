@@ -90,7 +90,7 @@ def events(draw: st.DrawFn) -> Event:
 
 
 @given(st.lists(st.lists(events(), max_size=4), max_size=8), st.booleans(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_step_by_step_ends_as_told_at_once_and_as_after_restarts(
     history: History, objects: bool, data: st.DataObject
 ) -> None:

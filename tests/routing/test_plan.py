@@ -160,6 +160,13 @@ def test_of_two_that_claim_a_block_the_later_one_has_it_whatever_is_read_first()
         assert not world.state.rivals
 
 
+def test_of_two_that_claim_a_block_since_one_moment_every_node_takes_the_same() -> None:
+    claims = [block("they", "10.1.0.16/28", 5), block("you", "10.1.0.16/28", 5)]
+    for order in (claims, claims[::-1]):
+        world = told([placed("they", "10.99.0.3"), placed("you", "10.99.0.2")], order)
+        assert world.routes == {"10.1.0.16/28": "10.99.0.2"}
+
+
 @gateways_too
 def test_a_restart_with_nothing_changed_changes_nothing(objects: bool) -> None:
     world = World(objects=objects)
@@ -181,6 +188,22 @@ def test_a_host_whose_address_changed_while_we_were_away_is_still_one_replace() 
     )
     assert [via[1] & 255 for _, via in delta.changed] == [66]
     assert len(delta) == 1
+
+
+@gateways_too
+@pytest.mark.parametrize("order", [("they", "you"), ("you", "they")])
+def test_two_hosts_with_one_address_keep_their_nexthops_over_a_restart(
+    objects: bool, order: tuple[str, ...]
+) -> None:
+    """Of a node that was replaced under another name, the old one is still on the map for a while."""
+    both = {name: [placed(name, "10.99.0.7"), block(name, f"10.1.{len(name)}.0/28")] for name in order}
+    world = World(objects=objects)
+    world.tell(*PAIR[:1], *both[order[0]])
+    world.tell(*both[order[1]])
+    before = world.routes
+    world.restarted()
+    assert len(world.tell(*PAIR[:1], *both["they"], *both["you"])) == 0
+    assert world.routes == before
 
 
 def test_what_the_log_no_longer_wants_goes_when_the_table_was_read() -> None:

@@ -1,4 +1,4 @@
-"""A kernel in memory for the plan: it does what a Delta says, in order, and notices what must not happen."""
+"""A node in memory for the plan: what a Delta says is done, and what must not happen is noticed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.inet import Prefix, format_address, parse_address
 from romana_bus.routing import Delta, Kernel, State, evolve, plan
+from tests.routing.fake import FakeForwarding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 
 
 class World:
-    """One node with its state and kernel. `links`: prefixes that are on-link, with their interface."""
+    """One node with its state, its kernel (`there`), and what it knows of that (`kernel`). `links`: prefixes
+    that are on-link, with their interface."""
 
     def __init__(
         self, *, objects: bool = True, links: dict[str, int] | None = None, node: str = "me"
     ) -> None:
         self.links = {"10.99.0.": 2, "fd99::": 2} if links is None else links
+        self.there = FakeForwarding(self.links, objects)
         self.kernel = Kernel(objects=objects, fresh=True)
         self.state = State(node)
         self.deltas: list[Delta] = []
@@ -31,62 +34,43 @@ class World:
 
     def settle(self) -> Delta:
         """Ask, plan, apply."""
-        for address in self.state.addresses(self.state.touched):
-            if address not in self.kernel.links:
-                self.kernel.answer({address: self.link(format_address(*address))})
+        unknown = [one for one in self.state.addresses(self.state.touched) if one not in self.kernel.links]
+        for answers in self.there.ask(unknown):
+            self.kernel.answer(answers)
         delta = plan(self.state, self.kernel)
         self.apply(delta)
         self.deltas.append(delta)
         return delta
 
     def link(self, address: str) -> int:
-        return next((link for start, link in self.links.items() if address.startswith(start)), 0)
+        return self.there.link(parse_address(address))
+
+    def look(self) -> None:
+        """Dump it again."""
+        list(self.there.read(self.kernel))
 
     def ask_again(self) -> None:
         """As after a link or an address has changed."""
-        known = {address: self.link(format_address(*address)) for address in self.kernel.links}
-        self.state.touch_where(self.kernel.answer(known))
+        for answers in self.there.ask(list(self.kernel.links)):
+            self.state.touch_where(self.kernel.answer(answers))
 
     def restarted(self) -> None:
         """The process is new, the kernel is not."""
-        self.state = State(self.state.node)
-        self.kernel.links, self.kernel.fresh = {}, True
+        self.state, self.kernel = State(self.state.node), Kernel()
+        self.look()
 
     def apply(self, delta: Delta) -> None:
         kernel = self.kernel
-        for number, via in delta.created:
-            assert number not in kernel.nexthops
-            assert number not in kernel.foreign
-            kernel.nexthops[number] = via
-        for number, via in delta.changed:
-            assert number in kernel.nexthops
-            kernel.nexthops[number] = via
-        reachable = self.covered()
-        for route, number in delta.added:
-            assert route not in kernel.routes
-            assert number in kernel.nexthops
-            kernel.routes[route] = number
-        for route, number, old in delta.moved:
-            assert kernel.routes[route] == old
-            assert number in kernel.nexthops
-            kernel.routes[route] = number
-        assert reachable <= self.covered()  # nothing has gone before the new was there
-        kernel.barred.update(delta.barred)
-        for route, number in delta.removed:
-            assert kernel.routes.pop(route) == number
-        kernel.barred.difference_update(delta.unbarred)
-        for number in delta.deleted:
-            assert number not in kernel.routes.values()
-            del kernel.nexthops[number]
-
-    def covered(self) -> set[int]:
-        """The first addresses of all /28 that some route leads to."""
-        return {
-            base
-            for route in self.kernel.routes
-            for base in range(route.base, route.end, 16)
-            if route.size <= 1 << 12
-        }
+        assert not kernel.nexthops.keys() & dict(delta.created).keys()
+        assert not kernel.foreign & dict(delta.created).keys()
+        assert dict(delta.changed).keys() <= kernel.nexthops.keys()
+        assert not kernel.routes.keys() & dict(delta.added).keys()
+        assert all(kernel.routes[route] == old for route, _, old in delta.moved)
+        leads = kernel.nexthops.keys() | dict(delta.created).keys()
+        assert {number for _, number in delta.added} | {number for _, number, _ in delta.moved} <= leads
+        list(self.there.apply(delta, kernel))
+        assert not set(delta.deleted) & kernel.nexthops.keys()
+        assert set(kernel.routes.values()) <= kernel.nexthops.keys()
 
     @property
     def routes(self) -> dict[str, str]:

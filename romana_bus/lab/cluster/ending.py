@@ -11,6 +11,7 @@ import uvloop
 
 from romana_bus import logs
 from romana_bus.errors import RomanaError
+from romana_bus.printable import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,6 +31,6 @@ def run(main: Coroutine[Any, Any, None]) -> int:
     try:
         uvloop.run(main)
     except RomanaError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable_lines(str(error))}\n")
         return error.exit_code
     return 0

@@ -1,0 +1,20 @@
+"""How a background process of the lab ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+ENDS = """
+import sys
+from romana_bus.errors import BadInput
+from romana_bus.lab.cluster.ending import run
+async def main():
+    raise BadInput("no such \\x1b]0;title\\x07", "and\\x9b2J")
+sys.exit(run(main()))
+"""
+
+
+def test_an_error_is_said_without_steering_the_terminal() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "no such \\x1b]0;title\\x07\nand\\x9b2J\n")

@@ -1,0 +1,128 @@
+"""Subjects: a valid one for each entity, whatever it is called; and how long a tombstone counts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from romana_bus import events as ev
+
+#: What NATS takes literally: tokens of printable ASCII without wildcards, joined by dots.
+VALID = re.compile(r"[!-)+-\-/-=?-~]+(\.[!-)+-\-/-=?-~]+)+\Z")
+HOSTILE = (
+    "a b",
+    "*",
+    ">",
+    "a.b",
+    "a_b",
+    "..",
+    "",
+    "-",
+    "%2D",
+    "a\r\nPUB x 1",
+    "\t",
+    "\x00",
+    "ä",
+    "a/b",
+    "10.0.0.8-29",
+)
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+by_type = pytest.mark.parametrize("kind", ev.STORED, ids=lambda kind: kind.__name__)
+
+
+def made(kind: type[ev.Event], **named: str) -> ev.Event:
+    """With its required fields, in plain words where they are not named."""
+    fields: dict[str, Any] = {
+        field.name: {str: f"x-{field.name}", int: 1, dict: {}, tuple: ()}[_plain(field.type)]
+        for field in msgspec.structs.fields(kind)
+        if field.required
+    }
+    return kind(**(fields | named))
+
+
+def _plain(annotation: Any) -> Any:
+    """`str`, `int`, `dict` or `tuple` of what may carry constraints and parameters."""
+    found = getattr(annotation, "__origin__", annotation)
+    return found if found in (str, int, dict, tuple) else _plain(found)
+
+
+def texts(kind: type[ev.Event]) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(kind) if field.type is str]
+
+
+def name_of(token: str) -> str:
+    """What was written as this token."""
+    return "" if token == "-" else unquote(token.replace("_", "."))
+
+
+def check(kind: type[ev.Event], field: str, name: str) -> None:
+    """Either it is no part of the subject, or it is one token of it, which can be read back."""
+    plain, subject = made(kind).subject().split("."), made(kind, **{field: name}).subject()
+    assert VALID.match(subject), subject
+    tokens = subject.split(".")
+    assert len(tokens) == len(plain) or field == "resource"
+    other = [token for token, was in zip(tokens, plain, strict=False) if token != was]
+    if other and field == "resource" and kind in (ev.ObjectSeen, ev.ObjectGone):
+        assert [name_of(token) for token in tokens[2:-2]] == name.split("/")
+    elif other and kind is not ev.LeaderElected:
+        assert [name_of(token) for token in other] == [name], subject
+
+
+@by_type
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_hostile_name_is_one_token_that_can_be_read_back(kind: type[ev.Event], name: str) -> None:
+    for field in texts(kind):
+        check(kind, field, name)
+
+
+@by_type
+@given(name=names)
+@settings(max_examples=25)
+def test_so_is_any_other(kind: type[ev.Event], name: str) -> None:
+    for field in texts(kind):
+        check(kind, field, name)
+
+
+@given(st.lists(names, min_size=2, max_size=2, unique=True))
+@example(["10.0.0.8/29", "10.0.0.8-29"])
+@example(["", "-"])
+@example(["a.b", "a_b"])
+@example(["-", "%2D"])
+def test_two_names_never_give_one_subject(two: list[str]) -> None:
+    assert ev.token(two[0]) != ev.token(two[1])
+    assert ev.block_token(two[0]) != ev.block_token(two[1])
+
+
+def test_what_people_read_stays_readable() -> None:
+    assert (
+        made(ev.NodeSeen, name="ip-10-0-0-1.ec2.internal").subject() == "kube.node.-.ip-10-0-0-1_ec2_internal"
+    )
+    assert made(ev.BlockAssigned, node="n1", block="10.0.0.8/29").subject() == "ipam.map.block.n1.10_0_0_8-29"
+    assert made(ev.BlockAssigned, node="n1", block="fd00::8/125").subject() == "ipam.map.block.n1.fd00::8-125"
+    assert made(ev.ObjectSeen, resource="/v1/services", namespace="web", name="a").subject() == (
+        "kube.object.-.v1.services.web.a"
+    )
+
+
+def test_a_tombstone_is_needed_until_the_last_of_its_addresses_has_cooled() -> None:
+    """But not for as long as a pod runs: who releases it says it anew."""
+
+    def needed(*untils: int) -> int:
+        cooling = tuple(
+            ev.CoolingAddress(address="10.0.0.1", block="10.0.0.0/30", until=one) for one in untils
+        )
+        return ev.AddressReleased(
+            namespace="web", name="a", uid="u", node="n1", cooling=cooling
+        ).needed_until()
+
+    assert needed() == 0
+    assert needed(5, 9, 7) == 9
+    assert needed(5, ev.WHILE_IT_RUNS) == 5
+    assert needed(ev.WHILE_IT_RUNS) == 0

@@ -73,12 +73,12 @@ def test_the_word_before_steps_over_what_cannot_be_used_either() -> None:
     run(scenario())
 
 
-def test_a_flood_of_junk_is_not_looked_through_for_ever() -> None:
+def test_a_flood_of_junk_hides_no_word() -> None:
     async def scenario() -> None:
-        for count, found in ((WORDS, 1), (WORDS + 1, 0)):
+        for count in (WORDS, 5 * WORDS):
             store = await holding(KUBE, seen("a"), *[junk() for _ in range(count)])
             flaw = Flaw(KUBE, count + 1, POD, "no event")
-            assert place_of(await Flaws("test").word_before(store, flaw)) == found
+            assert place_of(await Flaws("test").word_before(store, flaw)) == 1
 
     run(scenario())
 
@@ -147,10 +147,10 @@ def test_what_the_log_has_forgotten_cannot_be_said_again_and_that_is_known() -> 
 
 
 def test_what_a_leader_of_another_version_wrote_stays() -> None:
-    """It has an id: a leader gave it, and whoever knows its type goes by it."""
+    """It has the id of its place: a leader gave it, and whoever knows its type goes by it."""
 
     async def scenario() -> None:
-        newer = Outgoing("ipam.address.n.web.a", b'{"type":"AddressLent"}', "ipam/2-abcdef/7")
+        newer = Outgoing("ipam.address.n.web.a", b'{"type":"AddressLent"}', "ipam/2-abcdef/2")
         store = await holding(IPAM, given("a", 1), newer)
         assert (await said_again(store))[:2] == (True, [])
 

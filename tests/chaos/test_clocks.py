@@ -9,7 +9,7 @@ import itertools
 import json
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,7 +46,7 @@ NEAR = 5.0
 SAID = "this machine's clock is not the log's, which counts"
 
 
-def faked(offset: str) -> dict[str, str]:
+def faked(offset: str) -> dict[str, Any]:
     """The environment of a process whose clock is that much off, and whose monotonic clock is well."""
     return {
         "LD_PRELOAD": str(LIBRARY),

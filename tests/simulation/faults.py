@@ -213,7 +213,7 @@ async def expired(site: Site) -> None:
 
 async def false_deletions(site: Site) -> None:
     keys = sorted(site.kube.truth["pods"])
-    for key in site.chance.sample(keys, min(len(keys), site.chance.choice([1, 3, 30]))):
+    for key in site.chance.sample(keys, min(len(keys), site.chance.choice([1, 3, 60]))):
         site.say(f"a watch says that {key} was deleted, which is there")
         site.kube.false_deletion(key)
 

@@ -50,7 +50,7 @@ class Site:
         self.control: list[Process] = []
         self.owners: dict[str, tuple[str, str]] = {}  # address -> machine and pod
         self.unknown: set[str] = set()
-        self.taken: list[str] = []  # addresses that the log has taken from pods that run
+        self.taken: list[tuple[float, str]] = []  # when the log has taken an address from a pod that runs
         self.server.heard = self._heard
         self.lied = -60.0  # when a wrong list was given last
         self.skews = chance.choice([(0.0,), (0.0, 3600.0, -3600.0), (0.0, 31_536_000.0, -31_536_000.0, 60.0)])
@@ -146,7 +146,8 @@ class Site:
             running, there = self.machines[event.node].running.get(key), self.kube.truth["pods"].get(key)
             runs = running and there and running.uid == event.uid == there["metadata"]["uid"]
             if running and there and runs and there["status"]["phase"] != "Succeeded":
-                self.taken.append(f"{running.address} was taken from {key}, which runs: {event.reason}")
+                what = f"{running.address} was taken from {key}, which runs: {event.reason}"
+                self.taken.append((self.time, what))
 
     def _logged(self, _logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
         if method in ("warning", "error", "exception") or line.get("event") in ("leading", "looked again"):

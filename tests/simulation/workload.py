@@ -25,7 +25,7 @@ class Workload:
 
     async def run(self) -> None:
         site, chance = self.site, self.site.chance
-        for _ in range(chance.randint(3, 4 * len(site.machines))):
+        for _ in range(chance.randint(3, chance.choice([4, 4, 4, 12]) * len(site.machines))):
             self.create()
         acts: list[Callable[[], None]] = [
             *[self.create] * 6, *[self.delete] * 3, self.force_delete, self.finish, self.again,

@@ -48,6 +48,7 @@ async def _day(site: Site) -> list[str]:
     await asyncio.sleep(chance.uniform(0.0, 15.0))
     # A day has few kinds of faults, so that each is met in peace as well as together with others.
     kinds = chance.sample(sorted(FAULTS), chance.choice([1, 2, 2, 3, 5]))
+    site.kinds = kinds
     until, faults, running = site.time + chance.uniform(*TROUBLE), list[str](), list[asyncio.Task[None]]()
     while site.time < until and not site.violations:
         name = chance.choice(kinds)

@@ -212,10 +212,19 @@ async def expired(site: Site) -> None:
 
 
 async def false_deletions(site: Site) -> None:
+    """They are believed, but for those that are more than so many a second. Soon the truth is told again, and
+    each pod gets its address back; where something else delays that, it may be another's by then."""
     keys = sorted(site.kube.truth["pods"])
-    for key in site.chance.sample(keys, min(len(keys), site.chance.choice([1, 3, 60]))):
+    belied = site.chance.sample(keys, min(len(keys), site.chance.choice([1, 3, 60])))
+    for key in belied:
         site.say(f"a watch says that {key} was deleted, which is there")
         site.kube.false_deletion(key)
+        if site.kinds != ["false_deletions"]:
+            site.unknown.add(site.kube.truth["pods"][key]["metadata"]["uid"])
+    await asyncio.sleep(site.chance.uniform(0.0, 5.0))
+    site.say("the kubelets tell of those pods again")
+    for key in belied:
+        site.kube.touch(key)
 
 
 async def old_events(site: Site) -> None:

@@ -86,9 +86,16 @@ class Kube:
         """Watches hear that a pod was deleted, which is still there."""
         object = self.truth["pods"].get(key)
         if object is not None:
-            line = msgspec.json.encode(object)
+            self.version += 1
+            meta = object["metadata"] | {"resourceVersion": str(self.version)}
+            line = msgspec.json.encode(object | {"metadata": meta})
             for stream in self.streams:
                 stream.send(b'{"type":"DELETED","object":' + line + b"}\n", "pods")
+
+    def touch(self, key: str) -> None:
+        """A kubelet tells of its pod, of which there is no news."""
+        if key in self.truth["pods"]:
+            self.put("pods", key, self.truth["pods"][key])
 
     def old_event_again(self) -> None:
         """Watches hear something that they have heard before."""

@@ -50,6 +50,7 @@ class Site:
         self.control: list[Process] = []
         self.owners: dict[str, tuple[str, str]] = {}  # address -> machine and pod
         self.unknown: set[str] = set()
+        self.kinds: list[str] = []  # of the day's faults
         self.taken: list[tuple[float, str]] = []  # when the log has taken an address from a pod that runs
         self.server.heard = self._heard
         self.lied = -60.0  # when a wrong list was given last

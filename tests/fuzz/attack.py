@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.fuzz.site import Site
 
 #: Inputs of each kind in one round.
-MESSAGES, FLOOD, LINES, ANSWERS, FRAMES = 2000, 1200, 60, 12, 200
+MESSAGES, FLOOD, LINES, ANSWERS, FRAMES = 2000, 300, 60, 12, 200
 
 
 def attack(site: Site, seed: int) -> Counter[str]:

@@ -68,15 +68,18 @@ class Checks:
 
     def stands_as_before(self) -> None:
         """Soon: it may have to be told anew."""
-        until(lambda: not self._difference(), "all is as it was", self._seen, WITHIN)
+        last = [""]
+
+        def same() -> bool:
+            last[0] = self._difference()
+            return not last[0]
+
+        until(same, "all is as it was", lambda: f"{self.site.words()}\n{last[0]}", WITHIN)
 
     def _difference(self) -> str:
         now: Standing = self.site.stands().without(self._added)
         pairs = zip(self.before, now, strict=True)
         return "\n".join(f"{was}\nis now\n{one}" for was, one in pairs if was != one)
-
-    def _seen(self) -> str:
-        return f"{self.site.words()}\n{self._difference()}"
 
     # --- looking --------------------------------------------------------------------------------------------
 

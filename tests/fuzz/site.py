@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import time
 import urllib.error
 from typing import TYPE_CHECKING, Self
 
@@ -171,30 +172,30 @@ class Site:
         return [name for name, pid in self.pids.items() if living.get(name) != pid]
 
     def until_ready(self) -> None:
-        def lacking() -> str:
-            if ended := self.ended():
-                raise AssertionError(f"ended: {ended}\n{self.words()[-6000:]}")
-            not_ready = [f"{name}: {said}" for name in self._listen if (said := self._ready(name))]
-            if self.node and not (said := self.node.fetches("readyz")).startswith("ok"):
-                not_ready.append(f"agent: {said}")
-            if not_ready:
-                return "; ".join(not_ready)
-            stands = self.stands()
-            without = [f"web/pod-{number + 1}" for number in range(self._made)]
-            return ", ".join(pod for pod in without if not stands.addresses.get(pod))
-
+        """All say that they are ready, and every pod has its address."""
         last = ["nothing yet"]
 
         def ready() -> bool:
-            last[0] = lacking()
+            last[0] = self._lacking()
+            if last[0]:
+                time.sleep(0.2)  # to look costs what a boot costs
             return not last[0]
 
-        until(
-            ready,
-            "all are ready and all pods have addresses",
-            lambda: f"{self.words()}\n{last[0][:3000]}",
-            WITHIN,
-        )
+        what = "all are ready and all pods have addresses"
+        until(ready, what, lambda: f"{self.words()}\n{last[0][:3000]}", WITHIN)
+
+    def _lacking(self) -> str:
+        """What is to be waited for, or ''."""
+        if ended := self.ended():
+            raise AssertionError(f"ended: {ended}\n{self.words()[-6000:]}")
+        not_ready = [f"{name}: {said}" for name in self._listen if (said := self._ready(name))]
+        if self.node and not (said := self.node.fetches("readyz")).startswith("ok"):
+            not_ready.append(f"agent: {said}")
+        if not_ready:
+            return "; ".join(not_ready)
+        addresses = self.stands().addresses
+        pods = [f"web/pod-{number + 1}" for number in range(self._made)]
+        return ", ".join(pod for pod in pods if not addresses.get(pod))
 
     def _ready(self, name: str) -> str:
         """'' where it is, or why not."""

@@ -78,7 +78,7 @@ class Serving:
         until(met, what)
 
     def until_ready(self) -> None:
-        self.until(lambda: ask(self.url, "/readyz") == "ok\n", "ready")
+        self.until(lambda: ask(self.url, "/readyz").startswith("ok\n"), "ready")
 
     def until_folded(self, number: int) -> None:
         name = 'romana_events_folded_total{consumer="ipam",stream="KUBE"}'

@@ -35,7 +35,7 @@ def main() -> None:
     for name in names:
         if len(sample) == (chosen.sample or len(names)):
             break
-        diff = get_diff_for_mutant(name)
+        diff = get_diff_for_mutant(name, path=path_of(name))
         if not is_wording(diff) and change(name, diff) not in known:
             sample[name] = diff
     said = mutmut("run", "--max-children", "1", *sample)
@@ -54,6 +54,11 @@ def mutmut(*arguments: str) -> str:
 def results() -> dict[str, str]:
     """Each change by name, and what became of it."""
     return dict(re.findall(r"^    (\S+): (.+)$", mutmut("results", "--all", "true"), re.MULTILINE))
+
+
+def path_of(name: str) -> str:
+    path = name.rpartition(".")[0].replace(".", "/")
+    return f"{path}/__init__.py" if Path(path).is_dir() else f"{path}.py"
 
 
 def lines(diff: str) -> tuple[str, str]:

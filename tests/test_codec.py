@@ -28,6 +28,11 @@ def cools(address: str, block: str) -> ev.CoolingAddress:
         assigned("fd00::1", "fd00::/126", cooling=(cools("10.0.0.2", "10.0.0.0/30"),)),
         ev.PodSeen(resource_version="1", uid="m", name="a", namespace="web", static="0123abc"),
         ev.SandboxRequested(sandbox="box", **PLACE),
+        ev.HostPlaced(
+            node="n1", uid="u", placements=(ev.Placement(network="net", group="a", prefix="10.0.0.0/8"),)
+        ),
+        ev.RangeReserved(cidr="10.0.0.0/30"),
+        ev.BlockAssigned(network="net", block="10.0.0.0/8", node="n1", since=1),
         ev.Wired(node="n1", consumer="cni", covers={"IPAM": 7}, addresses={"10.0.0.1": "web/a"}),
     ],
     ids=lambda event: type(event).__name__,
@@ -48,7 +53,9 @@ def test_what_was_written_comes_back(event: ev.Event) -> None:
         (ev.AddressReleased(cooling=(cools("10.0.0.1", ""),), **PLACE), "is not an IP address"),
         (ev.BlockAssigned(network="net", block="10/8", node="n1", since=1), "'10' is not an IP address"),
         (ev.BlockReleased(network="net", block="", node="n1", at=1, until=1), "is not an IP address"),
+        (ev.BlockAssigned(network="net", block="10.0.0.0/7", node="n1", since=1), "too large for a block"),
         (ev.GroupOpened(network="net", group="a", prefix="a"), "'a' is not an IP address"),
+        (ev.RangeReserved(cidr="10.0.0.1/30"), "has host bits set"),
         (
             ev.HostPlaced(
                 node="n1", uid="u", placements=(ev.Placement(network="net", group="a", prefix="10.0.0.0/33"),)
@@ -74,3 +81,16 @@ def test_a_type_of_the_future_and_what_is_no_event_at_all() -> None:
         parked = codec.decode(body)
         assert isinstance(parked, codec.Parked)
         assert reason in parked.reason
+
+
+def test_a_reason_that_quotes_much_is_cut() -> None:
+    def reason(length: int) -> str:
+        said = codec.decode(b'{"type":"%s"}' % (b"x" * length))
+        assert isinstance(said, codec.Parked)
+        return said.reason
+
+    rest = len(reason(1)) - 1
+    assert reason(codec.REASON - rest).endswith("written by a newer version?")
+    assert len(reason(codec.REASON - rest)) == codec.REASON
+    longer = reason(codec.REASON - rest + 1)
+    assert (len(longer), longer[-5:]) == (codec.REASON + 3, "on...")

@@ -180,6 +180,15 @@ def test_it_wakes_for_a_block_that_is_still_to_come_free(released_again: bool) -
     assert wake(c.state) == (second if released_again else None)
 
 
+def test_what_cools_in_a_nodes_block_is_heard_of_by_whoever_only_follows() -> None:
+    """A standby, of what its leader decides."""
+    c = cluster(pods=("web/a",))
+    cools = ev.CoolingAddress(address="10.0.0.1", block="10.0.0.0/30", until=c.state.now + 5 * SECOND)
+    c.send(ev.AddressReleased(namespace="web", name="b", uid="b", node="n1", cooling=(cools,)))
+    c.pod("web/c", "n1")
+    assert c.says() == ["web/c on n1: 10.0.0.2"]
+
+
 def test_without_a_cooldown_it_is_free_at_once() -> None:
     c = cluster(cooldown=0)
     c.pod("web/a", "n1", uid="2")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from romana_bus import events as ev
 from tests.ipam.cluster import Cluster, topology
 
@@ -88,6 +90,25 @@ def test_one_that_cools_goes_back_to_its_pods_name() -> None:
     event = c.table["ipam.address.n1.web.a"].event
     assert isinstance(event, ev.AddressAssigned)
     assert event.cooling == ()
+
+
+@pytest.mark.parametrize("block_owner", ["host", "tenant", "segment"])
+def test_a_node_that_was_away_for_a_moment_has_its_block_again(block_owner: str) -> None:
+    """It and its pods were gone by mistake: for others the block cools, not for a pod that lives there."""
+    c = cluster(block_owner=block_owner, cooldown=30_000_000)
+    c.pod("web/a", "n1")
+    c.decide()
+    c.no_pod("web/a")
+    c.no_node("n1")
+    c.decide()
+    c.later(1)
+    c.node("n1")
+    c.pod("web/a", "n1", uid="2", ips=("10.0.0.0",))
+    c.decide()
+    assert c.blocks()["10.0.0.0/30"] == "n1"
+    (owned,) = (event for event in c.newest(ev.BlockAssigned) if event.block == "10.0.0.0/30")
+    whose = {"host": ("*", "*"), "tenant": ("web", "*"), "segment": ("web", "")}
+    assert (owned.tenant, owned.segment) == whose[block_owner]
 
 
 def test_a_reserved_one_too_since_the_pod_lives_there() -> None:

@@ -298,6 +298,23 @@ def test_a_pod_that_was_scheduled_and_the_log_does_not_know() -> None:
     assert c.told(with_pod(c, "e", node="n1")) == ["without web/e n1", "missed web/e"]
 
 
+def test_what_is_found_says_of_which_pod_and_what_the_api_server_has() -> None:
+    """So that two looks can tell whether it is still the same."""
+    c = cluster()
+    c.pod("web/e", "n1")
+    c.send(twin("e", "n1", "10.0.0.77", "10.0.0.0/30"))
+    (count,) = c.found()
+    assert (count.uid, count.block) == ("uid-web/e", "10.0.0.0/30")
+    assert count.text == "10.0.0.77 of web/e on n1 is outside its block 10.0.0.0/30"
+    c = cluster()
+    looks = []
+    for rack in "bc":
+        node = msgspec.structs.replace(c.api()["kube.node.-.n1"], labels={"rack": rack})
+        looks += c.found(c.api() | {"kube.node.-.n1": node})
+    assert [one.text for one in looks] == ["node n1 changed, and the log does not know"] * 2
+    assert looks[0].same != looks[1].same
+
+
 # --- newer than the lists ----------------------------------------------------------------------------------
 
 

@@ -113,6 +113,16 @@ def test_what_a_node_gives_up_that_it_does_not_have_says_nothing() -> None:
     assert c.says() == ["web/c on n2: 10.0.0.1"]
 
 
+def test_a_block_that_is_released_twice_in_one_moment() -> None:
+    c = cluster(hosts=("n1", "n2"), warm_blocks=0)
+    now = c.state.now
+    release = ev.BlockReleased(network="net", block="10.0.0.4/30", node="n1", at=now, until=now)
+    again = ev.BlockAssigned(network="net", block="10.0.0.4/30", node="n1", since=now)
+    c.send(release, again, release)
+    pods(c, "n2", "a")
+    assert c.says() == ["10.0.0.4/30 to n2", "web/a on n2: 10.0.0.4"]
+
+
 def test_a_block_that_is_not_free_yet_is_remembered_longer_than_the_order_of_releases() -> None:
     c = cluster(hosts=("n1", "n2"), warm_blocks=0, order_memory=60 * SECOND)
     until = c.state.now + 9_000 * SECOND

@@ -255,3 +255,18 @@ def test_padding_is_no_room_and_a_network_without_groups_is_not_full() -> None:
         c.node(name)
         pods(c, name, f"{name}1", f"{name}2")
     assert full(c) == [("network", "net", 0), ("group", "a", 0), ("group", "b", 0), ("group", "c", 0)]
+
+
+def test_a_pod_waits_for_no_room_where_its_tenant_has_a_block_with_some() -> None:
+    document = {
+        "networks": [
+            {"name": "four", "cidr": "10.0.0.0/30", "block_mask": 30},
+            {"name": "six", "cidr": "fd00::/127", "block_mask": 128},
+        ],
+        "topologies": [{"networks": ["four", "six"], "map": [{"groups": []}]}],
+    }
+    c = Cluster(document, warm_blocks=0, cooldown=0, block_owner="segment")
+    c.node("n1")
+    pods(c, "n1", *"pqr")
+    waits = {(one.scope, one.network): one.waiting for one in Exhaustion(c.state).found}
+    assert waits == {("network", "six"): 1, ("group", "six"): 1, ("block", "four"): 0}

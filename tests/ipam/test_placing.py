@@ -489,3 +489,15 @@ def test_nothing_is_decided_where_no_document_is_known_that_can_be_used() -> Non
     assert c.state.obstacle.startswith("the topology document cannot be used")
     c.send(ev.TopologySet(document=topology()))
     assert "web/p on n1: 10.0.0.0" in c.says()
+
+
+def test_one_that_nothing_takes_any_more_is_where_its_addresses_are() -> None:
+    """Though it was placed elsewhere by then."""
+    c = Cluster(topology("10.0.0.0/24", 30, *({"name": n, "assignment": {"rack": n}} for n in "abc")))
+    c.node("n1", {"rack": "b"})
+    c.pod("web/old", "n1")
+    c.decide()
+    c.node("n1", {"rack": "a"})
+    c.decide()
+    c.node("n1", {"rack": "elsewhere"})
+    assert "n1 is in net b 10.0.0.64/26" in c.says()

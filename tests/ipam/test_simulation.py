@@ -369,3 +369,10 @@ def test_reserved_ranges_and_cooling_addresses_outlive_a_new_topology(play: Play
     ]
     told = play(ONE, [*ops, ask("d")], "--cooldown", "60")
     assert told.short[4:] == ["10.0.0.4", "10.0.0.6", True, "10.0.0.5"]
+
+
+def test_what_cools_is_nobodys_under_a_new_topology_wherever_it_is_in_its_block(play: Play) -> None:
+    document = topology("10.0.0.0/25", 30, hosts("n1"))
+    ops = [ask("a"), ask("b"), give("b"), change(document), ask("c"), ask("d")]
+    told = play(ONE, ops, "--cooldown", "60")
+    assert told.short[4:] == ["10.0.0.2", "10.0.0.3"]

@@ -255,6 +255,29 @@ def test_it_follows_its_pod_to_another_node_of_the_group_with_its_block() -> Non
     assert c.rebuilt().addresses() == {"db/pg-0": "10.0.0.0"}
 
 
+def test_a_fixed_one_may_be_sticky_too_and_follows_its_pod() -> None:
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky="10m", address="10.0.0.9")
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n2", sticky="10m", address="10.0.0.9", uid="2")[-1] == (
+        "db/pg-0 on n2: 10.0.0.9"
+    )
+
+
+def test_it_comes_back_beside_others_of_its_block() -> None:
+    c = Cluster(topology("10.0.0.0/30", 30), warm_blocks=0)
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    assert wish(c, "db/pg-0", "n1", sticky="10m")[-1] == "db/pg-0 on n1: 10.0.0.1"
+    c.pod("web/b", "n1")
+    c.decide()
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.1"]
+
+
 def test_also_when_its_node_died() -> None:
     c = cluster()
     wish(c, "db/pg-0", "n1", sticky="10m")

@@ -36,7 +36,7 @@ play: $(READY)  ## play a recorded day of a real cluster through the whole syste
 	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
 
 test: debian $(READY) check  ## all checks and all tests, with a sample of the chaos
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Where root may; without, what is missing is said by what misses it.
 programs:

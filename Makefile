@@ -15,11 +15,12 @@ install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/
 PYTHON ?= python3
 SPEED ?= 1
 SEEDS ?= 50
+SAMPLE ?= 400
 LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run play programs debian test check bench chaos lock clean
+.PHONY: run play programs debian test check bench chaos mutants lock clean
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
@@ -54,13 +55,16 @@ bench: debian $(READY)  ## about eight minutes; nothing else should run
 chaos: $(READY)  ## many more seeds than `test` plays
 	ROMANA_CHAOS_SEEDS=$(SEEDS) $(BIN)/pytest tests/chaos --timeout 3600
 
+mutants: debian $(READY)  ## how many of SAMPLE small changes to the core the tests notice; half an hour
+	$(BIN)/python -m benchmarks.mutants --sample $(SAMPLE)
+
 lock: $(READY)  ## the newest of everything that pyproject.toml allows
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
 	  --no-header --output-file requirements.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build mutants
 
 $(READY): pyproject.toml requirements.lock hatch_build.py romana_bus/cni/client.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -18,11 +18,12 @@ SEEDS ?= 50
 SECONDS ?= 600
 ROUNDS ?= 1
 SEED ?= $(shell date +%s)
+SAMPLE ?= 400
 LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run play programs debian test check bench chaos fuzz simulate lock clean
+.PHONY: run play programs debian test check bench chaos fuzz simulate mutants lock clean
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
@@ -64,13 +65,16 @@ fuzz: debian $(READY)  ## hostile input for SECONDS, and for ROUNDS at least, fr
 	ROMANA_FUZZ_SEED=$(SEED) ROMANA_FUZZ_ROUNDS=$(ROUNDS) ROMANA_FUZZ_SECONDS=$(SECONDS) \
 	  $(BIN)/pytest tests/fuzz/test_processes.py --capture no
 
+mutants: debian $(READY)  ## how many of SAMPLE small changes to the core the tests notice; half an hour
+	$(BIN)/python -m benchmarks.mutants --sample $(SAMPLE)
+
 lock: $(READY)  ## the newest of everything that pyproject.toml allows
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --quiet \
 	  --no-header --output-file requirements.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build mutants
 
 $(READY): pyproject.toml requirements.lock hatch_build.py romana_bus/cni/client.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

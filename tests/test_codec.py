@@ -32,6 +32,14 @@ def cools(address: str, block: str) -> ev.CoolingAddress:
             node="n1", uid="u", placements=(ev.Placement(network="net", group="a", prefix="10.0.0.0/8"),)
         ),
         ev.RangeReserved(cidr="10.0.0.0/30"),
+        ev.AddressAssigned(
+            tenant="web",
+            addresses=(
+                ev.PodAddress(address="10.0.0.1", network="four", block="10.0.0.0/30"),
+                ev.PodAddress(address="fd00::1", network="six", block="fd00::/126"),
+            ),
+            **PLACE,
+        ),
         ev.BlockAssigned(network="net", block="10.0.0.0/8", node="n1", since=1),
         ev.Wired(node="n1", consumer="cni", covers={"IPAM": 7}, addresses={"10.0.0.1": "web/a"}),
     ],

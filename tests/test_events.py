@@ -50,17 +50,49 @@ def name_of(token: str) -> str:
     return "" if token == "-" else unquote(token.replace("_", "."))
 
 
+#: The subject of each type, with the names of the fields that it is made of.
+SUBJECTS = {
+    "kube.node.-.{name}": (ev.NodeSeen, ev.NodeGone),
+    "kube.pod.{namespace}.{name}": (ev.PodSeen, ev.PodGone),
+    "kube.namespace.-.{name}": (ev.NamespaceSeen, ev.NamespaceGone),
+    "kube.policy.{namespace}.{name}": (ev.PolicySeen, ev.PolicyGone),
+    "kube.object.{resource}.{namespace}.{name}": (ev.ObjectSeen, ev.ObjectGone),
+    "kube.synced.-.{resource}": (ev.ResourceListing, ev.ResourceSynced),
+    "spec.topology": (ev.TopologySet,),
+    "spec.reserve.{cidr}": (ev.RangeReserved, ev.RangeUnreserved),
+    "spec.disowned.{node}.{namespace}.{name}": (ev.AddressDisowned,),
+    "spec.listing.{resource}": (ev.ListingAsked,),
+    "{stream}.leader": (ev.LeaderElected,),
+    "ipam.topology": (ev.TopologyAccepted,),
+    "ipam.map.group.{network}.{group}": (ev.GroupOpened,),
+    "ipam.map.host.{node}": (ev.HostPlaced, ev.HostDenied, ev.HostRemoved),
+    "ipam.map.block.{node}.{block}": (ev.BlockAssigned, ev.BlockReleased),
+    "ipam.address.{node}.{namespace}.{name}": (ev.AddressAssigned, ev.AddressDenied, ev.AddressReleased),
+    "node.{node}.{consumer}": (ev.Applied, ev.ApplyFailed, ev.Wired, ev.Audited),
+    "node.-.parked.{consumer}": (ev.MessagesParked,),
+    "node.-.foreign.{stream}": (ev.ForeignWriteSeen,),
+    "node.{node}.cni.{namespace}.{name}": (ev.SandboxRequested, ev.SandboxRemoved),
+}
+OBJECTS = (ev.ObjectSeen, ev.ObjectGone)
+SHAPES = {kind: shape.split(".") for shape, kinds in SUBJECTS.items() for kind in kinds}
+
+
 def check(kind: type[ev.Event], field: str, name: str) -> None:
-    """Either it is no part of the subject, or it is one token of it, which can be read back."""
-    plain, subject = made(kind).subject().split("."), made(kind, **{field: name}).subject()
+    """Each field is the token that it should be, and can be read back."""
+    values = dict.fromkeys(texts(kind), "x") | {field: name}
+    subject = made(kind, **values).subject()
     assert VALID.match(subject), subject
-    tokens = subject.split(".")
-    assert len(tokens) == len(plain) or field == "resource"
-    other = [token for token, was in zip(tokens, plain, strict=False) if token != was]
-    if other and field == "resource" and kind in (ev.ObjectSeen, ev.ObjectGone):
-        assert [name_of(token) for token in tokens[2:-2]] == name.split("/")
-    elif other and kind is not ev.LeaderElected:
-        assert [name_of(token) for token in other] == [name], subject
+    wanted = []
+    for token in SHAPES[kind]:
+        value = values[token[1:-1]] if token.startswith("{") else name_of(token)
+        wanted += value.split("/") if token == "{resource}" and kind in OBJECTS else [value]
+    if kind is ev.LeaderElected:
+        wanted = [value.lower() for value in wanted]
+    assert [name_of(token) for token in subject.split(".")] == wanted
+
+
+def test_every_type_has_its_subject() -> None:
+    assert set(SHAPES) == set(ev.STORED)
 
 
 @by_type

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from romana_bus.ipam.state import State
 
 
-def group_opened(state: State, event: GroupOpened, seq: int = 0) -> None:
+def group_opened(state: State, event: GroupOpened, seq: int) -> None:
     key = event.network, event.group
     state.refused.pop(("group", *key), None)
     others = (one for place, one in state.groups.items() if place != key)
@@ -48,7 +48,7 @@ def group_opened(state: State, event: GroupOpened, seq: int = 0) -> None:
         state.layout = None
 
 
-def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _seq: int = 0) -> None:
+def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _seq: int) -> None:
     host = state.host(intern(event.node))
     host.placed = event if isinstance(event, HostPlaced) else None
     host.denied = event if isinstance(event, HostDenied) else None
@@ -59,7 +59,7 @@ def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _se
     state.drop_if_empty(host)
 
 
-def block_assigned(state: State, event: BlockAssigned, seq: int = 0) -> None:
+def block_assigned(state: State, event: BlockAssigned, seq: int) -> None:
     entity = "block", event.node, event.block
     state.refused.pop(entity, None)
     block = state.block(event.block)
@@ -77,7 +77,7 @@ def block_assigned(state: State, event: BlockAssigned, seq: int = 0) -> None:
         state.layout.settle(block)
 
 
-def block_released(state: State, event: BlockReleased, _seq: int = 0) -> None:
+def block_released(state: State, event: BlockReleased, _seq: int) -> None:
     """The newest word about a block counts; what a node gives up that it does not have says nothing."""
     state.refused.pop(("block", event.node, event.block), None)
     block = state.block(event.block)
@@ -117,7 +117,7 @@ def _take_from(state: State, block: Block) -> None:
     state.drop_if_empty(host)
 
 
-def address_decided(state: State, event: AddressEvent, seq: int = 0) -> None:
+def address_decided(state: State, event: AddressEvent, seq: int) -> None:
     """The entity's newest event replaces all that the ones before it said. One that gives away what somebody
     else has is refused: then the entity has nothing."""
     host = state.hosts.get(event.node) or state.host(intern(event.node))

@@ -46,8 +46,7 @@ def adopt(state: State, kernel: Kernel, due: Mapping[tuple[str, int], tuple[Via,
     taken: set[int] = set()
 
     def by_both(via: Via, routes: list[Prefix]) -> int | None:
-        there = alike.get(via[:seen], ())
-        return _pointed_at(kernel, routes, via[0], taken, there) if len(there) > 1 else None
+        return _pointed_at(kernel, routes, via[0], taken, alike.get(via[:seen], ()))
 
     def by_address(via: Via, _: list[Prefix]) -> int | None:
         return next((number for number in alike.get(via[:seen], ()) if number not in taken), None)

@@ -111,6 +111,20 @@ def test_a_node_that_was_away_for_a_moment_has_its_block_again(block_owner: str)
     assert (owned.tenant, owned.segment) == whose[block_owner]
 
 
+@pytest.mark.parametrize("spare", [True, False])
+def test_a_spare_block_of_another_node_gives_way_to_a_pod_that_lives_in_it(spare: bool) -> None:
+    c = cluster(warm_blocks=1)
+    c.node("n2")
+    c.decide()
+    if not spare:
+        c.pod("web/b", "n2")
+        c.decide()
+    assert c.blocks()["10.0.0.4/30"] == "n2"
+    c.pod("web/a", "n1", ips=("10.0.0.6",))
+    c.decide()
+    assert c.addresses()["web/a"] == ("10.0.0.6" if spare else "10.0.0.0")
+
+
 def test_a_reserved_one_too_since_the_pod_lives_there() -> None:
     c = cluster()
     c.send(ev.RangeReserved(cidr="10.0.0.0/29"))

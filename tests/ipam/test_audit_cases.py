@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from romana_bus import codec
 from romana_bus import events as ev
 from romana_bus.ipam.audit import KINDS, Finding, Snapshot, covers, doubt, findings, unsettled
 from romana_bus.ipam.corrections import corrections, pending
@@ -85,6 +86,7 @@ def twin(name: str, node: str, address: str, block: str, uid: str = "") -> ev.Ad
 
 def orders(c: Audited, found: list[Finding]) -> list[ev.AddressDisowned]:
     wanted = corrections(found, c.state, 5)
+    assert [codec.decode(codec.encode(one)) for one in wanted] == wanted
     return [one for one in wanted if isinstance(one, ev.AddressDisowned)]
 
 
@@ -513,6 +515,17 @@ def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
     c.send(removed)
     assert c.says() == ["kube/static on n1: released, the pod is gone"]
     assert [one for one in c.found() if one.kind == "sandbox"] == []
+
+
+def test_a_node_that_came_and_went_behind_the_lists_is_no_finding_with_its_sandboxes() -> None:
+    c = cluster()
+    there, version = c.api(), c.versions
+    c.node("n9", {"rack": "a"})
+    c.sandbox("kube/static", "n9", uid="0123abc")
+    c.decide()
+    c.no_node("n9")
+    c.decide()
+    assert [one for one in findings(c.state, snapshot(there, version)) if one.kind == "sandbox"] == []
 
 
 def test_a_pod_that_waits_for_its_predecessors_sandbox_is_no_finding() -> None:

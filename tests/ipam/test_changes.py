@@ -263,6 +263,29 @@ def test_of_nothing_at_all() -> None:
     assert (found.hosts, found.blocks, found.addresses_kept) == ((), (), 0)
 
 
+def test_where_each_node_was_and_would_be() -> None:
+    c = cluster(zones("a", "b", "c"), "a", "b", "c", "x", pods=0)
+    needs = "network net needs the label " + " or ".join(f"{ZONE}={zone}" for zone in "abx")
+    found = plan(c, zones("a", "b", "x"))
+    assert [
+        (h.node, h.kind, h.group, h.prefix, h.was_group, h.was_prefix, h.reason) for h in found.hosts
+    ] == [
+        ("n-a", "stays", "a", "10.0.0.0/26", "a", "10.0.0.0/26", ""),
+        ("n-b", "stays", "b", "10.0.0.64/26", "b", "10.0.0.64/26", ""),
+        ("n-c", "unplaced", "", "", "c", "10.0.0.128/26", needs),
+        ("n-x", "placed", "x", "10.0.0.128/26", "", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(("pods", "more"), [(5, ""), (6, " and 1 more"), (7, " and 2 more")])
+def test_the_first_few_of_those_who_would_lose_are_named(pods: int, more: str) -> None:
+    c = cluster(zones("a", "b"), "b", pods=pods)
+    with pytest.raises(BadInput) as caught:
+        evictions(losing(c.state, zones("a", "x")), ())
+    last = f"web/b4 (10.0.0.{128 + 4} on n-b){more}. `--evict"
+    assert last in str(caught.value)
+
+
 def test_it_changes_nothing() -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c")
     before = c.rebuilt()
@@ -285,6 +308,7 @@ def test_it_changes_nothing() -> None:
         (("we/*",), "--evict we/*: "),
         (("b0",), "--evict b0: write NAMESPACE/POD, NAMESPACE/*, or all"),
         (("web/",), "--evict web/: write"),
+        (("web/b0/c",), "--evict web/b0/c: write"),
         (("all", "web/x"), "--evict web/x: it does not"),
     ],
 )

@@ -211,3 +211,20 @@ def test_without_a_pool_of_one_family_both_are_named() -> None:
         "exhausted",
         "one family or more is full: network four, group /, 10.0.0.0/30; network six, group /, fd00::/128",
     )
+
+
+def test_who_waits_for_any_address_is_not_forgotten_beside_one_who_waits_for_a_certain_one() -> None:
+    c = Cluster(topology("10.0.0.0/30", 31), warm_blocks=0, cooldown=0)
+    c.node("n1")
+    c.node("n2")
+    for name, node in (("a", "n1"), ("b", "n1"), ("c", "n2"), ("d", "n2")):
+        c.pod(f"web/{name}", node)
+    c.decide()
+    c.pod("web/e", "n1")
+    c.pod("web/w", "n2", annotations={"romana.io/address": "10.0.0.0"})
+    c.decide()
+    assert c.denied() == {"web/e": "exhausted", "web/w": "wish"}
+    c.no_pod("web/b")
+    c.no_pod("web/c")
+    c.decide()
+    assert c.addresses()["web/e"] == "10.0.0.1"

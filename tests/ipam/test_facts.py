@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+
 from romana_bus import events as ev
 from romana_bus.ipam import State, Tick, decide, evolve, refusals, wake
 from romana_bus.ipam.state import SECOND
@@ -255,3 +257,26 @@ def test_an_address_may_come_before_its_block_and_a_block_before_its_node() -> N
         assert other.decide() == []
         other.pod("web/b", "n1")
         assert other.says() == ["web/b on n1: 10.0.0.1"]
+
+
+def test_a_block_that_is_much_larger_than_those_inside_it_is_refused_too() -> None:
+    c = Cluster(topology("10.0.0.0/8", 30), warm_blocks=0)
+    c.node("n1")
+    c.pod("web/a", "n1", annotations={"romana.io/address": "10.9.0.9"})
+    c.decide()
+    c.node("n2")
+    c.send(ev.BlockAssigned(network="net", block="10.0.0.0/12", node="n2", since=c.state.now))
+    assert [why for *_, why in refusals(c.state)] == ["refused: node n1 has 10.9.0.9/32, which overlaps it"]
+
+
+def test_a_group_that_was_refused_is_shown_for_as_long_as_it_stands() -> None:
+    """Nobody can take it back."""
+    c = Cluster()
+    c.node("n1")
+    c.decide()
+    (opened,) = c.newest(ev.GroupOpened)
+    c.send(msgspec.structs.replace(opened, group="other"))
+    c.decide()
+    assert [why for *_, why in refusals(c.state)] == [
+        f"refused: {opened.prefix} is that of group {opened.group}"
+    ]

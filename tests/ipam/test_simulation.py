@@ -376,3 +376,19 @@ def test_what_cools_is_nobodys_under_a_new_topology_wherever_it_is_in_its_block(
     ops = [ask("a"), ask("b"), give("b"), change(document), ask("c"), ask("d")]
     told = play(ONE, ops, "--cooldown", "60")
     assert told.short[4:] == ["10.0.0.2", "10.0.0.3"]
+
+
+def test_who_has_an_address_and_has_just_given_another_back_keeps_it_under_a_new_topology(play: Play) -> None:
+    document = topology("10.0.0.0/25", 30, hosts("n1"))
+    ops = [ask("a"), give("a"), ask("a"), change(document), ask("b"), ask("c")]
+    told = play(ONE, ops, "--cooldown", "60")
+    assert told.short[2:] == ["10.0.0.1", True, "10.0.0.2", "10.0.0.3"]
+    assert told.end["addresses"] == {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (6, "; and 1 more")])
+def test_of_many_that_would_have_no_place_the_first_are_named(count: int, more: str, play: Play) -> None:
+    told = play(ONE, [*(ask(f"p{at}") for at in range(count)), change(topology("10.1.0.0/24", 30))])
+    message = told.results[-1]["message"]
+    assert message.count("no network for tenant") == 5
+    assert message.endswith(f"has this address{more}")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from romana_bus.inet import Prefix
+from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.routing.aggregate import aggregate
 from tests import histories
 from tests.routing.map import PAIR, block, denied, placed, released, removed
@@ -125,3 +125,17 @@ def test_an_aggregate_covers_exactly_its_blocks_in_the_fewest_prefixes(blocks: s
     for route in merged:
         before = ends.get(route.base)
         assert before is None or before.length != route.length or before.base & route.size
+
+
+def test_what_lies_inside_another_is_covered_by_it_and_hides_nothing_behind_it() -> None:
+    texts = (
+        "10.0.0.0/24",
+        "10.0.0.0/28",
+        "10.0.0.240/28",
+        "10.0.2.0/28",
+        "fd00::/64",
+        "fd00::10/124",
+        "fd00:1::/64",
+    )
+    merged = aggregate(parse_prefix(text) for text in texts)
+    assert [str(route) for route in merged] == ["10.0.0.0/24", "10.0.2.0/28", "fd00::/64", "fd00:1::/64"]

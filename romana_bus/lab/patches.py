@@ -117,9 +117,9 @@ def _operate(document: Json, one: Json) -> None:
             raise ValueError(other)
 
 
-def _pointer(text: str) -> list[str]:
-    """RFC 6901."""
-    if text and not text.startswith("/"):
+def _pointer(text: object) -> list[str]:
+    """RFC 6901. Raises ValueError."""
+    if not isinstance(text, str) or (text and not text.startswith("/")):
         raise ValueError(text)
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")]
 

@@ -167,7 +167,9 @@ class Machine:
     def _posted(self, key: str, uid: str, address: str) -> None:
         """The kubelet tells the API server that it runs."""
         pod = self.site.kube.truth["pods"].get(key)
-        if self.on and pod is not None and pod["metadata"]["uid"] == uid and key in self.running:
+        if not self.on or pod is None or pod["metadata"]["uid"] != uid or key not in self.running:
+            return
+        if pod["status"].get("phase") != "Succeeded":
             pod["status"] = {"phase": "Running", "podIPs": [{"ip": address}]}
             self.site.kube.put("pods", key, pod)
 

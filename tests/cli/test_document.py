@@ -177,6 +177,11 @@ def test_a_network_that_is_none(field: str, value: Any, part: str, bad: Any) -> 
         ({"groups": [{"name": "h", "ip": "192.0.2.256"}]}, ".groups[0].ip", "is not an IP address"),
         ({"groups": [{"ip": "192.0.2.1"}]}, ".groups[0].name", "a host needs the name of its node"),
         ({"groups": [LEAF] * 300}, "", "300 groups do not fit into 10.0.0.0/24"),
+        ({"groups": [LEAF], "slots": 0}, ".slots", "0: a power of two is expected, 65,536 at most"),
+        ({"groups": [LEAF] * 3, "slots": 2}, ".slots", "3 groups do not fit into 2 slots"),
+        ({"groups": [LEAF | {"slot": 9}, LEAF]}, ".groups[0].slot", "of this level, 0 to 1 is: `topologies"),
+        ({"groups": [LEAF | {"slot": 1}]}, ".groups[0].slot", "it has one, slot 0: `topologies"),
+        ({"groups": [LEAF | {"slot": 0}] * 2}, ".groups[1].slot", "slot 0 is that of topologies[0].map[0]"),
     ],
     ids=map(str, itertools.count()),  # the values are none that an id may have
 )

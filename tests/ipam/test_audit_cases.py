@@ -220,6 +220,20 @@ def test_a_pod_that_reports_what_another_one_was_given_and_uses_too() -> None:
     assert orders(c, c.found()) == []
 
 
+@pytest.mark.parametrize("absent", [True, False])
+def test_who_loses_an_address_that_another_reports_is_ordered_so(absent: bool) -> None:
+    """Its pod is gone, or is there and reports another."""
+    c = cluster()
+    c.pod("web/x", "n2", ips=("10.0.0.0",), host_network=False)
+    api = with_pod(c, "a", ips=("10.0.0.9",))
+    if absent:
+        del api["kube.pod.web.a"]
+    found = [one for one in c.found(api) if one.kind == "owners"]
+    assert [(one.pod, one.address) for one in found] == [("web/a", "10.0.0.0")]
+    (order,) = orders(c, found)
+    assert (order.addresses, order.absent) == (("10.0.0.0",), absent)
+
+
 def test_a_pod_that_reports_another_address_than_it_was_given() -> None:
     c = cluster()
     c.pod("web/a", "n1", ips=("10.0.0.99",))

@@ -123,6 +123,20 @@ def test_a_block_that_is_released_twice_in_one_moment() -> None:
     assert c.says() == ["10.0.0.4/30 to n2", "web/a on n2: 10.0.0.4"]
 
 
+def test_of_a_block_that_cools_around_another_only_the_rest_is_room() -> None:
+    """Blocks of former times; whoever boots finds both."""
+    c = cluster("10.0.0.0/29", hosts=("n1", "n2"), warm_blocks=0)
+    now = c.state.now
+    c.send(ev.BlockAssigned(network="net", block="10.0.0.4/30", node="n1", since=now))
+    c.send(ev.BlockReleased(network="net", block="10.0.0.0/29", node="n2", at=now, until=now + 60 * SECOND))
+    pods(c, "n1", "a")
+    c = c.rebuilt()
+    assert c.says() == ["web/a on n1: 10.0.0.4"]
+    c.later(60)
+    pods(c, "n2", "b", "c")
+    assert c.says() == ["10.0.0.0/30 to n2", "web/b on n2: 10.0.0.0", "web/c on n2: 10.0.0.1"]
+
+
 def test_a_block_that_is_not_free_yet_is_remembered_longer_than_the_order_of_releases() -> None:
     c = cluster(hosts=("n1", "n2"), warm_blocks=0, order_memory=60 * SECOND)
     until = c.state.now + 9_000 * SECOND

@@ -228,3 +228,21 @@ def test_who_waits_for_any_address_is_not_forgotten_beside_one_who_waits_for_a_c
     c.no_pod("web/c")
     c.decide()
     assert c.addresses()["web/e"] == "10.0.0.1"
+
+
+def test_a_block_that_became_spare_is_room_for_a_pod_elsewhere() -> None:
+    c = Cluster(topology("10.0.0.0/30", 30), cooldown=0)
+    c.node("n1")
+    c.node("n2")
+    c.pod("web/a", "n1")
+    c.decide()
+    c.pod("web/b", "n2")
+    c.decide()
+    assert c.denied() == {"web/b": "exhausted"}
+    c.no_pod("web/a")
+    assert c.says() == [
+        "web/a on n1: released, the pod is gone",
+        "10.0.0.0/30 from n1",
+        "10.0.0.0/30 to n2",
+        "web/b on n2: 10.0.0.0",
+    ]

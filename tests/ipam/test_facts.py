@@ -280,3 +280,27 @@ def test_a_group_that_was_refused_is_shown_for_as_long_as_it_stands() -> None:
     assert [why for *_, why in refusals(c.state)] == [
         f"refused: {opened.prefix} is that of group {opened.group}"
     ]
+
+
+def test_a_pod_may_have_its_own_address_again_in_a_block_around_the_one_it_had_it_in() -> None:
+    c = Cluster(topology("10.0.0.0/28", 30), warm_blocks=0)
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    (had,) = c.newest(ev.AddressAssigned)
+    around = ev.PodAddress(address="10.0.0.0", network="net", block="10.0.0.0/29")
+    c.send(msgspec.structs.replace(had, addresses=(around,)))
+    assert list(refusals(c.state)) == []
+    c.send(msgspec.structs.replace(had, name="b", uid="b", addresses=(around,)))
+    assert [why for *_, why in refusals(c.state)] == ["refused: 10.0.0.0 is another pod's"]
+
+
+def test_an_address_whose_block_is_nobodys_goes_back() -> None:
+    c = Cluster(topology("10.0.0.0/28", 30), warm_blocks=0)
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    now = c.state.now
+    c.send(ev.BlockReleased(network="net", block="10.0.0.0/30", node="n1", at=now, until=now))
+    c.pod("web/a", "n1", labels={"changed": "yes"}, segment="x")
+    assert c.rebuilt().says()[0] == ("web/a on n1: released, its block 10.0.0.0/30 belongs to nobody")

@@ -206,6 +206,14 @@ def test_two_hosts_with_one_address_keep_their_nexthops_over_a_restart(
     assert world.routes == before
 
 
+def test_a_host_whose_blocks_are_all_others_after_a_restart_keeps_its_nexthop() -> None:
+    world = told(PAIR)
+    world.restarted()
+    delta = world.tell(*PAIR[:3], block("you", "10.1.9.0/28"), block("you", "fd01::90/124"))
+    assert (delta.created, delta.changed, delta.deleted) == ([], [], [])
+    assert [str(route) for route, _ in delta.added] == ["10.1.9.0/28", "fd01::90/124"]
+
+
 def test_what_the_log_no_longer_wants_goes_when_the_table_was_read() -> None:
     world = told(PAIR)
     world.restarted()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import re
 import statistics
 import subprocess
@@ -169,9 +168,9 @@ async def cut_off_leader(struck: Struck) -> Callable[[], object]:
 async def fill(struck: Struck) -> Callable[[], object]:
     server = await stream_leader(struck)
     ballast = server.directory / "ballast"
-    with ballast.open("wb") as file:
-        room = os.statvfs(server.directory)
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until there is no room
+        while True:
+            file.write(bytes(1 << 16))
 
     def make_room() -> None:
         server.stop()

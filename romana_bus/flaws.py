@@ -61,7 +61,9 @@ class Flaws:
 
     def read(self, message: Message, role: str) -> Event | None:
         """The event in a message; None where it is parked."""
-        event = self._understood(message, role)
+        event = codec.decode(message.body)
+        if isinstance(event, codec.Parked) or not by_leader(message, role):
+            event = self._understood(message, role)
         if isinstance(event, codec.Parked):
             self.park(message, role, event.reason)
             return None

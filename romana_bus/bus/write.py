@@ -64,9 +64,8 @@ ANSWER_WITHIN = 3.0
 LOOK = 0.5
 #: Batches of up to so many messages may be stored in part (they go out singly), and are looked at one by one.
 ONE_BY_ONE = 8
-#: How an id begins in a message's headers, and behind that where a leader of the stream gave it.
-_ID = b"\r\n" + MSG_ID + b": "
-_NAMES = {role: f"{role.lower()}/".encode() for role in TOKENS}
+#: How an id begins in a message's headers that a leader of the stream gave it.
+_NUMBERED = {role: b"\r\n%s: %s/" % (MSG_ID, role.lower().encode()) for role in TOKENS}
 #: Seconds without progress after which a person should know.
 COMPLAIN = 5.0
 
@@ -340,10 +339,9 @@ class FencedWriter:
 
 def by_leader(message: Message, role: str) -> bool:
     """Whether a leader of that stream wrote it: only leaders number what they write by its place."""
-    headers, start = message.headers, message.headers.find(_ID)
-    if start < 0 or not headers.startswith(_NAMES[role], start + len(_ID)):
-        return False
-    return headers.endswith(b"/%d" % message.seq, start, headers.find(b"\r\n", start + 2))
+    headers = message.headers
+    start = headers.find(_NUMBERED[role])
+    return start >= 0 and headers.endswith(b"/%d" % message.seq, start, headers.find(b"\r\n", start + 2))
 
 
 def _looked_at(answer: asyncio.Future[int]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from romana_bus import codec
 from romana_bus.bus.api import Outgoing
-from romana_bus.events import IPAM, KUBE, NODE, AddressAssigned, NodeGone, PodGone, PodSeen
+from romana_bus.events import IPAM, KUBE, NODE, AddressAssigned, NodeGone, NodeSeen, PodGone, PodSeen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -96,20 +96,18 @@ async def late_answers(site: Site) -> None:
 
 
 async def store_goes_back(site: Site) -> None:
-    """Where decisions are lost, nobody knows any more of those who were given an address and have not told
-    the API server of it yet, or whose node it does not have."""
+    """Where decisions are lost, nobody knows any more of those who were given an address, and of whose
+    report, or node, the log does not know."""
     role, by = site.chance.choice([KUBE, KUBE, NODE, IPAM]), site.chance.choice([1, 3, 20, 10_000])
     if role == IPAM:
-        told = {
-            f"{event.namespace}/{event.name}": event.ips
-            for message in site.server.table_at(KUBE, 0)
-            if isinstance(event := codec.decode(message.body), PodSeen)
-        }
+        facts = [codec.decode(message.body) for message in site.server.table_at(KUBE, 0)]
+        told = {f"{fact.namespace}/{fact.name}": fact.ips for fact in facts if isinstance(fact, PodSeen)}
+        nodes = {fact.name for fact in facts if isinstance(fact, NodeSeen)}
         site.unknown |= {
             event.uid
             for event in _given(site)
             if event.addresses[0].address not in told.get(f"{event.namespace}/{event.name}", ())
-            or event.node not in site.kube.truth["nodes"]
+            or event.node not in nodes
         }
     if role == KUBE:
         site.lied = site.time  # a list is all that there is now, so a wrong one would be believed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from romana_bus import codec
 from romana_bus.bus.api import BusError
 from romana_bus.consumer import Reconciler
 from romana_bus.consumers.cni import OwnAddresses, projection, report_wired, told_anew
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 #: Seconds: between two looks of a kubelet; before a pod without an address is asked for by event; before a
 #: runtime has started or ended a pod.
 LOOK, ASK = 0.25, 1.0
+#: Seconds after which an agent has read again what its node has asked for.
+STRAYS = 10.0
 
 
 class Running(NamedTuple):
@@ -73,6 +76,7 @@ class Machine:
             run_projection(store, projection(self.name, self.addresses)),
             run_reconciler(store, self._reconciler()),
             self._tell(process),
+            self._end_strays(),
             told_anew(self.addresses, self._tell_again),
             report_wired(store, self.name, self.addresses, changed, wired),
         ])  # fmt: skip
@@ -115,6 +119,20 @@ class Machine:
                     self.journal.pop(0)
             except BusError:
                 await asyncio.sleep(0.5)
+
+    async def _end_strays(self) -> None:
+        """For ever, as `cni/requests.py` does: a request that the log still has, or has again, and that no
+        sandbox here has, is over."""
+        while True:
+            await asyncio.sleep(STRAYS)
+            for message in self.site.server.table_at(NODE, 0):
+                event = codec.decode(message.body)
+                if isinstance(event, SandboxRequested) and event.node == self.name:
+                    key = f"{event.namespace}/{event.name}"
+                    if key not in self.wanted and all(
+                        one.subject() != event.subject() for one in self.journal
+                    ):
+                        self.tell(_removed(event))
 
     async def _tell_again(self) -> None:
         for event in self.wanted.values():
@@ -180,12 +198,7 @@ class Machine:
             self._unwish(key)
 
     def _unwish(self, key: str) -> None:
-        wish = self.wanted.pop(key)
-        self.tell(
-            SandboxRemoved(
-                node=wish.node, namespace=wish.namespace, name=wish.name, uid=wish.uid, sandbox=wish.sandbox
-            )
-        )
+        self.tell(_removed(self.wanted.pop(key)))
 
     def power_off(self) -> None:
         self.on = False
@@ -198,6 +211,12 @@ def _wants(pod: dict[str, Any], node: str) -> bool:
         pod["spec"].get("nodeName") == node
         and pod["status"].get("phase") not in ("Succeeded", "Failed")
         and not pod["spec"].get("hostNetwork")
+    )
+
+
+def _removed(wish: SandboxRequested) -> SandboxRemoved:
+    return SandboxRemoved(
+        node=wish.node, namespace=wish.namespace, name=wish.name, uid=wish.uid, sandbox=wish.sandbox
     )
 
 

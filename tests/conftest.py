@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,9 @@ from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.streams import Layout
 from romana_bus.events import IPAM, KUBE, NODE, SPEC
 from tests.servers import NatsCluster, NatsServer
+
+# pytest-xdist tells its workers how wide the terminal is; what is printed here goes to none.
+os.environ.pop("COLUMNS", None)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator

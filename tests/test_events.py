@@ -88,7 +88,17 @@ def check(kind: type[ev.Event], field: str, name: str) -> None:
         wanted += value.split("/") if token == "{resource}" and kind in OBJECTS else [value]
     if kind is ev.LeaderElected:
         wanted = [value.lower() for value in wanted]
-    assert [name_of(token) for token in subject.split(".")] == wanted
+    found = subject.split(".")
+    if kind not in OBJECTS:  # of which one name is three tokens
+        found = [
+            _with_slash(one) if of == "{block}" else one for one, of in zip(found, SHAPES[kind], strict=True)
+        ]
+    assert [name_of(token) for token in found] == wanted
+
+
+def _with_slash(token: str) -> str:
+    """A block has one where its token has `-`; a `-` that is none is quoted there."""
+    return token if token == "-" else token.replace("-", "/")
 
 
 def test_every_type_has_its_subject() -> None:
@@ -104,6 +114,7 @@ def test_a_hostile_name_is_one_token_that_can_be_read_back(kind: type[ev.Event],
 
 @by_type
 @given(name=names)
+@example(name="0/0")
 @settings(max_examples=25)
 def test_so_is_any_other(kind: type[ev.Event], name: str) -> None:
     for field in texts(kind):

@@ -7,7 +7,6 @@ one passes); between streams there is no order, and no consumer needs one.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus import codec, tasks, telemetry
@@ -133,9 +132,7 @@ class Feed:
 
     async def wait(self, seconds: float | None) -> None:
         """Until there may be something to take, but not longer than that."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+        await tasks.until_set(self._wake, seconds)
         self._wake.clear()
 
     def nudge(self) -> None:

@@ -61,9 +61,7 @@ class Flaws:
 
     def read(self, message: Message, role: str) -> Event | None:
         """The event in a message; None where it is parked."""
-        event = codec.decode(message.body)
-        if isinstance(event, codec.Parked) or not by_leader(message, role):
-            event = self._understood(message, role)
+        event = self._understood(message, role)
         if isinstance(event, codec.Parked):
             self.park(message, role, event.reason)
             return None
@@ -72,9 +70,10 @@ class Flaws:
         return event
 
     def _understood(self, message: Message, role: str) -> Event | codec.Parked:
-        if role == self._own and not by_leader(message, role):
-            return codec.Parked(STRANGER, message.body)
-        return understood(message, role)
+        event = codec.decode(message.body)
+        if by_leader(message, role):
+            return event
+        return codec.Parked(STRANGER, message.body) if role == self._own else _of_a_stranger(event, message)
 
     async def word_before(self, store: Store, flaw: Flaw) -> Message | None:
         """The newest message about the same that can be used, as far as the log goes back. Raises
@@ -122,7 +121,11 @@ def understood(message: Message, role: str) -> Event | codec.Parked:
     """The event in a message, or why it is none. Only a leader is believed to know its subjects: what anybody
     else writes under another's, or on a stream that it is not for, is nothing."""
     event = codec.decode(message.body)
-    if isinstance(event, codec.Parked) or by_leader(message, role):
+    return event if by_leader(message, role) else _of_a_stranger(event, message)
+
+
+def _of_a_stranger(event: Event | codec.Parked, message: Message) -> Event | codec.Parked:
+    if isinstance(event, codec.Parked):
         return event
     if isinstance(event, LeaderElected):
         return codec.Parked(STRANGER, message.body)

@@ -7,6 +7,7 @@ task, and `asyncio.wait_for`. Both can swallow a cancellation that was meant for
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,13 @@ monotonic = time.monotonic
 
 def nonce() -> str:
     return secrets.token_hex(3)
+
+
+async def until_set(event: asyncio.Event, seconds: float | None) -> None:
+    """Until it is set, or so long (None: for ever), whichever is first."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def stop(task: asyncio.Task[Any] | asyncio.Future[Any] | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from romana_bus.bus.embedded import server_binary
 from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def free_port() -> int:
@@ -203,7 +202,3 @@ def separate_cluster(directory: Path) -> Iterator[SeparateCluster]:
             place.ip("address", "add", f"10.77.0.{number + 1}/24", "dev", "eth0")
             place.ip("link", "set", "eth0", "up")
         yield SeparateCluster(directory, clients, places)
-
-
-def live_processes(pids: Iterable[int]) -> list[int]:
-    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]

@@ -155,6 +155,18 @@ class Held:
         return stored
 
 
+async def stopping(held: Held, store: MemoryStore) -> asyncio.Future[None]:
+    """A leader that is told to end while something that it has sent is in flight."""
+    leading = asyncio.ensure_future(run_decider(held, NUMBERS, "me"))
+    await until_last(store, IPAM, 1)
+    held.gate.clear()
+    await say(store, [seen("a")])
+    while not held.waiting:
+        await asyncio.sleep(0.001)
+    leading.cancel()
+    return leading
+
+
 def test_a_lease_is_given_up_when_what_is_in_flight_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the successor would be elected in the middle of it, and what is behind that be lost."""
     monkeypatch.setattr(lead, "RENEW", 0.001)
@@ -162,13 +174,7 @@ def test_a_lease_is_given_up_when_what_is_in_flight_is_stored(monkeypatch: pytes
     async def scenario() -> None:
         store = await fresh()
         held, successor = Held(store), store.lease("ipam", "successor")
-        leading = asyncio.ensure_future(run_decider(held, NUMBERS, "me"))
-        await until_last(store, IPAM, 1)
-        held.gate.clear()
-        await say(store, [seen("a")])
-        while not held.waiting:
-            await asyncio.sleep(0.001)
-        leading.cancel()
+        leading = await stopping(held, store)
         for _ in range(20):  # longer than the lease lasts: it is kept up
             store.advance(0.5)
             await asyncio.sleep(0.005)
@@ -188,13 +194,7 @@ def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPa
     async def scenario() -> None:
         store = await fresh()
         held, successor = Held(store), store.lease("ipam", "successor")
-        leading = asyncio.ensure_future(run_decider(held, NUMBERS, "me"))
-        await until_last(store, IPAM, 1)
-        held.gate.clear()
-        await say(store, [seen("a")])
-        while not held.waiting:
-            await asyncio.sleep(0.001)
-        leading.cancel()
+        leading = await stopping(held, store)
         await asyncio.wait([leading])
         assert not await successor.acquire()
         store.advance(lead.LEASE)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from romana_bus import tasks
 from romana_bus.bus.api import (
     BusError,
     Closed,
@@ -160,9 +161,7 @@ class Pull:
         """Returns when the consumer has to be made anew."""
         generation = self._store.generation
         while not self._broken.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await self._broken.wait()
+            await tasks.until_set(self._broken, LOOK)
             # With nothing asked for (nobody takes what has come), the server has nothing to say.
             silent = self._credit > 0 and time.monotonic() - self._heard > SILENT
             if self._store.generation != generation or silent:

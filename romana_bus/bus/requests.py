@@ -177,11 +177,16 @@ class Requests:
             settle(future, Unavailable(f"an answer that cannot be read: {error}"))
 
 
+def _served(headers: bytes) -> None:
+    """Raises Unavailable."""
+    if headers[8:12] == b" 503":
+        raise Unavailable("nobody serves this subject: no JetStream, no stream, or no leader")
+
+
 def answer_body(headers: bytes, body: bytes) -> dict[str, Any]:
     """The JSON object of an answer; 503 says that there is nobody to give one. Raises Unavailable, and
     ValueError where it is none."""
-    if headers[8:12] == b" 503":
-        raise Unavailable("nobody serves this subject: no JetStream, no stream, or no leader")
+    _served(headers)
     if len(body) > LARGEST_ANSWER:
         raise ValueError(f"{len(body):,} bytes")
     return msgspec.json.decode(body, type=dict[str, Any])
@@ -197,8 +202,7 @@ class _Ack(msgspec.Struct):
 
 def acknowledged(stream: str, headers: bytes, body: bytes) -> int:
     """The sequence in the acknowledgement of a message that was for `stream`. Raises BusError."""
-    if headers[8:12] == b" 503":
-        raise Unavailable("nobody serves this subject: no JetStream, no stream, or no leader")
+    _served(headers)
     ack = msgspec.json.decode(body, type=_Ack)
     if ack.error is not None:
         raise meaning(ack.error)

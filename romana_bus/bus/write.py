@@ -24,7 +24,6 @@ blocks when it is full.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -163,9 +162,7 @@ class FencedWriter:
                     await self._settle_oldest()
                 elif not self._queue:
                     self._work.clear()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK):
-                            await self._work.wait()
+                    await tasks.until_set(self._work, LOOK)
                     if self._store.end(self._role) > self.acknowledged and not self._queue:
                         await self._resolve(False)  # somebody else has written
         except BusError as error:

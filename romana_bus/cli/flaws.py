@@ -19,31 +19,29 @@ LEADERS = {"ipam": IPAM, "watch": KUBE}
 
 async def flaws(store: Store, own: Flaws) -> dict[str, Any]:
     """`own`: what was found by reading for the rest of the view. Raises BusError."""
-    parked = {
-        (one.role, one.seq): {"stream": one.role, "seq": one.seq, "subject": one.subject, "why": one.reason}
-        for one in own.kept
-    }
+    parked = {(one.role, one.seq): _parked(*one) for one in own.kept}
     count, foreign = 0, []
     for consumer, stream in LEADERS.items():
-        report = await _newest(store, f"node.-.parked.{consumer}")
+        report, _ = await _newest(store, f"node.-.parked.{consumer}")
         if isinstance(report, MessagesParked):
             count += report.count
             for one in report.parked:
-                place = {"stream": one.stream, "seq": one.seq, "subject": one.subject, "why": one.reason}
-                parked[one.stream, one.seq] = place
-        written = await store.newest(NODE, f"node.-.foreign.{stream}")
-        event = codec.decode(written.body) if written else None
-        if written and isinstance(event, ForeignWriteSeen):
-            foreign.append(
-                {"stream": event.stream, "seq": event.seq, "subject": event.written, "time": written.stored}
-            )
+                parked[one.stream, one.seq] = _parked(one.stream, one.seq, one.subject, one.reason)
+        event, time = await _newest(store, f"node.-.foreign.{stream}")
+        if isinstance(event, ForeignWriteSeen):
+            foreign.append({"stream": event.stream, "seq": event.seq, "subject": event.written, "time": time})
     return {"parked": [one for _, one in sorted(parked.items())], "foreign": foreign,
             "count": max(count, len(parked))}  # fmt: skip
 
 
-async def _newest(store: Store, subject: str) -> object:
+def _parked(stream: str, seq: int, subject: str, why: str) -> dict[str, Any]:
+    return {"stream": stream, "seq": seq, "subject": subject, "why": why}
+
+
+async def _newest(store: Store, subject: str) -> tuple[object, int]:
+    """What was reported last, and when (µs)."""
     found = await store.newest(NODE, subject)
-    return codec.decode(found.body) if found else None
+    return (codec.decode(found.body), found.stored) if found else (None, 0)
 
 
 def print_flaws(found: dict[str, Any]) -> None:

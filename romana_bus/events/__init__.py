@@ -45,6 +45,7 @@ from romana_bus.events.kube import (
     PolicySeen,
     ResourceListing,
     ResourceSynced,
+    is_much,
     object_subject,
     version_number,
 )
@@ -137,6 +138,7 @@ __all__ = [
     "TopologySet",
     "Wired",
     "block_token",
+    "is_much",
     "object_subject",
     "token",
     "version_number",

@@ -171,6 +171,15 @@ class ResourceListing(Event, frozen=True, kw_only=True):
         return f"kube.synced.-.{token(self.resource)}"
 
 
+#: What would be gone at once is much where it is more entities than MANY, and more than one in SHARE.
+MANY, SHARE = 10, 5
+
+
+def is_much(missing: int, held: int) -> bool:
+    """Whether so many of a resource's `held` entities are missing that one or two lists are not believed."""
+    return missing > MANY and missing * SHARE > held
+
+
 class ResourceSynced(Event, frozen=True, kw_only=True):
     """Everything up to `resource_version` is on the log: a watch may go on from there. `number`: of the
     listing that it was begun by. `count`: entities on the log. `doubted`: those of them that the API server

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.events import AddressDisowned, ListingAsked, ResourceSynced, SandboxRemoved, SandboxRequested
+from romana_bus.events import (
+    AddressDisowned,
+    ListingAsked,
+    ResourceSynced,
+    SandboxRemoved,
+    SandboxRequested,
+    is_much,
+)
 from romana_bus.ipam.entities import pod_order
 
 if TYPE_CHECKING:
@@ -16,18 +23,14 @@ if TYPE_CHECKING:
 Correction = AddressDisowned | ListingAsked | SandboxRemoved
 
 
-#: Where the API server lacks more pods of the log than this, and more than one in so many, the listing that
-#: is asked for decides: it is doubted as every one that lacks as much (`producers/absence.py`).
-MANY, SHARE = 10, 5
-
-
 def corrections(findings: Sequence[Finding], state: State, at: int) -> list[Correction]:
     """`state`: of the later look; `at`: now (µs). Only for findings of two looks: this frees addresses. What
     a pod that has finished still holds is freed by whoever decides, once the log knows."""
     ended: dict[tuple[str, str, str], list[Finding]] = {}
     listings: dict[str, str] = {}
     missing = {one.pod for one in findings if one.kind == "missed" and one.pod in state.pods and not one.seen}
-    many = len(missing) > MANY and len(missing) * SHARE > len(state.pods)
+    # Then the listing that is asked for decides: it is doubted as every one that lacks as much.
+    many = is_much(len(missing), len(state.pods))
     for one in findings:
         absent = one.kind == "nobody" and one.absent and not (many and one.pod in missing)
         if one.uid and (one.kind == "owners" or absent):

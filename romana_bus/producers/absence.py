@@ -1,9 +1,9 @@
 """What the API server does not show any more, and when that is believed. Pure.
 
 A single answer that lacks something may be wrong: a proxy's, or that of a server with an empty cache. So an
-entity that a listing lacks is gone only when the next listing lacks it too; and where more than MANY, and
-more than one in SHARE, of a resource would go at once, only when MORE listings over SURELY seconds do. A
-watch's word that something was deleted is believed, but not AT_ONCE times a second.
+entity that a listing lacks is gone only when the next listing lacks it too; and where much of a resource
+would go at once (`events.is_much`), only when MORE listings over SURELY seconds do. A watch's word that
+something was deleted is believed, but not AT_ONCE times a second.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from romana_bus.events import is_much
+
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-MANY, SHARE = 10, 5
 ENOUGH, MORE = 2, 3
 SURELY = 30.0
 #: Deletions in a second by a watch's word alone.
@@ -68,7 +69,7 @@ class Absences:
 
     def are_many(self, held: int) -> bool:
         """So many of `held` are doubted that a person should know."""
-        return len(self._doubted) > MANY and len(self._doubted) * SHARE > held
+        return is_much(len(self._doubted), held)
 
     def deleted(self, key: str, now: float) -> bool:
         """The watch says that it was deleted: whether that is believed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from romana_bus.producers.observe import Watched
     from romana_bus.producers.shapes import Kind
     from romana_bus.producers.watch import Limits
+
+T = TypeVar("T")
 
 #: Pages of one list, and objects on one page, that are believed.
 MOST_PAGES, MOST_ITEMS = 10_000, 100_000
@@ -62,6 +64,7 @@ class _Where(msgspec.Struct):
     metadata: ListMeta
 
 
+_where = msgspec.json.Decoder(_Where)
 _raw = msgspec.json.Decoder(Page[msgspec.Raw])
 _named = msgspec.json.Decoder(_Named)
 _names = msgspec.json.Decoder(Page[_Named])
@@ -100,10 +103,7 @@ class Pages:
     async def where(self) -> str:
         """The version at which the API server's store is now. Raises Again, NETWORK_ERRORS."""
         body = await self._body({"limit": "1"})
-        try:
-            return msgspec.json.decode(body, type=_Where).metadata.resource_version
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+        return _read_as(_where, body).metadata.resource_version
 
     async def version_of(self, key: str) -> int | None:
         """The version of one object there; None where there is none. Raises Again, NETWORK_ERRORS."""
@@ -111,10 +111,7 @@ class Pages:
         start, _, plural = self.kind.path.rpartition("/")
         path = f"{start}/namespaces/{quote(namespace, safe='')}/{plural}" if namespace else self.kind.path
         body = await self._body({"fieldSelector": f"metadata.name={name}", "limit": "1"}, path)
-        try:
-            items = _names.decode(body).items or ()
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+        items = _read_as(_names, body).items or ()
         versions = [one.metadata.resource_version for one in items if one.metadata.name == name]
         return version_number(versions[0]) if versions else None
 
@@ -155,16 +152,10 @@ class Pages:
         try:
             page = self.kind.pages.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            page = self._undecoded(body)
+            page = _read_as(_raw, body)
         if len(page.items or ()) > MOST_ITEMS:
             raise Again(Verdict(Do.RETRY, f"a page of {len(page.items or ()):,} objects"))
         return page
-
-    def _undecoded(self, body: bytes) -> Page[Any]:
-        try:
-            return _raw.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
 
     def _listed(self, items: Any, counts: Callable[[], bool]) -> list[Event]:
         if not counts():
@@ -177,6 +168,14 @@ class Pages:
             except (ValueError, TypeError, RecursionError) as error:
                 observe.unread(self.state, self.kind, _key(item), str(error)[:200])
         return events
+
+
+def _read_as(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Raises Again."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
 
 
 def _key(item: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,9 +35,7 @@ class SecondLooks:
         pause = self._pages.limits.look
         while True:
             due = self._due()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due is None else max(0.0, due - tasks.monotonic())):
-                    await self._wake.wait()
+            await tasks.until_set(self._wake, None if due is None else max(0.0, due - tasks.monotonic()))
             self._wake.clear()
             if (due := self._due()) is None or due > tasks.monotonic():
                 continue

@@ -47,9 +47,7 @@ class Standing:
     async def keep_asking(self) -> None:
         """For ever."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, self._due - tasks.monotonic())):
-                    await self._wake.wait()
+            await tasks.until_set(self._wake, max(0.0, self._due - tasks.monotonic()))
             self._wake.clear()
             if tasks.monotonic() < self._due:
                 continue

@@ -23,6 +23,7 @@ from romana_bus.bus.api import (
     WrongSequence,
 )
 from romana_bus.bus.jetstream import SINGLY
+from romana_bus.bus.requests import settle
 from romana_bus.bus.streams import matches
 from romana_bus.clock import LogClock
 from tests.simulation.log.cursors import SimLease, SimReading, SimTable
@@ -105,7 +106,7 @@ class Client:
         """What `work` gives at the server."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if self.cut or self.dead:
-            _settle(future, Closed("it was killed") if self.dead else Unavailable("not connected"))
+            settle(future, Closed("it was killed") if self.dead else Unavailable("not connected"))
             return future
         self._waiting[future] = None
         future.add_done_callback(lambda future: self._waiting.pop(future, None))
@@ -115,14 +116,14 @@ class Client:
     def _at_the_server(self, work: Callable[[], T], future: asyncio.Future[T]) -> None:
         self.server.expire()
         try:
-            outcome: T | Exception = work()
+            outcome: T | BusError = work()
         except (BusError, Rewound) as error:
             outcome = error
         if self.dead:
             return
         if self._chance.random() < self.server.losing:
             return  # the answer is lost
-        self.back.put(functools.partial(_settle, future, outcome))
+        self.back.put(functools.partial(settle, future, outcome))
 
     async def _answer(self, work: Callable[[], T]) -> T:
         future = self.ask(work)
@@ -219,16 +220,6 @@ class Client:
 
     async def close(self) -> None:
         self._leave()
-
-
-def _settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-        future.exception()
-    else:
-        future.set_result(outcome)
 
 
 def _prepared(server: Server, roles: Sequence[str]) -> int:

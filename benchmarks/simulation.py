@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.report import Report
-from tests.simulation.__main__ import days
+from tests.simulation.days import days
 
 DAYS = 200
 

@@ -11,13 +11,12 @@ a request that comes before it is told replaces it, and the log hears of neither
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 
-from romana_bus import codec
+from romana_bus import codec, tasks
 from romana_bus.bus.api import Rewound, StreamMissing, Unavailable, WrongSequence
 from romana_bus.cni.journal import over
 from romana_bus.cni.requests import Requests
@@ -154,9 +153,7 @@ class Outbox:
     async def _until_due(self) -> None:
         """Until there may be something to send. What waits was held back, and may be due by now."""
         due = [self._due[event.subject()] for event in self.waiting() if isinstance(event, SandboxRemoved)]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(due) - time.monotonic() if due else None):
-                await self._changed.wait()
+        await tasks.until_set(self._changed, min(due) - time.monotonic() if due else None)
 
     async def _read_requests(self, store: Store) -> None:
         await self._requests.read(store)

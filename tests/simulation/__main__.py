@@ -6,22 +6,19 @@ python -m tests.simulation --seeds 1000 [--first 1] [--defect NAME | --defects] 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import multiprocessing
-import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.simulation.day import Day, live
+from tests.simulation.day import live
+from tests.simulation.days import day, days
 from tests.simulation.defects import DEFECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.simulation.day import Day
 
 #: Within how many seeds a defect has to be found.
 AT_MOST = 1000
@@ -48,24 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
     minutes = (time.monotonic() - begun) / 60
     SCREEN.print(f"{done:,} days without a violation, {done / minutes:,.0f} a minute")
     return 0
-
-
-def day(seed: int, defect: str | None = None) -> Day:
-    """The day of this seed, with a defect put back."""
-    with pytest.MonkeyPatch.context() as patch:
-        if defect:
-            DEFECTS[defect](patch)
-        return live(seed)
-
-
-def days(first: int, seeds: int, defect: str | None = None) -> Iterator[Day]:
-    """In the order of their seeds, on all cores."""
-    with multiprocessing.Pool(os.cpu_count()) as pool, contextlib.suppress(GeneratorExit):
-        yield from pool.imap(_day, ((seed, defect) for seed in range(first, first + seeds)))
-
-
-def _day(job: tuple[int, str | None]) -> Day:
-    return day(*job)
 
 
 def tell(one: Day) -> int:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.simulation.__main__ import days
+from tests.simulation.days import days
 
 SEEDS = int(os.environ.get("ROMANA_SIMULATED_DAYS", "300"))
 #: Of the defects of `defects.py`, those that a few days find.

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Machine
     from tests.simulation.site import Site
 
-#: Pods at once, for each machine; seconds until the garbage collector takes the pods of a node that is gone.
-PODS, COLLECTED = 5, 40.0
+#: Pods at once, for each machine: on most days, and on those when it is crowded; seconds until the garbage
+#: collector takes the pods of a node that is gone.
+PODS, COLLECTED = (5, 5, 5, 12), 40.0
 
 
 class Workload:
@@ -20,12 +21,13 @@ class Workload:
 
     def __init__(self, site: Site) -> None:
         self.site, self.quiet = site, False
+        self._most = site.chance.choice(PODS) * len(site.machines)
         self._number = 0
         self._missing: dict[str, float] = {}  # node of which there is no object -> since when
 
     async def run(self) -> None:
-        site, chance = self.site, self.site.chance
-        for _ in range(chance.randint(3, chance.choice([4, 4, 4, 12]) * len(site.machines))):
+        chance = self.site.chance
+        for _ in range(chance.randint(3, self._most)):
             self.create()
         acts: list[Callable[[], None]] = [
             *[self.create] * 6, *[self.delete] * 3, self.force_delete, self.finish, self.again,
@@ -58,7 +60,7 @@ class Workload:
     def create(self, key: str = "") -> None:
         site = self.site
         machines = [one for one in site.machines.values() if one.on and one.name in site.kube.truth["nodes"]]
-        if not machines or len(site.kube.truth["pods"]) >= PODS * len(site.machines):
+        if not machines or len(site.kube.truth["pods"]) >= self._most:
             return
         self._number += 1
         key = key or f"ns/p{self._number}"

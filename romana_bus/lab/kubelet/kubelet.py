@@ -18,7 +18,7 @@ from romana_bus.errors import RomanaError
 from romana_bus.lab.client import Refused
 from romana_bus.lab.kubelet import node, pods, static
 from romana_bus.lab.store import NODES, PODS
-from romana_bus.tasks import stop, until_one_ends
+from romana_bus.tasks import stop, until_one_ends, until_set
 
 if TYPE_CHECKING:
     from romana_bus.lab.client import KubeClient
@@ -149,11 +149,7 @@ class Kubelet:
                     delay, pause = min(2 * delay, longest), delay
                 if pause is None and uid not in self.wanted and uid not in self._sandboxes.of:
                     return
-                try:
-                    async with asyncio.timeout(pause):
-                        await changed.wait()
-                except TimeoutError:
-                    pass
+                await until_set(changed, pause)
         finally:
             del self._tasks[uid], self._changed[uid]
 

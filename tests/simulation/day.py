@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 from tests.simulation import invariants
 from tests.simulation.faults import FAULTS
 from tests.simulation.loop import run
@@ -34,7 +36,9 @@ def live(seed: int) -> Day:
     async def main(chance: random.Random) -> Day:
         site = Site(chance)
         site.build()
-        faults = await _day(site)
+        with pytest.MonkeyPatch.context() as patch:
+            invariants.what_counts_as_stored(site, patch)
+            faults = await _day(site)
         return Day(seed, tuple(faults), tuple(site.violations), tuple(site.story), site.server.digest())
 
     return run(main, seed)

@@ -16,6 +16,7 @@ from romana_bus.producers.absence import Absences
 from romana_bus.producers.answers import Do, Verdict
 from romana_bus.producers.standing import Standing
 from romana_bus.producers.story import Story
+from romana_bus.producers.watch import ResourceWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +78,7 @@ def _an_error_is_a_broken_line(patch: pytest.MonkeyPatch) -> None:
         return verdict and Verdict(Do.RETRY, verdict.why)
 
     patch.setattr(Story, "_line", line)
+    patch.setattr(ResourceWatch, "_again", lambda _, verdict: verdict)  # what cannot be read twice is listed
 
 
 def _nobody_asks_where_the_server_stands(patch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus import codec
 from romana_bus.bus.streams import matches
+from romana_bus.bus.write import FencedWriter
 from romana_bus.consumers.ipam import READS
 from romana_bus.events import AddressAssigned, AddressDenied, AddressReleased, LeaderElected
 from romana_bus.ipam import State, Tick, evolve
@@ -16,13 +17,36 @@ from tests.simulation.site import SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from romana_bus.bus.api import Message
+    import pytest
+
+    from romana_bus.bus.api import Message, Outgoing
     from tests.simulation.log.server import Server
     from tests.simulation.site import Site
 
 
 #: After these it is right, by what is known, to take an address from a pod that runs.
 BELIEVED = frozenset({"stranger", "store_goes_back", "restored", "old_events"})
+
+
+#: Seconds: after a backup was restored, somebody may still believe what was acknowledged before.
+RESTORED = 30.0
+
+
+def what_counts_as_stored(site: Site, patch: pytest.MonkeyPatch) -> None:
+    """At every step: what a writer takes for stored stands at its place."""
+    plain = FencedWriter._are_stored
+
+    def are_stored(self: FencedWriter, messages: list[Outgoing]) -> None:
+        for place, message in enumerate(messages, self.acknowledged + 1):
+            standing = site.server.message(self._role, place)
+            restored = site.server.restored.get(self._role, -RESTORED)
+            if standing and standing.id != message.id and site.time - restored > RESTORED:
+                site.wrong(
+                    f"{message.id} counts as stored, and at its place stands {standing.id or 'a stranger'}"
+                )
+        plain(self, messages)
+
+    patch.setattr(FencedWriter, "_are_stored", are_stored)
 
 
 def at_the_end(site: Site, faults: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.bus.memory import MemoryStore, _Stream
 from romana_bus.clock import LogClock
+from tests.simulation.loop import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +37,9 @@ class Server(MemoryStore):
         self.clients: list[Client] = []
         self.acknowledged: dict[tuple[str, int], str] = {}
         self.heard: Callable[[str, Outgoing], None] = lambda *_: None  # what is stored
+        self.restored: dict[
+            str, float
+        ] = {}  # stream -> when a backup of it was restored, by the loop's clock
         self.ambushes: list[tuple[str, Outgoing]] = []  # what is stored just before the next batch
 
     @property
@@ -68,6 +72,7 @@ class Server(MemoryStore):
 
     def go_back(self, role: str, by: int) -> None:
         """A backup was restored: the newest messages never happened."""
+        self.restored[role] = asyncio.get_running_loop().time() - START
         last = self._stream(role).last
         self.rewind(role, max(0, last - by))
         self.acknowledged = {

@@ -33,16 +33,16 @@ from romana_bus import codec
 from romana_bus.events import AddressAssigned, AddressReleased, PodGone, PodSeen, ResourceSynced, TopologySet
 from romana_bus.inet import format_address
 from romana_bus.ipam import Settings, State, Tick, decide, evolve
-from romana_bus.ipam.choosing import choose
-from romana_bus.ipam.desk import Desk
-from romana_bus.ipam.giving import take
+from romana_bus.ipam.allocate.assign import take
+from romana_bus.ipam.allocate.context import Desk
+from romana_bus.ipam.allocate.select import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from romana_bus.ipam.desk import Decision
-    from romana_bus.ipam.entities import Host
-    from romana_bus.ipam.pods import Pod
+    from romana_bus.ipam.allocate.context import Decision
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.pods import Pod
 
 HOST_LOCAL = Path("/usr/lib/cni/host-local")
 BATCH, ROUNDS, SECOND = 1_000, 5, 1_000_000

@@ -15,9 +15,9 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet
 from romana_bus.feed import outgoing
 from romana_bus.ipam import evolve
-from romana_bus.ipam.changes import changes
-from romana_bus.ipam.places import evictions, losing, unfinished
-from romana_bus.ipam.successor import succeed
+from romana_bus.ipam.change.evictions import evictions, losing, unfinished
+from romana_bus.ipam.change.merge import succeed
+from romana_bus.ipam.change.plan import changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.events import Event, Eviction
     from romana_bus.ipam import State
-    from romana_bus.ipam.changes import Changes
-    from romana_bus.ipam.places import PodChange
+    from romana_bus.ipam.change.evictions import PodChange
+    from romana_bus.ipam.change.plan import Changes
 
 #: Bytes of one message, with room for its headers (NATS takes a MiB).
 LARGEST = 1_000_000

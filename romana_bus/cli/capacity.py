@@ -9,19 +9,19 @@ import msgspec
 from romana_bus.cli import show
 from romana_bus.cli.terminal import Text
 from romana_bus.cli.trouble import print_nowhere, waiting
-from romana_bus.ipam import view
-from romana_bus.ipam.exhaustion import Exhaustion
-from romana_bus.ipam.outlook import Outlooks
-from romana_bus.ipam.tenants import tenants
-from romana_bus.ipam.whereabouts import reserved
+from romana_bus.ipam.report import views
+from romana_bus.ipam.report.exhaustion import Exhaustion
+from romana_bus.ipam.report.forecast import Outlooks
+from romana_bus.ipam.report.lookup import reserved
+from romana_bus.ipam.report.tenants import tenants
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from romana_bus.ipam import State
-    from romana_bus.ipam.outlook import Outlook
-    from romana_bus.ipam.rooms import Room
-    from romana_bus.ipam.view import NetworkView
+    from romana_bus.ipam.report.forecast import Outlook
+    from romana_bus.ipam.report.usage import Room
+    from romana_bus.ipam.report.views import NetworkView
 
 #: Characters that a node's name and address take, which the table of groups has not.
 BESIDE = 20
@@ -42,7 +42,7 @@ def document(state: State, outlooks: Outlooks) -> dict[str, Any]:
             | msgspec.to_builtins(outlooks.tenant(one))
             for one in tenants(state, outlooks.networks)
         ],
-        "hosts": [described(host, host.room, outlooks.host(host)) for host in view.hosts(state)],
+        "hosts": [described(host, host.room, outlooks.host(host)) for host in views.hosts(state)],
         "reserved": reserved(state),
         "full": Exhaustion(state).found,
         "waiting": waiting(state),
@@ -62,7 +62,7 @@ def _percent(room: Room) -> float:
 
 
 def print_networks(state: State, outlooks: Outlooks | None = None, every: bool = False) -> None:
-    for network in outlooks.networks if outlooks else view.networks(state):
+    for network in outlooks.networks if outlooks else views.networks(state):
         for_whom = ", ".join(network.tenants) or "everyone"
         title = (
             f"network {network.network}  {network.prefix}, blocks of /{network.block_mask}, for {for_whom}"
@@ -141,7 +141,7 @@ def print_hosts(state: State, outlooks: Outlooks | None = None, every: bool = Fa
         return
     columns, ends = show.room_columns(BESIDE), end_columns(outlooks)
     narrow = "blocks" not in columns
-    found = list(view.hosts(state))
+    found = list(views.hosts(state))
     if len(found) > show.ROWS and not every:
         found.sort(key=lambda host: (-_fullness(host.room), host.node))
     names = ("node", *(() if narrow else ("address",)), "group", "pods", *columns, *ends)

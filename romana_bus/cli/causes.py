@@ -13,7 +13,7 @@ from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store
-    from romana_bus.ipam.view import PodView
+    from romana_bus.ipam.report.views import PodView
 
 #: Events that are followed back, from an address to what led to it.
 STEPS = 5

@@ -18,7 +18,7 @@ from romana_bus.consumers.audit import Look, done, look, order
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
-from romana_bus.ipam.corrections import Correction, corrections
+from romana_bus.ipam.audit.corrections import Correction, corrections
 from romana_bus.tail import ROLES
 
 #: Seconds that a correction may take to be carried out, before it is said that nobody does.

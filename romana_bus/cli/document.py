@@ -11,9 +11,9 @@ import yaml
 from romana_bus.cli import literal
 from romana_bus.cli.terminal import print_error
 from romana_bus.errors import BadInput
-from romana_bus.ipam.document import BadTopology, Reader
-from romana_bus.ipam.topology import Topology
-from romana_bus.ipam.tree import Problem
+from romana_bus.ipam.topology.document import BadTopology, Reader
+from romana_bus.ipam.topology.networks import Topology
+from romana_bus.ipam.topology.tree import Problem
 
 #: As JSON it has to fit into one message.
 LARGEST = 900_000

@@ -9,20 +9,20 @@ from rich.tree import Tree
 from romana_bus.cli import show
 from romana_bus.cli.ipam import closed
 from romana_bus.cli.terminal import Text
-from romana_bus.ipam import view
+from romana_bus.ipam.report import views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from romana_bus.ipam import State
-    from romana_bus.ipam.tree import Group
-    from romana_bus.ipam.view import GroupView
+    from romana_bus.ipam.report.views import GroupView
+    from romana_bus.ipam.topology.tree import Group
 
 
 def tree(state: State) -> Tree:
     """The groups of all networks, each with its prefix, use, nodes and free slots."""
     root = Tree(Text("topology" if state.documented else "default topology", "bold"), guide_style="dim")
-    for network, seen in zip(state.topology.networks, view.networks(state), strict=True):
+    for network, seen in zip(state.topology.networks, views.networks(state), strict=True):
         head = f"{seen.prefix}  {show.use(seen.room)}  {show.many(seen.hosts, 'node')}"
         whole = network.tree if network.tree and network.tree.whole else None
         branch = root.add(Text.assemble((seen.network, "bold"), "  ", head, (_free(whole), "dim")))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from romana_bus import codec
 from romana_bus.bus.search import at_time
 from romana_bus.events import IPAM, AddressEvent
-from romana_bus.ipam.rate import Ledger, window
+from romana_bus.ipam.report.growth import Ledger, window
 from romana_bus.tail import tail
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
-    from romana_bus.ipam.rate import Growth
+    from romana_bus.ipam.report.growth import Growth
 
 #: Events that are read at most, some seconds' worth: with more of them the window is shorter.
 MOST = 500_000

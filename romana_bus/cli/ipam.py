@@ -17,9 +17,10 @@ from romana_bus.cli.options import OPTIONS, Output, Store
 from romana_bus.cli.session import run
 from romana_bus.cli.trouble import print_waiting
 from romana_bus.errors import BadInput
-from romana_bus.ipam import State, view
-from romana_bus.ipam.outlook import Outlooks
-from romana_bus.ipam.rate import Growth
+from romana_bus.ipam import State
+from romana_bus.ipam.report import views
+from romana_bus.ipam.report.forecast import Outlooks
+from romana_bus.ipam.report.growth import Growth
 from romana_bus.tail import ROLES
 
 __all__ = ["app", "closed", "print_hosts", "print_networks", "print_waiting"]
@@ -97,7 +98,7 @@ async def _show(
         if host is not None:
             node.host(state, host)
         grown = await growth(opened, window)
-    outlooks = Outlooks(view.networks(state), grown)
+    outlooks = Outlooks(views.networks(state), grown)
     if host is not None:
         found = node.host(state, host)
         if not output.json:

@@ -15,7 +15,7 @@ from rich.table import Table
 from romana_bus import telemetry
 from romana_bus.cli import show, telling
 from romana_bus.cli.terminal import Text
-from romana_bus.ipam import view
+from romana_bus.ipam.report import views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Message
     from romana_bus.events import Event
     from romana_bus.ipam import State
-    from romana_bus.ipam.view import GroupView, HostView
+    from romana_bus.ipam.report.views import GroupView, HostView
 
 Row = tuple[Text, ...]
 
@@ -94,7 +94,7 @@ def _one_line(text: Text) -> Text:
 
 def _head(title: str, state: State, problems: list[str]) -> list[Text]:
     """What is watched, how it stands, and, if anything, what is wrong."""
-    now = view.standing(state)
+    now = views.standing(state)
     counts = Text.assemble(
         f"{show.many(now.nodes, 'node')}  ·  {show.many(now.pods, 'pod')}  ·  ",
         (f"{now.held:,} of {now.wanting:,} have an address", "green" if now.held >= now.wanting else "red"),
@@ -124,7 +124,7 @@ def _zones(state: State, width: int, rows: int) -> Table:
         table.add_column(column, no_wrap=True)
     for column in ("pods", "free", "blocks"):
         table.add_column(column, justify="right", no_wrap=True)
-    hosts = view.hosts(state)
+    hosts = views.hosts(state)
     found = list(_rows(state, hosts, width, nodes=True))
     if len(found) > rows:
         found = list(_rows(state, hosts, width, nodes=False))
@@ -142,7 +142,7 @@ def _rows(state: State, hosts: tuple[HostView, ...], width: int, nodes: bool) ->
     denied = [host for host in hosts if host.denied]
     for host in denied if nodes else denied[:DENIED_SHOWN]:
         yield Text(f"{host.node}: {host.denied}", "red"), Text(", ".join(host.addresses))
-    for network in view.networks(state):
+    for network in views.networks(state):
         for group in network.groups:
             if not group.leaf:
                 continue

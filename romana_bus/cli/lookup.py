@@ -13,13 +13,13 @@ from romana_bus.cli.node import print_cooling
 from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_address
-from romana_bus.ipam import view, whereabouts
-from romana_bus.ipam.entities import pod_order
+from romana_bus.ipam.model.nodes import pod_order
+from romana_bus.ipam.report import lookup, views
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.ipam import State
-    from romana_bus.ipam.whereabouts import AddressView
+    from romana_bus.ipam.report.lookup import AddressView
 
 
 def check(pod: str | None, ip: str | None) -> None:
@@ -35,9 +35,9 @@ def check(pod: str | None, ip: str | None) -> None:
 async def pod(store: Store, state: State, key: str) -> dict[str, Any]:
     """What is known of it, with what led to it. Raises BadInput."""
     namespace, name = pod_order(key)
-    views, seen = view.pod(state, namespace, name), state.pods.get(key)
+    found, seen = views.pod(state, namespace, name), state.pods.get(key)
     asked = sorted(state.sandboxes.get(key, ()))
-    if not views and seen is None and not asked:
+    if not found and seen is None and not asked:
         near = show.meant(sorted(other for other in state.pods if _near(other, namespace, name)))
         raise BadInput(f"--pod {key}: no such pod is in the API, and none of that name has an address{near}")
     return {
@@ -52,7 +52,7 @@ async def pod(store: Store, state: State, key: str) -> dict[str, Any]:
                 "held": [_placed(state, address) for address in one.addresses],
                 "events": await chain(store, subject(one)),
             }
-            for one in views
+            for one in found
         ],
         "obstacle": state.obstacle,
     }
@@ -64,7 +64,7 @@ def _near(other: str, namespace: str, name: str) -> bool:
 
 
 def _placed(state: State, text: str) -> dict[str, Any]:
-    found = whereabouts.address(state, text)
+    found = lookup.address(state, text)
     return {"address": text, "network": found.network, "group": found.group, "block": found.block}
 
 
@@ -94,7 +94,7 @@ def print_pod(found: dict[str, Any]) -> None:
                     }
                 ),
             )
-        print_cooling([msgspec.convert(one, view.PodView)])
+        print_cooling([msgspec.convert(one, views.PodView)])
         print_chain(one["events"])
 
 
@@ -108,17 +108,17 @@ def _where(found: dict[str, Any]) -> str:
 
 
 async def ip(store: Store, state: State, text: str) -> dict[str, Any]:
-    found = whereabouts.address(state, text)
+    found = lookup.address(state, text)
     events = []
     if found.pod:
-        owner = next(one for one in view.pod(state, *pod_order(found.pod)) if one.node == found.pod_node)
+        owner = next(one for one in views.pod(state, *pod_order(found.pod)) if one.node == found.pod_node)
         events = await chain(store, subject(owner))
     told: dict[str, Any] = msgspec.to_builtins(found)
     return told | {"events": events}
 
 
 def print_ip(found: dict[str, Any]) -> None:
-    one = msgspec.convert(found, whereabouts.AddressView)
+    one = msgspec.convert(found, lookup.AddressView)
     show.console.print(Text.assemble((f"address {one.address}  ", "bold"), _standing(one)), "", sep="\n")
     rows = {
         "network": one.network,
@@ -134,15 +134,15 @@ def print_ip(found: dict[str, Any]) -> None:
 
 def _standing(one: AddressView) -> str:
     match one.state:
-        case whereabouts.USED:
+        case lookup.USED:
             draining = ", which keeps it until it goes: the range is reserved" if one.reserved else ""
             return f"in use by pod {one.pod} on {one.pod_node}{draining}"
-        case whereabouts.COOLING:
+        case lookup.COOLING:
             return f"cools down until {show.when(one.until)}; pod {one.pod} on {one.pod_node} had it last"
-        case whereabouts.RESERVED:
+        case lookup.RESERVED:
             return f"reserved by {one.reserved}: given to nobody"
-        case whereabouts.KEPT:
+        case lookup.KEPT:
             return "in no group that takes nodes: kept for groups to come"
-        case whereabouts.OUTSIDE:
+        case lookup.OUTSIDE:
             return "outside every network"
     return "free"

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.cli import capacity, show
 from romana_bus.errors import BadInput
-from romana_bus.ipam import view
-from romana_bus.ipam.entities import pod_key
+from romana_bus.ipam.model.nodes import pod_key
+from romana_bus.ipam.report import views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.ipam import State
-    from romana_bus.ipam.outlook import Outlooks
-    from romana_bus.ipam.view import HostView, PodView
+    from romana_bus.ipam.report.forecast import Outlooks
+    from romana_bus.ipam.report.views import HostView, PodView
 
 
 def host(state: State, name: str) -> HostView:
     """Raises BadInput."""
-    found = view.host(state, name)
+    found = views.host(state, name)
     if found is None:
         near = show.meant(sorted(other for other in state.hosts if name in other or other in name))
         raise BadInput(f"--host {name}: no node of that name was seen (`ipam show --all` lists them){near}")
@@ -29,7 +29,7 @@ def host(state: State, name: str) -> HostView:
 def host_document(state: State, found: HostView, outlooks: Outlooks) -> dict[str, Any]:
     return {
         "host": capacity.described(found, found.room, outlooks.host(found)),
-        "pods": view.pods_on(state, found.node),
+        "pods": views.pods_on(state, found.node),
     }
 
 
@@ -47,7 +47,7 @@ def print_host(state: State, found: HostView, outlooks: Outlooks) -> None:
     table.add_row(networks, groups, show.count(found.pods), *show.room(found.room, columns), *end)
     show.section("place", table)
     _print_blocks(found)
-    pods = view.pods_on(state, found.node)
+    pods = views.pods_on(state, found.node)
     _print_pods([pod for pod in pods if pod.addresses])
     print_cooling(pods)
     denied = show.table("pod", "why")

@@ -9,7 +9,7 @@ import msgspec
 from romana_bus.cli import literal
 from romana_bus.cli.document import DEEPEST
 from romana_bus.errors import BadInput
-from romana_bus.ipam.ops import OPS, AnyOp, UpdateTopology
+from romana_bus.ipam.simulate.operations import OPS, AnyOp, UpdateTopology
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,8 +19,8 @@ from romana_bus.bus.streams import DAY, Layout
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import Settings
-from romana_bus.ipam.default import SLOT_BITS
-from romana_bus.ipam.document import cidr_of
+from romana_bus.ipam.topology.default import SLOT_BITS
+from romana_bus.ipam.topology.document import cidr_of
 
 if TYPE_CHECKING:
     from romana_bus.producers.access import Target

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from romana_bus.ipam.changes import Changes
-    from romana_bus.ipam.comparing import GroupChange, Growth, NetworkChange
+    from romana_bus.ipam.change.compare import GroupChange, Growth, NetworkChange
+    from romana_bus.ipam.change.plan import Changes
 
 #: Lines of one table.
 SHOWN = 20

@@ -16,8 +16,8 @@ from romana_bus.consumers.audit import done, order
 from romana_bus.errors import BadInput
 from romana_bus.events import AddressDisowned, SandboxRemoved
 from romana_bus.ipam import State
-from romana_bus.ipam.entities import pod_order
-from romana_bus.ipam.idents import text_of
+from romana_bus.ipam.model.nodes import pod_order
+from romana_bus.ipam.model.uids import text_of
 from romana_bus.tail import ROLES
 
 #: Seconds that it may take to be carried out, before it is said that nobody does.

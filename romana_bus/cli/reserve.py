@@ -18,7 +18,7 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, RangeReserved, RangeUnreserved
 from romana_bus.feed import outgoing
 from romana_bus.ipam import State, evolve
-from romana_bus.ipam import reserve as pure
+from romana_bus.ipam.change import reserve as pure
 from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:

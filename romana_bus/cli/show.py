@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from romana_bus.ipam.rooms import Room
+    from romana_bus.ipam.report.usage import Room
 
 T = TypeVar("T")
 

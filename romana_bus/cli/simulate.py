@@ -12,12 +12,12 @@ from romana_bus.cli import ops, source
 from romana_bus.cli.options import ADDRESSES, Addresses, Output
 from romana_bus.cli.terminal import print_json
 from romana_bus.errors import BadInput
-from romana_bus.ipam.played import OpError
-from romana_bus.ipam.simulation import Simulation
+from romana_bus.ipam.simulate.cluster import OpError
+from romana_bus.ipam.simulate.simulation import Simulation
 
 if TYPE_CHECKING:
-    from romana_bus.ipam.ops import AnyOp
-    from romana_bus.ipam.state import Settings
+    from romana_bus.ipam.model.state import Settings
+    from romana_bus.ipam.simulate.operations import AnyOp
 
 
 @Parameter(name="*", group=ADDRESSES)

@@ -10,14 +10,14 @@ from romana_bus.cli.document import content, decoded
 from romana_bus.cli.lines import Lines
 from romana_bus.cli.terminal import print_error
 from romana_bus.errors import BadInput
-from romana_bus.ipam.document import Reader
+from romana_bus.ipam.topology.document import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from romana_bus.ipam.topology import Network
-    from romana_bus.ipam.tree import Problem
+    from romana_bus.ipam.topology.networks import Network
+    from romana_bus.ipam.topology.tree import Problem
 
 
 class Finding(NamedTuple):

@@ -16,7 +16,7 @@ from romana_bus.cli.session import run
 from romana_bus.cli.source import checked
 from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput
-from romana_bus.ipam import view
+from romana_bus.ipam.report import views
 from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: O
         found = planned(there, merged(there, source))
         changed = await put(opened, there, source, evict, found.losing)
     if output.json:
-        show.as_json({"changed": changed, "plan": found, "networks": view.networks(there.state)})
+        show.as_json({"changed": changed, "plan": found, "networks": views.networks(there.state)})
         return
     if changed:
         planning.print_summary(found)
@@ -150,7 +150,7 @@ async def _show(store: Store, output: Output) -> None:
         there = await standing(opened)
     state = there.state
     if output.json:
-        networks = view.networks(state)
+        networks = views.networks(state)
         show.as_json({"document": there.document, "networks": networks, "problem": state.problem})
         return
     if state.problem:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.cli import show
 from romana_bus.cli.terminal import Text
-from romana_bus.ipam.exhaustion import Exhaustion
-from romana_bus.ipam.fullness import BLOCK, GROUP, NETWORK
-from romana_bus.ipam.whereabouts import reserved
+from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
+from romana_bus.ipam.report.exhaustion import Exhaustion
+from romana_bus.ipam.report.lookup import reserved
 
 if TYPE_CHECKING:
     from romana_bus.ipam import State
-    from romana_bus.ipam.exhaustion import Full
+    from romana_bus.ipam.report.exhaustion import Full
 
 
 def waiting(state: State) -> list[dict[str, Any]]:

@@ -30,7 +30,8 @@ from romana_bus.consumers.ipam import decider
 from romana_bus.consumers.measured import measured
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
-from romana_bus.ipam import State, view
+from romana_bus.ipam import State
+from romana_bus.ipam.report import views
 from romana_bus.loop import run_decider
 from romana_bus.producers.shapes import BUILT_IN
 from romana_bus.tail import ROLES, tail
@@ -246,6 +247,6 @@ def _settled(state: State, nodes: set[str], pods: set[str]) -> bool:
 
 def lasting(state: State) -> str:
     """How it stands, in one line."""
-    now = view.standing(state)
+    now = views.standing(state)
     counts = f"{show.many(now.nodes, 'node')}, {show.many(now.pods, 'pod')}"
     return f"{counts}; {now.held:,} of {now.wanting:,} that want an address have one."

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from romana_bus.cli.options import Output
-    from romana_bus.ipam.topology import Network
-    from romana_bus.ipam.tree import Group
+    from romana_bus.ipam.topology.networks import Network
+    from romana_bus.ipam.topology.tree import Group
 
 
 def validate(file: Path, output: Output) -> None:

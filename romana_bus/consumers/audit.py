@@ -37,13 +37,13 @@ from romana_bus.events import (
 from romana_bus.feed import Read, outgoing, read_once
 from romana_bus.flaws import Flaws
 from romana_bus.ipam import audit
-from romana_bus.ipam.corrections import corrections, pending
+from romana_bus.ipam.audit.corrections import corrections, pending
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.ipam import State
     from romana_bus.ipam.audit import Finding, Snapshot
-    from romana_bus.ipam.corrections import Correction
+    from romana_bus.ipam.audit.corrections import Correction
 
 log = structlog.get_logger(__name__)
 

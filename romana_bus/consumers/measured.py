@@ -22,10 +22,10 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from romana_bus.ipam import view
-from romana_bus.ipam.exhaustion import EXHAUSTED, Exhaustion
-from romana_bus.ipam.fullness import BLOCK, GROUP, NETWORK
-from romana_bus.ipam.rooms import both_families
+from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
+from romana_bus.ipam.report import views
+from romana_bus.ipam.report.exhaustion import EXHAUSTED, Exhaustion
+from romana_bus.ipam.report.usage import both_families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class _Addresses(Collector):
         exhaustion = Exhaustion(self.state, sums)
         addresses = GaugeMetricFamily("romana_addresses", "Addresses by state", labels=["network", "state"])
         blocks = GaugeMetricFamily("romana_blocks", "Blocks that are somebody's", labels=["network"])
-        for network in view.networks(self.state, sums):
+        for network in views.networks(self.state, sums):
             for name in STATES:
                 addresses.add_metric([network.network, name], getattr(network.room, name))
             blocks.add_metric([network.network], network.room.blocks)

@@ -4,12 +4,12 @@
 `wake(state)` when to ask again though nothing happened. No clock, no I/O, no randomness.
 """
 
-from romana_bus.ipam.decide import decide, parts
-from romana_bus.ipam.desk import Decision
-from romana_bus.ipam.document import BadTopology, parse
-from romana_bus.ipam.evolve import evolve
-from romana_bus.ipam.refusal import refusals
-from romana_bus.ipam.state import Settings, State, Tick, wake
+from romana_bus.ipam.allocate.context import Decision
+from romana_bus.ipam.allocate.decide import decide, parts
+from romana_bus.ipam.fold.evolve import evolve
+from romana_bus.ipam.model.refusal import refusals
+from romana_bus.ipam.model.state import Settings, State, Tick, wake
+from romana_bus.ipam.topology.document import BadTopology, parse
 
 __all__ = [
     "BadTopology",

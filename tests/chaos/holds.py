@@ -25,7 +25,7 @@ from romana_bus.events import (
     ResourceSynced,
 )
 from romana_bus.inet import parse_address, parse_prefix
-from romana_bus.ipam.facts import FINISHED
+from romana_bus.ipam.fold.facts import FINISHED
 from romana_bus.producers.shapes import BUILT_IN, KIND_OF
 from tests.chaos.ending import without_version
 from tests.chaos.ledger import Ledger

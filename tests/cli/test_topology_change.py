@@ -17,7 +17,7 @@ from romana_bus.cli.source import Source
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC
 from romana_bus.feed import outgoing
-from romana_bus.ipam.places import losing
+from romana_bus.ipam.change.evictions import losing
 from romana_bus.tail import ROLES
 from tests.cli.api import ApiThread
 from tests.cli.test_topology import stored

@@ -10,15 +10,15 @@ import msgspec
 
 from romana_bus import events as ev
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
-from romana_bus.ipam import view
-from romana_bus.ipam.facts import FINISHED, SEGMENT_LABEL
-from romana_bus.ipam.wishes import wish_of
+from romana_bus.ipam.fold.facts import FINISHED, SEGMENT_LABEL
+from romana_bus.ipam.model.annotations import wish_of
+from romana_bus.ipam.report import views
 from tests.ipam.cluster import addresses
 
 if TYPE_CHECKING:
     from romana_bus.ipam import Decision
-    from romana_bus.ipam.topology import Network
-    from romana_bus.ipam.tree import Leaf
+    from romana_bus.ipam.topology.networks import Network
+    from romana_bus.ipam.topology.tree import Leaf
     from tests.ipam.cluster import Cluster
 
 Address = tuple[int, int]
@@ -88,13 +88,13 @@ def blocks_do_not_overlap(cluster: Cluster) -> None:
 
 def room_adds_up(cluster: Cluster) -> None:
     used, cool = given(cluster), cooling(cluster)
-    for network in view.networks(cluster.state):
+    for network in views.networks(cluster.state):
         for prefix, room in [(network.prefix, network.room), *((g.prefix, g.room) for g in network.groups)]:
             assert room.used + room.cooling + room.reserved + room.free == room.size
             assert room.used == sum(inside(address, parse_prefix(prefix)) for address in used)
             assert room.cooling == sum(inside(address, parse_prefix(prefix)) for address in cool)
             assert min(room.reserved, room.free) >= 0
-    for block in view.blocks(cluster.state):
+    for block in views.blocks(cluster.state):
         room = block.room
         assert room.used + room.cooling + room.reserved + room.free == room.size
         assert min(room.reserved, room.free) >= 0
@@ -103,7 +103,7 @@ def room_adds_up(cluster: Cluster) -> None:
 def spares_are_as_many_as_asked_for(cluster: Cluster) -> None:
     """Never more than that in one group; fewer where there is no room. Empty ones are nobody's yet. A node
     that is gone is where it was, whatever that is called by now."""
-    for host in view.hosts(cluster.state):
+    for host in views.hosts(cluster.state):
         empty = [block for block in host.blocks if not block.room.used and not block.room.cooling]
         for leaf in cluster.state.topology.leaves:
             there = [block for block in empty if leaf.prefix.contains(parse_prefix(block.block))]

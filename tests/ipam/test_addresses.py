@@ -8,7 +8,7 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.ipam import wake
-from romana_bus.ipam.state import SECOND
+from romana_bus.ipam.model.state import SECOND
 from tests.ipam.cluster import Cluster, topology
 
 DUAL = {

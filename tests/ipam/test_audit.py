@@ -9,7 +9,7 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.ipam.audit import Finding, Snapshot, doubt, findings
-from romana_bus.ipam.corrections import corrections
+from romana_bus.ipam.audit.corrections import corrections
 from tests.ipam.cluster import Cluster, topology
 
 if TYPE_CHECKING:

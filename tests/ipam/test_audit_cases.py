@@ -10,7 +10,7 @@ import pytest
 from romana_bus import codec
 from romana_bus import events as ev
 from romana_bus.ipam.audit import KINDS, Finding, Snapshot, covers, doubt, findings, unsettled
-from romana_bus.ipam.corrections import corrections, pending
+from romana_bus.ipam.audit.corrections import corrections, pending
 from tests.ipam.cluster import Cluster, topology
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from romana_bus import events as ev
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix
-from romana_bus.ipam.changes import Changes, changes
-from romana_bus.ipam.places import evictions, losing
-from romana_bus.ipam.successor import succeed
+from romana_bus.ipam.change.evictions import evictions, losing
+from romana_bus.ipam.change.merge import succeed
+from romana_bus.ipam.change.plan import Changes, changes
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.documents import NODES, RACKS, TENANTS, documents, usable
 from tests.ipam.invariants import blocks_do_not_overlap, nobody_shares

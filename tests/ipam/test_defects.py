@@ -9,9 +9,10 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.inet import parse_prefix
-from romana_bus.ipam import BadTopology, parse, view
-from romana_bus.ipam.blocks import Block, Chain
-from romana_bus.ipam.reserve import BadRange, reserve
+from romana_bus.ipam import BadTopology, parse
+from romana_bus.ipam.change.reserve import BadRange, reserve
+from romana_bus.ipam.model.blocks import Block, Chain
+from romana_bus.ipam.report import views
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.operations import ask, change, give, hosts, join, leave, open_, shut
 
@@ -40,7 +41,7 @@ def test_b1_padding_takes_no_hosts() -> None:
         c.node(f"n{at:02}", {"zone": "abc"[at % 3]})
     c.node("unlabelled")
     c.decide()
-    (network,) = view.networks(c.state)
+    (network,) = views.networks(c.state)
     closed = [group for group in network.groups if group.closed]
     assert [group.prefix for group in closed] == [
         "10.0.48.0/20",
@@ -189,7 +190,7 @@ def test_b7_a_block_counts_its_addresses_right_when_the_lowest_is_free() -> None
     c.decide()
     c.no_pod("web/0")
     c.decide()
-    (block,) = view.blocks(c.state)
+    (block,) = views.blocks(c.state)
     assert (block.room.used, block.room.free) == (2, 6)
 
 
@@ -250,7 +251,7 @@ def test_b10_a_network_without_a_map_is_no_trouble() -> None:
     c.pod("web/a", "n1")
     c.decide()
     assert c.addresses() == {"web/a": "10.0.0.0"}
-    assert view.networks(c.state)[0].groups == ()
+    assert views.networks(c.state)[0].groups == ()
     assert reserve(c.state, "10.9.0.0/30") == [ev.RangeReserved(cidr="10.9.0.0/30")]
     c.no_node("n1")
     c.decide()

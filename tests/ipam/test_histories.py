@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam import view
+from romana_bus.ipam.report import views
 from tests import histories
 from tests.ipam.cluster import Cluster, topology
 
@@ -181,7 +181,7 @@ def end(cluster: Cluster) -> object:
     has none and why; how many blocks each host holds in spare in each network; and that nothing else is
     held. Which of several groups a host is in, and which block and address a pod has, is not: that was
     decided when it was needed, and stays."""
-    hosts = view.hosts(cluster.state)
+    hosts = views.hosts(cluster.state)
     return {
         "placed": {host.node: sorted(host.groups) for host in hosts},
         "denied": {host.node: host.denied for host in hosts if host.denied},
@@ -193,8 +193,8 @@ def end(cluster: Cluster) -> object:
             f"{event.namespace}/{event.name}": (event.node, event.uid, event.code, event.reason)
             for event in cluster.newest(ev.AddressDenied)
         },
-        "spare": sorted((b.node, b.network) for b in view.blocks(cluster.state) if not b.room.used),
-        "cooling": [b.block for b in view.blocks(cluster.state) if b.room.cooling],
+        "spare": sorted((b.node, b.network) for b in views.blocks(cluster.state) if not b.room.used),
+        "cooling": [b.block for b in views.blocks(cluster.state) if b.room.cooling],
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus.ipam.idents import ident_of, text_of
+from romana_bus.ipam.model.uids import ident_of, text_of
 
 if TYPE_CHECKING:
     import uuid

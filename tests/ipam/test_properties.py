@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from romana_bus import events as ev
 from romana_bus.inet import Prefix, parse_address
-from romana_bus.ipam import parse, view, wake
-from romana_bus.ipam.wishes import ADDRESS, NETWORK, STICKY
+from romana_bus.ipam import parse, wake
+from romana_bus.ipam.model.annotations import ADDRESS, NETWORK, STICKY
+from romana_bus.ipam.report import views
 from tests.ipam import invariants
 from tests.ipam.cluster import Cluster
 from tests.ipam.documents import NODES, RACKS, TENANTS, documents, usable
@@ -221,8 +222,8 @@ class Life(RuleBasedStateMachine):
         lives = self.clusters[0]
         other = lives.rebuilt(order)
         assert other.says() == []
-        assert view.networks(other.state) == view.networks(lives.state)
-        assert view.hosts(other.state) == view.hosts(lives.state)
+        assert views.networks(other.state) == views.networks(lives.state)
+        assert views.hosts(other.state) == views.hosts(lives.state)
         assert wake(other.state) == wake(lives.state)
         self.clusters[1:] = [other]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus.ipam.ranges import Ranges
+from romana_bus.ipam.model.ranges import Ranges
 
 spans = st.tuples(st.integers(0, 40), st.integers(1, 12)).map(lambda span: (span[0], span[0] + span[1]))
 changes = st.lists(st.tuples(st.booleans(), spans), max_size=12)

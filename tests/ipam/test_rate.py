@@ -6,11 +6,11 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.inet import parse_prefix
-from romana_bus.ipam import view
-from romana_bus.ipam.outlook import Outlook, Outlooks
-from romana_bus.ipam.rate import HOUR, LEAST, SETTLING, Growth, Ledger, window
-from romana_bus.ipam.state import SECOND
-from romana_bus.ipam.tenants import tenants
+from romana_bus.ipam.model.state import SECOND
+from romana_bus.ipam.report import views
+from romana_bus.ipam.report.forecast import Outlook, Outlooks
+from romana_bus.ipam.report.growth import HOUR, LEAST, SETTLING, Growth, Ledger, window
+from romana_bus.ipam.report.tenants import tenants
 from tests.ipam.cluster import Cluster, topology
 
 ALL = parse_prefix("10.0.0.0/8")
@@ -121,7 +121,7 @@ def cluster() -> Cluster:
 
 
 def outlooks(c: Cluster, found: Growth | None) -> Outlooks:
-    return Outlooks(view.networks(c.state), found)
+    return Outlooks(views.networks(c.state), found)
 
 
 def test_a_group_and_a_network_last_as_their_open_room_does() -> None:
@@ -135,7 +135,7 @@ def test_a_group_and_a_network_last_as_their_open_room_does() -> None:
 
 def test_a_node_lasts_until_its_blocks_and_its_groups_whole_ones_are_used_up() -> None:
     c = cluster()
-    first, second = view.hosts(c.state)
+    first, second = views.hosts(c.state)
     found = outlooks(c, growth(given("p1", "10.0.0.0")))
     assert found.host(first) == Outlook(1.0, 62.0)
     assert found.host(second) == Outlook(0.0, None)
@@ -156,7 +156,7 @@ def test_where_nothing_is_known_nothing_is_said() -> None:
     found = outlooks(c, None)
     (network,) = found.networks
     assert found.network(network) == found.group(network.groups[0]) == Outlook()
-    assert found.host(view.hosts(c.state)[0]) == found.tenant(tenants(c.state)[0]) == Outlook()
+    assert found.host(views.hosts(c.state)[0]) == found.tenant(tenants(c.state)[0]) == Outlook()
 
 
 def test_what_is_full_has_no_hour_left_whether_it_grows_or_not() -> None:
@@ -171,7 +171,7 @@ def test_what_is_full_has_no_hour_left_whether_it_grows_or_not() -> None:
         ends = [
             found.network(network),
             *map(found.group, network.groups),
-            *map(found.host, view.hosts(c.state)),
+            *map(found.host, views.hosts(c.state)),
         ]
         assert [one.hours_left for one in (*ends, found.tenant(tenants(c.state)[0]))] == [0.0] * len(ends) + [
             0.0
@@ -191,5 +191,5 @@ def test_of_two_families_the_one_that_ends_first_counts() -> None:
     c.pod("web/a", "n1")
     c.decide()
     found = outlooks(c, growth(given("a", "10.0.0.0", "fd00::")))
-    assert found.host(view.hosts(c.state)[0]) == Outlook(2.0, 15.0)
+    assert found.host(views.hosts(c.state)[0]) == Outlook(2.0, 15.0)
     assert found.tenant(tenants(c.state)[0]) == Outlook(2.0, 15.0)

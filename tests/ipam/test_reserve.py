@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam.reserve import BadRange, covering, live, reserve, unreserve
+from romana_bus.ipam.change.reserve import BadRange, covering, live, reserve, unreserve
 from tests.ipam.cluster import Cluster, topology
 
 

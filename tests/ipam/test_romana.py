@@ -8,11 +8,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus.ipam.document import Reader
-from romana_bus.ipam.ops import AnyOp
-from romana_bus.ipam.played import OpError
-from romana_bus.ipam.simulation import Simulation
-from romana_bus.ipam.state import Settings
+from romana_bus.ipam.model.state import Settings
+from romana_bus.ipam.simulate.cluster import OpError
+from romana_bus.ipam.simulate.operations import AnyOp
+from romana_bus.ipam.simulate.simulation import Simulation
+from romana_bus.ipam.topology.document import Reader
 from tests.ipam import romana
 from tests.ipam.documents import NODES, RACKS, RANGES, TENANTS, documents, usable
 

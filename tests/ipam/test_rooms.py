@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam import view
-from romana_bus.ipam.tenants import tenants
+from romana_bus.ipam.report import views
+from romana_bus.ipam.report.tenants import tenants
 from tests.ipam.cluster import Cluster, topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.ipam.rooms import Room
+    from romana_bus.ipam.report.usage import Room
 
 DUAL = {
     "networks": [
@@ -28,20 +28,20 @@ DUAL = {
 
 
 def rooms(c: Cluster) -> Iterator[tuple[str, Room]]:
-    for network in view.networks(c.state):
+    for network in views.networks(c.state):
         yield f"network {network.network}", network.room
         yield f"usable {network.network}", network.usable
         yield from ((f"group {group.group}", group.room) for group in network.groups)
-    for host in view.hosts(c.state):
+    for host in views.hosts(c.state):
         yield f"host {host.node}", host.room
-    for block in view.blocks(c.state):
+    for block in views.blocks(c.state):
         yield f"block {block.block}", block.room
     for tenant in tenants(c.state):
         yield from ((f"tenant {tenant.tenant} {family}", room) for family, room in tenant.rooms.items())
 
 
 def only(c: Cluster) -> Room:
-    return view.networks(c.state)[0].room
+    return views.networks(c.state)[0].room
 
 
 @pytest.mark.parametrize("block_owner", ["host", "tenant"])
@@ -86,7 +86,7 @@ def test_free_addresses_beside_used_ones_are_fragments() -> None:
     c.decide()
     assert (only(c).fragmented, only(c).free) == (7, 31)
     assert only(c).fragmentation == pytest.approx(22.58, abs=0.01)
-    assert view.hosts(c.state)[0].room.fragmentation == 100
+    assert views.hosts(c.state)[0].room.fragmentation == 100
     c.no_pod("web/a")  # it cools: still nobody else's
     c.decide()
     assert (only(c).fragmented, only(c).cooling) == (7, 1)
@@ -138,7 +138,7 @@ def test_groups_inside_a_larger_old_block_share_its_fragments() -> None:
     c.decide()
     c.send(ev.TopologySet(document=topology("10.0.0.0/28", 30, {"name": "a"}, {"name": "b"})))
     c.decide()
-    (network,) = view.networks(c.state)
+    (network,) = views.networks(c.state)
     assert [(g.group, g.room.free, g.room.fragmented) for g in network.groups] == [
         ("/", 15, 15),
         ("a", 7, 7),
@@ -149,7 +149,7 @@ def test_groups_inside_a_larger_old_block_share_its_fragments() -> None:
 def test_what_is_kept_for_groups_to_come_is_not_usable() -> None:
     groups: list[dict[str, Any]] = [{"name": name} for name in "abc"]
     c = Cluster(topology("10.0.0.0/26", 30, *groups))
-    (network,) = view.networks(c.state)
+    (network,) = views.networks(c.state)
     assert (network.room.size, network.usable.size) == (64, 48)
 
 

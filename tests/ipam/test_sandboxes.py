@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam import view, whereabouts
-from romana_bus.ipam.wishes import ADDRESS, STICKY
+from romana_bus.ipam.model.annotations import ADDRESS, STICKY
+from romana_bus.ipam.report import lookup, views
 from tests.ipam.cluster import Cluster, topology
 
 
@@ -343,7 +343,7 @@ def test_an_operators_word_ends_its_address_and_nobody_gets_it_while_it_runs() -
     c.decide()
     c.later(31)
     c.decide()
-    assert whereabouts.address(c.state, "10.0.0.0").state == whereabouts.FREE
+    assert lookup.address(c.state, "10.0.0.0").state == lookup.FREE
 
 
 def test_it_counts_among_those_that_want_an_address() -> None:
@@ -351,7 +351,7 @@ def test_it_counts_among_those_that_want_an_address() -> None:
     c.sandbox("web/a", "n1")
     c.pod("web/b", "n1")
     c.decide()
-    now = view.standing(c.state)
+    now = views.standing(c.state)
     assert (now.wanting, now.held) == (2, 2)
 
 

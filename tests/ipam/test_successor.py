@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 
 from romana_bus.ipam import parse
-from romana_bus.ipam.matching import Level, level_in, looks_of, matched, top
-from romana_bus.ipam.slots import positions
-from romana_bus.ipam.successor import succeed
-from romana_bus.ipam.topology import Topology
+from romana_bus.ipam.change.match import Level, level_in, looks_of, matched, top
+from romana_bus.ipam.change.merge import succeed
+from romana_bus.ipam.topology.networks import Topology
+from romana_bus.ipam.topology.slots import positions
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.documents import documents, usable
 from tests.ipam.test_topology import problems

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam import view
-from romana_bus.ipam.rooms import Room
-from romana_bus.ipam.state import SECOND
+from romana_bus.ipam.model.state import SECOND
+from romana_bus.ipam.report import views
+from romana_bus.ipam.report.usage import Room
 from tests.ipam.cluster import Cluster, topology
 
 
@@ -35,7 +35,7 @@ def cluster() -> Cluster:
 
 
 def test_networks_and_groups() -> None:
-    (network,) = view.networks(cluster().state)
+    (network,) = views.networks(cluster().state)
     assert (network.network, network.prefix, network.block_mask, network.hosts) == (
         "net",
         "10.0.0.0/27",
@@ -60,18 +60,18 @@ def test_networks_and_groups() -> None:
 
 
 def test_hosts() -> None:
-    first, second, third = view.hosts(cluster().state)
+    first, second, third = views.hosts(cluster().state)
     assert (first.node, first.groups, first.pods, first.waiting) == ("n1", {"net": "a"}, 2, 0)
     assert first.room == Room(size=8, used=2, cooling=1, reserved=1, free=4, blocks=2)
     assert [block.block for block in second.blocks] == ["10.0.0.8/30"]
     assert (third.groups, third.waiting) == ({}, 1)
     assert third.denied == "network net needs the label rack=a or rack=b or rack=c"
-    assert view.host(cluster().state, "n1") == first
-    assert view.host(cluster().state, "n9") is None
+    assert views.host(cluster().state, "n1") == first
+    assert views.host(cluster().state, "n9") is None
 
 
 def test_blocks() -> None:
-    rows = [(b.block, b.node, b.network, b.tenant, b.room.used) for b in view.blocks(cluster().state)]
+    rows = [(b.block, b.node, b.network, b.tenant, b.room.used) for b in views.blocks(cluster().state)]
     assert rows == [
         ("10.0.0.0/30", "n1", "net", "*", 2),
         ("10.0.0.4/30", "n1", "net", "*", 0),
@@ -81,33 +81,33 @@ def test_blocks() -> None:
 
 def test_a_pod() -> None:
     c = cluster()
-    (pod,) = view.pod(c.state, "web", "a")
+    (pod,) = views.pod(c.state, "web", "a")
     assert (pod.node, pod.addresses, pod.code) == ("n1", ("10.0.0.0",), "")
-    (cooling,) = view.pod(c.state, "web", "b")
+    (cooling,) = views.pod(c.state, "web", "b")
     assert (cooling.addresses, cooling.cooling) == ((), {"10.0.0.2": c.state.now + 30 * SECOND})
-    (waiting,) = view.pod(c.state, "web", "lost")
+    (waiting,) = views.pod(c.state, "web", "lost")
     assert waiting.code == "host_denied"
-    assert view.pod(c.state, "web", "nobody") == ()
+    assert views.pod(c.state, "web", "nobody") == ()
 
 
 @pytest.mark.parametrize(
     ("text", "name"), [("10.0.0.0", "a"), ("10.0.0.2", "b"), ("10.0.0.9", ""), ("::1", "")]
 )
 def test_who_has_an_address(text: str, name: str) -> None:
-    found = view.address(cluster().state, text)
+    found = views.address(cluster().state, text)
     assert (found.name if found else "") == name
 
 
 def test_what_would_be_no_address() -> None:
     with pytest.raises(ValueError, match="not an IP address"):
-        view.address(cluster().state, "nonsense")
+        views.address(cluster().state, "nonsense")
 
 
 def test_what_labels_would_do_to_a_node() -> None:
     state = cluster().state
-    assert view.misplaced(state, "n1", {"rack": "a", "more": "labels"}) == ()
-    assert [leaf.group for leaf in view.misplaced(state, "n1", {"rack": "b"})] == ["a"]
-    assert view.misplaced(state, "n9", {}) == ()
+    assert views.misplaced(state, "n1", {"rack": "a", "more": "labels"}) == ()
+    assert [leaf.group for leaf in views.misplaced(state, "n1", {"rack": "b"})] == ["a"]
+    assert views.misplaced(state, "n9", {}) == ()
 
 
 def test_a_block_larger_than_the_groups_of_a_later_topology() -> None:
@@ -118,7 +118,7 @@ def test_a_block_larger_than_the_groups_of_a_later_topology() -> None:
     c.decide()
     c.send(ev.TopologySet(document=topology("10.0.0.0/28", 30, {"name": "a"}, {"name": "b"})))
     c.decide()
-    (network,) = view.networks(c.state)
+    (network,) = views.networks(c.state)
     assert [(g.room.used, g.room.free, g.room.blocks) for g in network.groups] == [
         (5, 11, 1),
         (5, 3, 1),

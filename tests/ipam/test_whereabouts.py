@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam import whereabouts
-from romana_bus.ipam.state import SECOND
-from romana_bus.ipam.whereabouts import AddressView, ReservedView
+from romana_bus.ipam.model.state import SECOND
+from romana_bus.ipam.report import lookup
+from romana_bus.ipam.report.lookup import AddressView, ReservedView
 from tests.ipam.cluster import Cluster, topology
 
 
@@ -25,7 +25,7 @@ def cluster() -> Cluster:
 
 
 def look(text: str) -> AddressView:
-    return whereabouts.address(cluster().state, text)
+    return lookup.address(cluster().state, text)
 
 
 def test_in_use_and_draining() -> None:
@@ -39,10 +39,10 @@ def test_in_use_and_draining() -> None:
 
 def test_cooling_down_after_whom_and_until_when() -> None:
     c = cluster()
-    found = whereabouts.address(c.state, "10.0.0.1")
+    found = lookup.address(c.state, "10.0.0.1")
     assert (found.state, found.pod, found.until) == ("cooling", "web/q", c.state.now + 30 * SECOND)
     c.later(30)
-    assert whereabouts.address(c.state, "10.0.0.1").state == "free"
+    assert lookup.address(c.state, "10.0.0.1").state == "free"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_who_has_it_comes_before_who_had_it() -> None:
     c = cluster()
     cooling = ev.CoolingAddress(address="10.0.0.0", block="10.0.0.0/30", until=c.state.now + SECOND)
     c.send(ev.AddressReleased(namespace="web", name="a-former-one", uid="x", node="n0", cooling=(cooling,)))
-    assert whereabouts.address(c.state, "10.0.0.0").pod == "web/p"
+    assert lookup.address(c.state, "10.0.0.0").pod == "web/p"
 
 
 def test_addresses_are_named_in_one_way() -> None:
@@ -74,7 +74,7 @@ def test_addresses_are_named_in_one_way() -> None:
     c.node("n1")
     c.pod("web/p", "n1")
     c.decide()
-    found = whereabouts.address(c.state, "FD00:0:0::0")
+    found = lookup.address(c.state, "FD00:0:0::0")
     assert (found.address, found.pod) == ("fd00::", "web/p")
 
 
@@ -86,14 +86,14 @@ def test_nonsense_is_no_address() -> None:
 
 def test_reserved_ranges_and_what_is_left_in_them() -> None:
     c = cluster()
-    assert whereabouts.reserved(c.state) == (
+    assert lookup.reserved(c.state) == (
         ReservedView(cidr="10.0.0.2/31", network="net", size=2, live=1, cooling=0),
         ReservedView(cidr="10.0.0.32/30", network="net", size=4, live=0, cooling=0),
     )
     c.no_pod("web/r")
     c.decide()
-    assert whereabouts.reserved(c.state)[0] == ReservedView(
+    assert lookup.reserved(c.state)[0] == ReservedView(
         cidr="10.0.0.2/31", network="net", size=2, live=0, cooling=1
     )
     c.send(ev.TopologySet(document=topology("10.1.0.0/26", 30)))
-    assert [one.network for one in whereabouts.reserved(c.state)] == ["", ""]
+    assert [one.network for one in lookup.reserved(c.state)] == ["", ""]

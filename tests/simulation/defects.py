@@ -11,7 +11,7 @@ from romana_bus import codec
 from romana_bus.bus.write import FencedWriter
 from romana_bus.clock import LogClock
 from romana_bus.events import PodSeen, version_number
-from romana_bus.ipam.entities import pod_key
+from romana_bus.ipam.model.nodes import pod_key
 from romana_bus.producers.absence import Absences
 from romana_bus.producers.answers import Do, Verdict
 from romana_bus.producers.standing import Standing
@@ -43,7 +43,7 @@ def _every_deletion_is_believed(patch: pytest.MonkeyPatch) -> None:
 
 def _a_tombstone_outlives_the_truth(patch: pytest.MonkeyPatch) -> None:
     """IPAM ignores a fact that is no newer than the tombstone before it (9)."""
-    folds = importlib.import_module("romana_bus.ipam.evolve")._FOLDS
+    folds = importlib.import_module("romana_bus.ipam.fold.evolve")._FOLDS
     plain = folds[PodSeen]
 
     def pod_seen(state: State, event: PodSeen, seq: int) -> None:

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING
 
 from romana_bus.ipam.audit.addresses import held_by_nobody, with_two_owners
 from romana_bus.ipam.audit.blocks import miscounted, misplaced
-from romana_bus.ipam.audit.facts import missed, requested_nowhere, without
 from romana_bus.ipam.audit.finding import KINDS, Finding, Snapshot
 from romana_bus.ipam.audit.kernels import covers, wired_otherwise
-from romana_bus.ipam.state import NEEDED
+from romana_bus.ipam.audit.missing import missed, requested_nowhere, without
+from romana_bus.ipam.model.state import NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from romana_bus.events import Wired
-    from romana_bus.ipam.state import State
+    from romana_bus.ipam.model.state import State
 
 __all__ = ["KINDS", "Finding", "Snapshot", "covers", "doubt", "findings", "unsettled", "wired_otherwise"]
 

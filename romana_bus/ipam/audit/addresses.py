@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from romana_bus.events import PodSeen
     from romana_bus.ipam.audit.finding import Snapshot
-    from romana_bus.ipam.entities import Host
-    from romana_bus.ipam.records import Record
-    from romana_bus.ipam.state import State
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.records import Record
+    from romana_bus.ipam.model.state import State
 
 
 def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ from romana_bus.ipam.audit.finding import Finding, records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.ipam.blocks import Block
-    from romana_bus.ipam.state import State
+    from romana_bus.ipam.model.blocks import Block
+    from romana_bus.ipam.model.state import State
 
 
 def misplaced(state: State) -> Iterator[Finding]:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.events import version_number
-from romana_bus.ipam.entities import pod_key
-from romana_bus.ipam.facts import unfit
-from romana_bus.ipam.sandboxes import sandbox
+from romana_bus.ipam.fold.facts import unfit
+from romana_bus.ipam.model.nodes import pod_key
+from romana_bus.ipam.model.sandboxes import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from romana_bus.events import NodeSeen, PodSeen
-    from romana_bus.ipam.entities import Host
-    from romana_bus.ipam.records import Record
-    from romana_bus.ipam.state import State
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.records import Record
+    from romana_bus.ipam.model.state import State
 
 KINDS = (
     "nobody", "without", "owners", "differs", "outside", "overlap", "count", "missed", "sandbox", "kernel",

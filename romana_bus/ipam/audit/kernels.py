@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from romana_bus.ipam.audit.finding import Snapshot
-    from romana_bus.ipam.entities import Host
-    from romana_bus.ipam.records import Record
-    from romana_bus.ipam.state import State
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.records import Record
+    from romana_bus.ipam.model.state import State
 
 
 def merged(reports: Iterable[Wired]) -> list[Wired]:

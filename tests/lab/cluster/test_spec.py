@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from romana_bus.errors import BadInput
-from romana_bus.ipam.document import parse
+from romana_bus.ipam.topology.document import parse
 from romana_bus.lab.cluster.spec import Spec, labels
 
 

@@ -1,0 +1,67 @@
+"""Where decisions are taken: each one is folded into the state before the next one is thought of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.ipam.allocate.fullness import free_addresses
+from romana_bus.ipam.fold.decisions import replace
+from romana_bus.ipam.fold.evolve import evolve
+from romana_bus.ipam.model.index import Layout
+
+if TYPE_CHECKING:
+    from romana_bus.events import AddressEvent, IpamEvent
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.records import Record
+    from romana_bus.ipam.model.state import State
+
+
+class Decision(NamedTuple):
+    """`cause`: STREAM/SEQUENCE of the fact that made it necessary; '' where only time has passed."""
+
+    event: IpamEvent
+    cause: str
+
+
+class Desk:
+    """`layout`: what follows from the state. No decision but a new group makes it another one. `size`: of
+    a part, about."""
+
+    def __init__(self, state: State, size: int) -> None:
+        self.state = state
+        self.size = size
+        self.decisions: list[Decision] = []
+        self._free: list[int] | None = None
+        self.layout = self.refreshed()
+
+    def refreshed(self) -> Layout:
+        layout = self.state.layout
+        if layout is None or layout.stale:
+            layout = self.state.layout = Layout(self.state)
+        self.layout = layout
+        return layout
+
+    def free_addresses(self) -> list[int]:
+        """By leaf, as they were when this desk first asked."""
+        if self._free is None or len(self._free) != len(self.layout.spaces):
+            self._free = free_addresses(self.state)
+        return self._free
+
+    @property
+    def full(self) -> bool:
+        """There is enough for a part."""
+        return len(self.decisions) >= self.size
+
+    def taken(self) -> list[Decision]:
+        """What has been decided since the last call."""
+        decisions, self.decisions = self.decisions, []
+        return decisions
+
+    def publish(self, event: IpamEvent, cause: str = "") -> None:
+        evolve(self.state, event)
+        self.decisions.append(Decision(event, cause))
+
+    def address(self, host: Host, record: Record, event: AddressEvent, cause: str) -> None:
+        """The same for an address, where `record` is what folding `event` would come to."""
+        replace(self.state, host, record)
+        self.decisions.append(Decision(event, cause))

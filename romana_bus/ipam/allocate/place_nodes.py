@@ -1,0 +1,239 @@
+"""Which group each node is in, and what it gives back when it moves or goes."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from romana_bus.events import (
+    BlockReleased,
+    GroupOpened,
+    HostDenied,
+    HostPlaced,
+    HostRemoved,
+    Placement,
+)
+from romana_bus.ipam.model.sandboxes import claimant
+from romana_bus.ipam.topology import default
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from romana_bus.inet import Prefix
+    from romana_bus.ipam.allocate.context import Desk
+    from romana_bus.ipam.model.blocks import Block
+    from romana_bus.ipam.model.index import Entry
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.topology.networks import Network
+    from romana_bus.ipam.topology.tree import Leaf
+
+_oldest = attrgetter("order")
+
+#: How many different wishes of a network's groups a denial names.
+NAMED = 6
+
+
+class Reports:
+    """The addresses that pods without one of ours report, by node. Where the store was lost, they show
+    where their nodes were; so a node that has to be placed goes there. Built only if one has to be."""
+
+    def __init__(self, state: State, records: Iterable[Entry]) -> None:
+        self.state = state
+        self.records = records
+        self._fresh: dict[str, set[str]] | None = None
+        self._of: dict[str, list[tuple[int, int]]] = {}
+
+    def inside(self, node: str, prefix: Prefix) -> int:
+        """How many of the node's are in `prefix`."""
+        if node not in self._of:
+            pods = (claimant(self.state, node, key) for key in self._without(node))
+            self._of[node] = [address for pod in pods if pod for address in pod.reported]
+        return sum(
+            width == prefix.width and prefix.base <= value < prefix.end for width, value in self._of[node]
+        )
+
+    def _without(self, node: str) -> set[str]:
+        """The node's pods that wait for an address, or are new."""
+        if self._fresh is None:
+            self._fresh = {}
+            for at, key in self.records:
+                self._fresh.setdefault(at, set()).add(key)
+        host = self.state.hosts.get(node)
+        return self._fresh.get(node, set()) | (host.waiting if host else set())
+
+
+def open_groups(desk: Desk) -> None:
+    """Without a topology: a slot of the default network for every zone that has none.
+
+    A node often shows its zone only some seconds after it joined. So where zones are in use, one without
+    the label gets no group of its own before a pod on it wants an address.
+    """
+    state, dirty = desk.state, desk.layout.dirty
+    if state.documented:
+        return
+    needing = _needing(desk)
+    if not (dirty.hosts or needing):
+        return
+    zones: dict[str, list[str]] = {}
+    for name in sorted(dirty.hosts | needing):
+        host = state.hosts.get(name)
+        if host and host.seen and (_zone(state, host) or not _has_addresses(host)):
+            zones.setdefault(_zone(state, host), []).append(name)
+    label = state.settings.zone_label
+    known = {zone for leaf in state.topology.leaves for key, zone in leaf.needs if key == label}
+    if not needing and (known or len(zones) > 1):
+        zones.pop("", None)
+    reports = Reports(state, dirty.records)
+    for zone in sorted(zones):
+        if zone not in known:
+            _open(desk, zone, zones[zone], reports)
+
+
+def _needing(desk: Desk) -> set[str]:
+    """The nodes that are in no group, show no zone, and have a pod that wants an address."""
+    state, dirty = desk.state, desk.layout.dirty
+    waiting = {name for name in dirty.hosts if name in state.hosts and state.hosts[name].waiting}
+    for name, key in dirty.records:
+        if claimant(state, name, key) is not None:
+            waiting.add(name)
+    hosts = (state.hosts[name] for name in waiting if name in state.hosts)
+    return {
+        host.name
+        for host in hosts
+        if host.seen and max(host.leaves, default=-1) < 0 and not _zone(state, host)
+    }
+
+
+def _zone(state: State, host: Host) -> str:
+    return host.labels.get(state.settings.zone_label, "")
+
+
+def _has_addresses(host: Host) -> bool:
+    """Where it is: so it stays there when it loses its label."""
+    return any(block.leaf >= 0 and not block.idle for block in host.blocks.values())
+
+
+def _open(desk: Desk, zone: str, nodes: list[str], reports: Reports) -> None:
+    state = desk.state
+    name = zone or default.NO_ZONE
+    taken = default.opened(state.groups.values(), state.default_prefix)
+    before = state.groups.get((default.NETWORK, name))
+    if before and before.prefix in taken:
+        prefix = before.prefix
+    else:
+        free = default.vacant(state.default_prefix, state.groups.values())
+        if not free:
+            return
+        prefix = str(max(free, key=lambda slot: sum(reports.inside(node, slot) for node in nodes)))
+    event = GroupOpened(
+        network=default.NETWORK, group=name, prefix=prefix, assignment={state.settings.zone_label: zone}
+    )
+    desk.publish(event, state.node_cause(nodes[0]))
+    desk.refreshed()
+
+
+def place_hosts(desk: Desk, names: set[str], reports: Reports) -> None:
+    """Those that are gone first: they no longer count where the others are placed."""
+    hosts = [desk.state.hosts[name] for name in sorted(names) if name in desk.state.hosts]
+    for host in hosts:
+        if not host.seen:
+            _remove(desk, host)
+    for host in hosts:
+        if host.seen:
+            _place(desk, host, reports)
+
+
+def _remove(desk: Desk, host: Host) -> None:
+    """Once none of its pods is left. Until then all stays as it was, and its routes with it: a kubelet that
+    registers anew finds it so."""
+    state = desk.state
+    if any(record.block is not None for record in host.records.values()):
+        return
+    cause = state.node_cause(host.name)
+    for block in sorted(host.blocks.values(), key=lambda block: block.prefix):
+        release_block(desk, block, state.settings.cooldown, cause)
+    if decided := host.placed or host.denied:
+        desk.publish(HostRemoved(node=host.name, uid=decided.uid), cause)
+
+
+def _place(desk: Desk, host: Host, reports: Reports) -> None:
+    networks = desk.state.topology.networks
+    leaves = [_pick(desk, host, at, network, reports) for at, network in enumerate(networks)]
+    chosen = {leaf.number for leaf in leaves if leaf}
+    for block in sorted(host.idle.values(), key=_oldest):
+        if block.leaf not in chosen:
+            release_block(desk, block, 0, "")
+    if not chosen:
+        _deny(desk, host)
+        return
+    placements = tuple(
+        Placement(network=leaf.network, group=leaf.group, prefix=str(leaf.prefix)) for leaf in leaves if leaf
+    )
+    event = HostPlaced(node=host.name, uid=host.uid, addresses=host.addresses, placements=placements)
+    if host.placed != event:
+        desk.publish(event, host.cause)
+
+
+def _pick(desk: Desk, host: Host, at: int, network: Network, reports: Reports) -> Leaf | None:
+    """A host stays where it would still be taken, and, where nothing else takes it, where it has addresses.
+    Else it goes where it is taken and has addresses already, the oldest of them; or where its pods say that
+    they have some; or to the leaf with the fewest hosts, the first one of those. The addresses that it has
+    elsewhere stay until their pods go."""
+    spaces, topology = desk.layout.spaces, desk.layout.topology
+    number = host.leaves[at]
+    if number >= 0 and topology.admits(network, spaces[number].leaf, host.name, host.labels):
+        return spaces[number].leaf
+    in_use = sorted((block for block in host.blocks.values() if not block.idle), key=_oldest)
+    there = {block.leaf: None for block in in_use if block.leaf in network.numbers}
+    eligible = topology.eligible(network, host.name, host.labels)
+    if there and not eligible:
+        return spaces[number if number in there else next(iter(there))].leaf
+    for other in there:
+        if topology.admits(network, spaces[other].leaf, host.name, host.labels):
+            return spaces[other].leaf
+    crowds = {
+        leaf: (-reports.inside(host.name, leaf.prefix), len(spaces[leaf.number].members)) for leaf in eligible
+    }
+    return min(crowds, key=crowds.__getitem__, default=None)
+
+
+def _deny(desk: Desk, host: Host) -> None:
+    topology = desk.state.topology
+    reasons = [_wishes(network, host.labels) for network in topology.networks]
+    reason = "; ".join(reasons) or "the topology has no network"
+    if not desk.state.documented:
+        reason = _no_slot(desk.state, host)
+    event = HostDenied(node=host.name, uid=host.uid, reason=reason)
+    if host.denied != event:
+        desk.publish(event, host.cause)
+
+
+def _no_slot(state: State, host: Host) -> str:
+    if not default.vacant(state.default_prefix, state.groups.values()):
+        taken = ", ".join(leaf.group for leaf in state.topology.leaves)
+        zone = _zone(state, host) or default.NO_ZONE
+        return f"no group is left for {zone}: the default network has {taken}. Set a topology"
+    return (
+        f"it has no label {state.settings.zone_label} yet; "
+        "it is placed once it has, or once a pod on it wants an address"
+    )
+
+
+def _wishes(network: Network, labels: Mapping[str, str]) -> str:
+    if not network.leaves:
+        return f"network {network.name} has no groups"
+    wishes = dict.fromkeys(
+        " and ".join(f"{key}={value}" for key, value in leaf.needs if labels.get(key, "") != value)
+        for leaf in network.leaves
+    )
+    more = f" or {len(wishes) - NAMED} others" if len(wishes) > NAMED else ""
+    return f"network {network.name} needs the label {' or '.join(list(wishes)[:NAMED])}{more}"
+
+
+def release_block(desk: Desk, block: Block, cooldown: int, cause: str) -> None:
+    now = desk.state.now
+    event = BlockReleased(
+        network=block.network, block=block.text, node=block.node, at=now, until=now + cooldown
+    )  # fmt: skip
+    desk.publish(event, cause)

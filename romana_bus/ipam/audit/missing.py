@@ -1,0 +1,81 @@
+"""Nodes and pods that only one side has, pods that wait, and requests that nobody takes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.ipam.audit.finding import Finding, wants
+from romana_bus.ipam.model.uids import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.ipam.audit.finding import Snapshot
+    from romana_bus.ipam.model.state import State
+
+CHANGED = "changed, and the log does not know"
+
+
+def missed(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    for name in sorted({name for name, host in state.hosts.items() if host.seen} | set(snapshot.nodes)):
+        if snapshot.node_since(state, name):
+            continue
+        host, node = state.hosts.get(name), snapshot.nodes.get(name)
+        text, seen = _difference(host.uid if host and host.seen else "", node.uid if node else ""), ""
+        if not text and host and node and (host.addresses, host.labels) != (node.addresses, node.labels):
+            text, seen = CHANGED, f"{node.addresses} {sorted(node.labels.items())}"
+        if text:
+            yield Finding(kind="missed", node=name, resource="nodes", seen=seen, text=f"node {name} {text}")
+    for key in sorted(set(state.pods) | set(snapshot.pods)):
+        if snapshot.pod_since(state, key):
+            continue
+        pod, there = state.pods.get(key), snapshot.pods.get(key)
+        text, seen = _difference(pod.uid if pod else "", there.kubelet_uid if there else ""), ""
+        if not text and pod and there and (pod.node, not pod.unfit) != (there.node, wants(there)):
+            text, seen = CHANGED, f"{there.phase} {there.node}"
+        if text:
+            uid = there.kubelet_uid if there else pod.uid if pod else ""
+            yield Finding(
+                kind="missed", pod=key, uid=uid, resource="pods", seen=seen, text=f"pod {key} {text}"
+            )
+
+
+def _difference(log: str, api: str) -> str:
+    """Of two uids, '' for none."""
+    if log == api:
+        return ""
+    if not log:
+        return "is in the API server and not on the log"
+    return (
+        "is another one by now, and the log does not know"
+        if api
+        else "is on the log and not in the API server"
+    )
+
+
+def without(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    for key, pod in sorted(snapshot.pods.items()):
+        if not wants(pod) or snapshot.pod_since(state, key):
+            continue
+        host = state.hosts.get(pod.node)
+        record = host.records.get(key) if host else None
+        if record is None or record.block is None:
+            reason = (record.reason if record else "") or "nothing was decided for it"
+            yield Finding(
+                kind="without",
+                node=pod.node,
+                pod=key,
+                uid=pod.kubelet_uid,
+                text=f"{key} on {pod.node}: {reason}",
+            )
+
+
+def requested_nowhere(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    """Its kubelet went with its node."""
+    for key, nodes in sorted(state.sandboxes.items()):
+        for name, box in sorted(nodes.items()):
+            host = state.hosts.get(name)
+            if name in snapshot.nodes or (host and host.seen) or snapshot.node_since(state, name):
+                continue
+            text = f"a sandbox for {key} is requested on {name}, which is no node"
+            yield Finding(kind="sandbox", node=name, pod=key, uid=text_of(box.ident), text=text)

@@ -1,0 +1,1 @@
+"""A topology document that succeeds another: what keeps, what moves, and what ends; reserved ranges."""

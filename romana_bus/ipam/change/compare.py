@@ -1,0 +1,164 @@
+"""Two trees, group by group: what is kept, what has another prefix, what is new and what ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from romana_bus.ipam.change.match import NOTHING, Level, level_in, looks_of, matched, top
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.ipam.topology.networks import Network, Topology
+    from romana_bus.ipam.topology.tree import Group
+
+
+class NetworkChange(msgspec.Struct, frozen=True, kw_only=True):
+    """`kind`: kept, changed, opened or ended. What begins with `was_` is how it is now, '' or 0 where there
+    is none."""
+
+    kind: str
+    network: str
+    was_network: str = ""
+    prefix: str = ""
+    was_prefix: str = ""
+    block_mask: int = 0
+    was_block_mask: int = 0
+    tenants: tuple[str, ...] = ()
+    was_tenants: tuple[str, ...] = ()
+
+
+class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
+    """`kind`: kept, moved, shrunk, grown, opened or ended. `group`: its path, which may be another than
+    it was, as its labels may."""
+
+    kind: str
+    network: str
+    group: str
+    was_group: str = ""
+    prefix: str = ""
+    was_prefix: str = ""
+    needs: dict[str, str] = {}
+    was_needs: dict[str, str] = {}
+    leaf: bool = True
+
+    @property
+    def renamed(self) -> bool:
+        return self.kind not in ("opened", "ended") and self.group != self.was_group
+
+    @property
+    def relabelled(self) -> bool:
+        return self.kind not in ("opened", "ended") and self.needs != self.was_needs
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """A level has another number of slots. `group`: whose level it is, '' for a network's own."""
+
+    network: str
+    group: str
+    groups: int
+    slots: int
+    was_slots: int
+
+
+class Pair(NamedTuple):
+    was: Group | None
+    now: Group | None
+
+
+class Comparison:
+    """`heirs`: (network, prefix) of a group of the old topology -> the group that it is in the new one.
+    `names`: what a network of the old one is called in the new one."""
+
+    def __init__(self, old: Topology, new: Topology) -> None:
+        self.networks: list[NetworkChange] = []
+        self.groups: list[GroupChange] = []
+        self.growths: list[Growth] = []
+        self.heirs: dict[tuple[str, str], Group] = {}
+        self.names: dict[str, str] = {}
+        pairs = list(_networks(old, new))
+        self.names = {was.name: now.name for was, now in pairs if was and now}
+        for was, now in pairs:
+            self.networks.append(_network(was, now))
+            name = now.name if now else was.name if was else ""
+            self._level(name, was, "", top(was.tree if was else None), top(now.tree if now else None))
+
+    def _level(self, network: str, before: Network | None, group: str, was: Level, now: Level) -> None:
+        if was.slots and now.slots and was.slots != now.slots:
+            self.growths.append(
+                Growth(
+                    network=network, group=group, groups=len(was.groups), slots=now.slots, was_slots=was.slots
+                )
+            )
+        found = matched([looks_of(one) for one in was.groups], [looks_of(one) for one in now.groups])
+        for at, one in zip(found, now.groups, strict=True):
+            self._group(network, before, Pair(was.groups[at] if at >= 0 else None, one))
+        known = set(found)
+        for at, one in enumerate(was.groups):
+            if at not in known:
+                self._group(network, before, Pair(one, None))
+
+    def _group(self, network: str, before: Network | None, pair: Pair) -> None:
+        self.groups.append(_group(network, pair))
+        was, now = pair
+        if was and now and before:
+            self.heirs[before.name, str(was.prefix)] = now
+        one = now or was
+        below = [level_in(group) if group else NOTHING for group in pair]
+        self._level(network, before, one.path if one else "", *below)
+
+
+def _networks(old: Topology, new: Topology) -> Iterator[tuple[Network | None, Network | None]]:
+    """Those of one name are one; else those of one CIDR."""
+    left = {network.name: network for network in old.networks}
+    found = {network.name: left.pop(network.name) for network in new.networks if network.name in left}
+    by_prefix = {network.prefix: network for network in left.values()}
+    for network in new.networks:
+        was = found.get(network.name) or by_prefix.pop(network.prefix, None)
+        if was:
+            left.pop(was.name, None)
+        yield was, network
+    for network in left.values():
+        yield network, None
+
+
+def _network(was: Network | None, now: Network | None) -> NetworkChange:
+    here = {} if now is None else {
+        "prefix": str(now.prefix), "block_mask": now.block_length, "tenants": now.tenants
+    }  # fmt: skip
+    there = {} if was is None else {
+        "was_network": was.name, "was_prefix": str(was.prefix), "was_block_mask": was.block_length,
+        "was_tenants": was.tenants,
+    }  # fmt: skip
+    if now is None or was is None:
+        kind = "opened" if now else "ended"
+    else:
+        same = all(getattr(was, part) == getattr(now, part)
+                   for part in ("name", "prefix", "block_length", "tenants"))  # fmt: skip
+        kind = "kept" if same else "changed"
+    name = now.name if now else was.name if was else ""
+    return msgspec.convert({"kind": kind, "network": name, **here, **there}, NetworkChange)
+
+
+def _group(network: str, pair: Pair) -> GroupChange:
+    was, now = pair
+    here = {} if now is None else {"prefix": str(now.prefix), "needs": dict(now.assignment)}
+    there = {} if was is None else {
+        "was_group": was.path, "was_prefix": str(was.prefix), "was_needs": dict(was.assignment)
+    }  # fmt: skip
+    one = now or was
+    assert one is not None
+    fields = {"network": network, "group": one.path, "leaf": not one.groups, **here, **there}
+    return msgspec.convert({"kind": _kind(was, now), **fields}, GroupChange)
+
+
+def _kind(was: Group | None, now: Group | None) -> str:
+    if was is None or now is None:
+        return "ended" if was else "opened"
+    if was.prefix == now.prefix:
+        return "kept"
+    if was.prefix.contains(now.prefix):
+        return "shrunk"
+    return "grown" if now.prefix.contains(was.prefix) else "moved"

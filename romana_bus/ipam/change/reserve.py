@@ -1,0 +1,88 @@
+"""What an operator's wish about reserved ranges comes to: the events that say it, or why not. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.errors import BadInput
+from romana_bus.events import RangeReserved, RangeUnreserved
+from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
+
+if TYPE_CHECKING:
+    from romana_bus.ipam.model.state import State
+
+
+#: Pods or ranges that a reason names.
+SHOWN = 5
+
+
+class BadRange(BadInput):
+    """`kind`: bad_cidr, no_network, whole_network, in_use, or not_reserved."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind = kind
+        super().__init__(reason)
+
+
+def reserve(state: State, cidr: str, despite_use: bool = False) -> list[RangeReserved | RangeUnreserved]:
+    """Nothing where a reserved range covers it already; a larger range replaces the ones inside it.
+    With `despite_use`, pods that have addresses in it keep them. Raises BadRange."""
+    prefix = parse(cidr)
+    network = state.topology.network_of(prefix)
+    if network is None:
+        known = _some([f"{one.name} {one.prefix}" for one in state.topology.networks])
+        raise BadRange("no_network", f"{prefix} is not inside one network; there is: {known or 'none'}")
+    if prefix == network.prefix:
+        raise BadRange("whole_network", f"{prefix} is all of network {network.name}: reserve a part of it")
+    if not despite_use and not covering(state, cidr) and (pods := live(state, cidr)):
+        used = _some([f"{address} ({pod})" for address, pod in pods])
+        raise BadRange("in_use", f"{prefix} has addresses in use: {used}")
+    if covering(state, cidr):
+        return []
+    inside = sorted(text for text, other in state.reserves.items() if prefix.contains(other))
+    return [RangeReserved(cidr=str(prefix)), *(RangeUnreserved(cidr=text) for text in inside)]
+
+
+def unreserve(state: State, cidr: str) -> list[RangeReserved | RangeUnreserved]:
+    """Only what was reserved, as it was. Raises BadRange."""
+    prefix = parse(cidr)
+    if str(prefix) not in state.reserves:
+        known = [str(other) for other in sorted(state.reserves.values())]
+        verb = "are" if len(known) > 1 else "is"
+        raise BadRange("not_reserved", f"{prefix} is not reserved; {_some(known) or 'nothing'} {verb}")
+    return [RangeUnreserved(cidr=str(prefix))]
+
+
+def covering(state: State, cidr: str) -> str:
+    """The reserved range that covers this one already, or ''. Raises BadRange."""
+    prefix = parse(cidr)
+    return next((text for text, other in state.reserves.items() if other.contains(prefix)), "")
+
+
+def live(state: State, cidr: str) -> list[tuple[str, str]]:
+    """The addresses that pods have inside the range, each with its pod. Raises BadRange."""
+    prefix = parse(cidr)
+    found = []
+    for host in state.hosts.values():
+        for record in host.records.values():
+            for held in record.held:
+                value = held.block.prefix.base + held.offset
+                if held.block.prefix.width == prefix.width and prefix.base <= value < prefix.end:
+                    found.append((value, record.key))
+    return [(format_address(prefix.width, value), key) for value, key in sorted(found)]
+
+
+def parse(cidr: str) -> Prefix:
+    """An address alone is a range of one. Raises BadRange."""
+    try:
+        if "/" not in cidr:
+            width, value = parse_address(cidr)
+            return Prefix(width, value, width)
+        return parse_prefix(cidr)
+    except ValueError as error:
+        raise BadRange("bad_cidr", str(error)) from None
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,283 @@
+"""Decisions that were taken, folded into the state: whoever took them.
+
+They come in the order of their sequence, as the log and its table have them; but an entity's older messages
+may be missing, so an address may come before the block that it is in. What contradicts what is known (an
+address or a block that is another's) is refused: the first claim stands, as long as it does.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import TYPE_CHECKING
+
+from romana_bus.events import (
+    WHILE_IT_RUNS,
+    AddressAssigned,
+    AddressDenied,
+    AddressEvent,
+    BlockAssigned,
+    HostDenied,
+    HostPlaced,
+)
+from romana_bus.inet import parse_address
+from romana_bus.ipam.model.blocks import ALL
+from romana_bus.ipam.model.nodes import pod_key
+from romana_bus.ipam.model.pods import AS_GIVEN, asks
+from romana_bus.ipam.model.records import Cooling, Held, Record, remaining
+from romana_bus.ipam.model.refusal import Refusal
+from romana_bus.ipam.model.uids import ident_of
+
+if TYPE_CHECKING:
+    from romana_bus.events import BlockReleased, GroupOpened, HostRemoved
+    from romana_bus.ipam.model.blocks import Block
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.state import State
+
+
+def group_opened(state: State, event: GroupOpened, seq: int) -> None:
+    key = event.network, event.group
+    state.refused.pop(("group", *key), None)
+    others = (one for place, one in state.groups.items() if place != key)
+    if other := next((one for one in others if one.prefix == event.prefix), None):
+        reason = f"{event.prefix} is that of group {other.group}"
+        state.refused["group", *key] = Refusal(event, seq, reason)
+        return
+    state.groups[key] = event
+    if not state.documented:
+        state.topology = state.default()
+        state.layout = None
+
+
+def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _seq: int) -> None:
+    host = state.host(intern(event.node))
+    host.placed = event if isinstance(event, HostPlaced) else None
+    host.denied = event if isinstance(event, HostDenied) else None
+    if state.layout is not None:
+        state.layout.seat(host)
+        state.layout.dirty.stocks.add(host.name)
+        state.layout.dirty.retry.add(host.name)
+    state.drop_if_empty(host)
+
+
+def block_assigned(state: State, event: BlockAssigned, seq: int) -> None:
+    entity = "block", event.node, event.block
+    state.refused.pop(entity, None)
+    block = state.block(event.block)
+    if reason := _claimed(state, block, event.node):
+        state.refused[entity] = Refusal(event, seq, reason)
+        return
+    _take_from(state, block)
+    host = state.host(intern(event.node))
+    block.network, block.node, block.since = intern(event.network), host.name, event.since
+    block.tenant, block.segment = intern(event.tenant), intern(event.segment)
+    block.at, block.free_at, block.by = 0, 0, ""
+    host.blocks[block.text] = block
+    if state.layout is not None:
+        state.layout.attach(block)
+        state.layout.settle(block)
+
+
+def block_released(state: State, event: BlockReleased, _seq: int) -> None:
+    """The newest word about a block counts; what a node gives up that it does not have says nothing."""
+    state.refused.pop(("block", event.node, event.block), None)
+    block = state.block(event.block)
+    if block.node == event.node:
+        _take_from(state, block)
+    elif block.node:
+        return
+    block.network = block.network or intern(event.network)
+    block.at, block.free_at, block.by = event.at, event.until, intern(event.node)
+    if block.free_at > state.now:
+        state.remind(block.free_at, "", block.text)
+    if state.layout is not None:
+        known = block.taken
+        state.layout.settle(block)
+        if not known:
+            state.layout.remember(block)
+    forget_if_over(state, block)
+    if state.refused:
+        _again(state, "block")
+
+
+def forget_if_over(state: State, block: Block) -> None:
+    """Nobody's, nothing in it, and its place in the order of releases no longer counts."""
+    horizon = state.now - state.settings.order_memory
+    if not block.node and block.idle and block.at <= horizon and block.free_at <= state.now:
+        state.forget(block)
+
+
+def _take_from(state: State, block: Block) -> None:
+    if not block.node:
+        return
+    host = state.hosts[block.node]
+    if state.layout is not None:
+        state.layout.detach(block)
+    del host.blocks[block.text]
+    block.node, block.since, block.tenant, block.segment = "", 0, ALL, ALL
+    state.drop_if_empty(host)
+
+
+def address_decided(state: State, event: AddressEvent, seq: int) -> None:
+    """The entity's newest event replaces all that the ones before it said. One that gives away what somebody
+    else has is refused: then the entity has nothing."""
+    host = state.hosts.get(event.node) or state.host(intern(event.node))
+    record = _record(state, event, pod_key(event.namespace, event.name))
+    if state.covers and seq > state.covers.get(host.name, seq):
+        state.young.add((host.name, record.key))
+    if state.refused:
+        state.refused.pop(("address", host.name, record.key), None)
+    if reason := _contradiction(state, host, record) if record.block is not None else "":
+        state.refused["address", host.name, record.key] = Refusal(event, seq, reason)
+        record = Record(record.key, record.ident, "", None, 0, remaining((), ()))
+    replace(state, host, record)
+
+
+def _claimed(state: State, block: Block, node: str) -> str:
+    """Who has the block already, or one that overlaps it; '' where it can be the node's."""
+    if block.node and block.node != node:
+        return f"it is node {block.node}'s"
+    others = state.overlaps.of(block) if state.overlaps.possible(block) else ()
+    return next((f"node {one.node} has {one.text}, which overlaps it" for one in others if one.node), "")
+
+
+def _contradiction(state: State, host: Host, record: Record) -> str:
+    """Why nobody can have given these addresses, or ''."""
+    old = host.records.get(record.key)
+    for held in record.held:
+        block, offset = held.block, held.offset
+        if block.used >> offset & 1 and (old is None or held not in old.held):
+            return f"{block.address(offset)} is another pod's"
+        if state.overlaps.possible(block):
+            for other, at in state.overlaps.around(block, offset):
+                mine = old is not None and Held(other, at) in old.held
+                if other.used >> at & 1 and not mine:
+                    return f"{block.address(offset)} is another pod's, in block {other.text}"
+    return ""
+
+
+def _again(state: State, kind: str) -> None:
+    """What was refused may be well by now: something was given back."""
+    for entity, refusal in [one for one in state.refused.items() if one[0][0] == kind]:
+        if isinstance(refusal.event, BlockAssigned):
+            block_assigned(state, refusal.event, refusal.seq)
+        elif isinstance(refusal.event, AddressEvent) and state.refused.get(entity) is refusal:
+            address_decided(state, refusal.event, refusal.seq)
+
+
+def replace(state: State, host: Host, record: Record) -> None:
+    """What an address event comes to. Whoever decides has the record already, and need not read it out of
+    the event that it becomes."""
+    old = host.records.get(record.key)
+    if state.removed:
+        state.removed.pop((host.name, record.key), None)
+    touched = {} if old is None else _withdraw(old)
+    block = record.block
+    if block is not None:
+        touched[block] = touched.get(block, block.busy)
+        block.use(record.offset)
+        for held in record.rest.more:
+            touched.setdefault(held.block, held.block.busy)
+            held.block.use(held.offset)
+    for cooling in record.rest.cooling:
+        touched.setdefault(cooling.block, cooling.block.busy)
+        cooling.block.chill(cooling.offset, cooling.until)
+        if cooling.until != WHILE_IT_RUNS:
+            state.remind(cooling.until, host.name, record.key)
+    _keep(state, host, record)
+    if record.rest.cooling or (old is not None and old.rest.cooling):
+        keep_for_name(state, host, record)
+    if block is not None or (old is not None and old.block is not None):
+        _reports_ours(state, host, old, record)
+    for block, before in touched.items():
+        state.touched(block, before)
+    if old is not None and old.block is not None:
+        if state.refused:
+            _again(state, "address")
+        if record.block is None and not host.seen and state.layout is not None:
+            state.layout.dirty.hosts.add(host.name)  # its last pod may be gone
+    state.drop_if_empty(host)
+
+
+def _reports_ours(state: State, host: Host, old: Record | None, record: Record) -> None:
+    """What a pod reports is remembered only where it is not what it has."""
+    pod = state.pods.get(record.key)
+    if pod is None or not pod.asks.ips or pod.node != host.name:
+        return
+    ips = pod.ips
+    if ips == AS_GIVEN and old is not None:
+        ips = old.ips
+    if record.block is not None and ips == record.ips:
+        ips = AS_GIVEN
+    if ips != pod.ips:
+        pod.asks = asks(pod.segment, ips, pod.unfit, pod.wish)
+
+
+def _record(state: State, event: AddressEvent, key: str) -> Record:
+    """With the strings that its pod has already."""
+    ident = ident_of(event.uid)
+    if (pod := state.pods.get(key)) is not None:
+        key, ident = pod.key, pod.ident if pod.ident == ident else ident
+    cooling = _cooling(state, event) if event.cooling else ()
+    if isinstance(event, AddressAssigned) and event.addresses:
+        first, *more = [_held(state, a.block, a.address, a.network) for a in event.addresses]
+        rest = remaining(tuple(more), cooling, retention=event.retention)
+        return Record(key, ident, intern(event.segment), first.block, first.offset, rest)
+    if isinstance(event, AddressDenied):
+        rest = remaining((), cooling, intern(event.code), intern(event.reason))
+        return Record(key, ident, "", None, 0, rest)
+    return Record(key, ident, "", None, 0, remaining((), cooling))
+
+
+def _cooling(state: State, event: AddressEvent) -> tuple[Cooling, ...]:
+    left = [cooling for cooling in event.cooling if cooling.until > state.now]
+    held = [_held(state, cooling.block, cooling.address, "") for cooling in left]
+    return tuple(
+        Cooling(h.block, h.offset, c.until, c.kept, ident_of(c.uid)) for h, c in zip(held, left, strict=True)
+    )
+
+
+def _held(state: State, block_text: str, address: str, network: str) -> Held:
+    block = state.blocks.get(block_text) or state.block(block_text)
+    if not block.network:
+        block.network = intern(network)
+    return Held(block, parse_address(address)[1] - block.prefix.base)
+
+
+def _withdraw(old: Record) -> dict[Block, int]:
+    """What it said is void. Gives the blocks concerned, with their busy bits until now."""
+    touched: dict[Block, int] = {}
+    if old.block is not None:
+        touched[old.block] = old.block.busy
+        old.block.leave(old.offset)
+        for held in old.rest.more:
+            touched.setdefault(held.block, held.block.busy)
+            held.block.leave(held.offset)
+    for cooling in old.rest.cooling:
+        touched.setdefault(cooling.block, cooling.block.busy)
+        cooling.block.thaw(cooling.offset, cooling.until)
+    return touched
+
+
+def _keep(state: State, host: Host, record: Record) -> None:
+    if record.empty:
+        host.records.pop(record.key, None)
+    else:
+        host.records[record.key] = record
+    if record.rest.code:
+        host.waiting.add(record.key)
+        if state.layout is not None:
+            state.layout.wait(host, record.rest.code == "wish")
+    elif host.waiting:
+        host.waiting.discard(record.key)
+
+
+def keep_for_name(state: State, host: Host, record: Record) -> None:
+    """Whether the node keeps an address for the pod's name may have changed."""
+    for cooling in record.rest.cooling:
+        if cooling.kept:
+            state.kept.setdefault(record.key, set()).add(host.name)
+            return
+    if nodes := state.kept.get(record.key):
+        nodes.discard(host.name)
+        if not nodes:
+            del state.kept[record.key]

@@ -1,0 +1,203 @@
+"""`evolve`: one event into the state. The rest of what an event means is beside it in this package."""
+
+from __future__ import annotations
+
+from heapq import heappop
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.events import (
+    SPEC,
+    AddressAssigned,
+    AddressDenied,
+    AddressDisowned,
+    AddressReleased,
+    BlockAssigned,
+    BlockReleased,
+    GroupOpened,
+    HostDenied,
+    HostPlaced,
+    HostRemoved,
+    NodeGone,
+    NodeSeen,
+    PodGone,
+    PodSeen,
+    RangeReserved,
+    RangeUnreserved,
+    ResourceListing,
+    ResourceSynced,
+    SandboxRemoved,
+    SandboxRequested,
+    TopologyAccepted,
+    TopologySet,
+)
+from romana_bus.inet import parse_prefix
+from romana_bus.ipam.fold import decisions, facts
+from romana_bus.ipam.model import sandboxes
+from romana_bus.ipam.model.nodes import Ended, pod_key
+from romana_bus.ipam.model.pods import asks
+from romana_bus.ipam.model.ranges import Ranges
+from romana_bus.ipam.model.state import SECOND, Tick
+from romana_bus.ipam.topology.document import BadTopology, parse
+from romana_bus.ipam.topology.networks import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.events import Event
+    from romana_bus.ipam.model.state import State
+
+
+#: Why an address ends where an operator has said that it may.
+NO_PLACE = "the topology has no place for its address"
+
+#: How often at most what is over is looked for.
+SWEEP = 600 * SECOND
+
+
+def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
+    """Fold one event. `seq`: its stream's sequence, which becomes the cause of what follows from it.
+    An event that says nothing about addresses is ignored."""
+    fold = _FOLDS.get(type(event))
+    if fold is not None:
+        fold(state, event, seq)
+
+
+def _topology_set(state: State, event: TopologySet, seq: int) -> None:
+    state.wanted, state.wanted_seq = event.document, seq
+    state.evicted = {
+        (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, f"{SPEC}/{seq}", one.uid)
+        for one in event.evict
+    }
+    _settle_topology(state)
+
+
+def _topology_accepted(state: State, event: TopologyAccepted, _seq: int) -> None:
+    state.accepted = event.document
+    if state.problem or (state.wanted is None and (event.document or state.documented)):
+        _settle_topology(state)
+
+
+def _settle_topology(state: State) -> None:
+    """The newest document counts. The edge refuses a bad one; where one got past it, that which was accepted
+    before it does, so that the rest goes on. Where no other is known, nothing is decided: anything would
+    depend on which document was there before."""
+    state.layout, state.problem, state.blocked = None, "", ""
+    state.to_accept = True
+    documents = [one for one in (state.wanted, state.accepted) if one is not None]
+    for document in documents:
+        state.documented = bool(document) or document is state.wanted
+        try:
+            state.topology = parse(document) if state.documented else state.default()
+        except BadTopology as error:
+            state.problem = f"the topology document cannot be used: {'; '.join(error.reasons)[:1000]}"
+            state.evicted = {}
+        else:
+            return
+    state.topology, state.blocked = Topology(), state.problem
+
+
+def _range_reserved(state: State, event: RangeReserved, _seq: int) -> None:
+    state.reserves[event.cidr] = parse_prefix(event.cidr)
+    _reserve(state)
+
+
+def _range_unreserved(state: State, event: RangeUnreserved, _seq: int) -> None:
+    state.reserves.pop(event.cidr, None)
+    _reserve(state)
+
+
+def _reserve(state: State) -> None:
+    state.reserved = {}
+    for prefix in state.reserves.values():
+        state.reserved.setdefault(prefix.width, Ranges()).add(prefix.base, prefix.end)
+    state.layout = None
+
+
+def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
+    """The newest word about a pod's name on a node is the whole of it."""
+    key = pod_key(event.namespace, event.name)
+    ended = Ended(frozenset(event.addresses), event.reason, f"{SPEC}/{seq}", event.uid)
+    state.disowned[event.node, key] = ended
+    absent = state.absent.setdefault(key, {})
+    absent.pop(event.node, None)
+    if event.absent:
+        absent[event.node] = event.uid, event.covers
+    pod = state.pods.get(key)
+    if pod is not None:
+        fit = "" if pod.unfit == facts.ABSENT else pod.unfit
+        unfit = fit or facts.is_absent(state, key, pod.uid, pod.seq)
+        pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
+    if state.layout is not None:
+        state.layout.dirty.records.add((event.node, key))
+        if pod is not None:
+            state.layout.dirty.records.add((pod.node, key))
+
+
+def _tick(state: State, event: Tick, _seq: int) -> None:
+    state.now = max(state.now, event.now)
+    period = state.settings.order_memory
+    state.gone_nodes.turn(state.now, period)
+    state.gone_pods.turn(state.now, period)
+    while state.timers and state.timers[0] <= state.now:
+        for node, name in state.due.pop(heappop(state.timers)):
+            if node:
+                _cooled(state, node, name)
+            elif (block := state.blocks.get(name)) and state.layout is not None:
+                state.layout.settle(block)
+    if state.now - state.swept >= max(period, SWEEP):
+        _sweep(state)
+
+
+def _cooled(state: State, node: str, key: str) -> None:
+    host = state.hosts.get(node)
+    record = host.records.get(key) if host else None
+    if host is None or record is None:
+        return
+    left = []
+    for cooling in record.cooling:
+        if cooling.until > state.now:
+            left.append(cooling)
+            continue
+        before = cooling.block.busy
+        cooling.block.thaw(cooling.offset, state.now)
+        state.touched(cooling.block, before)
+    record.cool(tuple(left))
+    if state.kept:
+        decisions.keep_for_name(state, host, record)
+    if record.empty:
+        del host.records[key]
+        state.drop_if_empty(host)
+
+
+def _sweep(state: State) -> None:
+    state.swept = state.now
+    for block in list(state.blocks.values()):
+        decisions.forget_if_over(state, block)
+    state.removed.clear()
+
+
+_FOLDS: dict[type, Callable[[State, Any, int], None]] = {
+    PodSeen: facts.pod_seen,
+    PodGone: facts.pod_gone,
+    NodeSeen: facts.node_seen,
+    NodeGone: facts.node_gone,
+    SandboxRequested: sandboxes.requested,
+    SandboxRemoved: sandboxes.removed,
+    ResourceListing: facts.listing,
+    ResourceSynced: facts.synced,
+    AddressAssigned: decisions.address_decided,
+    AddressReleased: decisions.address_decided,
+    AddressDenied: decisions.address_decided,
+    BlockAssigned: decisions.block_assigned,
+    BlockReleased: decisions.block_released,
+    HostPlaced: decisions.host_decided,
+    HostDenied: decisions.host_decided,
+    HostRemoved: decisions.host_decided,
+    GroupOpened: decisions.group_opened,
+    TopologySet: _topology_set,
+    TopologyAccepted: _topology_accepted,
+    RangeReserved: _range_reserved,
+    RangeUnreserved: _range_unreserved,
+    AddressDisowned: _address_disowned,
+    Tick: _tick,
+}

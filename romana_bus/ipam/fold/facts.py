@@ -1,0 +1,149 @@
+"""Facts about nodes and pods, folded into the state.
+
+The newest message of each subject is its whole state, whatever version it has: the watcher, which alone
+writes facts, has left out what is older than it has told.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import TYPE_CHECKING
+
+from romana_bus.events import version_number
+from romana_bus.ipam.model.annotations import wish_of
+from romana_bus.ipam.model.nodes import pod_key
+from romana_bus.ipam.model.pods import AS_GIVEN, Pod, asks, stamp
+from romana_bus.ipam.model.uids import ident_of
+
+if TYPE_CHECKING:
+    from romana_bus.events import (
+        NodeGone,
+        NodeSeen,
+        PodGone,
+        PodSeen,
+        ResourceListing,
+        ResourceSynced,
+    )
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.state import State
+
+SEGMENT_LABEL = "romana.io/segment"
+#: Why a pod wants no address of ours.
+HOST_NETWORK = "the pod uses the host's network"
+#: The same, of one that an audit did not find.
+ABSENT = "the API server has no such pod"
+FINISHED = ("Succeeded", "Failed")
+
+
+def node_seen(state: State, event: NodeSeen, seq: int) -> None:
+    version = version_number(event.resource_version)
+    state.gone_nodes.drop(event.name)
+    host = state.host(intern(event.name))
+    labels = {intern(key): intern(value) for key, value in event.labels.items()}
+    before = (host.seen, host.uid, host.addresses, host.labels)
+    host.seen, host.uid, host.addresses, host.labels = True, event.uid, event.addresses, labels
+    host.version, host.seq = version, seq
+    if state.layout is not None and before != (True, event.uid, event.addresses, labels):
+        state.layout.dirty.hosts.add(host.name)
+        if not before[0]:
+            _look_at_all(state, host)
+
+
+def node_gone(state: State, event: NodeGone, seq: int) -> None:
+    """Nothing is taken from the pods that are still there."""
+    state.gone_nodes.put(intern(event.name), version_number(event.resource_version), seq)
+    host = state.hosts.get(event.name)
+    if host is None:
+        return
+    host.seen, host.uid, host.addresses, host.labels = False, "", (), {}
+    if state.layout is not None:
+        state.layout.dirty.hosts.add(host.name)
+        _look_at_all(state, host)
+    state.drop_if_empty(host)
+
+
+def _look_at_all(state: State, host: Host) -> None:
+    """At every address on the node: it has come, or gone."""
+    if state.layout is not None:
+        state.layout.dirty.records.update((host.name, key) for key in host.records)
+
+
+def pod_seen(state: State, event: PodSeen, seq: int) -> None:
+    key = pod_key(event.namespace, event.name)
+    version = version_number(event.resource_version)
+    state.facts = seq
+    pod = state.pods.get(key)
+    node = intern(event.node)
+    why_not = unfit(event) or (is_absent(state, key, event.kubelet_uid, seq) if state.absent else "")
+    wish = wish_of(event.annotations) if event.annotations else None
+    segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
+    ips = ",".join(event.ips) if event.ips else ""
+    host = state.hosts.get(node)
+    record = host.records.get(key) if host else None
+    if ips and record is not None and record.block is not None and ips == record.ips:
+        ips = AS_GIVEN
+    wants = asks(segment, ips, why_not, wish)
+    ident = ident_of(event.kubelet_uid)
+    if record is not None:
+        key, ident = record.key, record.ident if record.ident == ident else ident
+    if pod is None:
+        state.gone_pods.drop(key)
+        state.pods[key] = Pod(key, node, ident, stamp(version, seq), wants)
+        before = node
+    else:
+        pod.stamp, before = stamp(version, seq), pod.node
+        if before == node and pod.ident == ident and pod.asks == wants:
+            return
+        pod.node, pod.ident, pod.asks = node, ident, wants
+    if state.layout is not None:
+        state.layout.dirty.records.add((node, key))
+        if before != node:
+            state.layout.dirty.records.add((before, key))
+        if state.sandboxes:
+            _look_at_sandboxes(state, key)
+
+
+def unfit(event: PodSeen) -> str:
+    """Why the pod wants no address of ours, or ''."""
+    if event.host_network:
+        return HOST_NETWORK
+    if event.phase in FINISHED:
+        return "the pod has finished"
+    return "" if event.node else "the pod is on no node"
+
+
+def is_absent(state: State, key: str, uid: str, seq: int) -> str:
+    """Why the fact KUBE/`seq` about the pod counts no more, or ''."""
+    words = state.absent.get(key, {}).values()
+    return ABSENT if any(gone == uid and seq <= covered for gone, covered in words) else ""
+
+
+def pod_gone(state: State, event: PodGone, seq: int) -> None:
+    key = pod_key(event.namespace, event.name)
+    state.facts = seq
+    pod = state.pods.get(key)
+    state.gone_pods.put(key, version_number(event.resource_version), seq)
+    if pod is not None:
+        del state.pods[key]
+        if state.layout is not None:
+            state.layout.dirty.records.add((pod.node, key))
+            if state.sandboxes:
+                _look_at_sandboxes(state, key)
+
+
+def _look_at_sandboxes(state: State, key: str) -> None:
+    """Wherever one was requested for a pod of this name, what the API shows may count."""
+    if state.layout is not None:
+        state.layout.dirty.records.update((node, key) for node in state.sandboxes.get(key, ()))
+
+
+def listing(state: State, event: ResourceListing, _seq: int) -> None:
+    state.synced[event.resource] = False
+    state.doubted.pop(event.resource, None)
+
+
+def synced(state: State, event: ResourceSynced, _seq: int) -> None:
+    state.synced[event.resource] = True
+    state.doubted.pop(event.resource, None)
+    if event.doubted:
+        state.doubted[event.resource] = event.doubted

@@ -1,0 +1,127 @@
+"""What is remembered of nodes, and of what is gone; and why what a pod has must end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from romana_bus.events import KUBE, HostDenied, HostPlaced
+from romana_bus.ipam.model.blocks import Block, Chain, ChainKey
+from romana_bus.ipam.model.free_space import Space
+from romana_bus.ipam.model.records import Record
+
+if TYPE_CHECKING:
+    from romana_bus.ipam.model.pods import Pod
+
+
+class Host(msgspec.Struct, gc=False, eq=False):
+    """A node: in the API (`seen`), or only remembered for what it still has.
+
+    `leaves` (one place for each network), `offers` (of everyone's networks), `chains`, `idle` (its blocks
+    without any address) and `waiting` (its pods that were denied) follow from the rest; `layout.py` keeps
+    them.
+    """
+
+    name: str
+    seen: bool = False
+    uid: str = ""
+    version: int = 0
+    seq: int = 0
+    addresses: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    placed: HostPlaced | None = None
+    denied: HostDenied | None = None
+    blocks: dict[str, Block] = {}
+    records: dict[str, Record] = {}
+    leaves: tuple[int, ...] = ()
+    offers: tuple[tuple[Space, ...], ...] = ()
+    chains: dict[ChainKey, Chain] = {}
+    idle: dict[str, Block] = {}
+    waiting: set[str] = set()
+
+    @property
+    def cause(self) -> str:
+        return fact(self.seq)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.seen or self.placed or self.denied or self.blocks or self.records)
+
+
+class Gone:
+    """Versions and sequences of what was deleted, remembered for at least `period`: a version tells an audit
+    what happened behind its listing, a sequence is the cause of what follows."""
+
+    def __init__(self) -> None:
+        self._young: dict[str, tuple[int, int]] = {}
+        self._old: dict[str, tuple[int, int]] = {}
+        self._turned = 0
+
+    def put(self, name: str, version: int, seq: int) -> None:
+        self._young[name] = (version, seq)
+
+    def version(self, name: str) -> int:
+        return self._of(name)[0]
+
+    def cause(self, name: str) -> str:
+        return fact(self._of(name)[1])
+
+    def _of(self, name: str) -> tuple[int, int]:
+        return self._young.get(name) or self._old.get(name) or (0, 0)
+
+    def drop(self, name: str) -> None:
+        self._young.pop(name, None)
+        self._old.pop(name, None)
+
+    def turn(self, now: int, period: int) -> None:
+        if now - self._turned >= period:
+            self._old = self._young if self._turned else {**self._old, **self._young}
+            self._young = {}
+            self._turned = now
+
+
+class Ended(msgspec.Struct, gc=False, frozen=True):
+    """An operator's word that what the pod `uid` has of `addresses` ends. `cause`: STREAM/SEQUENCE of it."""
+
+    addresses: frozenset[str]
+    reason: str
+    cause: str
+    uid: str
+
+    def ends(self, record: Record) -> bool:
+        return any(held.block.address(held.offset) in self.addresses for held in record.held)
+
+
+def misfit(host: Host, record: Record, pod: Pod | None) -> str:
+    """Why what `record` says has to end, or ''. `pod`: whose its name is there (`sandboxes.bearer`)."""
+    if pod is None:
+        return "the pod is gone"
+    if pod.node != host.name:
+        return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
+    if pod.asks.unfit:
+        return pod.asks.unfit
+    if record.block is None:
+        return ""
+    if pod.ident != record.ident:
+        return "a new pod of the same name took its place"
+    more = [held.block for held in record.rest.more] if record.rest.more else ()
+    for block in (record.block, *more):
+        if block.node != host.name:
+            return f"its block {block.text} belongs to {block.node or 'nobody'}"
+    return ""
+
+
+def fact(seq: int) -> str:
+    """STREAM/SEQUENCE of a fact; '' where none is known."""
+    return f"{KUBE}/{seq}" if seq else ""
+
+
+def pod_key(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}"
+
+
+def pod_order(key: str) -> tuple[str, str]:
+    """Sorts as (namespace, name) does; the key itself would not: '-' and '.' come before '/'."""
+    namespace, _, name = key.partition("/")
+    return namespace, name

@@ -1,0 +1,98 @@
+"""What was decided for pods' names: the addresses that they hold, and those that still cool down.
+
+As small as pods are, and as many.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from romana_bus.ipam.model.blocks import Block
+from romana_bus.ipam.model.uids import Ident, text_of
+
+
+class Held(msgspec.Struct, gc=False, frozen=True):
+    block: Block
+    offset: int
+
+
+class Cooling(msgspec.Struct, gc=False, frozen=True):
+    """`kept`: for a pod of the same name that wants it back. `ident`: the uid of the pod that may still run
+    with it, where that is not the record's."""
+
+    block: Block
+    offset: int
+    until: int
+    kept: bool = False
+    ident: Ident = ""
+
+
+class Rest(msgspec.Struct, gc=False, frozen=True):
+    """What most records have not: `more` addresses than one, a denial, `retention` ..."""
+
+    more: tuple[Held, ...] = ()
+    cooling: tuple[Cooling, ...] = ()
+    code: str = ""
+    reason: str = ""
+    retention: int = 0
+
+
+NOTHING = Rest()
+
+
+class Record(msgspec.Struct, gc=False, eq=False):
+    """The newest address event of a pod's name on a node. `code`, `reason`: of a denial. `retention`: µs
+    for which the name keeps its addresses. `block`, `offset`: the first address held."""
+
+    key: str
+    ident: Ident
+    segment: str
+    block: Block | None
+    offset: int
+    rest: Rest
+
+    @property
+    def uid(self) -> str:
+        return text_of(self.ident)
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        return () if self.block is None else (Held(self.block, self.offset), *self.rest.more)
+
+    @property
+    def cooling(self) -> tuple[Cooling, ...]:
+        return self.rest.cooling
+
+    @property
+    def code(self) -> str:
+        return self.rest.code
+
+    @property
+    def reason(self) -> str:
+        return self.rest.reason
+
+    @property
+    def retention(self) -> int:
+        return self.rest.retention
+
+    @property
+    def empty(self) -> bool:
+        return self.block is None and not (self.rest.cooling or self.rest.code)
+
+    @property
+    def ips(self) -> str:
+        """The addresses held as a pod reports them."""
+        return ",".join(held.block.address(held.offset) for held in self.held)
+
+    def cool(self, cooling: tuple[Cooling, ...]) -> None:
+        """Only that is left of what cooled."""
+        rest = self.rest
+        self.rest = remaining(rest.more, cooling, rest.code, rest.reason, rest.retention)
+
+
+def remaining(
+    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str = "", reason: str = "", retention: int = 0
+) -> Rest:
+    if more or cooling or code or retention:
+        return Rest(more, cooling, code, reason, retention)
+    return NOTHING

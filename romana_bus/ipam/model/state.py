@@ -1,0 +1,239 @@
+"""What the address management core knows: facts, decisions, and what follows from both.
+
+Reads nothing and writes nothing. `facts.py` and `decisions.py` fold events into it; it is rebuilt from
+the newest message of each subject, in any order. What merely follows from the rest (`layout`) is built
+by the first decision that needs it, and kept up to date from then on.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from romana_bus.errors import BadInput
+from romana_bus.inet import Prefix, parse_prefix
+from romana_bus.ipam.model.blocks import Block, Overlaps
+from romana_bus.ipam.model.nodes import Ended, Gone, Host
+from romana_bus.ipam.model.ranges import Ranges
+from romana_bus.ipam.topology.default import SLOT_BITS, default_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from romana_bus.events import GroupOpened
+    from romana_bus.ipam.model.index import Layout
+    from romana_bus.ipam.model.pods import Pod
+    from romana_bus.ipam.model.records import Record
+    from romana_bus.ipam.model.refusal import Entity, Refusal
+    from romana_bus.ipam.model.sandboxes import Sandbox
+    from romana_bus.ipam.topology.networks import Topology
+
+SECOND = 1_000_000
+NEEDED = ("nodes", "pods")
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """It is `now` (µs since the epoch). Time never goes back."""
+
+    now: int
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`block_owner`: whom a block belongs to: the host, or that and a tenant, or also a segment.
+    `cooldown`: µs before an address is given out again. `warm_blocks`: how many blocks each host holds
+    ahead of need. `default_block_mask`: of the blocks of the default network; 0 for blocks of 16 addresses,
+    or fewer where they would not fit into a slot.
+    `order_memory`: µs for which the order of released blocks counts."""
+
+    block_owner: Literal["host", "tenant", "segment"] = "host"
+    cooldown: int = 30 * SECOND
+    warm_blocks: int = 1
+    default_network: str = "100.64.0.0/10"
+    default_block_mask: int = 0
+    zone_label: str = "topology.kubernetes.io/zone"
+    order_memory: int = 3600 * SECOND
+
+    def __post_init__(self) -> None:
+        if self.block_owner not in ("host", "tenant", "segment"):
+            raise BadInput(f"block_owner: {self.block_owner!r} is none of host, tenant, segment")
+        if min(self.cooldown, self.warm_blocks, self.order_memory) < 0:
+            raise BadInput("cooldown, warm_blocks, order_memory: none of them can be negative")
+        try:
+            prefix = parse_prefix(self.default_network)
+        except ValueError as error:
+            raise BadInput(f"default_network: {error}") from None
+        lowest = max(prefix.length + SLOT_BITS, prefix.width - 16)
+        if not lowest <= self.block_mask <= prefix.width:
+            wide = prefix.width - SLOT_BITS - 4
+            raise BadInput(
+                f"default_network: {prefix} is too small for groups of blocks: /{wide} is the smallest"
+            )
+
+    @property
+    def block_mask(self) -> int:
+        prefix = parse_prefix(self.default_network)
+        return self.default_block_mask or max(prefix.width - 4, prefix.length + SLOT_BITS)
+
+
+class State:
+    """Changed in place by `evolve`, and by `decide` through it."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.now = 0
+        self.synced: dict[str, bool] = {}
+        self.doubted: dict[str, int] = {}  # resource -> entities that the API server does not show any more
+        self.hosts: dict[str, Host] = {}
+        self.pods: dict[str, Pod] = {}
+        self.blocks: dict[str, Block] = {}
+        self.overlaps = Overlaps()
+        self.gone_nodes, self.gone_pods = Gone(), Gone()
+        #: Pod -> node -> what the kubelet there has asked for; and (node, pod) -> the sequence of the word
+        #: that ended it, as long as nobody has decided about that.
+        self.sandboxes: dict[str, dict[str, Sandbox]] = {}
+        self.removed: dict[tuple[str, str], int] = {}
+        #: For an audit, set before anything is folded: node -> how far its reports contain IPAM's log. And
+        #: (node, pod) whose newest address event is younger than that.
+        self.covers: Mapping[str, int] = {}
+        self.young: set[tuple[str, str]] = set()
+        self.reserves: dict[str, Prefix] = {}
+        self.reserved: dict[int, Ranges] = {}
+        self.groups: dict[tuple[str, str], GroupOpened] = {}
+        #: What operators have ended: by (node, uid of the pod), and by (node, pod); and the pods that an
+        #: audit did not find: pod -> node of the word -> uid, and up to which sequence of KUBE.
+        self.evicted: dict[tuple[str, str], Ended] = {}
+        self.disowned: dict[tuple[str, str], Ended] = {}
+        self.absent: dict[str, dict[str, tuple[str, int]]] = {}
+        #: Decisions on the log that contradict what was known, so they count for nothing: until the next
+        #: message of their subject, or until what they claim is free. By entity; see `decisions.py`.
+        self.refused: dict[Entity, Refusal] = {}
+        #: The last sequence of KUBE that a fact about a pod had.
+        self.facts = 0
+        #: The nodes that keep an address for a pod's name.
+        self.kept: dict[str, set[str]] = {}
+        #: The newest topology document, with its sequence, and the one that decisions were taken by.
+        #: `documented`: one of them is in force.
+        self.wanted: dict[str, Any] | None = None
+        self.wanted_seq = 0
+        self.accepted: dict[str, Any] | None = None
+        self.documented = False
+        self.to_accept = True  # which one is in force may have to be said
+        #: Why the newest one cannot be used, or ''; and why no other can either.
+        self.problem = self.blocked = ""
+        #: When something has cooled, and what: (node, pod), or ('', block).
+        self.timers: list[int] = []
+        self.due: dict[int, list[tuple[str, str]]] = {}
+        self.default_prefix = parse_prefix(self.settings.default_network)
+        self.topology: Topology = self.default()
+        self.layout: Layout | None = None
+        self.swept = 0
+
+    def default(self) -> Topology:
+        return default_topology(
+            self.default_prefix, self.settings.block_mask, self.groups.values()
+        )  # fmt: skip
+
+    @property
+    def ready(self) -> bool:
+        """Nothing is decided, and nothing swept, before it is known what there is."""
+        return bool(self.synced.get("nodes") and self.synced.get("pods")) and not self.blocked
+
+    @property
+    def obstacle(self) -> str:
+        """Why nothing is decided now, or ''."""
+        if missing := [resource for resource in NEEDED if not self.synced.get(resource)]:
+            return f"not listed in full yet: {', '.join(missing)}"
+        return self.blocked
+
+    @property
+    def in_force(self) -> dict[str, Any]:
+        """The topology document that addresses are given out by; empty where none is."""
+        if not self.documented:
+            return {}
+        return (self.accepted if self.problem else self.wanted) or {}
+
+    def host(self, name: str) -> Host:
+        host = self.hosts.get(name)
+        if host is None:
+            host = self.hosts[name] = Host(name)
+            if self.layout is not None:
+                self.layout.seat(host)
+        return host
+
+    def block(self, text: str) -> Block:
+        block = self.blocks.get(text)
+        if block is None:
+            prefix = parse_prefix(text)
+            block = self.blocks[text] = Block(text, prefix, (1 << prefix.size) - 1)
+            self.overlaps.add(block)
+            if self.layout is not None:
+                self.layout.locate(block)
+        return block
+
+    def forget(self, block: Block) -> None:
+        del self.blocks[block.text]
+        self.overlaps.remove(block)
+
+    def remind(self, until: int, node: str, name: str) -> None:
+        due = self.due.get(until)
+        if due is None:
+            self.due[until] = [(node, name)]
+            heappush(self.timers, until)
+        else:
+            due.append((node, name))
+
+    def touched(self, block: Block, before: int) -> None:
+        """The block's addresses in use have changed; `before`: its busy bits until then."""
+        block.busy = block.used | block.cool | block.reserved
+        if self.layout is not None:
+            self.layout.touched(block, before)
+
+    def reserved_in(self, width: int) -> Ranges:
+        return self.reserved.get(width) or self.reserved.setdefault(width, Ranges())
+
+    def ended(self, host: Host, record: Record) -> Ended | None:
+        """The operator's word that ends it, if there is one."""
+        if record.block is None or not (self.evicted or self.disowned):
+            return None
+        words = self._words(host.name, record.key, record.uid)
+        return next((word for word in words if word.ends(record)), None)
+
+    def ended_for(self, node: str, pod: Pod) -> frozenset[str]:
+        """The addresses that an operator has ended for this pod."""
+        return frozenset().union(*(word.addresses for word in self._words(node, pod.key, pod.uid)))
+
+    def _words(self, node: str, key: str, uid: str) -> list[Ended]:
+        words = (self.evicted.get((node, uid)), self.disowned.get((node, key)))
+        return [word for word in words if word and word.uid == uid]
+
+    def drop_if_empty(self, host: Host) -> None:
+        if host.empty:
+            self.hosts.pop(host.name, None)
+
+    def node_cause(self, name: str) -> str:
+        """The fact that says how the node is."""
+        host = self.hosts.get(name)
+        return host.cause if host and host.seen else self.gone_nodes.cause(name)
+
+
+def wake(state: State) -> int | None:
+    """When the next cooldown ends: the earliest time at which `decide` may have something new without
+    a new event."""
+    while state.timers:
+        until = state.timers[0]
+        if any(_matters(state, until, node, name) for node, name in state.due[until]):
+            return until
+        del state.due[heappop(state.timers)]
+    return None
+
+
+def _matters(state: State, until: int, node: str, name: str) -> bool:
+    """Something of the node's pod, or, without a node, the block, cools until then."""
+    if node:
+        host = state.hosts.get(node)
+        record = host.records.get(name) if host else None
+        return record is not None and any(cooling.until == until for cooling in record.cooling)
+    block = state.blocks.get(name)
+    return block is not None and not block.node and block.free_at == until

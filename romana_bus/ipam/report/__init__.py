@@ -1,0 +1,1 @@
+"""For people and programs: usage, exhaustion, growth, forecasts, lookup. Changes nothing."""

@@ -1,0 +1,115 @@
+"""One address, and the reserved ranges: whose they are and where they lie. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from romana_bus.inet import Prefix, format_address, parse_address
+from romana_bus.ipam.report.usage import both_families
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from romana_bus.ipam.model.blocks import Block
+    from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.report.usage import Sums
+    from romana_bus.ipam.topology.tree import Group
+
+USED, COOLING, RESERVED, FREE, KEPT, OUTSIDE = "used", "cooling", "reserved", "free", "kept", "outside"
+
+
+class ReservedView(msgspec.Struct, frozen=True, kw_only=True):
+    """`live`: addresses inside that pods still have: it is drained once there are none. `network`: ''
+    where no network has all of the range."""
+
+    cidr: str
+    network: str
+    size: int
+    live: int
+    cooling: int
+
+
+class AddressView(msgspec.Struct, frozen=True, kw_only=True):
+    """`state`: `used`, `cooling`, `reserved`, `free`, `kept` (for groups to come), or `outside` (every
+    network). `node`: whose block it is in. `pod`, `pod_node`: who has it, or had it last while it cools,
+    `until` when (µs). `reserved`: the range that holds it, used or not."""
+
+    address: str
+    state: str
+    network: str = ""
+    group: str = ""
+    prefix: str = ""
+    block: str = ""
+    node: str = ""
+    pod: str = ""
+    pod_node: str = ""
+    until: int = 0
+    reserved: str = ""
+
+
+def reserved(state: State, sums: Mapping[int, Sums] | None = None) -> tuple[ReservedView, ...]:
+    """By address."""
+    sums = sums or (both_families(state) if state.reserves else {})
+    found = []
+    for prefix in sorted(state.reserves.values()):
+        network, room = state.topology.network_of(prefix), sums[prefix.width].room(prefix)
+        found.append(
+            ReservedView(
+                cidr=str(prefix), network=network.name if network else "", size=prefix.size,
+                live=room.used, cooling=room.cooling,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def address(state: State, text: str) -> AddressView:
+    """Raises ValueError where `text` is no address."""
+    width, value = parse_address(text)
+    one = Prefix(width, value, width)
+    network, leaf = state.topology.network_of(one), state.topology.leaf_of(one)
+    block = _block(state, one)
+    pod, node, until = _holder(state, width, value)
+    range_ = next((str(prefix) for prefix in state.reserves.values() if prefix.contains(one)), "")
+    group = _around(network.tree, one) if network and network.tree else None
+    kind = USED if pod and not until else COOLING if pod else RESERVED if range_ else ""
+    return AddressView(
+        address=format_address(width, value),
+        state=kind or (FREE if leaf else KEPT if network else OUTSIDE),
+        network=network.name if network else "",
+        group=group.path if group else "",
+        prefix=str(group.prefix) if group else "",
+        block=block.text if block else "",
+        node=block.node if block else "",
+        pod=pod,
+        pod_node=node,
+        until=until,
+        reserved=range_,
+    )
+
+
+def _block(state: State, one: Prefix) -> Block | None:
+    """The smallest that is somebody's."""
+    around = [b for b in state.blocks.values() if (b.node or not b.idle) and b.prefix.contains(one)]
+    return max(around, key=lambda block: block.prefix.length, default=None)
+
+
+def _holder(state: State, width: int, value: int) -> tuple[str, str, int]:
+    """Pod, node, and when it has cooled (0 for one that is in use); of two, who has it comes first."""
+    last = ("", "", 0)
+    for host in state.hosts.values():
+        for record in host.records.values():
+            for held in record.held:
+                if held.block.prefix.base + held.offset == value and held.block.prefix.width == width:
+                    return record.key, host.name, 0
+            for old in record.cooling:
+                if old.block.prefix.base + old.offset == value and old.block.prefix.width == width:
+                    last = max(last, (record.key, host.name, old.until), key=lambda found: found[2])
+    return last
+
+
+def _around(group: Group, one: Prefix) -> Group:
+    """The smallest group that holds it, closed or not."""
+    inner = next((inner for inner in group.groups if inner.prefix.contains(one)), None)
+    return group if inner is None else _around(inner, one)

@@ -1,0 +1,259 @@
+"""The state for people and programs: how full everything is, and who has what. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from romana_bus.inet import parse_address
+from romana_bus.ipam.model import sandboxes
+from romana_bus.ipam.model.nodes import pod_key, pod_order
+from romana_bus.ipam.report.usage import Room, both_families, count, total
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from romana_bus.ipam.model.blocks import Block
+    from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.records import Record
+    from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.report.usage import Sums
+    from romana_bus.ipam.topology.networks import Network
+    from romana_bus.ipam.topology.tree import Group, Leaf
+
+
+class BlockView(msgspec.Struct, frozen=True, kw_only=True):
+    block: str
+    network: str
+    node: str
+    tenant: str
+    segment: str
+    room: Room
+
+
+class GroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """`closed`: room for a group to come. `leaf`: nodes are placed in it."""
+
+    group: str
+    prefix: str
+    leaf: bool
+    closed: bool
+    needs: dict[str, str]
+    routing: Any
+    hosts: int
+    room: Room
+
+
+class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
+    """`room`: that of the whole prefix; `usable`: that of the groups that nodes are placed in, which is
+    all that can be given out now."""
+
+    network: str
+    prefix: str
+    block_mask: int
+    tenants: tuple[str, ...]
+    hosts: int
+    room: Room
+    usable: Room
+    groups: tuple[GroupView, ...]
+
+
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
+    """`groups`: network -> the path of its group. `room`: that of its blocks."""
+
+    node: str
+    in_api: bool
+    addresses: tuple[str, ...]
+    groups: dict[str, str]
+    denied: str
+    pods: int
+    waiting: int
+    room: Room
+    blocks: tuple[BlockView, ...]
+
+
+class PodView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod's name has on a node. `cooling`: address -> when it is free again (µs)."""
+
+    namespace: str
+    name: str
+    node: str
+    uid: str
+    addresses: tuple[str, ...]
+    cooling: dict[str, int]
+    code: str
+    reason: str
+
+
+class Standing(NamedTuple):
+    """Nodes and pods of the API server; of the pods, and of those that only their kubelets know, those that
+    want an address, and those that have one."""
+
+    nodes: int
+    pods: int
+    wanting: int
+    held: int
+
+
+def standing(state: State) -> Standing:
+    hosts = state.hosts.values()
+    return Standing(
+        nodes=sum(host.seen for host in hosts),
+        pods=len(state.pods),
+        wanting=sum(not pod.unfit for pod in state.pods.values()) + len(sandboxes.beyond_the_api(state)),
+        held=sum(bool(record.held) for host in hosts for record in host.records.values()),
+    )
+
+
+def networks(state: State, sums: dict[int, Sums] | None = None) -> tuple[NetworkView, ...]:
+    """`sums`: of both families, where somebody has them already."""
+    sums = sums or both_families(state)
+    members = _members(state)
+    return tuple(
+        _network(network, sums[network.prefix.width], members) for network in state.topology.networks
+    )
+
+
+def _network(network: Network, sums: Sums, members: Mapping[str, set[str]]) -> NetworkView:
+    groups = tuple(_groups(network.tree, sums, members) if network.tree else ())
+    return NetworkView(
+        network=network.name,
+        prefix=str(network.prefix),
+        block_mask=network.block_length,
+        tenants=network.tenants,
+        hosts=len(set().union(*(members.get(str(leaf.prefix), set()) for leaf in network.leaves))),
+        room=sums.room(network.prefix),
+        usable=total(group.room for group in groups if group.leaf),
+        groups=groups,
+    )
+
+
+def _members(state: State) -> dict[str, set[str]]:
+    """Prefix of a leaf -> the hosts in it."""
+    members: dict[str, set[str]] = {}
+    for host in state.hosts.values():
+        for placement in host.placed.placements if host.placed else ():
+            members.setdefault(placement.prefix, set()).add(host.name)
+    return members
+
+
+def _groups(group: Group, sums: Sums, members: Mapping[str, set[str]]) -> Iterator[GroupView]:
+    leaf = not group.groups and not group.closed
+    inside = [view for inner in group.groups for view in _groups(inner, sums, members)]
+    yield GroupView(
+        group=group.path,
+        prefix=str(group.prefix),
+        leaf=leaf,
+        closed=group.closed,
+        needs=dict(group.assignment),
+        routing=group.routing,
+        hosts=len(members.get(str(group.prefix), ())) if leaf else sum(v.hosts for v in inside if v.leaf),
+        room=sums.room(group.prefix),
+    )
+    yield from inside
+
+
+def blocks(state: State) -> tuple[BlockView, ...]:
+    """All that are somebody's, by address."""
+    owned = (block for block in state.blocks.values() if block.node)
+    return tuple(_block(state, block) for block in sorted(owned, key=lambda block: block.prefix))
+
+
+def _block(state: State, block: Block) -> BlockView:
+    leaf = state.topology.leaf_of(block.prefix)
+    ranges = state.reserved_in(block.prefix.width)
+    used, cool, both, _ = count(ranges, block, block.prefix)
+    reserved = ranges.count(block.prefix.base, block.prefix.end) - both
+    size = block.prefix.size
+    free = size - used - cool - reserved
+    room = Room(
+        size=size, used=used, cooling=cool, reserved=reserved, free=free, blocks=1,
+        fragmented=0 if block.idle else free,
+    )  # fmt: skip
+    return BlockView(
+        block=block.text,
+        network=leaf.network if leaf else block.network,
+        node=block.node,
+        tenant=block.tenant,
+        segment=block.segment,
+        room=room,
+    )
+
+
+def hosts(state: State) -> tuple[HostView, ...]:
+    return tuple(_host(state, host) for _, host in sorted(state.hosts.items()))
+
+
+def host(state: State, name: str) -> HostView | None:
+    return _host(state, state.hosts[name]) if name in state.hosts else None
+
+
+def _host(state: State, host: Host) -> HostView:
+    owned = sorted(host.blocks.values(), key=lambda block: block.prefix)
+    views = tuple(_block(state, block) for block in owned)
+    return HostView(
+        node=host.name,
+        in_api=host.seen,
+        addresses=host.addresses,
+        groups={at.network: at.group for at in host.placed.placements} if host.placed else {},
+        denied=host.denied.reason if host.denied else "",
+        pods=sum(bool(record.held) for record in host.records.values()),
+        waiting=sum(bool(record.code) for record in host.records.values()),
+        room=total(view.room for view in views),
+        blocks=views,
+    )
+
+
+def pod(state: State, namespace: str, name: str) -> tuple[PodView, ...]:
+    """On each node where the name has, or had, something: usually one."""
+    key = pod_key(namespace, name)
+    return tuple(
+        _pod(host, host.records[key]) for _, host in sorted(state.hosts.items()) if key in host.records
+    )
+
+
+def pods_on(state: State, node: str) -> tuple[PodView, ...]:
+    """By namespace and name."""
+    host = state.hosts[node]
+    return tuple(
+        _pod(host, record) for _, record in sorted(host.records.items(), key=lambda one: pod_order(one[0]))
+    )
+
+
+def address(state: State, text: str) -> PodView | None:
+    """Who has the address, or gave it back last and it still cools. Raises ValueError."""
+    width, value = parse_address(text)
+    for _, host in sorted(state.hosts.items()):
+        for _, record in sorted(host.records.items()):
+            parts = [(part.block.prefix, part.offset) for part in record.held]
+            parts += [(part.block.prefix, part.offset) for part in record.cooling]
+            if any(inside.width == width and inside.base + offset == value for inside, offset in parts):
+                return _pod(host, record)
+    return None
+
+
+def _pod(host: Host, record: Record) -> PodView:
+    namespace, name = pod_order(record.key)
+    return PodView(
+        namespace=namespace,
+        name=name,
+        node=host.name,
+        uid=record.uid,
+        addresses=tuple(held.block.address(held.offset) for held in record.held),
+        cooling={c.block.address(c.offset): c.until for c in record.cooling},
+        code=record.code,
+        reason=record.reason,
+    )
+
+
+def misplaced(state: State, node: str, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
+    """The groups that the node is in now and would no longer be eligible for with these labels."""
+    host = state.hosts.get(node)
+    here = {placement.prefix for placement in host.placed.placements} if host and host.placed else set()
+    return tuple(
+        leaf
+        for network in state.topology.networks
+        for leaf in network.leaves
+        if str(leaf.prefix) in here and not state.topology.admits(network, leaf, node, labels)
+    )

@@ -1,0 +1,1 @@
+"""Romana's own operations, played without a cluster (`romana-bus ipam simulate`)."""

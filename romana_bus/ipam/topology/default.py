@@ -1,0 +1,53 @@
+"""Without a topology document: one network of equal slots, and a group for each zone that nodes show.
+
+A zone's slot is stored (`GroupOpened`), so the order in which zones appeared is not needed again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.inet import Prefix
+from romana_bus.ipam.topology.networks import Topology, planted
+from romana_bus.ipam.topology.tree import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from romana_bus.events import GroupOpened
+
+NETWORK = "default"
+#: The group of nodes without the zone label. No label's value has a space.
+NO_ZONE = "no zone"
+SLOT_BITS = 3
+
+
+def slots(prefix: Prefix) -> list[Prefix]:
+    length = prefix.length + SLOT_BITS
+    step = 1 << (prefix.width - length)
+    return [Prefix(prefix.width, prefix.base + at * step, length) for at in range(1 << SLOT_BITS)]
+
+
+def opened(groups: Iterable[GroupOpened], prefix: Prefix) -> dict[str, GroupOpened]:
+    """Slot -> the group in it. A group outside (another default network was set then) is none."""
+    places = {str(slot) for slot in slots(prefix)}
+    return {event.prefix: event for event in groups if event.network == NETWORK and event.prefix in places}
+
+
+def vacant(prefix: Prefix, groups: Iterable[GroupOpened]) -> list[Prefix]:
+    """The slots that no group has."""
+    taken = opened(groups, prefix)
+    return [slot for slot in slots(prefix) if str(slot) not in taken]
+
+
+def default_topology(prefix: Prefix, block_length: int, groups: Iterable[GroupOpened]) -> Topology:
+    taken = opened(groups, prefix)
+    parts = []
+    for at, slot in enumerate(slots(prefix)):
+        if event := taken.get(str(slot)):
+            needs = tuple(event.assignment.items())
+            parts.append(Group(event.group, event.group, slot, needs))
+        else:
+            parts.append(Group("", str(at), slot, closed=True))
+    tree = Group("/", "/", prefix, groups=tuple(parts), whole=True)
+    return Topology([planted(0, NETWORK, prefix, block_length, (), tree)])

@@ -1,0 +1,107 @@
+"""The networks, and where things are in them: which group takes a node, which leaf holds an address.
+
+A `Topology` never changes. It is made from an operator's document (`document.py`), or from the groups
+that were opened where there is none (`default.py`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from romana_bus.ipam.topology.tree import Group, Leaf, leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from romana_bus.inet import Prefix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """`tenants`: empty for everyone. `tree`: None where no topology entry mentions the network."""
+
+    name: str
+    prefix: Prefix
+    block_length: int
+    tenants: tuple[str, ...] = ()
+    tree: Group | None = None
+    leaves: tuple[Leaf, ...] = ()
+    listed: dict[str, Leaf] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+    numbers: range = range(0)
+    _admitting: dict[tuple[str, ...], tuple[Leaf, ...]] = field(default_factory=dict)
+
+    def eligible(self, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
+        """The leaves that admit a node with these labels, in the order of the tree."""
+        values = tuple(labels.get(key, "") for key in self.keys)
+        if values not in self._admitting:
+            self._admitting[values] = tuple(leaf for leaf in self.leaves if leaf.admits(labels))
+        return self._admitting[values]
+
+
+class Topology:
+    """`order`: which networks serve a tenant, as places in `networks`: those that name it come first.
+    `everyones`: those for all tenants; `particular`: there are others."""
+
+    def __init__(self, networks: Iterable[Network] = ()) -> None:
+        self.networks = tuple(networks)
+        self.place = {network.name: at for at, network in enumerate(self.networks)}
+        self.leaves = tuple(leaf for network in self.networks for leaf in network.leaves)
+        self._sorted = sorted(self.leaves, key=lambda leaf: (leaf.prefix.width, leaf.prefix.base))
+        self._bases = [(leaf.prefix.width, leaf.prefix.base) for leaf in self._sorted]
+        self.everyones = tuple(at for at, network in enumerate(self.networks) if not network.tenants)
+        self.particular = len(self.everyones) < len(self.networks)
+        self._order: dict[str, tuple[int, ...]] = {}
+        self._listed = {name for network in self.networks for name in network.listed}
+
+    def order(self, tenant: str) -> tuple[int, ...]:
+        if tenant not in self._order:
+            named = tuple(at for at, network in enumerate(self.networks) if tenant in network.tenants)
+            self._order[tenant] = named + self.everyones
+        return self._order[tenant]
+
+    def eligible(self, network: Network, node: str, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
+        """The leaves of `network` that would take the node. One that is listed by name anywhere belongs
+        where it is listed, whatever its labels are, and nowhere else."""
+        if node in self._listed:
+            return (network.listed[node],) if node in network.listed else ()
+        return network.eligible(labels)
+
+    def admits(self, network: Network, leaf: Leaf, node: str, labels: Mapping[str, str]) -> bool:
+        if node in self._listed:
+            return network.listed.get(node) is leaf
+        return leaf.admits(labels)
+
+    def leaf_of(self, prefix: Prefix) -> Leaf | None:
+        """The leaf that contains all of `prefix`."""
+        at = bisect_right(self._bases, (prefix.width, prefix.base)) - 1
+        return self._sorted[at] if at >= 0 and self._sorted[at].prefix.contains(prefix) else None
+
+    def overlapping(self, prefix: Prefix) -> list[Leaf]:
+        first = max(bisect_right(self._bases, (prefix.width, prefix.base)) - 1, 0)
+        behind = bisect_right(self._bases, (prefix.width, prefix.end - 1))
+        return [leaf for leaf in self._sorted[first:behind] if leaf.prefix.overlaps(prefix)]
+
+    def network_of(self, prefix: Prefix) -> Network | None:
+        return next((network for network in self.networks if network.prefix.contains(prefix)), None)
+
+
+def planted(
+    number: int, name: str, prefix: Prefix, block_length: int, tenants: tuple[str, ...], tree: Group
+) -> Network:
+    """A network with its tree, whose leaves are numbered from `number` on. A host that is listed more
+    than once belongs where it is listed first."""
+    taken: set[str] = set()
+    found = []
+    for at, (group, needs) in enumerate(leaves(tree)):
+        hosts = tuple(dict.fromkeys(host for host in group.hosts if host.name not in taken))
+        taken.update(host.name for host in hosts)
+        found.append(
+            Leaf(number + at, name, group.path, group.prefix, block_length, needs, group.routing, hosts)
+        )
+    listed = {host.name: leaf for leaf in found for host in leaf.hosts}
+    keys = tuple(sorted({key for leaf in found for key, _ in leaf.needs}))
+    numbers = range(number, number + len(found))
+    return Network(name, prefix, block_length, tenants, tree, tuple(found), listed, keys, numbers)

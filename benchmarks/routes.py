@@ -27,10 +27,10 @@ from romana_bus.events import BlockAssigned, HostPlaced
 from romana_bus.inet import V4, V6, format_address
 from romana_bus.netlink import nexthops
 from romana_bus.netlink import routes as packed
-from romana_bus.netlink.changing import BATCH
-from romana_bus.netlink.forwarding import Forwarding
+from romana_bus.netlink.fib import Forwarding
+from romana_bus.netlink.fib_apply import BATCH
+from romana_bus.netlink.messages import Socket, messages
 from romana_bus.netlink.monitor import Monitor
-from romana_bus.netlink.wire import Socket, messages
 from romana_bus.routing import Kernel, State, evolve, plan
 from tests.netns import Namespace, namespace, why_not
 

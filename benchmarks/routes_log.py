@@ -26,7 +26,7 @@ from romana_bus.events import IPAM, NODE, AddressAssigned, Applied, BlockAssigne
 from romana_bus.feed import outgoing
 from romana_bus.inet import format_address
 from romana_bus.lab.cluster import relay
-from romana_bus.netlink.wire import Socket, messages
+from romana_bus.netlink.messages import Socket, messages
 from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:

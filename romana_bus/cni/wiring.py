@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from romana_bus.cni.veth import GATEWAY
 from romana_bus.inet import V4, V6, format_address, parse_address
 from romana_bus.netlink import links, namespaces
-from romana_bus.netlink.wire import Failure, Interrupted, NetlinkError, Socket
+from romana_bus.netlink.messages import Failure, Interrupted, NetlinkError, Socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

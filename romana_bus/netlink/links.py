@@ -12,7 +12,7 @@ from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.inet import V4, V6
-from romana_bus.netlink import wire
+from romana_bus.netlink import messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,48 +94,50 @@ def _mac(text: str) -> bytes:
 def new_pair(host: tuple[str, str], pod: tuple[str, str], netns: int, mtu: int) -> bytes:
     """A veth pair, the other end of it directly in the namespace behind a file descriptor, under its name
     there. `host`, `pod`: name and hardware address. Fails with EEXIST where either name is taken."""
-    peer = _LINK.pack(0, 0, 0, 0, 0) + _end(*pod, mtu) + wire.number(_IFLA_NS_FD, netns)
-    data = wire.nested(_INFO_DATA, wire.attribute(_VETH_PEER | wire.NESTED, peer))
-    info = wire.nested(_IFLA_INFO, wire.name(_INFO_KIND, "veth"), data)
+    peer = _LINK.pack(0, 0, 0, 0, 0) + _end(*pod, mtu) + messages.number(_IFLA_NS_FD, netns)
+    data = messages.nested(_INFO_DATA, messages.attribute(_VETH_PEER | messages.NESTED, peer))
+    info = messages.nested(_IFLA_INFO, messages.name(_INFO_KIND, "veth"), data)
     body = _LINK.pack(0, 0, 0, 0, 0) + _end(*host, mtu) + info
-    return wire.message(_NEWLINK, wire.CREATE | wire.EXCL, body)
+    return messages.message(_NEWLINK, messages.CREATE | messages.EXCL, body)
 
 
 def _end(name: str, mac: str, mtu: int) -> bytes:
     return (
-        wire.name(_IFLA_NAME, name) + wire.attribute(_IFLA_ADDRESS, _mac(mac)) + wire.number(_IFLA_MTU, mtu)
+        messages.name(_IFLA_NAME, name)
+        + messages.attribute(_IFLA_ADDRESS, _mac(mac))
+        + messages.number(_IFLA_MTU, mtu)
     )
 
 
 def up(index: int) -> bytes:
-    return wire.message(_NEWLINK, 0, _LINK.pack(0, 0, index, _UP, _UP))
+    return messages.message(_NEWLINK, 0, _LINK.pack(0, 0, index, _UP, _UP))
 
 
 def for_pod(index: int, *, six: bool) -> list[bytes]:
     """The host's end, up: it forwards. `six`: there is IPv6, of which it has no address but what it is given,
     so that has to be said before it is up."""
-    conf = wire.nested(_INET_CONF, wire.number(_FORWARDING, 1), wire.number(_RP_FILTER, 1))
-    spec = [wire.nested(AF_INET, conf)]
+    conf = messages.nested(_INET_CONF, messages.number(_FORWARDING, 1), messages.number(_RP_FILTER, 1))
+    spec = [messages.nested(AF_INET, conf)]
     if six:
-        spec.append(wire.nested(AF_INET6, wire.attribute(_INET6_GENERATE, bytes([_NO_LINK_LOCAL]))))
-    body = _LINK.pack(0, 0, index, 0, 0) + wire.nested(_IFLA_AF_SPEC, *spec)
-    return [wire.message(_NEWLINK, 0, body), up(index)]
+        spec.append(messages.nested(AF_INET6, messages.attribute(_INET6_GENERATE, bytes([_NO_LINK_LOCAL]))))
+    body = _LINK.pack(0, 0, index, 0, 0) + messages.nested(_IFLA_AF_SPEC, *spec)
+    return [messages.message(_NEWLINK, 0, body), up(index)]
 
 
 def delete_link(name: str) -> bytes:
-    return wire.message(_DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + wire.name(_IFLA_NAME, name))
+    return messages.message(_DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(_IFLA_NAME, name))
 
 
 def get_link(name: str) -> bytes:
-    return wire.message(_GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + wire.name(_IFLA_NAME, name))
+    return messages.message(_GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(_IFLA_NAME, name))
 
 
 def get_link_at(index: int) -> bytes:
-    return wire.message(_GETLINK, 0, _LINK.pack(0, 0, index, 0, 0))
+    return messages.message(_GETLINK, 0, _LINK.pack(0, 0, index, 0, 0))
 
 
 def link(answer: bytes) -> Link:
-    start = wire.HEADER.size
+    start = messages.HEADER.size
     _, _, index, flags, _ = _LINK.unpack_from(answer, start)
     found = _attributes(answer, start + _LINK.size)
     return Link(
@@ -157,13 +159,13 @@ def address(width: int, value: int, index: int, *, length: int = 0, link_local: 
     family, data = FAMILY[width], packed(width, value)
     scope = _SCOPE_LINK if link_local else _SCOPE_UNIVERSE
     body = _ADDR.pack(family, length or width, 0, scope, index)
-    body += wire.attribute(_IFA_LOCAL, data) + wire.attribute(_IFA_ADDRESS, data)
-    body += wire.number(_IFA_FLAGS, _NO_DAD) if width == V6 else b""
-    return wire.message(_NEWADDR, wire.CREATE | wire.REPLACE, body)
+    body += messages.attribute(_IFA_LOCAL, data) + messages.attribute(_IFA_ADDRESS, data)
+    body += messages.number(_IFA_FLAGS, _NO_DAD) if width == V6 else b""
+    return messages.message(_NEWADDR, messages.CREATE | messages.REPLACE, body)
 
 
 def get_addresses(index: int) -> bytes:
-    return wire.message(_GETADDR, 0, _ADDR.pack(0, 0, 0, 0, index))
+    return messages.message(_GETADDR, 0, _ADDR.pack(0, 0, 0, 0, index))
 
 
 def addresses(parts: Iterable[bytes], index: int) -> set[tuple[int, int]]:
@@ -182,14 +184,16 @@ def addresses(parts: Iterable[bytes], index: int) -> set[tuple[int, int]]:
 def neighbour(width: int, value: int, index: int, mac: str) -> bytes:
     """Known for ever: nobody has to be asked."""
     body = _NEIGH.pack(FAMILY[width], index, _PERMANENT, 0, 0)
-    body += wire.attribute(_NDA_DST, packed(width, value)) + wire.attribute(_NDA_LLADDR, _mac(mac))
-    return wire.message(_NEWNEIGH, wire.CREATE | wire.REPLACE, body)
+    body += messages.attribute(_NDA_DST, packed(width, value)) + messages.attribute(_NDA_LLADDR, _mac(mac))
+    return messages.message(_NEWNEIGH, messages.CREATE | messages.REPLACE, body)
 
 
 def proxy(width: int, value: int, index: int) -> bytes:
     """Answer for this address on this link."""
-    body = _NEIGH.pack(FAMILY[width], index, 0, _PROXY, 0) + wire.attribute(_NDA_DST, packed(width, value))
-    return wire.message(_NEWNEIGH, wire.CREATE | wire.REPLACE, body)
+    body = _NEIGH.pack(FAMILY[width], index, 0, _PROXY, 0) + messages.attribute(
+        _NDA_DST, packed(width, value)
+    )
+    return messages.message(_NEWNEIGH, messages.CREATE | messages.REPLACE, body)
 
 
 # --- routes ---------------------------------------------------------------------------------------------
@@ -199,29 +203,29 @@ def on_link(
     width: int, value: int, index: int, *, protocol: int = _PROTO_BOOT, replace: bool = False
 ) -> bytes:
     """To one address, directly over a link. EEXIST where there is one, unless it may replace it."""
-    flags = wire.CREATE | (wire.REPLACE if replace else wire.EXCL)
+    flags = messages.CREATE | (messages.REPLACE if replace else messages.EXCL)
     scope = _SCOPE_LINK if width == V4 else _SCOPE_UNIVERSE
     body = _ROUTE.pack(FAMILY[width], width, 0, 0, _TABLE_MAIN, protocol, scope, _UNICAST, 0)
-    body += wire.attribute(_RTA_DST, packed(width, value)) + wire.number(_RTA_OIF, index)
-    return wire.message(_NEWROUTE, flags, body)
+    body += messages.attribute(_RTA_DST, packed(width, value)) + messages.number(_RTA_OIF, index)
+    return messages.message(_NEWROUTE, flags, body)
 
 
 def default_via(width: int, gateway: int, index: int) -> bytes:
     body = _ROUTE.pack(FAMILY[width], 0, 0, 0, _TABLE_MAIN, _PROTO_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0)
-    body += wire.attribute(_RTA_GATEWAY, packed(width, gateway)) + wire.number(_RTA_OIF, index)
-    return wire.message(_NEWROUTE, wire.CREATE | wire.EXCL, body)
+    body += messages.attribute(_RTA_GATEWAY, packed(width, gateway)) + messages.number(_RTA_OIF, index)
+    return messages.message(_NEWROUTE, messages.CREATE | messages.EXCL, body)
 
 
 def get_route(width: int, value: int) -> bytes:
     """The route that a packet to this address takes, as it stands in the table."""
     body = _ROUTE.pack(FAMILY[width], width, 0, 0, 0, 0, 0, 0, _FIB_MATCH)
-    return wire.message(_GETROUTE, 0, body + wire.attribute(_RTA_DST, packed(width, value)))
+    return messages.message(_GETROUTE, 0, body + messages.attribute(_RTA_DST, packed(width, value)))
 
 
 def get_routes(width: int, protocol: int = 0, oif: int = 0) -> bytes:
     """Those of the main table, of one protocol and over one link where it is named."""
     body = _ROUTE.pack(FAMILY[width], 0, 0, 0, _TABLE_MAIN, protocol, 0, 0, 0)
-    return wire.message(_GETROUTE, 0, body + (wire.number(_RTA_OIF, oif) if oif else b""))
+    return messages.message(_GETROUTE, 0, body + (messages.number(_RTA_OIF, oif) if oif else b""))
 
 
 def routes(parts: Iterable[bytes]) -> Iterator[Route]:
@@ -246,13 +250,13 @@ def routes(parts: Iterable[bytes]) -> Iterator[Route]:
 
 def _bodies(parts: Iterable[bytes], wanted: int) -> Iterator[tuple[bytes, int, int]]:
     for part in parts:
-        for kind, _, _, start, end in wire.messages(part):
+        for kind, _, _, start, end in messages.messages(part):
             if kind == wanted:
                 yield part, start, end
 
 
 def _attributes(data: bytes, start: int) -> dict[int, bytes]:
-    return {kind: data[first:end] for kind, first, end in wire.attributes(data, start, len(data))}
+    return {kind: data[first:end] for kind, first, end in messages.attributes(data, start, len(data))}
 
 
 def _number(found: dict[int, bytes], kind: int) -> int:

@@ -16,8 +16,15 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from romana_bus.inet import V4, V6, Prefix
+from romana_bus.netlink.messages import (
+    ADD_MEMBERSHIP,
+    NETLINK_ROUTE,
+    SOL_NETLINK,
+    attributes,
+    messages,
+    sized,
+)
 from romana_bus.netlink.routes import PROTOCOL
-from romana_bus.netlink.wire import ADD_MEMBERSHIP, NETLINK_ROUTE, SOL_NETLINK, attributes, messages, sized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

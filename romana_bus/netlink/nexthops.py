@@ -12,13 +12,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from romana_bus.inet import V4, V6
+from romana_bus.netlink.messages import CREATE, EXCL, REPLACE, REQUEST, attributes, message, messages
 from romana_bus.netlink.routes import PROTOCOL
-from romana_bus.netlink.wire import CREATE, EXCL, REPLACE, REQUEST, attributes, message, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from romana_bus.routing.state import Via
+    from romana_bus.routing.routes.state import Via
 
 _NEW, _DEL, _GET = 104, 105, 106
 # linux/nexthop.h: NHA_*

@@ -19,12 +19,12 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.inet import V4, V6, Prefix
-from romana_bus.netlink.wire import CREATE, HEADER, REQUEST, attributes, message, messages
+from romana_bus.netlink.messages import CREATE, HEADER, REQUEST, attributes, message, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from romana_bus.routing.state import Via
+    from romana_bus.routing.routes.state import Via
 
 #: What our routes are known by (rtm_protocol).
 PROTOCOL = 82

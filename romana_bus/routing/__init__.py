@@ -7,10 +7,10 @@ its answers are data here.
 
 from __future__ import annotations
 
-from romana_bus.routing.delta import Delta
-from romana_bus.routing.kernel import Kernel
-from romana_bus.routing.planning import plan
-from romana_bus.routing.standing import standing
-from romana_bus.routing.state import Address, Host, State, evolve
+from romana_bus.routing.routes.delta import Delta
+from romana_bus.routing.routes.installed import Kernel
+from romana_bus.routing.routes.plan import plan
+from romana_bus.routing.routes.state import Address, Host, State, evolve
+from romana_bus.routing.routes.summary import standing
 
 __all__ = ["Address", "Delta", "Host", "Kernel", "State", "evolve", "plan", "standing"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.cni import wiring
-from romana_bus.netlink.wire import NetlinkError
+from romana_bus.netlink.messages import NetlinkError
 from tests.cni.calling import execute, pings, sh
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from romana_bus import codec
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import IPAM, NODE, Applied, ApplyFailed
 from romana_bus.inet import parse_address, parse_prefix
+from romana_bus.netlink.messages import Socket, attributes, messages
 from romana_bus.netlink.routes import where
-from romana_bus.netlink.wire import Socket, attributes, messages
 from tests.conftest import ROLES, run
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces

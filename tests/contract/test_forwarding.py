@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from romana_bus.inet import parse_address, parse_prefix
-from romana_bus.netlink.changing import Unapplied
-from romana_bus.netlink.forwarding import Forwarding
+from romana_bus.netlink.fib import Forwarding
+from romana_bus.netlink.fib_apply import Unapplied
 from romana_bus.routing import Delta, Kernel, State, evolve, plan
-from romana_bus.routing.ids import OBJECTS
+from romana_bus.routing.routes.nexthop_ids import OBJECTS
 from tests.netns import Namespace, namespace, needs_namespaces
 from tests.routing.fake import FakeForwarding
 from tests.routing.map import PAIR, block, denied, placed, released, removed

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.netlink.forwarding import Forwarding
+from romana_bus.netlink.fib import Forwarding
 from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import pytest
 
 from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.netlink import nexthops
-from romana_bus.netlink.changing import HELD, Unapplied
-from romana_bus.netlink.forwarding import Forwarding
-from romana_bus.netlink.wire import message
+from romana_bus.netlink.fib import Forwarding
+from romana_bus.netlink.fib_apply import HELD, Unapplied
+from romana_bus.netlink.messages import message
 from romana_bus.routing import Kernel, State, evolve, plan
-from romana_bus.routing.ids import OBJECTS
+from romana_bus.routing.routes.nexthop_ids import OBJECTS
 from tests.netns import Namespace, namespace, needs_namespaces
 from tests.routing.map import PAIR, block, denied, placed, released, removed
 

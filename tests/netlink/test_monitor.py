@@ -18,7 +18,7 @@ from tests.routing.map import PAIR, block, denied, placed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.netlink.forwarding import Forwarding
+    from romana_bus.netlink.fib import Forwarding
 
 pytestmark = needs_namespaces
 

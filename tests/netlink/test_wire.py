@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.netlink.wire import (
+from romana_bus.netlink.messages import (
     CREATE,
     EXCL,
     NLMSG_DONE,

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.inet import Prefix, format_address, parse_address
-from romana_bus.netlink.changing import Unapplied
+from romana_bus.netlink.fib_apply import Unapplied
 from romana_bus.netlink.routes import LAST_METRIC, METRIC
-from romana_bus.routing.ids import GATEWAYS, OBJECTS, is_object
+from romana_bus.routing.routes.nexthop_ids import GATEWAYS, OBJECTS, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from romana_bus.routing import Address, Delta, Kernel
-    from romana_bus.routing.state import Via
+    from romana_bus.routing.routes.state import Via
 
 OURS = "82"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from romana_bus.inet import Prefix, parse_prefix
-from romana_bus.routing.aggregate import aggregate
+from romana_bus.routing.routes.aggregate import aggregate
 from tests import histories
 from tests.routing.map import PAIR, block, denied, placed, released, removed
 from tests.routing.world import World

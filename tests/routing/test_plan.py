@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.routing import plan, standing
-from romana_bus.routing.ids import GATEWAYS, OBJECTS
+from romana_bus.routing.routes.nexthop_ids import GATEWAYS, OBJECTS
 from tests.routing.map import PAIR, block, denied, placed, released, removed
 from tests.routing.world import World, told
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from romana_bus.errors import Failed
 from romana_bus.inet import V4, V6, Prefix, format_address, parse_prefix
 from romana_bus.lab.cluster import netns
-from romana_bus.netlink.wire import ROOM, attributes, messages
+from romana_bus.netlink.messages import ROOM, attributes, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from romana_bus.inet import Prefix
-    from romana_bus.routing.state import Via
+    from romana_bus.routing.routes.state import Via
 
 
 @dataclass

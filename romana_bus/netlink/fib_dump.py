@@ -6,14 +6,14 @@ import itertools
 from typing import TYPE_CHECKING
 
 from romana_bus.netlink import nexthops, routes
-from romana_bus.routing.ids import GATEWAYS, OBJECTS, is_object
+from romana_bus.routing.routes.nexthop_ids import GATEWAYS, OBJECTS, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from romana_bus.inet import Prefix
     from romana_bus.routing import Kernel
-    from romana_bus.routing.state import Via
+    from romana_bus.routing.routes.state import Via
 
 
 def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:

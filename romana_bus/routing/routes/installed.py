@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.inet import Prefix
-    from romana_bus.routing.state import Address, Via
+    from romana_bus.routing.routes.state import Address, Via
 
 
 @dataclass

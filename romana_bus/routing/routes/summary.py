@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from romana_bus.routing.kernel import Kernel
-    from romana_bus.routing.state import State
+    from romana_bus.routing.routes.installed import Kernel
+    from romana_bus.routing.routes.state import State
 
 
 def standing(state: State, kernel: Kernel) -> dict[str, int]:

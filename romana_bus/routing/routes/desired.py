@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.inet import V4, V6
-from romana_bus.routing.aggregate import aggregate
-from romana_bus.routing.ids import free
+from romana_bus.routing.routes.aggregate import aggregate
+from romana_bus.routing.routes.nexthop_ids import free
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from romana_bus.inet import Prefix
-    from romana_bus.routing.kernel import Kernel
-    from romana_bus.routing.state import Host, State, Via
+    from romana_bus.routing.routes.installed import Kernel
+    from romana_bus.routing.routes.state import Host, State, Via
 
 
 def leading(state: State, kernel: Kernel, host: Host) -> tuple[dict[int, Via], tuple[Prefix, ...]]:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from romana_bus.inet import V4, V6, format_address
 from romana_bus.netlink import nexthops, routes
-from romana_bus.netlink.wire import dump
-from romana_bus.routing.ids import is_object
+from romana_bus.netlink.messages import dump
+from romana_bus.routing.routes.nexthop_ids import is_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from romana_bus.inet import Prefix
-    from romana_bus.netlink.wire import Socket
+    from romana_bus.netlink.messages import Socket
     from romana_bus.routing import Delta, Kernel
-    from romana_bus.routing.state import Via
+    from romana_bus.routing.routes.state import Via
 
 T = TypeVar("T")
 Route = tuple["Prefix", int]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 from romana_bus.inet import V4, V6
 from romana_bus.netlink import nexthops, routes
-from romana_bus.netlink.changing import Changing
-from romana_bus.netlink.dumped import take_in
-from romana_bus.netlink.wire import Failure, NetlinkError, Socket, dump
+from romana_bus.netlink.fib_apply import Changing
+from romana_bus.netlink.fib_dump import take_in
+from romana_bus.netlink.messages import Failure, NetlinkError, Socket, dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from romana_bus.inet import V4, V6
-from romana_bus.routing.delta import Delta
-from romana_bus.routing.deriving import derive, leading
-from romana_bus.routing.ids import adopt
+from romana_bus.routing.routes.delta import Delta
+from romana_bus.routing.routes.desired import derive, leading
+from romana_bus.routing.routes.nexthop_ids import adopt
 
 if TYPE_CHECKING:
     from romana_bus.inet import Prefix
-    from romana_bus.routing.kernel import Kernel
-    from romana_bus.routing.state import State, Via
+    from romana_bus.routing.routes.installed import Kernel
+    from romana_bus.routing.routes.state import State, Via
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from romana_bus.inet import Prefix
-    from romana_bus.routing.kernel import Kernel
-    from romana_bus.routing.state import State, Via
+    from romana_bus.routing.routes.installed import Kernel
+    from romana_bus.routing.routes.state import State, Via
 
 #: Nexthop objects of ours: about a million, far from the small numbers that people choose.
 OBJECTS = range(0x5200_0000, 0x5210_0000)

@@ -19,13 +19,16 @@ from romana_bus.bus.jetstream import JetStream
 from romana_bus.cli.options import OPTIONS, Serving, Store
 from romana_bus.cli.session import run
 from romana_bus.cli.terminal import print_line
-from romana_bus.cni import forwarding, install, server, spec, wiring
-from romana_bus.cni.attachments import Attachments
-from romana_bus.cni.commands import Commands, Node
-from romana_bus.cni.journal import Journal
-from romana_bus.cni.outbox import Outbox
+from romana_bus.cni import spec
+from romana_bus.cni.link import attach, sysctls
+from romana_bus.cni.plugin import install
+from romana_bus.cni.server import server
+from romana_bus.cni.server.attachments import Attachments
+from romana_bus.cni.server.commands import Commands, Node
+from romana_bus.cni.server.journal import Journal
+from romana_bus.cni.server.outbox import Outbox
+from romana_bus.cni.server.threads import Threads
 from romana_bus.cni.sole import sole
-from romana_bus.cni.threads import Threads
 from romana_bus.consumers import routes
 from romana_bus.consumers.cni import OwnAddresses, projection, report_wired, told_anew
 from romana_bus.errors import BadInput, Failed
@@ -155,7 +158,7 @@ class _Agent:
             self._forward(attachments)
             self.routes = await stack.enter_async_context(routes.opened(self.node))
             node = Node(
-                self.node, self.mtu, self.timeout, self._has_block, forwarding.forward_v6, self.changed.set
+                self.node, self.mtu, self.timeout, self._has_block, sysctls.forward_v6, self.changed.set
             )
             commands = Commands(node, attachments, self.outbox, self.addresses, self.threads)
             path = await stack.enter_async_context(server.served(self.run_dir, commands.do))
@@ -176,10 +179,10 @@ class _Agent:
     def _forward(self, attachments: Attachments) -> None:
         """Raises Failed."""
         try:
-            forwarding.forward_v4()
-            forwarding.warn_of_loose_filters()
+            sysctls.forward_v4()
+            sysctls.warn_of_loose_filters()
             if any(":" in address for one in attachments for address in one.addresses):
-                forwarding.forward_v6()
+                sysctls.forward_v6()
         except OSError as error:
             raise Failed(f"this node cannot forward: {error.filename}: {error.strerror}") from None
 
@@ -221,7 +224,7 @@ class _Agent:
 
     def _consumers(self, store: JetStream, attachments: Attachments, commands: Commands) -> list[Any]:
         async def wired() -> dict[str, str]:
-            routed, pods = await self.threads.run(wiring.routed), attachments.pods()
+            routed, pods = await self.threads.run(attach.routed), attachments.pods()
             return {address: pods.get(link, "") for address, link in sorted(routed.items())}
 
         return [

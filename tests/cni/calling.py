@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from romana_bus.cni.install import source
+from romana_bus.cni.plugin.install import source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ ROMANA_BUS = str(Path(sys.executable).with_name("romana-bus"))
 #: The same program, whose outbox holds nothing back.
 HASTY = """
 from romana_bus.cli.main import main
-from romana_bus.cni.outbox import Outbox
+from romana_bus.cni.server.outbox import Outbox
 Outbox.hold_down = 0.0
 main()
 """

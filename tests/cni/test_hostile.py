@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.cni import frame, server
+from romana_bus.cni import frame
+from romana_bus.cni.server import server
 from tests.cni.calling import CLIENTS, invoke, sh, until
 from tests.conftest import run
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from romana_bus.cni import install
+from romana_bus.cni.plugin import install
 from tests.cli.processes import Done, Home
 from tests.cni.calling import PLUGINS, invoke
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.cni import spec
-from romana_bus.cni.attachments import Attachments
-from romana_bus.cni.commands import Commands, Node
-from romana_bus.cni.journal import Journal
-from romana_bus.cni.outbox import Outbox
+from romana_bus.cni.server.attachments import Attachments
+from romana_bus.cni.server.commands import Commands, Node
+from romana_bus.cni.server.journal import Journal
+from romana_bus.cni.server.outbox import Outbox
+from romana_bus.cni.server.threads import Threads
 from romana_bus.cni.spec import CniError
-from romana_bus.cni.threads import Threads
 from romana_bus.consumers.cni import Known, OwnAddresses
 from tests.conftest import run
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.cni import wiring
+from romana_bus.cni.link import attach
 from romana_bus.netlink.messages import NetlinkError
 from tests.cni.calling import execute, pings, sh
 
@@ -180,13 +180,13 @@ def test_a_result_is_in_the_words_of_the_version_that_was_asked_for(node: Node, 
 
 def test_a_socket_whose_answer_did_not_come_is_not_asked_again() -> None:
     """What comes late would be an answer to the next question."""
-    with wiring._host() as used:
+    with attach._host() as used:
         pass
-    with pytest.raises(TimeoutError), wiring._host():
+    with pytest.raises(TimeoutError), attach._host():
         raise TimeoutError
-    with wiring._host() as fresh:
+    with attach._host() as fresh:
         assert fresh is not used
-    with pytest.raises(NetlinkError), wiring._host():
+    with pytest.raises(NetlinkError), attach._host():
         raise NetlinkError(1, "the kernel said no")
-    with wiring._host() as same:
+    with attach._host() as same:
         assert same is fresh

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from romana_bus import codec
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.cni import spec
-from romana_bus.cni.attachments import Attachment, Attachments
-from romana_bus.cni.journal import Journal
-from romana_bus.cni.outbox import Outbox
-from romana_bus.cni.threads import Threads
-from romana_bus.cni.wishes import REMEMBERED, Wishes
+from romana_bus.cni.server.attachments import Attachment, Attachments
+from romana_bus.cni.server.journal import Journal
+from romana_bus.cni.server.outbox import Outbox
+from romana_bus.cni.server.sandbox_requests import REMEMBERED, Wishes
+from romana_bus.cni.server.threads import Threads
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested
 from romana_bus.tasks import stop
 from tests.cni.calling import execute, pings, sh, until

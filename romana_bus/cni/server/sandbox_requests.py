@@ -25,8 +25,8 @@ from romana_bus.events import SandboxRemoved, SandboxRequested
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from romana_bus.cni.attachments import Attachment, Attachments
-    from romana_bus.cni.outbox import Outbox
+    from romana_bus.cni.server.attachments import Attachment, Attachments
+    from romana_bus.cni.server.outbox import Outbox
     from romana_bus.cni.spec import Attached
     from romana_bus.events import SandboxEvent
 

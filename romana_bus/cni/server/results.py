@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.cni import spec
+from romana_bus.cni.link.veth import GATEWAY, Veth, veth
 from romana_bus.cni.spec import CniError
-from romana_bus.cni.veth import GATEWAY, Veth, veth
 from romana_bus.inet import V4, V6, format_address, parse_prefix
 
 if TYPE_CHECKING:
-    from romana_bus.cni.attachments import Attachment
+    from romana_bus.cni.server.attachments import Attachment
     from romana_bus.cni.spec import Call
 
 #: Routes of a pod that are looked for: (width, base, length).

@@ -20,7 +20,7 @@ from pathlib import Path
 from socket import if_indextoname
 from typing import TYPE_CHECKING
 
-from romana_bus.cni.veth import GATEWAY
+from romana_bus.cni.link.veth import GATEWAY
 from romana_bus.inet import V4, V6, format_address, parse_address
 from romana_bus.netlink import links, namespaces
 from romana_bus.netlink.messages import Failure, Interrupted, NetlinkError, Socket
@@ -28,7 +28,7 @@ from romana_bus.netlink.messages import Failure, Interrupted, NetlinkError, Sock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.cni.veth import Veth
+    from romana_bus.cni.link.veth import Veth
 
 #: Reserved for documentation (RFC 5737, RFC 3849): nobody has a route there but the default route.
 _NOWHERE = ((V4, parse_address("203.0.113.1")[1]), (V6, parse_address("2001:db8::1")[1]))

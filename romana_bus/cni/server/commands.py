@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
-from romana_bus.cni import results, spec, wiring
-from romana_bus.cni.attachments import Attachment, Attachments
-from romana_bus.cni.requests import GRACE
+from romana_bus.cni import spec
+from romana_bus.cni.link import attach
+from romana_bus.cni.link.veth import veth
+from romana_bus.cni.server import results
+from romana_bus.cni.server.attachments import Attachment, Attachments
+from romana_bus.cni.server.requests import GRACE
+from romana_bus.cni.server.sandbox_requests import Wishes
 from romana_bus.cni.spec import CniError, Pod
-from romana_bus.cni.veth import veth
-from romana_bus.cni.wishes import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from romana_bus.cni.outbox import Outbox
+    from romana_bus.cni.server.outbox import Outbox
+    from romana_bus.cni.server.threads import Threads
     from romana_bus.cni.spec import Attached, Call
-    from romana_bus.cni.threads import Threads
     from romana_bus.events import SandboxRequested
 
 log = structlog.get_logger(__name__)
@@ -90,9 +92,9 @@ class Commands:
                 if call.command == "ADD":
                     return await self._add(call)
                 return await (self._delete(call) if call.command == "DEL" else self._check(call))
-        except wiring.NoNamespace as error:
+        except attach.NoNamespace as error:
             raise CniError(spec.NETNS, f"CNI_NETNS: {error}") from None
-        except wiring.Taken as error:
+        except attach.Taken as error:
             raise CniError(spec.KERNEL, str(error)) from None
         except OSError as error:
             raise CniError(
@@ -129,7 +131,7 @@ class Commands:
             known = await self._awaited(call, known)
         elif call.pod.static:
             wish = self._wishes.of(call.pod, call.container)
-        mtu = call.config.mtu or self._node.mtu or await self._threads.run(wiring.uplink_mtu)
+        mtu = call.config.mtu or self._node.mtu or await self._threads.run(attach.uplink_mtu)
         made = self._planned(call, known, mtu)
         await self._wire(made, wish)
         self._node.changed()
@@ -148,7 +150,7 @@ class Commands:
                 await self._outbox.put(wish)
             if wanted.six:
                 await self._threads.run(self._node.six)
-            await self._threads.run(wiring.attach, wanted, made.netns)
+            await self._threads.run(attach.attach, wanted, made.netns)
         except BaseException:
             await self._forget(made)
             raise
@@ -162,7 +164,7 @@ class Commands:
             if self._busy(other.attached):
                 raise _still_wired(made, other)
             async with self._alone(other.attached):
-                if await self._threads.run(wiring.is_wired, results.veth_of(other).host):
+                if await self._threads.run(attach.is_wired, results.veth_of(other).host):
                     raise _still_wired(made, other)
                 log.warning("the link of a sandbox is gone, and no DEL came", pod=str(other.pod))
                 await self._forget(other)
@@ -192,9 +194,9 @@ class Commands:
     async def _awaited(self, call: Call, known: tuple[str, ...]) -> tuple[str, ...]:
         """Wait for an address. `known`: what an earlier sandbox of the pod had asked for, which may be on its
         way to somebody else now. Raises CniError, NoNamespace, and then its request ends."""
-        await self._threads.run(wiring.look_into, call.netns)
+        await self._threads.run(attach.look_into, call.netns)
         # What an earlier ADD gave to this sandbox may be another pod's by now.
-        await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
+        await self._threads.run(attach.detach, veth(call.container, call.ifname).host)
         wish: SandboxRequested | None = None
         if known or call.pod in self._wishes or not self._addresses.denied(call.pod):
             wish = self._wishes.of(call.pod, call.container)
@@ -241,7 +243,7 @@ class Commands:
         there = self._attachments.get(call.config.name, call.attached)
         pod = there.pod if there else call.pod
         with self._wishes.ending(there):
-            await self._threads.run(wiring.detach, veth(call.container, call.ifname).host)
+            await self._threads.run(attach.detach, veth(call.container, call.ifname).host)
             if pod.namespace and pod.name and not self._others(call.attached):
                 made = there is not None and bool(there.addresses)
                 await self._wishes.end(pod, call.container, was_made=made)
@@ -261,7 +263,7 @@ class Commands:
     async def _forget(self, one: Attachment) -> None:
         """As if there had been no ADD."""
         with self._wishes.ending(one):
-            await self._threads.run(wiring.detach, results.veth_of(one).host)
+            await self._threads.run(attach.detach, results.veth_of(one).host)
             if one.requested:
                 await self._wishes.end(one.pod, one.attached.container, was_made=False)
             self._attachments.drop(*one.key)
@@ -270,7 +272,7 @@ class Commands:
         """Whether the kernel leads what the log gave to that name to a link that no attachment knows: their
         files were lost."""
         addresses = self._addresses.assigned(Pod(pod.namespace, pod.name))
-        routed = await self._threads.run(wiring.routed) if addresses else {}
+        routed = await self._threads.run(attach.routed) if addresses else {}
         links = {routed[one] for one in addresses if one in routed}
         return not links <= self._attachments.pods().keys()
 
@@ -296,7 +298,7 @@ class Commands:
 
     async def _check(self, call: Call) -> bytes:
         wanted, routes = results.expected(call)
-        found = await self._threads.run(wiring.faults, wanted, call.netns, routes)
+        found = await self._threads.run(attach.faults, wanted, call.netns, routes)
         known = self._addresses.assigned(call.pod)
         there = self._attachments.get(call.config.name, call.attached)
         if there is not None and known and known != there.addresses:
@@ -325,4 +327,4 @@ def _still_wired(made: Attachment, other: Attachment) -> CniError:
 
 def _faults(one: Attachment, netns: str) -> list[str]:
     wanted = results.veth_of(one)
-    return wiring.faults(wanted, netns, results.routes(wanted))
+    return attach.faults(wanted, netns, results.routes(wanted))

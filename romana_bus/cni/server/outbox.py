@@ -18,8 +18,8 @@ import structlog
 
 from romana_bus import codec, tasks
 from romana_bus.bus.api import Rewound, StreamMissing, Unavailable, WrongSequence
-from romana_bus.cni.journal import over
-from romana_bus.cni.requests import Requests
+from romana_bus.cni.server.journal import over
+from romana_bus.cni.server.requests import Requests
 from romana_bus.events import NODE, SandboxRemoved
 from romana_bus.feed import outgoing
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from romana_bus.bus.api import Store
-    from romana_bus.cni.journal import Entry, Journal
-    from romana_bus.cni.threads import Threads
+    from romana_bus.cni.server.journal import Entry, Journal
+    from romana_bus.cni.server.threads import Threads
     from romana_bus.events import SandboxEvent, SandboxRequested
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from romana_bus.cni.journal import over
+from romana_bus.cni.server.journal import over
 from romana_bus.events import NODE, SandboxRequested, token
 from romana_bus.feed import Read, read_once
 from romana_bus.flaws import Flaws

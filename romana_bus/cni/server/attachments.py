@@ -15,8 +15,8 @@ import msgspec
 import structlog
 
 from romana_bus.cni import disk
+from romana_bus.cni.link.veth import veth
 from romana_bus.cni.spec import Attached, Pod
-from romana_bus.cni.veth import veth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""A pod's link: a veth pair, its addresses, routes and neighbours."""

@@ -1,0 +1,1 @@
+"""What the container runtime starts, and how it is installed."""

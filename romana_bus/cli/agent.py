@@ -30,7 +30,7 @@ from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
 from romana_bus.cni.sole import sole
 from romana_bus.consumers import routes
-from romana_bus.consumers.cni import OwnAddresses, projection, report_wired, told_anew
+from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, told_anew
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
 from romana_bus.health import Health, served

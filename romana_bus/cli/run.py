@@ -11,7 +11,7 @@ from romana_bus.bus.connect import open_store
 from romana_bus.cli.options import Addresses, Serving, Store, holder
 from romana_bus.cli.session import run as run_session
 from romana_bus.consumers import ipam
-from romana_bus.consumers.measured import measured
+from romana_bus.consumers.ipam_metrics import measured
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
 from romana_bus.loop import run_decider

@@ -27,7 +27,7 @@ from romana_bus.cli.session import run
 from romana_bus.cli.terminal import print_line
 from romana_bus.cli.watch import all_kinds
 from romana_bus.consumers.ipam import decider
-from romana_bus.consumers.measured import measured
+from romana_bus.consumers.ipam_metrics import measured
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
 from romana_bus.ipam import State

@@ -13,7 +13,7 @@ from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
 from romana_bus.cni.spec import CniError
-from romana_bus.consumers.cni import Known, OwnAddresses
+from romana_bus.consumers.pod_addresses import Known, OwnAddresses
 from tests.conftest import run
 
 if TYPE_CHECKING:

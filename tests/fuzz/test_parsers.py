@@ -13,7 +13,7 @@ from romana_bus.bus.api import Message
 from romana_bus.cli import telling
 from romana_bus.cni import frame, spec
 from romana_bus.cni.spec import CniError
-from romana_bus.consumers.cni import OwnAddresses, projection
+from romana_bus.consumers.pod_addresses import OwnAddresses, projection
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, PodSeen
 from romana_bus.flaws import Flaws
 from romana_bus.ipam import Settings, State, Tick, decide, evolve

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from romana_bus import events as ev
 from romana_bus.consumers.ipam import decider
-from romana_bus.consumers.measured import measured
+from romana_bus.consumers.ipam_metrics import measured
 from romana_bus.ipam.report.exhaustion import Exhaustion, Full
 from tests.ipam.cluster import Cluster, topology
 

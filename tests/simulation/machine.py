@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from romana_bus import codec
 from romana_bus.bus.api import BusError
 from romana_bus.consumer import Reconciler
-from romana_bus.consumers.cni import OwnAddresses, projection, report_wired, told_anew
+from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, told_anew
 from romana_bus.consumers.routes import READS
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested
 from romana_bus.feed import outgoing

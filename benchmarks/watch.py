@@ -18,10 +18,10 @@ from kubernetes_asyncio.watch import Watch
 from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
 from romana_bus.events import KUBE
-from romana_bus.producers.access import Api, Target
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import PODS
-from romana_bus.producers.story import Story
+from romana_bus.producers.kubernetes.client import Api, Target
+from romana_bus.producers.kubernetes.objects import PODS
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.watch_stream import Story
 
 if TYPE_CHECKING:
     import subprocess

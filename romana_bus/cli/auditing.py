@@ -18,7 +18,7 @@ from romana_bus.consumers.audit import Lister, run_audit
 from romana_bus.errors import BadInput
 
 if TYPE_CHECKING:
-    from romana_bus.producers.access import Api
+    from romana_bus.producers.kubernetes.client import Api
 
 
 @Parameter(name="*", group=AUDIT)
@@ -49,8 +49,8 @@ class Audits:
 
 
 def lister(api: Api) -> Lister:
-    from romana_bus.producers.listing import listed
-    from romana_bus.producers.shapes import NODES, PODS
+    from romana_bus.producers.kubernetes.list_once import listed
+    from romana_bus.producers.kubernetes.objects import NODES, PODS
 
     kinds = {kind.name: kind for kind in (NODES, PODS)}
 

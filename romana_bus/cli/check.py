@@ -65,7 +65,7 @@ def check(
 
 
 async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Store, output: Output) -> None:
-    from romana_bus.producers.access import Api
+    from romana_bus.producers.kubernetes.client import Api
 
     api = Api(kubernetes.target)
     try:

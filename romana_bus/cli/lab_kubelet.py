@@ -38,7 +38,7 @@ async def client_of(place: Place) -> AsyncIterator[KubeClient]:
         async with Plain(place.facts.server) as plain:
             yield KubeClient(plain)
         return
-    from romana_bus.producers.access import Api, Target
+    from romana_bus.producers.kubernetes.client import Api, Target
 
     api = Api(Target(kubeconfig=Path(place.spec.kubeconfig)))
     await api.open()

@@ -23,7 +23,7 @@ from romana_bus.ipam.topology.default import SLOT_BITS
 from romana_bus.ipam.topology.document import cidr_of
 
 if TYPE_CHECKING:
-    from romana_bus.producers.access import Target
+    from romana_bus.producers.kubernetes.client import Target
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -117,7 +117,7 @@ class Kubernetes:
     @property
     def target(self) -> Target:
         """Raises BadInput."""
-        from romana_bus.producers.access import Target  # what it imports takes most commands too long
+        from romana_bus.producers.kubernetes.client import Target
 
         if self.server and (self.kubeconfig or self.context):
             raise BadInput("--server is for no credentials: give either it, or --kubeconfig and --context")

@@ -33,7 +33,7 @@ from romana_bus.health import Health, served
 from romana_bus.ipam import State
 from romana_bus.ipam.report import views
 from romana_bus.loop import run_decider
-from romana_bus.producers.shapes import BUILT_IN
+from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.tail import ROLES, tail
 from romana_bus.tasks import until_one_ends
 
@@ -131,8 +131,8 @@ class _Up:
         access: Access,
         play: Callable[[], Any] | None = None,
     ) -> None:
-        from romana_bus.producers.access import Api, refuse_unwatchable
-        from romana_bus.producers.kubernetes import run_watcher
+        from romana_bus.producers.kubernetes.client import Api, refuse_unwatchable
+        from romana_bus.producers.kubernetes.watcher import run_watcher
 
         kinds = all_kinds(self.kubernetes)
         wanted = source.checked(self.topology_file) if self.topology_file else None

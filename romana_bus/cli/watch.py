@@ -10,7 +10,7 @@ from romana_bus.cli.options import Kubernetes, Serving, Store, holder
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
 from romana_bus.health import Health, served
-from romana_bus.producers.shapes import BUILT_IN, Kind, other_kind
+from romana_bus.producers.kubernetes.objects import BUILT_IN, Kind, other_kind
 from romana_bus.tail import ROLES
 
 
@@ -30,8 +30,8 @@ def watch(
 
 
 async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: Serving) -> None:
-    from romana_bus.producers.access import Api, refuse_unwatchable
-    from romana_bus.producers.kubernetes import run_watcher
+    from romana_bus.producers.kubernetes.client import Api, refuse_unwatchable
+    from romana_bus.producers.kubernetes.watcher import run_watcher
 
     kinds, health = all_kinds(kubernetes), Health()
     api = Api(kubernetes.target)

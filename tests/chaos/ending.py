@@ -8,7 +8,7 @@ from romana_bus import codec
 from romana_bus.events import IPAM, KUBE, Event, Fact
 from romana_bus.lab.recording import final
 from romana_bus.lab.store import watch_line
-from romana_bus.producers.shapes import BUILT_IN
+from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.tail import ROLES, tail
 
 if TYPE_CHECKING:

@@ -26,14 +26,14 @@ from romana_bus.events import (
 )
 from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.ipam.fold.facts import FINISHED
-from romana_bus.producers.shapes import BUILT_IN, KIND_OF
+from romana_bus.producers.kubernetes.objects import BUILT_IN, KIND_OF
 from tests.chaos.ending import without_version
 from tests.chaos.ledger import Ledger
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message
     from romana_bus.events import Event
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.objects import Kind
     from tests.chaos.ending import Ending, Stored
 
 

@@ -12,7 +12,7 @@ from romana_bus.consumers.ipam import decider
 from romana_bus.events import IPAM, KUBE, Fact, LeaderElected, ResourceSynced
 from romana_bus.fold import Fold
 from romana_bus.ipam import Tick, decide, evolve, wake
-from romana_bus.producers.shapes import BUILT_IN
+from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.tail import ROLES
 from tests.chaos.ending import Stored, without_version
 from tests.chaos.site import SETTINGS

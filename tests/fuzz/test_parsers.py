@@ -17,13 +17,13 @@ from romana_bus.consumers.pod_addresses import OwnAddresses, projection
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, PodSeen
 from romana_bus.flaws import Flaws
 from romana_bus.ipam import Settings, State, Tick, decide, evolve
-from romana_bus.producers import observe
-from romana_bus.producers.answers import Do, judge, unwatchable
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.pages import Again, Pages
-from romana_bus.producers.shapes import BUILT_IN, PODS, Kind, other_kind
-from romana_bus.producers.story import Story
-from romana_bus.producers.watch import Limits
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.pages import Again, Pages
+from romana_bus.producers.kubernetes.resource_watch import Limits
+from romana_bus.producers.kubernetes.responses import Do, judge, unwatchable
+from romana_bus.producers.kubernetes.watch_stream import Story
 from tests.conftest import run
 from tests.fuzz import hostile_answers, hostile_events, hostile_frames, hostile_json
 from tests.fuzz.hostile_messages import Messages
@@ -31,7 +31,7 @@ from tests.fuzz.hostile_messages import Messages
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from romana_bus.producers.access import Api
+    from romana_bus.producers.kubernetes.client import Api
 
 KINDS = [
     *BUILT_IN,

@@ -11,10 +11,10 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.lab.track import read_lines
-from romana_bus.producers import observe
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import NODES, PODS
-from romana_bus.producers.story import Story
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import NODES, PODS
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.watch_stream import Story
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.dumping import dump
 from tests.ipam.test_histories import STORIES
@@ -23,7 +23,7 @@ from tests.ipam.test_histories import Story as Facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.objects import Kind
     from tests import histories
 
     Misfortune = Callable[[random.Random, Cluster], list[ev.Event]]

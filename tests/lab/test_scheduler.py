@@ -14,7 +14,7 @@ from romana_bus.lab.faults import Fault
 from romana_bus.lab.kubeconfig import kubeconfig
 from romana_bus.lab.scheduler import Scheduler
 from romana_bus.lab.store import NAMESPACES, NODES, PODS
-from romana_bus.producers.access import Api, Target
+from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.tasks import stop
 from tests.conftest import run
 

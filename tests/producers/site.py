@@ -25,8 +25,8 @@ from romana_bus.lab.faults import Fault
 from romana_bus.lab.store import NODES, PODS
 from romana_bus.lab.wire import head
 from romana_bus.loop import run_decider
-from romana_bus.producers.access import Api, Target
-from romana_bus.producers.kubernetes import run_watcher
+from romana_bus.producers.kubernetes.client import Api, Target
+from romana_bus.producers.kubernetes.watcher import run_watcher
 from tests.producers.test_watch import QUICK, delete
 from tests.test_loop import events, running
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.lab.calls import Call
     from romana_bus.lab.store import Resource
-    from romana_bus.producers.watch import Limits
+    from romana_bus.producers.kubernetes.resource_watch import Limits
 
     Stores = Callable[[], AbstractAsyncContextManager[Store]]
 

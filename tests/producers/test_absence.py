@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.events import Event, PodGone, PodSeen, ResourceListing, ResourceSynced
-from romana_bus.producers import observe
-from romana_bus.producers.absence import AT_ONCE, SURELY, Absences
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import PODS
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.absence import AT_ONCE, SURELY, Absences
+from romana_bus.producers.kubernetes.objects import PODS
+from romana_bus.producers.kubernetes.observe import Watched
 from tests.producers.test_observe import listing, pod, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.producers.shapes import Pod
+    from romana_bus.producers.kubernetes.objects import Pod
 
 
 def pods(count: int) -> list[Pod]:

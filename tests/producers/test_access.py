@@ -15,10 +15,10 @@ import yaml
 
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.apiserver import ApiServer
-from romana_bus.producers.access import Api, Target
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import PODS
-from romana_bus.producers.watch import ResourceWatch
+from romana_bus.producers.kubernetes.client import Api, Target
+from romana_bus.producers.kubernetes.objects import PODS
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.conftest import run
 from tests.producers.test_watch import QUICK, Told, pods
 
@@ -209,7 +209,9 @@ def test_inside_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    monkeypatch.setattr("romana_bus.producers.access.SERVICE_TOKEN_FILENAME", str(account / "token"))
+    monkeypatch.setattr(
+        "romana_bus.producers.kubernetes.client.SERVICE_TOKEN_FILENAME", str(account / "token")
+    )
     for name in ("token", "ca.crt"):
         upper = "SERVICE_TOKEN_FILENAME" if name == "token" else "SERVICE_CERT_FILENAME"
         monkeypatch.setattr(f"kubernetes_asyncio.config.incluster_config.{upper}", str(account / name))

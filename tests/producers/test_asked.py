@@ -14,10 +14,10 @@ from romana_bus.events import KUBE, SPEC, ListingAsked, PodGone, PodSeen, Resour
 from romana_bus.feed import outgoing
 from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.faults import Fault
-from romana_bus.producers import observe
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import PODS
-from romana_bus.producers.watch import ResourceWatch
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import PODS
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.conftest import ROLES, run
 from tests.producers.test_kubernetes import both, seen, until, watcher
 from tests.producers.test_watch import QUICK, Told, pods

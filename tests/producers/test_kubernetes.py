@@ -12,8 +12,8 @@ from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, Event, Fact, PodSeen, ResourceListing, ResourceSynced
 from romana_bus.lab import store as lab
 from romana_bus.lab.apiserver import ApiServer
-from romana_bus.producers.access import Api, Target
-from romana_bus.producers.kubernetes import run_watcher
+from romana_bus.producers.kubernetes.client import Api, Target
+from romana_bus.producers.kubernetes.watcher import run_watcher
 from tests.conftest import ROLES, run
 from tests.lab.client import add
 from tests.producers.test_watch import QUICK, delete, pods

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from romana_bus.lab.track import read_lines
-from romana_bus.producers import observe
-from romana_bus.producers.absence import SURELY
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import BUILT_IN, Kind
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.absence import SURELY
+from romana_bus.producers.kubernetes.objects import BUILT_IN, Kind
+from romana_bus.producers.kubernetes.observe import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

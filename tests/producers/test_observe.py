@@ -24,12 +24,12 @@ from romana_bus.events import (
 )
 from romana_bus.lab.store import NODES as NODES_AT_THE_SERVER
 from romana_bus.lab.track import read_lines
-from romana_bus.producers import observe
-from romana_bus.producers.answers import Do
-from romana_bus.producers.fitting import LARGEST
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind
-from romana_bus.producers.story import Story
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.responses import Do
+from romana_bus.producers.kubernetes.size_limit import LARGEST
+from romana_bus.producers.kubernetes.watch_stream import Story
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ import trustme
 import yaml
 
 from romana_bus.lab.apiserver import ApiServer
-from romana_bus.producers.access import Target
+from romana_bus.producers.kubernetes.client import Target
 from tests.conftest import run
 from tests.producers.test_access import exec_plugin, kubeconfig, watching
 from tests.producers.test_watch import pods

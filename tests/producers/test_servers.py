@@ -13,11 +13,11 @@ from romana_bus.events import PodSeen
 from romana_bus.lab import store as lab
 from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.faults import FOREVER, STREAMING_OPTIONS, Fault, everything
-from romana_bus.producers.access import Api, Target, refuse_unwatchable
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.pages import Pages
-from romana_bus.producers.shapes import BUILT_IN, PODS, Kind, other_kind
-from romana_bus.producers.watch import Limits
+from romana_bus.producers.kubernetes.client import Api, Target, refuse_unwatchable
+from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.pages import Pages
+from romana_bus.producers.kubernetes.resource_watch import Limits
 from tests.conftest import run
 from tests.kube_verbatim import Answer, VerbatimServer
 from tests.lab.client import add

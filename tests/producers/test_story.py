@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from romana_bus.events import Fact, ResourceSynced
-from romana_bus.producers import observe
-from romana_bus.producers.answers import Do
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import BUILT_IN, PODS, Kind, other_kind
-from romana_bus.producers.story import Story
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.responses import Do
+from romana_bus.producers.kubernetes.watch_stream import Story
 
 if TYPE_CHECKING:
-    from romana_bus.producers.story import Told
+    from romana_bus.producers.kubernetes.watch_stream import Told
 
 KINDS = [*BUILT_IN, other_kind("apps", "v1", "deployments"), other_kind("", "v1", "services", ["spec.type"])]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])

@@ -24,11 +24,11 @@ from romana_bus.lab import store as lab
 from romana_bus.lab.apiserver import ApiServer
 from romana_bus.lab.faults import Fault
 from romana_bus.lab.recording import Recording, final, play
-from romana_bus.producers import absence, observe
-from romana_bus.producers.access import Api, Target
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
-from romana_bus.producers.watch import Limits, ResourceWatch
+from romana_bus.producers.kubernetes import absence, observe
+from romana_bus.producers.kubernetes.client import Api, Target
+from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.resource_watch import Limits, ResourceWatch
 from tests.conftest import run
 from tests.kube_verbatim import Answer, VerbatimServer, every, randomly, recorded
 from tests.lab.client import add

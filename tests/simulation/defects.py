@@ -12,11 +12,11 @@ from romana_bus.bus.write import FencedWriter
 from romana_bus.clock import LogClock
 from romana_bus.events import PodSeen, version_number
 from romana_bus.ipam.model.nodes import pod_key
-from romana_bus.producers.absence import Absences
-from romana_bus.producers.answers import Do, Verdict
-from romana_bus.producers.standing import Standing
-from romana_bus.producers.story import Story
-from romana_bus.producers.watch import ResourceWatch
+from romana_bus.producers.kubernetes.absence import Absences
+from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+from romana_bus.producers.kubernetes.responses import Do, Verdict
+from romana_bus.producers.kubernetes.server_version import Standing
+from romana_bus.producers.kubernetes.watch_stream import Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,8 +13,8 @@ from romana_bus.consumers.ipam import decider
 from romana_bus.events import IPAM, AddressReleased
 from romana_bus.ipam import Settings
 from romana_bus.loop import run_decider
-from romana_bus.producers.kubernetes import run_watcher
-from romana_bus.producers.shapes import NODES, PODS
+from romana_bus.producers.kubernetes.objects import NODES, PODS
+from romana_bus.producers.kubernetes.watcher import run_watcher
 from tests.simulation.kube import Api, Kube
 from tests.simulation.log.server import Server
 from tests.simulation.loop import NEUTRAL, START

@@ -29,15 +29,15 @@ from romana_bus.events import (
     ResourceSynced,
     version_number,
 )
-from romana_bus.producers.absence import Absences
-from romana_bus.producers.fitting import Unusable, fitted
-from romana_bus.producers.shapes import KIND_OF
+from romana_bus.producers.kubernetes.absence import Absences
+from romana_bus.producers.kubernetes.objects import KIND_OF
+from romana_bus.producers.kubernetes.size_limit import Unusable, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.objects import Kind
 
 #: Deletions that are remembered of one listing, so that an older event brings nothing back.
 REMEMBERED = 10_000

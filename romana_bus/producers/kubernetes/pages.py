@@ -14,11 +14,11 @@ import msgspec
 
 from romana_bus import tasks, telemetry
 from romana_bus.events import version_number
-from romana_bus.producers import observe
-from romana_bus.producers.access import read
-from romana_bus.producers.answers import Do, Verdict, judge
-from romana_bus.producers.shapes import ListMeta, Meta, Page, Shape
-from romana_bus.producers.story import shown
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.client import read
+from romana_bus.producers.kubernetes.objects import ListMeta, Meta, Page, Shape
+from romana_bus.producers.kubernetes.responses import Do, Verdict, judge
+from romana_bus.producers.kubernetes.watch_stream import shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from romana_bus.events import Event
-    from romana_bus.producers.access import Api
-    from romana_bus.producers.observe import Watched
-    from romana_bus.producers.shapes import Kind
-    from romana_bus.producers.watch import Limits
+    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.producers.kubernetes.objects import Kind
+    from romana_bus.producers.kubernetes.observe import Watched
+    from romana_bus.producers.kubernetes.resource_watch import Limits
 
 T = TypeVar("T")
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from romana_bus.producers import observe
-from romana_bus.producers.answers import SAID, Do, Verdict, judge
-from romana_bus.producers.lines import Lines
-from romana_bus.producers.shapes import Meta, Shape, WatchEvent
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.lines import Lines
+from romana_bus.producers.kubernetes.objects import Meta, Shape, WatchEvent
+from romana_bus.producers.kubernetes.responses import SAID, Do, Verdict, judge
 
 if TYPE_CHECKING:
     from romana_bus.events import Event
-    from romana_bus.producers.observe import Watched
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.objects import Kind
+    from romana_bus.producers.kubernetes.observe import Watched
 
 #: The annotation of the bookmark that ends the initial events of a streaming list (KEP-3157).
 INITIAL_END = "k8s.io/initial-events-end"

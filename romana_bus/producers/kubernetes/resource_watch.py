@@ -20,13 +20,13 @@ import structlog
 from romana_bus import tasks, telemetry
 from romana_bus.errors import BadInput, Failed
 from romana_bus.health import Health
-from romana_bus.producers import observe
-from romana_bus.producers.access import NETWORK_ERRORS, distrusted, reason
-from romana_bus.producers.answers import Do, Verdict
-from romana_bus.producers.pages import Again, Pages
-from romana_bus.producers.second_look import SecondLooks
-from romana_bus.producers.standing import Standing
-from romana_bus.producers.story import Story
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, distrusted, reason
+from romana_bus.producers.kubernetes.pages import Again, Pages
+from romana_bus.producers.kubernetes.responses import Do, Verdict
+from romana_bus.producers.kubernetes.second_look import SecondLooks
+from romana_bus.producers.kubernetes.server_version import Standing
+from romana_bus.producers.kubernetes.watch_stream import Story
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from romana_bus.events import Event
-    from romana_bus.producers.access import Api
-    from romana_bus.producers.observe import Watched
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.producers.kubernetes.objects import Kind
+    from romana_bus.producers.kubernetes.observe import Watched
 
 log = structlog.get_logger(__name__)
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.errors import Failed
-from romana_bus.producers.access import NETWORK_ERRORS, read, reason
-from romana_bus.producers.answers import judge
+from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, read, reason
+from romana_bus.producers.kubernetes.responses import judge
 
 if TYPE_CHECKING:
     from romana_bus.events import Fact
-    from romana_bus.producers.access import Api
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.producers.kubernetes.objects import Kind
 
 #: Objects on one page; seconds without a byte; objects of one list.
 PAGE, SILENCE, MOST = 500, 30.0, 5_000_000

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from romana_bus.producers.shapes import Status
+from romana_bus.producers.kubernetes.objects import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.objects import Kind
 
 #: Characters of what the API server says that are kept.
 SAID = 500

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from romana_bus import tasks, telemetry
-from romana_bus.producers import observe
-from romana_bus.producers.access import NETWORK_ERRORS, reason
-from romana_bus.producers.answers import Do, Verdict
-from romana_bus.producers.pages import Again
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
+from romana_bus.producers.kubernetes.pages import Again
+from romana_bus.producers.kubernetes.responses import Do, Verdict
 
 if TYPE_CHECKING:
     from romana_bus.events import Event
-    from romana_bus.producers.pages import Pages
-    from romana_bus.producers.watch import ResourceWatch
+    from romana_bus.producers.kubernetes.pages import Pages
+    from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 
 log = structlog.get_logger(__name__)
 

@@ -13,14 +13,14 @@ import math
 from typing import TYPE_CHECKING
 
 from romana_bus import tasks
-from romana_bus.producers import observe
-from romana_bus.producers.access import NETWORK_ERRORS, reason
-from romana_bus.producers.anchors import anchors, other_story
-from romana_bus.producers.pages import Again
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.anchors import anchors, other_story
+from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
+from romana_bus.producers.kubernetes.pages import Again
 
 if TYPE_CHECKING:
-    from romana_bus.producers.pages import Pages
-    from romana_bus.producers.watch import ResourceWatch
+    from romana_bus.producers.kubernetes.pages import Pages
+    from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 
 
 class Standing:

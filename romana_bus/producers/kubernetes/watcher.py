@@ -14,10 +14,10 @@ from romana_bus.events import KUBE, SPEC
 from romana_bus.feed import Read
 from romana_bus.health import Health
 from romana_bus.loop import run_leading
-from romana_bus.producers import observe
-from romana_bus.producers.observe import Watched
-from romana_bus.producers.shapes import BUILT_IN
-from romana_bus.producers.watch import Limits, ResourceWatch
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import BUILT_IN
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.resource_watch import Limits, ResourceWatch
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.fold import Fold
     from romana_bus.lead import Leadership
-    from romana_bus.producers.access import Api
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.producers.kubernetes.objects import Kind
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from kubernetes_asyncio import client, config
 from kubernetes_asyncio.config.incluster_config import SERVICE_TOKEN_FILENAME
 
 from romana_bus.errors import BadInput, Failed
-from romana_bus.producers.answers import unwatchable
+from romana_bus.producers.kubernetes.responses import unwatchable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from romana_bus.producers.shapes import Kind
+    from romana_bus.producers.kubernetes.objects import Kind
 
 log = structlog.get_logger(__name__)
 

@@ -76,7 +76,7 @@ lock: $(READY)  ## the newest of everything that pyproject.toml allows
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build mutants
 
-$(READY): pyproject.toml requirements.lock hatch_build.py romana_bus/cni/client.c
+$(READY): pyproject.toml requirements.lock hatch_build.py romana_bus/cni/plugin/client.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than 3.11: name a newer one with make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

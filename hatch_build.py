@@ -1,5 +1,5 @@
 """Compiles the CNI executable into the wheel, which then is for this kind of machine. Where that cannot be
-done the wheel is pure, and romana_bus/cni/client.py takes its place."""
+done the wheel is pure, and romana_bus/cni/plugin/client.py takes its place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE, MADE = "romana_bus/cni/client.c", "romana_bus/cni/romana-cni"
+SOURCE, MADE = "romana_bus/cni/plugin/client.c", "romana_bus/cni/plugin/romana-cni"
 #: No -Werror: what a compiler of the future warns of would silently give the Python twin. A test has it.
 FLAGS = (
     "-std=gnu11 -O2 -static -s -Wall -Wextra -Wconversion -Wshadow -Wformat=2 "

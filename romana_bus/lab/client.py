@@ -1,6 +1,6 @@
 """What the stand-ins (scheduler, kubelet) ask of the API server, be it the small one or a real one.
 
-    api = Api(Target(server=url))          # romana_bus.producers.kubernetes.client: kubeconfig, TLS, credentials
+    api = Api(Target(server=url))          # producers.kubernetes.client: kubeconfig, TLS, credentials
     await api.open()
     client = KubeClient(api)
     async for kind, pod in client.watch(PODS, field_selector="spec.nodeName=a1"):

@@ -183,7 +183,7 @@ def test_a_wheel_built_with_a_compiler_has_the_executable(tmp_path: Path) -> Non
     name, files = wheel(tmp_path, "cc")
     assert name.split("-")[2:4] == ["py3", "none"]
     assert "linux" in name
-    assert {"romana_bus/cni/romana-cni", "romana_bus/cni/client.py", "romana_bus/cni/client.c"} <= files
+    assert {f"romana_bus/cni/plugin/{name}" for name in ("romana-cni", "client.py", "client.c")} <= files
     with zipfile.ZipFile(tmp_path / name) as content:
         content.extract("romana_bus/cni/romana-cni", tmp_path)
     executable = tmp_path / "romana_bus/cni/romana-cni"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
-from romana_bus.lab.track import read_lines
+from romana_bus.lab.recordings.track import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,9 +15,9 @@ from romana_bus.cli import lab_rising, show
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster import netns
-from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.spec import Spec, check_name
+from romana_bus.lab.machine import netns
+from romana_bus.lab.machine.directory import Place
 
 app = App(
     name="lab",
@@ -128,11 +128,11 @@ def down(*, name: Named = "lab", output: Output = Output()) -> None:
 
 
 async def _down(name: str, output: Output) -> None:
-    from romana_bus.lab.cluster import falling
+    from romana_bus.lab.cluster import down
 
     with contextlib.suppress(BadInput):
         await lab_rising.lower(Place.open(name))
-    removed = falling.down(name)
+    removed = down.down(name)
     if output.json:
         show.as_json(removed._asdict())
     elif not removed:

@@ -12,15 +12,15 @@ from romana_bus.cli.options import Output
 from romana_bus.cli.session import run
 from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.cluster import finding
-from romana_bus.lab.cluster.place import Place
 from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.inspect import names
 from romana_bus.lab.kubelet import pods
+from romana_bus.lab.machine.directory import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.cluster.demonstration import Outcome
+    from romana_bus.lab.inspect.demo import Outcome
 
 
 def demo(
@@ -65,7 +65,7 @@ async def _shown(made: Place, output: Output) -> None:
     """Raises Failed."""
     from romana_bus.cli.lab_kubelet import client_of
     from romana_bus.lab.cluster import placed
-    from romana_bus.lab.cluster.demonstration import demonstrate
+    from romana_bus.lab.inspect.demo import demonstrate
 
     async with client_of(made) as client, await placed.log_of(made) as store:
         outcome = await demonstrate(made, client, store, lab_rising.Steps(output))
@@ -133,7 +133,7 @@ def _show_ping(made: Place, outcome: Outcome, output: Output) -> bool:
     spec = made.spec.zone_list
     first = next(pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[0].name)
     last = [pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[-1].name][-1]
-    source = finding.find(made, "/".join(pods.key(first)))
+    source = names.find(made, "/".join(pods.key(first)))
     return all(lab_looking.ping_once(made, source, one, 3, output) for one in _addresses(last))
 
 

@@ -13,16 +13,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from romana_bus.errors import Failed
-from romana_bus.lab.client import KubeClient
-from romana_bus.lab.cluster import commands, power, processes
-from romana_bus.lab.cluster.ending import run, signalled
-from romana_bus.lab.cluster.place import Place
-from romana_bus.lab.cluster.plain import Plain
+from romana_bus.lab.cluster import power, services
 from romana_bus.lab.cluster.spec import labels
+from romana_bus.lab.kubeclient.client import KubeClient
+from romana_bus.lab.kubeclient.plain import Plain
 from romana_bus.lab.kubelet.kubelet import Kubelet
+from romana_bus.lab.kubelet.libcni import Plugins
 from romana_bus.lab.kubelet.node import Identity
 from romana_bus.lab.kubelet.sandboxes import Ground, Sandboxes
-from romana_bus.lab.libcni import Plugins
+from romana_bus.lab.machine import processes
+from romana_bus.lab.machine.directory import Place
+from romana_bus.runtime.signals import run, signalled
 from romana_bus.tasks import until_one_ends
 
 #: Where plugins are looked for behind the lab's own: the usual place, and Debian's.
@@ -33,7 +34,7 @@ PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 async def client_of(place: Place) -> AsyncIterator[KubeClient]:
     """Of the API server that the lab's nodes belong to. Raises RomanaError."""
     if not place.spec.kubeconfig:
-        if not processes.alive(place, commands.SERVE):
+        if not processes.alive(place, services.SERVE):
             raise Failed(power.what_to_do(place))
         async with Plain(place.facts.server) as plain:
             yield KubeClient(plain)

@@ -13,9 +13,10 @@ from romana_bus.cli.lab import Which
 from romana_bus.cli.options import Output
 from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.cluster import finding, looking, netns, tracing
-from romana_bus.lab.cluster.finding import End
-from romana_bus.lab.cluster.place import MARK, Place
+from romana_bus.lab.inspect import names, ping, trace
+from romana_bus.lab.inspect.names import End
+from romana_bus.lab.machine import netns
+from romana_bus.lab.machine.directory import MARK, Place
 
 
 def ping(
@@ -40,9 +41,9 @@ def ping(
     place = which.opened()
     if not 1 <= count <= 100:
         raise BadInput(f"--count {count}: between 1 and 100")
-    start, end = finding.find(place, source), finding.find(place, target, addresses=True)
+    start, end = names.find(place, source), names.find(place, target, addresses=True)
     chosen = [one for one in end.addresses if one == target] or list(end.addresses)
-    if start.kind == finding.ROUTER or end.kind == finding.ROUTER:
+    if start.kind == names.ROUTER or end.kind == names.ROUTER:
         chosen = chosen[:1]
     failed = [address for address in chosen if not ping_once(place, start, address, count, output)]
     if failed:
@@ -50,8 +51,8 @@ def ping(
 
 
 def ping_once(place: Place, source: End, address: str, count: int, output: Output) -> bool:
-    done = looking.ping(source.netns, address, count)
-    hops, reached = tracing.trace(place, source, address)
+    done = ping.ping(source.netns, address, count)
+    hops, reached = trace.trace(place, source, address)
     if output.json:
         path = [hop._asdict() for hop in hops]
         show.as_json({"address": address, **done._asdict(), "path": path, "reached": reached})
@@ -67,11 +68,11 @@ def ping_once(place: Place, source: End, address: str, count: int, output: Outpu
 def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
     """Ping from every pod to every pod, and show who reaches whom. Exit code 1 where one does not."""
     place = which.opened()
-    known = finding.pods(place)
+    known = names.pods(place)
     pods = [pod for pod in known if pod.is_there]
     if not pods:
         raise BadInput(f"there are no pods: {place.command('pod run NAME')}")
-    pairs = looking.matrix(pods)
+    pairs = ping.matrix(pods)
     failed = [pair for pair in pairs if not pair.ping.received]
     if output.json:
         show.as_json([_pair(one) for one in pairs])
@@ -85,12 +86,12 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
         raise Failed(f"{len(failed)} of {len(pairs)} pairs do not reach each other")
 
 
-def _pair(one: looking.Pair) -> dict[str, object]:
+def _pair(one: ping.Pair) -> dict[str, object]:
     reached, time = bool(one.ping.received), one.ping.time
     return {"from": one.source.name, "to": one.target.name, "reached": reached, "time": time}
 
 
-def _show_matrix(pods: list[End], pairs: list[looking.Pair]) -> None:
+def _show_matrix(pods: list[End], pairs: list[ping.Pair]) -> None:
     """Rows ping, columns answer."""
     reached = {(pair.source.name, pair.target.name): bool(pair.ping.received) for pair in pairs}
     yes, no = ("✓", "✗") if show.console.encoding.startswith("utf") else ("y", "-")
@@ -121,7 +122,7 @@ def exec_(
     place = which.opened()
     if not command:
         raise BadInput(f"what shall be run? Such as: romana-bus lab exec {where} -- ip route")
-    end = finding.find(place, where)
+    end = names.find(place, where)
     sys.stdout.flush()
     netns.enter(end.netns)
     environment = os.environ | {MARK: place.spec.name, "PATH": netns.search_path()}

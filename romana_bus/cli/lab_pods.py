@@ -12,13 +12,13 @@ from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run as run_session
 from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.cluster.place import Place
+from romana_bus.lab.kubeapi.store import NODES, PODS
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.kubelet.node import is_ready
-from romana_bus.lab.store import NODES, PODS
+from romana_bus.lab.machine.directory import Place
 
 if TYPE_CHECKING:
-    from romana_bus.lab.client import KubeClient
+    from romana_bus.lab.kubeclient.client import KubeClient
 
 app = App(name="pod", help="Run pods, and see where they are.", group_parameters=OPTIONS, sort_key=3)
 
@@ -67,7 +67,7 @@ def run(
         place.spec.node(node)
     if not 1 <= count <= 1000:
         raise BadInput(f"--count {count}: between 1 and 1000")
-    from romana_bus.lab.cluster.running import pod_object
+    from romana_bus.lab.inspect.pods import pod_object
 
     names = [pod] if count == 1 else [f"{pod}-{number}" for number in range(1, count + 1)]
     metadata = {
@@ -91,12 +91,13 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 
 async def _run(place: Place, wanted: list[Json], wait: float, output: Output) -> None:
     from romana_bus.cli.lab_kubelet import client_of
-    from romana_bus.lab.cluster import power, running
+    from romana_bus.lab.cluster import power
+    from romana_bus.lab.inspect import pods
 
     async with client_of(place) as client:
-        await running.create(client, wanted)
+        await pods.create(client, wanted)
         try:
-            found = await running.until_running(client, [pods.key(pod) for pod in wanted], wait)
+            found = await pods.until_running(client, [pods.key(pod) for pod in wanted], wait)
         except Failed as error:
             raise Failed(". ".join(filter(None, [str(error), power.what_to_do(place)]))) from None
     _show(place, found, output)
@@ -135,14 +136,14 @@ def _key(text: str, namespace: str) -> tuple[str, str]:
 
 async def _delete(place: Place, keys: list[tuple[str, str]], output: Output) -> None:
     from romana_bus.cli.lab_kubelet import client_of
-    from romana_bus.lab.cluster import running
+    from romana_bus.lab.inspect import pods
 
     async with client_of(place) as client:
         known = {pods.key(pod): pod for pod in await client.objects(PODS)}
         if missing := [key for key in keys if key not in known]:
             raise BadInput(f"there is no pod {', '.join('/'.join(key) for key in missing)}")
         going = [known[key] for key in keys] or await _of_lab(client, place)
-        await running.delete(client, going)
+        await pods.delete(client, going)
     if output.json:
         show.as_json({"deleted": ["/".join(pods.key(pod)) for pod in going]})
     else:

@@ -13,9 +13,10 @@ from romana_bus.cli.lab_rising import Steps
 from romana_bus.cli.options import OPTIONS, Output
 from romana_bus.cli.session import run
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster import commands, fabric, power, processes, rising, silence, waiting
-from romana_bus.lab.cluster.place import Place
+from romana_bus.lab.cluster import fabric, node_lifecycle, power, services, up, waiting
 from romana_bus.lab.cluster.spec import Node
+from romana_bus.lab.machine import processes
+from romana_bus.lab.machine.directory import Place
 
 
 def _group(name: str, text: str) -> App:
@@ -58,7 +59,7 @@ async def _node_kill(place: Place, node: Node, output: Output) -> None:
 
     pods = power.switch_off(place, node)
     async with client_of(place) as client:
-        await silence.lose(client, node.name)
+        await node_lifecycle.lose(client, node.name)
     _say(
         output, {"node": node.name, "pods": pods}, f"Node {node.name} is off, with {show.many(pods, 'pod')}."
     )
@@ -76,10 +77,10 @@ async def _node_start(place: Place, node: Node, output: Output) -> None:
 
     steps = Steps(output)
     power.switch_on(place, node)
-    needed = commands.of_node(place, node)
+    needed = services.of_node(place, node)
     async with client_of(place) as client:
         with steps(f"node {node.name} is ready"):
-            await rising.nodes_ready(place, client, {node.name})
+            await up.nodes_ready(place, client, {node.name})
         with steps("its pods are back"):
             await waiting.until(place, "its pods are back", lambda: power.pods_are_back(place, node), *needed)
     _say(output, {"node": node.name}, f"Node {node.name} is on.")
@@ -109,7 +110,7 @@ def agent_kill(node: NodeName, *, which: Which = Which(), output: Output = Outpu
     """Kill a node's agent with SIGKILL. Its pods and routes stay."""
     place = which.opened()
     of = _with_agent(place, node)
-    if not processes.kill(place, commands.agent(of)):
+    if not processes.kill(place, services.agent(of)):
         raise BadInput(f"the agent of {node} does not run: {place.command(f'agent start {node}')}")
     _say(output, {"node": node}, f"The agent of {node} is gone.")
 
@@ -119,9 +120,9 @@ def agent_start(node: NodeName, *, which: Which = Which(), output: Output = Outp
     """Start a node's agent again."""
     place = which.opened()
     of = _with_agent(place, node)
-    if processes.alive(place, commands.agent(of)):
+    if processes.alive(place, services.agent(of)):
         raise BadInput(f"the agent of {node} runs already")
-    record = commands.start_agent(place, of)
+    record = services.start_agent(place, of)
     _say(output, {"node": node, "pid": record.pid}, f"The agent of {node} runs, pid {record.pid}.")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from romana_bus.cli import show
 from romana_bus.cli.terminal import Text
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster.place import Place
+from romana_bus.lab.machine.directory import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +31,14 @@ def enough_memory(spec: Spec) -> None:
 async def raised(spec: Spec, output: Output) -> Place:
     """A lab that is up; what was begun is taken down where that fails or is interrupted."""
     from romana_bus.cli.lab_kubelet import client_of
-    from romana_bus.lab.cluster import rising
+    from romana_bus.lab.cluster import up
 
     made = Place.make(spec)
     steps = Steps(output)
     try:
-        await rising.start_services(made, steps)
+        await up.start_services(made, steps)
         async with client_of(made) as client:
-            await rising.start_nodes(made, client, steps)
+            await up.start_nodes(made, client, steps)
     except BaseException:
         await undo(made, steps)
         raise
@@ -46,23 +46,24 @@ async def raised(spec: Spec, output: Output) -> Place:
 
 
 async def undo(made: Place, steps: Steps) -> None:
-    from romana_bus.lab.cluster import falling
+    from romana_bus.lab.cluster import down
 
     with steps("taking down what was begun"):
         await lower(made)
-        falling.down(made.spec.name)
+        down.down(made.spec.name)
 
 
 async def lower(made: Place) -> None:
     """Where the lab's nodes are another cluster's, that is told that they go."""
     from romana_bus.cli.lab_kubelet import client_of
     from romana_bus.errors import RomanaError
-    from romana_bus.lab.cluster import commands, processes
-    from romana_bus.lab.store import NODES
+    from romana_bus.lab.cluster import services
+    from romana_bus.lab.kubeapi.store import NODES
+    from romana_bus.lab.machine import processes
 
     if not made.spec.kubeconfig:
         return
-    processes.kill(made, *(commands.kubelet(node) for node in made.spec.nodes))
+    processes.kill(made, *(services.kubelet(node) for node in made.spec.nodes))
     try:
         async with client_of(made) as client:
             for node in made.spec.nodes:

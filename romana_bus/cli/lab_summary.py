@@ -7,21 +7,23 @@ from typing import Any
 
 from romana_bus.cli import show
 from romana_bus.cli.terminal import Text
-from romana_bus.lab.cluster import commands, fabric, finding, netns, power, processes, rising
-from romana_bus.lab.cluster.place import RELAY_PORT, Place
+from romana_bus.lab.cluster import fabric, power, services, up
+from romana_bus.lab.inspect import names
+from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine.directory import RELAY_PORT, Place
 
 
 def found(place: Place) -> dict[str, Any]:
     """For programs."""
     spec, running = place.spec, processes.recorded(place)
-    pods, plugged = finding.pods(place), fabric.plugged(spec)
+    pods, plugged = names.pods(place), fabric.plugged(spec)
     return {
         "name": spec.name,
         "up": place.facts.up,
         "directory": str(place.directory),
         "server": place.facts.server,
-        "kubeconfig": rising.kubeconfig_file(place),
-        "nats": rising.nats_listens(place) is not None,
+        "kubeconfig": up.kubeconfig_file(place),
+        "nats": up.nats_listens(place) is not None,
         "router": spec.router,
         "zones": [
             {
@@ -50,7 +52,7 @@ def found(place: Place) -> dict[str, Any]:
                 "alive": running[name].alive,
                 "stopped": running[name].stopped,
             }
-            for name in commands.everything(place)
+            for name in services.everything(place)
             if name in running
         ],
     }
@@ -77,13 +79,13 @@ def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) ->
     columns = ("agent", "kubelet", "pods")
     table = show.table("node", "zone", "address", *columns, "namespace", right=columns)
     for node, spec in zip(shown["nodes"], place.spec.nodes, strict=True):
-        agent = Text("-") if place.spec.conflist else _pid(running, commands.agent(spec))
+        agent = Text("-") if place.spec.conflist else _pid(running, services.agent(spec))
         table.add_row(
             _name(node),
             node["zone"],
             ", ".join(node["addresses"]),
             agent,
-            _pid(running, commands.kubelet(spec)),
+            _pid(running, services.kubelet(spec)),
             str(node["pods"]),
             node["namespace"],
         )
@@ -113,9 +115,9 @@ def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dic
     )
     server = shown["server"] or "that of the kubeconfig"
     return {
-        "NATS": f"{nats}; {state(commands.NATS)}",
-        "watcher and addresses": state(commands.BUS),
-        "API server": f"{server}; {state(commands.SERVE)}",
+        "NATS": f"{nats}; {state(services.NATS)}",
+        "watcher and addresses": state(services.BUS),
+        "API server": f"{server}; {state(services.SERVE)}",
         "kubeconfig": shown["kubeconfig"],
         "router": shown["router"],
         "logs": f"{shown['directory']}/logs",

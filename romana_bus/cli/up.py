@@ -38,8 +38,8 @@ from romana_bus.tail import ROLES, tail
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
-    from romana_bus.lab.apiserver import ApiServer
-    from romana_bus.lab.recording import Recording
+    from romana_bus.lab.kubeapi.server import ApiServer
+    from romana_bus.lab.recordings.player import Recording
 
 #: Seconds between two pictures of the live view, at least.
 REFRESH = 0.5
@@ -111,7 +111,7 @@ class _Up:
             if directory is None:
                 await self._everything(stack, self.store.access)
                 return
-            from romana_bus.lab.recording import Recording
+            from romana_bus.lab.recordings.player import Recording
 
             recording = Recording.load(directory)
             self.watched = f"the recording {directory}, {speed:g} times as fast"
@@ -167,8 +167,8 @@ class _Up:
     # --- a recording ----------------------------------------------------------------------------------
 
     async def _play(self, recording: Recording, server: ApiServer, speed: float) -> None:
-        from romana_bus.lab.recording import final, play_events
-        from romana_bus.lab.store import NODES, PODS
+        from romana_bus.lab.kubeapi.store import NODES, PODS
+        from romana_bus.lab.recordings.player import final, play_events
 
         while not self.state.ready:  # what happens before anybody watches would not be seen happening
             await asyncio.sleep(0.02)
@@ -226,8 +226,8 @@ class _Up:
 
 @contextlib.asynccontextmanager
 async def _filled(recording: Recording) -> AsyncIterator[ApiServer]:
-    from romana_bus.lab.apiserver import ApiServer
-    from romana_bus.lab.recording import fill
+    from romana_bus.lab.kubeapi.server import ApiServer
+    from romana_bus.lab.recordings.player import fill
 
     server = ApiServer()
     fill(recording, server)

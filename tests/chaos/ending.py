@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus import codec
 from romana_bus.events import IPAM, KUBE, Event, Fact
-from romana_bus.lab.recording import final
-from romana_bus.lab.store import watch_line
+from romana_bus.lab.kubeapi.store import watch_line
+from romana_bus.lab.recordings.player import final
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.tail import ROLES, tail
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message
     from romana_bus.bus.jetstream import JetStream
-    from romana_bus.lab.recording import Recording
+    from romana_bus.lab.recordings.player import Recording
 
 
 class Stored(NamedTuple):

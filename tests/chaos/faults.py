@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.lab.recording import Recording, moments
+from romana_bus.lab.recordings.player import Recording, moments
 from tests.chaos.site import PAUSE, RECORDINGS, SPEED
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ class Site:
         self.directory = directory
         self.nats = NatsServer(directory / "nats")
         speed = (f"--speed={SPEED}", f"--pause={PAUSE}", "--delay=3600")
-        self.api = Process(directory, "api", "romana_bus.lab.recording", str(RECORDINGS), *speed)
+        self.api = Process(directory, "api", "romana_bus.lab.recordings.player", str(RECORDINGS), *speed)
         self.roles: dict[str, list[Process]] = {"watch": [], "ipam": []}
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.lab.faults import Fault
+from romana_bus.lab.kubeapi.faults import Fault
 from tests.cli.api import ApiThread
 from tests.cli.processes import until
 from tests.cli.test_check import checked, lived, told

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.faults import Fault
+from romana_bus.lab.kubeapi.faults import Fault
 from tests.cli.api import ApiThread
 from tests.cli.logs import begun
 from tests.cli.processes import until

@@ -26,9 +26,9 @@ from romana_bus.cli import lab_demo, lab_looking, lab_pods, lab_rising, show, te
 from romana_bus.cli.live import LiveView
 from romana_bus.cli.options import Output
 from romana_bus.cli.terminal import Text
-from romana_bus.lab.cluster.finding import End
-from romana_bus.lab.cluster.looking import Pair, Ping
 from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.inspect.names import End
+from romana_bus.lab.inspect.ping import Pair, Ping
 from tests.cli.hostile import EVIL, SHOWN, live_cluster, steering
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from romana_bus.ipam import State
-    from romana_bus.lab.cluster.demonstration import Outcome
-    from romana_bus.lab.cluster.place import Place
+    from romana_bus.lab.inspect.demo import Outcome
+    from romana_bus.lab.machine.directory import Place
 
 #: With a link that a terminal would make of it.
 LINKED = f"\x1b]8;;http://x.example\x1b\\{EVIL}\x1b]8;;\x1b\\"

@@ -6,7 +6,7 @@ import gzip
 import zlib
 from typing import TYPE_CHECKING
 
-from romana_bus.lab.faults import Fault
+from romana_bus.lab.kubeapi.faults import Fault
 from tests.fuzz import hostile_json
 from tests.fuzz.hostile_events import GHOST
 

@@ -15,7 +15,7 @@ from romana_bus.bus.streams import Layout
 from romana_bus.clock import wall as now
 from romana_bus.events import SPEC, RangeReserved, TopologySet
 from romana_bus.feed import outgoing
-from romana_bus.lab.store import BUILT_IN, PODS, Resource
+from romana_bus.lab.kubeapi.store import BUILT_IN, PODS, Resource
 from romana_bus.tail import ROLES
 from tests.chaos.processes import Process
 from tests.cli.api import ApiThread

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.lab.track import read_lines
+from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import NODES, PODS
 from romana_bus.producers.kubernetes.observe import Watched

@@ -10,16 +10,16 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from romana_bus.lab.store import PODS
-from romana_bus.lab.wire import head
+from romana_bus.lab.kubeapi.store import PODS
+from romana_bus.lab.kubeapi.wire import head
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
     from typing import Any
 
-    from romana_bus.lab.apiserver import ApiServer
-    from romana_bus.lab.store import Resource
+    from romana_bus.lab.kubeapi.server import ApiServer
+    from romana_bus.lab.kubeapi.store import Resource
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from romana_bus.lab.kubeconfig import kubeconfig
+from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from romana_bus.lab.apiserver import ApiServer
+    from romana_bus.lab.kubeapi.server import ApiServer
 
 #: Other versions than that on the PATH may be named, separated by colons.
 FOUND = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from romana_bus.lab.apiserver import ApiServer
+from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
 from tests.lab.client import MERGE, asking
 

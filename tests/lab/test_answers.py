@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.recording import Recording
-from romana_bus.lab.track import RecordedEvent
-from romana_bus.lab.wire import identity
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.wire import identity
+from romana_bus.lab.recordings.player import Recording
+from romana_bus.lab.recordings.track import RecordedEvent
 from tests.conftest import run
 from tests.lab.client import asking
 

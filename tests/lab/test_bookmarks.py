@@ -7,13 +7,13 @@ import time
 import msgspec
 import pytest
 
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.calls import Call
-from romana_bus.lab.selectors import ALL
-from romana_bus.lab.store import NODES, PODS
-from romana_bus.lab.views import Whole
-from romana_bus.lab.watching import beginning
-from romana_bus.lab.wire import bookmark
+from romana_bus.lab.kubeapi.calls import Call
+from romana_bus.lab.kubeapi.read.selectors import ALL
+from romana_bus.lab.kubeapi.read.views import Whole
+from romana_bus.lab.kubeapi.read.watching import beginning
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeapi.wire import bookmark
 from tests.conftest import run
 from tests.lab.client import add, asking
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus.lab.continuation import continue_token, read_continue_token
-from romana_bus.lab.status import Refused
+from romana_bus.lab.kubeapi.read.continuation import continue_token, read_continue_token
+from romana_bus.lab.kubeapi.status import Refused
 
 
 def refusal(token: str) -> str:

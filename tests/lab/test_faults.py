@@ -7,10 +7,10 @@ import asyncio
 import aiohttp
 import pytest
 
-from romana_bus.lab import store
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.faults import Fault
-from romana_bus.lab.store import watch_line
+from romana_bus.lab.kubeapi import store
+from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import watch_line
 from tests.conftest import run
 from tests.lab.client import add, asking, until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from romana_bus.lab.apiserver import ApiServer
+from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
 from tests.lab.client import Client, until
 from tests.lab.kubectl import Kubectl, columns, each_kubectl, needs_kubectl

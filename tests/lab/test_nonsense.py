@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from romana_bus.lab import patches
-from romana_bus.lab.admission import Rules
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.calls import Call
-from romana_bus.lab.scheduling import choose
-from romana_bus.lab.selectors import read_fields, read_labels
-from romana_bus.lab.status import Refused
-from romana_bus.lab.store import BUILT_IN, NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource, Store
-from romana_bus.lab.tables import cells, columns
-from romana_bus.lab.writes import write
+from romana_bus.lab.kubeapi.calls import Call
+from romana_bus.lab.kubeapi.read.selectors import read_fields, read_labels
+from romana_bus.lab.kubeapi.read.tables import cells, columns
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.status import Refused
+from romana_bus.lab.kubeapi.store import BUILT_IN, NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource, Store
+from romana_bus.lab.kubeapi.write import patches
+from romana_bus.lab.kubeapi.write.admission import Rules
+from romana_bus.lab.kubeapi.write.writes import write
+from romana_bus.lab.scheduler.choose import choose
 from tests.conftest import run
 from tests.lab.client import add
 

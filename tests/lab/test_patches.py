@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from romana_bus.lab.patches import APPLY, json_patch, patched, read_object
-from romana_bus.lab.status import Refused
-from romana_bus.lab.store import NETWORK_POLICIES, NODES, PODS
-from romana_bus.lab.strategic import strategic
+from romana_bus.lab.kubeapi.status import Refused
+from romana_bus.lab.kubeapi.store import NETWORK_POLICIES, NODES, PODS
+from romana_bus.lab.kubeapi.write.patches import APPLY, json_patch, patched, read_object
+from romana_bus.lab.kubeapi.write.strategic import strategic
 
 Json = dict[str, Any]
 

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.errors import BadInput
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.recording import Recording, fill, final, moments, play
-from romana_bus.lab.store import BUILT_IN, NAMESPACES, NODES, PODS, watch_line
-from romana_bus.lab.track import read_lines
-from romana_bus.lab.wire import bookmark, head
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import BUILT_IN, NAMESPACES, NODES, PODS, watch_line
+from romana_bus.lab.kubeapi.wire import bookmark, head
+from romana_bus.lab.recordings.player import Recording, fill, final, moments, play
+from romana_bus.lab.recordings.track import read_lines
 from tests.conftest import run
 from tests.lab.client import Client, asking
 
 if TYPE_CHECKING:
-    from romana_bus.lab.store import Resource
-    from romana_bus.lab.track import Line
+    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.recordings.track import Line
     from tests.lab.client import Watched
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
@@ -201,7 +201,7 @@ def test_a_speed_that_never_ends_is_refused(recording: Recording, speed: float) 
 
 
 def test_as_a_process_of_its_own(recording: Recording) -> None:
-    command = [sys.executable, "-m", "romana_bus.lab.recording", str(RECORDINGS), "--speed", "inf"]
+    command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(RECORDINGS), "--speed", "inf"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
@@ -230,7 +230,7 @@ def test_a_signal_ends_the_delay() -> None:
     command = [
         sys.executable,
         "-m",
-        "romana_bus.lab.recording",
+        "romana_bus.lab.recordings.player",
         str(RECORDINGS),
         "--speed=inf",
         "--delay=3600",
@@ -245,14 +245,14 @@ def test_a_signal_ends_the_delay() -> None:
 
 
 def test_the_process_says_in_one_line_what_it_cannot_read(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "romana_bus.lab.recording", str(tmp_path)]
+    command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, f"{tmp_path}: no recording (*.jsonl) there\n")
 
 
 def test_nor_does_it_steer_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "\x1b]0;title\x07.jsonl").write_bytes(b"\x1b[2J")
-    command = [sys.executable, "-m", "romana_bus.lab.recording", str(tmp_path)]
+    command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert r"\x1b]0;title\x07.jsonl" in ended.stderr

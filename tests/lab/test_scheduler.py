@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.client import KubeClient, Pace, Refused, Unreachable
-from romana_bus.lab.faults import Fault
-from romana_bus.lab.kubeconfig import kubeconfig
-from romana_bus.lab.scheduler import Scheduler
-from romana_bus.lab.store import NAMESPACES, NODES, PODS
+from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import NAMESPACES, NODES, PODS
+from romana_bus.lab.kubeclient.client import KubeClient, Pace, Refused, Unreachable
+from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
+from romana_bus.lab.scheduler.scheduler import Scheduler
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.tasks import stop
 from tests.conftest import run

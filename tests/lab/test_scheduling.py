@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from romana_bus.lab.scheduling import choose, wanted
+from romana_bus.lab.scheduler.choose import choose, wanted
 
 Json = dict[str, Any]
 

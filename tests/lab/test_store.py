@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.calls import Call
-from romana_bus.lab.listing import list_body
-from romana_bus.lab.status import Refused
-from romana_bus.lab.store import NETWORK_POLICIES, NODES, PODS, Compacted, Store
-from romana_bus.lab.table import Extent
-from romana_bus.lab.views import Whole
-from romana_bus.lab.wire import at_version, head, identity
-from romana_bus.lab.writes import write
+from romana_bus.lab.kubeapi.calls import Call
+from romana_bus.lab.kubeapi.read.listing import list_body
+from romana_bus.lab.kubeapi.read.views import Whole
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.status import Refused
+from romana_bus.lab.kubeapi.store import NETWORK_POLICIES, NODES, PODS, Compacted, Store
+from romana_bus.lab.kubeapi.table import Extent
+from romana_bus.lab.kubeapi.wire import at_version, head, identity
+from romana_bus.lab.kubeapi.write.writes import write
 
 #: Few, so that they meet; with characters that sort before and behind the '/' of a key.
 KEYS = [f"{namespace}/{name}" for namespace in ("a", "a-b", "a.b", "a0", "b") for name in ("x", "x-y", "zz")]

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from romana_bus.lab.ages import duration
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.store import NODES
-from romana_bus.lab.tables import cells, columns, selector_text
+from romana_bus.lab.kubeapi.read.ages import duration
+from romana_bus.lab.kubeapi.read.tables import cells, columns, selector_text
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import NODES
 from tests.conftest import run
 from tests.lab.client import add, asking
 
@@ -20,7 +20,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def status_of(pod: dict[str, Any]) -> str:
-    from romana_bus.lab.podcells import pod_cells
+    from romana_bus.lab.kubeapi.read.pod_columns import pod_cells
 
     item = {"metadata": {"name": "p", **pod.pop("metadata", {})}, **pod}
     return str(pod_cells(item, NOW)[2])

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus.lab import upkeep
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.store import Store
-from romana_bus.lab.table import Extent
+from romana_bus.lab.kubeapi import upkeep
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import Store
+from romana_bus.lab.kubeapi.table import Extent
 from tests.conftest import run
 from tests.lab.client import add, asking, until
 

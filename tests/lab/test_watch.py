@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from romana_bus.lab import views
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.store import PODS, watch_line
-from romana_bus.lab.wire import head
+from romana_bus.lab.kubeapi.read import views
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import PODS, watch_line
+from romana_bus.lab.kubeapi.wire import head
 from tests.conftest import run
 from tests.lab.client import add, asking, connection, until
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.patches import merge
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.write.patches import merge
 from tests.conftest import run
 from tests.lab.client import MERGE, asking, pod
 

@@ -7,8 +7,8 @@ import gzip
 import aiohttp
 import pytest
 
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.faults import FOREVER, Fault
+from romana_bus.lab.kubeapi.faults import FOREVER, Fault
+from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
 from tests.lab.client import add, asking, connection, until
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from romana_bus.lab import store
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.faults import (
+from romana_bus.lab.kubeapi import store
+from romana_bus.lab.kubeapi.faults import (
     A_STATUS,
     FOREVER,
     NOT_AN_OBJECT,
@@ -20,7 +19,8 @@ from romana_bus.lab.faults import (
     nested_item,
     only,
 )
-from romana_bus.lab.wire import bookmark
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.wire import bookmark
 from tests.conftest import run
 from tests.lab.client import Client, add, asking
 

@@ -20,10 +20,10 @@ from romana_bus.events import (
     ResourceSynced,
 )
 from romana_bus.ipam import Settings
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.faults import Fault
-from romana_bus.lab.store import NODES, PODS
-from romana_bus.lab.wire import head
+from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeapi.wire import head
 from romana_bus.loop import run_decider
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from romana_bus.bus.api import Store
-    from romana_bus.lab.calls import Call
-    from romana_bus.lab.store import Resource
+    from romana_bus.lab.kubeapi.calls import Call
+    from romana_bus.lab.kubeapi.store import Resource
     from romana_bus.producers.kubernetes.resource_watch import Limits
 
     Stores = Callable[[], AbstractAsyncContextManager[Store]]

@@ -14,7 +14,7 @@ import trustme
 import yaml
 
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.apiserver import ApiServer
+from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched

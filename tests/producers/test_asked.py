@@ -12,8 +12,8 @@ import pytest
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, SPEC, ListingAsked, PodGone, PodSeen, ResourceListing, ResourceSynced
 from romana_bus.feed import outgoing
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.faults import Fault
+from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched

@@ -10,8 +10,8 @@ import pytest
 from romana_bus import codec
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, Event, Fact, PodSeen, ResourceListing, ResourceSynced
-from romana_bus.lab import store as lab
-from romana_bus.lab.apiserver import ApiServer
+from romana_bus.lab.kubeapi import store as lab
+from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
 from tests.conftest import ROLES, run

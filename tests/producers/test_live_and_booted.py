@@ -13,7 +13,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from romana_bus.lab.track import read_lines
+from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.absence import SURELY
 from romana_bus.producers.kubernetes.objects import BUILT_IN, Kind

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import trustme
 import yaml
 
-from romana_bus.lab.apiserver import ApiServer
+from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Target
 from tests.conftest import run
 from tests.producers.test_access import exec_plugin, kubeconfig, watching

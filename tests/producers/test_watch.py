@@ -20,10 +20,10 @@ from romana_bus.events import (
     ResourceListing,
     ResourceSynced,
 )
-from romana_bus.lab import store as lab
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.faults import Fault
-from romana_bus.lab.recording import Recording, final, play
+from romana_bus.lab.kubeapi import store as lab
+from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.recordings.player import Recording, final, play
 from romana_bus.producers.kubernetes import absence, observe
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from romana_bus.events import SPEC, ListingAsked
 from romana_bus.feed import outgoing
-from romana_bus.lab.faults import Omission, every_second, everything, false_change, only
-from romana_bus.lab.store import NODES, PODS
+from romana_bus.lab.kubeapi.faults import Omission, every_second, everything, false_change, only
+from romana_bus.lab.kubeapi.store import NODES, PODS
 from romana_bus.producers.kubernetes import absence
 from tests.conftest import run
 from tests.producers.site import LIMITS, NODE, OfWholeList, Site, names, standing

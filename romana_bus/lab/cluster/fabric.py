@@ -14,8 +14,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster import netns
 from romana_bus.lab.cluster.spec import length_of
+from romana_bus.lab.machine import netns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

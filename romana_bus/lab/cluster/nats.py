@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from romana_bus.bus.embedded import Embedded, Endpoint
-from romana_bus.lab.cluster.ending import run, signalled
+from romana_bus.runtime.signals import run, signalled
 
 
 async def _hold(directory: Path) -> None:

@@ -13,7 +13,7 @@ from romana_bus.tail import ROLES, tail
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.bus.connect import Session
-    from romana_bus.lab.cluster.place import Place
+    from romana_bus.lab.machine.directory import Place
 
 
 async def log_of(place: Place) -> Session:

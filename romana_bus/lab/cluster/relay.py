@@ -13,7 +13,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster import netns
+from romana_bus.lab.machine import netns
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from romana_bus.lab.cluster.ending import run, signalled
-from romana_bus.lab.cluster.place import RELAY_PORT, Place, write
 from romana_bus.lab.cluster.relay import listening, relayed
-from romana_bus.lab.cluster.routing import keep_routes
+from romana_bus.lab.cluster.router import keep_routes
+from romana_bus.lab.machine.directory import RELAY_PORT, Place, write
+from romana_bus.runtime.signals import run, signalled
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ async def _serve(name: str) -> None:
 
 async def _api_server(stack: AsyncExitStack, place: Place) -> list[Coroutine[Any, Any, None]]:
     """It serves; gives what is to run beside it."""
-    from romana_bus.lab.apiserver import ApiServer
-    from romana_bus.lab.client import KubeClient
-    from romana_bus.lab.cluster.plain import Plain
-    from romana_bus.lab.cluster.silence import watch_nodes
-    from romana_bus.lab.scheduler import Scheduler
+    from romana_bus.lab.cluster.node_lifecycle import watch_nodes
+    from romana_bus.lab.kubeapi.server import ApiServer
+    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.lab.kubeclient.plain import Plain
+    from romana_bus.lab.scheduler.scheduler import Scheduler
 
     server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
     write(place.directory / "server", server.url)

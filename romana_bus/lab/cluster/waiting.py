@@ -7,12 +7,12 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster import processes
+from romana_bus.lab.machine import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from romana_bus.lab.cluster.place import Place
+    from romana_bus.lab.machine.directory import Place
 
 #: Seconds that anything may take on a busy machine.
 WITHIN = 60.0

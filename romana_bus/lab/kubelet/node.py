@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from romana_bus.lab.ages import read_time
+from romana_bus.lab.kubeapi.read.ages import read_time
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from romana_bus.errors import Failed
-from romana_bus.lab import libcni
-from romana_bus.lab.cluster import netns, processes
-from romana_bus.lab.cluster.place import write
-from romana_bus.lab.kubelet import pods
+from romana_bus.lab.kubelet import libcni, pods
+from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine.directory import write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from romana_bus.lab.libcni import ConfList, Plugins
+    from romana_bus.lab.kubelet.libcni import ConfList, Plugins
 
 Json = dict[str, Any]
 

@@ -6,12 +6,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from romana_bus.lab.apiserver import ApiServer
-from romana_bus.lab.client import KubeClient
-from romana_bus.lab.cluster.place import write
-from romana_bus.lab.cluster.plain import Plain
-from romana_bus.lab.kubeconfig import kubeconfig
-from romana_bus.lab.scheduler import Scheduler
+from romana_bus.lab.kubeapi.server import ApiServer
+from romana_bus.lab.kubeclient.client import KubeClient
+from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
+from romana_bus.lab.kubeclient.plain import Plain
+from romana_bus.lab.machine.directory import write
+from romana_bus.lab.scheduler.scheduler import Scheduler
 
 
 async def _serve(file: Path) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from romana_bus.lab.cluster import falling
-from romana_bus.lab.cluster.place import ROOT
+from romana_bus.lab.cluster import down
 from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.machine.directory import ROOT
 from tests.cli.processes import Home
 from tests.lab.cluster.lab import Commands
 
@@ -36,7 +36,7 @@ needs_plugins = pytest.mark.skipif(
 def lab() -> Iterator[Spec]:
     name = f"t{secrets.token_hex(4)}"
     yield Spec(name=name)
-    falling.down(name)
+    down.down(name)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         run.up()
         yield run
     finally:
-        falling.down(run.spec.name)
+        down.down(run.spec.name)
 
 
 @pytest.fixture

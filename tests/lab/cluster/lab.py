@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from romana_bus.lab.cluster import netns, processes
-from romana_bus.lab.cluster.place import ROOT
+from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine.directory import ROOT
 
 if TYPE_CHECKING:
     from romana_bus.lab.cluster.spec import Spec

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.inet import covering, parse_prefix
-from romana_bus.lab.cluster import netns, processes
+from romana_bus.lab.machine import netns, processes
 from tests.cli.processes import Home, until
 from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import Commands
@@ -63,10 +63,10 @@ class Stream:
 
 def space(run: Commands, pod: str) -> str:
     """A pod's network namespace."""
-    from romana_bus.lab.cluster import finding
-    from romana_bus.lab.cluster.place import Place
+    from romana_bus.lab.inspect import names
+    from romana_bus.lab.machine.directory import Place
 
-    return finding.find(Place.open(run.spec.name), pod).netns
+    return names.find(Place.open(run.spec.name), pod).netns
 
 
 def block_routes(run: Commands, node: str) -> set[str]:

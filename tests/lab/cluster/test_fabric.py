@@ -8,8 +8,10 @@ import subprocess
 import pytest
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster import fabric, falling, looking, netns
+from romana_bus.lab.cluster import down, fabric
 from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.inspect import ping
+from romana_bus.lab.machine import netns
 from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import links_of
 
@@ -24,7 +26,7 @@ def build(spec: Spec) -> Spec:
 
 
 def reaches(spec: Spec, source: str, address: str) -> bool:
-    return bool(looking.ping(spec.namespace(source), address, 3).received)
+    return bool(ping.ping(spec.namespace(source), address, 3).received)
 
 
 def test_nodes_reach_each_other_in_their_zone_and_across(lab: Spec) -> None:
@@ -51,7 +53,7 @@ def test_a_node_whose_link_is_cut_is_cut_off_and_can_come_back_at_once(lab: Spec
     node = spec.node("a2")
     for _ in range(3):
         fabric.cut(spec, node)
-        assert not looking.ping(spec.namespace("a1"), node.addresses[0], 1).received
+        assert not ping.ping(spec.namespace("a1"), node.addresses[0], 1).received
         netns.delete(spec.namespace("a2"))
         fabric.build_node(spec, node)
         assert reaches(spec, "a1", node.addresses[0])
@@ -88,11 +90,11 @@ def test_two_labs_may_have_the_same_addresses(lab: Spec) -> None:
     try:
         build(other)
         assert reaches(other, "a1", "172.31.2.12")
-        falling.down(other.name)
+        down.down(other.name)
         assert reaches(lab, "a1", "172.31.2.12")
         assert not netns.named(other.prefix)
     finally:
-        falling.down(other.name)
+        down.down(other.name)
 
 
 def test_what_the_kernel_refuses_is_one_line(lab: Spec) -> None:

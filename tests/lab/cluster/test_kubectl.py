@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from romana_bus.lab.cluster.place import ROOT
+from romana_bus.lab.machine.directory import ROOT
 from tests.cli.processes import until
 from tests.lab.cluster.conftest import needs_root
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.cluster import commands, netns
-from romana_bus.lab.cluster.place import ROOT, Place
+from romana_bus.lab.cluster import services
+from romana_bus.lab.machine import netns
+from romana_bus.lab.machine.directory import ROOT, Place
 from tests.cli.processes import ROMANA_BUS, Home, until
 from tests.lab.cluster.conftest import needs_plugins, needs_root
 from tests.lab.cluster.lab import Commands, links_of
@@ -131,7 +132,7 @@ def test_a_kubelet_that_was_killed_finds_its_pods_again(run: Commands) -> None:
     stranger = f"{run.spec.namespace('a1')}-pod-000000000000"
     netns.add(stranger)
     place = Place.open(run.spec.name)
-    commands.start_kubelet(place, place.spec.node("a1"))
+    services.start_kubelet(place, place.spec.node("a1"))
     until(lambda: not netns.exists(stranger), "namespaces that nobody knows are removed")
     run("pod", "run", "more", "--node", "a1")
     assert {name: run.pods()[name] for name in before} == before

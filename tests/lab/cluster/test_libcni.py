@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from romana_bus.lab.cluster import netns
-from romana_bus.lab.libcni import Attachment, CniError, Plugins, load, read_list
+from romana_bus.lab.kubelet.libcni import Attachment, CniError, Plugins, load, read_list
+from romana_bus.lab.machine import netns
 from tests.lab.cluster.conftest import DEBIAN_PLUGINS, needs_plugins, needs_root, ptp
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from romana_bus.lab.cluster import netns, processes
-from romana_bus.lab.cluster.place import ROOT, Place
+from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine.directory import ROOT, Place
 from tests.cli.processes import until
 from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import Commands

@@ -7,7 +7,7 @@ import signal
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from romana_bus.lab.cluster.place import ROOT
+from romana_bus.lab.machine.directory import ROOT
 from tests.cli.processes import until
 from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.test_end_to_end import Stream, block_routes, space

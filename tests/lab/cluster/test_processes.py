@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from romana_bus.lab.cluster import processes
+from romana_bus.lab.machine import processes
 
 
 def test_they_are_ended_by_somebody_with_many_open_files() -> None:

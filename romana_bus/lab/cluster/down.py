@@ -1,0 +1,49 @@
+"""How a lab goes down, whatever is left of it: by its records where they are, and by its marks where not.
+
+Every process of a lab has its name in the environment, every namespace in its own name, and everything
+else is in those namespaces or in its directory. May be repeated, at any time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine.directory import ROOT, Facts, Place
+
+
+class Removed(NamedTuple):
+    """How many."""
+
+    processes: int
+    pods: int
+    nodes: int
+    directory: bool
+
+    def __bool__(self) -> bool:
+        return any(self)
+
+
+def down(name: str) -> Removed:
+    """Raises Failed where something cannot be removed."""
+    spec = Spec(name=name)
+    ended = _end_processes(spec)
+    namespaces = netns.named(spec.prefix)
+    for one in namespaces:
+        netns.delete(one)
+    directory = ROOT / name
+    existed = directory.exists()
+    if existed:
+        Place(directory, Facts(spec=spec)).forget()
+    pods = sum("-pod-" in one for one in namespaces)
+    return Removed(ended, pods, len(namespaces) - pods, existed)
+
+
+def _end_processes(spec: Spec) -> int:
+    """Again until there are none: one that ends may just have started another."""
+    ended = 0
+    while found := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
+        processes.end(found)
+        ended += len(found)
+    return ended

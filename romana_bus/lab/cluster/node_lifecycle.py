@@ -1,0 +1,46 @@
+"""The stand-in for Kubernetes' node lifecycle controller: a node whose kubelet has said nothing for a while
+is not ready any more, and gets no new pods. Its kubelet shows it ready again when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from romana_bus.errors import RomanaError
+from romana_bus.lab.kubeapi.store import NODES
+from romana_bus.lab.kubelet import node as shown
+
+if TYPE_CHECKING:
+    from romana_bus.lab.kubeclient.client import KubeClient
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two looks.
+_EVERY = 5.0
+
+
+async def watch_nodes(client: KubeClient) -> None:
+    """Until cancelled."""
+    while True:
+        now = datetime.now(UTC)
+        try:
+            for node in await client.objects(NODES):
+                if shown.is_silent(node, now):
+                    log.info("a node is silent", node=node["metadata"]["name"])
+                    await lose(client, node["metadata"]["name"])
+        except RomanaError as error:
+            log.warning("nodes cannot be looked at", why=str(error))
+        await asyncio.sleep(_EVERY)
+
+
+async def lose(client: KubeClient, name: str) -> None:
+    """Nothing is known of the node from now on. Raises RomanaError."""
+    there = await client.get(NODES, "", name)
+    if there is not None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {"status": shown.unknown(there, now)}
+        await client.patch(NODES, "", name, body, kind="strategic", subresource="status")

@@ -1,0 +1,150 @@
+"""How a lab comes up: its network, NATS, the API server, the bus, the nodes, and the router's routes.
+
+What does not depend on each other starts at the same time: most of it is Python that starts. Whatever
+fails is the caller's to clean up, with `falling.down`.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from romana_bus.errors import Failed
+from romana_bus.lab.cluster import fabric, services, waiting
+from romana_bus.lab.kubeapi.store import NODES
+from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
+from romana_bus.lab.kubelet.node import is_ready, why_not_ready
+from romana_bus.lab.machine import processes
+from romana_bus.lab.machine.directory import NatsAccess, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.lab.machine.directory import Place
+
+    #: Tells a person what goes on, for as long as it goes on.
+    Step = Callable[[str], AbstractContextManager[None]]
+
+
+#: Seconds more that a large lab may take, for each node.
+_FOR_A_NODE = 3.0
+
+
+async def start_services(place: Place, step: Step) -> None:
+    """Everything that the nodes need. Raises Failed."""
+    spec = place.spec
+    with step(f"network: a router, {_many(spec.zones, 'zone')}, {_many(len(spec.nodes), 'node')}"):
+        fabric.build_router(spec)
+        for node in spec.nodes:
+            fabric.build_node(spec, node)
+            services.make_node(place, node)
+    with step("NATS"):
+        services.start_nats(place)
+        services.start_serve(place)
+        await waiting.until(place, "NATS listens", lambda: nats_listens(place), services.NATS)
+    with step("API server"):
+        await _learn_server(place)
+    write(place.directory / "topology.yaml", yaml.safe_dump(spec.topology(), sort_keys=False))
+    write(place.directory / "env", _environment(place))
+    services.start_bus(place)
+
+
+async def start_nodes(place: Place, client: KubeClient, step: Step) -> None:
+    """Raises Failed."""
+    spec = place.spec
+    with step("nodes: " + ("kubelets" if spec.conflist else "agents and kubelets")):
+        if not spec.conflist:
+            installs = [services.start_install(place, node).name for node in spec.nodes]
+            for node in spec.nodes:
+                services.start_agent(place, node)
+            await waiting.ended(place, *installs)
+            _check_installed(place)
+        for node in spec.nodes:
+            services.start_kubelet(place, node)
+        await nodes_ready(place, client, {node.name for node in spec.nodes})
+    with step("the router's routes, one for each zone"):
+        await _route_zones(place)
+    place.learn(up=True)
+
+
+def _many(number: int, one: str) -> str:
+    return f"{number} {one}{'s' * (number != 1)}"
+
+
+def _check_installed(place: Place) -> None:
+    for node in place.spec.nodes:
+        if not any((place.node(node.name) / "net.d").iterdir()):
+            words = processes.last_words(place, f"install-{node.name}")
+            raise Failed(f"the CNI plugin of node {node.name} was not installed: {words}")
+
+
+async def nodes_ready(place: Place, client: KubeClient, names: set[str]) -> None:
+    """Raises Failed, with what the nodes say for themselves."""
+    why: dict[str, str] = {}
+
+    async def all_are() -> bool:
+        found = {node["metadata"]["name"]: node for node in await client.objects(NODES)}
+        missing = [name for name in sorted(names) if name not in found or not is_ready(found[name])]
+        why.clear()
+        why.update(
+            (name, why_not_ready(found[name]) if name in found else "not registered") for name in missing
+        )
+        return not missing
+
+    nodes = [node for node in place.spec.nodes if node.name in names]
+    needed = [services.BUS, *(name for node in nodes for name in services.of_node(place, node))]
+    try:
+        within = waiting.WITHIN + _FOR_A_NODE * len(nodes)
+        await waiting.until(place, "all nodes are ready", all_are, *needed, within=within)
+    except Failed as error:
+        reasons = "; ".join(f"{name}: {text}" for name, text in why.items())
+        raise Failed(f"{error} ({reasons})" if reasons else str(error)) from None
+
+
+def nats_listens(place: Place) -> NatsAccess | None:
+    try:
+        access = place.nats()
+        with socket.create_connection(("127.0.0.1", access.port), 1.0):
+            return access
+    except (OSError, Failed):
+        return None
+
+
+async def _learn_server(place: Place) -> None:
+    if place.spec.kubeconfig:
+        return
+    file = place.directory / "server"
+    await waiting.until(place, "the API server listens", file.exists, services.SERVE)
+    server = file.read_text()
+    place.learn(server=server)
+    write(place.directory / "kubeconfig", kubeconfig(server, name=place.spec.name))
+
+
+def kubeconfig_file(place: Place) -> str:
+    return place.spec.kubeconfig or str(place.directory / "kubeconfig")
+
+
+def _environment(place: Place) -> str:
+    """Nothing that would make a shell a process of the lab."""
+    return (
+        f"# . this, and `romana-bus` and `kubectl` mean lab {place.spec.name}\n"
+        f"export ROMANA_LAB_NAME='{place.spec.name}'\n"
+        f"export ROMANA_NATS='{place.nats().url}'\n"
+        f"export ROMANA_CLUSTER='{place.spec.name}'\n"
+        f"export KUBECONFIG='{kubeconfig_file(place)}'\n"
+        f"command -v romana-bus >/dev/null || PATH=\"$PATH\":'{Path(sys.executable).parent}'\n"
+    )
+
+
+async def _route_zones(place: Place) -> None:
+    def all_have() -> bool:
+        known = place.prefixes()
+        return all(known.get(zone.name) for zone in place.spec.zone_list)
+
+    await waiting.until(place, "every zone has its prefix", all_have, services.BUS, services.SERVE)

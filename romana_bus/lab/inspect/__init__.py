@@ -1,0 +1,1 @@
+"""Looking at a running lab: pods, pings, traces, and how many routes there are."""

@@ -1,0 +1,81 @@
+"""Pods, nodes and the router by the names that people use, from what is on disk: it needs no API server."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.errors import BadInput
+from romana_bus.inet import parse_address
+from romana_bus.lab.kubelet.sandboxes import read_records
+from romana_bus.lab.machine import netns
+
+if TYPE_CHECKING:
+    from romana_bus.lab.machine.directory import Place
+
+POD, NODE, ROUTER, ADDRESS = "pod", "node", "router", "address"
+
+
+class End(NamedTuple):
+    """Something that packets start from or arrive at. `netns`: '' for a bare address; `addresses`: one of
+    each family; `name`: of a pod with its namespace."""
+
+    kind: str
+    name: str
+    netns: str
+    addresses: tuple[str, ...]
+    node: str = ""
+    zone: str = ""
+
+    @property
+    def short(self) -> str:
+        return self.name.removeprefix("default/")
+
+    @property
+    def is_there(self) -> bool:
+        return netns.exists(self.netns)
+
+
+def ends(place: Place) -> list[End]:
+    """Pods by name, then nodes, then the router."""
+    spec, pods, nodes = place.spec, [], []
+    for node in spec.nodes:
+        nodes.append(End(NODE, node.name, spec.namespace(node.name), node.addresses, node.name, node.zone))
+        for one in read_records(place.node(node.name)):
+            if one.complete:
+                name = f"{one.namespace}/{one.name}"
+                pods.append(End(POD, name, one.netns, one.addresses, node.name, node.zone))
+    gateways = tuple(address for zone in spec.zone_list for address in zone.gateways)
+    return [*sorted(pods, key=lambda end: end.name), *nodes, End(ROUTER, ROUTER, spec.router, gateways)]
+
+
+def pods(place: Place) -> list[End]:
+    return [end for end in ends(place) if end.kind == POD]
+
+
+def find(place: Place, text: str, addresses: bool = False) -> End:
+    """`addresses`: packets are to go there, so one that nobody is known to have will do, and what is off
+    too. Raises BadInput."""
+    everyone = ends(place)
+    found = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
+    found = found or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]
+    if not found and addresses and _is_address(text):
+        return End(ADDRESS, text, "", (text,))
+    if not found:
+        names = [end.short for end in everyone]
+        close = get_close_matches(text, names, 3)
+        meant = f". Did you mean {', '.join(close)}?" if close else f": it has {', '.join(names)}"
+        raise BadInput(f"lab {place.spec.name} has no pod or node {text}{meant}")
+    if len(found) > 1:
+        raise BadInput(f"{text} is {' and '.join(end.name for end in found)}: name one of them whole")
+    if not addresses and not found[0].is_there:
+        raise BadInput(f"{found[0].kind} {text} is off: its node {found[0].node} does not run")
+    return found[0]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text)
+    except ValueError:
+        return False
+    return True

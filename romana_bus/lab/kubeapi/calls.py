@@ -1,0 +1,158 @@
+"""An HTTP request, read as Kubernetes reads it: the verb, the resource, the object, the options. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.lab.kubeapi.status import bad_request, invalid_options, method_not_allowed, no_such_resource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from romana_bus.lab.kubeapi.store import Resource
+
+_ON_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+#: Subresources that are no part of the object: something is done to it by creating one.
+CREATED_ONLY = ("binding",)
+
+
+#: Options are integers of 64 bits, with a sign.
+_LARGEST = 2**63 - 1
+
+
+class Call(NamedTuple):
+    """`verb`: as RBAC names it. `namespace` and `name` are '' where the path has none; `view`: how objects
+    are to be shown: object, metadata or table; `query`: the options as they came."""
+
+    verb: str
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    view: str = "object"
+    query: Mapping[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return self.resource.key(self.namespace, self.name)
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of a list or watch start with."""
+        return f"{self.namespace}/" if self.namespace else ""
+
+    def without_options(self, options: Iterable[str]) -> Call:
+        """As a server sees it that does not know these."""
+        return self._replace(query={name: text for name, text in self.query.items() if name not in options})
+
+    def flag(self, option: str) -> bool:
+        """Also `?watch` alone is true (runtime, Convert_Slice_string_To_bool)."""
+        return self.query.get(option, "0").lower() not in ("0", "false")
+
+    def number(self, option: str) -> int:
+        """0 where it is absent. Raises Refused (400) where it is not a natural number of 63 bits."""
+        text = self.query.get(option) or "0"
+        if not (text.isascii() and text.isdigit()):
+            raise bad_request(f'invalid {option} "{text}": it must be a natural number')
+        if len(text) > len(str(_LARGEST)) or int(text) > _LARGEST:
+            raise bad_request(f'invalid {option} "{text}": value out of range')
+        return int(text)
+
+
+def read_call(
+    method: str, path: str, query: Mapping[str, str], accept: str, resources: Iterable[Resource]
+) -> Call:
+    """Raises Refused: 404 for a resource that is not served, 405 for a method that it does not know."""
+    resource, namespace, name, subresource = _target(path, resources)
+    if subresource and subresource not in resource.subresources:
+        raise no_such_resource()
+    verb = _verb(method, name, subresource)
+    call = Call(verb, resource, namespace, name, subresource, _view(accept), query)
+    everywhere = resource.namespaced and not namespace
+    if not verb or (everywhere and verb in ("create", "deletecollection")):
+        raise method_not_allowed()
+    if verb not in resource.verbs:
+        raise method_not_allowed()
+    return call._replace(verb="watch") if verb == "list" and call.flag("watch") else call
+
+
+def _verb(method: str, name: str, subresource: str) -> str:
+    """'' where there is no such verb."""
+    if subresource in CREATED_ONLY:
+        return "create" if method == "POST" else ""
+    return (_ON_OBJECT if name else _ON_COLLECTION).get(method, "")
+
+
+def _view(accept: str) -> str:
+    """Of the first media type: a server that serves it looks no further."""
+    first = accept.split(",")[0]
+    if "as=PartialObjectMetadata" in first:
+        return "metadata"
+    return "table" if "as=Table" in first else "object"
+
+
+def _target(path: str, resources: Iterable[Resource]) -> tuple[Resource, str, str, str]:
+    """(resource, namespace, name, subresource), '' for what the path does not have."""
+    match path.strip("/").split("/"):
+        case ["api", version, *rest]:
+            group = ""
+        case ["apis", group, version, *rest]:
+            pass
+        case _:
+            raise no_such_resource()
+    served = {r.plural: r for r in resources if (r.group, r.version) == (group, version)}
+    match rest:
+        case ["namespaces", namespace, plural, *rest] if plural in served and served[plural].namespaced:
+            resource = served[plural]
+        case [plural, *rest] if plural in served:
+            resource, namespace = served[plural], ""
+        case _:
+            raise no_such_resource()
+    name, subresource = (*rest, "", "")[:2]
+    if len(rest) > 2 or (name and resource.namespaced and not namespace):
+        raise no_such_resource()
+    return resource, namespace, name, subresource
+
+
+def check_options(call: Call, *, streaming_list: bool) -> None:
+    """Raises Refused for values and combinations that the API server does not allow
+    (apimachinery, internalversion/validation)."""
+    for option in ("resourceVersion", "limit", "timeoutSeconds"):
+        call.number(option)
+    check = _watch_causes if call.verb == "watch" else _list_causes
+    causes = check(call.query, streaming_list)
+    if causes:
+        raise invalid_options(causes)
+
+
+def _list_causes(query: Mapping[str, str], _streaming_list: bool) -> list[tuple[str, str]]:
+    causes = []
+    if match := query.get("resourceVersionMatch"):
+        option = "resourceVersionMatch"
+        if not query.get("resourceVersion"):
+            causes.append((option, f"{option} is forbidden unless resourceVersion is provided"))
+        if query.get("continue"):
+            causes.append((option, f"{option} is forbidden when continue is provided"))
+        if match == "Exact" and query.get("resourceVersion") == "0":
+            causes.append((option, f'{option} "exact" is forbidden for resourceVersion "0"'))
+    if "sendInitialEvents" in query:
+        causes.append(("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    return causes
+
+
+def _watch_causes(query: Mapping[str, str], streaming_list: bool) -> list[tuple[str, str]]:
+    causes = []
+    match = query.get("resourceVersionMatch")
+    asked = "sendInitialEvents" in query
+    if asked and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(("resourceVersionMatch", why))
+    if asked and not streaming_list:
+        why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+        causes.append(("sendInitialEvents", why))
+    if match and not asked:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        causes.append(("resourceVersionMatch", why))
+    return causes

@@ -1,0 +1,175 @@
+"""What a test wants to go wrong with the next requests.
+
+    server.faults.append(Fault("list", "pods", code=503, retry_after=1))
+    server.faults.append(Fault("list", "pods", times=3, without=every_second))  # a wrong 200
+    server.faults.append(Fault("watch", times=FOREVER, cut_after=2.0, reset=True))  # an impatient balancer
+    server.faults.append(Fault("watch", "pods", FOREVER, expired=True, below=500))
+    # sendInitialEvents is unknown, and nothing comes instead of the initial events:
+    server.faults.append(Fault("watch", times=FOREVER, ignored=STREAMING_OPTIONS, without=everything))
+    # an authenticating proxy, say, that lets no streaming list through:
+    server.faults.append(Fault(times=FOREVER, code=400, streaming=True))
+
+What happens in watches that are open already is told to them with `ApiServer.tell` (changes that are not
+true, of `false_change` and `past_change`) and `ApiServer.send_line` (raw bytes).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from romana_bus.lab.kubeapi import status, wire
+from romana_bus.lab.kubeapi.table import Change
+
+if TYPE_CHECKING:
+    from romana_bus.lab.kubeapi.calls import Call
+    from romana_bus.lab.kubeapi.store import Resource, Store
+
+#: Of all keys that a list would show, in its order, those that are left out.
+Omission = Callable[[Sequence[str]], Collection[str]]
+
+FOREVER = math.inf
+
+#: What asks for a streaming list; a server that knows none of it serves an ordinary watch. (Kubernetes up to
+#: 1.26 does not know the first, and answers 422 to the second in a watch: that is `code` and `streaming`.)
+STREAMING_OPTIONS = ("sendInitialEvents", "resourceVersionMatch")
+
+
+@dataclass
+class Fault:
+    """Happens to the next `times` requests of `verb` (as RBAC names it) on `plural`; '' is any. `below`: only
+    to those from a version below it (and above 0); `streaming`: only to streaming lists. A request meets the
+    first fault that is meant for it and no other; what one fault says adds up.
+
+    Instead of an answer: `code` (see status.fault), with `retry_after` in seconds; `silent`: headers, and
+    then nothing; `raw`: these bytes, status line and all, and the connection is closed; `expired`: a watch is
+    200 and an ERROR event with a Status 410, as of a version that is compacted.
+
+    What is asked: `ignored` are options that the server does not know.
+
+    What is listed, on pages and as the initial events of a watch: `without` leaves objects out, `items` are
+    raw ones behind the others, `version` is shown as that of the list. `same_page`: every page of a list is
+    the first one, and has a continue token.
+
+    A watch: `line` is raw bytes behind what it begins with.
+
+    The bytes of an answer to list, get or watch: after `cut_at` of them, or `cut_after` seconds, the
+    connection is closed, `reset`: with a TCP reset. `gzip`: compressed, whatever the client accepts.
+    `drip`: one byte each so many seconds, and a body never ends. `endless`: a body, or the first line
+    of a watch, begins with these bytes and goes on with `x` for ever."""
+
+    verb: str = ""
+    plural: str = ""
+    times: float = 1
+    code: int = 0
+    retry_after: int | None = None
+    silent: bool = False
+    raw: bytes = b""
+    cut_at: int | None = None
+    line: bytes = b""
+    below: int = 0
+    streaming: bool = False
+    expired: bool = False
+    ignored: tuple[str, ...] = ()
+    without: Omission | None = None
+    items: tuple[bytes, ...] = ()
+    version: str | None = None
+    same_page: bool = False
+    cut_after: float | None = None
+    reset: bool = False
+    gzip: bool = False
+    drip: float | None = None
+    endless: bytes = b""
+
+    def meets(self, call: Call) -> bool:
+        return (
+            self.verb in ("", call.verb)
+            and self.plural in ("", call.resource.plural)
+            and (not self.below or 0 < call.number("resourceVersion") < self.below)
+            and (not self.streaming or "sendInitialEvents" in call.query)
+        )
+
+    @property
+    def spoils_bytes(self) -> bool:
+        """Whether an answer has to be sent bit by bit."""
+        timed = self.cut_at is not None or self.cut_after is not None or self.drip is not None
+        return timed or self.gzip or bool(self.endless)
+
+
+NONE = Fault()
+
+
+def take(pending: list[Fault], call: Call) -> Fault:
+    """The first that is meant for `call`, one time less; NONE if there is none. Raises Refused (400) where
+    that depends on a version that cannot be read."""
+    for fault in pending:
+        if fault.meets(call):
+            fault.times -= 1
+            if fault.times <= 0:
+                pending.remove(fault)
+            return fault
+    return NONE
+
+
+# --- for `without` ---
+
+
+def everything(keys: Sequence[str]) -> Collection[str]:
+    return keys
+
+
+def every_second(keys: Sequence[str]) -> Collection[str]:
+    """The second, the fourth ..."""
+    return keys[1::2]
+
+
+def only(*left_out: str) -> Omission:
+    """These keys: `namespace/name`, or `name` where the resource has no namespaces."""
+    return lambda _: left_out
+
+
+# --- for `items` ---
+
+NOT_AN_OBJECT = b"17"
+A_STATUS = status.refusal(500, "InternalError", "Internal error occurred: injected").body
+
+
+def nested_item(depth: int = 100_000) -> bytes:
+    """An object with so many lists in each other."""
+    return _item(b"nested", b',"spec":' + b"[" * depth + b"]" * depth)
+
+
+def long_named_item(length: int = 100_000) -> bytes:
+    return _item(b"n" * length)
+
+
+def _item(name: bytes, rest: bytes = b"") -> bytes:
+    metadata = b'{"name":"%s","namespace":"default","uid":"injected","resourceVersion":"1"}' % name
+    return b'{"metadata":%s%s}' % (metadata, rest)
+
+
+# --- for `ApiServer.tell` ---
+
+
+def false_change(
+    store: Store, resource: Resource, key: str, kind: str = "DELETED", version: int | None = None
+) -> Change:
+    """The object that is there, as though `kind` (as Change.type) had happened to it at `version`, which may
+    be older than others; None is a new one. The store keeps the object."""
+    raw = store.get(resource, key)
+    if raw is None:
+        raise KeyError(key)
+    if version is None:
+        version = store.version + 1
+        store.advance(version)
+    return Change(kind, key, version, wire.at_version(raw, version), raw)
+
+
+def past_change(store: Store, resource: Resource, version: int) -> Change:
+    """What was written at `version`, as it was told then. KeyError where it wrote nothing."""
+    for change in store.changes(resource, version - 1):
+        if change.version == version:
+            return change
+    raise KeyError(version)

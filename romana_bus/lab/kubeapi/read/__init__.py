@@ -1,0 +1,1 @@
+"""Lists, watches, tables and selectors."""

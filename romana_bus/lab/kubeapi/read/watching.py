@@ -1,0 +1,197 @@
+"""One open watch: what it has still to be sent, and when it gets a bookmark or ends.
+
+Lines are rendered by the event and shared. A watch that does not keep up is cut off when `limit`
+lines wait for it, as the real server does; nobody else waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.lab.kubeapi import wire
+from romana_bus.lab.kubeapi.faults import NONE
+from romana_bus.lab.kubeapi.read.listing import shown
+from romana_bus.lab.kubeapi.read.views import Event
+from romana_bus.lab.kubeapi.status import too_large_version
+from romana_bus.lab.kubeapi.store import watch_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from romana_bus.lab.kubeapi.calls import Call
+    from romana_bus.lab.kubeapi.faults import Fault
+    from romana_bus.lab.kubeapi.read.selectors import Selection
+    from romana_bus.lab.kubeapi.read.views import View
+    from romana_bus.lab.kubeapi.store import Resource, Store
+
+#: From so many seconds before its end on a watch gets bookmarks once a second (cacher, nextBookmarkTime).
+_NEAR_THE_END = 2.0
+
+#: Lines that are joined into one write.
+_BATCH = 256
+
+
+@dataclass(eq=False)
+class Watch:
+    """`after`: what happened up to this version is no news to it: it is in the `backlog`, the lines to send
+    before any change, or was asked not to be. `view`: how it is shown objects, `chosen`: which of them.
+    `timeout` and `bookmark_interval` in seconds, inf where there is none. `current`: the store's version.
+    `cut_off`: called when it did not keep up."""
+
+    call: Call
+    view: View
+    chosen: Selection
+    after: int
+    backlog: Iterator[bytes]
+    current: Callable[[], int]
+    cut_off: Callable[[], None]
+    timeout: float = math.inf
+    bookmark_interval: float = math.inf
+    limit: int = 10_000
+    _lines: deque[bytes] = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._end = self._clock() + self.timeout
+        self._bookmark = self._next_bookmark()
+
+    @property
+    def resource(self) -> Resource:
+        return self.call.resource
+
+    def offer(self, event: Event) -> None:
+        """It has happened to this watch's resource."""
+        if event.change.version > self.after:
+            self.show(event)
+
+    def show(self, event: Event) -> None:
+        """Whether it is news or not."""
+        if event.change.key.startswith(self.call.prefix):
+            self.send(_line(event, self.view, self.chosen))
+
+    def skip(self, version: int) -> None:
+        """What happens up to `version` is no news any more."""
+        self.after = max(self.after, version)
+
+    def send(self, line: bytes) -> None:
+        if self._ended or not line:
+            return
+        self._lines.append(line)
+        if len(self._lines) > self.limit:
+            self._lines.clear()
+            self.end()
+            self.cut_off()
+        self._wake.set()
+
+    def end(self) -> None:
+        """What is already waiting still goes out."""
+        self._ended = True
+        self._wake.set()
+
+    async def next(self) -> bytes:
+        """The lines to send now; waits until there are some. b'' when it has ended."""
+        while True:
+            if lines := self._take():
+                return lines
+            if self._ended or self._clock() >= self._end:
+                return b""
+            if self._clock() >= self._bookmark:
+                self._bookmark = self._next_bookmark()
+                # The real one has nothing to say either where the version has not moved since the watch
+                # began (cacheWatcher, process). There it always moves: see upkeep.renew_lease.
+                if self.current() > self.after:
+                    return self.view.bookmark(self.current())
+            await self._sleep(min(self._end, self._bookmark))
+
+    def _take(self) -> bytes:
+        if lines := b"".join(islice(self.backlog, _BATCH)):
+            return lines
+        count = min(len(self._lines), _BATCH)
+        return b"".join(self._lines.popleft() for _ in range(count))
+
+    async def _sleep(self, until: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout_at(None if math.isinf(until) else until):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _next_bookmark(self) -> float:
+        if math.isinf(self.bookmark_interval):
+            return math.inf
+        now = self._clock()
+        near_the_end = self._end - _NEAR_THE_END
+        return min(now + self.bookmark_interval, near_the_end if now < near_the_end else now + 1.0)
+
+
+def _line(event: Event, view: View, chosen: Selection) -> bytes:
+    """`event` as a watch of those `chosen` sees it: what begins to be meant is ADDED, what ends to be is
+    DELETED, as it last was (cacher, convertToWatchEvent). b'' where it is not concerned."""
+    if not chosen:
+        return event.line_in(view)
+    change = event.change
+    was = change.before is not None and chosen.matches(event.item_before)
+    if change.type == "DELETED":
+        return event.line_in(view) if was else b""
+    now = chosen.matches(event.item)
+    if was and not now and change.before is not None:
+        return watch_line("DELETED", view.alone(wire.at_version(change.before, change.version)))
+    if not now:
+        return b""
+    return watch_line("MODIFIED" if was else "ADDED", view.alone(change.raw))
+
+
+class Beginning(NamedTuple):
+    """Where a watch begins: `lines` tell what happened up to `version`."""
+
+    version: int
+    lines: Iterator[bytes]
+
+
+def beginning(store: Store, call: Call, view: View, chosen: Selection, fault: Fault = NONE) -> Beginning:
+    """Of the watch that `call` asks for. Raises Compacted, and Refused (504) for a streaming list at a
+    version to come."""
+    version = call.number("resourceVersion")
+    streaming = call.flag("sendInitialEvents")
+    if streaming and version > store.version:
+        raise too_large_version(version, store.version)
+    if streaming or not (version or "sendInitialEvents" in call.query):
+        marked = streaming and call.flag("allowWatchBookmarks")
+        return Beginning(store.version, _initial(store, call, view, chosen, fault, marked=marked))
+    version = version or store.version
+    changes = store.changes(call.resource, version)
+    own = (Event(one) for one in changes if one.key.startswith(call.prefix))
+    lines = filter(None, (_line(event, view, chosen) for event in own))
+    until = changes[-1].version if changes else version
+    return Beginning(until, iter(list(lines)) if call.view == "table" else lines)
+
+
+def _initial(
+    store: Store, call: Call, view: View, chosen: Selection, fault: Fault, *, marked: bool
+) -> Iterator[bytes]:
+    """All that is there as ADDED, `marked`: and the bookmark that says so."""
+    version = store.version  # what happens while this is sent comes behind the bookmark, and is newer
+    there = shown(store, call, chosen, version, fault)
+    lines: Iterable[bytes] = (watch_line("ADDED", view.alone(raw)) for raw in there.raws)
+    if call.view == "table":
+        lines = list(lines)  # the columns go out with what is rendered first
+    wrong = (watch_line("ADDED", item) for item in fault.items)
+    end = [_end_of_initial(view, version, fault)] if marked else []
+    return chain(lines, wrong, end)
+
+
+def _end_of_initial(view: View, version: int, fault: Fault) -> bytes:
+    line = view.bookmark(version, initial_end=True)
+    if fault.version is None:
+        return line
+    return line.replace(
+        b'"resourceVersion":"%d"' % version, b'"resourceVersion":"%s"' % fault.version.encode()
+    )

@@ -1,0 +1,227 @@
+"""What the API server says when it does not do what was asked: metav1.Status, in its own words. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from romana_bus.lab.kubeapi.store import Compacted, Resource
+
+_REASONS = {
+    400: ("BadRequest", "the server rejected our request for an unknown reason"),
+    401: ("Unauthorized", "Unauthorized"),
+    404: ("NotFound", "the server could not find the requested resource"),
+    410: ("Expired", "The resourceVersion for the provided list is too old."),
+    422: ("Invalid", "the server rejected our request due to an error in our request"),
+    429: ("TooManyRequests", "The server has received too many requests and has asked us to try again later"),
+    500: ("InternalError", "Internal error occurred: injected"),
+    503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
+    504: ("Timeout", "Timeout: request did not complete within the allotted timeout"),
+}
+
+
+def go_json(value: object) -> bytes:
+    """JSON as Go's encoder writes it: compact, and without the characters that HTML would read."""
+    body = msgspec.json.encode(value)
+    return body.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+
+
+class Refused(Exception):
+    """The request ends with this Status: `code` is the HTTP status, `body` the object without newline."""
+
+    def __init__(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        super().__init__(body.decode())
+        self.code = code
+        self.body = body
+        self.headers = headers or {}
+
+
+def refusal(
+    code: int,
+    reason: str,
+    message: str,
+    details: dict[str, Any] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Refused:
+    status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": metadata or {}}
+    status |= {"status": "Failure", "message": message, "reason": reason}
+    if details is not None:
+        status["details"] = details
+    return Refused(code, go_json(status | {"code": code}))
+
+
+def success(resource: Resource, name: str, uid: str) -> bytes:
+    """The answer to a deletion, of kinds whose last state is not shown."""
+    details = {"name": name} | ({"group": resource.group} if resource.group else {})
+    details |= {"kind": resource.plural, "uid": uid}
+    return go_json(
+        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    )
+
+
+def done(code: int) -> bytes:
+    """The answer to what makes nothing that could be shown."""
+    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}
+    return go_json(body)
+
+
+def fault(code: int, retry_after: int | None) -> Refused:
+    """An answer that has nothing to do with the request: one of `_REASONS`; `retry_after` in seconds."""
+    reason, message = _REASONS[code]
+    details = {} if retry_after is None else {"retryAfterSeconds": retry_after}
+    refused = refusal(code, reason, message, details)
+    if retry_after is not None:
+        refused.headers["Retry-After"] = str(retry_after)
+    return refused
+
+
+def bad_request(message: str) -> Refused:
+    return refusal(400, "BadRequest", message)
+
+
+def unauthorized() -> Refused:
+    return refusal(401, "Unauthorized", "Unauthorized")
+
+
+def forbidden(resource: Resource, verb: str, user: str, namespace: str, name: str) -> Refused:
+    subject = _qualified(resource) + (f' "{name}"' if name else "")
+    scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    message = (
+        f'{subject} is forbidden: User "{user}" cannot {verb} resource "{resource.plural}" '
+        f'in API group "{resource.group}" {scope}'
+    )
+    refused = refusal(403, "Forbidden", message, _details(resource, name))
+    refused.headers["X-Content-Type-Options"] = "nosniff"
+    return refused
+
+
+def not_admitted(resource: Resource, name: str, why: str) -> Refused:
+    """Allowed in general, but not this one."""
+    message = f'{_qualified(resource)} "{name}" is forbidden: {why}'
+    return refusal(403, "Forbidden", message, _details(resource, name))
+
+
+def no_such_resource() -> Refused:
+    return refusal(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def not_found(resource: Resource, name: str) -> Refused:
+    return refusal(404, "NotFound", f'{_qualified(resource)} "{name}" not found', _details(resource, name))
+
+
+def method_not_allowed() -> Refused:
+    message = "the server does not allow this method on the requested resource"
+    return refusal(405, "MethodNotAllowed", message, {})
+
+
+def already_exists(resource: Resource, name: str) -> Refused:
+    message = f'{_qualified(resource)} "{name}" already exists'
+    return refusal(409, "AlreadyExists", message, _details(resource, name))
+
+
+_MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def conflict(resource: Resource, name: str, why: str = _MODIFIED) -> Refused:
+    message = f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {why}'
+    return refusal(409, "Conflict", message, _details(resource, name))
+
+
+def expired_list() -> Refused:
+    return refusal(410, "Expired", "The resourceVersion for the provided list is too old.")
+
+
+def expired_page(token: str) -> Refused:
+    """`token` continues the list as it is now, with what was changed in between."""
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can start a "
+        "new list without the continue parameter, or use the continue token in this response to retrieve "
+        "the remainder of the results. Continuing with the provided token results in an inconsistent list "
+        "- objects that were created, modified, or deleted between the time the first chunk was returned "
+        "and now may show up in the list."
+    )
+    return refusal(410, "Expired", message, metadata={"continue": token})
+
+
+def expired_watch(gone: Compacted) -> Refused:
+    return refusal(410, "Expired", f"too old resource version: {gone.version} ({gone.floor})")
+
+
+def unsupported_patch(accepted: Iterable[str]) -> Refused:
+    message = (
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"{', '.join(accepted)}"
+    )
+    return refusal(415, "UnsupportedMediaType", message)
+
+
+def unprocessable() -> Refused:
+    """A patch that cannot be applied."""
+    message = "the server rejected our request due to an error in our request"
+    return refusal(422, "Invalid", message, {})
+
+
+def invalid_options(causes: list[tuple[str, str]]) -> Refused:
+    """`causes`: (query parameter, why it is forbidden)."""
+    texts = [f"{field}: Forbidden: {why}" for field, why in causes]
+    listed = [
+        {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": field}
+        for field, why in causes
+    ]
+    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    details = {"group": "meta.k8s.io", "kind": "ListOptions", "causes": listed}
+    return refusal(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {message}', details)
+
+
+def nameless(resource: Resource) -> Refused:
+    return invalid(resource, "", [Cause("Required", "metadata.name", "name or generateName is required")])
+
+
+class Cause(NamedTuple):
+    """What is wrong with one field (apimachinery, field.Error). `kind`: Required, Invalid, Forbidden or
+    Duplicate; `value` is shown by those kinds that have one, as JSON."""
+
+    kind: str
+    field: str
+    why: str = ""
+    value: object = None
+
+    @property
+    def text(self) -> str:
+        head = {"Duplicate": "Duplicate value", "Required": "Required value", "Invalid": "Invalid value"}
+        shown = f": {go_json(self.value).decode()}" if self.kind in ("Invalid", "Duplicate") else ""
+        return f"{head.get(self.kind, self.kind)}{shown}" + (f": {self.why}" if self.why else "")
+
+
+def invalid(resource: Resource, name: str, causes: list[Cause]) -> Refused:
+    listed = [{"reason": f"FieldValue{one.kind}", "message": one.text, "field": one.field} for one in causes]
+    texts = [f"{one.field}: {one.text}" for one in causes]
+    message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    details: dict[str, Any] = {"name": name} if name else {}
+    details |= {"group": resource.group} if resource.group else {}
+    details |= {"kind": resource.kind, "causes": listed}
+    return refusal(422, "Invalid", f'{kind} "{name}" is invalid: {message}', details)
+
+
+def too_large_version(version: int, current: int) -> Refused:
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    message = f"Timeout: Too large resource version: {version}, current: {current}"
+    refused = refusal(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
+    refused.headers["Retry-After"] = "1"
+    return refused
+
+
+def _qualified(resource: Resource) -> str:
+    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+
+
+def _details(resource: Resource, name: str) -> dict[str, str]:
+    details = {"name": name} if name else {}
+    if resource.group:
+        details["group"] = resource.group
+    return details | {"kind": resource.plural}

@@ -1,0 +1,187 @@
+"""What the small API server holds: the objects of every resource, and how they came to be. Pure.
+
+An object is bytes, exactly as a watch shows it (`{"kind":...,"apiVersion":...,"metadata":...}`), under
+the key that etcd has for it: `namespace/name`, or `name` where the resource knows no namespaces. One
+version counter serves all resources, as etcd's revision does. History is kept back to the last
+compaction, so a list page or a watch may start at any version since.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from romana_bus.lab.kubeapi import wire
+from romana_bus.lab.kubeapi.table import Change, Extent, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from romana_bus.lab.kubeapi.table import Snapshot
+
+_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+class Resource(NamedTuple):
+    """One kind of object that is served: `group` is '' for the core API. `short`: what people call it;
+    `subresources`: what can be asked of one object apart."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+    short: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ("status",)
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def verbs(self) -> list[str]:
+        """What can be asked of it, as RBAC names it. Nobody deletes all namespaces at once."""
+        return [verb for verb in _VERBS if verb != "deletecollection" or self.kind != "Namespace"]
+
+    @property
+    def path(self) -> str:
+        """Where it is listed cluster wide: `/api/v1/pods`."""
+        return f"{'/apis' if self.group else '/api'}/{self.api_version}/{self.plural}"
+
+    def key(self, namespace: str, name: str) -> str:
+        return f"{namespace}/{name}" if self.namespaced else name
+
+
+NODES = Resource("", "v1", "nodes", "Node", False, ("no",))
+PODS = Resource("", "v1", "pods", "Pod", True, ("po",), ("binding", "status"))
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, ("ns",))
+NETWORK_POLICIES = Resource(
+    "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), ()
+)
+
+BUILT_IN = (NODES, PODS, NAMESPACES, NETWORK_POLICIES)
+
+
+class Compacted(Exception):
+    """Nothing is known any more of `version`: history begins at `floor`."""
+
+    def __init__(self, version: int, floor: int) -> None:
+        super().__init__(f"version {version} is compacted, history begins at {floor}")
+        self.version = version
+        self.floor = floor
+
+
+def watch_line(kind: str, raw: bytes) -> bytes:
+    """One event of a watch (metav1.WatchEvent), with its newline."""
+    return b'{"type":"%s","object":%s}\n' % (kind.encode(), raw)
+
+
+#: What is kept at most, whatever the time: a real etcd has a quota of bytes, and a real cache one of changes.
+LONGEST = Extent(changes=100_000, size=64 * 1024 * 1024)
+
+#: What is left of the longest history when it became longer: not all of it is gone through for each write.
+_LEFT = 0.75
+
+
+class Backup(NamedTuple):
+    """A store at one moment, as a snapshot of etcd holds it, with the history that it has then."""
+
+    version: int
+    compacted: int
+    tables: dict[Resource, Table]
+
+
+class Store:
+    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients. `longest`: a
+    longer history is compacted by the write that makes it so."""
+
+    def __init__(self, resources: Iterable[Resource] = BUILT_IN, longest: Extent = LONGEST) -> None:
+        self.version = 1
+        self.compacted = 0
+        self._longest = longest
+        self._tables = {resource: Table() for resource in resources}
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        return tuple(self._tables)
+
+    @property
+    def history(self) -> Extent:
+        """How much of it there is."""
+        extents = [table.extent for table in self._tables.values()]
+        return Extent(sum(one.changes for one in extents), sum(one.size for one in extents))
+
+    def get(self, resource: Resource, key: str) -> bytes | None:
+        return self._tables[resource].objects.get(key)
+
+    def fill(self, resource: Resource, version: int, objects: Mapping[str, bytes]) -> None:
+        """Begin with these objects, as a list at `version` gave them; what was before is not known."""
+        self._tables[resource].fill(version, objects)
+        self.advance(version)
+
+    def write(self, resource: Resource, kind: str, key: str, raw: bytes, version: int) -> Change:
+        """One change; `kind` as Change.type. ValueError if it is not newer than the resource's last."""
+        table = self._tables[resource]
+        last = table.changes[-1].version if table.changes else self._floor(resource)
+        if version <= last:
+            raise ValueError(f"{resource.plural} {key}: version {version} comes after {last}")
+        before = table.objects.get(key)
+        repeats = kind == "DELETED" and before is not None and raw == wire.at_version(before, version)
+        change = Change(kind, sys.intern(key), version, None if repeats else raw, before)
+        table.record(change)
+        self.advance(version)
+        if not self.history.within(self._longest):
+            self._shorten()
+        return change
+
+    def advance(self, version: int) -> None:
+        """Something that is not served here was written, up to `version`."""
+        self.version = max(self.version, version)
+
+    def compact(self, version: int) -> None:
+        """Forget what was before `version`; lists at it and watches from it still work."""
+        self.compacted = max(self.compacted, min(version, self.version))
+        for table in self._tables.values():
+            table.forget(self.compacted)
+
+    def _shorten(self) -> None:
+        """Compact it to the newest changes that are `_LEFT` of the longest history."""
+        wanted = Extent(int(self._longest.changes * _LEFT), int(self._longest.size * _LEFT))
+        left, to = self.history, self.compacted
+        written = [(one.version, one.size) for table in self._tables.values() for one in table.changes]
+        for version, size in sorted(written):
+            if left.within(wanted):
+                break
+            left = Extent(left.changes - 1, left.size - size)
+            to = version
+        self.compact(to)
+
+    def changes(self, resource: Resource, after: int) -> list[Change]:
+        """In the order of their versions. Raises Compacted."""
+        self._check(resource, after)
+        return self._tables[resource].after(after)
+
+    def snapshot(self, resource: Resource, version: int) -> Snapshot:
+        """The objects as they were at `version`. Raises Compacted."""
+        self._check(resource, version)
+        return self._tables[resource].snapshot(version)
+
+    def backup(self) -> Backup:
+        return Backup(self.version, self.compacted, _copies(self._tables))
+
+    def restore(self, backup: Backup) -> None:
+        """All is as it was then, also the version: those that were given out since are given out again. A
+        backup may be restored more than once."""
+        self.version, self.compacted = backup.version, backup.compacted
+        self._tables = _copies(backup.tables)
+
+    def _floor(self, resource: Resource) -> int:
+        return max(self.compacted, self._tables[resource].filled_at)
+
+    def _check(self, resource: Resource, version: int) -> None:
+        if version < (floor := self._floor(resource)):
+            raise Compacted(version, floor)
+
+
+def _copies(tables: Mapping[Resource, Table]) -> dict[Resource, Table]:
+    return {resource: table.copy() for resource, table in tables.items()}

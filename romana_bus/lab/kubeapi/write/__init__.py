@@ -1,0 +1,1 @@
+"""Creations, updates, patches and deletions."""

@@ -1,0 +1,68 @@
+"""What one request writes: objects put in their final form, and the changes that come of it. Pure.
+
+Objects are kept as they were sent. Only `metadata` is put in the order in which Kubernetes writes it, and
+completed. A dry run gives the same answers and writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.lab.kubeapi import wire
+from romana_bus.lab.kubeapi.status import go_json
+
+if TYPE_CHECKING:
+    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.table import Change
+
+Json = dict[str, Any]
+
+_METADATA = (
+    "name",
+    "generateName",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+)
+
+
+class Transaction:
+    """`now`: RFC 3339, in seconds; `uid`: of what is created. `changes`: in the order of their versions.
+    `warnings`: what the writer should be told although it was done."""
+
+    def __init__(self, store: Store, *, now: str, uid: str, dry: bool = False) -> None:
+        self.store, self.now, self.uid = store, now, uid
+        self.changes: list[tuple[Resource, Change]] = []
+        self.warnings: list[str] = []
+        self._dry = dry
+
+    def put(self, resource: Resource, key: str, wanted: Json) -> bytes:
+        """Create or replace; gives the object as it now is."""
+        store, version = self.store, self.store.version + 1
+        found = wanted["metadata"] if self._dry else wanted["metadata"] | {"resourceVersion": str(version)}
+        metadata = {field: found[field] for field in _METADATA if field in found}
+        metadata |= {field: value for field, value in found.items() if field not in metadata}
+        top = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        raw = go_json(top | {field: part for field, part in wanted.items() if field not in top})
+        if not self._dry:
+            kind = "ADDED" if store.get(resource, key) is None else "MODIFIED"
+            self.changes.append((resource, store.write(resource, kind, key, raw, version)))
+        return raw
+
+    def remove(self, resource: Resource, key: str, old: bytes) -> bytes:
+        """Gives its last state, with the version of the deletion."""
+        if self._dry:
+            return old
+        version = self.store.version + 1
+        raw = wire.at_version(old, version)
+        self.changes.append((resource, self.store.write(resource, "DELETED", key, raw, version)))
+        return raw

@@ -1,0 +1,1 @@
+"""The lab's own client of an API server."""

@@ -1,0 +1,279 @@
+"""What the stand-ins (scheduler, kubelet) ask of the API server, be it the small one or a real one.
+
+    api = Api(Target(server=url))          # producers.kubernetes.client: kubeconfig, TLS, credentials
+    await api.open()
+    client = KubeClient(api)
+    async for kind, pod in client.watch(PODS, field_selector="spec.nodeName=a1"):
+        ...                                # ("ADDED" | "MODIFIED" | "DELETED", object), ("SYNCED", {})
+    await client.patch(PODS, "web", "a", {"status": {"phase": "Running"}}, subresource="status")
+
+Objects are JSON as it came: dicts. `Api` is handed in, and known here only as a `Connection`: producers
+and lab are siblings that don't import each other, and whoever starts a stand-in (the CLI) knows both.
+
+Errors: a write or a get raises Refused (what the server said: `code`, `reason`, the message is its own)
+or Unreachable (it said nothing); both are errors.Failed, so a command that lets them through ends with
+one line. A watch raises neither: it recovers by itself, for ever, and says so in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import aiohttp
+import msgspec
+import structlog
+
+from romana_bus.errors import Failed
+from romana_bus.lab.kubeclient.known import Known
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeclient.known import Seen
+
+log = structlog.get_logger(__name__)
+
+Json = dict[str, Any]
+
+#: How a patch is meant (Kubernetes API concepts, "Patches").
+PATCHES = {
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
+}
+
+#: What goes wrong on the way, and passes.
+_NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class Connection(Protocol):
+    """One API server with our credentials. `body` travels as JSON, None is no body; `silence`: seconds
+    without a byte that end it. The answer is the caller's to read, whatever its status."""
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        body: object = None,
+        content_type: str = "application/json",
+        silence: float,
+    ) -> aiohttp.ClientResponse: ...
+
+
+class Refused(Failed):
+    """The API server does not do it: 404, 409, 422 ... `reason` is one of metav1.StatusReason."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class Unreachable(Failed):
+    """The API server did not answer. What was asked may have been done all the same."""
+
+
+class Pace(NamedTuple):
+    """Seconds. `answer`: for one answer. `watch`: until a watch is asked to end. `backoff`: between tries
+    to watch, doubled from the first to the last."""
+
+    answer: float = 30.0
+    watch: int = 300
+    backoff: tuple[float, float] = (0.2, 5.0)
+
+
+_PACE = Pace()
+
+
+class _Status(msgspec.Struct):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: Json
+
+
+class KubeClient:
+    """Many tasks may use one at the same time."""
+
+    def __init__(self, connection: Connection, pace: Pace = _PACE) -> None:
+        self._connection, self._pace = connection, pace
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
+        """None where there is none. `namespace` is '' for what has none, here as everywhere."""
+        try:
+            return await self._ask("GET", place(resource, namespace, name))
+        except Refused as refused:
+            if refused.code == 404:
+                return None
+            raise
+
+    async def objects(
+        self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
+    ) -> list[Json]:
+        """All there are, in one answer."""
+        query = selectors(label_selector, field_selector)
+        items = (await self._ask("GET", place(resource, namespace), query))["items"]
+        return items or []
+
+    async def create(self, resource: Resource, namespace: str, body: Json, *, dry_run: bool = False) -> Json:
+        query = {"dryRun": "All"} if dry_run else {}
+        return await self._ask("POST", place(resource, namespace), query, body)
+
+    async def replace(
+        self, resource: Resource, namespace: str, name: str, body: Json, *, subresource: str = ""
+    ) -> Json:
+        """Refused (409) if `body` has another resourceVersion than the newest."""
+        return await self._ask("PUT", place(resource, namespace, name, subresource), {}, body)
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: object,
+        *,
+        kind: Literal["merge", "strategic", "json"] = "merge",
+        subresource: str = "",
+    ) -> Json:
+        """May be repeated. 'merge' replaces lists whole; 'strategic' merges conditions by type,
+        containers by name ..."""
+        path = place(resource, namespace, name, subresource)
+        return await self._ask("PATCH", path, {}, body, PATCHES[kind])
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, *, grace: int | None = None, uid: str = ""
+    ) -> bool:
+        """Whether it was there: deleting what is gone is no error. `grace` 0 is the kubelet's last word
+        about a pod; without it a pod that is on a node is only marked (deletionTimestamp). `uid`: only
+        if it is still that one, else False."""
+        body: Json = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            await self._ask("DELETE", place(resource, namespace, name), {}, body)
+        except Refused as refused:
+            if refused.code == 404 or (uid and refused.code == 409):
+                return False
+            raise
+        return True
+
+    async def bind(self, namespace: str, name: str, node: str, *, uid: str = "") -> None:
+        """Put a pod on a node, as a scheduler does. Refused (409) where it already is on one."""
+        metadata = {"name": name, "namespace": namespace} | ({"uid": uid} if uid else {})
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/binding"
+        await self._ask("POST", path, {}, body)
+
+    async def watch(
+        self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
+    ) -> AsyncIterator[Seen]:
+        """What happens to these objects, for ever: first each that is there as ADDED, then
+        ("SYNCED", {}), then each change. Where a watch ends it is taken up again; where that cannot be
+        done without a gap (410) it lists anew, and tells the difference to what it had told before as
+        ADDED, MODIFIED and DELETED (with the last state it knows), and SYNCED again. So what you build
+        from the events is always right behind a SYNCED, and you never see one state twice. An object that was
+        replaced by another of its name is DELETED and ADDED."""
+        query = selectors(label_selector, field_selector)
+        known, path = Known(), place(resource, namespace)
+        first, most = self._pace.backoff
+        delay = first
+        while True:
+            try:
+                if not known.version:
+                    for seen in await self._listing(path, query, known):
+                        yield seen
+                async for seen in self._following(path, query, known):
+                    delay = first
+                    yield seen
+            except (Refused, Unreachable) as error:
+                if isinstance(error, Refused) and error.code == 410:
+                    known.version = ""
+                log.warning("watch interrupted", resource=resource.plural, why=str(error))
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, most)
+
+    async def _listing(self, path: str, query: Mapping[str, str], known: Known) -> list[Seen]:
+        answer = await self._ask("GET", path, query)
+        return known.listed(answer["items"] or [], answer["metadata"]["resourceVersion"])
+
+    async def _following(self, path: str, query: Mapping[str, str], known: Known) -> AsyncIterator[Seen]:
+        """One watch, until the server ends it. Raises Refused and Unreachable."""
+        seconds = self._pace.watch
+        options = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        options["resourceVersion"] = known.version
+        try:
+            answer = await self._connection.call("GET", path, {**query, **options}, silence=seconds + 10.0)
+            async with answer:
+                if answer.status != 200:
+                    raise _refused(answer.status, await answer.read())
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        event = msgspec.json.decode(line, type=_Event)
+                        if event.type == "ERROR":
+                            raise _refused(0, msgspec.json.encode(event.object))
+                        for seen in known.changed(event.type, event.object):
+                            yield seen
+        except _NETWORK_ERRORS as error:
+            raise _unreachable(error) from None
+        except msgspec.DecodeError as error:
+            raise Unreachable(f"the API server sent a watch event that cannot be read: {error}") from None
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        try:
+            answer = await self._connection.call(
+                method, path, query or {}, body=body, content_type=content_type, silence=self._pace.answer
+            )
+            async with answer:
+                said = await answer.read()
+        except _NETWORK_ERRORS as error:
+            raise _unreachable(error) from None
+        if answer.status >= 300:
+            raise _refused(answer.status, said)
+        try:
+            return msgspec.json.decode(said, type=Json)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unreachable(f"{method} {path}: an answer that is no JSON: {error}") from None
+
+
+def place(resource: Resource, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """The path of an object or, without a name, of a collection."""
+    group, plural = resource.path.rsplit("/", 1)
+    parts = [group, *(("namespaces", namespace) if namespace and resource.namespaced else ()), plural]
+    return "/".join(parts + [part for part in (name, subresource) if part])
+
+
+def selectors(label: str, field: str) -> dict[str, str]:
+    both = {"labelSelector": label, "fieldSelector": field}
+    return {option: value for option, value in both.items() if value}
+
+
+def _refused(code: int, body: bytes) -> Refused:
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        status = _Status(message=body[:200].decode(errors="replace"))
+    return Refused(code or status.code, status.reason, status.message or f"HTTP {code}")
+
+
+def _unreachable(error: Exception) -> Unreachable:
+    return Unreachable(f"the API server does not answer: {type(error).__name__}: {error}".rstrip(": "))

@@ -1,0 +1,204 @@
+"""The lab's processes: started in the background, each with a log of its own, and found again.
+
+A record is a pid and the time when that process started, so a pid that the kernel gave to another one in
+the meantime is never taken for ours. What has no record any more is found by its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from romana_bus.errors import Failed
+from romana_bus.lab.machine import netns
+from romana_bus.lab.machine.directory import MARK, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from romana_bus.lab.machine.directory import Place
+
+#: What a background process keeps of the environment of whoever typed `lab up`.
+_KEPT = ("HOME", "LANG", "TMPDIR", "PYTHONWARNINGS", "ROMANA_NATS_SERVER")
+#: Seconds that the kernel may take to end what was killed.
+_ENDS_WITHIN = 10.0
+#: The fields of /proc/PID/stat behind the name (proc(5)): the state, and when it was started.
+_STATE, _STARTED = 0, 19
+
+
+class Record(msgspec.Struct, frozen=True):
+    """`started`: clock ticks since the machine booted."""
+
+    name: str
+    pid: int
+    started: int
+
+    @property
+    def alive(self) -> bool:
+        return _started(self.pid) == self.started
+
+    @property
+    def stopped(self) -> bool:
+        """By a signal, as Ctrl-Z does; it is alive, and does nothing."""
+        return self.alive and (_stat(self.pid) or " ")[_STATE] == "T"
+
+
+def start(
+    place: Place,
+    name: str,
+    command: Sequence[str],
+    namespace: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Record:
+    """In a session of its own, so that Ctrl-C does not reach it. Raises Failed."""
+    log = os.open(place.directory / f"logs/{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    kept = {key: os.environ[key] for key in _KEPT if key in os.environ} | {"PATH": netns.search_path()}
+    try:
+        with netns.inside(namespace):
+            pid = os.posix_spawn(
+                command[0],
+                list(command),
+                kept | dict(environment or {}) | {MARK: place.spec.name},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log, 1),
+                    (os.POSIX_SPAWN_DUP2, log, 2),
+                ],
+                setsid=True,
+                setsigmask=(),
+            )
+    except OSError as error:
+        raise Failed(f"{name} cannot be started: {command[0]}: {error.strerror}") from None
+    finally:
+        os.close(log)
+    record = Record(name, pid, _started(pid) or 0)
+    write(_path(place, name), msgspec.json.encode(record))
+    return record
+
+
+def recorded(place: Place) -> dict[str, Record]:
+    """All that were started, also those that have ended."""
+    found = {}
+    for path in sorted((place.directory / "processes").glob("*.json")):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            record = msgspec.json.decode(path.read_bytes(), type=Record)
+            found[record.name] = record
+    return found
+
+
+def alive(place: Place, name: str) -> Record | None:
+    record = recorded(place).get(name)
+    return record if record and record.alive else None
+
+
+def kill(place: Place, *names: str) -> list[str]:
+    """SIGKILL, and wait until they are gone; gives those that were alive. Raises Failed."""
+    found = recorded(place)
+    chosen = [found[name] for name in names if name in found and found[name].alive]
+    end(record.pid for record in chosen)
+    for name in names:
+        _path(place, name).unlink(missing_ok=True)
+    return [record.name for record in chosen]
+
+
+def terminate(place: Place, name: str) -> bool:
+    """SIGTERM; whether it was alive."""
+    record = alive(place, name)
+    if record:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGTERM)
+    return record is not None
+
+
+def resume(place: Place) -> list[str]:
+    """SIGCONT to those that are stopped; who that was."""
+    stopped = [record for record in recorded(place).values() if record.stopped]
+    for record in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGCONT)
+    return [record.name for record in stopped]
+
+
+def marked(lab: str) -> set[int]:
+    """Those of that lab by their environment, but whoever asks, and those it was started by."""
+    mark, found = f"{MARK}={lab}".encode(), set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                found.add(int(entry))
+    return {pid for pid in found - _ancestors() if _started(pid) is not None}
+
+
+def inside(namespaces: Iterable[str]) -> set[int]:
+    """Those in one of these network namespaces, with the same exceptions."""
+    return {pid for pid in netns.processes(namespaces) if _started(pid) is not None} - _ancestors()
+
+
+def end(pids: Iterable[int]) -> None:
+    """SIGKILL to all, and wait until they have ended. Raises Failed."""
+    ends = {}
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            ends[descriptor] = pid
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    try:
+        _await(ends)
+    finally:
+        for descriptor in ends:
+            os.close(descriptor)
+
+
+def _await(ends: Mapping[int, int]) -> None:
+    waiting, until = dict(ends), time.monotonic() + _ENDS_WITHIN
+    poller = select.poll()
+    for descriptor in waiting:
+        poller.register(descriptor, select.POLLIN)
+    while waiting:
+        ended = poller.poll(max(0.0, until - time.monotonic()) * 1000)
+        if not ended:
+            raise Failed(f"these processes do not end: {', '.join(map(str, sorted(waiting.values())))}")
+        for descriptor, _ in ended:
+            poller.unregister(descriptor)
+            pid = waiting.pop(descriptor)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)  # where we started it ourselves
+
+
+def last_words(place: Place, name: str) -> str:
+    """The last line of its log."""
+    with contextlib.suppress(OSError, IndexError):
+        text = (place.directory / f"logs/{name}.log").read_text(errors="replace")
+        return text.strip().splitlines()[-1][:400]
+    return "it said nothing"
+
+
+def _path(place: Place, name: str) -> Path:
+    return place.directory / f"processes/{name}.json"
+
+
+def _ancestors() -> set[int]:
+    found, pid = set(), os.getpid()
+    while pid > 1 and pid not in found:
+        found.add(pid)
+        pid = int((_stat(pid) or ["", "0"])[1])
+    return found
+
+
+def _started(pid: int) -> int | None:
+    """None where it has ended, also where nobody has taken notice of that yet (a zombie)."""
+    fields = _stat(pid)
+    return int(fields[_STARTED]) if fields and fields[_STATE] not in "ZX" else None
+
+
+def _stat(pid: int) -> list[str] | None:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return None

@@ -1,0 +1,1 @@
+"""Recorded days of a real API server, and their player."""

@@ -1,0 +1,1 @@
+"""The stand-in scheduler: which node a pod goes to."""

@@ -1,0 +1,161 @@
+"""Which node a pod goes to, and why it goes to none. Pure: pods and nodes in, decisions out.
+
+A node is eligible if it is Ready, not cordoned, has the labels that the pod's nodeSelector and required
+nodeAffinity want, and no taint that the pod does not tolerate. Of those the one with the fewest pods is
+taken, then the first by name; older pods choose first. Not heeded: resources, preferences, (anti-)affinity
+to other pods, spread constraints, priorities.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from romana_bus.lab.kubeapi.read.selectors import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Json = dict[str, Any]
+
+OURS = "default-scheduler"
+
+_CORDON = "node.kubernetes.io/unschedulable"
+_OPERATORS = {
+    "In": "in",
+    "NotIn": "notin",
+    "Exists": "exists",
+    "DoesNotExist": "!",
+    "Gt": "gt",
+    "Lt": "lt",
+}
+
+#: What is wrong with a node, in the words of kube-scheduler where it has them.
+_NOT_READY = "node(s) were not ready"
+_CORDONED = "node(s) were unschedulable"
+_MISMATCH = "node(s) didn't match Pod's node affinity/selector"
+_TAINTED = "node(s) had untolerated taint(s)"
+
+
+class Decision(NamedTuple):
+    """A pod goes to `node`; or, where that is '', to none, because of `why`."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    why: str = ""
+
+
+def choose(pods: Iterable[Json], nodes: Iterable[Json]) -> list[Decision]:
+    """One decision for each pod that is ours to place, as if each were carried out before the next."""
+    pods, nodes = list(pods), sorted(nodes, key=_name)
+    load = Counter(_spec(pod).get("nodeName", "") for pod in pods if not _ended(pod))
+    decisions = []
+    for pod in sorted(filter(wanted, pods), key=_turn):
+        found = [node for node in nodes if not objection(pod, node)]
+        node = min(found, key=lambda one: (load[_name(one)], _name(one))) if found else None
+        load[_name(node) if node else ""] += 1
+        decisions.append(_decision(pod, nodes, node))
+    return decisions
+
+
+def wanted(pod: Json) -> bool:
+    """Whether it is ours to place."""
+    spec = _spec(pod)
+    placed = spec.get("nodeName") or spec.get("schedulingGates") or pod["metadata"].get("deletionTimestamp")
+    return not placed and not _ended(pod) and spec.get("schedulerName", OURS) == OURS
+
+
+def said(pod: Json) -> str:
+    """Why it is not scheduled, as its condition tells; '' where it tells nothing."""
+    for one in (pod.get("status") or {}).get("conditions") or []:
+        if one.get("type") == "PodScheduled" and one.get("status") == "False":
+            return str(one.get("message", ""))
+    return ""
+
+
+def objection(pod: Json, node: Json) -> str:
+    """What keeps the pod from this node; '' where nothing does."""
+    if not _fits(_spec(pod), node):
+        return _MISMATCH
+    tolerations = _spec(pod).get("tolerations") or []
+    cordon = {"key": _CORDON, "effect": "NoSchedule"}
+    if _spec(node).get("unschedulable") and not _tolerated(cordon, tolerations):
+        return _CORDONED
+    taints = [one for one in _spec(node).get("taints") or [] if one.get("key") != _CORDON]
+    hard = [one for one in taints if one.get("effect") in ("NoSchedule", "NoExecute")]
+    if not all(_tolerated(taint, tolerations) for taint in hard):
+        return _TAINTED
+    return "" if _ready(node) else _NOT_READY
+
+
+def _decision(pod: Json, nodes: list[Json], node: Json | None) -> Decision:
+    metadata = pod["metadata"]
+    who = (metadata.get("namespace", ""), metadata["name"], metadata.get("uid", ""))
+    if node is not None:
+        return Decision(*who, _name(node))
+    if not nodes:
+        return Decision(*who, "", "no nodes available to schedule pods")
+    counts = Counter(objection(pod, one) for one in nodes)
+    reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
+    return Decision(*who, "", f"0/{len(nodes)} nodes are available: {reasons}.")
+
+
+def _fits(spec: Json, node: Json) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
+        return False
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return True
+    return any(_term(term, labels, _name(node)) for term in required.get("nodeSelectorTerms") or [])
+
+
+def _term(term: Json, labels: dict[str, str], name: str) -> bool:
+    """All expressions of a term have to hold; one without any holds for no node."""
+    expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
+    return bool(expressions or fields) and (
+        all(_requirement(one).met(labels.get(one["key"])) for one in expressions)
+        and all(_requirement(one).met(name if one["key"] == "metadata.name" else None) for one in fields)
+    )
+
+
+def _requirement(one: Json) -> Requirement:
+    operator = _OPERATORS.get(one.get("operator", ""), "in")
+    return Requirement(one["key"], operator, tuple(one.get("values") or ()))
+
+
+def _tolerated(taint: Json, tolerations: list[Json]) -> bool:
+    return any(
+        one.get("effect", "") in ("", taint.get("effect"))
+        and one.get("key", "") in ("", taint.get("key"))
+        and (
+            one.get("operator") == "Exists"
+            or (one.get("key") and one.get("value", "") == taint.get("value", ""))
+        )
+        for one in tolerations
+    )
+
+
+def _ready(node: Json) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _turn(pod: Json) -> tuple[str, str, str]:
+    metadata = pod["metadata"]
+    return metadata.get("creationTimestamp") or "", metadata.get("namespace", ""), metadata["name"]
+
+
+def _ended(pod: Json) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _spec(item: Json) -> Json:
+    return item.get("spec") or {}
+
+
+def _name(item: Json) -> str:
+    return str(item["metadata"]["name"])

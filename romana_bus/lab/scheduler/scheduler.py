@@ -1,0 +1,118 @@
+"""The stand-in scheduler: it puts pods on nodes, for clusters that have no kube-scheduler.
+
+It reads pods and nodes, writes pods/binding and, where no node will do, the pod's condition PodScheduled,
+and owns nothing: whatever it knows comes from two watches, so it may be killed at any time, and a second
+one only makes conflicts. It decides from all pods and nodes anew after every change, so a pod that fits
+nowhere is placed as soon as a node allows it. What the API server refuses, somebody else was faster: the
+watch will tell. What it does not answer is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeclient.client import Refused, Unreachable
+from romana_bus.lab.scheduler.choose import choose, said
+from romana_bus.tasks import until_one_ends
+
+if TYPE_CHECKING:
+    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.lab.scheduler.choose import Decision
+
+log = structlog.get_logger(__name__)
+
+Json = dict[str, Any]
+
+#: Seconds until what failed is tried again.
+_AGAIN = 1.0
+
+#: Somebody was faster: the pod is gone, or on a node.
+_OVERTAKEN = (404, 409)
+
+
+class Scheduler:
+    """`await Scheduler(client).run()`, until cancelled."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+        self._seen: dict[Resource, dict[tuple[str, str], Json]] = {PODS: {}, NODES: {}}
+        self._synced: set[Resource] = set()
+        self._changed = asyncio.Event()
+        self._told: dict[str, str] = {}  # by uid: why it is not scheduled, as we wrote it last
+
+    async def run(self) -> None:
+        await until_one_ends([self._watch(PODS), self._watch(NODES), self._decide()])
+
+    async def _watch(self, resource: Resource) -> None:
+        seen = self._seen[resource]
+        async for kind, item in self._client.watch(resource):
+            match kind:
+                case "SYNCED":
+                    self._synced.add(resource)
+                case "DELETED":
+                    seen.pop(_key(item), None)
+                    self._told.pop(item["metadata"].get("uid", ""), None)
+                case _:
+                    seen[_key(item)] = item
+            self._changed.set()
+
+    async def _decide(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if len(self._synced) < len(self._seen):
+                continue  # half a picture
+            for decision in choose(self._seen[PODS].values(), self._seen[NODES].values()):
+                try:
+                    await self._carry_out(decision)
+                except (Refused, Unreachable) as error:
+                    self._failed(decision, error)
+
+    async def _carry_out(self, decision: Decision) -> None:
+        """Raises Refused and Unreachable."""
+        key = (decision.namespace, decision.name)
+        pod = self._seen[PODS].get(key)
+        if pod is None or pod["metadata"].get("uid", "") != decision.uid:
+            return  # it went while we were busy
+        if decision.node:
+            await self._client.bind(*key, decision.node, uid=decision.uid)
+            self._placed(key, decision)
+        elif decision.why not in (self._told.get(decision.uid), said(pod)):
+            await self._client.patch(
+                PODS, *key, _unschedulable(decision.why), kind="strategic", subresource="status"
+            )
+            self._told[decision.uid] = decision.why
+            log.info("unschedulable", pod="/".join(key), why=decision.why)
+
+    def _placed(self, key: tuple[str, str], decision: Decision) -> None:
+        """What the watch is about to tell counts already: the next decision may come first."""
+        log.info("scheduled", pod="/".join(key), node=decision.node)
+        pod = self._seen[PODS].get(key)
+        if pod is not None and pod["metadata"].get("uid", "") == decision.uid:
+            spec = {**(pod.get("spec") or {}), "nodeName": decision.node}
+            self._seen[PODS][key] = pod | {"spec": spec}
+
+    def _failed(self, decision: Decision, error: Refused | Unreachable) -> None:
+        pod = f"{decision.namespace}/{decision.name}"
+        if isinstance(error, Refused) and error.code in _OVERTAKEN:
+            log.info("overtaken", pod=pod, why=str(error))
+            return
+        log.warning("not scheduled", pod=pod, why=str(error))
+        asyncio.get_running_loop().call_later(_AGAIN, self._changed.set)
+
+
+def _unschedulable(why: str) -> Json:
+    """The message is for `kubectl describe`, which would look for an event."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"status": {"message": why, "conditions": [condition | {"lastTransitionTime": now}]}}
+
+
+def _key(item: Json) -> tuple[str, str]:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]

@@ -9,27 +9,14 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from romana_bus import __version__
-from romana_bus.cli import (
-    agent,
-    check,
-    ending,
-    events,
-    ipam,
-    lab,
-    lab_demo,
-    lab_looking,
-    lab_pods,
-    lab_power,
-    release,
-    resync,
-    run,
-    simulate,
-    status,
-    topology,
-    up,
-    watch,
-)
-from romana_bus.cli.options import OPTIONS
+from romana_bus.cli.common import exit
+from romana_bus.cli.common.options import OPTIONS
+from romana_bus.cli.events import tail
+from romana_bus.cli.ipam import check, release, show, simulate
+from romana_bus.cli.lab import commands, demo, faults, ping, pods
+from romana_bus.cli.serve import agent, run, up, watch
+from romana_bus.cli.status import resync, status
+from romana_bus.cli.topology import commands
 from romana_bus.errors import RomanaError
 
 HELP = """\
@@ -74,23 +61,23 @@ app.command(up.up, sort_key=1)
 app.command(watch.watch, sort_key=2)
 app.command(run.run, sort_key=3, usage="Usage: romana-bus run [OPTIONS] CONSUMER...")
 app.command(agent.app)
-app.command(topology.app)
-app.command(ipam.app)
-ipam.app.command(simulate.simulate)
-ipam.app.command(check.check)
-ipam.app.command(release.release)
-app.command(events.app)
+app.command(commands.app)
+app.command(show.app)
+show.app.command(simulate.simulate)
+show.app.command(check.check)
+show.app.command(release.release)
+app.command(tail.app)
 app.command(status.status, sort_key=7)
 app.command(resync.resync, sort_key=8)
-app.command(lab.app)
-lab.app.command(lab_demo.demo, sort_key=1)
-lab.app.command(lab_pods.app)
-lab.app.command(lab_looking.ping, sort_key=4)
-lab.app.command(lab_looking.matrix, sort_key=5)
-lab.app.command(lab_looking.exec_, name="exec", sort_key=6)
-lab.app.command(lab_power.start, sort_key=7)
-for _app in (lab_power.node_app, lab_power.link_app, lab_power.agent_app, lab_power.nats_app):
-    lab.app.command(_app)
+app.command(commands.app)
+commands.app.command(demo.demo, sort_key=1)
+commands.app.command(pods.app)
+commands.app.command(ping.ping, sort_key=4)
+commands.app.command(ping.matrix, sort_key=5)
+commands.app.command(ping.exec_, name="exec", sort_key=6)
+commands.app.command(faults.start, sort_key=7)
+for _app in (faults.node_app, faults.link_app, faults.agent_app, faults.nats_app):
+    commands.app.command(_app)
 app.register_install_completion_command()
 
 
@@ -100,5 +87,5 @@ def call(arguments: Sequence[str]) -> int:
         app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, RomanaError, OSError) as error:
-        return ending.said(error)
+        return exit.said(error)
     return 0

@@ -18,14 +18,14 @@ def main() -> None:
     _mend_environment()
     try:
         from romana_bus.cli.app import call
-        from romana_bus.cli.terminal import print_traceback
+        from romana_bus.cli.common.terminal import print_traceback
 
         sys.excepthook = lambda _kind, error, _trace: print_traceback(error)
         code = call(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
     except Exception as error:  # noqa: BLE001  it is said, whole where it is our own defect
-        from romana_bus.cli.ending import said
+        from romana_bus.cli.common.exit import said
 
         code = said(error)
     sys.exit(_flushed(code))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.cli import show
+from romana_bus.cli.common import console
 from tests.cli.api import ApiThread
 from tests.cli.logs import ago, stored
 from tests.cli.test_serving import samples, url_of
@@ -216,7 +216,7 @@ def large(nats_server: NatsServer) -> tuple[str, ...]:
 def test_a_large_cluster_is_shown_by_what_is_fullest(large: tuple[str, ...], call: Call) -> None:
     told = call("ipam", "show", *large)
     nodes = [line.split()[0] for line in told.lines if line.startswith("n") and "192.168." in line]
-    assert len(nodes) == show.ROWS
+    assert len(nodes) == console.ROWS
     assert nodes[0] == "n07"
     assert (
         "and 11 more: the fullest are shown; --host NAME shows one, --all shows all, --json too" in told.out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.cli.options import Addresses
+from romana_bus.cli.common.options import Addresses
 from tests.cli.api import ApiThread
 from tests.ipam.cluster import Cluster
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.cli import telling
+from romana_bus.cli.common import event_text
 from tests.cli.logs import ago, published, stored
 from tests.ipam.cluster import topology
 
@@ -207,7 +207,7 @@ def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call:
     ids=lambda value: type(value).__name__ if isinstance(value, ev.Event) else "",
 )
 def test_events_read_well(event: ev.Event, sentence: str) -> None:
-    assert telling.sentence(event) == sentence
+    assert event_text.sentence(event) == sentence
 
 
 def test_a_pod_that_only_its_kubelet_knows(nats_server: NatsServer, call: Call) -> None:

@@ -22,10 +22,11 @@ import romana_bus.cli
 from romana_bus import events as ev
 from romana_bus import logs
 from romana_bus.bus.api import Message
-from romana_bus.cli import lab_demo, lab_looking, lab_pods, lab_rising, show, terminal
-from romana_bus.cli.live import LiveView
-from romana_bus.cli.options import Output
-from romana_bus.cli.terminal import Text
+from romana_bus.cli.common import console, terminal
+from romana_bus.cli.common.options import Output
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.lab import demo, ping, pods, up_down
+from romana_bus.cli.serve.live import LiveView
 from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.inspect.ping import Pair, Ping
@@ -57,7 +58,7 @@ def drawn(*parts: RenderableType, width: int = 400, height: int = 40) -> str:
 
 
 def table() -> RenderableType:
-    made = show.table("name", EVIL)
+    made = console.table("name", EVIL)
     made.add_row(EVIL, Text(EVIL, "red"))
     return made
 
@@ -74,7 +75,7 @@ WITH_LINES: dict[str, tuple[RenderableType, int]] = {
     "parts": (Text.assemble("a ", (EVIL, "red"), Text(EVIL), EVIL), 1),
     "appended": (Text("").append(EVIL).append(EVIL, "red").append(Text(EVIL)), 1),
     "a table": (table(), 2),
-    "pairs": (show.pairs({EVIL: EVIL}), 1),
+    "pairs": (console.pairs({EVIL: EVIL}), 1),
     "a tree": (tree(), 3),
     "a panel": (Panel(Group(Text(EVIL), EVIL)), 4),
 }
@@ -115,8 +116,8 @@ def test_markup_is_text() -> None:
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_line(EVIL)
     terminal.print_error(EVIL)
-    show.hint(EVIL)
-    show.section(EVIL, EVIL)
+    console.hint(EVIL)
+    console.section(EVIL, EVIL)
     out, err = capsys.readouterr()
     assert out == "\n".join([SHOWN, SHOWN, SHOWN, SHOWN, "", ""])
     assert err == f"romana-bus: {SHOWN}\n"
@@ -136,7 +137,7 @@ def test_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_document_has_its_texts_in_whole(capsys: pytest.CaptureFixture[str]) -> None:
     document = {EVIL: [EVIL, "\ud800", "\udc9b\x7f", "東京", 2**70, True, None]}
     terminal.print_json(document)
-    show.as_json(document)
+    console.as_json(document)
     [first, second, rest] = capsys.readouterr().out.split("\n")
     assert json.loads(first) == json.loads(second) == document
     assert rest == ""
@@ -241,13 +242,13 @@ def test_pods_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
     status = {"phase": "Pending", "podIPs": [{"ip": EVIL}], "conditions": [waiting]}
     metadata = {"name": EVIL, "namespace": EVIL}
     pod = {"metadata": metadata, "spec": {"nodeName": EVIL}, "status": status}
-    lab_pods._show(place, [pod], Output(), {})
+    pods._show(place, [pod], Output(), {})
     lines(capsys, 4)
 
 
 def test_who_reaches_whom_in_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
     end = End("pod", EVIL, EVIL, (EVIL,), EVIL, EVIL)
-    lab_looking._show_matrix([end], [Pair(end, end, Ping(1, 0, 0.0, EVIL))])
+    ping._show_matrix([end], [Pair(end, end, Ping(1, 0, 0.0, EVIL))])
     lines(capsys, 4)
 
 
@@ -262,14 +263,16 @@ def test_addresses_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
         "status": {"podIPs": [{"ip": EVIL}]},
     }
     outcome = SimpleNamespace(pods=[pod, pod], blocks={node.name: [EVIL, EVIL]})
-    lab_demo._show_addresses(cast("Place", place), cast("Outcome", outcome))
+    demo._show_addresses(cast("Place", place), cast("Outcome", outcome))
     lines(capsys, 6)
 
 
 def test_a_step_of_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
-    monkeypatch.setattr(show, "console", terminal.Console(file=screen, width=400, _environ={"TERM": "xterm"}))
-    with lab_rising.Steps(Output())(f"{EVIL}[bold]"):
+    monkeypatch.setattr(
+        console, "console", terminal.Console(file=screen, width=400, _environ={"TERM": "xterm"})
+    )
+    with up_down.Steps(Output())(f"{EVIL}[bold]"):
         pass
     told = screen.getvalue()
     assert steering(told, terminal=True) == []

@@ -12,8 +12,8 @@ import pytest
 from romana_bus import codec
 from romana_bus import events as ev
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.cli.applying import put, standing
-from romana_bus.cli.source import Source
+from romana_bus.cli.common.source import Source
+from romana_bus.cli.topology.apply import put, standing
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC
 from romana_bus.feed import outgoing

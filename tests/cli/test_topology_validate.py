@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.cli.lines import Lines
+from romana_bus.cli.common.lines import Lines
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from romana_bus.cli.folded import ipam_state
+from romana_bus.cli.common.ipam_state import ipam_state
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

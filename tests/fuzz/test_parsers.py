@@ -10,7 +10,7 @@ import pytest
 
 from romana_bus import codec
 from romana_bus.bus.api import Message
-from romana_bus.cli import telling
+from romana_bus.cli.common import event_text
 from romana_bus.cni import frame, spec
 from romana_bus.cni.spec import CniError
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection
@@ -88,7 +88,7 @@ def test_whatever_can_be_read_can_be_folded_decided_on_and_told() -> None:
         evolve(state, event, seq)
         observe.evolve(watched, event, seq)
         own.evolve(addresses, event, seq)
-        telling.line(IPAM, Message(seq, event.subject(), b""), event)
+        event_text.line(IPAM, Message(seq, event.subject(), b""), event)
         if seq % 100 == 0:
             evolve(state, Tick(seq))
             decide(state)

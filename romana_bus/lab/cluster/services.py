@@ -93,7 +93,7 @@ def start_install(place: Place, node: Node) -> Record:
 
 
 def start_kubelet(place: Place, node: Node) -> Record:
-    command = [*PYTHON, "romana_bus.cli.lab_kubelet", place.spec.name, node.name]
+    command = [*PYTHON, "romana_bus.cli.lab.kubelet", place.spec.name, node.name]
     return processes.start(place, kubelet(node), command)
 
 

@@ -1,0 +1,1 @@
+"""What several commands use: options, sessions, files, and how things are shown."""

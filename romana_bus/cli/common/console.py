@@ -1,0 +1,175 @@
+"""Printing: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from math import log2
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from rich.table import Table
+
+from romana_bus.cli.common.terminal import Console, Text, print_json
+from romana_bus.events import WHILE_IT_RUNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from romana_bus.ipam.report.usage import Room
+
+T = TypeVar("T")
+
+#: Columns of a screen below which tables leave out what can be spared, and from which on they have all.
+NARROW, WIDE = 100, 130
+#: Rows of a table that a person reads, and where the others are.
+ROWS, ALL = 50, "--all shows all, --json too"
+#: Where nobody looks at a screen nothing is folded: lines stay lines for grep.
+ENDLESS = 500
+
+
+def _width() -> int | None:
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else ENDLESS
+
+
+console = Console(width=_width())
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on one line. (Counts in an IPv6 network exceed what msgspec writes as JSON.)"""
+    print_json(msgspec.to_builtins(value))
+    sys.stdout.flush()
+
+
+def section(title: str, *parts: RenderableType) -> None:
+    """A title, what belongs to it, and an empty line."""
+    console.print(Text(title, style="bold"), *parts, "", sep="\n")
+
+
+def hint(text: str) -> None:
+    """What to do next, where there is nothing to show."""
+    console.print(Text(text, style="yellow"))
+
+
+def dim(text: str) -> Text:
+    return Text(text, "dim")
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """Numbers (`right`) are never folded."""
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        number = column in right
+        made.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return made
+
+
+def pairs(rows: dict[str, str]) -> Table:
+    """Names and values; what has no value is left out."""
+    made = table("", "")
+    made.show_header = False
+    for name, value in rows.items():
+        if value:
+            made.add_row(dim(name), value)
+    return made
+
+
+def leave_screen() -> None:
+    """Give the terminal back as it was, where a live view has taken it."""
+    if console.is_terminal:
+        console.show_cursor()
+        console.set_alt_screen(False)
+
+
+def when(time: int) -> str:
+    """Local date and time of µs since the epoch."""
+    if time >= WHILE_IT_RUNS:
+        return "the pod is gone"
+    return f"{datetime.fromtimestamp(time / 1e6):%Y-%m-%d %H:%M:%S}" if time else ""  # noqa: DTZ006
+
+
+def lasting(time: int) -> str:
+    """`12 s`, `3 min`, `5 h`, `4 d` of µs: the largest of them that is not too coarse."""
+    seconds = max(0, time) // 1_000_000
+    for size, unit, least in ((86_400, "d", 2), (3600, "h", 2), (60, "min", 2)):
+        if seconds >= least * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def many(number: int, one: str, more: str = "") -> str:
+    """`1 node`, `3 nodes`."""
+    return f"{count(number)} {one if number == 1 else more or one + 's'}"
+
+
+def count(number: int) -> str:
+    """1,234; above a million million, as a power of two (an IPv6 prefix), `~` where it is near one."""
+    if number < 10**12:
+        return f"{number:,}"
+    return f"{'' if number.bit_count() == 1 else '~'}2^{round(log2(number))}"
+
+
+def use(room: Room) -> str:
+    """How much of a prefix is in use, as a bar and in percent: 100% only where nothing is free."""
+    share = (room.size - room.free) / room.size if room.size else 0.0
+    filled = min(5, -int(-share * 5 // 1))
+    percent = (
+        f"{min(round(share * 100), 100 if room.free <= 0 else 99)}%" if share >= 0.01 or not share else "<1%"
+    )
+    full, empty = "█░" if console.encoding.startswith("utf") else "#."
+    return f"{full * filled}{empty * (5 - filled)} {percent:>4}"
+
+
+def room_columns(beside: int = 0) -> tuple[str, ...]:
+    """What fits. `beside`: characters that the table needs more than that of groups."""
+    width = console.width - beside
+    if width < NARROW:
+        return ("use", "free", "frag")
+    spared = ("reserved",) if width < WIDE else ()
+    names = ("use", "used", "cooling", "reserved", "free", "frag", "blocks")
+    return tuple(name for name in names if name not in spared)
+
+
+def room(value: Room, columns: Iterable[str]) -> tuple[str, ...]:
+    """The cells of `room_columns`."""
+    known = {"use": use(value), "frag": percent(value.fragmentation)}
+    return tuple(known[name] if name in known else count(getattr(value, name)) for name in columns)
+
+
+def percent(share: float) -> str:
+    return "<1%" if 0 < share < 1 else f"{share:.0f}%"
+
+
+def lasts(hours: float | None) -> Text:
+    """For how long there is room; `-` where no end is in sight, or nothing is known."""
+    if not hours:
+        return Text("-") if hours is None else Text("full", "red")
+    if hours >= 8760:
+        return Text("> 1 y")
+    text = f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h" if hours < 1000 else f"{hours / 24:,.0f} d"
+    return Text(text, "red" if hours < 4 else "yellow" if hours < 24 else "")
+
+
+def rate(growth: float | None) -> str:
+    """Addresses an hour, with their sign."""
+    if not growth:
+        return "-" if growth is None else "0/h"
+    return f"{growth:+,.0f}/h" if abs(growth) >= 10 else f"{growth:+.1f}/h"
+
+
+def first(rows: Sequence[T], every: bool) -> tuple[Sequence[T], int]:
+    """As many as a person reads, and how many more there are."""
+    return (rows, 0) if every or len(rows) <= ROWS else (rows[:ROWS], len(rows) - ROWS)
+
+
+def and_more(number: int, how: str) -> list[Text]:
+    """The line below a table that does not have all."""
+    return [dim(f"and {number:,} more: {how}")] if number else []
+
+
+def meant(names: Sequence[str]) -> str:
+    """Names that somebody may have meant."""
+    return f". Did you mean {', '.join(names[:3])}?" if names else ""

@@ -1,0 +1,106 @@
+"""Running a command's coroutine: signals end it in order, errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from romana_bus import logs
+from romana_bus.bus.api import BusError, Closed
+from romana_bus.cli.common import console, exit
+from romana_bus.errors import BadInput, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from romana_bus.cli.common.options import Output, Serving
+
+#: Descriptors that a command needs at least.
+DESCRIPTORS = 64
+#: Seconds that the event loop may take to close once everything has ended.
+CLOSE_WITHIN = 3.0
+
+
+def run(main: Coroutine[Any, Any, None], output: Output | Serving) -> None:
+    """Until it returns, or SIGINT, SIGTERM or SIGHUP cancels it. Raises RomanaError."""
+    logs.configure(output.log_level, True if output.json else None)
+    try:
+        _claim_descriptors()
+    except BadInput:
+        main.close()
+        raise
+    closing = _Closing()
+    try:
+        uvloop.run(_until_signalled(main, closing))
+    finally:
+        closing.timer.cancel()
+
+
+def _claim_descriptors() -> None:
+    """The event loop does not survive to have none, and says so in no way. Raises BadInput."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= DESCRIPTORS:
+        return
+    if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+        raise BadInput(f"no more than {hard} files can be open at once here: allow more with ulimit -n 1024")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
+
+
+async def _until_signalled(main: Coroutine[Any, Any, None], closing: _Closing) -> None:
+    task = asyncio.ensure_future(main)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, _stop, task)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+    except Closed as error:
+        closing.error = Failed(f"NATS has closed the connection for good: {error}")
+    except BusError as error:
+        closing.error = Failed(f"the log cannot be used: {error}")
+    except Exception as error:
+        closing.error = error
+        raise
+    finally:
+        closing.timer.start()
+    if closing.error:
+        raise closing.error
+
+
+def _stop(task: asyncio.Task[None]) -> None:
+    """The first signal ends it in order, one more at once."""
+    if task.cancelling():
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            console.leave_screen()
+        os._exit(130)
+    task.cancel()
+
+
+class _Closing:
+    """uvloop waits for a connection that nobody closed until its peer does: minutes, for nothing. So
+    there is an end to that, with the exit code that it would have come to."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self.timer = threading.Timer(CLOSE_WITHIN, self._end)
+        self.timer.daemon = True
+
+    def _end(self) -> None:
+        code = 1
+        try:
+            code = exit.said(self.error) if self.error else 0
+            sys.stdout.flush()
+        except OSError as error:
+            code = code or exit.said(error)
+        finally:
+            os._exit(code)

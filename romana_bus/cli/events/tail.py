@@ -1,0 +1,109 @@
+"""`romana-bus events`: what is on the log."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from romana_bus import codec
+from romana_bus.bus.api import Message
+from romana_bus.bus.connect import open_store
+from romana_bus.bus.streams import matches
+from romana_bus.cli.common import console, event_text
+from romana_bus.cli.common.options import OPTIONS, Output, Store
+from romana_bus.cli.common.session import run
+from romana_bus.cli.common.terminal import print_error, print_line
+from romana_bus.errors import BadInput
+from romana_bus.tail import ROLES, roles_of, tail
+
+app = App(
+    name="events",
+    help="The event log: what happened, and what led to it.",
+    sort_key=6,
+    group_parameters=OPTIONS,
+)
+
+
+@app.command(name="tail")
+def tail_(
+    *,
+    subject: str = ">",
+    last: int = 10,
+    all: Annotated[bool, Parameter(negative="")] = False,
+    no_follow: Annotated[bool, Parameter(negative="")] = False,
+    store: Store = Store(),
+    output: Output = Output(),
+) -> None:
+    """Show the latest events, and then each as it comes, until interrupted.
+
+    A line: when it happened, stream and number, what happened, and in brackets the event that led to it.
+
+    Parameters
+    ----------
+    subject
+        Only events whose subject matches, such as 'ipam.address.>' ('>': the rest, '*': one token).
+    last
+        How many stored events of each stream are looked at first.
+    all
+        Begin with all that the log has.
+    no_follow
+        End at the present.
+    """
+    check(subject)
+    if last < 0:
+        raise BadInput(f"--last {last}: 0 or more")
+    run(_tail(subject, None if all else last, not no_follow, store, output), output)
+
+
+def check(subject: str) -> None:
+    """Raises BadInput for a pattern that nothing could ever match."""
+    tokens = subject.split(".")
+    if not roles_of(subject):
+        names = ", ".join(role.lower() for role in ROLES)
+        raise BadInput(f"--subject {subject!r}: begins with one of {names}, or is '>'")
+    if not all(tokens) or any(character.isspace() for character in subject):
+        raise BadInput(
+            f"--subject {subject!r}: tokens between dots, without spaces, such as 'ipam.address.>'"
+        )
+    if ">" in tokens[:-1]:
+        raise BadInput(f"--subject {subject!r}: '>' stands at the end")
+    if tokens[0] != ">" and len(tokens) == 1:
+        raise BadInput(f"--subject {subject!r}: no event has it; all of them have '{subject}.>'")
+
+
+async def _tail(subject: str, last: int | None, follow: bool, store: Store, output: Output) -> None:
+    told = False
+    async with await open_store(store.access, store.layout, "events tail", ROLES, looking=True) as opened:
+        async for batch in tail(opened, roles_of(subject), last, follow):
+            for role, message in batch:
+                if matches(subject, message.subject):
+                    tell(role, message, output.json)
+                    told = True
+            sys.stdout.flush()
+    if not told and not follow:
+        among = "on the log" if last is None else f"among the last {last} of each stream (--all looks at all)"
+        print_error(f"no such event {among}")
+
+
+def tell(role: str, message: Message, as_json: bool) -> None:
+    """One event on stdout."""
+    event = codec.decode(message.body)
+    if as_json:
+        shown = {
+            "stream": role,
+            "seq": message.seq,
+            "subject": message.subject,
+            "id": message.id,
+            "time": message.stored,
+            "cause": message.cause,
+        }
+        if isinstance(event, codec.Parked):
+            console.as_json(shown | {"parked": event.reason, "body": event.body.decode(errors="replace")})
+        else:
+            console.as_json(shown | {"event": event})
+    elif isinstance(event, codec.Parked):
+        print_line(f"{event_text.clock(message.stored)}  {role}/{message.seq}  {event.reason}")
+    else:
+        print_line(event_text.line(role, message, event))

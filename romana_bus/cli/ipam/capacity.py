@@ -1,0 +1,172 @@
+"""How full everything is, what is full, and who waits: the tables of `ipam show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from romana_bus.cli.common import console
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.ipam.shortages import print_nowhere, waiting
+from romana_bus.ipam.report import views
+from romana_bus.ipam.report.exhaustion import Exhaustion
+from romana_bus.ipam.report.forecast import Outlooks
+from romana_bus.ipam.report.lookup import reserved
+from romana_bus.ipam.report.tenants import tenants
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from romana_bus.ipam import State
+    from romana_bus.ipam.report.forecast import Outlook
+    from romana_bus.ipam.report.usage import Room
+    from romana_bus.ipam.report.views import NetworkView
+
+#: Characters that a node's name and address take, which the table of groups has not.
+BESIDE = 20
+
+
+def document(state: State, outlooks: Outlooks) -> dict[str, Any]:
+    """For programs."""
+    growth = outlooks.growth
+    return {
+        "networks": [
+            described(one, one.usable, outlooks.network(one))
+            | {"groups": [described(group, group.room, outlooks.group(group)) for group in one.groups]}
+            for one in outlooks.networks
+        ],
+        "tenants": [
+            msgspec.to_builtins(one)
+            | {"fragmentation": {family: _percent(room) for family, room in one.rooms.items()}}
+            | msgspec.to_builtins(outlooks.tenant(one))
+            for one in tenants(state, outlooks.networks)
+        ],
+        "hosts": [described(host, host.room, outlooks.host(host)) for host in views.hosts(state)],
+        "reserved": reserved(state),
+        "full": Exhaustion(state).found,
+        "waiting": waiting(state),
+        "window": {"since": growth.since, "until": growth.until} if growth else None,
+        "obstacle": state.obstacle,
+    }
+
+
+def described(one: msgspec.Struct, room: Room, outlook: Outlook) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(one)
+    ends: dict[str, Any] = msgspec.to_builtins(outlook)
+    return found | {"fragmentation": _percent(room)} | ends
+
+
+def _percent(room: Room) -> float:
+    return round(room.fragmentation, 1)
+
+
+def print_networks(state: State, outlooks: Outlooks | None = None, every: bool = False) -> None:
+    for network in outlooks.networks if outlooks else views.networks(state):
+        for_whom = ", ".join(network.tenants) or "everyone"
+        title = (
+            f"network {network.network}  {network.prefix}, blocks of /{network.block_mask}, for {for_whom}"
+        )
+        columns, ends = console.room_columns(), end_columns(outlooks)
+        table = console.table(
+            "group", "prefix", "nodes", *columns, *ends, right=("nodes", *columns[1:], *ends)
+        )
+        leaves = [group for group in network.groups if group.leaf]
+        if len(leaves) > console.ROWS and not every:
+            leaves.sort(key=lambda group: -_fullness(group.room))
+        shown, more = console.first(leaves, every)
+        for group in shown:
+            end = end_cells(outlooks.group(group) if outlooks else None, ends)
+            table.add_row(
+                group.group,
+                group.prefix,
+                console.count(group.hosts),
+                *console.room(group.room, columns),
+                *end,
+            )
+        if len(leaves) > 1:
+            end = end_cells(outlooks.network(network) if outlooks else None, ends)
+            cells = (
+                "together",
+                "",
+                console.count(network.hosts),
+                *console.room(network.usable, columns),
+                *end,
+            )
+            table.add_row(*cells, style="dim")
+        parts: list[RenderableType] = [table] if table.row_count else []
+        console.section(
+            title, *parts, *console.and_more(more, f"the fullest are shown; {console.ALL}"), *closed(network)
+        )
+
+
+def end_columns(outlooks: Outlooks | None) -> tuple[str, ...]:
+    """For how long there is room, where that is asked, and how fast it goes, where there is space."""
+    if outlooks is None:
+        return ()
+    return ("growth", "lasts") if console.console.width >= console.NARROW else ("lasts",)
+
+
+def end_cells(outlook: Outlook | None, columns: tuple[str, ...]) -> tuple[str | Text, ...]:
+    if outlook is None:
+        return ()
+    cells = (console.rate(outlook.growth), console.lasts(outlook.hours_left))
+    return cells[-len(columns) :]
+
+
+def _fullness(room: Room) -> float:
+    return (room.size - room.free) / room.size if room.size else 0.0
+
+
+def closed(network: NetworkView) -> list[Text]:
+    """What is kept free for groups to come, in one line."""
+    prefixes = [group.prefix for group in network.groups if group.closed]
+    if not prefixes:
+        return []
+    which = ", ".join(prefixes[:2]) + (", ..." if len(prefixes) > 2 else "")
+    return [
+        console.dim(f"kept for groups to come: {console.many(len(prefixes), 'prefix', 'prefixes')} ({which})")
+    ]
+
+
+def print_tenants(state: State, outlooks: Outlooks, every: bool = False) -> None:
+    found = sorted(tenants(state, outlooks.networks), key=lambda one: (-one.used, one.tenant))
+    if not found:
+        return
+    shown, more = console.first(found, every)
+    spared = () if console.console.width >= console.NARROW else ("used", "cooling", "blocks")
+    counts = [name for name in ("pods", "used", "cooling", "waiting", "blocks") if name not in spared]
+    ends = end_columns(outlooks)
+    right = (*counts, "free there", *ends)
+    table = console.table("tenant", *counts, "networks", "free there", *ends, right=right)
+    for one in shown:
+        cells = [
+            Text(console.count(getattr(one, name)), "red" if name == "waiting" and one.waiting else "")
+            for name in counts
+        ]
+        free = console.count(min((room.free for room in one.rooms.values()), default=0))
+        networks = ", ".join(one.networks) or Text("none", "red")
+        table.add_row(one.tenant, *cells, networks, free, *end_cells(outlooks.tenant(one), ends))
+    console.section("tenants (namespaces)", table, *console.and_more(more, console.ALL))
+
+
+def print_hosts(state: State, outlooks: Outlooks | None = None, every: bool = False) -> None:
+    if not state.hosts:
+        return
+    columns, ends = console.room_columns(BESIDE), end_columns(outlooks)
+    narrow = "blocks" not in columns
+    found = list(views.hosts(state))
+    if len(found) > console.ROWS and not every:
+        found.sort(key=lambda host: (-_fullness(host.room), host.node))
+    names = ("node", *(() if narrow else ("address",)), "group", "pods", *columns, *ends)
+    table = console.table(*names, right=("pods", *columns[1:], *ends))
+    shown, more = console.first(found, every)
+    for host in shown:
+        group = ", ".join(dict.fromkeys(host.groups.values())) or Text("none", "red")
+        room = console.room(host.room, columns) if host.room.size else ("",) * len(columns)
+        end = end_cells(outlooks.host(host) if outlooks else None, ends)
+        address = () if narrow else (", ".join(host.addresses),)
+        table.add_row(host.node, *address, group, console.count(host.pods), *room, *end)
+    note = console.and_more(more, f"the fullest are shown; --host NAME shows one, {console.ALL}")
+    console.section("nodes", table, *note)
+    print_nowhere([(host.node, host.denied) for host in found if host.denied], every)

@@ -1,0 +1,85 @@
+"""One node: `ipam show --host`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.cli.common import console
+from romana_bus.cli.ipam import capacity
+from romana_bus.errors import BadInput
+from romana_bus.ipam.model.nodes import pod_key
+from romana_bus.ipam.report import views
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from romana_bus.ipam import State
+    from romana_bus.ipam.report.forecast import Outlooks
+    from romana_bus.ipam.report.views import HostView, PodView
+
+
+def host(state: State, name: str) -> HostView:
+    """Raises BadInput."""
+    found = views.host(state, name)
+    if found is None:
+        near = console.meant(sorted(other for other in state.hosts if name in other or other in name))
+        raise BadInput(f"--host {name}: no node of that name was seen (`ipam show --all` lists them){near}")
+    return found
+
+
+def host_document(state: State, found: HostView, outlooks: Outlooks) -> dict[str, Any]:
+    return {
+        "host": capacity.described(found, found.room, outlooks.host(found)),
+        "pods": views.pods_on(state, found.node),
+    }
+
+
+def print_host(state: State, found: HostView, outlooks: Outlooks) -> None:
+    gone = "" if found.in_api else "  (not in the API any more)"
+    console.section(f"node {found.node}  {', '.join(found.addresses)}{gone}")
+    if found.denied:
+        console.hint(f"It has no place: {found.denied}")
+        console.console.print()
+    outlook, columns = outlooks.host(found), console.room_columns()
+    ends = ("growth", "lasts")
+    table = console.table("network", "group", "pods", *columns, *ends, right=("pods", *columns[1:], *ends))
+    end = capacity.end_cells(outlook, ends)
+    networks, groups = ", ".join(found.groups), ", ".join(dict.fromkeys(found.groups.values()))
+    table.add_row(networks, groups, console.count(found.pods), *console.room(found.room, columns), *end)
+    console.section("place", table)
+    _print_blocks(found)
+    pods = views.pods_on(state, found.node)
+    _print_pods([pod for pod in pods if pod.addresses])
+    print_cooling(pods)
+    denied = console.table("pod", "why")
+    for pod in pods:
+        if pod.code:
+            denied.add_row(pod_key(pod.namespace, pod.name), pod.reason)
+    if denied.row_count:
+        console.section("pods without an address", denied)
+
+
+def _print_blocks(found: HostView) -> None:
+    columns = tuple(name for name in console.room_columns() if name != "blocks")
+    table = console.table("block", "network", "for", *columns, right=columns[1:])
+    for block in found.blocks:
+        whose = "/".join(part for part in (block.tenant, block.segment) if part != "*") or "all"
+        table.add_row(block.block, block.network, whose, *console.room(block.room, columns))
+    console.section("blocks", table if found.blocks else console.dim("none"))
+
+
+def _print_pods(pods: list[PodView]) -> None:
+    table = console.table("pod", "addresses")
+    for pod in pods:
+        table.add_row(pod_key(pod.namespace, pod.name), ", ".join(pod.addresses))
+    if pods:
+        console.section("pods with an address", table)
+
+
+def print_cooling(pods: Iterable[PodView]) -> None:
+    table = console.table("address", "had by", "until")
+    for pod in pods:
+        for address, until in pod.cooling.items():
+            table.add_row(address, pod_key(pod.namespace, pod.name), console.when(until))
+    if table.row_count:
+        console.section("addresses that cool down", table)

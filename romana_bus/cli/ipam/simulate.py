@@ -1,0 +1,111 @@
+"""`romana-bus ipam simulate`: what would come of it, without a cluster, a server or a log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from romana_bus.cli.common import source
+from romana_bus.cli.common.options import ADDRESSES, Addresses, Output
+from romana_bus.cli.common.terminal import print_json
+from romana_bus.cli.ipam import operations_file
+from romana_bus.errors import BadInput
+from romana_bus.ipam.simulate.cluster import OpError
+from romana_bus.ipam.simulate.simulation import Simulation
+
+if TYPE_CHECKING:
+    from romana_bus.ipam.model.state import Settings
+    from romana_bus.ipam.simulate.operations import AnyOp
+
+
+@Parameter(name="*", group=ADDRESSES)
+@dataclass(frozen=True)
+class Simulated:
+    """How addresses are given out, as `run ipam` has it."""
+
+    block_owner: Literal["host", "tenant", "segment"] = "host"
+    """Whom a block of addresses is for: a host, or one tenant on it, or one segment of that."""
+    cooldown: float = 30.0
+    """Seconds for which an address that was given back is not given out again; an operation takes one."""
+    warm_blocks: int = 0
+    """Blocks that each host holds ahead of need; none, unless it is said."""
+
+    @property
+    def settings(self) -> Settings:
+        """Raises BadInput."""
+        return Addresses(self.block_owner, self.cooldown, self.warm_blocks).settings
+
+
+def simulate(
+    *,
+    topology: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    operations: Annotated[Path, Parameter("--ops", allow_leading_hyphen=True)],
+    simulated: Simulated = Simulated(),
+    output: Output = Output(),  # noqa: ARG001  every command takes --json: this one writes nothing else
+) -> None:
+    """Play operations on a cluster that exists only here. Needs no server, and changes nothing.
+
+    Prints a JSON line for each operation: whether it is "ok", and its "result", or
+    an "error_kind" and a "message". At the end comes one with the "tree" of groups,
+    the "blocks" and the "addresses".
+
+    Parameters
+    ----------
+    topology
+        The topology to begin with: JSON or YAML in Romana's format; '-' is standard input.
+    operations
+        JSON lines in the form of Romana's tests; '-' is standard input. {"op":"add_host","name":"n1",
+        "ip":"192.168.0.1","tags":{"rack":"1"}}, {"op":"allocate","name":"a","host":"n1","tenant":"web",
+        "segment":"front"}, {"op":"deallocate","name":"a"}, remove_host, update_labels (tags), blackout and
+        unblackout (cidr), update_topology (topology).
+    """
+    play(*_read(topology, operations, simulated))
+
+
+def _read(topology: Path, file: Path, simulated: Simulated) -> tuple[Simulation, list[AnyOp]]:
+    """Both files in whole, or what is wrong with both. Raises BadInput."""
+    if str(topology) == str(file) == "-":
+        raise BadInput("--topology - and --ops -: only one of them can be standard input")
+    settings = simulated.settings
+    reasons: list[str] = []
+    read: list[AnyOp] = []
+    simulation = None
+    try:
+        simulation = _simulation(topology, settings)
+    except BadInput as error:
+        reasons += error.reasons
+    try:
+        read = operations_file.read(file)
+    except BadInput as error:
+        reasons += error.reasons
+    if simulation is None or reasons:
+        raise BadInput(*reasons)
+    return simulation, read
+
+
+def _simulation(file: Path, settings: Settings) -> Simulation:
+    """A topology that is no good is told on stdout too: by kind, for programs. Raises BadInput."""
+    try:
+        found = source.checked(file).document
+    except source.BadFile as error:
+        say({"ok": False, "error_kind": error.found[0].kind, "message": "; ".join(error.reasons)})
+        raise
+    return Simulation(found, settings)
+
+
+def play(simulation: Simulation, read: list[AnyOp]) -> None:
+    for op in read:
+        try:
+            result = simulation.play(op)
+        except OpError as error:
+            say({"ok": False, "error_kind": error.kind, "message": str(error)})
+        else:
+            say({"ok": True} if result is None else {"ok": True, "result": result})
+    say(simulation.outcome())
+
+
+def say(line: dict[str, Any]) -> None:
+    print_json(line)

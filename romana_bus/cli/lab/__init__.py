@@ -1,0 +1,1 @@
+"""`romana-bus lab ...`"""

@@ -1,0 +1,157 @@
+"""`romana-bus lab demo`: in a minute, what addresses by topology are good for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+
+from romana_bus.cli.common import console
+from romana_bus.cli.common.options import Output
+from romana_bus.cli.common.session import run
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.lab import commands, ping, summary, up_down
+from romana_bus.errors import BadInput, Failed
+from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.inspect import names
+from romana_bus.lab.kubelet import pods
+from romana_bus.lab.machine.directory import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from romana_bus.lab.inspect.demo import Outcome
+
+
+def demo(
+    *,
+    name: str = "lab",
+    zones: int = 2,
+    nodes_per_zone: int = 2,
+    output: Output = Output(),
+) -> None:
+    """Bring a lab up, run pods in every zone, ping across, and count the routes that the pods changed.
+
+    A lab that is up already is used as it is. Exit code 1 where something is not as promised.
+
+    Parameters
+    ----------
+    name
+        The lab's name.
+    zones
+        Subnets, where the lab is not up yet.
+    nodes_per_zone
+        Nodes in each, where the lab is not up yet.
+    """
+    spec = Spec(name=name, zones=zones, nodes_per_zone=nodes_per_zone).checked()
+    commands.able()
+    run(_demo(spec, output), output)
+
+
+async def _demo(spec: Spec, output: Output) -> None:
+    there = _there(spec.name)
+    if there is None:
+        up_down.enough_memory(spec)
+    made = there or await up_down.raised(spec, output)
+    try:
+        await _shown(made, output)
+    except asyncio.CancelledError:
+        if there is None:
+            await up_down.undo(made, up_down.Steps(output))
+        raise
+
+
+async def _shown(made: Place, output: Output) -> None:
+    """Raises Failed."""
+    from romana_bus.cli.lab.kubelet import client_of
+    from romana_bus.lab.cluster import placed
+    from romana_bus.lab.inspect.demo import demonstrate
+
+    async with client_of(made) as client, await placed.log_of(made) as store:
+        outcome = await demonstrate(made, client, store, up_down.Steps(output))
+    if output.json:
+        console.as_json(_document(outcome))
+        reached = True
+    else:
+        console.console.print()
+        _show_addresses(made, outcome)
+        reached = _show_ping(made, outcome, output)
+        await asyncio.sleep(0.01)  # whoever has interrupted the ping meant all of it
+        _show_counts(made, outcome)
+        summary.show_commands(made, "the lab is still up; look further, and end it")
+    if not (reached and outcome.as_promised):
+        raise Failed("not as promised: " + ("routes were changed" if reached else "the ping did not arrive"))
+
+
+def _there(name: str) -> Place | None:
+    try:
+        found = Place.open(name)
+    except BadInput:
+        return None
+    if not found.facts.up:
+        raise BadInput(f"lab {name} was left half up: {found.command('down')}")
+    return found
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "pods": {"/".join(pods.key(pod)): _addresses(pod) for pod in outcome.pods},
+        "opened": outcome.opened,
+        "router": outcome.router._asdict(),
+        "nodes": {
+            name: one._asdict() | {"expected": outcome.expected[name]} for name, one in outcome.nodes.items()
+        },
+        "outside": outcome.outside,
+        "as_promised": outcome.as_promised,
+    }
+
+
+def _addresses(pod: dict[str, Any]) -> list[str]:
+    return [ip["ip"] for ip in pod["status"].get("podIPs") or ()]
+
+
+def _show_addresses(made: Place, outcome: Outcome) -> None:
+    """By topology: zone, node, block, pod."""
+    table = console.table("zone", "node", "blocks", "pods")
+    for zone in made.spec.zone_list:
+        table.add_row(Text(zone.name, "bold"), "", ", ".join(made.prefixes().get(zone.name, ())), "")
+        for node in zone.nodes:
+            there = [pod for pod in outcome.pods if pod["spec"]["nodeName"] == node.name]
+            names = [f"{pod['metadata']['name']} {' '.join(_addresses(pod))}" for pod in there]
+            table.add_row("", node.name, _below(outcome.blocks.get(node.name, ())), _below(names))
+    console.section("addresses by topology", table)
+
+
+def _below(texts: Iterable[str]) -> Group:
+    """One cell, with a line for each."""
+    return Group(*map(Text, texts))
+
+
+def _show_ping(made: Place, outcome: Outcome, output: Output) -> bool:
+    """From a pod of the first zone to one of the last."""
+    zones = {node.name: node.zone for node in made.spec.nodes}
+    spec = made.spec.zone_list
+    first = next(pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[0].name)
+    last = [pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[-1].name][-1]
+    source = names.find(made, "/".join(pods.key(first)))
+    return all(ping.ping_once(made, source, one, 3, output) for one in _addresses(last))
+
+
+def _show_counts(made: Place, outcome: Outcome) -> None:
+    numbers = ("outside its zone", "in its zone", "blocks opened there", "own pods")
+    table = console.table("at", "zone", *numbers, right=numbers)
+    table.add_row("router", "", str(outcome.router.outside), "", "", "")
+    for node in made.spec.nodes:
+        one = outcome.nodes[node.name]
+        counts = (one.outside, one.inside + one.replaced, outcome.expected[node.name], one.own)
+        table.add_row(node.name, node.zone, *map(str, counts))
+    console.section("routes that changed meanwhile, as each kernel told it", table)
+    blocks, inside = len(outcome.opened), sum(one.inside for one in outcome.nodes.values())
+    lines = (
+        f"{len(outcome.pods)} pods changed {console.many(outcome.outside, 'route')} outside their own zone.",
+        f"In it, {console.many(blocks, 'block')} opened: {console.many(inside, 'route')} on the other nodes there, "
+        "and none for a pod.",
+    )
+    style = "bold green" if outcome.as_promised else "bold red"
+    console.console.print(*(Text(line, style) for line in lines), "", sep="\n")

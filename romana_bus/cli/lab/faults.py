@@ -1,0 +1,172 @@
+"""`romana-bus lab node`, `link`, `agent` and `nats`: what goes wrong in a data centre, on purpose; and what
+brings it back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from romana_bus.cli.common import console
+from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.session import run
+from romana_bus.cli.lab.commands import Which
+from romana_bus.cli.lab.up_down import Steps
+from romana_bus.errors import BadInput
+from romana_bus.lab.cluster import fabric, node_lifecycle, power, services, up, waiting
+from romana_bus.lab.cluster.spec import Node
+from romana_bus.lab.machine import processes
+from romana_bus.lab.machine.directory import Place
+
+
+def _group(name: str, text: str) -> App:
+    return App(name=name, help=text, group_parameters=OPTIONS, sort_key=7)
+
+
+node_app = _group("node", "Switch a node off and on.")
+link_app = _group("link", "Cut a node off from the others and from NATS, and mend it.")
+agent_app = _group("agent", "Kill a node's agent, and start it.")
+nats_app = _group("nats", "Stop NATS for everyone, and start it.")
+
+NodeName = Annotated[str, Parameter(help="Which node, such as a1.")]
+
+
+def start(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Start the processes of a lab that have ended, and continue those that were stopped.
+
+    Nodes that are off stay off. An API server that has ended took its objects with it: then a lab can only
+    be taken down.
+    """
+    place = which.opened()
+    run(_start(place, output), output)
+
+
+async def _start(place: Place, output: Output) -> None:
+    started = await power.start_ended(place)
+    text = f"Started: {', '.join(started)}." if started else "Nothing has ended."
+    _say(output, {"started": started}, text)
+
+
+@node_app.command(name="kill", sort_key=1)
+def node_kill(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Switch a node off, as a power cut does: its processes, its pods, its link and its routes are gone."""
+    place = which.opened()
+    run(_node_kill(place, place.spec.node(node), output), output)
+
+
+async def _node_kill(place: Place, node: Node, output: Output) -> None:
+    from romana_bus.cli.lab.kubelet import client_of
+
+    pods = power.switch_off(place, node)
+    async with client_of(place) as client:
+        await node_lifecycle.lose(client, node.name)
+    _say(
+        output,
+        {"node": node.name, "pods": pods},
+        f"Node {node.name} is off, with {console.many(pods, 'pod')}.",
+    )
+
+
+@node_app.command(name="start", sort_key=2)
+def node_start(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Switch a node on again, and wait until it is ready and its pods are back."""
+    place = which.opened()
+    run(_node_start(place, place.spec.node(node), output), output)
+
+
+async def _node_start(place: Place, node: Node, output: Output) -> None:
+    from romana_bus.cli.lab.kubelet import client_of
+
+    steps = Steps(output)
+    power.switch_on(place, node)
+    needed = services.of_node(place, node)
+    async with client_of(place) as client:
+        with steps(f"node {node.name} is ready"):
+            await up.nodes_ready(place, client, {node.name})
+        with steps("its pods are back"):
+            await waiting.until(place, "its pods are back", lambda: power.pods_are_back(place, node), *needed)
+    _say(output, {"node": node.name}, f"Node {node.name} is on.")
+
+
+@link_app.command(name="cut", sort_key=1)
+def link_cut(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Take a node's cable out of its zone. Its pods and its agent go on, and reach only each other.
+
+    Its kubelet, which is outside the lab's network, still reaches the API server.
+    """
+    place = which.opened()
+    fabric.unplug(place.spec, _on(place, node))
+    _say(output, {"node": node, "linked": False}, f"Node {node} is cut off.")
+
+
+@link_app.command(name="mend", sort_key=2)
+def link_mend(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Put it back."""
+    place = which.opened()
+    fabric.plug(place.spec, _on(place, node))
+    _say(output, {"node": node, "linked": True}, f"Node {node} is linked again.")
+
+
+@agent_app.command(name="kill", sort_key=1)
+def agent_kill(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Kill a node's agent with SIGKILL. Its pods and routes stay."""
+    place = which.opened()
+    of = _with_agent(place, node)
+    if not processes.kill(place, services.agent(of)):
+        raise BadInput(f"the agent of {node} does not run: {place.command(f'agent start {node}')}")
+    _say(output, {"node": node}, f"The agent of {node} is gone.")
+
+
+@agent_app.command(name="start", sort_key=2)
+def agent_start(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
+    """Start a node's agent again."""
+    place = which.opened()
+    of = _with_agent(place, node)
+    if processes.alive(place, services.agent(of)):
+        raise BadInput(f"the agent of {node} runs already")
+    record = services.start_agent(place, of)
+    _say(output, {"node": node, "pid": record.pid}, f"The agent of {node} runs, pid {record.pid}.")
+
+
+def _on(place: Place, name: str) -> Node:
+    """A node that is on. Raises BadInput."""
+    node = place.spec.node(name)
+    if not power.is_on(place, node):
+        raise BadInput(f"node {name} is off: {place.command(f'node start {name}')}")
+    return node
+
+
+def _with_agent(place: Place, name: str) -> Node:
+    """Raises BadInput."""
+    if place.spec.conflist:
+        raise BadInput(f"the nodes of lab {place.spec.name} have no agents: it came up with --conflist")
+    return _on(place, name)
+
+
+@nats_app.command(name="stop", sort_key=1)
+def nats_stop(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Stop the NATS server, for everyone. What is forwarded goes on."""
+    run(_nats_stop(which.opened(), output), output)
+
+
+async def _nats_stop(place: Place, output: Output) -> None:
+    await power.stop_nats(place)
+    _say(output, {"nats": False}, "NATS is stopped. What it stored stays.")
+
+
+@nats_app.command(name="start", sort_key=2)
+def nats_start(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Start the NATS server again, with what it had stored."""
+    run(_nats_start(which.opened(), output), output)
+
+
+async def _nats_start(place: Place, output: Output) -> None:
+    await power.start_nats(place)
+    _say(output, {"nats": True}, "NATS is back.")
+
+
+def _say(output: Output, found: dict[str, object], text: str) -> None:
+    if output.json:
+        console.as_json(found)
+    else:
+        console.console.print(text)

@@ -1,0 +1,132 @@
+"""`romana-bus lab ping`, `matrix` and `exec`: what packets do, seen from a pod or a node."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from romana_bus.cli.common import console
+from romana_bus.cli.common.options import Output
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.lab.commands import Which
+from romana_bus.errors import BadInput, Failed
+from romana_bus.lab.inspect import names, ping, trace
+from romana_bus.lab.inspect.names import End
+from romana_bus.lab.machine import netns
+from romana_bus.lab.machine.directory import MARK, Place
+
+
+def ping(
+    source: str,
+    target: str,
+    *,
+    count: int = 3,
+    which: Which = Which(),
+    output: Output = Output(),
+) -> None:
+    """Ping from one pod or node to another, and show which way the packets take.
+
+    Parameters
+    ----------
+    source
+        Name or address of a pod or node.
+    target
+        Name or address of a pod or node, or any other address.
+    count
+        Packets for each address.
+    """
+    place = which.opened()
+    if not 1 <= count <= 100:
+        raise BadInput(f"--count {count}: between 1 and 100")
+    start, end = names.find(place, source), names.find(place, target, addresses=True)
+    chosen = [one for one in end.addresses if one == target] or list(end.addresses)
+    if start.kind == names.ROUTER or end.kind == names.ROUTER:
+        chosen = chosen[:1]
+    failed = [address for address in chosen if not ping_once(place, start, address, count, output)]
+    if failed:
+        raise Failed(f"{source} does not reach {target} at {', '.join(failed)}")
+
+
+def ping_once(place: Place, source: End, address: str, count: int, output: Output) -> bool:
+    done = ping.ping(source.netns, address, count)
+    hops, reached = trace.trace(place, source, address)
+    if output.json:
+        path = [hop._asdict() for hop in hops]
+        console.as_json({"address": address, **done._asdict(), "path": path, "reached": reached})
+        return bool(done.received)
+    table = console.table("at", "route", "next hop", "link")
+    for hop in hops:
+        table.add_row(hop.at, hop.route, hop.via or "on the link", hop.link)
+    table.add_row(reached or Text("nobody", "red"), "", "", "")
+    console.section(f"{source.short} to {address}: {done}", table)
+    return bool(done.received)
+
+
+def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
+    """Ping from every pod to every pod, and show who reaches whom. Exit code 1 where one does not."""
+    place = which.opened()
+    known = names.pods(place)
+    pods = [pod for pod in known if pod.is_there]
+    if not pods:
+        raise BadInput(f"there are no pods: {place.command('pod run NAME')}")
+    pairs = ping.matrix(pods)
+    failed = [pair for pair in pairs if not pair.ping.received]
+    if output.json:
+        console.as_json([_pair(one) for one in pairs])
+    else:
+        _show_matrix(pods, pairs)
+        if off := [pod.short for pod in known if not pod.is_there]:
+            console.hint(f"Left out, as their nodes are off: {', '.join(off)}")
+        for pair in failed[:10]:
+            console.hint(f"{pair.source.short} does not reach {pair.target.short}: {pair.ping}")
+    if failed:
+        raise Failed(f"{len(failed)} of {len(pairs)} pairs do not reach each other")
+
+
+def _pair(one: ping.Pair) -> dict[str, object]:
+    reached, time = bool(one.ping.received), one.ping.time
+    return {"from": one.source.name, "to": one.target.name, "reached": reached, "time": time}
+
+
+def _show_matrix(pods: list[End], pairs: list[ping.Pair]) -> None:
+    """Rows ping, columns answer."""
+    reached = {(pair.source.name, pair.target.name): bool(pair.ping.received) for pair in pairs}
+    yes, no = ("✓", "✗") if console.console.encoding.startswith("utf") else ("y", "-")
+    table = console.table("", "zone", "address", f"reaches 1 to {len(pods)}")
+    for number, source in enumerate(pods, 1):
+        marks = Text(overflow="fold")
+        for target in pods:
+            marks.append(*((yes, "green") if reached[source.name, target.name] else (no, "red")))
+        table.add_row(f"{number} {source.short}", source.zone, ", ".join(source.addresses), marks)
+    good = sum(reached.values())
+    console.section(f"{good} of {len(pairs)} pairs reach each other", table)
+
+
+def exec_(
+    where: str,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    which: Which = Which(),
+) -> None:
+    """Run a command in the network of a pod, a node, or the router: lab exec web -- ip route
+
+    Parameters
+    ----------
+    where
+        Name or address of a pod or node, or `router`.
+    command
+        The command and its arguments, behind `--`.
+    """
+    place = which.opened()
+    if not command:
+        raise BadInput(f"what shall be run? Such as: romana-bus lab exec {where} -- ip route")
+    end = names.find(place, where)
+    sys.stdout.flush()
+    netns.enter(end.netns)
+    environment = os.environ | {MARK: place.spec.name, "PATH": netns.search_path()}
+    try:
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        raise BadInput(f"{command[0]} cannot be run: {error.strerror}") from None

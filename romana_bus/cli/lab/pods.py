@@ -1,0 +1,207 @@
+"""`romana-bus lab pod`: pods that run, and why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from romana_bus.cli.common import console
+from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.session import run as run_session
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.lab.commands import Which
+from romana_bus.errors import BadInput, Failed
+from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubelet import pods
+from romana_bus.lab.kubelet.node import is_ready
+from romana_bus.lab.machine.directory import Place
+
+if TYPE_CHECKING:
+    from romana_bus.lab.kubeclient.client import KubeClient
+
+app = App(name="pod", help="Run pods, and see where they are.", group_parameters=OPTIONS, sort_key=3)
+
+Json = dict[str, Any]
+
+
+@app.command(sort_key=1)
+def run(
+    pod: str,
+    *,
+    zone: str = "",
+    node: str = "",
+    count: int = 1,
+    namespace: str = "default",
+    annotation: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    label: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    wait: float = 30.0,
+    which: Which = Which(),
+    output: Output = Output(),
+) -> None:
+    """Run pods, and wait until they have their network.
+
+    Parameters
+    ----------
+    pod
+        Name of the pod; with --count the first is POD-1.
+    zone
+        Only on nodes of this zone.
+    node
+        On this node.
+    count
+        How many.
+    namespace
+        Kubernetes namespace; it is made where there is none.
+    annotation
+        KEY=VALUE, such as romana.io/address=10.20.0.9. Repeatable.
+    label
+        KEY=VALUE. Repeatable.
+    wait
+        Seconds that they may take.
+    """
+    place = which.opened()
+    if zone:
+        place.spec.zone(zone)
+    if node:
+        place.spec.node(node)
+    if not 1 <= count <= 1000:
+        raise BadInput(f"--count {count}: between 1 and 1000")
+    from romana_bus.lab.inspect.pods import pod_object
+
+    names = [pod] if count == 1 else [f"{pod}-{number}" for number in range(1, count + 1)]
+    metadata = {
+        "namespace": namespace,
+        "labels": {"app": pod} | _pairs("--label", label),
+        "annotations": _pairs("--annotation", annotation),
+    }
+    wanted = [pod_object(name, metadata, zone, node) for name in names]
+    run_session(_run(place, wanted, wait, output), output)
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise BadInput(f"{option} {text}: write KEY=VALUE")
+        found[key] = value
+    return found
+
+
+async def _run(place: Place, wanted: list[Json], wait: float, output: Output) -> None:
+    from romana_bus.cli.lab.kubelet import client_of
+    from romana_bus.lab.cluster import power
+    from romana_bus.lab.inspect import pods
+
+    async with client_of(place) as client:
+        await pods.create(client, wanted)
+        try:
+            found = await pods.until_running(client, [pods.key(pod) for pod in wanted], wait)
+        except Failed as error:
+            raise Failed(". ".join(filter(None, [str(error), power.what_to_do(place)]))) from None
+    _show(place, found, output)
+
+
+@app.command(sort_key=2)
+def delete(
+    *pod: str,
+    namespace: str = "default",
+    all: Annotated[bool, Parameter(negative="")] = False,
+    which: Which = Which(),
+    output: Output = Output(),
+) -> None:
+    """Delete pods, and wait until they are gone.
+
+    Parameters
+    ----------
+    pod
+        Names, or NAMESPACE/NAME.
+    namespace
+        Kubernetes namespace of those that name none.
+    all
+        All pods of the lab's nodes.
+    """
+    place = which.opened()
+    if bool(pod) == all:
+        raise BadInput("name the pods to delete, or give --all")
+    keys = [_key(one, namespace) for one in pod]
+    run_session(_delete(place, keys, output), output)
+
+
+def _key(text: str, namespace: str) -> tuple[str, str]:
+    first, slash, second = text.partition("/")
+    return (first, second) if slash else (namespace, first)
+
+
+async def _delete(place: Place, keys: list[tuple[str, str]], output: Output) -> None:
+    from romana_bus.cli.lab.kubelet import client_of
+    from romana_bus.lab.inspect import pods
+
+    async with client_of(place) as client:
+        known = {pods.key(pod): pod for pod in await client.objects(PODS)}
+        if missing := [key for key in keys if key not in known]:
+            raise BadInput(f"there is no pod {', '.join('/'.join(key) for key in missing)}")
+        going = [known[key] for key in keys] or await _of_lab(client, place)
+        await pods.delete(client, going)
+    if output.json:
+        console.as_json({"deleted": ["/".join(pods.key(pod)) for pod in going]})
+    else:
+        console.console.print(f"{console.many(len(going), 'pod')} deleted.")
+
+
+async def _of_lab(client: KubeClient, place: Place) -> list[Json]:
+    names = {node.name for node in place.spec.nodes}
+    found = await client.objects(PODS)
+    ours = not place.spec.kubeconfig  # then those on no node are ours too
+    return [pod for pod in found if pod["spec"].get("nodeName", "") in names | ({""} if ours else set())]
+
+
+@app.command(name="list", sort_key=3)
+def list_(*, which: Which = Which(), output: Output = Output()) -> None:
+    """List the pods: where they are, with which address, and why one does not run."""
+    place = which.opened()
+    run_session(_list(place, output), output)
+
+
+async def _list(place: Place, output: Output) -> None:
+    from romana_bus.cli.lab.kubelet import client_of
+
+    async with client_of(place) as client:
+        found = await _of_lab(client, place)
+        nodes = {node["metadata"]["name"]: is_ready(node) for node in await client.objects(NODES)}
+    _show(place, sorted(found, key=pods.key), output, nodes)
+
+
+def _show(place: Place, found: list[Json], output: Output, nodes: dict[str, bool] | None = None) -> None:
+    rows = [_row(place, pod, nodes) for pod in found]
+    if output.json:
+        console.as_json(rows)
+        return
+    table = console.table("pod", "zone", "node", "address", "state")
+    for row in rows:
+        name = f"{row['namespace']}/{row['name']}".removeprefix("default/")
+        state = Text(row["state"], "" if row["state"] == "Running" else "yellow")
+        if row["why"]:
+            state.append(f": {row['why']}")
+        table.add_row(name, row["zone"], row["node"], ", ".join(row["addresses"]), state)
+    console.section("pods", table if rows else f"none: {place.command('pod run NAME')}")
+
+
+def _row(place: Place, pod: Json, nodes: dict[str, bool] | None) -> Json:
+    namespace, name = pods.key(pod)
+    status, on = pod.get("status", {}), pod["spec"].get("nodeName", "")
+    zones = {node.name: node.zone for node in place.spec.nodes}
+    state = "Terminating" if pods.is_ending(pod) else status.get("phase", "Pending")
+    lost = ""
+    if nodes is not None and on and not nodes.get(on):
+        lost = f"node {on} is not ready" if on in nodes else f"node {on} is not in the API"
+    return {
+        "namespace": namespace,
+        "name": name,
+        "node": on,
+        "zone": zones.get(on, ""),
+        "addresses": [ip["ip"] for ip in status.get("podIPs") or ()],
+        "state": state,
+        "why": ("" if state == "Running" else pods.why_waiting(pod)) or lost,
+    }

@@ -1,0 +1,140 @@
+"""What a lab consists of, shown: zones, nodes, processes, and what to try on it."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from romana_bus.cli.common import console
+from romana_bus.cli.common.terminal import Text
+from romana_bus.lab.cluster import fabric, power, services, up
+from romana_bus.lab.inspect import names
+from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine.directory import RELAY_PORT, Place
+
+
+def found(place: Place) -> dict[str, Any]:
+    """For programs."""
+    spec, running = place.spec, processes.recorded(place)
+    pods, plugged = names.pods(place), fabric.plugged(spec)
+    return {
+        "name": spec.name,
+        "up": place.facts.up,
+        "directory": str(place.directory),
+        "server": place.facts.server,
+        "kubeconfig": up.kubeconfig_file(place),
+        "nats": up.nats_listens(place) is not None,
+        "router": spec.router,
+        "zones": [
+            {
+                "name": zone.name,
+                "prefixes": list(place.prefixes().get(zone.name, ())),
+                "gateways": list(zone.gateways),
+            }
+            for zone in spec.zone_list
+        ],
+        "nodes": [
+            {
+                "name": node.name,
+                "zone": node.zone,
+                "addresses": list(node.addresses),
+                "namespace": spec.namespace(node.name),
+                "on": netns.exists(spec.namespace(node.name)),
+                "linked": node.name in plugged,
+                "pods": sum(pod.node == node.name for pod in pods),
+            }
+            for node in spec.nodes
+        ],
+        "processes": [
+            {
+                "name": name,
+                "pid": running[name].pid,
+                "alive": running[name].alive,
+                "stopped": running[name].stopped,
+            }
+            for name in services.everything(place)
+            if name in running
+        ],
+    }
+
+
+def show_lab(place: Place) -> None:
+    shown = found(place)
+    running = {one["name"]: one for one in shown["processes"]}
+    _show_zones(shown)
+    _show_nodes(place, shown, running)
+    console.section("around them", console.pairs(_around(place, shown, running)))
+    if advice := power.what_to_do(place):
+        console.hint(advice)
+
+
+def _show_zones(shown: dict[str, Any]) -> None:
+    table = console.table("zone", "pods get", "nodes reach the router and NATS at")
+    for zone in shown["zones"]:
+        table.add_row(zone["name"], ", ".join(zone["prefixes"]), ", ".join(zone["gateways"]))
+    console.section(f"lab {shown['name']}", table)
+
+
+def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> None:
+    columns = ("agent", "kubelet", "pods")
+    table = console.table("node", "zone", "address", *columns, "namespace", right=columns)
+    for node, spec in zip(shown["nodes"], place.spec.nodes, strict=True):
+        agent = Text("-") if place.spec.conflist else _pid(running, services.agent(spec))
+        table.add_row(
+            _name(node),
+            node["zone"],
+            ", ".join(node["addresses"]),
+            agent,
+            _pid(running, services.kubelet(spec)),
+            str(node["pods"]),
+            node["namespace"],
+        )
+    console.section("nodes, with the pids of their processes", table)
+
+
+def _name(node: dict[str, Any]) -> Text:
+    if node["on"] and node["linked"]:
+        return Text(node["name"])
+    return Text(f"{node['name']} ({'cut off' if node['on'] else 'off'})", "red")
+
+
+def _pid(running: dict[str, Any], name: str) -> Text:
+    one = running.get(name)
+    if not one or not one["alive"]:
+        return Text("ended", "red")
+    return Text(f"{one['pid']} stopped", "yellow") if one["stopped"] else Text(str(one["pid"]))
+
+
+def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dict[str, str]:
+    def state(name: str) -> str:
+        pid = _pid(running, name)
+        return str(pid) if pid.style == "red" else f"pid {pid}"
+
+    nats = (
+        f"port {place.nats().port} on loopback, {RELAY_PORT} at the gateways" if shown["nats"] else "stopped"
+    )
+    server = shown["server"] or "that of the kubeconfig"
+    return {
+        "NATS": f"{nats}; {state(services.NATS)}",
+        "watcher and addresses": state(services.BUS),
+        "API server": f"{server}; {state(services.SERVE)}",
+        "kubeconfig": shown["kubeconfig"],
+        "router": shown["router"],
+        "logs": f"{shown['directory']}/logs",
+    }
+
+
+def show_commands(place: Place, title: str = "try") -> None:
+    """Five that can be pasted as they are, in that order: the first makes the others mean this lab, and
+    puts `romana-bus` on the PATH."""
+    looked = "kubectl get pods -o wide" if shutil.which("kubectl") else "romana-bus lab matrix"
+    commands_ = {
+        f". {place.directory}/env": "commands mean this lab now",
+        "romana-bus lab pod run web --count 3": "pods, where there is room",
+        "romana-bus lab ping web-1 web-3": "a ping, and the way it takes",
+        f"romana-bus ipam show; {looked}": "addresses and pods",
+        "romana-bus lab down": "leaves nothing of it",
+    }
+    longest = max(map(len, commands_))
+    lines = [f"  {command:{longest}}  # {what}" for command, what in commands_.items()]
+    console.section(title, *map(Text, lines))

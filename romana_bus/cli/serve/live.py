@@ -1,0 +1,171 @@
+"""What `romana-bus up` shows while it runs: zones with their nodes, prefixes with their use, events as
+they come, and lag. Rendering only: it is given the state."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.layout import Layout
+from rich.panel import Panel
+from rich.table import Table
+
+from romana_bus import telemetry
+from romana_bus.cli.common import console, event_text
+from romana_bus.cli.common.terminal import Text
+from romana_bus.ipam.report import views
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from romana_bus.bus.api import Message
+    from romana_bus.events import Event
+    from romana_bus.ipam import State
+    from romana_bus.ipam.report.views import GroupView, HostView
+
+Row = tuple[Text, ...]
+
+#: Lines that the events keep, however many zones there are.
+EVENTS_AT_LEAST = 5
+#: Nodes without a place that are named; the others are in `ipam show`.
+DENIED_SHOWN = 3
+#: Columns from which on there is room for the names of blocks.
+WIDE = 110
+
+#: As log lines have them for a terminal.
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOURS = {
+    "Gone": "red", "Denied": "red", "Failed": "red", "Released": "yellow", "Removed": "yellow",
+    "Assigned": "green", "Placed": "cyan", "Opened": "cyan", "Elected": "magenta",
+}  # fmt: skip
+
+
+class LiveView:
+    """`title`: what is watched. `lines`: the latest events, and what the process has to say."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.lines: deque[Text] = deque(maxlen=200)
+        self.seen = 0
+
+    def add(self, role: str, message: Message, event: Event, width: int) -> None:
+        kind = type(event).__name__
+        line = (
+            event_text.line(role, message, event) if width >= WIDE else event_text.short_line(message, event)
+        )
+        colour = next((colour for ending, colour in COLOURS.items() if kind.endswith(ending)), "")
+        self.lines.append(_one_line(Text(line, style=colour)))
+        self.seen += 1
+
+    def write(self, text: str) -> int:
+        """As a file that stands in for stderr, which would be written over."""
+        for line in filter(None, COLOUR.sub("", text).split("\n")):
+            self.lines.append(_one_line(Text(line, "yellow")))
+        return len(text)
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return False
+
+    def render(self, state: State, width: int, height: int, problems: list[str]) -> RenderableType:
+        head = _head(self.title, state, problems)
+        zones = _zones(state, width, height - len(head) - EVENTS_AT_LEAST - 5)
+        layout = Layout()
+        layout.split_column(
+            Layout(Group(*head), size=len(head)),
+            Layout(Panel(zones, title="zones and nodes", border_style="dim"), size=zones.row_count + 3),
+            Layout(self._events(height - len(head) - zones.row_count - 5)),
+        )
+        return layout
+
+    def _events(self, rows: int) -> RenderableType:
+        lines = list(self.lines)[-max(rows, 1) :]
+        waiting = Text("none yet", style="dim")
+        return Panel(Group(*(lines or [waiting])), title=f"events ({self.seen:,})", border_style="dim")
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _head(title: str, state: State, problems: list[str]) -> list[Text]:
+    """What is watched, how it stands, and, if anything, what is wrong."""
+    now = views.standing(state)
+    counts = Text.assemble(
+        f"{console.many(now.nodes, 'node')}  ·  {console.many(now.pods, 'pod')}  ·  ",
+        (f"{now.held:,} of {now.wanting:,} have an address", "green" if now.held >= now.wanting else "red"),
+        f"  ·  {lag()}",
+    )
+    lines = [Text.assemble(("romana-bus", "bold"), "  ", title), counts]
+    if trouble := "; ".join([*problems, *([state.obstacle] if state.obstacle else [])]):
+        lines.append(Text(trouble, style="yellow"))
+    return [_one_line(line) for line in lines]
+
+
+def lag() -> str:
+    """How far the consumers of this process are behind their streams."""
+    behind: dict[str, int] = {}
+    for metric in telemetry.LAG.collect():
+        for sample in metric.samples:
+            name = sample.labels["consumer"]
+            behind[name] = behind.get(name, 0) + int(sample.value)
+    return "lag " + (", ".join(f"{name} {count:,}" for name, count in sorted(behind.items()) if count) or "0")
+
+
+def _zones(state: State, width: int, rows: int) -> Table:
+    """Each group that takes nodes, with its prefix and use, and, if all of them find room, its nodes."""
+    table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
+    table.add_column(_one_line(Text("group or node")), ratio=1)
+    for column in ("prefix or address", "use"):
+        table.add_column(column, no_wrap=True)
+    for column in ("pods", "free", "blocks"):
+        table.add_column(column, justify="right", no_wrap=True)
+    hosts = views.hosts(state)
+    found = list(_rows(state, hosts, width, nodes=True))
+    if len(found) > rows:
+        found = list(_rows(state, hosts, width, nodes=False))
+    more = max(0, len(found) - max(rows, 1))
+    for name, *cells in found[: -more - 1] if more else found:
+        table.add_row(_one_line(name), *cells)
+    if more:
+        table.add_row(_one_line(Text(f"and {more + 1} more: see `romana-bus ipam show`", "dim")))
+    if not found:
+        table.add_row(_one_line(Text("no nodes yet", "dim")))
+    return table
+
+
+def _rows(state: State, hosts: tuple[HostView, ...], width: int, nodes: bool) -> Iterator[Row]:
+    denied = [host for host in hosts if host.denied]
+    for host in denied if nodes else denied[:DENIED_SHOWN]:
+        yield Text(f"{host.node}: {host.denied}", "red"), Text(", ".join(host.addresses))
+    for network in views.networks(state):
+        for group in network.groups:
+            if not group.leaf:
+                continue
+            members = [host for host in hosts if host.groups.get(network.network) == group.group]
+            yield _group(group, members)
+            for host in members if nodes else ():
+                yield _node(host, network.network, width)
+
+
+def _group(group: GroupView, members: list[HostView]) -> Row:
+    room, pods = group.room, sum(host.pods for host in members)
+    name = Text.assemble((group.group, "bold"), (f" ({console.many(len(members), 'node')})", "dim"))
+    numbers = (console.count(number) for number in (pods, room.free, room.blocks))
+    return (name, Text(group.prefix), Text(console.use(room)), *map(Text, numbers))
+
+
+def _node(host: HostView, network: str, width: int) -> Row:
+    mine = [block.block for block in host.blocks if block.network == network]
+    blocks = str(len(mine))
+    if width >= WIDE:
+        blocks = ", ".join(mine[:2]) + (f" +{len(mine) - 2}" if len(mine) > 2 else "")
+    room = console.use(host.room) if host.room.size else ""
+    cells = (", ".join(host.addresses), room, str(host.pods), console.count(host.room.free), blocks)
+    return (Text(f"  {host.node}"), *(Text(cell, "dim") for cell in cells))

@@ -1,0 +1,66 @@
+"""`romana-bus watch`: a Kubernetes API server, onto the log."""
+
+from __future__ import annotations
+
+import contextlib
+
+from romana_bus.bus.connect import open_store
+from romana_bus.cli.common.audits import Audits
+from romana_bus.cli.common.options import Kubernetes, Serving, Store, holder
+from romana_bus.cli.common.session import run
+from romana_bus.errors import BadInput
+from romana_bus.health import Health, served
+from romana_bus.producers.kubernetes.objects import BUILT_IN, Kind, other_kind
+from romana_bus.tail import ROLES
+
+
+def watch(
+    *,
+    kubernetes: Kubernetes = Kubernetes(),
+    audits: Audits = Audits(),
+    store: Store = Store(),
+    output: Serving = Serving(),
+) -> None:
+    """Watch a cluster's nodes, pods, namespaces and network policies, and keep them on the log.
+
+    Any number may run: one leads and watches, the others stand by. The one that leads also audits: it holds
+    the log against the API server from time to time, and has corrected what does not agree."""
+    audits.checked()
+    run(_watch(kubernetes, audits, store, output), output)
+
+
+async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: Serving) -> None:
+    from romana_bus.producers.kubernetes.client import Api, refuse_unwatchable
+    from romana_bus.producers.kubernetes.watcher import run_watcher
+
+    kinds, health = all_kinds(kubernetes), Health()
+    api = Api(kubernetes.target)
+    async with contextlib.AsyncExitStack() as stack:
+        await api.open()
+        stack.push_async_callback(api.close)
+        await refuse_unwatchable(api, kinds[len(BUILT_IN) :])
+        opened = await stack.enter_async_context(await open_store(store.access, store.layout, "watch", ROLES))
+        health.watch(opened)
+        await stack.enter_async_context(served(output.listen, health))
+        await run_watcher(opened, api, holder(), kinds, health=health, beside=audits.beside(opened, api))
+
+
+def all_kinds(kubernetes: Kubernetes) -> list[Kind]:
+    """What is watched always, and what --resource names. Raises BadInput."""
+    kinds = list(BUILT_IN)
+    for text in kubernetes.resource:
+        name, _, paths = text.partition(":")
+        parts = name.split("/")
+        if len(parts) != 3 or not all(parts):
+            raise BadInput(
+                f"--resource {text}: write GROUP/VERSION/PLURAL, such as apps/v1/deployments or "
+                "core/v1/services, with fields behind ':' if not all"
+            )
+        group, version, plural = parts
+        kind = other_kind(
+            "" if group == "core" else group, version, plural, paths.split(",") if paths else ()
+        )
+        if any(kind.path == other.path for other in kinds):
+            raise BadInput(f"--resource {text}: is watched already")
+        kinds.append(kind)
+    return kinds

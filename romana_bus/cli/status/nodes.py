@@ -1,0 +1,214 @@
+"""What nodes report, in `status`: whether each has what the log wants, and who says nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.cli.common import console, event_text
+from romana_bus.cli.common.terminal import Text
+from romana_bus.events import (
+    IPAM,
+    NODE,
+    Applied,
+    ApplyFailed,
+    BlockAssigned,
+    HostPlaced,
+    Wired,
+)
+from romana_bus.feed import Read, read_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from romana_bus.bus.api import Store
+    from romana_bus.events import Event
+    from romana_bus.flaws import Flaws
+
+#: µs after which a reconciler is silent: each reports every minute, whatever happens.
+SILENT = 180 * 1_000_000
+#: µs within which a reconciler says that it has read something, where it had nothing to change for it.
+LATE = 45 * 1_000_000
+#: Where the blocks go that no route of a node is for, and those that nothing is for.
+BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "blocks cut off"
+#: Different views of the default route that are told.
+VIEWS = 3
+
+
+async def nodes(store: Store, now: int, flaws: Flaws) -> list[dict[str, Any]]:
+    """Every node that has a place, a block, or has reported; by name. Raises BusError."""
+    newest = await store.newest(IPAM, "ipam.map.>")
+    end = newest.seq if newest else 0
+    found: dict[str, dict[str, Any]] = {}
+
+    def of(name: str) -> dict[str, Any]:
+        return found.setdefault(name, {"node": name, "placed": False, "blocks": 0, "reports": []})
+
+    for _, event in await newest_events(store, IPAM, "ipam.map.>", flaws):
+        if isinstance(event, HostPlaced):
+            of(event.node)["placed"] = True
+        elif isinstance(event, BlockAssigned):
+            of(event.node)["blocks"] += 1
+    for time, event in await newest_events(store, NODE, ">", flaws):
+        if isinstance(event, Applied | ApplyFailed | Wired):
+            of(event.node)["reports"].append(_report(event, time, end))
+    reports = [report for one in found.values() for report in one["reports"]]
+    behind = sorted({report["covers"][IPAM] for report in reports if report.get("behind")})
+    late = set(await _late(store, behind, now - LATE))
+    for report in reports:
+        report["late"] = bool(report.get("behind")) and report["covers"][IPAM] in late
+    for one in found.values():
+        one["reports"].sort(key=lambda report: str(report["consumer"]))
+        one["trouble"] = trouble(one, now)
+    return [one for _, one in sorted(found.items())]
+
+
+async def newest_events(store: Store, role: str, under: str, flaws: Flaws) -> list[tuple[int, Event]]:
+    """Of each subject, with its time. `flaws`: takes what cannot be used. Raises BusError."""
+    found: dict[str, tuple[int, Event]] = {}
+    async for _, messages in read_once(store, (Read(role, under),), "status", flaws):
+        for message in messages:
+            if event := flaws.read(message, role):
+                found[message.subject] = message.stored, event
+    return list(found.values())
+
+
+async def _late(store: Store, covers: list[int], before: int) -> list[int]:
+    """Those of these places on the log (in order) behind which something of the map has been since before
+    that time. Who covers less misses something older: so few of them have to be asked about."""
+    low, high = 0, len(covers)
+    while low < high:
+        middle = (low + high) // 2
+        missed = await store.next(IPAM, covers[middle], "ipam.map.>")
+        if missed and missed.stored <= before:
+            low = middle + 1
+        else:
+            high = middle
+    return covers[:low]
+
+
+def _report(event: Applied | ApplyFailed | Wired, time: int, end: int) -> dict[str, Any]:
+    """`behind`: how many events of IPAM's log lie between what it covers and the newest of the map; of a
+    Wired, which covers the node's own addresses alone, it is not known."""
+    told = {"consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers}
+    match event:
+        case Wired():
+            return told | {"addresses": len(event.addresses)}
+        case ApplyFailed():
+            return told | {"behind": _behind(event, end), "error": event.error, "attempt": event.attempt}
+    numbers = {"changes": event.changes, "took": event.took, "standing": event.standing}
+    return told | {"behind": _behind(event, end)} | numbers
+
+
+def _behind(event: Applied | ApplyFailed, end: int) -> int:
+    return max(0, end - event.covers[IPAM]) if IPAM in event.covers else 0
+
+
+def trouble(one: dict[str, Any], now: int) -> list[str]:
+    """What a person should look at, of a node that there is."""
+    if not (one["placed"] or one["blocks"]):
+        return []
+    reports = one["reports"]
+    if not reports:
+        return ["no report"]
+    found = [
+        f"{report['consumer']}: {report['error']} (attempt {report['attempt']})"
+        for report in reports
+        if report["type"] == "ApplyFailed"
+    ]
+    found += _heard([report for report in reports if report["type"] != "Wired"], now)
+    if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
+        found.append(
+            f"{console.many(cut, 'block')} cannot be reached: of hosts that share its group, and no link"
+        )
+    return found
+
+
+def _heard(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
+    """Of those who report again and again, each for itself: what the pods' side says, it says only when
+    pods come and go."""
+    if not reports:
+        yield "no report of its routes"
+    for report in reports:
+        if (silence := now - report["time"]) > SILENT:
+            yield f"{report['consumer']}: no report for {console.lasting(silence)}"
+        elif report.get("late"):
+            what = f"has not read what is {LATE // 1_000_000} s old"
+            yield f"{report['consumer']}: {what}: is it cut off from the log?"
+
+
+# --- for people ------------------------------------------------------------------------------------------
+
+
+def print_nodes(found: list[dict[str, Any]]) -> None:
+    """Of many nodes, those that a person should look at."""
+    there = [one for one in found if one["placed"] or one["blocks"]]
+    if not there:
+        console.section("nodes", "none has a place")
+        return
+    if not any(one["reports"] for one in there):
+        nobody = (
+            f"none of {console.many(len(there), 'node')} reports: `romana-bus agent` runs on none of them"
+        )
+        console.section("nodes", Text(nobody, "yellow"))
+        return
+    few = len(there) <= console.ROWS
+    shown, more = console.first([one for one in there if few or one["trouble"]], few)
+    table = console.table("node", "reconciler", "reported", "behind", "how it stands", right=("behind",))
+    for one in shown:
+        for row in _rows(one):
+            table.add_row(*row)
+    lines = [table] if table.row_count else []
+    console.section("nodes", *lines, *console.and_more(more, "--json has all"), *_summary(there))
+
+
+def _rows(one: dict[str, Any]) -> Iterable[tuple[str | Text, ...]]:
+    name = one["node"]
+    for report in one["reports"]:
+        behind = f"by {console.count(report['behind'])}" if report.get("behind") else ""
+        yield (
+            name,
+            report["consumer"],
+            console.when(report["time"]),
+            Text(behind, "yellow"),
+            _standing(report),
+        )
+        name = ""
+    failed = sum(report["type"] == "ApplyFailed" for report in one["reports"])  # they are in their rows
+    for text in one["trouble"][failed:]:
+        yield name, "", "", "", Text(text, "red")
+        name = ""
+
+
+def _standing(report: dict[str, Any]) -> Text:
+    if report["type"] == "ApplyFailed":
+        return Text(f"{report['error']} (attempt {report['attempt']})", "red")
+    if report["type"] == "Wired":
+        return Text(f"{console.many(report['addresses'], 'address', 'addresses')} wired to pods")
+    return Text(event_text.numbers(report["standing"]) or console.many(report["changes"], "change"))
+
+
+def _summary(there: list[dict[str, Any]]) -> list[Text]:
+    """All of them in a line, and what the default route is for."""
+    reports = [report for one in there for report in one["reports"]]
+    wrong = sum(bool(one["trouble"]) for one in there)
+    routes = sum(report.get("standing", {}).get("routes", 0) for report in reports)
+    wired = sum(report.get("addresses", 0) for report in reports)
+    line = f"{console.many(len(there), 'node')}: {console.many(routes, 'route')}, {console.count(wired)} addresses wired"
+    lines = [Text.assemble(f"{line}; ", (f"{wrong:,} in trouble", "red") if wrong else ("all well", "green"))]
+    views = Counter((one.get(BY_DEFAULT, 0), one.get(OFF_LINK, 0)) for one in map(_numbers, reports))
+    views.pop((0, 0), None)
+    for (blocks, hosts), count in sorted(views.items(), key=lambda one: (-one[1], one[0]))[:VIEWS]:
+        what = f"{console.many(blocks, 'block')} of {console.many(hosts, 'host')}"
+        are = "is" if blocks == 1 else "are"
+        lines.append(
+            console.dim(
+                f"{what} {are} reached by the default route (not on link), from {console.many(count, 'node')}"
+            )
+        )
+    return lines
+
+
+def _numbers(report: dict[str, Any]) -> dict[str, int]:
+    standing: dict[str, int] = report.get("standing", {})
+    return standing

@@ -1,0 +1,63 @@
+"""What of the log cannot be used, in `status`: what is parked, and what somebody wrote who must not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from romana_bus import codec
+from romana_bus.cli.common import console
+from romana_bus.cli.common.terminal import Text
+from romana_bus.events import IPAM, KUBE, NODE, ForeignWriteSeen, MessagesParked
+
+if TYPE_CHECKING:
+    from romana_bus.bus.api import Store
+    from romana_bus.flaws import Flaws
+
+#: Who leads a stream, and reports what it cannot use.
+LEADERS = {"ipam": IPAM, "watch": KUBE}
+
+
+async def flaws(store: Store, own: Flaws) -> dict[str, Any]:
+    """`own`: what was found by reading for the rest of the view. Raises BusError."""
+    parked = {(one.role, one.seq): _parked(*one) for one in own.kept}
+    count, foreign = 0, []
+    for consumer, stream in LEADERS.items():
+        report, _ = await _newest(store, f"node.-.parked.{consumer}")
+        if isinstance(report, MessagesParked):
+            count += report.count
+            for one in report.parked:
+                parked[one.stream, one.seq] = _parked(one.stream, one.seq, one.subject, one.reason)
+        event, time = await _newest(store, f"node.-.foreign.{stream}")
+        if isinstance(event, ForeignWriteSeen):
+            foreign.append({"stream": event.stream, "seq": event.seq, "subject": event.written, "time": time})
+    return {"parked": [one for _, one in sorted(parked.items())], "foreign": foreign,
+            "count": max(count, len(parked))}  # fmt: skip
+
+
+def _parked(stream: str, seq: int, subject: str, why: str) -> dict[str, Any]:
+    return {"stream": stream, "seq": seq, "subject": subject, "why": why}
+
+
+async def _newest(store: Store, subject: str) -> tuple[object, int]:
+    """What was reported last, and when (µs)."""
+    found = await store.newest(NODE, subject)
+    return (codec.decode(found.body), found.stored) if found else (None, 0)
+
+
+def print_flaws(found: dict[str, Any]) -> None:
+    """Nothing where all is well."""
+    if found["parked"]:
+        table = console.table("stream", "number", "why", "subject", right=("number",))
+        rows, more = console.first(found["parked"], False)
+        for one in rows:
+            table.add_row(one["stream"], str(one["seq"]), Text(one["why"], "red"), one["subject"])
+        more = max(more, found["count"] - len(rows))
+        title = "messages that cannot be used: they are stepped over"
+        console.section(title, table, *console.and_more(more, "--json has more"))
+    if found["foreign"]:
+        table = console.table("stream", "number", "written", "subject", right=("number",))
+        for one in found["foreign"]:
+            table.add_row(
+                one["stream"], str(one["seq"]), console.when(one["time"]), Text(one["subject"], "red")
+            )
+        console.section("written by somebody else, on streams that only their leader may write", table)

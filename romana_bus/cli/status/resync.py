@@ -1,0 +1,73 @@
+"""`romana-bus resync`: have the watcher list a resource again, and believe what it lacks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from romana_bus import codec
+from romana_bus.bus.api import Store as OpenStore
+from romana_bus.bus.api import WrongSequence
+from romana_bus.bus.connect import open_store
+from romana_bus.cli.common import console
+from romana_bus.cli.common.options import Output, Store
+from romana_bus.cli.common.session import run
+from romana_bus.cli.status.resources import resources
+from romana_bus.errors import BadInput, Failed
+from romana_bus.events import SPEC, ListingAsked
+from romana_bus.feed import outgoing
+from romana_bus.flaws import Flaws
+from romana_bus.tail import ROLES
+
+
+def resync(
+    resource: str,
+    /,
+    *,
+    believe: Annotated[bool, Parameter(negative="")] = False,
+    store: Store = Store(),
+    output: Output = Output(),
+) -> None:
+    """Have the watcher list a resource again.
+
+    What a listing lacks is gone only when further listings agree: after the second, or, where much would go
+    at once, after three in half a minute.
+
+    Parameters
+    ----------
+    resource
+        As `romana-bus status` names it, such as pods.
+    believe
+        What the new listing lacks is gone at once.
+    """
+    run(_resync(resource, believe, store, output), output)
+
+
+async def _resync(resource: str, believe: bool, store: Store, output: Output) -> None:
+    async with await open_store(store.access, store.layout, "resync", ROLES, looking=True) as opened:
+        known = [str(one["resource"]) for one in await resources(opened, Flaws("resync"))]
+        if resource not in known:
+            there = f"there is {', '.join(known)}" if known else "no watcher has listed any"
+            raise BadInput(f"{resource}: no resource of the log: {there}")
+        event = await _ask(opened, resource, believe)
+    if output.json:
+        console.as_json(event)
+    else:
+        how = ", and what it lacks is gone at once" if believe else ""
+        console.console.print(f"asked: {resource} are listed again{how}")
+
+
+async def _ask(store: OpenStore, resource: str, believe: bool) -> ListingAsked:
+    """Raises Failed, BusError."""
+    at = store.clock.now()
+    event = ListingAsked(resource=resource, reason="an operator asked for it", at=at, believe=believe)
+    newest = await store.newest(SPEC, event.subject())
+    before = codec.decode(newest.body) if newest else None
+    if isinstance(before, ListingAsked) and before.at == at:
+        raise Failed("somebody else asked at the same moment: try again")
+    try:
+        await store.publish(SPEC, outgoing(event, "", at, store.history), newest.seq if newest else 0)
+    except WrongSequence:
+        raise Failed("somebody else asked at the same moment: try again") from None
+    return event

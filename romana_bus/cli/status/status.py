@@ -1,0 +1,174 @@
+"""`romana-bus status`: the streams, who leads, who lags, and what nodes report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from romana_bus import codec
+from romana_bus.bus.api import BusError, Outgoing, StreamMissing
+from romana_bus.bus.connect import open_store
+from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.lease import holder
+from romana_bus.cli.common import console
+from romana_bus.cli.common.options import Output, Store
+from romana_bus.cli.common.session import run
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.status.nodes import nodes, print_nodes
+from romana_bus.cli.status.parked import flaws, print_flaws
+from romana_bus.cli.status.resources import print_resources, resources
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
+from romana_bus.flaws import Flaws
+from romana_bus.tail import ROLES
+
+HOLDS = {
+    SPEC: "what operators want",
+    KUBE: "what the API server shows",
+    IPAM: "places and addresses",
+    NODE: "reports of nodes",
+}
+#: What writes a stream, as one would start it.
+STARTS = {KUBE: "watch", IPAM: "run ipam"}
+
+
+def status(*, store: Store = Store(), output: Output = Output()) -> None:
+    """Show how the log stands: streams, leaders, consumers with their lag, what is synced, and how nodes do.
+
+    A stream holds what happened; its entities are what there is now. Lag: events not read yet. Of more than
+    50 nodes, those that a person should look at; --json has all."""
+    run(_status(store, output), output)
+
+
+async def _status(store: Store, output: Output) -> None:
+    async with await open_store(store.access, store.layout, "status", ROLES, looking=True) as opened:
+        own, now = Flaws("status"), opened.clock.now()
+        found = {
+            "server": await _server(opened),
+            "streams": [await _stream(opened, role) for role in ROLES],
+            "leaders": [await _leader(opened, role) for role in STARTS],
+            "consumers": [one for role in ROLES for one in await _consumers(opened, role)],
+            "resources": await resources(opened, own),
+            "nodes": await nodes(opened, now, own),
+        }
+        found["flaws"] = await flaws(opened, own)
+    if output.json:
+        console.as_json(found)
+    else:
+        _print(found, now)
+
+
+async def _server(store: JetStream) -> dict[str, Any]:
+    info = await store.api("INFO")
+    return {
+        "version": store.wire.info.get("version", ""),
+        "name": store.wire.info.get("server_name", ""),
+        "cluster": store.cluster,
+        "api_level": info["api"].get("level", 0),
+        "stored_bytes": info["storage"],
+        "takes_no_writes": await _why_not_written(store),
+    }
+
+
+async def _why_not_written(store: JetStream) -> str:
+    """Tried with a message that goes by itself (a lease that nobody goes by); '' where it is stored."""
+    try:
+        await store.put(store.layout.lease, Outgoing("lease.status", b"status"))
+    except BusError as error:
+        return str(error)
+    return ""
+
+
+async def _stream(store: JetStream, role: str) -> dict[str, Any]:
+    log = await store.api(f"STREAM.INFO.{store.layout.stream(role)}")
+    table = await store.api(f"STREAM.INFO.{store.layout.table(role)}")
+    return {
+        "stream": role,
+        "name": log["config"]["name"],
+        "first": log["state"]["first_seq"],
+        "last": log["state"]["last_seq"],
+        "messages": log["state"]["messages"],
+        "bytes": log["state"]["bytes"],
+        "entities": table["state"]["messages"],
+        "table_lag": log["state"]["last_seq"] - table["state"]["last_seq"],
+        "history_days": log["config"]["max_age"] / 86_400e9,
+        "replicas": log["config"]["num_replicas"],
+        "epoch": log["config"]["metadata"]["romana_epoch"],
+    }
+
+
+async def _leader(store: JetStream, role: str) -> dict[str, Any]:
+    newest = await store.newest(role, f"{role.lower()}.leader")
+    elected = codec.decode(newest.body) if newest else None
+    named = isinstance(elected, LeaderElected)
+    return {
+        "stream": role,
+        "lease": await holder(store, role.lower()),
+        "term": elected.term if isinstance(elected, LeaderElected) else 0,
+        "elected": elected.holder if isinstance(elected, LeaderElected) else "",
+        "since": newest.stored if newest and named else 0,
+    }
+
+
+async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
+    """Whoever follows the stream now."""
+    try:
+        listed = await store.api(f"CONSUMER.LIST.{store.layout.stream(role)}", {"offset": 0})
+    except StreamMissing:
+        return []
+    return [
+        {
+            "stream": role,
+            "consumer": one["name"],
+            "filter": one["config"].get("filter_subject", "").removeprefix(store.layout.prefix),
+            "at": one["delivered"]["stream_seq"],
+            "lag": one["num_pending"],
+            "waiting": one["num_waiting"],
+        }
+        for one in listed.get("consumers") or []
+    ]
+
+
+def _print(found: dict[str, Any], now: int) -> None:
+    server = found["server"]
+    stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
+    console.section(f"cluster {server['cluster']}  NATS {server['version']}, {stored}")
+    if why := server["takes_no_writes"]:
+        console.hint(f"NATS stores nothing ({why}): if its disk is full, make room and restart it.")
+    _print_streams(found["streams"])
+    _print_leaders(found["leaders"])
+    _print_consumers(found["consumers"])
+    print_resources(found["resources"], now)
+    print_nodes(found["nodes"])
+    print_flaws(found["flaws"])
+
+
+def _print_streams(streams: list[dict[str, Any]]) -> None:
+    numbers = ("first", "last", "entities", "table lag", "history")
+    table = console.table("stream", *numbers, "holds", right=numbers)
+    for one in streams:
+        days = f"{one['history_days']:g} d"
+        counts = (console.count(one[field]) for field in ("first", "last", "entities", "table_lag"))
+        table.add_row(one["stream"], *counts, days, HOLDS[one["stream"]])
+    console.section("streams", table)
+
+
+def _print_leaders(leaders: list[dict[str, Any]]) -> None:
+    table = console.table("stream", "led by", "term", "last elected", "at", right=("term",))
+    for one in leaders:
+        held = Text(one["lease"]) if one["lease"] else Text("nobody", "yellow")
+        table.add_row(one["stream"], held, str(one["term"]), one["elected"], console.when(one["since"]))
+    console.section("leaders", table)
+    for one in leaders:
+        if not one["lease"]:
+            start = STARTS[one["stream"]]
+            console.hint(f"Nobody writes {one['stream']}: start `romana-bus up` or `romana-bus {start}`.")
+    if not all(one["lease"] for one in leaders):
+        console.console.print()
+
+
+def _print_consumers(consumers: list[dict[str, Any]]) -> None:
+    following = [one for one in consumers if one["waiting"] or one["lag"]]
+    table = console.table("consumer", "stream", "filter", "at", "lag", right=("at", "lag"))
+    for one in following:
+        name = one["consumer"].rsplit("-", 1)[0]
+        table.add_row(name, one["stream"], one["filter"], console.count(one["at"]), console.count(one["lag"]))
+    console.section("consumers", table if following else "none follows the log now")

@@ -1,0 +1,164 @@
+"""`romana-bus topology`: the operator's document, in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from romana_bus.bus.connect import open_store
+from romana_bus.cli.common import console
+from romana_bus.cli.common.options import OPTIONS, Output, Store
+from romana_bus.cli.common.session import run
+from romana_bus.cli.common.source import checked
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.topology import plan_view, validate
+from romana_bus.cli.topology.apply import merged, planned, put, standing
+from romana_bus.cli.topology.tree_view import tree
+from romana_bus.errors import BadInput
+from romana_bus.ipam.report import views
+from romana_bus.tail import ROLES
+
+if TYPE_CHECKING:
+    from romana_bus.cli.common.source import Source
+
+app = App(
+    name="topology",
+    help="The topology: networks, the groups that split them, and which nodes belong where.",
+    sort_key=4,
+    group_parameters=OPTIONS,
+)
+
+File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
+Evict = Annotated[tuple[str, ...], Parameter(negative="")]
+
+
+def _refuse_option(file: Path, command: str) -> None:
+    """A file may begin with '-', so whatever is no option ends up here."""
+    if str(file).startswith("--"):
+        raise BadInput(f"unknown option: {file}. See romana-bus topology {command} --help")
+
+
+@app.command(name="plan", sort_key=1)
+def plan_(file: File, /, *, store: Store = Store(), output: Output = Output()) -> None:
+    """Show what `topology apply FILE` would keep, move, open and end. Changes nothing.
+
+    With --json everything, one by one.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    """
+    _refuse_option(file, "plan")
+    run(_plan(checked(file), store, output), output)
+
+
+async def _plan(source: Source, store: Store, output: Output) -> None:
+    async with await open_store(store.access, store.layout, "topology plan", ROLES) as opened:
+        there = await standing(opened)
+    document = merged(there, source)
+    found = planned(there, document)
+    changed = document != there.document
+    if output.json:
+        verdict = plan_view.verdict(found, changed)
+        console.as_json({"changed": changed, "safe": found.safe, "verdict": verdict, "plan": found,
+                      "document": document, "obstacle": there.state.obstacle})  # fmt: skip
+        return
+    if there.state.obstacle and not found.problem:
+        console.hint(f"What is not on the log yet is not counted: {there.state.obstacle}.")
+    plan_view.print_changes(found)
+    console.console.print(Text(plan_view.verdict(found, changed), "bold"))
+
+
+@app.command(name="apply", sort_key=2)
+def apply_(
+    file: File, /, *, evict: Evict = (), store: Store = Store(), output: Output = Output()
+) -> None:  # fmt: skip
+    """Set the topology: networks, and the tree of groups (zones, racks ...) that splits them.
+
+    No group's prefix moves because another one comes or goes: a new one gets a
+    free slot. Refused, changing nothing, where the document is wrong, or where a
+    running pod would lose its address and --evict does not name it.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    evict
+        A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
+    """
+    _refuse_option(file, "apply")
+    run(_apply(checked(file), evict, store, output), output)
+
+
+@app.command(name="set", sort_key=5)
+def set_(
+    file: File, /, *, evict: Evict = (), store: Store = Store(), output: Output = Output()
+) -> None:  # fmt: skip
+    """The same as `apply`.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    evict
+        A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
+    """
+    _refuse_option(file, "set")
+    run(_apply(checked(file), evict, store, output), output)
+
+
+async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: Output) -> None:
+    async with await open_store(store.access, store.layout, "topology apply", ROLES) as opened:
+        there = await standing(opened)
+        found = planned(there, merged(there, source))
+        changed = await put(opened, there, source, evict, found.losing)
+    if output.json:
+        console.as_json({"changed": changed, "plan": found, "networks": views.networks(there.state)})
+        return
+    if changed:
+        plan_view.print_summary(found)
+    console.console.print(Text("topology set" if changed else "unchanged: it was this one already", "bold"))
+    console.console.print(tree(there.state))
+
+
+@app.command(name="validate", sort_key=3)
+def validate_(file: File, /, *, output: Output = Output()) -> None:
+    """Check a file: every error in it at once, with its place; if there is none, what it makes.
+
+    Needs no server. Prints FILE:LINE: PLACE: TEXT for each; exit code 2 if there
+    are errors.
+
+    Parameters
+    ----------
+    file
+        JSON or YAML in Romana's format; '-' is standard input.
+    """
+    _refuse_option(file, "validate")
+    validate.validate(file, output)
+
+
+@app.command(name="show", sort_key=4)
+def show_(*, store: Store = Store(), output: Output = Output()) -> None:
+    """Show the tree of groups, with their prefixes, how full they are, and what is free for new ones."""
+    run(_show(store, output), output)
+
+
+async def _show(store: Store, output: Output) -> None:
+    async with await open_store(store.access, store.layout, "topology show", ROLES, looking=True) as opened:
+        there = await standing(opened)
+    state = there.state
+    if output.json:
+        networks = views.networks(state)
+        console.as_json({"document": there.document, "networks": networks, "problem": state.problem})
+        return
+    if state.problem:
+        console.hint(state.problem)
+    if not state.documented:
+        console.hint(
+            f"No topology is set: each zone that nodes show ({state.settings.zone_label}) gets a group. "
+            "`romana-bus topology apply FILE` sets one."
+        )
+    console.console.print(tree(state))

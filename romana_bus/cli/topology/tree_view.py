@@ -1,0 +1,60 @@
+"""The topology as a tree of its groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.tree import Tree
+
+from romana_bus.cli.common import console
+from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.ipam.show import closed
+from romana_bus.ipam.report import views
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from romana_bus.ipam import State
+    from romana_bus.ipam.report.views import GroupView
+    from romana_bus.ipam.topology.tree import Group
+
+
+def tree(state: State) -> Tree:
+    """The groups of all networks, each with its prefix, use, nodes and free slots."""
+    root = Tree(Text("topology" if state.documented else "default topology", "bold"), guide_style="dim")
+    for network, seen in zip(state.topology.networks, views.networks(state), strict=True):
+        head = f"{seen.prefix}  {console.use(seen.room)}  {console.many(seen.hosts, 'node')}"
+        whole = network.tree if network.tree and network.tree.whole else None
+        branch = root.add(Text.assemble((seen.network, "bold"), "  ", head, (_free(whole), "dim")))
+        branches = [branch]
+        walked = _walk(network.tree) if network.tree else ()
+        for (depth, group), one in zip(walked, seen.groups, strict=True):
+            if not group.closed:
+                drawn = depth or not (group.whole or group.path == "/")
+                del branches[depth + 1 :]
+                branches.append(branches[depth].add(_described(group, one)) if drawn else branches[depth])
+        for line in closed(seen):
+            branch.add(line)
+    return root
+
+
+def _walk(group: Group, depth: int = 0) -> Iterator[tuple[int, Group]]:
+    """In the order of a network's view."""
+    yield depth, group
+    for inner in group.groups:
+        yield from _walk(inner, depth + 1)
+
+
+def _free(group: Group | None) -> str:
+    if group is None or not group.groups:
+        return ""
+    free = sum(inner.closed for inner in group.groups)
+    return f"  {console.count(free)} of {console.many(len(group.groups), 'slot')} free"
+
+
+def _described(group: Group, seen: GroupView) -> Text:
+    needs = "  ".join(f"{key}={value}" for key, value in seen.needs.items())
+    nodes = f"  {console.many(seen.hosts, 'node')}" if seen.leaf else ""
+    name = group.name or group.path.rpartition("/")[2] or group.path
+    what = f"  {seen.prefix}  {console.use(seen.room)}{nodes}"
+    return Text.assemble((name, "cyan"), what, (_free(group), "dim"), "  ", (needs, "dim"))

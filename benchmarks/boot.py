@@ -33,7 +33,7 @@ from romana_bus.ipam import Settings, evolve, parts
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.events import Event
 
 NODES, PODS, EVENTS, ROUNDS = 5_000, 150_000, 1_000_000, 3

@@ -27,7 +27,7 @@ from romana_bus.feed import outgoing
 from romana_bus.tail import tail
 
 if TYPE_CHECKING:
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.bus.write import FencedWriter
 
 #: Of the way from a fact handed over to its address seen, by the times that stand on the log.

@@ -20,7 +20,7 @@ import uvloop
 from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
 from romana_bus.bus.api import stamp
-from romana_bus.bus.jetstream import IN_FLIGHT
+from romana_bus.bus.jetstream.store import IN_FLIGHT
 from romana_bus.bus.write import BATCH
 from romana_bus.events import IPAM, KUBE, AddressAssigned, PodAddress
 from romana_bus.feed import outgoing
@@ -28,7 +28,7 @@ from romana_bus.feed import outgoing
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.events import Event
 
 COUNT, ROUNDS = 200_000, 3

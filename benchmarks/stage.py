@@ -22,7 +22,7 @@ from tests.servers import NatsServer, free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
 
 ROLES = (KUBE, SPEC, IPAM, NODE)
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from romana_bus.bus.embedded import server_binary
+from romana_bus.bus.embedded.client import server_binary
 from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:

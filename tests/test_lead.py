@@ -20,7 +20,7 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
-from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import IPAM
 from romana_bus.health import Health

@@ -20,10 +20,10 @@ import structlog
 
 from romana_bus.bus import streams
 from romana_bus.bus.api import BusError, Refused, StreamMissing, Unavailable
-from romana_bus.bus.embedded import Embedded, Endpoint, state_directory
-from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.embedded.client import Embedded, Endpoint, state_directory
+from romana_bus.bus.jetstream.fastlane import Wire
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.bus.streams import Layout
-from romana_bus.bus.wire import Wire
 from romana_bus.errors import BadInput, Failed
 from romana_bus.tasks import stop
 

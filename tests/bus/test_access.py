@@ -14,7 +14,7 @@ import trustme
 
 from romana_bus.bus import streams
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.bus.streams import Layout
 from romana_bus.errors import BadInput, Failed, RomanaError
 from romana_bus.events import IPAM, KUBE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE
 from tests.bus.test_faults import put_numbers, stored, until
 from tests.conftest import opener, run

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.bus import keeper, server
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.embedded import Embedded
+from romana_bus.bus.embedded import keeper, server
+from romana_bus.bus.embedded.client import Embedded
 from romana_bus.bus.streams import Layout
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import KUBE
@@ -116,7 +116,7 @@ def test_many_that_start_at_once_share_one(state: Path) -> None:
 def test_it_ends_with_a_user_that_was_killed(state: Path) -> None:
     code = (
         "import asyncio, pathlib, sys\n"
-        "from romana_bus.bus.embedded import Embedded\n"
+        "from romana_bus.bus.embedded.client import Embedded\n"
         "async def main():\n"
         "    await Embedded.join(pathlib.Path(sys.argv[1]))\n"
         "    print('in', flush=True)\n"
@@ -229,7 +229,7 @@ def test_a_server_that_cannot_start_is_said_in_one_line(state: Path, monkeypatch
 
 
 def test_no_server_to_start_is_said_with_what_to_do(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("romana_bus.bus.embedded.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("romana_bus.bus.embedded.client.sys.executable", "/nowhere/python")
     monkeypatch.setenv("PATH", "/nowhere")
 
     async def scenario() -> None:
@@ -244,7 +244,7 @@ def test_any_path_will_do(name: str, tmp_path: Path) -> None:
     directory = tmp_path / name / "state"
     other = f"LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {sys.executable}"  # what a path is, is bytes
     code = (
-        "import asyncio, os, pathlib, sys; from romana_bus.bus.embedded import Embedded\n"
+        "import asyncio, os, pathlib, sys; from romana_bus.bus.embedded.client import Embedded\n"
         "async def main():\n"
         "    user = await Embedded.join(pathlib.Path(sys.argv[1])); print(user.endpoint.url)\n"
         "    await user.leave()\n"
@@ -368,7 +368,9 @@ def test_a_keeper_that_speaks_nonsense(state: Path) -> None:
 
 def test_the_keeper_stays_small() -> None:
     """It must not drag in the rest of the package: it lives beside every user."""
-    code = "import romana_bus.bus.keeper, sys; print({'asyncio', 'nats', 'msgspec'} & set(sys.modules))"
+    code = (
+        "import romana_bus.bus.embedded.keeper, sys; print({'asyncio', 'nats', 'msgspec'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
     assert keeper.LINGER < server.START

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.bus.api import Election, Outgoing, Position, Refused, Rewound, Store, Unavailable
-from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import IPAM, KUBE
 from tests.conftest import opener, run
 from tests.contract.test_store import follow, out, pods, read_table, table_at

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.bus import keeper
-from romana_bus.bus.embedded import server_binary
+from romana_bus.bus.embedded import keeper
+from romana_bus.bus.embedded.client import server_binary
 from tests.bus.test_embedded import end, servers, until_gone
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def descriptors() -> Iterator[int]:
 
 def start(state: Path, *limits: str) -> int:
     """Gives the keeper's process."""
-    command = [sys.executable, "-I", "-m", "romana_bus.bus.keeper", str(state), server_binary()]
+    command = [sys.executable, "-I", "-m", "romana_bus.bus.embedded.keeper", str(state), server_binary()]
     state.mkdir(exist_ok=True)
     with (state / "keeper.err").open("wb") as words:
         subprocess.run(["prlimit", *limits, *command], stdout=subprocess.PIPE, stderr=words, check=True)

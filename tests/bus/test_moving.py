@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.bus.api import Unavailable
-from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE, AddressAssigned
 from romana_bus.loop import run_decider
 from romana_bus.telemetry import MOVES

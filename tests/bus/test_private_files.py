@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.bus import keeper, private_files
-from romana_bus.bus.private_files import Unsafe
+from romana_bus.bus.embedded import keeper, private_files
+from romana_bus.bus.embedded.private_files import Unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from romana_bus.bus import probe as probe_module
-from romana_bus.bus import read, requests
 from romana_bus.bus.api import Position, Unavailable
-from romana_bus.bus.info import StreamInfo
-from romana_bus.bus.jetstream import JetStream
-from romana_bus.bus.probe import Probe
-from romana_bus.bus.read import Pull
+from romana_bus.bus.jetstream import probe as probe_module
+from romana_bus.bus.jetstream import pull, requests
+from romana_bus.bus.jetstream.info import StreamInfo
+from romana_bus.bus.jetstream.probe import Probe
+from romana_bus.bus.jetstream.pull import Pull
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE
 from tests.conftest import opener, run
 from tests.contract.test_store import pods
@@ -56,7 +56,7 @@ def test_a_reader_that_hears_nothing_any_more_asks_anew(
 ) -> None:
     """The server that had its consumer was lost: nobody says so."""
     for name, seconds in (("HEARTBEAT", 0.2), ("SILENT", 0.4), ("LOOK", 0.05)):
-        monkeypatch.setattr(read, name, seconds)
+        monkeypatch.setattr(pull, name, seconds)
 
     async def scenario() -> None:
         async with opener([nats_server.url])() as store:

@@ -9,7 +9,7 @@ import nats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus.bus.wire import Wire, raw_message
+from romana_bus.bus.jetstream.fastlane import Wire, raw_message
 from tests.conftest import run
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from romana_bus.tail import ROLES, tail
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.lab.recordings.player import Recording
 
 

@@ -25,7 +25,7 @@ from tests.servers import NatsServer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
 
 RECORDINGS = ROOT / "recordings"
 #: Times as fast as it was recorded, and the longest pause: two minutes become seven seconds, and an

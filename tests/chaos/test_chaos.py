@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from romana_bus.bus.api import Message
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
     from tests.chaos.ending import Ending
 
 SEEDS = range(int(os.environ.get("ROMANA_CHAOS_SEEDS", "5")))

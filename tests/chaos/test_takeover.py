@@ -21,7 +21,7 @@ from tests.conftest import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
 
 pytestmark = pytest.mark.chaos
 

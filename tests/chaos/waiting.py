@@ -18,7 +18,7 @@ from tests.chaos.ending import Stored, without_version
 from tests.chaos.site import SETTINGS
 
 if TYPE_CHECKING:
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
     from tests.chaos.site import Site
 
 #: How many of each follow a stream where one leads and one stands by: who writes a stream does not read it.

@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 
 from romana_bus.bus.api import BusError
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.jetstream import JetStream
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.cli.common.options import OPTIONS, Serving, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_line

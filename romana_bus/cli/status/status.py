@@ -7,8 +7,8 @@ from typing import Any
 from romana_bus import codec
 from romana_bus.bus.api import BusError, Outgoing, StreamMissing
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.jetstream import JetStream
-from romana_bus.bus.lease import holder
+from romana_bus.bus.jetstream.lease import holder
+from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run

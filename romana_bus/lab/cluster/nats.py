@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from romana_bus.bus.embedded import Embedded, Endpoint
+from romana_bus.bus.embedded.client import Embedded, Endpoint
 from romana_bus.runtime.signals import run, signalled
 
 

@@ -17,7 +17,7 @@ from romana_bus.lab.kubelet import pods
 from romana_bus.lab.machine import netns
 
 if TYPE_CHECKING:
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.events import BlockAssigned
     from romana_bus.inet import Prefix
     from romana_bus.lab.cluster.spec import Node

@@ -22,8 +22,8 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
-from romana_bus.bus.jetstream import SINGLY
-from romana_bus.bus.requests import settle
+from romana_bus.bus.jetstream.requests import settle
+from romana_bus.bus.jetstream.store import SINGLY
 from romana_bus.bus.streams import matches
 from romana_bus.clock import LogClock
 from tests.simulation.log.cursors import SimLease, SimReading, SimTable

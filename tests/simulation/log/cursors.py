@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import Message, Position, Rewound
-from romana_bus.bus.lease import Silence
+from romana_bus.bus.jetstream.lease import Silence
 from romana_bus.bus.streams import matches
 
 if TYPE_CHECKING:

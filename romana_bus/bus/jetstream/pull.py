@@ -34,7 +34,7 @@ from romana_bus.tasks import stop
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
 
 log = structlog.get_logger(__name__)
 

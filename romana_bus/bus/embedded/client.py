@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from romana_bus.bus import keeper, private_files
-from romana_bus.bus.private_files import Unsafe
+from romana_bus.bus.embedded import keeper, private_files
+from romana_bus.bus.embedded.private_files import Unsafe
 from romana_bus.errors import BadInput, Failed, RomanaError
 from romana_bus.tasks import stop
 
@@ -196,7 +196,7 @@ def _start_keeper(path: str, binary: str) -> str:
         os.close(directory)
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "romana_bus.bus.keeper", path, binary],
+            [sys.executable, "-I", "-m", "romana_bus.bus.embedded.keeper", path, binary],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=words,

@@ -30,12 +30,12 @@ from romana_bus.bus.api import (
     micros,
     stamp,
 )
-from romana_bus.bus.info import StoredMessage, StreamInfo
-from romana_bus.bus.lease import JetStreamLease
-from romana_bus.bus.probe import Probe, ask_all
-from romana_bus.bus.read import Pull, TableRead
-from romana_bus.bus.requests import ANSWER_WITHIN, Requests, acknowledged
-from romana_bus.bus.wire import Wire, raw_message
+from romana_bus.bus.jetstream.fastlane import Wire, raw_message
+from romana_bus.bus.jetstream.info import StoredMessage, StreamInfo
+from romana_bus.bus.jetstream.lease import JetStreamLease
+from romana_bus.bus.jetstream.probe import Probe, ask_all
+from romana_bus.bus.jetstream.pull import Pull, TableRead
+from romana_bus.bus.jetstream.requests import ANSWER_WITHIN, Requests, acknowledged
 from romana_bus.clock import LogClock
 
 if TYPE_CHECKING:

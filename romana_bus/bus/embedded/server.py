@@ -18,7 +18,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from romana_bus.bus import private_files
+from romana_bus.bus.embedded import private_files
 
 if TYPE_CHECKING:
     from typing import Any

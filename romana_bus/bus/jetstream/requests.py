@@ -25,7 +25,7 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
-from romana_bus.bus.wire import Sink, Wire, raw_message
+from romana_bus.bus.jetstream.fastlane import Sink, Wire, raw_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The keeper of the embedded NATS server: a process of its own that lives as long as somebody uses it.
 
-    python -m romana_bus.bus.keeper STATE_DIR NATS_SERVER
+    python -m romana_bus.bus.embedded.keeper STATE_DIR NATS_SERVER
 
 Users hold a connection to `keeper.sock`; they are told where the server is, and when the last one has
 gone, however it died, the server ends. A server that dies is started again on the same port. The lock
@@ -26,7 +26,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from romana_bus.bus import private_files, server
+from romana_bus.bus.embedded import private_files, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

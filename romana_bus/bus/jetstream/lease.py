@@ -13,7 +13,7 @@ from romana_bus import tasks
 from romana_bus.bus.api import Outgoing, WrongSequence
 
 if TYPE_CHECKING:
-    from romana_bus.bus.jetstream import JetStream
+    from romana_bus.bus.jetstream.store import JetStream
 
 
 #: Seconds for an answer: it is asked again and again, so one that was lost is no matter.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from romana_bus.bus.wire import Wire
+    from romana_bus.bus.jetstream.fastlane import Wire
 
 log = structlog.get_logger(__name__)
 

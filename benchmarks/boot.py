@@ -23,12 +23,12 @@ import uvloop
 from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
 from romana_bus.bus.api import Position
-from romana_bus.clock import wall as now
+from romana_bus.bus.clock import wall as now
 from romana_bus.consumers.ipam import decider
 from romana_bus.events import IPAM, KUBE, ResourceSynced
-from romana_bus.feed import outgoing
-from romana_bus.fold import Fold
 from romana_bus.ipam import Settings, evolve, parts
+from romana_bus.runtime.feed import outgoing
+from romana_bus.runtime.fold import Fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

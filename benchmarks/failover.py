@@ -28,13 +28,12 @@ import uvloop
 
 from benchmarks import sample, stage
 from benchmarks.report import Report
-from romana_bus import codec
 from romana_bus.bus.api import Position, Unavailable
+from romana_bus.bus.clock import wall
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.clock import wall
-from romana_bus.events import IPAM, KUBE, AddressAssigned, LeaderElected, ResourceSynced
-from romana_bus.feed import outgoing
+from romana_bus.events import IPAM, KUBE, AddressAssigned, LeaderElected, ResourceSynced, codec
+from romana_bus.runtime.feed import outgoing
 from tests.netns import why_not
 from tests.servers import NatsServer, SeparateCluster, separate_cluster
 

@@ -29,8 +29,15 @@ from netaddr import IPAddress, IPSet
 
 from benchmarks import sample
 from benchmarks.report import Report, times
-from romana_bus import codec
-from romana_bus.events import AddressAssigned, AddressReleased, PodGone, PodSeen, ResourceSynced, TopologySet
+from romana_bus.events import (
+    AddressAssigned,
+    AddressReleased,
+    PodGone,
+    PodSeen,
+    ResourceSynced,
+    TopologySet,
+    codec,
+)
 from romana_bus.inet import format_address
 from romana_bus.ipam import Settings, State, Tick, decide, evolve
 from romana_bus.ipam.allocate.assign import take

@@ -19,12 +19,11 @@ import uvloop
 
 from benchmarks import sample, stage
 from benchmarks.report import Report, times
-from romana_bus import codec
 from romana_bus.bus.api import Message, Position
-from romana_bus.clock import wall as now
-from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodGone, PodSeen, ResourceSynced
-from romana_bus.feed import outgoing
-from romana_bus.tail import tail
+from romana_bus.bus.clock import wall as now
+from romana_bus.bus.tail import tail
+from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodGone, PodSeen, ResourceSynced, codec
+from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
     from romana_bus.bus.jetstream.store import JetStream

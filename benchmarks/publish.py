@@ -23,7 +23,7 @@ from romana_bus.bus.api import stamp
 from romana_bus.bus.jetstream.store import IN_FLIGHT
 from romana_bus.bus.write import BATCH
 from romana_bus.events import IPAM, KUBE, AddressAssigned, PodAddress
-from romana_bus.feed import outgoing
+from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

@@ -20,13 +20,21 @@ import uvloop
 
 from benchmarks import stage
 from benchmarks.report import times
-from romana_bus import codec
-from romana_bus.clock import wall as now
-from romana_bus.events import IPAM, NODE, AddressAssigned, Applied, BlockAssigned, HostPlaced, PodAddress
-from romana_bus.feed import outgoing
+from romana_bus.bus.clock import wall as now
+from romana_bus.events import (
+    IPAM,
+    NODE,
+    AddressAssigned,
+    Applied,
+    BlockAssigned,
+    HostPlaced,
+    PodAddress,
+    codec,
+)
 from romana_bus.inet import format_address
 from romana_bus.lab.cluster import relay
 from romana_bus.netlink.messages import Socket, messages
+from romana_bus.runtime.feed import outgoing
 from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:

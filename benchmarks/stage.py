@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from romana_bus import logs
 from romana_bus.bus.api import Outgoing, Position
+from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
 from romana_bus.bus.write import FencedWriter
-from romana_bus.clock import wall as now
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
-from romana_bus.feed import outgoing
+from romana_bus.runtime import logs
+from romana_bus.runtime.feed import outgoing
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from romana_bus import codec
 from romana_bus import events as ev
+from romana_bus.events import codec
 
 PLACE: dict[str, Any] = {"node": "n1", "namespace": "web", "name": "a", "uid": "u"}
 

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus import codec
 from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.consumer import Projection
 from romana_bus.consumers.ipam import decider
-from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, MessagesParked, PodSeen
-from romana_bus.feed import Read, outgoing
-from romana_bus.flaws import Flaw, Flaws
-from romana_bus.fold import Fold
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, MessagesParked, PodSeen, codec
 from romana_bus.ipam import Settings
-from romana_bus.reports import NAMED, FlawReports
+from romana_bus.runtime.consumer import Projection
+from romana_bus.runtime.feed import Read, outgoing
+from romana_bus.runtime.fold import Fold
+from romana_bus.runtime.parked import Flaw, Flaws
+from romana_bus.runtime.reports import NAMED, FlawReports
 from romana_bus.tasks import stop
 from tests.conftest import ROLES, run
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus import codec, lead, loop, reports
 from romana_bus.bus.api import ForeignWrite, Outgoing, Store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.consumers import ipam
@@ -23,11 +22,13 @@ from romana_bus.events import (
     NodeSeen,
     PodSeen,
     ResourceSynced,
+    codec,
 )
-from romana_bus.feed import outgoing
 from romana_bus.ipam import Settings
-from romana_bus.loop import run_decider
-from romana_bus.telemetry import FOREIGN
+from romana_bus.metrics import FOREIGN
+from romana_bus.runtime import election, loop, reports
+from romana_bus.runtime.feed import outgoing
+from romana_bus.runtime.loop import run_decider
 from tests.conftest import ROLES, run
 from tests.contract.test_store import out
 from tests.contract.test_writer import elected, everything
@@ -150,7 +151,7 @@ async def address_of(store: Store, name: str) -> Any:
 
 @pytest.fixture
 def decider(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(lead, "POLL", 0.005)
+    monkeypatch.setattr(election, "POLL", 0.005)
     monkeypatch.setattr(reports, "SPACING", 0.005)
     return ipam.decider(Settings())
 

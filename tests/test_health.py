@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPResponse
 
-from romana_bus.health import STANDBY, Health, served
+from romana_bus.runtime.health import STANDBY, Health, served
 from tests.conftest import run
 
 NASTY = "denied \x1b[2J\x07\u202e\nok\r"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus import lead
 from romana_bus.bus.api import (
     BusError,
     DuplicateId,
@@ -23,8 +22,9 @@ from romana_bus.bus.api import (
 from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import IPAM
-from romana_bus.health import Health
-from romana_bus.loop import run_decider
+from romana_bus.runtime import election
+from romana_bus.runtime.health import Health
+from romana_bus.runtime.loop import run_decider
 from tests.conftest import ROLES, opener, run
 from tests.test_loop import NUMBERS, elections, events, running, say, seen, until_last
 
@@ -77,8 +77,8 @@ def test_a_leader_whose_lease_cannot_be_renewed_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch, kind: type[BusError]
 ) -> None:
     """While the log does not answer there is nothing to lose: the fence holds."""
-    monkeypatch.setattr(lead, "RENEW", 0.001)
-    monkeypatch.setattr(lead, "RENEWED_WITHIN", 0.01)
+    monkeypatch.setattr(election, "RENEW", 0.001)
+    monkeypatch.setattr(election, "RENEWED_WITHIN", 0.01)
 
     async def scenario() -> None:
         store, health = await fresh(), Health()
@@ -169,7 +169,7 @@ async def stopping(held: Held, store: MemoryStore) -> asyncio.Future[None]:
 
 def test_a_lease_is_given_up_when_what_is_in_flight_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the successor would be elected in the middle of it, and what is behind that be lost."""
-    monkeypatch.setattr(lead, "RENEW", 0.001)
+    monkeypatch.setattr(election, "RENEW", 0.001)
 
     async def scenario() -> None:
         store = await fresh()
@@ -189,7 +189,7 @@ def test_a_lease_is_given_up_when_what_is_in_flight_is_stored(monkeypatch: pytes
 
 def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it takes the lease with it: that of one who may still have something in flight runs out."""
-    monkeypatch.setattr(lead, "FAREWELL", 0.05)
+    monkeypatch.setattr(election, "FAREWELL", 0.05)
 
     async def scenario() -> None:
         store = await fresh()
@@ -197,7 +197,7 @@ def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPa
         leading = await stopping(held, store)
         await asyncio.wait([leading])
         assert not await successor.acquire()
-        store.advance(lead.LEASE)
+        store.advance(election.LEASE)
         assert await successor.acquire()
 
     run(scenario())
@@ -205,8 +205,8 @@ def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPa
 
 def test_one_that_could_not_take_over_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody leads, and it has no lease: whoever asks it must not hear that it stands by."""
-    monkeypatch.setattr(lead, "POLL", 0.001)
-    monkeypatch.setattr(lead, "RENEWED_WITHIN", 0.01)
+    monkeypatch.setattr(election, "POLL", 0.001)
+    monkeypatch.setattr(election, "RENEWED_WITHIN", 0.01)
 
     async def scenario() -> None:
         store, health = await fresh(), Health()

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus import codec
 from romana_bus.bus.api import Message, Outgoing, Position, Store
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.consumer import Decider, Projection, Reconciler
 from romana_bus.events import (
     IPAM,
     KUBE,
@@ -25,11 +23,13 @@ from romana_bus.events import (
     PodAddress,
     PodGone,
     PodSeen,
+    codec,
 )
-from romana_bus.feed import Feed, Read, outgoing
-from romana_bus.flaws import Flaws
-from romana_bus.loop import run_decider, run_projection
-from romana_bus.reconcile import run_reconciler
+from romana_bus.runtime.consumer import Decider, Projection, Reconciler
+from romana_bus.runtime.feed import Feed, Read, outgoing
+from romana_bus.runtime.loop import run_decider, run_projection
+from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.reconcile import run_reconciler
 from tests.conftest import ROLES, run
 from tests.contract.test_store import table_at
 

@@ -6,11 +6,11 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import reports
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, NODE, Applied, ApplyFailed, PodGone
-from romana_bus.feed import outgoing
-from romana_bus.reconcile import run_reconciler
+from romana_bus.runtime import reports
+from romana_bus.runtime.feed import outgoing
+from romana_bus.runtime.reconcile import run_reconciler
 from tests.conftest import ROLES, run
 from tests.test_loop import Numbers, World, events, reconciler, running, say, seen, until_last
 

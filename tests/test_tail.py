@@ -4,8 +4,8 @@ clock does."""
 from __future__ import annotations
 
 from romana_bus.bus.memory import MemoryStore
+from romana_bus.bus.tail import tail
 from romana_bus.events import IPAM, KUBE
-from romana_bus.tail import tail
 from tests.conftest import ROLES, run
 from tests.contract.test_store import out
 

@@ -10,9 +10,9 @@ from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.search import newest_before
 from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodAddress
-from romana_bus.feed import Feed, Read, outgoing
-from romana_bus.flaws import WORDS, Flaw, Flaws
-from romana_bus.fold import Fold
+from romana_bus.runtime.feed import Feed, Read, outgoing
+from romana_bus.runtime.fold import Fold
+from romana_bus.runtime.parked import WORDS, Flaw, Flaws
 from tests.conftest import ROLES, run
 from tests.test_loop import NUMBERS, number_of, say, seen
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
-    from romana_bus.clock import LogClock
+    from romana_bus.bus.clock import LogClock
 
 MSG_ID, CAUSE, TIME, TTL = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time", b"Nats-TTL"
 

@@ -23,8 +23,8 @@ from romana_bus.bus.api import (
     WrongSequence,
     stamp,
 )
+from romana_bus.bus.clock import SECOND, LogClock
 from romana_bus.bus.streams import DAY, matches
-from romana_bus.clock import SECOND, LogClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

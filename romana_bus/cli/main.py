@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from romana_bus.stderr import make_lossy
+from romana_bus.runtime.stderr import make_lossy
 
 #: Columns, and lines, of the largest terminal that we believe in.
 WIDEST = "99999"

@@ -17,7 +17,6 @@ import structlog
 from prometheus_client import Counter as Total
 from prometheus_client import Gauge
 
-from romana_bus import codec
 from romana_bus.bus.api import WrongSequence
 from romana_bus.events import (
     IPAM,
@@ -32,12 +31,13 @@ from romana_bus.events import (
     PodSeen,
     SandboxRemoved,
     Wired,
+    codec,
     token,
 )
-from romana_bus.feed import Read, outgoing, read_once
-from romana_bus.flaws import Flaws
 from romana_bus.ipam import audit
 from romana_bus.ipam.audit.corrections import corrections, pending
+from romana_bus.runtime.feed import Read, outgoing, read_once
+from romana_bus.runtime.parked import Flaws
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

@@ -7,10 +7,10 @@ folding the tables again.
 
 from __future__ import annotations
 
-from romana_bus.consumer import Decider
 from romana_bus.events import IPAM, KUBE, NODE, SPEC
-from romana_bus.feed import Read
 from romana_bus.ipam import Settings, State, Tick, evolve, parts, refusals, wake
+from romana_bus.runtime.consumer import Decider
+from romana_bus.runtime.feed import Read
 
 #: NODE last: what was removed there is remembered only where something is left of it.
 READS = (Read(SPEC), Read(KUBE), Read(IPAM), Read(NODE, "node.*.cni.>"))

@@ -30,8 +30,8 @@ from romana_bus.ipam.report.usage import both_families
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.consumer import Decider
     from romana_bus.ipam import State
+    from romana_bus.runtime.consumer import Decider
 
 STATES = ("used", "cooling", "reserved", "free")
 

@@ -15,9 +15,9 @@ import structlog
 
 from romana_bus import tasks
 from romana_bus.bus.api import StreamMissing, Unavailable
-from romana_bus.consumer import Projection
 from romana_bus.events import IPAM, NODE, AddressAssigned, AddressDenied, AddressReleased, Event, Wired, token
-from romana_bus.feed import Read, outgoing
+from romana_bus.runtime.consumer import Projection
+from romana_bus.runtime.feed import Read, outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

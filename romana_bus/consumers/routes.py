@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from romana_bus.consumer import Bell, Reconciler
 from romana_bus.events import IPAM
-from romana_bus.feed import Read
 from romana_bus.netlink.fib import Forwarding
 from romana_bus.netlink.monitor import Monitor, Seen
 from romana_bus.routing import Kernel, State, evolve, plan, standing
+from romana_bus.runtime.consumer import Bell, Reconciler
+from romana_bus.runtime.feed import Read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from romana_bus import logs
 from romana_bus.errors import RomanaError
 from romana_bus.printable import printable_lines
+from romana_bus.runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

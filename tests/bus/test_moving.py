@@ -13,8 +13,8 @@ import pytest
 from romana_bus.bus.api import Unavailable
 from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE, AddressAssigned
-from romana_bus.loop import run_decider
-from romana_bus.telemetry import MOVES
+from romana_bus.metrics import MOVES
+from romana_bus.runtime.loop import run_decider
 from tests.conftest import opener, run
 from tests.contract.test_writer import elected
 from tests.netns import needs_namespaces

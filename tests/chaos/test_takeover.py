@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from romana_bus import codec
 from romana_bus.bus.api import micros
-from romana_bus.clock import wall as now
-from romana_bus.events import IPAM, KUBE, LeaderElected
-from romana_bus.lead import LEASE, POLL
+from romana_bus.bus.clock import wall as now
+from romana_bus.events import IPAM, KUBE, LeaderElected, codec
+from romana_bus.runtime.election import LEASE, POLL
 from tests.chaos.site import Site
 from tests.chaos.waiting import until_standing
 from tests.conftest import run

@@ -7,13 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import BusError
-from romana_bus.clock import wall as now
+from romana_bus.bus.clock import wall as now
+from romana_bus.bus.tail import ROLES
 from romana_bus.consumers.ipam import decider
 from romana_bus.events import IPAM, KUBE, Fact, LeaderElected, ResourceSynced
-from romana_bus.fold import Fold
 from romana_bus.ipam import Tick, decide, evolve, wake
 from romana_bus.producers.kubernetes.objects import BUILT_IN
-from romana_bus.tail import ROLES
+from romana_bus.runtime.fold import Fold
 from tests.chaos.ending import Stored, without_version
 from tests.chaos.site import SETTINGS
 

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from romana_bus import codec
 from romana_bus import events as ev
 from romana_bus.bus.api import Outgoing
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.events import IPAM
-from romana_bus.feed import outgoing
+from romana_bus.bus.tail import ROLES
+from romana_bus.events import IPAM, codec
 from romana_bus.printable import printable
-from romana_bus.tail import ROLES
+from romana_bus.runtime.feed import outgoing
 from tests.cli.logs import ago
 from tests.conftest import run
 

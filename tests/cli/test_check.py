@@ -106,7 +106,7 @@ def test_the_timer_frees_what_a_missed_event_left_and_nothing_else(
     from romana_bus.bus.connect import Access, open_store
     from romana_bus.bus.streams import Layout
     from romana_bus.events import KUBE, PodSeen
-    from romana_bus.feed import outgoing
+    from romana_bus.runtime.feed import outgoing
 
     lived(api, log, home)
 

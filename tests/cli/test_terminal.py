@@ -20,7 +20,6 @@ from rich.tree import Tree
 
 import romana_bus.cli
 from romana_bus import events as ev
-from romana_bus import logs
 from romana_bus.bus.api import Message
 from romana_bus.cli.common import console, terminal
 from romana_bus.cli.common.options import Output
@@ -30,6 +29,7 @@ from romana_bus.cli.serve.live import LiveView
 from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.inspect.ping import Pair, Ping
+from romana_bus.runtime import logs
 from tests.cli.hostile import EVIL, SHOWN, live_cluster, steering
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import codec
+from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import DAY, Layout
-from romana_bus.clock import wall as now
 from romana_bus.events import (
     IPAM,
     NODE,
@@ -22,8 +21,9 @@ from romana_bus.events import (
     HostPlaced,
     Placement,
     PodAddress,
+    codec,
 )
-from romana_bus.feed import outgoing
+from romana_bus.runtime.feed import outgoing
 from tests.conftest import ROLES, run
 
 if TYPE_CHECKING:

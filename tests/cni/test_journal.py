@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus import codec
 from romana_bus.bus.api import Outgoing, Unavailable
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.cni.server import requests
 from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
-from romana_bus.events import NODE, SandboxEvent, SandboxRemoved, SandboxRequested
+from romana_bus.events import NODE, SandboxEvent, SandboxRemoved, SandboxRequested, codec
 from romana_bus.tasks import stop
 from tests.conftest import run
 

@@ -7,7 +7,6 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import codec
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.cni import spec
 from romana_bus.cni.server.attachments import Attachment, Attachments
@@ -15,7 +14,7 @@ from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.sandbox_requests import REMEMBERED, Wishes
 from romana_bus.cni.server.threads import Threads
-from romana_bus.events import NODE, SandboxRemoved, SandboxRequested
+from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.tasks import stop
 from tests.cni.calling import execute, pings, sh, until
 from tests.conftest import run

@@ -14,7 +14,7 @@ from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
 from romana_bus.consumers import routes
 from romana_bus.events import IPAM, NODE
-from romana_bus.reconcile import run_reconciler
+from romana_bus.runtime.reconcile import run_reconciler
 from tests.netns import Namespace
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.consumers import routes
 from romana_bus.events import IPAM
-from romana_bus.feed import outgoing
-from romana_bus.reconcile import run_reconciler
+from romana_bus.runtime.feed import outgoing
+from romana_bus.runtime.reconcile import run_reconciler
 from tests.test_loop import running
 
 if TYPE_CHECKING:

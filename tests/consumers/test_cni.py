@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from romana_bus import codec
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.consumers.pod_addresses import Known, OwnAddresses, report_wired
-from romana_bus.events import IPAM, NODE, Wired
+from romana_bus.events import IPAM, NODE, Wired, codec
 from romana_bus.tasks import stop
 from tests.conftest import run
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus import codec
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.events import IPAM, NODE, Applied, ApplyFailed
+from romana_bus.events import IPAM, NODE, Applied, ApplyFailed, codec
 from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.netlink.messages import Socket, attributes, messages
 from romana_bus.netlink.routes import where

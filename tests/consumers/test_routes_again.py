@@ -10,11 +10,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from romana_bus import codec
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.streams import Layout
-from romana_bus.events import IPAM, NODE, ApplyFailed
+from romana_bus.events import IPAM, NODE, ApplyFailed, codec
 from romana_bus.netlink.monitor import Monitor, Seen
 from tests.conftest import ROLES, run
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways

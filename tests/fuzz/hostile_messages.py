@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus import codec
 from romana_bus.bus.streams import TOKENS
-from romana_bus.events import NODE, SPEC, Event, LeaderElected
+from romana_bus.events import NODE, SPEC, Event, LeaderElected, codec
 from tests.fuzz import hostile_events, hostile_json
 from tests.fuzz.hostile_events import GHOST
 

@@ -10,13 +10,13 @@ import time
 import urllib.error
 from typing import TYPE_CHECKING, Self
 
+from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.clock import wall as now
+from romana_bus.bus.tail import ROLES
 from romana_bus.events import SPEC, RangeReserved, TopologySet
-from romana_bus.feed import outgoing
 from romana_bus.lab.kubeapi.store import BUILT_IN, PODS, Resource
-from romana_bus.tail import ROLES
+from romana_bus.runtime.feed import outgoing
 from tests.chaos.processes import Process
 from tests.cli.api import ApiThread
 from tests.cni.calling import Pod, fetched, until, unusable

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
-from romana_bus import codec
 from romana_bus.bus.api import Message
 from romana_bus.cli.common import event_text
 from romana_bus.cni import frame, spec
 from romana_bus.cni.spec import CniError
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection
-from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, PodSeen
-from romana_bus.flaws import Flaws
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, PodSeen, codec
 from romana_bus.ipam import Settings, State, Tick, decide, evolve
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
@@ -24,6 +22,7 @@ from romana_bus.producers.kubernetes.pages import Again, Pages
 from romana_bus.producers.kubernetes.resource_watch import Limits
 from romana_bus.producers.kubernetes.responses import Do, judge, unwatchable
 from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.runtime.parked import Flaws
 from tests.conftest import run
 from tests.fuzz import hostile_answers, hostile_events, hostile_frames, hostile_json
 from tests.fuzz.hostile_messages import Messages

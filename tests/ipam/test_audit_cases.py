@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from romana_bus import codec
 from romana_bus import events as ev
+from romana_bus.events import codec
 from romana_bus.ipam.audit import KINDS, Finding, Snapshot, covers, doubt, findings, unsettled
 from romana_bus.ipam.audit.corrections import corrections, pending
 from tests.ipam.cluster import Cluster, topology

@@ -7,7 +7,6 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import codec
 from romana_bus.consumers.ipam import decider
 from romana_bus.events import (
     IPAM,
@@ -18,15 +17,16 @@ from romana_bus.events import (
     NodeGone,
     PodGone,
     ResourceSynced,
+    codec,
 )
 from romana_bus.ipam import Settings
 from romana_bus.lab.kubeapi.faults import Fault
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.store import NODES, PODS
 from romana_bus.lab.kubeapi.wire import head
-from romana_bus.loop import run_decider
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
+from romana_bus.runtime.loop import run_decider
 from tests.producers.test_watch import QUICK, delete
 from tests.test_loop import events, running
 

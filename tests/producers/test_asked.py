@@ -11,13 +11,13 @@ import pytest
 
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, SPEC, ListingAsked, PodGone, PodSeen, ResourceListing, ResourceSynced
-from romana_bus.feed import outgoing
 from romana_bus.lab.kubeapi.faults import Fault
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+from romana_bus.runtime.feed import outgoing
 from tests.conftest import ROLES, run
 from tests.producers.test_kubernetes import both, seen, until, watcher
 from tests.producers.test_watch import QUICK, Told, pods

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus import codec
 from romana_bus.events import (
     Event,
     NodeGone,
@@ -21,6 +20,7 @@ from romana_bus.events import (
     PolicySeen,
     ResourceListing,
     ResourceSynced,
+    codec,
 )
 from romana_bus.lab.kubeapi.store import NODES as NODES_AT_THE_SERVER
 from romana_bus.lab.recordings.track import read_lines

@@ -7,10 +7,9 @@ import asyncio
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import codec
+from romana_bus.bus.clock import LogClock
 from romana_bus.bus.write import FencedWriter
-from romana_bus.clock import LogClock
-from romana_bus.events import PodSeen, version_number
+from romana_bus.events import PodSeen, codec, version_number
 from romana_bus.ipam.model.nodes import pod_key
 from romana_bus.producers.kubernetes.absence import Absences
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus import codec
 from romana_bus.bus.api import Outgoing
-from romana_bus.events import IPAM, KUBE, NODE, AddressAssigned, NodeGone, NodeSeen, PodGone, PodSeen
+from romana_bus.events import IPAM, KUBE, NODE, AddressAssigned, NodeGone, NodeSeen, PodGone, PodSeen, codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus import codec
 from romana_bus.bus.streams import matches
 from romana_bus.bus.write import FencedWriter
 from romana_bus.consumers.ipam import READS
-from romana_bus.events import AddressAssigned, AddressDenied, AddressReleased, LeaderElected
+from romana_bus.events import AddressAssigned, AddressDenied, AddressReleased, LeaderElected, codec
 from romana_bus.ipam import State, Tick, evolve
 from romana_bus.producers.kubernetes.absence import AT_ONCE
 from tests.ipam.dumping import dump
@@ -109,7 +108,7 @@ def rebooted(server: Server, now: int) -> State:
 
 
 def _fold(state: State, message: Message) -> None:
-    from romana_bus.flaws import understood
+    from romana_bus.runtime.parked import understood
 
     event = understood(message, message_role(message))
     if not isinstance(event, codec.Parked):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus import codec
 from romana_bus.bus.api import BusError
-from romana_bus.consumer import Reconciler
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, told_anew
 from romana_bus.consumers.routes import READS
-from romana_bus.events import NODE, SandboxRemoved, SandboxRequested
-from romana_bus.feed import outgoing
+from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.inet import format_address
-from romana_bus.loop import run_projection
-from romana_bus.reconcile import run_reconciler
 from romana_bus.routing import evolve, plan, standing
+from romana_bus.runtime.consumer import Reconciler
+from romana_bus.runtime.feed import outgoing
+from romana_bus.runtime.loop import run_projection
+from romana_bus.runtime.reconcile import run_reconciler
 from romana_bus.tasks import until_one_ends
 from tests.routing.world import World
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from romana_bus import codec
 from romana_bus.consumers.ipam import decider
-from romana_bus.events import IPAM, AddressReleased
+from romana_bus.events import IPAM, AddressReleased, codec
 from romana_bus.ipam import Settings
-from romana_bus.loop import run_decider
 from romana_bus.producers.kubernetes.objects import NODES, PODS
 from romana_bus.producers.kubernetes.watcher import run_watcher
+from romana_bus.runtime.loop import run_decider
 from tests.simulation.kube import Api, Kube
 from tests.simulation.log.server import Server
 from tests.simulation.loop import NEUTRAL, START

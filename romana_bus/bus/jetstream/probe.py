@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from romana_bus import telemetry
+from romana_bus import metrics
 from romana_bus.bus.api import BusError, Unavailable
 from romana_bus.tasks import stop
 
@@ -111,7 +111,7 @@ class Probe:
                     await asyncio.wait([here], timeout=LATER)
                     if self.age > GOOD_FOR:
                         log.warning("going to another NATS server", server=place, why=self._why)
-                        telemetry.MOVES.inc()
+                        metrics.MOVES.inc()
                         self._store.wire.move(place)
                     return
         finally:

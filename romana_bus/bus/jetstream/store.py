@@ -30,13 +30,13 @@ from romana_bus.bus.api import (
     micros,
     stamp,
 )
+from romana_bus.bus.clock import LogClock
 from romana_bus.bus.jetstream.fastlane import Wire, raw_message
 from romana_bus.bus.jetstream.info import StoredMessage, StreamInfo
 from romana_bus.bus.jetstream.lease import JetStreamLease
 from romana_bus.bus.jetstream.probe import Probe, ask_all
 from romana_bus.bus.jetstream.pull import Pull, TableRead
 from romana_bus.bus.jetstream.requests import ANSWER_WITHIN, Requests, acknowledged
-from romana_bus.clock import LogClock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from romana_bus.consumers.ipam import READS, fresh
 from romana_bus.events import GroupOpened
-from romana_bus.feed import read_once
-from romana_bus.flaws import Flaws
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam import Settings, State, evolve
 from romana_bus.ipam.topology.default import NETWORK, SLOT_BITS
+from romana_bus.runtime.feed import read_once
+from romana_bus.runtime.parked import Flaws
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

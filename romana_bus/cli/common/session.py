@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from romana_bus import logs
 from romana_bus.bus.api import BusError, Closed
 from romana_bus.cli.common import console, exit
 from romana_bus.errors import BadInput, Failed
+from romana_bus.runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

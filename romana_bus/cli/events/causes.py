@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import codec
 from romana_bus.bus.api import StreamMissing
+from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.terminal import Text
-from romana_bus.events import IPAM, AddressReleased
-from romana_bus.tail import ROLES
+from romana_bus.events import IPAM, AddressReleased, codec
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store

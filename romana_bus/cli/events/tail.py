@@ -7,16 +7,16 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from romana_bus import codec
 from romana_bus.bus.api import Message
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.streams import matches
+from romana_bus.bus.tail import ROLES, roles_of, tail
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.options import OPTIONS, Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_error, print_line
 from romana_bus.errors import BadInput
-from romana_bus.tail import ROLES, roles_of, tail
+from romana_bus.events import codec
 
 app = App(
     name="events",

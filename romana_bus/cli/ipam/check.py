@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import open_store
+from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.audits import lister
 from romana_bus.cli.common.ipam_state import ipam_state
@@ -19,7 +20,6 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
 from romana_bus.ipam.audit.corrections import Correction, corrections
-from romana_bus.tail import ROLES
 
 #: Seconds that a correction may take to be carried out, before it is said that nobody does.
 CARRIED_OUT_WITHIN = 5.0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus import codec
 from romana_bus.bus.search import at_time
-from romana_bus.events import IPAM, AddressEvent
+from romana_bus.bus.tail import tail
+from romana_bus.events import IPAM, AddressEvent, codec
 from romana_bus.ipam.report.growth import Ledger, window
-from romana_bus.tail import tail
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

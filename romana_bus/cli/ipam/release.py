@@ -8,6 +8,7 @@ from typing import Any
 
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import open_store
+from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Output, Store
@@ -18,7 +19,6 @@ from romana_bus.events import AddressDisowned, SandboxRemoved
 from romana_bus.ipam import State
 from romana_bus.ipam.model.nodes import pod_order
 from romana_bus.ipam.model.uids import text_of
-from romana_bus.tail import ROLES
 
 #: Seconds that it may take to be carried out, before it is said that nobody does.
 CARRIED_OUT_WITHIN = 5.0

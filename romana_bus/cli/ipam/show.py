@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from romana_bus.bus.connect import open_store
+from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import OPTIONS, Output, Store
@@ -22,7 +23,6 @@ from romana_bus.ipam import State
 from romana_bus.ipam.report import views
 from romana_bus.ipam.report.forecast import Outlooks
 from romana_bus.ipam.report.growth import Growth
-from romana_bus.tail import ROLES
 
 __all__ = ["app", "closed", "print_hosts", "print_networks", "print_waiting"]
 

@@ -33,9 +33,9 @@ from romana_bus.consumers import routes
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, told_anew
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
-from romana_bus.health import Health, served
-from romana_bus.loop import run_projection
-from romana_bus.reconcile import run_reconciler
+from romana_bus.runtime.health import Health, served
+from romana_bus.runtime.loop import run_projection
+from romana_bus.runtime.reconcile import run_reconciler
 from romana_bus.tasks import until_one_ends
 
 log = structlog.get_logger(__name__)

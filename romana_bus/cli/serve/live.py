@@ -12,7 +12,7 @@ from rich.layout import Layout
 from rich.panel import Panel
 from rich.table import Table
 
-from romana_bus import telemetry
+from romana_bus import metrics
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.terminal import Text
 from romana_bus.ipam.report import views
@@ -111,7 +111,7 @@ def _head(title: str, state: State, problems: list[str]) -> list[Text]:
 def lag() -> str:
     """How far the consumers of this process are behind their streams."""
     behind: dict[str, int] = {}
-    for metric in telemetry.LAG.collect():
+    for metric in metrics.LAG.collect():
         for sample in metric.samples:
             name = sample.labels["consumer"]
             behind[name] = behind.get(name, 0) + int(sample.value)

@@ -16,9 +16,9 @@ import msgspec
 from cyclopts import Parameter
 from rich.live import Live
 
-from romana_bus import codec
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.tail import ROLES, tail
 from romana_bus.cli.common import console, source
 from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Addresses, Kubernetes, Serving, Store, holder
@@ -32,12 +32,12 @@ from romana_bus.cli.topology import apply
 from romana_bus.consumers.ipam import decider
 from romana_bus.consumers.ipam_metrics import measured
 from romana_bus.errors import BadInput
-from romana_bus.health import Health, served
+from romana_bus.events import codec
 from romana_bus.ipam import State
 from romana_bus.ipam.report import views
-from romana_bus.loop import run_decider
 from romana_bus.producers.kubernetes.objects import BUILT_IN
-from romana_bus.tail import ROLES, tail
+from romana_bus.runtime.health import Health, served
+from romana_bus.runtime.loop import run_decider
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:

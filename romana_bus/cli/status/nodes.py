@@ -16,14 +16,14 @@ from romana_bus.events import (
     HostPlaced,
     Wired,
 )
-from romana_bus.feed import Read, read_once
+from romana_bus.runtime.feed import Read, read_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
-    from romana_bus.flaws import Flaws
+    from romana_bus.runtime.parked import Flaws
 
 #: µs after which a reconciler is silent: each reports every minute, whatever happens.
 SILENT = 180 * 1_000_000

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from romana_bus import codec
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
-from romana_bus.events import IPAM, KUBE, NODE, ForeignWriteSeen, MessagesParked
+from romana_bus.events import IPAM, KUBE, NODE, ForeignWriteSeen, MessagesParked, codec
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
-    from romana_bus.flaws import Flaws
+    from romana_bus.runtime.parked import Flaws
 
 #: Who leads a stream, and reports what it cannot use.
 LEADERS = {"ipam": IPAM, "watch": KUBE}

@@ -11,7 +11,7 @@ from romana_bus.events import KUBE, ResourceListing, ResourceSynced
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
-    from romana_bus.flaws import Flaws
+    from romana_bus.runtime.parked import Flaws
 
 
 #: µs after which a resource has had no good answer for too long: there is one each minute.

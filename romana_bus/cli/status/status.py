@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from romana_bus import codec
 from romana_bus.bus.api import BusError, Outgoing, StreamMissing
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.jetstream.lease import holder
 from romana_bus.bus.jetstream.store import JetStream
+from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
@@ -16,9 +16,8 @@ from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.status.nodes import nodes, print_nodes
 from romana_bus.cli.status.parked import flaws, print_flaws
 from romana_bus.cli.status.resources import print_resources, resources
-from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
-from romana_bus.flaws import Flaws
-from romana_bus.tail import ROLES
+from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected, codec
+from romana_bus.runtime.parked import Flaws
 
 HOLDS = {
     SPEC: "what operators want",

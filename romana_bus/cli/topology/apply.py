@@ -7,17 +7,16 @@ import contextlib
 import gc
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from romana_bus import codec
 from romana_bus.bus.api import WrongSequence
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.source import Source, refuse
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import SPEC, AddressDisowned, TopologySet
-from romana_bus.feed import outgoing
+from romana_bus.events import SPEC, AddressDisowned, TopologySet, codec
 from romana_bus.ipam import evolve
 from romana_bus.ipam.change.evictions import evictions, losing, unfinished
 from romana_bus.ipam.change.merge import succeed
 from romana_bus.ipam.change.plan import changes
+from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

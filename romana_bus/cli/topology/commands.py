@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.bus.connect import open_store
+from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import OPTIONS, Output, Store
 from romana_bus.cli.common.session import run
@@ -18,7 +19,6 @@ from romana_bus.cli.topology.apply import merged, planned, put, standing
 from romana_bus.cli.topology.tree_view import tree
 from romana_bus.errors import BadInput
 from romana_bus.ipam.report import views
-from romana_bus.tail import ROLES
 
 if TYPE_CHECKING:
     from romana_bus.cli.common.source import Source

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from romana_bus import codec
 from romana_bus.cni import disk
-from romana_bus.events import SandboxEvent, SandboxRemoved, SandboxRequested
+from romana_bus.events import SandboxEvent, SandboxRemoved, SandboxRequested, codec
 
 if TYPE_CHECKING:
     from pathlib import Path

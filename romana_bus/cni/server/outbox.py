@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from romana_bus import codec, tasks
+from romana_bus import tasks
 from romana_bus.bus.api import Rewound, StreamMissing, Unavailable, WrongSequence
 from romana_bus.cni.server.journal import over
 from romana_bus.cni.server.requests import Requests
-from romana_bus.events import NODE, SandboxRemoved
-from romana_bus.feed import outgoing
+from romana_bus.events import NODE, SandboxRemoved, codec
+from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from romana_bus.cni.server.journal import over
 from romana_bus.events import NODE, SandboxRequested, token
-from romana_bus.feed import Read, read_once
-from romana_bus.flaws import Flaws
+from romana_bus.runtime.feed import Read, read_once
+from romana_bus.runtime.parked import Flaws
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

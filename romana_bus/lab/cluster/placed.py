@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus import codec
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import DAY, Layout
-from romana_bus.events import IPAM, BlockAssigned
-from romana_bus.tail import ROLES, tail
+from romana_bus.bus.tail import ROLES, tail
+from romana_bus.events import IPAM, BlockAssigned, codec
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

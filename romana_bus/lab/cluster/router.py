@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from romana_bus import codec
 from romana_bus.bus.api import BusError
 from romana_bus.errors import Failed
-from romana_bus.events import IPAM, HostPlaced
+from romana_bus.events import IPAM, HostPlaced, codec
 from romana_bus.lab.cluster import fabric
 from romana_bus.lab.cluster.placed import log_of
 from romana_bus.lab.machine import netns

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from romana_bus import codec
 from romana_bus.events import (
     Event,
     Fact,
@@ -27,6 +26,7 @@ from romana_bus.events import (
     ObjectSeen,
     ResourceListing,
     ResourceSynced,
+    codec,
     version_number,
 )
 from romana_bus.producers.kubernetes.absence import Absences

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from romana_bus import tasks, telemetry
+from romana_bus import metrics, tasks
 from romana_bus.events import version_number
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import read
@@ -133,7 +133,7 @@ class Pages:
             page = self._decoded(await self._body(query))
             if not number and begin:
                 await begin()
-            telemetry.WATCH_EVENTS.labels(self.kind.name).inc(len(page.items or ()))
+            metrics.WATCH_EVENTS.labels(self.kind.name).inc(len(page.items or ()))
             await self._watch.tell(functools.partial(self._listed, page.items or (), counts))
             before, following = following, page.metadata.continue_
             if not following:

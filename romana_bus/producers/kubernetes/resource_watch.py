@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from romana_bus import tasks, telemetry
+from romana_bus import metrics, tasks
 from romana_bus.errors import BadInput, Failed
-from romana_bus.health import Health
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, distrusted, reason
 from romana_bus.producers.kubernetes.pages import Again, Pages
@@ -27,6 +26,7 @@ from romana_bus.producers.kubernetes.responses import Do, Verdict
 from romana_bus.producers.kubernetes.second_look import SecondLooks
 from romana_bus.producers.kubernetes.server_version import Standing
 from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.runtime.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -221,8 +221,8 @@ class ResourceWatch:
         self.note("refused", why)
 
     def note(self, what: str, why: str) -> None:
-        telemetry.WATCH_TROUBLE.labels(self._kind.name, what).inc()
-        telemetry.WATCH_SYNCED.labels(self._kind.name).set(0)
+        metrics.WATCH_TROUBLE.labels(self._kind.name, what).inc()
+        metrics.WATCH_SYNCED.labels(self._kind.name).set(0)
         log.warning(f"watch {what}", resource=self._kind.name, why=why)
         self._health.say(f"watch {self._kind.name}", why)
 
@@ -232,7 +232,7 @@ class ResourceWatch:
         self._renewed = False
 
     def well(self) -> None:
-        telemetry.WATCH_SYNCED.labels(self._kind.name).set(1)
+        metrics.WATCH_SYNCED.labels(self._kind.name).set(1)
         self._health.say(f"watch {self._kind.name}", "")
 
     # --- telling the log ----------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ class ResourceWatch:
                 await self._to_log(events)
 
     def _unusable(self, key: str, why: str) -> None:
-        telemetry.WATCH_TROUBLE.labels(self._kind.name, "unusable").inc()
+        metrics.WATCH_TROUBLE.labels(self._kind.name, "unusable").inc()
         self._said += 1
         if self._said <= SAID:
             log.error("an object cannot be told", resource=self._kind.name, object=key, why=why)
@@ -270,7 +270,7 @@ class ResourceWatch:
 
     async def _begin_listing(self) -> None:
         """Only once the server has begun to answer: until then the log is as good as it was."""
-        telemetry.LISTINGS.labels(self._kind.name).inc()
+        metrics.LISTINGS.labels(self._kind.name).inc()
         await self.tell(lambda: observe.begin_listing(self._state, self._kind, self._reason))
 
     def _synced(self) -> None:
@@ -331,7 +331,7 @@ class ResourceWatch:
 
         await self.tell(feed)
         if story.lines > before:
-            telemetry.WATCH_EVENTS.labels(self._kind.name).inc(story.lines - before)
+            metrics.WATCH_EVENTS.labels(self._kind.name).inc(story.lines - before)
             self._lines += story.lines - before
             self.standing.heard_now()
         if trouble:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from romana_bus import tasks, telemetry
+from romana_bus import metrics, tasks
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes.pages import Again
@@ -51,7 +51,7 @@ class SecondLooks:
     def _due(self) -> float | None:
         progress = self._watch.progress
         doubted = len(progress.absences.keys)
-        telemetry.DOUBTED.labels(self._pages.kind.name).set(doubted)
+        metrics.DOUBTED.labels(self._pages.kind.name).set(doubted)
         if not progress.synced:
             return None  # a listing is on its way, which is a look as well
         return progress.absences.look_at(len(progress.held), tasks.monotonic())

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from romana_bus import codec
-from romana_bus.events import Fact, ObjectSeen, PolicySeen
+from romana_bus.events import Fact, ObjectSeen, PolicySeen, codec
 
 #: Bytes of a fact: no message could carry more (the server's max_payload is 1 MiB, headers included).
 LARGEST = 900_000

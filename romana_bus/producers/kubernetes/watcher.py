@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.events import KUBE, SPEC
-from romana_bus.feed import Read
-from romana_bus.health import Health
-from romana_bus.loop import run_leading
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.resource_watch import Limits, ResourceWatch
+from romana_bus.runtime.feed import Read
+from romana_bus.runtime.health import Health
+from romana_bus.runtime.loop import run_leading
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
-    from romana_bus.fold import Fold
-    from romana_bus.lead import Leadership
     from romana_bus.producers.kubernetes.client import Api
     from romana_bus.producers.kubernetes.objects import Kind
+    from romana_bus.runtime.election import Leadership
+    from romana_bus.runtime.fold import Fold
 
 
 @dataclass(frozen=True)

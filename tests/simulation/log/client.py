@@ -22,10 +22,10 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
+from romana_bus.bus.clock import LogClock
 from romana_bus.bus.jetstream.requests import settle
 from romana_bus.bus.jetstream.store import SINGLY
 from romana_bus.bus.streams import matches
-from romana_bus.clock import LogClock
 from tests.simulation.log.cursors import SimLease, SimReading, SimTable
 from tests.simulation.log.pipe import Pipe
 from tests.simulation.log.server import HISTORY

@@ -7,8 +7,8 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING
 
+from romana_bus.bus.clock import LogClock
 from romana_bus.bus.memory import MemoryStore, _Stream
-from romana_bus.clock import LogClock
 from tests.simulation.loop import START
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from romana_bus.events import Event
-    from romana_bus.feed import Read
+    from romana_bus.runtime.feed import Read
 
 S = TypeVar("S")
 

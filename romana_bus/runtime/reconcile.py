@@ -12,15 +12,15 @@ import structlog
 from romana_bus import tasks
 from romana_bus.bus.api import BusError
 from romana_bus.events import NODE
-from romana_bus.loop import again_and_again, observe_delay
-from romana_bus.reports import Reports
+from romana_bus.runtime.loop import again_and_again, observe_delay
+from romana_bus.runtime.reports import Reports
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
-    from romana_bus.clock import LogClock
-    from romana_bus.consumer import Reconciler
-    from romana_bus.fold import Fold
-    from romana_bus.health import Health
+    from romana_bus.bus.clock import LogClock
+    from romana_bus.runtime.consumer import Reconciler
+    from romana_bus.runtime.fold import Fold
+    from romana_bus.runtime.health import Health
 
 log = structlog.get_logger(__name__)
 

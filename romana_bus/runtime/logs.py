@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from romana_bus.printable import printable, printable_lines
-from romana_bus.stderr import dropped, make_lossy
+from romana_bus.runtime.stderr import dropped, make_lossy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping

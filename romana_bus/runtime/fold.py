@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
-from romana_bus import telemetry
+from romana_bus import metrics
 from romana_bus.bus.write import by_leader
-from romana_bus.consumer import Decider
 from romana_bus.events import Event, LeaderElected
-from romana_bus.feed import Feed
-from romana_bus.flaws import Flaw, Flaws, understood
+from romana_bus.runtime.consumer import Decider
+from romana_bus.runtime.feed import Feed
+from romana_bus.runtime.parked import Flaw, Flaws, understood
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from romana_bus.bus.api import Message, Position, Store
-    from romana_bus.consumer import Consumer
+    from romana_bus.runtime.consumer import Consumer
 
 log = structlog.get_logger(__name__)
 
@@ -118,4 +118,4 @@ class Fold(Generic[S]):
                 self._bad[role, message.seq] = why
                 log.exception("a message could not be folded", stream=role, seq=message.seq)
                 raise Failing(why) from error
-        telemetry.FOLDED.labels(self._consumer.name, role).inc(len(messages))
+        metrics.FOLDED.labels(self._consumer.name, role).inc(len(messages))

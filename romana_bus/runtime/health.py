@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from romana_bus import telemetry
+from romana_bus import metrics
 from romana_bus.errors import BadInput, Failed
 from romana_bus.printable import printable
 
@@ -51,13 +51,13 @@ class Health:
         """As what a consumer stands: LEADER, STANDBY or ''."""
         self._stand[name] = how
         for role in (LEADER, STANDBY):
-            telemetry.ROLE.labels(name, role).set(how == role)
+            metrics.ROLE.labels(name, role).set(how == role)
 
     def watch(self, store: Watched) -> None:
         """From now on the log's own problems are some of ours."""
         self.check("log", store.problem)
         self._ages["log"] = lambda: store.age
-        telemetry.LOG_AGE.set_function(lambda: store.age)
+        metrics.LOG_AGE.set_function(lambda: store.age)
 
     @property
     def problems(self) -> list[str]:
@@ -66,7 +66,7 @@ class Health:
         asked = {name: problem() for name, problem in self._checks.items()}
         for name, problem in asked.items():
             if name.endswith(" writes"):
-                telemetry.UNWRITABLE.labels(name.removesuffix(" writes")).set(bool(problem))
+                metrics.UNWRITABLE.labels(name.removesuffix(" writes")).set(bool(problem))
         for name, problem in sorted((self._problems | asked).items()):
             if problem:
                 found.setdefault(problem, []).append(name)

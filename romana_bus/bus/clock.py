@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from romana_bus import tasks, telemetry
+from romana_bus import metrics, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class LogClock:
             log.warning("the log's clock went ahead", seconds=(ahead - self._ahead) / SECOND)
         self._ahead = ahead
         difference = self._wall() - self.now()
-        telemetry.CLOCK_DIFFERENCE.set(difference / SECOND)
+        metrics.CLOCK_DIFFERENCE.set(difference / SECOND)
         if abs(difference - self._difference) > STEP:
             self._difference = difference
             log.warning("this machine's clock is not the log's, which counts", seconds=difference / SECOND)

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from romana_bus import tasks, telemetry
+from romana_bus import metrics, tasks
 from romana_bus.bus.api import BusError, Closed, Position, Refused, StreamMissing, Unavailable
 from romana_bus.bus.write import FencedWriter
 from romana_bus.events import LeaderElected
-from romana_bus.feed import outgoing
+from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from romana_bus.bus.api import Lease, Outgoing, Store
     from romana_bus.events import Event
-    from romana_bus.feed import Feed
+    from romana_bus.runtime.feed import Feed
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class Leadership:
             messages.append(outgoing(event, cause, moment, self._store.history))
             counts[type(event)] += 1
         for kind, count in counts.items():
-            telemetry.PUBLISHED.labels(self._name, kind.__name__).inc(count)
+            metrics.PUBLISHED.labels(self._name, kind.__name__).inc(count)
         await self.writer.put(messages)
 
     def problem(self) -> str:
@@ -117,7 +117,7 @@ class Leadership:
     async def leave(self, orderly: bool) -> None:
         """`orderly`: store what was decided, and let the successor begin at once. The lease is kept up until
         that has ended: what is in flight must not meet a successor."""
-        telemetry.LEADER.labels(self._name).set(0)
+        metrics.LEADER.labels(self._name).set(0)
         try:
             if orderly:
                 with contextlib.suppress(BusError, TimeoutError):
@@ -169,7 +169,7 @@ class Candidate:
         except BaseException:
             await self.leave(orderly=False)
             raise
-        telemetry.LEADER.labels(feed.name).set(1)
+        metrics.LEADER.labels(feed.name).set(1)
         log.info("leading", consumer=feed.name, stream=self._role, term=mine, holder=self._holder)
         return self._leadership
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from romana_bus import codec, telemetry
+from romana_bus import metrics
 from romana_bus.bus.search import newest_before
 from romana_bus.bus.write import by_leader
-from romana_bus.events import LeaderElected
+from romana_bus.events import LeaderElected, codec
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store
@@ -106,7 +106,7 @@ class Flaws:
 
     def park(self, message: Message, role: str, reason: str) -> None:
         self.count += 1
-        telemetry.PARKED.labels(self.consumer, role).inc()
+        metrics.PARKED.labels(self.consumer, role).inc()
         self._kept.pop((role, message.subject), None)
         self._kept[role, message.subject] = Flaw(role, message.seq, message.subject, reason)
         if len(self._kept) > KEPT:

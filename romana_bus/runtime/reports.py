@@ -13,17 +13,25 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from romana_bus import codec, tasks
+from romana_bus import tasks
 from romana_bus.bus.api import BusError
 from romana_bus.bus.publish import Publisher
-from romana_bus.events import NODE, Applied, ApplyFailed, ForeignWriteSeen, MessagesParked, ParkedMessage
-from romana_bus.feed import outgoing
+from romana_bus.events import (
+    NODE,
+    Applied,
+    ApplyFailed,
+    ForeignWriteSeen,
+    MessagesParked,
+    ParkedMessage,
+    codec,
+)
+from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from romana_bus.bus.api import ForeignWrite, Store
-    from romana_bus.flaws import Flaw
+    from romana_bus.runtime.parked import Flaw
 
 log = structlog.get_logger(__name__)
 

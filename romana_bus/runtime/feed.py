@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus import codec, tasks, telemetry
+from romana_bus import metrics, tasks
 from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.write import by_leader
+from romana_bus.events import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from romana_bus.bus.api import Reading, Store
     from romana_bus.events import Event
-    from romana_bus.flaws import Flaws
+    from romana_bus.runtime.parked import Flaws
 
 
 #: Questions about what cannot be used that are asked at once.
@@ -73,7 +74,7 @@ class Feed:
         for role, seq in reached.items():
             if earlier := await self._words_before(role, seq):
                 yield role, earlier
-        telemetry.BOOT_SECONDS.labels(self.name).set(tasks.monotonic() - started)
+        metrics.BOOT_SECONDS.labels(self.name).set(tasks.monotonic() - started)
 
     async def lost(self, before: Mapping[str, Position]) -> list[str]:
         """The streams of which somebody had read up to `before`, and which are not as they were then.
@@ -123,7 +124,7 @@ class Feed:
                 self._heard(role, newest)
                 self.positions[role] = Position(self.positions[role].epoch, newest.seq, newest.id)
                 taken.append((role, messages))
-            telemetry.LAG.labels(self.name, role).set(reading.lag)
+            metrics.LAG.labels(self.name, role).set(reading.lag)
         return taken
 
     @property
@@ -142,7 +143,7 @@ class Feed:
     async def drop(self, role: str) -> None:
         """Follow this one no longer (a leader is the only source of its own stream)."""
         if reading := self._readings.pop(role, None):
-            telemetry.LAG.labels(self.name, role).set(0)  # nobody is behind what nobody reads
+            metrics.LAG.labels(self.name, role).set(0)  # nobody is behind what nobody reads
             await reading.close()
 
     async def close(self) -> None:

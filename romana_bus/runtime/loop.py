@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from romana_bus import tasks, telemetry
+from romana_bus import metrics, tasks
 from romana_bus.bus.api import (
     BusError,
     Closed,
@@ -32,17 +32,17 @@ from romana_bus.bus.api import (
     Unavailable,
 )
 from romana_bus.errors import RomanaError
-from romana_bus.fold import Failing, Fold
-from romana_bus.health import LEADER, STANDBY, Health
-from romana_bus.lead import Candidate, Leadership
-from romana_bus.reports import FlawReports
+from romana_bus.runtime.election import Candidate, Leadership
+from romana_bus.runtime.fold import Failing, Fold
+from romana_bus.runtime.health import LEADER, STANDBY, Health
+from romana_bus.runtime.reports import FlawReports
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from romana_bus.bus.api import Position, Store
-    from romana_bus.clock import LogClock
-    from romana_bus.consumer import Consumer, Decider, Projection, Writer
+    from romana_bus.bus.clock import LogClock
+    from romana_bus.runtime.consumer import Consumer, Decider, Projection, Writer
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +85,7 @@ async def run_leading(
             orderly = True
             raise
         except ForeignWrite as error:
-            telemetry.FOREIGN.labels(error.role).inc()
+            metrics.FOREIGN.labels(error.role).inc()
             await reports.foreign(error)
             raise
         except Refused as error:
@@ -133,7 +133,7 @@ async def run_projection(store: Store, projection: Projection[S], health: Health
 
 def observe_delay(consumer: str, clock: LogClock, since: int) -> None:
     if since:
-        telemetry.TIME_TO_APPLY.labels(consumer).observe(max(0, clock.now() - since) / 1e6)
+        metrics.TIME_TO_APPLY.labels(consumer).observe(max(0, clock.now() - since) / 1e6)
 
 
 async def again_and_again(
@@ -150,7 +150,7 @@ async def again_and_again(
     delay, why, bad = AGAIN, "start", dict[tuple[str, int], str]()
     before: dict[str, Position] = {}
     while True:
-        telemetry.BOOTS.labels(name, why).inc()
+        metrics.BOOTS.labels(name, why).inc()
         health.say(name, "reading its tables")
         fold, begun = Fold(store, consumer, why, bad), tasks.monotonic()
         try:

@@ -11,12 +11,13 @@ from cyclopts import App, CycloptsError, Parameter
 from romana_bus import __version__
 from romana_bus.cli.common import exit
 from romana_bus.cli.common.options import OPTIONS
-from romana_bus.cli.events import tail
+from romana_bus.cli.events import commands as events_commands
 from romana_bus.cli.ipam import check, release, show, simulate
-from romana_bus.cli.lab import commands, demo, faults, ping, pods
+from romana_bus.cli.lab import commands as lab_commands
+from romana_bus.cli.lab import demo, faults, ping, pods
 from romana_bus.cli.serve import agent, run, up, watch
 from romana_bus.cli.status import resync, status
-from romana_bus.cli.topology import commands
+from romana_bus.cli.topology import commands as topology_commands
 from romana_bus.errors import RomanaError
 
 HELP = """\
@@ -61,23 +62,23 @@ app.command(up.up, sort_key=1)
 app.command(watch.watch, sort_key=2)
 app.command(run.run, sort_key=3, usage="Usage: romana-bus run [OPTIONS] CONSUMER...")
 app.command(agent.app)
-app.command(commands.app)
+app.command(topology_commands.app)
 app.command(show.app)
 show.app.command(simulate.simulate)
 show.app.command(check.check)
 show.app.command(release.release)
-app.command(tail.app)
+app.command(events_commands.app)
 app.command(status.status, sort_key=7)
 app.command(resync.resync, sort_key=8)
-app.command(commands.app)
-commands.app.command(demo.demo, sort_key=1)
-commands.app.command(pods.app)
-commands.app.command(ping.ping, sort_key=4)
-commands.app.command(ping.matrix, sort_key=5)
-commands.app.command(ping.exec_, name="exec", sort_key=6)
-commands.app.command(faults.start, sort_key=7)
+app.command(lab_commands.app)
+lab_commands.app.command(demo.demo, sort_key=1)
+lab_commands.app.command(pods.app)
+lab_commands.app.command(ping.ping, sort_key=4)
+lab_commands.app.command(ping.matrix, sort_key=5)
+lab_commands.app.command(ping.exec_, name="exec", sort_key=6)
+lab_commands.app.command(faults.start, sort_key=7)
 for _app in (faults.node_app, faults.link_app, faults.agent_app, faults.nats_app):
-    commands.app.command(_app)
+    lab_commands.app.command(_app)
 app.register_install_completion_command()
 
 

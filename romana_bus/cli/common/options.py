@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import Group, Parameter
 
@@ -16,6 +18,7 @@ from romana_bus.bus.connect import Access
 from romana_bus.bus.streams import DAY, Layout
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix
+from romana_bus.ipam import Settings
 from romana_bus.ipam.topology.default import SLOT_BITS
 from romana_bus.ipam.topology.document import cidr_of
 
@@ -115,6 +118,49 @@ class Kubernetes:
     def target(self) -> Target:
         """Raises BadInput."""
         # What it imports takes most commands too long.
+        from romana_bus.producers.kubernetes.client import Target
+
+        if self.server and (self.kubeconfig or self.context):
+            raise BadInput("--server is for no credentials: give either it, or --kubeconfig and --context")
+        try:
+            url = urlsplit(self.server)
+            usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:
+            usable = False
+        if self.server and not usable:
+            raise BadInput(f"--server {self.server}: write a URL such as http://127.0.0.1:8001")
+        return Target(server=self.server, kubeconfig=self.kubeconfig, context=self.context)
+
+
+@Parameter(name="*", group=ADDRESSES)
+@dataclass(frozen=True)
+class Addresses:
+    """How addresses are given out. The same on all replicas."""
+
+    block_owner: Literal["host", "tenant", "segment"] = "host"
+    """Whom a block of addresses is for: a node, or one namespace on it, or one segment of that."""
+    cooldown: float = 30.0
+    """Seconds for which an address that was given back is not given out again."""
+    warm_blocks: int = 1
+    """Blocks that each node holds ahead of need."""
+    network: str = "100.64.0.0/10"
+    """Where pods get addresses as long as no topology was set, IPv4 or IPv6: each zone has an eighth of
+    it."""
+
+    @property
+    def settings(self) -> Settings:
+        """Raises BadInput."""
+        if not (math.isfinite(self.cooldown) and 0 <= self.cooldown <= 86_400):
+            raise BadInput(f"--cooldown {self.cooldown:g}: between 0 and 86400 seconds")
+        if not 0 <= self.warm_blocks <= 64:
+            raise BadInput(f"--warm-blocks {self.warm_blocks}: between 0 and 64")
+        self._refuse_network()
+        return Settings(
+            block_owner=self.block_owner,
+            cooldown=int(self.cooldown * 1e6),
+            warm_blocks=self.warm_blocks,
+            default_network=self.network,
+        )
 
     def _refuse_network(self) -> None:
         """Raises BadInput."""

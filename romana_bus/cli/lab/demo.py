@@ -150,8 +150,8 @@ def _show_counts(made: Place, outcome: Outcome) -> None:
     blocks, inside = len(outcome.opened), sum(one.inside for one in outcome.nodes.values())
     lines = (
         f"{len(outcome.pods)} pods changed {console.many(outcome.outside, 'route')} outside their own zone.",
-        f"In it, {console.many(blocks, 'block')} opened: {console.many(inside, 'route')} on the other nodes there, "
-        "and none for a pod.",
+        f"In it, {console.many(blocks, 'block')} opened: {console.many(inside, 'route')} on the other nodes "
+        "there, and none for a pod.",
     )
     style = "bold green" if outcome.as_promised else "bold red"
     console.console.print(*(Text(line, style) for line in lines), "", sep="\n")

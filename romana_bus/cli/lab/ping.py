@@ -13,7 +13,7 @@ from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab.commands import Which
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.inspect import names, ping, trace
+from romana_bus.lab.inspect import names, reachability, trace
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.machine import netns
 from romana_bus.lab.machine.directory import MARK, Place
@@ -51,7 +51,7 @@ def ping(
 
 
 def ping_once(place: Place, source: End, address: str, count: int, output: Output) -> bool:
-    done = ping.ping(source.netns, address, count)
+    done = reachability.ping(source.netns, address, count)
     hops, reached = trace.trace(place, source, address)
     if output.json:
         path = [hop._asdict() for hop in hops]
@@ -72,7 +72,7 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
     pods = [pod for pod in known if pod.is_there]
     if not pods:
         raise BadInput(f"there are no pods: {place.command('pod run NAME')}")
-    pairs = ping.matrix(pods)
+    pairs = reachability.matrix(pods)
     failed = [pair for pair in pairs if not pair.ping.received]
     if output.json:
         console.as_json([_pair(one) for one in pairs])
@@ -86,12 +86,12 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
         raise Failed(f"{len(failed)} of {len(pairs)} pairs do not reach each other")
 
 
-def _pair(one: ping.Pair) -> dict[str, object]:
+def _pair(one: reachability.Pair) -> dict[str, object]:
     reached, time = bool(one.ping.received), one.ping.time
     return {"from": one.source.name, "to": one.target.name, "reached": reached, "time": time}
 
 
-def _show_matrix(pods: list[End], pairs: list[ping.Pair]) -> None:
+def _show_matrix(pods: list[End], pairs: list[reachability.Pair]) -> None:
     """Rows ping, columns answer."""
     reached = {(pair.source.name, pair.target.name): bool(pair.ping.received) for pair in pairs}
     yes, no = ("✓", "✗") if console.console.encoding.startswith("utf") else ("y", "-")

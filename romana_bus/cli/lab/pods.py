@@ -67,7 +67,7 @@ def run(
         place.spec.node(node)
     if not 1 <= count <= 1000:
         raise BadInput(f"--count {count}: between 1 and 1000")
-    from romana_bus.lab.inspect.pods import pod_object
+    from romana_bus.lab.inspect.workloads import pod_object
 
     names = [pod] if count == 1 else [f"{pod}-{number}" for number in range(1, count + 1)]
     metadata = {
@@ -92,12 +92,12 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
 async def _run(place: Place, wanted: list[Json], wait: float, output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.lab.cluster import power
-    from romana_bus.lab.inspect import pods
+    from romana_bus.lab.inspect import workloads
 
     async with client_of(place) as client:
-        await pods.create(client, wanted)
+        await workloads.create(client, wanted)
         try:
-            found = await pods.until_running(client, [pods.key(pod) for pod in wanted], wait)
+            found = await workloads.until_running(client, [pods.key(pod) for pod in wanted], wait)
         except Failed as error:
             raise Failed(". ".join(filter(None, [str(error), power.what_to_do(place)]))) from None
     _show(place, found, output)
@@ -136,14 +136,14 @@ def _key(text: str, namespace: str) -> tuple[str, str]:
 
 async def _delete(place: Place, keys: list[tuple[str, str]], output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
-    from romana_bus.lab.inspect import pods
+    from romana_bus.lab.inspect import workloads
 
     async with client_of(place) as client:
         known = {pods.key(pod): pod for pod in await client.objects(PODS)}
         if missing := [key for key in keys if key not in known]:
             raise BadInput(f"there is no pod {', '.join('/'.join(key) for key in missing)}")
         going = [known[key] for key in keys] or await _of_lab(client, place)
-        await pods.delete(client, going)
+        await workloads.delete(client, going)
     if output.json:
         console.as_json({"deleted": ["/".join(pods.key(pod)) for pod in going]})
     else:

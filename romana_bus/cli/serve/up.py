@@ -24,7 +24,7 @@ from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_line
-from romana_bus.cli.events import tail
+from romana_bus.cli.events.commands import tell
 from romana_bus.cli.ipam import show
 from romana_bus.cli.serve.live import LiveView
 from romana_bus.cli.serve.watch import all_kinds
@@ -201,7 +201,7 @@ class _Up:
                 print_line(f"watching {title}")
             async for batch in tail(store, ROLES, last=0):
                 for role, message in batch:
-                    tail.tell(role, message, self.output.json)
+                    tell(role, message, self.output.json)
                 sys.stdout.flush()
             return
         picture = LiveView(title)

@@ -194,7 +194,8 @@ def _summary(there: list[dict[str, Any]]) -> list[Text]:
     wrong = sum(bool(one["trouble"]) for one in there)
     routes = sum(report.get("standing", {}).get("routes", 0) for report in reports)
     wired = sum(report.get("addresses", 0) for report in reports)
-    line = f"{console.many(len(there), 'node')}: {console.many(routes, 'route')}, {console.count(wired)} addresses wired"
+    nodes, wired_now = console.many(len(there), "node"), console.count(wired)
+    line = f"{nodes}: {console.many(routes, 'route')}, {wired_now} addresses wired"
     lines = [Text.assemble(f"{line}; ", (f"{wrong:,} in trouble", "red") if wrong else ("all well", "green"))]
     views = Counter((one.get(BY_DEFAULT, 0), one.get(OFF_LINK, 0)) for one in map(_numbers, reports))
     views.pop((0, 0), None)

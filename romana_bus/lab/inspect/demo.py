@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from romana_bus.events import IPAM
 from romana_bus.inet import covering, parse_prefix
 from romana_bus.lab.cluster import placed, waiting
-from romana_bus.lab.inspect import pods, route_counter
+from romana_bus.lab.inspect import route_counter, workloads
 from romana_bus.lab.kubeapi.store import PODS
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.machine import netns
@@ -94,7 +94,7 @@ async def demonstrate(place: Place, client: KubeClient, store: JetStream, step: 
 async def _clear(client: KubeClient) -> None:
     """Pods of an earlier one."""
     selector = ",".join(f"{key}={value}" for key, value in _LABEL.items())
-    await pods.delete(client, await client.objects(PODS, label_selector=selector))
+    await workloads.delete(client, await client.objects(PODS, label_selector=selector))
 
 
 async def _run_pods(place: Place, client: KubeClient, there: int) -> list[Json]:
@@ -102,12 +102,12 @@ async def _run_pods(place: Place, client: KubeClient, there: int) -> list[Json]:
     first = there // place.spec.zones + 1
     metadata = {"namespace": "default", "labels": _LABEL}
     wanted = [
-        pods.pod_object(f"demo-{zone.name[-1]}{number}", metadata, zone.name)
+        workloads.pod_object(f"demo-{zone.name[-1]}{number}", metadata, zone.name)
         for zone in place.spec.zone_list
         for number in range(first, first + PODS_PER_NODE * len(zone.nodes))
     ]
-    await pods.create(client, wanted)
-    return await pods.until_running(client, [pods.key(pod) for pod in wanted], waiting.WITHIN)
+    await workloads.create(client, wanted)
+    return await workloads.until_running(client, [pods.key(pod) for pod in wanted], waiting.WITHIN)
 
 
 async def _until_routed(place: Place, opened: list[BlockAssigned]) -> None:

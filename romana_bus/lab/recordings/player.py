@@ -108,8 +108,8 @@ def moments(recording: Recording, speed: float, pause: float) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m romana_bus.lab.recordings.player DIR`: a server that plays DIR, as a process of its own. SIGUSR1
-    ends the delay."""
+    """`python -m romana_bus.lab.recordings.player DIR`: a server that plays DIR, as a process of its own.
+    SIGUSR1 ends the delay."""
     parser = argparse.ArgumentParser(
         prog="python -m romana_bus.lab.recordings.player", description=main.__doc__
     )

@@ -10,7 +10,7 @@ import pytest
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import down, fabric
 from romana_bus.lab.cluster.spec import Spec
-from romana_bus.lab.inspect import ping
+from romana_bus.lab.inspect import reachability
 from romana_bus.lab.machine import netns
 from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import links_of
@@ -26,7 +26,7 @@ def build(spec: Spec) -> Spec:
 
 
 def reaches(spec: Spec, source: str, address: str) -> bool:
-    return bool(ping.ping(spec.namespace(source), address, 3).received)
+    return bool(reachability.ping(spec.namespace(source), address, 3).received)
 
 
 def test_nodes_reach_each_other_in_their_zone_and_across(lab: Spec) -> None:
@@ -53,7 +53,7 @@ def test_a_node_whose_link_is_cut_is_cut_off_and_can_come_back_at_once(lab: Spec
     node = spec.node("a2")
     for _ in range(3):
         fabric.cut(spec, node)
-        assert not ping.ping(spec.namespace("a1"), node.addresses[0], 1).received
+        assert not reachability.ping(spec.namespace("a1"), node.addresses[0], 1).received
         netns.delete(spec.namespace("a2"))
         fabric.build_node(spec, node)
         assert reaches(spec, "a1", node.addresses[0])

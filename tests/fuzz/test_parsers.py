@@ -18,8 +18,7 @@ from romana_bus.ipam import Settings, State, Tick, decide, evolve
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.pages import Again, Pages
-from romana_bus.producers.kubernetes.resource_watch import Limits
+from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
 from romana_bus.producers.kubernetes.responses import Do, judge, unwatchable
 from romana_bus.producers.kubernetes.watch_stream import Story
 from romana_bus.runtime.parked import Flaws

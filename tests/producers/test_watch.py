@@ -28,7 +28,8 @@ from romana_bus.producers.kubernetes import absence, observe
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.resource_watch import Limits, ResourceWatch
+from romana_bus.producers.kubernetes.pages import Limits
+from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.conftest import run
 from tests.kube_verbatim import Answer, VerbatimServer, every, randomly, recorded
 from tests.lab.client import add

@@ -6,8 +6,7 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
-from romana_bus.ipam.allocate.fullness import scope_of
-from romana_bus.ipam.allocate.offers import Choice, families_for, networks_for
+from romana_bus.ipam.allocate.offers import Choice, families_for, networks_for, scope_of
 from romana_bus.ipam.allocate.pinned import why_unmet
 from romana_bus.ipam.allocate.place_nodes import release_block
 from romana_bus.ipam.allocate.release import lapsed, say_released, still_cooling, told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.model.blocks import ALL, OWN, Block
 
 if TYPE_CHECKING:
@@ -56,6 +57,22 @@ def families_for(desk: Desk, pod: Pod, host: Host) -> tuple[tuple[Space, ...], .
     if pod.asks.wish is None and not desk.layout.topology.particular:
         return host.offers
     return desk.layout.offers(networks_for(desk, pod), host.leaves)
+
+
+def scope_of(desk: Desk, pod: Pod, host: Host) -> str:
+    """The most that is full among the families that the pod needs. It is told as it was at that moment:
+    what other nodes and groups have is no reason to tell it again."""
+    free = desk.free_addresses()
+    scopes = [_scope(desk, spaces, free) for spaces in families_for(desk, pod, host)]
+    return max(scopes, key=(BLOCK, GROUP, NETWORK).index, default="")
+
+
+def _scope(desk: Desk, spaces: tuple[Space, ...], free: list[int]) -> str:
+    if any(free[space.leaf.number] for space in spaces):
+        return BLOCK
+    networks = {space.leaf.network for space in spaces}
+    leaves = (leaf for leaf in desk.layout.topology.leaves if leaf.network in networks)
+    return GROUP if any(free[leaf.number] for leaf in leaves) else NETWORK
 
 
 def own_block(pod: Pod) -> Owner:

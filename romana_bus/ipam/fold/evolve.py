@@ -34,7 +34,7 @@ from romana_bus.inet import parse_prefix
 from romana_bus.ipam.fold import decisions, facts
 from romana_bus.ipam.model import sandboxes
 from romana_bus.ipam.model.nodes import Ended, pod_key
-from romana_bus.ipam.model.pods import asks
+from romana_bus.ipam.model.pods import ABSENT, asks
 from romana_bus.ipam.model.ranges import Ranges
 from romana_bus.ipam.model.state import SECOND, Tick
 from romana_bus.ipam.topology.document import BadTopology, parse
@@ -124,7 +124,7 @@ def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
         absent[event.node] = event.uid, event.covers
     pod = state.pods.get(key)
     if pod is not None:
-        fit = "" if pod.unfit == facts.ABSENT else pod.unfit
+        fit = "" if pod.unfit == ABSENT else pod.unfit
         unfit = fit or facts.is_absent(state, key, pod.uid, pod.seq)
         pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
     if state.layout is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from romana_bus.events import version_number
 from romana_bus.ipam.model.annotations import wish_of
 from romana_bus.ipam.model.nodes import pod_key
-from romana_bus.ipam.model.pods import AS_GIVEN, Pod, asks, stamp
+from romana_bus.ipam.model.pods import ABSENT, AS_GIVEN, HOST_NETWORK, Pod, asks, stamp
 from romana_bus.ipam.model.uids import ident_of
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
 
 SEGMENT_LABEL = "romana.io/segment"
-#: Why a pod wants no address of ours.
-HOST_NETWORK = "the pod uses the host's network"
-#: The same, of one that an audit did not find.
-ABSENT = "the API server has no such pod"
 FINISHED = ("Succeeded", "Failed")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from romana_bus.errors import BadInput
+from romana_bus.events import IPAM, SPEC
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam.model.blocks import Block, Overlaps
 from romana_bus.ipam.model.nodes import Ended, Gone, Host
@@ -20,14 +21,13 @@ from romana_bus.ipam.model.ranges import Ranges
 from romana_bus.ipam.topology.default import SLOT_BITS, default_topology
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from romana_bus.events import GroupOpened
     from romana_bus.ipam.model.index import Layout
-    from romana_bus.ipam.model.pods import Pod
+    from romana_bus.ipam.model.pods import Pod, Sandbox
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.refusal import Entity, Refusal
-    from romana_bus.ipam.model.sandboxes import Sandbox
     from romana_bus.ipam.topology.networks import Topology
 
 SECOND = 1_000_000
@@ -216,6 +216,14 @@ class State:
         """The fact that says how the node is."""
         host = self.hosts.get(name)
         return host.cause if host and host.seen else self.gone_nodes.cause(name)
+
+
+def refusals(state: State) -> Iterator[tuple[str, int, str, str]]:
+    """What of the log is not believed: (stream, sequence, subject, why)."""
+    if state.problem:
+        yield SPEC, state.wanted_seq, "spec.topology", state.problem
+    for _, refusal in sorted(state.refused.items()):
+        yield IPAM, refusal.seq, refusal.event.subject(), f"refused: {refusal.reason}"
 
 
 def wake(state: State) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.client import Api
     from romana_bus.producers.kubernetes.objects import Kind
     from romana_bus.producers.kubernetes.observe import Watched
-    from romana_bus.producers.kubernetes.resource_watch import Limits
 
 T = TypeVar("T")
 
@@ -47,11 +46,42 @@ class Again(Exception):
         self.verdict = verdict
 
 
+class Limits(NamedTuple):
+    """`page`: objects on one page of a list. `timeout`: seconds until a watch is asked to end, drawn anew
+    each time, so that watches of many do not end together. `silence`: seconds without a byte before a
+    connection is taken for dead (the server sends a bookmark within 94 s). `quiet`: seconds without a word
+    after which the server is asked where it stands. `initial`: seconds within which the initial events of a
+    streaming list go on. `backoff`: seconds between tries, doubled from the first to the last, and never in
+    step with others. `burst`: connections that may follow one another at once, and how many more a second
+    after that. `lists`: seconds between two lists at least. `look`: seconds before what is doubted is looked
+    at again."""
+
+    page: int = 500
+    timeout: tuple[int, int] = (240, 360)
+    silence: float = 150.0
+    quiet: float = 30.0
+    initial: float = 20.0
+    backoff: tuple[float, float] = (0.5, 30.0)
+    burst: tuple[float, float] = (5.0, 1.0)
+    lists: float = 1.0
+    look: float = 1.0
+
+
 class Telling(Protocol):
-    """Where events go (`watch.ResourceWatch`)."""
+    """Where events go, and who hears that the server has answered."""
 
     async def tell(self, make: Callable[[], list[Event]]) -> None: ...
     def worked(self) -> None: ...
+
+
+class Watch(Telling, Protocol):
+    """What its helpers need of the one that watches a resource (`resource_watch.ResourceWatch`)."""
+
+    @property
+    def progress(self) -> observe.Progress: ...
+    def well(self) -> None: ...
+    def note(self, what: str, why: str) -> None: ...
+    def relist(self, why: str) -> None: ...
 
 
 class _Named(Shape, frozen=True):

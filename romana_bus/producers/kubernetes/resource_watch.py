@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,7 +21,7 @@ from romana_bus import metrics, tasks
 from romana_bus.errors import BadInput, Failed
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, distrusted, reason
-from romana_bus.producers.kubernetes.pages import Again, Pages
+from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
 from romana_bus.producers.kubernetes.responses import Do, Verdict
 from romana_bus.producers.kubernetes.second_look import SecondLooks
 from romana_bus.producers.kubernetes.server_version import Standing
@@ -44,27 +44,6 @@ log = structlog.get_logger(__name__)
 GOOD = 5.0
 #: Unusable objects that are said one by one, for each resource; all of them are counted.
 SAID = 20
-
-
-class Limits(NamedTuple):
-    """`page`: objects on one page of a list. `timeout`: seconds until a watch is asked to end, drawn anew
-    each time, so that watches of many do not end together. `silence`: seconds without a byte before a
-    connection is taken for dead (the server sends a bookmark within 94 s). `quiet`: seconds without a word
-    after which the server is asked where it stands. `initial`: seconds within which the initial events of a
-    streaming list go on. `backoff`: seconds between tries, doubled from the first to the last, and never in
-    step with others. `burst`: connections that may follow one another at once, and how many more a second
-    after that. `lists`: seconds between two lists at least. `look`: seconds before what is doubted is looked
-    at again."""
-
-    page: int = 500
-    timeout: tuple[int, int] = (240, 360)
-    silence: float = 150.0
-    quiet: float = 30.0
-    initial: float = 20.0
-    backoff: tuple[float, float] = (0.5, 30.0)
-    burst: tuple[float, float] = (5.0, 1.0)
-    lists: float = 1.0
-    look: float = 1.0
 
 
 class ResourceWatch:

@@ -15,14 +15,13 @@ from romana_bus.producers.kubernetes.responses import Do, Verdict
 
 if TYPE_CHECKING:
     from romana_bus.events import Event
-    from romana_bus.producers.kubernetes.pages import Pages
-    from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+    from romana_bus.producers.kubernetes.pages import Pages, Watch
 
 log = structlog.get_logger(__name__)
 
 
 class SecondLooks:
-    def __init__(self, pages: Pages, watch: ResourceWatch) -> None:
+    def __init__(self, pages: Pages, watch: Watch) -> None:
         self._pages, self._watch = pages, watch
         self._wake = asyncio.Event()
 

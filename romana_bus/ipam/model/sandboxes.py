@@ -70,8 +70,8 @@ def _place(state: State, event: SandboxRequested | SandboxRemoved) -> tuple[str,
 
 
 def _look_at(state: State, node: str, key: str) -> None:
-    if state.layout is not None:
-        state.layout.dirty.records.add((node, key))
+    if state.index is not None:
+        state.index.dirty.records.add((node, key))
 
 
 # --- what follows ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from romana_bus.events import version_number
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import read
 from romana_bus.producers.kubernetes.objects import ListMeta, Meta, Page, Shape
-from romana_bus.producers.kubernetes.responses import Do, Verdict, judge
+from romana_bus.producers.kubernetes.responses import Action, Verdict, classify
 from romana_bus.producers.kubernetes.watch_stream import shown
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Pages:
             return answer
         async with answer:
             body = await read(answer, most=1 << 20, within=30.0)
-        raise Again(judge(answer.status, answer.headers, body, self.kind, verb))
+        raise Again(classify(answer.status, answer.headers, body, self.kind, verb))
 
     async def where(self) -> str:
         """The version at which the API server's store is now. Raises Again, NETWORK_ERRORS."""
@@ -169,8 +169,10 @@ class Pages:
             if not following:
                 return page.metadata.resource_version
             if following == before or len(following) > LONGEST_TOKEN or not page.items:
-                raise Again(Verdict(Do.RETRY, "a list that goes on for ever: its `continue` leads nowhere"))
-        raise Again(Verdict(Do.RETRY, f"a list of more than {MOST_PAGES:,} pages"))
+                raise Again(
+                    Verdict(Action.RETRY, "a list that goes on for ever: its `continue` leads nowhere")
+                )
+        raise Again(Verdict(Action.RETRY, f"a list of more than {MOST_PAGES:,} pages"))
 
     async def _body(self, query: Mapping[str, str], path: str = "") -> bytes:
         async with await self.get(query, "list", self.limits.silence, path) as answer:
@@ -184,12 +186,12 @@ class Pages:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             page = _read_as(_raw, body)
         if len(page.items or ()) > MOST_ITEMS:
-            raise Again(Verdict(Do.RETRY, f"a page of {len(page.items or ()):,} objects"))
+            raise Again(Verdict(Action.RETRY, f"a page of {len(page.items or ()):,} objects"))
         return page
 
     def _listed(self, items: Any, counts: Callable[[], bool]) -> list[Event]:
         if not counts():
-            raise Again(Verdict(Do.RETRY, "another list has begun"))
+            raise Again(Verdict(Action.RETRY, "another list has begun"))
         events: list[Event] = []
         for item in items:
             try:
@@ -205,7 +207,7 @@ def _read_as(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+        raise Again(Verdict(Action.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
 
 
 def _key(item: Any) -> str:

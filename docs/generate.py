@@ -24,8 +24,10 @@ from mkdocs.structure.files import File
 
 from romana_bus import metrics
 from romana_bus.cli.app import HELP, app
-from romana_bus.consumers import ipam_metrics
+from romana_bus.cni.server import server
+from romana_bus.consumers import audit, ipam_metrics
 from romana_bus.events import STORED, Event
+from romana_bus.runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
+    from prometheus_client import Metric
 
 log = logging.getLogger("mkdocs.hooks.generate")
 
@@ -112,12 +115,12 @@ def commands() -> str:
     """Every command with its options. A group of options that many commands share is described once."""
     text = app.generate_docs(output_format="markdown").replace(HELP.strip(), f"```text\n{HELP}```")
     text = re.sub(r"\.0\]\*$", "]*", _NO_DEFAULT.sub("", text), flags=re.MULTILINE)
-    groups = Counter(match.groups() for match in _GROUP.finditer(text))
+    groups = Counter((match[1], match[2]) for match in _GROUP.finditer(text))
     shared = sorted(group for group, count in groups.items() if count > 3 and group[0] not in OWN)
     titles = {group: _title(group[0], shared.index(group), shared) for group in shared}
 
     def referred(match: re.Match[str]) -> str:
-        title = titles.get(match.groups())
+        title = titles.get((match[1], match[2]))
         return f"**{match[1]}**: [{title}](#{_anchor(title)})\n" if title else match[0]
 
     sections = [f"## {titles[group]}\n\n{group[1]}" for group in shared]
@@ -252,25 +255,33 @@ def _nested() -> list[type[msgspec.Struct]]:
 # --- metrics --------------------------------------------------------------------------------------------
 
 
+#: The modules that register metrics.
+MEASURING = (metrics, audit, server, logs)
+
+
 def measured() -> str:
     """Every metric of our own that `/metrics` serves."""
+    labels = {
+        metric._name: metric._labelnames
+        for module in MEASURING
+        for metric in vars(module).values()
+        if isinstance(metric, prometheus_client.metrics.MetricWrapperBase)
+    }
+    families = [each for each in prometheus_client.REGISTRY.collect() if each.name.startswith("romana_")]
+    rows = [_row(family, labels.get(family.name, ())) for family in families]
     parts = [
         "# Metrics",
-        "What `/metrics` serves, beside the process metrics of the Prometheus client. Generated from "
-        "`romana_bus/metrics.py` and `romana_bus/consumers/ipam_metrics.py`. `consumer` is a name such as "
-        "`ipam` or `watch`; `stream` is `KUBE`, `SPEC`, `IPAM` or `NODE`.",
-        "## Every process",
+        "What `/metrics` serves, beside the process metrics of the Prometheus client. Generated from the "
+        "code. `consumer` is a name such as `ipam` or `watch`; `stream` is `KUBE`, `SPEC`, `IPAM` or `NODE`. "
+        "A process serves those of them that concern it.",
+        "\n".join(["| metric | labels | kind | what it is |", "|---|---|---|---|", *rows]),
+        "## The process that decides addresses",
+        f"```text\n{inspect.getdoc(ipam_metrics)}\n```",
     ]
-    rows = ["| metric | labels | kind | what it is |", "|---|---|---|---|"]
-    for metric in vars(metrics).values():
-        if isinstance(metric, prometheus_client.metrics.MetricWrapperBase):
-            rows += [_row(family, metric._labelnames) for family in metric.describe()]
-    parts += ["\n".join(rows), "## The process that decides addresses"]
-    parts += [f"```text\n{inspect.getdoc(ipam_metrics)}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def _row(family: Any, labels: tuple[str, ...]) -> str:
+def _row(family: Metric, labels: tuple[str, ...]) -> str:
     name = f"{family.name}_total" if family.type == "counter" else family.name
     shown = ", ".join(f"`{label}`" for label in labels)
     return f"| `{name}` | {shown} | {family.type} | {family.documentation} |"

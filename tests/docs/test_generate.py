@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from docs import generate
@@ -45,7 +46,17 @@ def test_every_event_has_its_heading_subject_and_fields() -> None:
     assert "### PodAddress" in page
 
 
-def test_metrics_have_the_names_that_prometheus_sees() -> None:
+def test_every_metric_is_there_under_the_name_that_prometheus_sees() -> None:
     page = generate.measured()
+    sources = (generate.ROOT / "romana_bus").rglob("*.py")
+    named = {
+        name
+        for file in sources
+        for name in re.findall(r'^ *(?:\w+ = \w+\()?"(romana_(?!bus")\w+)"', file.read_text(), re.MULTILINE)
+    }
+    assert {"romana_events_folded", "romana_cni_calls", "romana_exhausted"} <= named
+    assert {name for name in named if name not in page} == set()
     assert "| `romana_events_folded_total` | `consumer`, `stream` | counter |" in page
+    assert "| `romana_audit_findings` | `kind` | gauge |" in page
+    assert "| `romana_log_lines_dropped_total` |" in page
     assert "romana_exhausted{network,group,scope}" in page

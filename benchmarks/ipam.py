@@ -41,7 +41,7 @@ from romana_bus.events import (
 from romana_bus.inet import format_address
 from romana_bus.ipam import Settings, State, Tick, decide, evolve
 from romana_bus.ipam.allocate.assign import take
-from romana_bus.ipam.allocate.context import Desk
+from romana_bus.ipam.allocate.context import Context
 from romana_bus.ipam.allocate.select import choose
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def full(size: Size) -> State:
 def allocator(size: Size) -> Callable[[], float]:
     """Pairs a second: a batch of addresses is taken, spread over all hosts, and given back."""
     state = full(size)
-    desk = Desk(state, BATCH)
+    context = Context(state, BATCH)
     names = sorted(state.hosts)
     pods = [next(iter(state.hosts[name].records)) for name in names]
     pairs = [(state.pods[key], state.hosts[name]) for key, name in zip(pods, names, strict=True)]
@@ -128,18 +128,18 @@ def allocator(size: Size) -> Callable[[], float]:
     def once() -> float:
         began = time.perf_counter()
         for at in range(0, len(wanting), BATCH):
-            _batch(desk, wanting[at : at + BATCH])
+            _batch(context, wanting[at : at + BATCH])
         return len(wanting) / (time.perf_counter() - began)
 
     return once
 
 
-def _batch(desk: Desk, wanting: list[tuple[Pod, Host]]) -> None:
-    state = desk.state
+def _batch(context: Context, wanting: list[tuple[Pod, Host]]) -> None:
+    state = context.state
     taken = []
     for pod, host in wanting:
-        for choice in choose(desk, pod, host):
-            held = take(desk, pod, host, choice)
+        for choice in choose(context, pod, host):
+            held = take(context, pod, host, choice)
             block, offset = held.block, held.offset
             before = block.busy
             block.use(offset)

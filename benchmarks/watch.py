@@ -21,7 +21,7 @@ from romana_bus.events import KUBE
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,7 +34,7 @@ def in_memory(lines: list[bytes]) -> tuple[float, float]:
     """Seconds per event: ours, the peer's."""
     body = b"".join(lines)
     chunks = [body[at : at + (1 << 16)] for at in range(0, len(body), 1 << 16)]
-    story, facts, began = Story(PODS, Watched()), 0, time.perf_counter()
+    story, facts, began = WatchStream(PODS, Watched()), 0, time.perf_counter()
     for chunk in chunks:
         facts += len(story.feed(chunk).events)
     ours = (time.perf_counter() - began) / len(lines)
@@ -66,7 +66,7 @@ def over_http(count: int, ours: bool) -> float:
 async def _ours_over_http(url: str, count: int) -> float:
     api = Api(Target(server=url))
     await api.open()
-    story, facts = Story(PODS, Watched()), 0
+    story, facts = WatchStream(PODS, Watched()), 0
     async with await api.get(PODS.path, {"watch": "1", "resourceVersion": "1"}, 30.0) as answer:
         began = time.perf_counter()
         while facts < count:

@@ -97,7 +97,7 @@ def log_of_libraries(stderr: int, code: str) -> subprocess.CompletedProcess[str]
     """A process that logs through the standard library, then says how many lines were dropped."""
     whole = (
         "import logging, sys, threading, warnings\n"
-        "from romana_bus import logs\n"
+        "from romana_bus.runtime import logs\n"
         "from romana_bus.runtime.stderr import dropped\n"
         "logs.configure('debug', True)\n"
         f"{code}\n"

@@ -7,8 +7,7 @@
 from romana_bus.ipam.allocate.context import Decision
 from romana_bus.ipam.allocate.decide import decide, parts
 from romana_bus.ipam.fold.evolve import evolve
-from romana_bus.ipam.model.refusal import refusals
-from romana_bus.ipam.model.state import Settings, State, Tick, wake
+from romana_bus.ipam.model.state import Settings, State, Tick, refusals, wake
 from romana_bus.ipam.topology.document import BadTopology, parse
 
 __all__ = [

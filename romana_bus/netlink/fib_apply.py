@@ -56,9 +56,9 @@ class Changing:
         yield from _in_batches(self._change, delta.changed)
         yield from _in_batches(self._add, delta.added)
         yield from _in_batches(self._move, delta.moved)
-        yield from _in_batches(self._bar, delta.barred)
+        yield from _in_batches(self._bar, delta.unreachable)
         yield from _in_batches(self._remove, delta.removed)
-        yield from _in_batches(self._remove_strays, delta.strays)
+        yield from _in_batches(self._remove_strays, delta.misplaced)
         yield from _in_batches(self._unbar, delta.unbarred)
         if any(map(is_object, delta.deleted)):
             yield from self._look_who_else_has(set(delta.deleted))
@@ -103,9 +103,9 @@ class Changing:
         self._kernel.routes.update(done | same)
         return len(done)
 
-    def _bar(self, barred: list[Prefix]) -> int:
-        done = self._send(barred, routes.unreachable, _barred, _BARRED_ANYWAY)
-        self._kernel.barred.update(done)
+    def _bar(self, unreachable: list[Prefix]) -> int:
+        done = self._send(unreachable, routes.unreachable, _barred, _BARRED_ANYWAY)
+        self._kernel.unreachable.update(done)
         return len(done)
 
     def _remove(self, removed: list[Route]) -> int:
@@ -119,13 +119,13 @@ class Changing:
         """It may be all that leads to where a route is missing."""
         return len(self._missing) > HELD or any(route.overlaps(other) for other in self._missing)
 
-    def _remove_strays(self, strays: list[Stray]) -> int:
-        going = [one for one in strays if not self._held(one[0])]
+    def _remove_strays(self, misplaced: list[Stray]) -> int:
+        going = [one for one in misplaced if not self._held(one[0])]
         return len(self._send(going, self._without_strays, _stray, _GONE))
 
-    def _without_strays(self, first: int, strays: list[Stray]) -> list[bytes]:
+    def _without_strays(self, first: int, misplaced: list[Stray]) -> list[bytes]:
         packed = []
-        for at, (route, number, metric) in enumerate(strays, first):
+        for at, (route, number, metric) in enumerate(misplaced, first):
             if not number:
                 [request] = routes.reachable(at, [route])
             elif is_object(number):
@@ -145,7 +145,7 @@ class Changing:
 
     def _unbar(self, unbarred: list[Prefix]) -> int:
         done = self._send(unbarred, routes.reachable, _barred, _GONE)
-        self._kernel.barred.difference_update(done)
+        self._kernel.unreachable.difference_update(done)
         return len(done)
 
     def _look_who_else_has(self, deleted: set[int]) -> Iterator[int]:

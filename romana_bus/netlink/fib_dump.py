@@ -29,17 +29,17 @@ def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
                     foreign.add(number)
         yield
     found: dict[Prefix, int] = {}
-    barred: set[Prefix] = set()
+    unreachable: set[Prefix] = set()
     surplus: list[tuple[Prefix, int]] = []
-    strays: list[tuple[Prefix, int, int]] = []
+    misplaced: list[tuple[Prefix, int, int]] = []
     known = {via: number for number, via in kernel.nexthops.items() if not is_object(number)}
     unused = (number for number in GATEWAYS if number not in kernel.nexthops)
     for part in itertools.chain(*dumped[1:]):
         for route in routes.found(part):
-            if route.barred and route.stray:
-                strays.append((route.prefix, 0, route.metric))
-            elif route.barred:
-                barred.add(route.prefix)
+            if route.unreachable and route.stray:
+                misplaced.append((route.prefix, 0, route.metric))
+            elif route.unreachable:
+                unreachable.add(route.prefix)
             numbers = [route.number] if route.number else []
             for way in route.vias:
                 number = kernel.routes.get(route.prefix, 0)  # of several with this gateway, the one it had
@@ -50,7 +50,7 @@ def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
                 vias[number] = way
                 numbers.append(number)
             if route.stray:
-                strays += [(route.prefix, number, route.metric) for number in numbers]
+                misplaced += [(route.prefix, number, route.metric) for number in numbers]
                 continue
             surplus += [
                 (route.prefix, number)
@@ -59,4 +59,4 @@ def take_in(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
             ]
         yield
     kernel.nexthops, kernel.foreign, kernel.routes = vias, foreign, found
-    kernel.barred, kernel.surplus, kernel.strays = barred, surplus, strays
+    kernel.unreachable, kernel.surplus, kernel.misplaced = unreachable, surplus, misplaced

@@ -154,25 +154,25 @@ def of_others(part: bytes) -> Iterator[tuple[Prefix, int]]:
             continue
         family, length, _, _, _, protocol, _, _, _ = _RTMSG.unpack_from(part, start)
         if protocol != PROTOCOL and family in _WIDTH:
-            route = _read(part, start + _RTMSG.size, end, _WIDTH[family], length, barred=False)
+            route = _read(part, start + _RTMSG.size, end, _WIDTH[family], length, unreachable=False)
             if route.number:
                 yield route.prefix, route.number
 
 
 class Found(NamedTuple):
-    """A route of ours. `number`: its nexthop object, or 0; then `vias` tells where it leads. `barred`: it
-    leads nowhere."""
+    """A route of ours. `number`: its nexthop object, or 0; then `vias` tells where it leads.
+    `unreachable`: it leads nowhere."""
 
     prefix: Prefix
     number: int
     vias: tuple[Via, ...] = ()
-    barred: bool = False
+    unreachable: bool = False
     metric: int = 0
 
     @property
     def stray(self) -> bool:
         """With our mark, but not as we make them."""
-        return self.metric != (LAST_METRIC if self.barred else METRIC)
+        return self.metric != (LAST_METRIC if self.unreachable else METRIC)
 
 
 def found(part: bytes) -> Iterator[Found]:
@@ -185,7 +185,7 @@ def found(part: bytes) -> Iterator[Found]:
             yield _read(part, start + _RTMSG.size, end, _WIDTH[family], length, what == _UNREACHABLE)
 
 
-def _read(part: bytes, start: int, end: int, width: int, length: int, barred: bool) -> Found:
+def _read(part: bytes, start: int, end: int, width: int, length: int, unreachable: bool) -> Found:
     base = number = gateway = link = metric = 0
     vias: tuple[Via, ...] = ()
     for kind, first, last in attributes(part, start, end):
@@ -203,7 +203,7 @@ def _read(part: bytes, start: int, end: int, width: int, length: int, barred: bo
             vias = tuple(_paths(part, first, last, width))
     if gateway and not number:
         vias = ((width, gateway, link),)
-    return Found(Prefix(width, base, length), number, () if number else vias, barred, metric)
+    return Found(Prefix(width, base, length), number, () if number else vias, unreachable, metric)
 
 
 def _paths(part: bytes, start: int, end: int, width: int) -> Iterator[Via]:

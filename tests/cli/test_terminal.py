@@ -225,7 +225,7 @@ def test_a_traceback_on_a_terminal(logged: Screen, monkeypatch: pytest.MonkeyPat
 
 def test_what_libraries_log() -> None:
     program = (
-        "import logging; from romana_bus import logs; logs.configure('debug');"
+        "import logging; from romana_bus.runtime import logs; logs.configure('debug');"
         "logging.getLogger('nats').error('a\\x1b[5;7m%s', '\\u202e')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -209,8 +209,8 @@ def test_a_compiler_that_warns_of_something_compiles_it_all_the_same(tmp_path: P
 def test_a_wheel_built_without_a_compiler_is_pure(tmp_path: Path) -> None:
     name, files = wheel(tmp_path, "/nonexistent")
     assert name.endswith("-py3-none-any.whl")
-    assert "romana_bus/cni/romana-cni" not in files
-    assert "romana_bus/cni/client.py" in files
+    assert "romana_bus/cni/plugin/romana-cni" not in files
+    assert "romana_bus/cni/plugin/client.py" in files
 
 
 def test_without_the_compiled_one_its_twin_is_installed(
@@ -218,7 +218,7 @@ def test_without_the_compiled_one_its_twin_is_installed(
 ) -> None:
     package = tmp_path / "cni"
     package.mkdir()
-    shutil.copy(ROOT / "romana_bus/cni/client.py", package)
+    shutil.copy(ROOT / "romana_bus/cni/plugin/client.py", package)
     monkeypatch.setattr(install, "_HERE", package)
     done = install.install(*places, tmp_path / "s", "net", 0)
     said = invoke(done.executable, {"CNI_COMMAND": "VERSION", "PATH": os.environ["PATH"]}, b"")

@@ -131,7 +131,7 @@ def test_what_is_applied_is_there_and_read_back(machine: Machine, objects: bool)
     list(machine.read(picture))
     assert (picture.objects, picture.fresh) == (objects, True)
     assert {str(route) for route in picture.routes} == {"10.1.0.16/28", "10.1.1.0/28", "fd01::10/124"}
-    assert {str(prefix) for prefix in picture.barred} == {"10.1.0.0/16", "fd01::/64"}
+    assert {str(prefix) for prefix in picture.unreachable} == {"10.1.0.0/16", "fd01::/64"}
     if objects:
         assert (picture.nexthops, picture.routes) == (agent.kernel.nexthops, agent.kernel.routes)
     leads = {str(route): picture.nexthops[number][1] for route, number in picture.routes.items()}
@@ -208,9 +208,9 @@ def test_what_is_there_already_is_no_error(machine: Machine, objects: bool) -> N
     agent.tell(*PAIR)
     late = Kernel(objects=objects, nexthops=dict(agent.kernel.nexthops))
     route, bar = parse_prefix("10.1.0.16/28"), parse_prefix("10.1.0.0/16")
-    again = Delta(added=[(route, agent.kernel.routes[route])], barred=[bar])
+    again = Delta(added=[(route, agent.kernel.routes[route])], unreachable=[bar])
     assert sum(machine.apply(again, late)) == 2
-    assert (set(late.routes), late.barred) == ({route}, {bar})
+    assert (set(late.routes), late.unreachable) == ({route}, {bar})
     assert machine.shown() == OURS
     assert agent.tell() == 0
 

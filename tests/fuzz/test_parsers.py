@@ -18,10 +18,9 @@ from romana_bus.ipam import Settings, State, Tick, decide, evolve
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.pages import Again, Pages
-from romana_bus.producers.kubernetes.resource_watch import Limits
-from romana_bus.producers.kubernetes.responses import Do, judge, unwatchable
-from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
+from romana_bus.producers.kubernetes.responses import Action, classify, unwatchable
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from romana_bus.runtime.parked import Flaws
 from tests.conftest import run
 from tests.fuzz import hostile_answers, hostile_events, hostile_frames, hostile_json
@@ -124,8 +123,8 @@ def test_a_line_of_a_watch_is_told_or_is_trouble(kind: Kind, listing: bool) -> N
         observe.begin_listing(state, kind, "test")
         if not listing:
             observe.end_listing(state, kind, "5", 0.0)
-        told = Story(kind, state, listing).feed(hostile_answers.line(chance) + b"\n")
-        assert told.trouble is None or (told.trouble.do in Do and len(told.trouble.why) <= 1000)
+        told = WatchStream(kind, state, listing).feed(hostile_answers.line(chance) + b"\n")
+        assert told.trouble is None or (told.trouble.do in Action and len(told.trouble.why) <= 1000)
         for event in told.events:
             assert codec.decode(codec.encode(event)) == event
 
@@ -156,7 +155,7 @@ class Answer:
     async def __aexit__(self, *_: object) -> None: ...
 
 
-class Told:
+class Reported:
     async def tell(self, make: Callable[[], list[Event]]) -> None:
         for event in make():
             assert codec.decode(codec.encode(event)) == event
@@ -173,7 +172,7 @@ def test_a_page_of_a_list_is_told_or_asked_for_again(kind: Kind) -> None:
             api: Any = Answering(hostile_answers.page(chance), hostile_answers.page(chance))
             observe.begin_listing(state, kind, "test")
             try:
-                version = await Pages(cast("Api", api), kind, state, limits, Told()).all()
+                version = await Pages(cast("Api", api), kind, state, limits, Reported()).all()
                 observe.end_listing(state, kind, version, 0.0)
                 whole += 1
             except Again:
@@ -189,7 +188,7 @@ def test_any_answer_is_judged() -> None:
         code = chance.choice((0, 200, 299, 400, 401, 403, 404, 405, 410, 422, 429, 500, 503, 504, 999))
         body = hostile_answers.page(chance)
         headers = {"Retry-After": chance.choice(("9" * 5000, "-1", "soon", "1e9", "٣", ""))}
-        verdict = judge(code, headers, body, PODS, chance.choice(("list", "watch", "streaming list")))
+        verdict = classify(code, headers, body, PODS, chance.choice(("list", "watch", "streaming list")))
         assert 0 <= verdict.after <= 300
         assert isinstance(unwatchable(body, PODS), str)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import random
-from romana_bus import codec
+from romana_bus.events import codec
 from tests.ipam.cluster import Cluster, topology
 racks = [{"name": r, "assignment": {"rack": r}, "groups": [{"name": "1"}, {"name": "2"}]} for r in "abc"]
 for settings in ({}, {"block_owner": "segment", "warm_blocks": 2}):

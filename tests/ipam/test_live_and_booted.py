@@ -14,7 +14,7 @@ from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import NODES, PODS
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.dumping import dump
 from tests.ipam.test_histories import STORIES
@@ -42,7 +42,7 @@ def recorded(kind: Kind, folder: Path) -> Iterator[ev.Event]:
     state = Watched()
     observe.begin_listing(state, kind, "test")
     observe.end_listing(state, kind, "1", 0.0)
-    story = Story(kind, state)
+    story = WatchStream(kind, state)
     for number, line in enumerate(read_lines(folder / f"{kind.plural}.jsonl")):
         if line.kind == "watch":
             story.now = float(number)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.lab.kubeapi.calls import Call
     from romana_bus.lab.kubeapi.store import Resource
-    from romana_bus.producers.kubernetes.resource_watch import Limits
+    from romana_bus.producers.kubernetes.pages import Limits
 
     Stores = Callable[[], AbstractAsyncContextManager[Store]]
 

@@ -20,7 +20,7 @@ from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.conftest import run
-from tests.producers.test_watch import QUICK, Told, pods
+from tests.producers.test_watch import QUICK, Reported, pods
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,8 +45,8 @@ def kubeconfig(folder: Path, url: str, user: dict[str, Any]) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def watching(target: Target) -> AsyncIterator[Told]:
-    api, told = Api(target), Told()
+async def watching(target: Target) -> AsyncIterator[Reported]:
+    api, told = Api(target), Reported()
     await api.open()
     task = asyncio.ensure_future(ResourceWatch(api, PODS, Watched(), told.publish, QUICK).run())
     yield told
@@ -151,7 +151,7 @@ def test_credentials_that_stay_refused_end_it_with_what_to_check(tmp_path: Path)
             with pytest.raises(
                 Failed, match=r"does not accept our credentials.*Unauthorized.*check the kubeconfig"
             ):
-                await ResourceWatch(api, PODS, Watched(), Told().publish, QUICK).run()
+                await ResourceWatch(api, PODS, Watched(), Reported().publish, QUICK).run()
             await api.close()
             assert sum(server.requests.values()) <= 2
 

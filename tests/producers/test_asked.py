@@ -20,7 +20,7 @@ from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import outgoing
 from tests.conftest import ROLES, run
 from tests.producers.test_kubernetes import both, seen, until, watcher
-from tests.producers.test_watch import QUICK, Told, pods
+from tests.producers.test_watch import QUICK, Reported, pods
 from tests.test_loop import events, running
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def test_a_server_that_is_away_is_not_asked_without_end() -> None:
     """Only the watch that we end ourselves is followed at once by the next request."""
 
     async def scenario() -> None:
-        told, state = Told(), Watched()
+        told, state = Reported(), Watched()
         calls, clock = list[float](), asyncio.get_running_loop().time
         tried = asyncio.Event()
 

@@ -27,9 +27,9 @@ from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.responses import Do
+from romana_bus.producers.kubernetes.responses import Action
 from romana_bus.producers.kubernetes.size_limit import LARGEST
-from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -307,7 +307,7 @@ def tell(kind: Kind, stream: bytes, cuts: list[int]) -> list[Event]:
     state, events, at, turn = Watched(), [], 0, 0
     observe.begin_listing(state, kind, "test")
     observe.end_listing(state, kind, "273", 0.0)
-    story = Story(kind, state)
+    story = WatchStream(kind, state)
     while at < len(stream):
         size = cuts[turn % len(cuts)]
         told = story.feed(stream[at : at + size])
@@ -357,17 +357,17 @@ def test_the_recorded_policies_keep_their_spec() -> None:
 def test_garbage_ends_the_story_with_its_place_and_what_came_before_counts(line: bytes, said: str) -> None:
     first = recorded(NODES).split(b"\n")[0] + b"\n"
     state = Watched()
-    told = Story(NODES, state).feed(first + line + b"\n" + first)
+    told = WatchStream(NODES, state).feed(first + line + b"\n" + first)
     assert [type(event) for event in told.events] == [NodeSeen]
     assert told.trouble is not None
-    assert told.trouble.do is Do.RETRY
+    assert told.trouble.do is Action.RETRY
     assert f"at byte {len(first) + len(line) + 1} behind version 274" in told.trouble.why
     assert said in told.trouble.why
     assert NODES_AT_THE_SERVER.path == NODES.path
 
 
 def test_a_line_without_end_is_given_up() -> None:
-    story = Story(NODES, Watched())
+    story = WatchStream(NODES, Watched())
     chunk = b"x" * (1 << 20)
     while (told := story.feed(chunk)).trouble is None:
         pass

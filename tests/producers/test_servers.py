@@ -16,8 +16,7 @@ from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Api, Target, refuse_unwatchable
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.pages import Pages
-from romana_bus.producers.kubernetes.resource_watch import Limits
+from romana_bus.producers.kubernetes.pages import Limits, Pages
 from tests.conftest import run
 from tests.kube_verbatim import Answer, VerbatimServer
 from tests.lab.client import add

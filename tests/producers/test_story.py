@@ -11,11 +11,11 @@ from romana_bus.events import Fact, ResourceSynced
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.responses import Do
-from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.producers.kubernetes.responses import Action
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
 if TYPE_CHECKING:
-    from romana_bus.producers.kubernetes.watch_stream import Told
+    from romana_bus.producers.kubernetes.watch_stream import Reported
 
 KINDS = [*BUILT_IN, other_kind("apps", "v1", "deployments"), other_kind("", "v1", "services", ["spec.type"])]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
@@ -38,8 +38,8 @@ def watched(kind: Kind, version: str = "5") -> Watched:
     return state
 
 
-def told(kind: Kind, *lines: bytes, state: Watched | None = None, listing: bool = False) -> Told:
-    return Story(kind, state or watched(kind), listing).feed(b"".join(one + b"\n" for one in lines))
+def told(kind: Kind, *lines: bytes, state: Watched | None = None, listing: bool = False) -> Reported:
+    return WatchStream(kind, state or watched(kind), listing).feed(b"".join(one + b"\n" for one in lines))
 
 
 @every_kind
@@ -51,23 +51,25 @@ def test_a_version_that_is_too_old_is_listed_anew(kind: Kind, listing: bool) -> 
         observe.begin_listing(state, kind, "again")
     trouble = told(kind, EXPIRED, state=state, listing=listing).trouble
     assert trouble is not None
-    assert (trouble.do, trouble.why) == (Do.RELIST, "too old resource version: 1 (2)")
+    assert (trouble.do, trouble.why) == (Action.RELIST, "too old resource version: 1 (2)")
 
 
 @every_kind
 @pytest.mark.parametrize(
     ("status", "do"),
     [
-        (b'{"kind":"Status","code":500,"message":"etcdserver: leader changed"}', Do.RETRY),
-        (b'{"kind":"Status","code":401}', Do.RENEW),
-        (b"{}", Do.RETRY),
-        (b'{"metadata":{"resourceVersion":7},"code":"x"}', Do.RETRY),
-        (b'{"code":' + b"9" * 5000 + b"}", Do.RETRY),
-        (b'{"x":' + b"[" * 3000 + b"]" * 3000 + b"}", Do.RETRY),
-        (b'{"message":"' + b"m" * 2_000_000 + b'","code":500}', Do.RETRY),
+        (b'{"kind":"Status","code":500,"message":"etcdserver: leader changed"}', Action.RETRY),
+        (b'{"kind":"Status","code":401}', Action.RENEW),
+        (b"{}", Action.RETRY),
+        (b'{"metadata":{"resourceVersion":7},"code":"x"}', Action.RETRY),
+        (b'{"code":' + b"9" * 5000 + b"}", Action.RETRY),
+        (b'{"x":' + b"[" * 3000 + b"]" * 3000 + b"}", Action.RETRY),
+        (b'{"message":"' + b"m" * 2_000_000 + b'","code":500}', Action.RETRY),
     ],
 )
-def test_any_other_error_ends_the_connection_and_not_the_watcher(kind: Kind, status: bytes, do: Do) -> None:
+def test_any_other_error_ends_the_connection_and_not_the_watcher(
+    kind: Kind, status: bytes, do: Action
+) -> None:
     trouble = told(kind, b'{"type":"ERROR","object":' + status + b"}").trouble
     assert trouble is not None
     assert trouble.do is do
@@ -120,7 +122,7 @@ def test_of_a_key_that_stands_twice_nobody_can_tell_which_counts(kind: Kind, jun
     found = told(kind, junk, state=state)
     assert found.events == []
     assert found.trouble is not None
-    assert found.trouble.do is Do.RETRY
+    assert found.trouble.do is Action.RETRY
     assert state.of(kind.name).place == "5"
 
 

@@ -28,7 +28,8 @@ from romana_bus.producers.kubernetes import absence, observe
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.resource_watch import Limits, ResourceWatch
+from romana_bus.producers.kubernetes.pages import Limits
+from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.conftest import run
 from tests.kube_verbatim import Answer, VerbatimServer, every, randomly, recorded
 from tests.lab.client import add
@@ -44,7 +45,7 @@ QUICK = Limits(
 NO_STREAMING_LIST = Answer(b'{"code":422,"message":"sendInitialEvents is forbidden"}', status=422)
 
 
-class Told:
+class Reported:
     """What was published, and a way to wait for it."""
 
     def __init__(self) -> None:
@@ -78,8 +79,8 @@ class Told:
 @contextlib.asynccontextmanager
 async def watching(
     url: str, kind: Kind = PODS, state: Watched | None = None, limits: Limits = QUICK
-) -> AsyncIterator[Told]:
-    told, api = Told(), Api(Target(server=url))
+) -> AsyncIterator[Reported]:
+    told, api = Reported(), Api(Target(server=url))
     await api.open()
     watch = ResourceWatch(api, kind, state or Watched(), told.publish, limits)
     task = asyncio.ensure_future(watch.run())
@@ -219,7 +220,7 @@ def test_410_as_an_http_status() -> None:
 CHUNKINGS = {"1": every(1), "7": every(7), "small": randomly(1), "large": randomly(2, 50_000)}
 
 
-def living(told: Told, resource: lab.Resource) -> set[str]:
+def living(told: Reported, resource: lab.Resource) -> set[str]:
     """The keys of what has been told of and is there."""
     facts = [event for event in told.entities().values() if isinstance(event, Fact) and not event.tombstone]
     return {resource.key(*fact.key().split("/")) for fact in facts}
@@ -368,7 +369,7 @@ async def refusal(server: ApiServer, kind: Kind = PODS) -> str:
     api = Api(Target(server=server.url))
     await api.open()
     with pytest.raises(Failed) as caught:
-        await ResourceWatch(api, kind, Watched(), Told().publish, QUICK).run()
+        await ResourceWatch(api, kind, Watched(), Reported().publish, QUICK).run()
     await api.close()
     return str(caught.value)
 
@@ -456,7 +457,7 @@ def test_a_resource_that_the_server_does_not_have() -> None:
 def test_slow_publishing_holds_the_watch_back_and_loses_nothing() -> None:
     async def scenario() -> None:
         async with ApiServer() as server:
-            api, told = Api(Target(server=server.url)), Told()
+            api, told = Api(Target(server=server.url)), Reported()
 
             async def slowly(events: list[Event]) -> None:
                 await asyncio.sleep(0.01)

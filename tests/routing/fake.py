@@ -56,7 +56,7 @@ class FakeForwarding:
         unused = (number for number in GATEWAYS if number not in kernel.nexthops)
         vias = {number: via for number, via in self.nexthops.items() if number not in self.others}
         found: dict[Prefix, int] = {}
-        kernel.surplus, kernel.strays, kernel.barred = [], [], set()
+        kernel.surplus, kernel.misplaced, kernel.unreachable = [], [], set()
         for way in self.ways:
             if way.proto != OURS:
                 continue
@@ -68,9 +68,9 @@ class FakeForwarding:
                 known.setdefault(way.via, number)
                 vias[number] = way.via
             if way.metric != (METRIC if number else LAST_METRIC):
-                kernel.strays.append((way.prefix, number, way.metric))
+                kernel.misplaced.append((way.prefix, number, way.metric))
             elif not number:
-                kernel.barred.add(way.prefix)
+                kernel.unreachable.add(way.prefix)
             elif found.setdefault(way.prefix, number) != number:
                 kernel.surplus.append((way.prefix, number))
         kernel.nexthops, kernel.routes = vias, found
@@ -95,20 +95,20 @@ class FakeForwarding:
             if (old := {one: had for one, _, had in delta.moved}.get(route)) is not None:
                 self._remove(self._way(route, old, kernel), unless=self._way(route, number, kernel))
             kernel.routes[route] = number
-        for prefix in delta.barred:
+        for prefix in delta.unreachable:
             self._add(Way(prefix, LAST_METRIC))
-            kernel.barred.add(prefix)
+            kernel.unreachable.add(prefix)
         held = [one for one in delta.removed if any(one[0].overlaps(other) for other in missing)]
         for route, number in delta.removed:
             if (route, number) not in held:
                 self._remove(self._way(route, number, kernel))
                 if kernel.routes.get(route) == number:
                     del kernel.routes[route]
-        for route, number, metric in delta.strays:
+        for route, number, metric in delta.misplaced:
             self._remove(self._way(route, number, kernel)._replace(metric=metric))
         for prefix in delta.unbarred:
             self._remove(Way(prefix, LAST_METRIC))
-            kernel.barred.discard(prefix)
+            kernel.unreachable.discard(prefix)
         for number in delta.deleted:
             if other := next((way for way in self.ways if number and way.number == number), None):
                 refused.append(f"nexthop {number} has to stay: {other.prefix} of somebody else leads by it")

@@ -53,7 +53,7 @@ def played(history: History) -> World:
 
 def end(world: World) -> tuple[object, ...]:
     assert len(world.settle()) == 0
-    return world.routes, world.barred, len(world.kernel.nexthops)
+    return world.routes, world.unreachable, len(world.kernel.nexthops)
 
 
 def exact(world: World) -> object:

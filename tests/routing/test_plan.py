@@ -90,11 +90,11 @@ def test_a_host_that_is_gone_whole_is_forgotten() -> None:
 
 def test_the_own_groups_are_unreachable_and_own_blocks_outside_of_them() -> None:
     world = told(PAIR)
-    assert world.barred == ["10.1.0.0/16", "fd01::/64"]
+    assert world.unreachable == ["10.1.0.0/16", "fd01::/64"]
     world.tell(block("me", "10.7.0.0/28"), block("me", "10.1.9.0/28"))
-    assert world.barred == ["10.1.0.0/16", "10.7.0.0/28", "fd01::/64"]
+    assert world.unreachable == ["10.1.0.0/16", "10.7.0.0/28", "fd01::/64"]
     world.tell(removed("me"))
-    assert world.barred == ["10.1.0.0/28", "10.1.9.0/28", "10.7.0.0/28"]
+    assert world.unreachable == ["10.1.0.0/28", "10.1.9.0/28", "10.7.0.0/28"]
     assert world.state.own_blocks == 3
 
 
@@ -157,7 +157,7 @@ def test_of_two_that_claim_a_block_the_later_one_has_it_whatever_is_read_first()
         assert world.routes == {"10.1.0.16/28": "10.99.0.3"}
         world.tell(released("they", "10.1.0.16/28"))
         assert world.routes == {"10.1.0.16/28": "10.99.0.2"}
-        assert not world.state.rivals
+        assert not world.state.competing
 
 
 def test_of_two_that_claim_a_block_since_one_moment_every_node_takes_the_same() -> None:
@@ -224,7 +224,7 @@ def test_what_the_log_no_longer_wants_goes_when_the_table_was_read() -> None:
 def test_a_map_that_says_nothing_of_us_sweeps_nothing_but_what_it_tells_is_done() -> None:
     """The log may have been lost, and be in the making: the routes are all that still works."""
     world = told(PAIR)
-    before = world.routes, world.barred
+    before = world.routes, world.unreachable
     world.restarted()
     assert len(world.tell()) == 0
     assert len(world.tell(placed("they", "10.99.0.3"))) == 0
@@ -233,7 +233,7 @@ def test_a_map_that_says_nothing_of_us_sweeps_nothing_but_what_it_tells_is_done(
     world.tell(released("they", "10.1.0.16/28"))
     world.tell(*PAIR[:1])
     assert world.routes == {}
-    assert world.barred == before[1]
+    assert world.unreachable == before[1]
 
 
 def test_what_is_no_address_leads_nowhere() -> None:

@@ -81,8 +81,8 @@ class World:
         }
 
     @property
-    def barred(self) -> list[str]:
-        return [str(prefix) for prefix in sorted(self.kernel.barred)]
+    def unreachable(self) -> list[str]:
+        return [str(prefix) for prefix in sorted(self.kernel.unreachable)]
 
     def way(self, address: str) -> str:
         """Where a packet goes: the longest prefix has it."""
@@ -90,7 +90,7 @@ class World:
         one = Prefix(width, value, width)
         ways = {route: number for route, number in self.kernel.routes.items() if route.contains(one)}
         if not ways:
-            return "unreachable" if any(bar.contains(one) for bar in self.kernel.barred) else "default"
+            return "unreachable" if any(bar.contains(one) for bar in self.kernel.unreachable) else "default"
         return format_address(*self.kernel.nexthops[ways[max(ways, key=lambda route: route.length)]][:2])
 
 

@@ -13,9 +13,9 @@ from romana_bus.events import PodSeen, codec, version_number
 from romana_bus.ipam.model.nodes import pod_key
 from romana_bus.producers.kubernetes.absence import Absences
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
-from romana_bus.producers.kubernetes.responses import Do, Verdict
+from romana_bus.producers.kubernetes.responses import Action, Verdict
 from romana_bus.producers.kubernetes.server_version import Standing
-from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,13 +70,13 @@ def _a_fact_is_its_version(patch: pytest.MonkeyPatch) -> None:
 
 def _an_error_is_a_broken_line(patch: pytest.MonkeyPatch) -> None:
     """A watch that is told that its version is too old asks for the same version again (9)."""
-    plain = Story._line
+    plain = WatchStream._line
 
-    def line(self: Story, line: bytes, events: Any) -> Verdict | None:
+    def line(self: WatchStream, line: bytes, events: Any) -> Verdict | None:
         verdict = plain(self, line, events)
-        return verdict and Verdict(Do.RETRY, verdict.why)
+        return verdict and Verdict(Action.RETRY, verdict.why)
 
-    patch.setattr(Story, "_line", line)
+    patch.setattr(WatchStream, "_line", line)
     patch.setattr(ResourceWatch, "_again", lambda _, verdict: verdict)  # what cannot be read twice is listed
 
 

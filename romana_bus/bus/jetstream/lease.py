@@ -13,7 +13,7 @@ from romana_bus import tasks
 from romana_bus.bus.api import Outgoing, WrongSequence
 
 if TYPE_CHECKING:
-    from romana_bus.bus.jetstream.store import JetStream
+    from romana_bus.bus.jetstream.messages import Streams
 
 
 #: Seconds for an answer: it is asked again and again, so one that was lost is no matter.
@@ -38,7 +38,7 @@ class Silence:
 class JetStreamLease:
     """See `api.Lease`. The stream's `max_age` is the lease's length."""
 
-    def __init__(self, store: JetStream, name: str, holder: str, ttl: float) -> None:
+    def __init__(self, store: Streams, name: str, holder: str, ttl: float) -> None:
         self._store, self._subject, self._holder, self.ttl = store, f"lease.{name}", holder, ttl
         self._revision = 0
         self._silence = Silence(ttl)
@@ -66,7 +66,7 @@ class JetStreamLease:
         return True
 
 
-async def holder(store: JetStream, name: str) -> str:
+async def holder(store: Streams, name: str) -> str:
     """Who holds it now, or ''."""
     found = await store.newest_of(store.layout.lease, f"lease.{name}")
     return found.body.decode() if found else ""

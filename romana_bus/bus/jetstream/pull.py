@@ -34,7 +34,7 @@ from romana_bus.tasks import stop
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from romana_bus.bus.jetstream.store import JetStream
+    from romana_bus.bus.jetstream.messages import Streams
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Pull:
 
     def __init__(
         self,
-        store: JetStream,
+        store: Streams,
         stream: str,
         under: str,
         name: str,
@@ -236,7 +236,7 @@ class TableRead:
     or, where that is older than the log's window, the log's beginning. The last sequence of the table
     would be wrong on a cluster: the replica that was read may be a moment behind the one that was asked."""
 
-    def __init__(self, store: JetStream, role: str, under: str) -> None:
+    def __init__(self, store: Streams, role: str, under: str) -> None:
         self.reached = Position("", 0, "")
         self._store, self._role, self._under = store, role, under
 

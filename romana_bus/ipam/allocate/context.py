@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from romana_bus.ipam.allocate.fullness import free_addresses
 from romana_bus.ipam.fold.decisions import replace
 from romana_bus.ipam.fold.evolve import evolve
-from romana_bus.ipam.model.index import Layout
+from romana_bus.ipam.model.index import Index
 
 if TYPE_CHECKING:
     from romana_bus.events import AddressEvent, IpamEvent
@@ -23,8 +23,8 @@ class Decision(NamedTuple):
     cause: str
 
 
-class Desk:
-    """`layout`: what follows from the state. No decision but a new group makes it another one. `size`: of
+class Context:
+    """`index`: what follows from the state. No decision but a new group makes it another one. `size`: of
     a part, about."""
 
     def __init__(self, state: State, size: int) -> None:
@@ -32,18 +32,18 @@ class Desk:
         self.size = size
         self.decisions: list[Decision] = []
         self._free: list[int] | None = None
-        self.layout = self.refreshed()
+        self.index = self.refreshed()
 
-    def refreshed(self) -> Layout:
-        layout = self.state.layout
-        if layout is None or layout.stale:
-            layout = self.state.layout = Layout(self.state)
-        self.layout = layout
-        return layout
+    def refreshed(self) -> Index:
+        index = self.state.index
+        if index is None or index.stale:
+            index = self.state.index = Index(self.state)
+        self.index = index
+        return index
 
     def free_addresses(self) -> list[int]:
-        """By leaf, as they were when this desk first asked."""
-        if self._free is None or len(self._free) != len(self.layout.spaces):
+        """By leaf, as they were when this context first asked."""
+        if self._free is None or len(self._free) != len(self.index.spaces):
             self._free = free_addresses(self.state)
         return self._free
 

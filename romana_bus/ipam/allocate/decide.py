@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import SPEC, TopologyAccepted
 from romana_bus.ipam.allocate.assign import give, retried, wanting
-from romana_bus.ipam.allocate.context import Desk
+from romana_bus.ipam.allocate.context import Context
 from romana_bus.ipam.allocate.place_nodes import Reports, open_groups, place_hosts
 from romana_bus.ipam.allocate.release import release_addresses, release_refused
 from romana_bus.ipam.allocate.spare_blocks import stock, tidy
@@ -34,46 +34,46 @@ def parts(state: State, size: int = 1000) -> Iterator[list[Decision]]:
     """The same in parts of about `size`. Has to be exhausted, or the state thrown away."""
     if not state.ready:
         return
-    desk = Desk(state, size)
-    _accept(desk)
+    context = Context(state, size)
+    _accept(context)
     if state.refused:
-        release_refused(desk)
-    while desk.refreshed().dirty:
-        for _ in _round(desk):
-            yield desk.taken()
+        release_refused(context)
+    while context.refreshed().dirty:
+        for _ in _round(context):
+            yield context.taken()
     state.removed.clear()
-    if desk.decisions:
-        yield desk.taken()
+    if context.decisions:
+        yield context.taken()
 
 
-def _accept(desk: Desk) -> None:
+def _accept(context: Context) -> None:
     """By which document it is decided from here on."""
-    state = desk.state
+    state = context.state
     if not state.to_accept:
         return
     state.to_accept = False
     if state.accepted != state.in_force:
         cause = f"{SPEC}/{state.wanted_seq}" if state.documented and state.wanted_seq else ""
-        desk.publish(TopologyAccepted(document=state.in_force), cause)
+        context.publish(TopologyAccepted(document=state.in_force), cause)
 
 
-def _round(desk: Desk) -> Iterator[None]:
+def _round(context: Context) -> Iterator[None]:
     """Yields wherever a part has come together."""
-    open_groups(desk)
-    dirty = desk.layout.dirty
+    open_groups(context)
+    dirty = context.index.dirty
     records, dirty.records = dirty.records, set()
-    yield from release_addresses(desk, records)
+    yield from release_addresses(context, records)
     hosts, dirty.hosts = dirty.hosts, set()
     if hosts:
-        place_hosts(desk, hosts, Reports(desk.state, records))
-        if desk.full:
+        place_hosts(context, hosts, Reports(context.state, records))
+        if context.full:
             yield
-    yield from give(desk, wanting(desk, records | retried(desk)))
+    yield from give(context, wanting(context, records | retried(context)))
     stocks, dirty.stocks = dirty.stocks, set()
     if not stocks:
         return
-    tidy(desk, stocks)
+    tidy(context, stocks)
     if dirty.rooms:
         dirty.stocks |= stocks  # waiting pods have first choice of what was released
     else:
-        stock(desk, stocks)
+        stock(context, stocks)

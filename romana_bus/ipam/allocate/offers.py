@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.model.blocks import ALL, OWN, Block
 
 if TYPE_CHECKING:
     from romana_bus.inet import Prefix
-    from romana_bus.ipam.allocate.context import Desk
-    from romana_bus.ipam.model.free_space import Space
+    from romana_bus.ipam.allocate.context import Context
+    from romana_bus.ipam.model.free_space import FreeSpace
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.pods import Pod
     from romana_bus.ipam.model.records import Cooling
@@ -24,7 +25,7 @@ class Choice(NamedTuple):
     `donor`: the host that keeps the address for the pod's name. `adopted`: the pod reports it."""
 
     owner: Owner
-    space: Space
+    space: FreeSpace
     prefix: Prefix
     block: Block | None
     offset: int = -1
@@ -33,16 +34,16 @@ class Choice(NamedTuple):
     adopted: bool = False
 
 
-def owner_of(desk: Desk, pod: Pod) -> Owner:
-    whose = desk.state.settings.block_owner
+def owner_of(context: Context, pod: Pod) -> Owner:
+    whose = context.state.settings.block_owner
     if whose == "host":
         return EVERYBODY
     return pod.tenant, pod.segment if whose == "segment" else ALL
 
 
-def networks_for(desk: Desk, pod: Pod) -> tuple[int, ...]:
+def networks_for(context: Context, pod: Pod) -> tuple[int, ...]:
     """The places in the topology of the networks that its tenant may use; of those, the ones it names."""
-    topology = desk.layout.topology
+    topology = context.index.topology
     order = topology.order(pod.tenant) if topology.particular else topology.everyones
     wish = pod.asks.wish
     if wish and wish.networks:
@@ -50,12 +51,28 @@ def networks_for(desk: Desk, pod: Pod) -> tuple[int, ...]:
     return order
 
 
-def families_for(desk: Desk, pod: Pod, host: Host) -> tuple[tuple[Space, ...], ...]:
+def families_for(context: Context, pod: Pod, host: Host) -> tuple[tuple[FreeSpace, ...], ...]:
     """For each address family that the pod's networks offer on this host: the groups that its address
     can come from, in order of preference."""
-    if pod.asks.wish is None and not desk.layout.topology.particular:
+    if pod.asks.wish is None and not context.index.topology.particular:
         return host.offers
-    return desk.layout.offers(networks_for(desk, pod), host.leaves)
+    return context.index.offers(networks_for(context, pod), host.leaves)
+
+
+def scope_of(context: Context, pod: Pod, host: Host) -> str:
+    """The most that is full among the families that the pod needs. It is told as it was at that moment:
+    what other nodes and groups have is no reason to tell it again."""
+    free = context.free_addresses()
+    scopes = [_scope(context, spaces, free) for spaces in families_for(context, pod, host)]
+    return max(scopes, key=(BLOCK, GROUP, NETWORK).index, default="")
+
+
+def _scope(context: Context, spaces: tuple[FreeSpace, ...], free: list[int]) -> str:
+    if any(free[space.leaf.number] for space in spaces):
+        return BLOCK
+    networks = {space.leaf.network for space in spaces}
+    leaves = (leaf for leaf in context.index.topology.leaves if leaf.network in networks)
+    return GROUP if any(free[leaf.number] for leaf in leaves) else NETWORK
 
 
 def own_block(pod: Pod) -> Owner:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from romana_bus.inet import Prefix
-    from romana_bus.ipam.allocate.context import Desk
+    from romana_bus.ipam.allocate.context import Context
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.index import Entry
     from romana_bus.ipam.model.nodes import Host
@@ -63,16 +63,16 @@ class Reports:
         return self._fresh.get(node, set()) | (host.waiting if host else set())
 
 
-def open_groups(desk: Desk) -> None:
+def open_groups(context: Context) -> None:
     """Without a topology: a slot of the default network for every zone that has none.
 
     A node often shows its zone only some seconds after it joined. So where zones are in use, one without
     the label gets no group of its own before a pod on it wants an address.
     """
-    state, dirty = desk.state, desk.layout.dirty
+    state, dirty = context.state, context.index.dirty
     if state.documented:
         return
-    needing = _needing(desk)
+    needing = _needing(context)
     if not (dirty.hosts or needing):
         return
     zones: dict[str, list[str]] = {}
@@ -87,12 +87,12 @@ def open_groups(desk: Desk) -> None:
     reports = Reports(state, dirty.records)
     for zone in sorted(zones):
         if zone not in known:
-            _open(desk, zone, zones[zone], reports)
+            _open(context, zone, zones[zone], reports)
 
 
-def _needing(desk: Desk) -> set[str]:
+def _needing(context: Context) -> set[str]:
     """The nodes that are in no group, show no zone, and have a pod that wants an address."""
-    state, dirty = desk.state, desk.layout.dirty
+    state, dirty = context.state, context.index.dirty
     waiting = {name for name in dirty.hosts if name in state.hosts and state.hosts[name].waiting}
     for name, key in dirty.records:
         if claimant(state, name, key) is not None:
@@ -114,8 +114,8 @@ def _has_addresses(host: Host) -> bool:
     return any(block.leaf >= 0 and not block.idle for block in host.blocks.values())
 
 
-def _open(desk: Desk, zone: str, nodes: list[str], reports: Reports) -> None:
-    state = desk.state
+def _open(context: Context, zone: str, nodes: list[str], reports: Reports) -> None:
+    state = context.state
     name = zone or default.NO_ZONE
     taken = default.opened(state.groups.values(), state.default_prefix)
     before = state.groups.get((default.NETWORK, name))
@@ -129,58 +129,58 @@ def _open(desk: Desk, zone: str, nodes: list[str], reports: Reports) -> None:
     event = GroupOpened(
         network=default.NETWORK, group=name, prefix=prefix, assignment={state.settings.zone_label: zone}
     )
-    desk.publish(event, state.node_cause(nodes[0]))
-    desk.refreshed()
+    context.publish(event, state.node_cause(nodes[0]))
+    context.refreshed()
 
 
-def place_hosts(desk: Desk, names: set[str], reports: Reports) -> None:
+def place_hosts(context: Context, names: set[str], reports: Reports) -> None:
     """Those that are gone first: they no longer count where the others are placed."""
-    hosts = [desk.state.hosts[name] for name in sorted(names) if name in desk.state.hosts]
+    hosts = [context.state.hosts[name] for name in sorted(names) if name in context.state.hosts]
     for host in hosts:
         if not host.seen:
-            _remove(desk, host)
+            _remove(context, host)
     for host in hosts:
         if host.seen:
-            _place(desk, host, reports)
+            _place(context, host, reports)
 
 
-def _remove(desk: Desk, host: Host) -> None:
+def _remove(context: Context, host: Host) -> None:
     """Once none of its pods is left. Until then all stays as it was, and its routes with it: a kubelet that
     registers anew finds it so."""
-    state = desk.state
+    state = context.state
     if any(record.block is not None for record in host.records.values()):
         return
     cause = state.node_cause(host.name)
     for block in sorted(host.blocks.values(), key=lambda block: block.prefix):
-        release_block(desk, block, state.settings.cooldown, cause)
+        release_block(context, block, state.settings.cooldown, cause)
     if decided := host.placed or host.denied:
-        desk.publish(HostRemoved(node=host.name, uid=decided.uid), cause)
+        context.publish(HostRemoved(node=host.name, uid=decided.uid), cause)
 
 
-def _place(desk: Desk, host: Host, reports: Reports) -> None:
-    networks = desk.state.topology.networks
-    leaves = [_pick(desk, host, at, network, reports) for at, network in enumerate(networks)]
+def _place(context: Context, host: Host, reports: Reports) -> None:
+    networks = context.state.topology.networks
+    leaves = [_pick(context, host, at, network, reports) for at, network in enumerate(networks)]
     chosen = {leaf.number for leaf in leaves if leaf}
     for block in sorted(host.idle.values(), key=_oldest):
         if block.leaf not in chosen:
-            release_block(desk, block, 0, "")
+            release_block(context, block, 0, "")
     if not chosen:
-        _deny(desk, host)
+        _deny(context, host)
         return
     placements = tuple(
         Placement(network=leaf.network, group=leaf.group, prefix=str(leaf.prefix)) for leaf in leaves if leaf
     )
     event = HostPlaced(node=host.name, uid=host.uid, addresses=host.addresses, placements=placements)
     if host.placed != event:
-        desk.publish(event, host.cause)
+        context.publish(event, host.cause)
 
 
-def _pick(desk: Desk, host: Host, at: int, network: Network, reports: Reports) -> Leaf | None:
+def _pick(context: Context, host: Host, at: int, network: Network, reports: Reports) -> Leaf | None:
     """A host stays where it would still be taken, and, where nothing else takes it, where it has addresses.
     Else it goes where it is taken and has addresses already, the oldest of them; or where its pods say that
     they have some; or to the leaf with the fewest hosts, the first one of those. The addresses that it has
     elsewhere stay until their pods go."""
-    spaces, topology = desk.layout.spaces, desk.layout.topology
+    spaces, topology = context.index.spaces, context.index.topology
     number = host.leaves[at]
     if number >= 0 and topology.admits(network, spaces[number].leaf, host.name, host.labels):
         return spaces[number].leaf
@@ -198,15 +198,15 @@ def _pick(desk: Desk, host: Host, at: int, network: Network, reports: Reports) -
     return min(crowds, key=crowds.__getitem__, default=None)
 
 
-def _deny(desk: Desk, host: Host) -> None:
-    topology = desk.state.topology
+def _deny(context: Context, host: Host) -> None:
+    topology = context.state.topology
     reasons = [_wishes(network, host.labels) for network in topology.networks]
     reason = "; ".join(reasons) or "the topology has no network"
-    if not desk.state.documented:
-        reason = _no_slot(desk.state, host)
+    if not context.state.documented:
+        reason = _no_slot(context.state, host)
     event = HostDenied(node=host.name, uid=host.uid, reason=reason)
     if host.denied != event:
-        desk.publish(event, host.cause)
+        context.publish(event, host.cause)
 
 
 def _no_slot(state: State, host: Host) -> str:
@@ -231,9 +231,9 @@ def _wishes(network: Network, labels: Mapping[str, str]) -> str:
     return f"network {network.name} needs the label {' or '.join(list(wishes)[:NAMED])}{more}"
 
 
-def release_block(desk: Desk, block: Block, cooldown: int, cause: str) -> None:
-    now = desk.state.now
+def release_block(context: Context, block: Block, cooldown: int, cause: str) -> None:
+    now = context.state.now
     event = BlockReleased(
         network=block.network, block=block.text, node=block.node, at=now, until=now + cooldown
     )  # fmt: skip
-    desk.publish(event, cause)
+    context.publish(event, cause)

@@ -23,7 +23,7 @@ from romana_bus.ipam.model.uids import ident_of, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from romana_bus.ipam.allocate.context import Desk
+    from romana_bus.ipam.allocate.context import Context
     from romana_bus.ipam.model.index import Entry
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.pods import Pod
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 _by_pod = itemgetter(1, 0)
 
 
-def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
+def release_addresses(context: Context, entries: Iterable[Entry]) -> Iterator[None]:
     """Yields wherever there is enough for a part."""
-    state = desk.state
+    state = context.state
     hosts = state.hosts
     for node, key in sorted(entries, key=_by_pod):
         host = hosts.get(node)
@@ -50,17 +50,17 @@ def release_addresses(desk: Desk, entries: Iterable[Entry]) -> Iterator[None]:
             until = state.now + max(state.settings.cooldown, record.retention)
             if state.sandboxes and may_run(state, host, record):
                 until = WHILE_IT_RUNS
-            _release(desk, host, record, reason, until, cause)
+            _release(context, host, record, reason, until, cause)
         elif ended := state.ended(host, record):
-            _release(desk, host, record, ended.reason, WHILE_IT_RUNS, ended.cause)
-        if desk.full:
+            _release(context, host, record, ended.reason, WHILE_IT_RUNS, ended.cause)
+        if context.full:
             yield
 
 
-def release_refused(desk: Desk) -> None:
+def release_refused(context: Context) -> None:
     """What the log says and nobody believes is taken back there, so that it misleads nobody who reads only
     that. (A group that was opened cannot be.)"""
-    state = desk.state
+    state = context.state
     for entity in sorted(entity for entity in state.refused if entity[0] != "group"):
         refusal = state.refused.pop(entity)
         event, cause = refusal.event, f"{IPAM}/{refusal.seq}"
@@ -68,12 +68,12 @@ def release_refused(desk: Desk) -> None:
             release = BlockReleased(
                 network=event.network, block=event.block, node=event.node, at=state.now, until=state.now
             )
-            desk.publish(release, cause)
+            context.publish(release, cause)
         elif isinstance(event, AddressEvent):
             _, node, key = entity
             empty = Record(key, ident_of(event.uid), "", None, 0, remaining((), ()))
-            say_released(desk, state.host(node), empty, f"refused: {refusal.reason}", (), cause)
-            desk.layout.dirty.records.add((node, key))
+            say_released(context, state.host(node), empty, f"refused: {refusal.reason}", (), cause)
+            context.index.dirty.records.add((node, key))
 
 
 def _told_by(state: State, node: str, key: str, pod: Pod | None) -> str:
@@ -83,25 +83,25 @@ def _told_by(state: State, node: str, key: str, pod: Pod | None) -> str:
     return pod.cause if pod else state.gone_pods.cause(key)
 
 
-def _release(desk: Desk, host: Host, record: Record, reason: str, until: int, cause: str) -> None:
+def _release(context: Context, host: Host, record: Record, reason: str, until: int, cause: str) -> None:
     """Nobody gets the addresses before `until`."""
-    state = desk.state
-    cooling = still_cooling(desk, host, record) if record.rest.cooling else ()
+    state = context.state
+    cooling = still_cooling(context, host, record) if record.rest.cooling else ()
     if until > state.now:
         kept = bool(record.retention) and until != WHILE_IT_RUNS
         cooling = (*cooling, *(Cooling(held.block, held.offset, until, kept) for held in record.held))
-    say_released(desk, host, record, reason, cooling, cause)
+    say_released(context, host, record, reason, cooling, cause)
 
 
 def say_released(
-    desk: Desk, host: Host, record: Record, reason: str, cooling: tuple[Cooling, ...], cause: str
+    context: Context, host: Host, record: Record, reason: str, cooling: tuple[Cooling, ...], cause: str
 ) -> None:
     namespace, _, name = record.key.partition("/")
     event = AddressReleased(
         namespace=namespace, name=name, uid=record.uid, node=host.name, reason=reason, cooling=told(cooling)
     )
     rest = remaining((), cooling)
-    desk.address(host, Record(record.key, record.ident, "", None, 0, rest), event, cause)
+    context.address(host, Record(record.key, record.ident, "", None, 0, rest), event, cause)
 
 
 def told(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
@@ -127,26 +127,26 @@ def lasting(record: Record) -> bool:
     return any(cooling.until == WHILE_IT_RUNS for cooling in record.cooling)
 
 
-def lapsed(desk: Desk, host: Host, record: Record) -> bool:
+def lapsed(context: Context, host: Host, record: Record) -> bool:
     """And no longer has."""
     return any(
-        cooling.until == WHILE_IT_RUNS and not _runs_with(desk, host, record, cooling)
+        cooling.until == WHILE_IT_RUNS and not _runs_with(context, host, record, cooling)
         for cooling in record.cooling
     )
 
 
 def still_cooling(
-    desk: Desk, host: Host, record: Record | None, heir: Ident | None = None
+    context: Context, host: Host, record: Record | None, heir: Ident | None = None
 ) -> tuple[Cooling, ...]:
     """What every event of the entity says again, so that the newest one alone tells all. `heir`: the uid of
     the pod that the name is, from here on."""
     if record is None or not record.cooling:
         return ()
-    state = desk.state
+    state = context.state
     again = []
     for old in record.cooling:
         if old.until == WHILE_IT_RUNS:
-            if not _runs_with(desk, host, record, old):
+            if not _runs_with(context, host, record, old):
                 old = Cooling(old.block, old.offset, state.now + state.settings.cooldown, old.kept)
             elif heir is not None and heir != record.ident and not old.ident:
                 old = Cooling(old.block, old.offset, WHILE_IT_RUNS, old.kept, record.ident)
@@ -155,9 +155,9 @@ def still_cooling(
     return tuple(again)
 
 
-def _runs_with(desk: Desk, host: Host, record: Record, cooling: Cooling) -> bool:
+def _runs_with(context: Context, host: Host, record: Record, cooling: Cooling) -> bool:
     """The pod that lost the address is there, and does not say that it has only others by now."""
-    state, ident = desk.state, cooling.ident or record.ident
+    state, ident = context.state, cooling.ident or record.ident
     pod = state.pods.get(record.key)
     if pod is not None and pod.ident == ident and pod.node == host.name and not pod.unfit:
         where = (cooling.block.prefix.width, cooling.block.prefix.base + cooling.offset)

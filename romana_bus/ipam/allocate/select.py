@@ -14,8 +14,8 @@ from romana_bus.ipam.model.blocks import chain_key
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.ipam.allocate.context import Desk
-    from romana_bus.ipam.model.free_space import Space
+    from romana_bus.ipam.allocate.context import Context
+    from romana_bus.ipam.model.free_space import FreeSpace
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.pods import Pod
     from romana_bus.ipam.model.records import Record
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 _age = attrgetter("order")
 
 
-def choose(desk: Desk, pod: Pod, host: Host) -> list[Choice]:
+def choose(context: Context, pod: Pod, host: Host) -> list[Choice]:
     """One choice for each family that the pod's networks offer on this host; none where one of them has no
     address left. An address that the pod already reports, or has just had, comes before any
     other, then the one that it wishes for."""
-    owner, wish = owner_of(desk, pod), pod.asks.wish
+    owner, wish = owner_of(context, pod), pod.asks.wish
     record = host.records.get(pod.key)
     cools = record is not None and record.rest.cooling
-    ips = pod.reported or (_had(desk, pod, host, record) if record and cools else ())
-    if wish is not None and not_offered(desk, pod, host):
+    ips = pod.reported or (_had(context, pod, host, record) if record and cools else ())
+    if wish is not None and not_offered(context, pod, host):
         return []
     choices = []
-    for offering in families_for(desk, pod, host):
-        choice = _reported(desk, pod, host, offering, ips) if ips else None
+    for offering in families_for(context, pod, host):
+        choice = _reported(context, pod, host, offering, ips) if ips else None
         if choice is None and wish is not None:
-            wished = certain(desk, pod, host, offering)
+            wished = certain(context, pod, host, offering)
             if isinstance(wished, str):
                 return []
             choice = wished
         for space in offering:
             if choice is not None:
                 break
-            choice = _lowest(desk, host, owner, space)
+            choice = _lowest(context, host, owner, space)
         if choice is None:
             return []
         choices.append(choice)
     return choices
 
 
-def _lowest(desk: Desk, host: Host, owner: Owner, space: Space) -> Choice | None:
+def _lowest(context: Context, host: Host, owner: Owner, space: FreeSpace) -> Choice | None:
     """The owner's oldest block with room; else an empty one of the host; else a block that is nobody's; else
     one that another host holds in spare."""
     number = space.leaf.number
@@ -64,7 +64,7 @@ def _lowest(desk: Desk, host: Host, owner: Owner, space: Space) -> Choice | None
     if spare:
         block = min(spare, key=worth)
         return Choice(owner, space, block.prefix, block)
-    if prefix := next_block(desk, space):
+    if prefix := next_block(context, space):
         return Choice(owner, space, prefix, None)
     length = space.leaf.block_length
     others = [block for block in space.idle.values()
@@ -75,10 +75,10 @@ def _lowest(desk: Desk, host: Host, owner: Owner, space: Space) -> Choice | None
     return Choice(owner, space, victim.prefix, None, victim=victim)
 
 
-def _had(desk: Desk, pod: Pod, host: Host, record: Record) -> list[tuple[int, int]]:
+def _had(context: Context, pod: Pod, host: Host, record: Record) -> list[tuple[int, int]]:
     """What this very pod was the last to have, if nobody else can have it yet: it was gone by mistake, or
     another one of its name had the sandbox, and it may run on with it."""
-    ended = desk.state.ended_for(host.name, pod)
+    ended = context.state.ended_for(host.name, pod)
     heir = record.block is None and record.ident == pod.ident
     own = [
         one
@@ -90,14 +90,14 @@ def _had(desk: Desk, pod: Pod, host: Host, record: Record) -> list[tuple[int, in
 
 
 def _reported(
-    desk: Desk, pod: Pod, host: Host, spaces: tuple[Space, ...], ips: Iterable[tuple[int, int]]
+    context: Context, pod: Pod, host: Host, spaces: tuple[FreeSpace, ...], ips: Iterable[tuple[int, int]]
 ) -> Choice | None:
     """Reserved or not: the pod lives there."""
     for space in spaces:
         inside = space.leaf.prefix
         for width, value in ips:
             if width == inside.width and inside.base <= value < inside.end:
-                choice = exactly(desk, pod, host, space, value, lives=True)
+                choice = exactly(context, pod, host, space, value, lives=True)
                 if isinstance(choice, Choice):
                     return choice._replace(adopted=True)
     return None

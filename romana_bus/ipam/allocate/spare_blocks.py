@@ -10,24 +10,24 @@ from romana_bus.ipam.model.blocks import ALL
 
 if TYPE_CHECKING:
     from romana_bus.inet import Prefix
-    from romana_bus.ipam.allocate.context import Desk
+    from romana_bus.ipam.allocate.context import Context
     from romana_bus.ipam.model.blocks import Block
-    from romana_bus.ipam.model.free_space import Space
+    from romana_bus.ipam.model.free_space import FreeSpace
     from romana_bus.ipam.model.nodes import Host
 
 
-def tidy(desk: Desk, names: set[str]) -> None:
+def tidy(context: Context, names: set[str]) -> None:
     """Release what a host holds beyond its spare blocks. What it keeps serves all its owners again."""
-    for host in _hosts(desk, names):
+    for host in _hosts(context, names):
         for number in sorted({block.leaf for block in host.idle.values()}):
             blocks = sorted((block for block in host.idle.values() if block.leaf == number), key=worth)
-            keep = desk.state.settings.warm_blocks if number >= 0 and number in host.leaves else 0
+            keep = context.state.settings.warm_blocks if number >= 0 and number in host.leaves else 0
             useful = [block for block in blocks if block.room and not block.single]
             for block in useful[:keep]:
                 if block.claimed:
-                    own(desk, host, block.network, block.text, ALL, ALL, since=block.since)
+                    own(context, host, block.network, block.text, ALL, ALL, since=block.since)
             for block in useful[keep:] + [block for block in blocks if not block.room or block.single]:
-                release_block(desk, block, 0, "")
+                release_block(context, block, 0, "")
 
 
 def worth(block: Block) -> tuple[bool, int, int]:
@@ -35,46 +35,46 @@ def worth(block: Block) -> tuple[bool, int, int]:
     return block.claimed, *block.order
 
 
-def stock(desk: Desk, names: set[str]) -> None:
+def stock(context: Context, names: set[str]) -> None:
     """Open the spare blocks that hosts lack, as long as their groups have room."""
-    for host in _hosts(desk, names):
+    for host in _hosts(context, names):
         for at, number in enumerate(host.leaves if host.seen else ()):
-            if number >= 0 and (not desk.state.topology.networks[at].tenants or _has_block(host, number)):
-                _fill(desk, host, desk.layout.spaces[number])
+            if number >= 0 and (not context.state.topology.networks[at].tenants or _has_block(host, number)):
+                _fill(context, host, context.index.spaces[number])
 
 
-def _fill(desk: Desk, host: Host, space: Space) -> None:
+def _fill(context: Context, host: Host, space: FreeSpace) -> None:
     number = space.leaf.number
-    lacking = desk.state.settings.warm_blocks - sum(
+    lacking = context.state.settings.warm_blocks - sum(
         block.leaf == number and block.room and not block.single for block in host.idle.values()
     )
     for _ in range(lacking):
-        prefix = next_block(desk, space)
+        prefix = next_block(context, space)
         if prefix is None:
             space.short.add(host.name)
             return
-        own(desk, host, space.leaf.network, str(prefix), ALL, ALL, cause=host.cause)
+        own(context, host, space.leaf.network, str(prefix), ALL, ALL, cause=host.cause)
 
 
 def _has_block(host: Host, leaf: int) -> bool:
     return any((key if isinstance(key, int) else key[0]) == leaf for key in host.chains)
 
 
-def next_block(desk: Desk, space: Space) -> Prefix | None:
-    state = desk.state
+def next_block(context: Context, space: FreeSpace) -> Prefix | None:
+    state = context.state
     return space.next(state.now - state.settings.order_memory, state.reserved_in(space.leaf.prefix.width))
 
 
 def own(
-    desk: Desk, host: Host, network: str, block: str, tenant: str, segment: str, *,
+    context: Context, host: Host, network: str, block: str, tenant: str, segment: str, *,
     since: int | None = None, cause: str = "",
 ) -> None:  # fmt: skip
-    since = desk.state.now if since is None else since
+    since = context.state.now if since is None else since
     event = BlockAssigned(
         network=network, block=block, node=host.name, tenant=tenant, segment=segment, since=since
     )  # fmt: skip
-    desk.publish(event, cause)
+    context.publish(event, cause)
 
 
-def _hosts(desk: Desk, names: set[str]) -> list[Host]:
-    return [desk.state.hosts[name] for name in sorted(names) if name in desk.state.hosts]
+def _hosts(context: Context, names: set[str]) -> list[Host]:
+    return [context.state.hosts[name] for name in sorted(names) if name in context.state.hosts]

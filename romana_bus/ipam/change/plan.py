@@ -103,7 +103,7 @@ def changes(state: State, document: Mapping[str, Any]) -> Changes:
 def _after(state: State, event: TopologySet) -> State:
     """The state that `event` leads to. It shares nothing with this one, whatever it may consist of."""
     bare = copy(state)
-    bare.layout, bare.topology = None, Topology()
+    bare.index, bare.topology = None, Topology()
     after: State = pickle.loads(pickle.dumps(bare, pickle.HIGHEST_PROTOCOL))
     evolve(after, event)
     after.synced = dict.fromkeys(NEEDED, True)
@@ -172,7 +172,7 @@ def _owned(state: State) -> set[str]:
 
 def _blocks(state: State, after: State) -> Iterator[BlockChange]:
     """Those that do not simply stay their nodes'."""
-    layout = after.layout
+    index = after.index
     for text, block in sorted(state.blocks.items(), key=lambda entry: entry[1].prefix):
         if not block.node:
             continue
@@ -182,7 +182,7 @@ def _blocks(state: State, after: State) -> Iterator[BlockChange]:
             kind = "ended"
         elif there.leaf < 0:
             kind, already = "outside", state.topology.leaf_of(block.prefix) is None
-        elif layout is not None and there.leaf not in after.hosts[there.node].leaves:
+        elif index is not None and there.leaf not in after.hosts[there.node].leaves:
             kind, already = "elsewhere", _elsewhere(state, block)
         else:
             continue

@@ -45,17 +45,17 @@ def group_opened(state: State, event: GroupOpened, seq: int) -> None:
     state.groups[key] = event
     if not state.documented:
         state.topology = state.default()
-        state.layout = None
+        state.index = None
 
 
 def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _seq: int) -> None:
     host = state.host(intern(event.node))
     host.placed = event if isinstance(event, HostPlaced) else None
     host.denied = event if isinstance(event, HostDenied) else None
-    if state.layout is not None:
-        state.layout.seat(host)
-        state.layout.dirty.stocks.add(host.name)
-        state.layout.dirty.retry.add(host.name)
+    if state.index is not None:
+        state.index.seat(host)
+        state.index.dirty.stocks.add(host.name)
+        state.index.dirty.retry.add(host.name)
     state.drop_if_empty(host)
 
 
@@ -72,9 +72,9 @@ def block_assigned(state: State, event: BlockAssigned, seq: int) -> None:
     block.tenant, block.segment = intern(event.tenant), intern(event.segment)
     block.at, block.free_at, block.by = 0, 0, ""
     host.blocks[block.text] = block
-    if state.layout is not None:
-        state.layout.attach(block)
-        state.layout.settle(block)
+    if state.index is not None:
+        state.index.attach(block)
+        state.index.settle(block)
 
 
 def block_released(state: State, event: BlockReleased, _seq: int) -> None:
@@ -89,11 +89,11 @@ def block_released(state: State, event: BlockReleased, _seq: int) -> None:
     block.at, block.free_at, block.by = event.at, event.until, intern(event.node)
     if block.free_at > state.now:
         state.remind(block.free_at, "", block.text)
-    if state.layout is not None:
+    if state.index is not None:
         known = block.taken
-        state.layout.settle(block)
+        state.index.settle(block)
         if not known:
-            state.layout.remember(block)
+            state.index.remember(block)
     forget_if_over(state, block)
     if state.refused:
         _again(state, "block")
@@ -110,8 +110,8 @@ def _take_from(state: State, block: Block) -> None:
     if not block.node:
         return
     host = state.hosts[block.node]
-    if state.layout is not None:
-        state.layout.detach(block)
+    if state.index is not None:
+        state.index.detach(block)
     del host.blocks[block.text]
     block.node, block.since, block.tenant, block.segment = "", 0, ALL, ALL
     state.drop_if_empty(host)
@@ -193,8 +193,8 @@ def replace(state: State, host: Host, record: Record) -> None:
     if old is not None and old.block is not None:
         if state.refused:
             _again(state, "address")
-        if record.block is None and not host.seen and state.layout is not None:
-            state.layout.dirty.hosts.add(host.name)  # its last pod may be gone
+        if record.block is None and not host.seen and state.index is not None:
+            state.index.dirty.hosts.add(host.name)  # its last pod may be gone
     state.drop_if_empty(host)
 
 
@@ -265,8 +265,8 @@ def _keep(state: State, host: Host, record: Record) -> None:
         host.records[record.key] = record
     if record.rest.code:
         host.waiting.add(record.key)
-        if state.layout is not None:
-            state.layout.wait(host, record.rest.code == "wish")
+        if state.index is not None:
+            state.index.wait(host, record.rest.code == "wish")
     elif host.waiting:
         host.waiting.discard(record.key)
 

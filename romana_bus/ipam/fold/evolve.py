@@ -34,7 +34,7 @@ from romana_bus.inet import parse_prefix
 from romana_bus.ipam.fold import decisions, facts
 from romana_bus.ipam.model import sandboxes
 from romana_bus.ipam.model.nodes import Ended, pod_key
-from romana_bus.ipam.model.pods import asks
+from romana_bus.ipam.model.pods import ABSENT, asks
 from romana_bus.ipam.model.ranges import Ranges
 from romana_bus.ipam.model.state import SECOND, Tick
 from romana_bus.ipam.topology.document import BadTopology, parse
@@ -81,7 +81,7 @@ def _settle_topology(state: State) -> None:
     """The newest document counts. The edge refuses a bad one; where one got past it, that which was accepted
     before it does, so that the rest goes on. Where no other is known, nothing is decided: anything would
     depend on which document was there before."""
-    state.layout, state.problem, state.blocked = None, "", ""
+    state.index, state.problem, state.blocked = None, "", ""
     state.to_accept = True
     documents = [one for one in (state.wanted, state.accepted) if one is not None]
     for document in documents:
@@ -110,7 +110,7 @@ def _reserve(state: State) -> None:
     state.reserved = {}
     for prefix in state.reserves.values():
         state.reserved.setdefault(prefix.width, Ranges()).add(prefix.base, prefix.end)
-    state.layout = None
+    state.index = None
 
 
 def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
@@ -124,13 +124,13 @@ def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
         absent[event.node] = event.uid, event.covers
     pod = state.pods.get(key)
     if pod is not None:
-        fit = "" if pod.unfit == facts.ABSENT else pod.unfit
+        fit = "" if pod.unfit == ABSENT else pod.unfit
         unfit = fit or facts.is_absent(state, key, pod.uid, pod.seq)
         pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
-    if state.layout is not None:
-        state.layout.dirty.records.add((event.node, key))
+    if state.index is not None:
+        state.index.dirty.records.add((event.node, key))
         if pod is not None:
-            state.layout.dirty.records.add((pod.node, key))
+            state.index.dirty.records.add((pod.node, key))
 
 
 def _tick(state: State, event: Tick, _seq: int) -> None:
@@ -142,8 +142,8 @@ def _tick(state: State, event: Tick, _seq: int) -> None:
         for node, name in state.due.pop(heappop(state.timers)):
             if node:
                 _cooled(state, node, name)
-            elif (block := state.blocks.get(name)) and state.layout is not None:
-                state.layout.settle(block)
+            elif (block := state.blocks.get(name)) and state.index is not None:
+                state.index.settle(block)
     if state.now - state.swept >= max(period, SWEEP):
         _sweep(state)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from romana_bus.events import version_number
 from romana_bus.ipam.model.annotations import wish_of
 from romana_bus.ipam.model.nodes import pod_key
-from romana_bus.ipam.model.pods import AS_GIVEN, Pod, asks, stamp
+from romana_bus.ipam.model.pods import ABSENT, AS_GIVEN, HOST_NETWORK, Pod, asks, stamp
 from romana_bus.ipam.model.uids import ident_of
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
 
 SEGMENT_LABEL = "romana.io/segment"
-#: Why a pod wants no address of ours.
-HOST_NETWORK = "the pod uses the host's network"
-#: The same, of one that an audit did not find.
-ABSENT = "the API server has no such pod"
 FINISHED = ("Succeeded", "Failed")
 
 
@@ -43,8 +39,8 @@ def node_seen(state: State, event: NodeSeen, seq: int) -> None:
     before = (host.seen, host.uid, host.addresses, host.labels)
     host.seen, host.uid, host.addresses, host.labels = True, event.uid, event.addresses, labels
     host.version, host.seq = version, seq
-    if state.layout is not None and before != (True, event.uid, event.addresses, labels):
-        state.layout.dirty.hosts.add(host.name)
+    if state.index is not None and before != (True, event.uid, event.addresses, labels):
+        state.index.dirty.hosts.add(host.name)
         if not before[0]:
             _look_at_all(state, host)
 
@@ -56,16 +52,16 @@ def node_gone(state: State, event: NodeGone, seq: int) -> None:
     if host is None:
         return
     host.seen, host.uid, host.addresses, host.labels = False, "", (), {}
-    if state.layout is not None:
-        state.layout.dirty.hosts.add(host.name)
+    if state.index is not None:
+        state.index.dirty.hosts.add(host.name)
         _look_at_all(state, host)
     state.drop_if_empty(host)
 
 
 def _look_at_all(state: State, host: Host) -> None:
     """At every address on the node: it has come, or gone."""
-    if state.layout is not None:
-        state.layout.dirty.records.update((host.name, key) for key in host.records)
+    if state.index is not None:
+        state.index.dirty.records.update((host.name, key) for key in host.records)
 
 
 def pod_seen(state: State, event: PodSeen, seq: int) -> None:
@@ -95,10 +91,10 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
         if before == node and pod.ident == ident and pod.asks == wants:
             return
         pod.node, pod.ident, pod.asks = node, ident, wants
-    if state.layout is not None:
-        state.layout.dirty.records.add((node, key))
+    if state.index is not None:
+        state.index.dirty.records.add((node, key))
         if before != node:
-            state.layout.dirty.records.add((before, key))
+            state.index.dirty.records.add((before, key))
         if state.sandboxes:
             _look_at_sandboxes(state, key)
 
@@ -125,16 +121,16 @@ def pod_gone(state: State, event: PodGone, seq: int) -> None:
     state.gone_pods.put(key, version_number(event.resource_version), seq)
     if pod is not None:
         del state.pods[key]
-        if state.layout is not None:
-            state.layout.dirty.records.add((pod.node, key))
+        if state.index is not None:
+            state.index.dirty.records.add((pod.node, key))
             if state.sandboxes:
                 _look_at_sandboxes(state, key)
 
 
 def _look_at_sandboxes(state: State, key: str) -> None:
     """Wherever one was requested for a pod of this name, what the API shows may count."""
-    if state.layout is not None:
-        state.layout.dirty.records.update((node, key) for node in state.sandboxes.get(key, ()))
+    if state.index is not None:
+        state.index.dirty.records.update((node, key) for node in state.sandboxes.get(key, ()))
 
 
 def listing(state: State, event: ResourceListing, _seq: int) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from romana_bus.ipam.topology.tree import Leaf
 
 
-class Space:
+class FreeSpace:
     """The room of one leaf group.
 
     `free`: what is no block's, and is not cooling. `released`: free blocks by (released at, base).

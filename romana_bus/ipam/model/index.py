@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.inet import V4, V6, parse_prefix
 from romana_bus.ipam.model.blocks import Block, Chain, chain_key
-from romana_bus.ipam.model.free_space import Space
+from romana_bus.ipam.model.free_space import FreeSpace
 from romana_bus.ipam.model.nodes import misfit
 from romana_bus.ipam.model.sandboxes import bearer
 
@@ -41,15 +41,15 @@ class Dirty:
         return bool(self.records or self.hosts or self.stocks or self.retry or self.rooms)
 
 
-class Layout:
+class Index:
     """`families`: which spaces a pod's addresses come from, by (networks of its tenant, leaves of its
     host). `stale`: blocks overlap, so that room cannot be told any more without building it anew."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.topology = state.topology
-        self.spaces = [Space(leaf) for leaf in self.topology.leaves]
-        self.families: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[Space, ...], ...]] = {}
+        self.spaces = [FreeSpace(leaf) for leaf in self.topology.leaves]
+        self.families: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[FreeSpace, ...], ...]] = {}
         self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.dirty = Dirty()
         self.stale = False
@@ -124,7 +124,7 @@ class Layout:
         host.offers = self.offers(self.topology.everyones, host.leaves)
         self.wait(host, any(host.records[key].code == "wish" for key in host.waiting))
 
-    def offers(self, order: tuple[int, ...], leaves: tuple[int, ...]) -> tuple[tuple[Space, ...], ...]:
+    def offers(self, order: tuple[int, ...], leaves: tuple[int, ...]) -> tuple[tuple[FreeSpace, ...], ...]:
         """For each address family that networks offer on a host in these leaves: the groups in order."""
         known = self.families.get((order, leaves))
         if known is None:
@@ -198,7 +198,7 @@ class Layout:
         if leaf >= 0:
             self.dirty.rooms.add(leaf)
 
-    def _look_at_wishes(self, space: Space) -> None:
+    def _look_at_wishes(self, space: FreeSpace) -> None:
         """Whoever waits for one address hears of all that happens around it: it may be told why anew."""
         hosts = self.state.hosts
         space.wishing = {name for name in space.wishing if name in hosts and hosts[name].waiting}

@@ -8,7 +8,7 @@ import msgspec
 
 from romana_bus.events import KUBE, HostDenied, HostPlaced
 from romana_bus.ipam.model.blocks import Block, Chain, ChainKey
-from romana_bus.ipam.model.free_space import Space
+from romana_bus.ipam.model.free_space import FreeSpace
 from romana_bus.ipam.model.records import Record
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Host(msgspec.Struct, gc=False, eq=False):
     """A node: in the API (`seen`), or only remembered for what it still has.
 
     `leaves` (one place for each network), `offers` (of everyone's networks), `chains`, `idle` (its blocks
-    without any address) and `waiting` (its pods that were denied) follow from the rest; `layout.py` keeps
+    without any address) and `waiting` (its pods that were denied) follow from the rest; `index.py` keeps
     them.
     """
 
@@ -35,7 +35,7 @@ class Host(msgspec.Struct, gc=False, eq=False):
     blocks: dict[str, Block] = {}
     records: dict[str, Record] = {}
     leaves: tuple[int, ...] = ()
-    offers: tuple[tuple[Space, ...], ...] = ()
+    offers: tuple[tuple[FreeSpace, ...], ...] = ()
     chains: dict[ChainKey, Chain] = {}
     idle: dict[str, Block] = {}
     waiting: set[str] = set()

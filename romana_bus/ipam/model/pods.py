@@ -31,6 +31,10 @@ class Asks(msgspec.Struct, gc=False, frozen=True):
 
 
 AS_GIVEN = "="
+#: Why a pod wants no address of ours.
+HOST_NETWORK = "the pod uses the host's network"
+#: The same, of one that an audit did not find.
+ABSENT = "the API server has no such pod"
 PLAIN, CONTENT = Asks(), Asks(ips=AS_GIVEN)
 
 
@@ -101,3 +105,10 @@ class Pod(msgspec.Struct, gc=False, eq=False):
 def stamp(version: int, seq: int) -> int:
     """`version`: 0 where it is no number."""
     return version << SEQ_BITS | min(seq, LAST_SEQ)
+
+
+class Sandbox(msgspec.Struct, gc=False, frozen=True):
+    """One that a kubelet asked for. `ident`: the pod's uid, as `uids.py` has it. `seq`: of the request."""
+
+    ident: Ident
+    seq: int

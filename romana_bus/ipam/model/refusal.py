@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.events import IPAM, SPEC
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from romana_bus.events import AddressEvent, BlockAssigned, GroupOpened
-    from romana_bus.ipam.model.state import State
 
 #: ("address", node, pod), ("block", node, block) or ("group", network, group).
 Entity = tuple[str, str, str]
@@ -22,11 +17,3 @@ class Refusal(NamedTuple):
     event: AddressEvent | BlockAssigned | GroupOpened
     seq: int
     reason: str
-
-
-def refusals(state: State) -> Iterator[tuple[str, int, str, str]]:
-    """What of the log is not believed: (stream, sequence, subject, why)."""
-    if state.problem:
-        yield SPEC, state.wanted_seq, "spec.topology", state.problem
-    for _, refusal in sorted(state.refused.items()):
-        yield IPAM, refusal.seq, refusal.event.subject(), f"refused: {refusal.reason}"

@@ -20,26 +20,16 @@ from __future__ import annotations
 from sys import intern
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from romana_bus.events import NODE
-from romana_bus.ipam.fold.facts import ABSENT, HOST_NETWORK
 from romana_bus.ipam.model.nodes import pod_key, pod_order
-from romana_bus.ipam.model.pods import Pod, asks, stamp
-from romana_bus.ipam.model.uids import Ident, ident_of
+from romana_bus.ipam.model.pods import ABSENT, HOST_NETWORK, Pod, Sandbox, asks, stamp
+from romana_bus.ipam.model.uids import ident_of
 
 if TYPE_CHECKING:
     from romana_bus.events import SandboxRemoved, SandboxRequested
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.state import State
-
-
-class Sandbox(msgspec.Struct, gc=False, frozen=True):
-    """`ident`: the pod's uid, as `idents.py` has it. `seq`: of the request."""
-
-    ident: Ident
-    seq: int
 
 
 class Started(Pod, gc=False, eq=False):
@@ -80,8 +70,8 @@ def _place(state: State, event: SandboxRequested | SandboxRemoved) -> tuple[str,
 
 
 def _look_at(state: State, node: str, key: str) -> None:
-    if state.layout is not None:
-        state.layout.dirty.records.add((node, key))
+    if state.index is not None:
+        state.index.dirty.records.add((node, key))
 
 
 # --- what follows ----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What the address management core knows: facts, decisions, and what follows from both.
 
 Reads nothing and writes nothing. `facts.py` and `decisions.py` fold events into it; it is rebuilt from
-the newest message of each subject, in any order. What merely follows from the rest (`layout`) is built
+the newest message of each subject, in any order. What merely follows from the rest (`index`) is built
 by the first decision that needs it, and kept up to date from then on.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from romana_bus.errors import BadInput
+from romana_bus.events import IPAM, SPEC
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam.model.blocks import Block, Overlaps
 from romana_bus.ipam.model.nodes import Ended, Gone, Host
@@ -20,14 +21,13 @@ from romana_bus.ipam.model.ranges import Ranges
 from romana_bus.ipam.topology.default import SLOT_BITS, default_topology
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from romana_bus.events import GroupOpened
-    from romana_bus.ipam.model.index import Layout
-    from romana_bus.ipam.model.pods import Pod
+    from romana_bus.ipam.model.index import Index
+    from romana_bus.ipam.model.pods import Pod, Sandbox
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.refusal import Entity, Refusal
-    from romana_bus.ipam.model.sandboxes import Sandbox
     from romana_bus.ipam.topology.networks import Topology
 
 SECOND = 1_000_000
@@ -127,7 +127,7 @@ class State:
         self.due: dict[int, list[tuple[str, str]]] = {}
         self.default_prefix = parse_prefix(self.settings.default_network)
         self.topology: Topology = self.default()
-        self.layout: Layout | None = None
+        self.index: Index | None = None
         self.swept = 0
 
     def default(self) -> Topology:
@@ -158,8 +158,8 @@ class State:
         host = self.hosts.get(name)
         if host is None:
             host = self.hosts[name] = Host(name)
-            if self.layout is not None:
-                self.layout.seat(host)
+            if self.index is not None:
+                self.index.seat(host)
         return host
 
     def block(self, text: str) -> Block:
@@ -168,8 +168,8 @@ class State:
             prefix = parse_prefix(text)
             block = self.blocks[text] = Block(text, prefix, (1 << prefix.size) - 1)
             self.overlaps.add(block)
-            if self.layout is not None:
-                self.layout.locate(block)
+            if self.index is not None:
+                self.index.locate(block)
         return block
 
     def forget(self, block: Block) -> None:
@@ -187,8 +187,8 @@ class State:
     def touched(self, block: Block, before: int) -> None:
         """The block's addresses in use have changed; `before`: its busy bits until then."""
         block.busy = block.used | block.cool | block.reserved
-        if self.layout is not None:
-            self.layout.touched(block, before)
+        if self.index is not None:
+            self.index.touched(block, before)
 
     def reserved_in(self, width: int) -> Ranges:
         return self.reserved.get(width) or self.reserved.setdefault(width, Ranges())
@@ -216,6 +216,14 @@ class State:
         """The fact that says how the node is."""
         host = self.hosts.get(name)
         return host.cause if host and host.seen else self.gone_nodes.cause(name)
+
+
+def refusals(state: State) -> Iterator[tuple[str, int, str, str]]:
+    """What of the log is not believed: (stream, sequence, subject, why)."""
+    if state.problem:
+        yield SPEC, state.wanted_seq, "spec.topology", state.problem
+    for _, refusal in sorted(state.refused.items()):
+        yield IPAM, refusal.seq, refusal.event.subject(), f"refused: {refusal.reason}"
 
 
 def wake(state: State) -> int | None:

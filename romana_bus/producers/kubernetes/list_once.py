@@ -8,7 +8,7 @@ import msgspec
 
 from romana_bus.errors import Failed
 from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, read, reason
-from romana_bus.producers.kubernetes.responses import judge
+from romana_bus.producers.kubernetes.responses import classify
 
 if TYPE_CHECKING:
     from romana_bus.events import Fact
@@ -37,7 +37,7 @@ async def listed(api: Api, kind: Kind) -> tuple[list[Fact], str]:
             await api.renew(generation)
             continue
         if answer.status != 200:
-            why = judge(answer.status, answer.headers, body, kind, "list").why
+            why = classify(answer.status, answer.headers, body, kind, "list").why
             raise Failed(f"{kind.name} cannot be listed: {why}")
         try:
             page = kind.pages.decode(body)

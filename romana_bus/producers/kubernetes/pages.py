@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -17,7 +17,7 @@ from romana_bus.events import version_number
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import read
 from romana_bus.producers.kubernetes.objects import ListMeta, Meta, Page, Shape
-from romana_bus.producers.kubernetes.responses import Do, Verdict, judge
+from romana_bus.producers.kubernetes.responses import Action, Verdict, classify
 from romana_bus.producers.kubernetes.watch_stream import shown
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.client import Api
     from romana_bus.producers.kubernetes.objects import Kind
     from romana_bus.producers.kubernetes.observe import Watched
-    from romana_bus.producers.kubernetes.resource_watch import Limits
 
 T = TypeVar("T")
 
@@ -47,11 +46,42 @@ class Again(Exception):
         self.verdict = verdict
 
 
+class Limits(NamedTuple):
+    """`page`: objects on one page of a list. `timeout`: seconds until a watch is asked to end, drawn anew
+    each time, so that watches of many do not end together. `silence`: seconds without a byte before a
+    connection is taken for dead (the server sends a bookmark within 94 s). `quiet`: seconds without a word
+    after which the server is asked where it stands. `initial`: seconds within which the initial events of a
+    streaming list go on. `backoff`: seconds between tries, doubled from the first to the last, and never in
+    step with others. `burst`: connections that may follow one another at once, and how many more a second
+    after that. `lists`: seconds between two lists at least. `look`: seconds before what is doubted is looked
+    at again."""
+
+    page: int = 500
+    timeout: tuple[int, int] = (240, 360)
+    silence: float = 150.0
+    quiet: float = 30.0
+    initial: float = 20.0
+    backoff: tuple[float, float] = (0.5, 30.0)
+    burst: tuple[float, float] = (5.0, 1.0)
+    lists: float = 1.0
+    look: float = 1.0
+
+
 class Telling(Protocol):
-    """Where events go (`watch.ResourceWatch`)."""
+    """Where events go, and who hears that the server has answered."""
 
     async def tell(self, make: Callable[[], list[Event]]) -> None: ...
     def worked(self) -> None: ...
+
+
+class Watch(Telling, Protocol):
+    """What its helpers need of the one that watches a resource (`resource_watch.ResourceWatch`)."""
+
+    @property
+    def progress(self) -> observe.Progress: ...
+    def well(self) -> None: ...
+    def note(self, what: str, why: str) -> None: ...
+    def relist(self, why: str) -> None: ...
 
 
 class _Named(Shape, frozen=True):
@@ -98,7 +128,7 @@ class Pages:
             return answer
         async with answer:
             body = await read(answer, most=1 << 20, within=30.0)
-        raise Again(judge(answer.status, answer.headers, body, self.kind, verb))
+        raise Again(classify(answer.status, answer.headers, body, self.kind, verb))
 
     async def where(self) -> str:
         """The version at which the API server's store is now. Raises Again, NETWORK_ERRORS."""
@@ -139,8 +169,10 @@ class Pages:
             if not following:
                 return page.metadata.resource_version
             if following == before or len(following) > LONGEST_TOKEN or not page.items:
-                raise Again(Verdict(Do.RETRY, "a list that goes on for ever: its `continue` leads nowhere"))
-        raise Again(Verdict(Do.RETRY, f"a list of more than {MOST_PAGES:,} pages"))
+                raise Again(
+                    Verdict(Action.RETRY, "a list that goes on for ever: its `continue` leads nowhere")
+                )
+        raise Again(Verdict(Action.RETRY, f"a list of more than {MOST_PAGES:,} pages"))
 
     async def _body(self, query: Mapping[str, str], path: str = "") -> bytes:
         async with await self.get(query, "list", self.limits.silence, path) as answer:
@@ -154,12 +186,12 @@ class Pages:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             page = _read_as(_raw, body)
         if len(page.items or ()) > MOST_ITEMS:
-            raise Again(Verdict(Do.RETRY, f"a page of {len(page.items or ()):,} objects"))
+            raise Again(Verdict(Action.RETRY, f"a page of {len(page.items or ()):,} objects"))
         return page
 
     def _listed(self, items: Any, counts: Callable[[], bool]) -> list[Event]:
         if not counts():
-            raise Again(Verdict(Do.RETRY, "another list has begun"))
+            raise Again(Verdict(Action.RETRY, "another list has begun"))
         events: list[Event] = []
         for item in items:
             try:
@@ -175,7 +207,7 @@ def _read_as(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Again(Verdict(Do.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
+        raise Again(Verdict(Action.RETRY, f"a list that cannot be read: {error}: {shown(body)}")) from None
 
 
 def _key(item: Any) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,11 +21,11 @@ from romana_bus import metrics, tasks
 from romana_bus.errors import BadInput, Failed
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, distrusted, reason
-from romana_bus.producers.kubernetes.pages import Again, Pages
-from romana_bus.producers.kubernetes.responses import Do, Verdict
+from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
+from romana_bus.producers.kubernetes.responses import Action, Verdict
 from romana_bus.producers.kubernetes.second_look import SecondLooks
 from romana_bus.producers.kubernetes.server_version import Standing
-from romana_bus.producers.kubernetes.watch_stream import Story
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from romana_bus.runtime.health import Health
 
 if TYPE_CHECKING:
@@ -44,27 +44,6 @@ log = structlog.get_logger(__name__)
 GOOD = 5.0
 #: Unusable objects that are said one by one, for each resource; all of them are counted.
 SAID = 20
-
-
-class Limits(NamedTuple):
-    """`page`: objects on one page of a list. `timeout`: seconds until a watch is asked to end, drawn anew
-    each time, so that watches of many do not end together. `silence`: seconds without a byte before a
-    connection is taken for dead (the server sends a bookmark within 94 s). `quiet`: seconds without a word
-    after which the server is asked where it stands. `initial`: seconds within which the initial events of a
-    streaming list go on. `backoff`: seconds between tries, doubled from the first to the last, and never in
-    step with others. `burst`: connections that may follow one another at once, and how many more a second
-    after that. `lists`: seconds between two lists at least. `look`: seconds before what is doubted is looked
-    at again."""
-
-    page: int = 500
-    timeout: tuple[int, int] = (240, 360)
-    silence: float = 150.0
-    quiet: float = 30.0
-    initial: float = 20.0
-    backoff: tuple[float, float] = (0.5, 30.0)
-    burst: tuple[float, float] = (5.0, 1.0)
-    lists: float = 1.0
-    look: float = 1.0
 
 
 class ResourceWatch:
@@ -183,17 +162,17 @@ class ResourceWatch:
     async def _mend(self, verdict: Verdict, delay: float) -> float:
         """What can be done about it at once; gives the seconds to wait before the next try."""
         match verdict.do:
-            case Do.PAGES:
+            case Action.PAGES:
                 self._streaming = False
                 self.pages.refused()
                 return 0.0
-            case Do.RELIST:
+            case Action.RELIST:
                 self._mistrust(verdict.why)
-            case Do.RENEW:
+            case Action.RENEW:
                 return max(verdict.after, await self._renew(delay, verdict.why))
-            case Do.REFUSED:
+            case Action.REFUSED:
                 self._refused(verdict.why)
-            case Do.RETRY:
+            case Action.RETRY:
                 self.note("retry", verdict.why)
         return max(verdict.after, delay)
 
@@ -261,12 +240,12 @@ class ResourceWatch:
             return
         version = await self.pages.all(self._begin_listing)
         if behind := observe.went_back(self._state, self._kind, version):
-            raise Again(Verdict(Do.RELIST, behind))
+            raise Again(Verdict(Action.RELIST, behind))
         await self.tell(lambda: observe.end_listing(self._state, self._kind, version, tasks.monotonic()))
         self._synced()
         if not version:
             why = "a list without a resourceVersion, behind which nothing can be watched: it is made again"
-            raise Again(Verdict(Do.RETRY, why))
+            raise Again(Verdict(Action.RETRY, why))
 
     async def _begin_listing(self) -> None:
         """Only once the server has begun to answer: until then the log is as good as it was."""
@@ -290,7 +269,7 @@ class ResourceWatch:
             await self.pages.may_list()
         else:
             query["resourceVersion"] = self.progress.place
-        story = Story(self._kind, self._state, listing)
+        story = WatchStream(self._kind, self._state, listing)
         async with await self._get(query, "streaming list" if listing else "watch") as answer:
             if listing:
                 await self._begin_listing()
@@ -307,9 +286,9 @@ class ResourceWatch:
         if self._cut:
             return
         if story.listing:
-            raise Again(Verdict(Do.RETRY, "the streaming list ended before it was complete"))
+            raise Again(Verdict(Action.RETRY, "the streaming list ended before it was complete"))
 
-    async def _next(self, answer: aiohttp.ClientResponse, story: Story) -> bytes:
+    async def _next(self, answer: aiohttp.ClientResponse, story: WatchStream) -> bytes:
         """A server that does not know streaming lists watches, and never says that the list is complete."""
         if not story.listing:
             return await answer.content.readany()
@@ -317,9 +296,9 @@ class ResourceWatch:
             async with asyncio.timeout(self._limits.initial):
                 return await answer.content.readany()
         except TimeoutError:
-            raise Again(Verdict(Do.PAGES, "the streaming list does not come to its end")) from None
+            raise Again(Verdict(Action.PAGES, "the streaming list does not come to its end")) from None
 
-    async def _hear(self, story: Story, chunk: bytes) -> None:
+    async def _hear(self, story: WatchStream, chunk: bytes) -> None:
         before, listing = story.lines, story.listing
         story.now = tasks.monotonic()
         trouble: list[Verdict] = []
@@ -344,9 +323,9 @@ class ResourceWatch:
 
     def _again(self, trouble: Verdict) -> Verdict:
         """A line that cannot be read the second time either is not worth a third."""
-        if trouble.do is Do.RETRY:
+        if trouble.do is Action.RETRY:
             if self._unread_at == self.progress.place:
-                return Verdict(Do.RELIST, trouble.why)
+                return Verdict(Action.RELIST, trouble.why)
             self._unread_at = self.progress.place
         return trouble
 

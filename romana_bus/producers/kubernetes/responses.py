@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SAID = 500
 
 
-class Do(Enum):
+class Action(Enum):
     RETRY = "retry"  # the same again, later
     RELIST = "relist"  # what we know is too old to go on from
     RENEW = "renew"  # the credentials are not accepted
@@ -33,35 +33,37 @@ class Do(Enum):
 class Verdict(NamedTuple):
     """`after`: seconds that the server asked us to wait, or 0."""
 
-    do: Do
+    do: Action
     why: str
     after: float = 0.0
 
 
-def judge(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, verb: str) -> Verdict:
+def classify(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, verb: str) -> Verdict:
     """An answer that is not 200, or the Status in a watch's ERROR event (then `code` is 0: it says)."""
     status = _status(body)
     code = code or status.code
     said = (status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}")[:SAID]
     match code:
         case 410:
-            return Verdict(Do.RELIST, said)
+            return Verdict(Action.RELIST, said)
         case 401:
-            return Verdict(Do.RENEW, said)
+            return Verdict(Action.RENEW, said)
         case 403:
-            return Verdict(Do.REFUSED, f"{said}. Allow it with this rule: {rule(kind)}")
+            return Verdict(Action.REFUSED, f"{said}. Allow it with this rule: {rule(kind)}")
         case 404:
-            return Verdict(Do.REFUSED, f"the API server has no resource {kind.name} ({kind.path}): {said}")
+            return Verdict(
+                Action.REFUSED, f"the API server has no resource {kind.name} ({kind.path}): {said}"
+            )
         case 405:
-            return Verdict(Do.REFUSED, f"{kind.name} cannot be watched, only listed: {said}")
+            return Verdict(Action.REFUSED, f"{kind.name} cannot be watched, only listed: {said}")
         case 400 | 422 if verb == "streaming list":
-            return Verdict(Do.PAGES, said)
+            return Verdict(Action.PAGES, said)
         case 400:
-            return Verdict(Do.RELIST, said)  # a continue token that it cannot read
+            return Verdict(Action.RELIST, said)  # a continue token that it cannot read
         case 504 if "resource version" in said.lower():
-            return Verdict(Do.RETRY, said, 1.0)  # it is behind, and will catch up
+            return Verdict(Action.RETRY, said, 1.0)  # it is behind, and will catch up
         case _:
-            return Verdict(Do.RETRY, f"HTTP {code}: {said}", _seconds(headers.get("Retry-After", "")))
+            return Verdict(Action.RETRY, f"HTTP {code}: {said}", _seconds(headers.get("Retry-After", "")))
 
 
 def rule(kind: Kind) -> str:

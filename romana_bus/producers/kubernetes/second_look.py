@@ -11,18 +11,17 @@ from romana_bus import metrics, tasks
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes.pages import Again
-from romana_bus.producers.kubernetes.responses import Do, Verdict
+from romana_bus.producers.kubernetes.responses import Action, Verdict
 
 if TYPE_CHECKING:
     from romana_bus.events import Event
-    from romana_bus.producers.kubernetes.pages import Pages
-    from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+    from romana_bus.producers.kubernetes.pages import Pages, Watch
 
 log = structlog.get_logger(__name__)
 
 
 class SecondLooks:
-    def __init__(self, pages: Pages, watch: ResourceWatch) -> None:
+    def __init__(self, pages: Pages, watch: Watch) -> None:
         self._pages, self._watch = pages, watch
         self._wake = asyncio.Event()
 
@@ -67,7 +66,7 @@ class SecondLooks:
 
         def starting() -> None:
             if not progress.synced or not progress.absences.keys:
-                raise Again(Verdict(Do.RETRY, "another list has begun"))
+                raise Again(Verdict(Action.RETRY, "another list has begun"))
             self._say()
             about.append(observe.begin_second_look(state, kind))
 

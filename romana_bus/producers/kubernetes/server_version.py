@@ -19,14 +19,13 @@ from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes.pages import Again
 
 if TYPE_CHECKING:
-    from romana_bus.producers.kubernetes.pages import Pages
-    from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+    from romana_bus.producers.kubernetes.pages import Pages, Watch
 
 
 class Standing:
     """`heard`: when the server has said something last, or answered this question."""
 
-    def __init__(self, pages: Pages, watch: ResourceWatch) -> None:
+    def __init__(self, pages: Pages, watch: Watch) -> None:
         self._pages, self._watch = pages, watch
         self.heard = tasks.monotonic()
         self._resumed = math.inf  # when the answer is due because a watch has gone on

@@ -15,7 +15,7 @@ import msgspec
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.lines import Lines
 from romana_bus.producers.kubernetes.objects import Meta, Shape, WatchEvent
-from romana_bus.producers.kubernetes.responses import SAID, Do, Verdict, judge
+from romana_bus.producers.kubernetes.responses import SAID, Action, Verdict, classify
 
 if TYPE_CHECKING:
     from romana_bus.events import Event
@@ -31,7 +31,7 @@ _HEAD = 1 << 16
 _VERSION = re.compile(rb'"resourceVersion":"([0-9]{1,20})"')
 
 
-class Told(NamedTuple):
+class Reported(NamedTuple):
     """What a chunk had to say; `trouble` where the connection is of no use any more."""
 
     events: list[Event]
@@ -50,7 +50,7 @@ _bookmark = msgspec.json.Decoder(_Bookmark)
 _any = msgspec.json.Decoder(WatchEvent[msgspec.Raw])
 
 
-class Story:
+class WatchStream:
     """`listing`: initial events come first (a streaming list). `lines`: how many have been read. `now`:
     seconds, of a clock that never goes back; whoever feeds sets it."""
 
@@ -60,18 +60,18 @@ class Story:
         self._cut = Lines()
         self._decode = kind.item.decode
 
-    def feed(self, chunk: bytes) -> Told:
+    def feed(self, chunk: bytes) -> Reported:
         events: list[Event] = []
         try:
             for line in self._cut.feed(chunk):
                 self._cut.offset += len(line) + 1
                 self.lines += 1
                 if line and (trouble := self._line(line, events)):
-                    return Told(events, trouble)
+                    return Reported(events, trouble)
         except (_Garbage, ValueError) as error:
             place = f"at byte {self._cut.offset} behind version {self._state.of(self._kind.name).place}"
-            return Told(events, Verdict(Do.RETRY, f"no watch event {place}: {error}"[: 2 * SAID]))
-        return Told(events)
+            return Reported(events, Verdict(Action.RETRY, f"no watch event {place}: {error}"[: 2 * SAID]))
+        return Reported(events)
 
     def _line(self, line: bytes, events: list[Event]) -> Verdict | None:
         """Raises _Garbage."""
@@ -86,7 +86,7 @@ class Story:
         if kind == "BOOKMARK":
             return self._mark(raw, events)
         if kind == "ERROR":
-            return judge(0, {}, raw, self._kind, "watch")
+            return classify(0, {}, raw, self._kind, "watch")
         raise _Garbage(f"a watch event of type {kind!r}: {shown(line)}")
 
     def _object(self, type: str, raw: bytes, events: list[Event]) -> None:
@@ -119,7 +119,7 @@ class Story:
             events += observe.bookmark(self._state, self._kind, meta.resource_version, self.now)
         elif (meta.annotations or {}).get(INITIAL_END) == "true":
             if behind := observe.went_back(self._state, self._kind, meta.resource_version):
-                return Verdict(Do.RELIST, behind)
+                return Verdict(Action.RELIST, behind)
             self.listing = False
             events += observe.end_listing(self._state, self._kind, meta.resource_version, self.now)
         return None

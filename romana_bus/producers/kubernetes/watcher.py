@@ -14,7 +14,8 @@ from romana_bus.events import KUBE, SPEC
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.producers.kubernetes.observe import Watched
-from romana_bus.producers.kubernetes.resource_watch import Limits, ResourceWatch
+from romana_bus.producers.kubernetes.pages import Limits
+from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import Read
 from romana_bus.runtime.health import Health
 from romana_bus.runtime.loop import run_leading

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 @dataclass
 class Delta:
     """In the order in which it has to be applied. `changed`: nexthops that lead elsewhere from now on, which
-    no route notices; `moved`: (route, its new nexthop, its old one); `strays`: see Kernel."""
+    no route notices; `moved`: (route, its new nexthop, its old one); `misplaced`: see Kernel."""
 
     created: list[tuple[int, Via]] = field(default_factory=list)
     changed: list[tuple[int, Via]] = field(default_factory=list)
     added: list[tuple[Prefix, int]] = field(default_factory=list)
     moved: list[tuple[Prefix, int, int]] = field(default_factory=list)
-    barred: list[Prefix] = field(default_factory=list)
+    unreachable: list[Prefix] = field(default_factory=list)
     removed: list[tuple[Prefix, int]] = field(default_factory=list)
-    strays: list[tuple[Prefix, int, int]] = field(default_factory=list)
+    misplaced: list[tuple[Prefix, int, int]] = field(default_factory=list)
     unbarred: list[Prefix] = field(default_factory=list)
     deleted: list[int] = field(default_factory=list)
 
@@ -33,6 +33,6 @@ class Delta:
         """How many changes."""
         return (
             len(self.created) + len(self.changed) + len(self.added) + len(self.moved)
-            + len(self.barred) + len(self.removed) + len(self.strays) + len(self.unbarred)
+            + len(self.unreachable) + len(self.removed) + len(self.misplaced) + len(self.unbarred)
             + len(self.deleted)
         )  # fmt: skip

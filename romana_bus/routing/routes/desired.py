@@ -32,7 +32,7 @@ def leading(state: State, kernel: Kernel, host: Host) -> tuple[dict[int, Via], t
 
 def owned(state: State, host: Host) -> Iterable[Prefix]:
     """The blocks that it has, of those that it claims."""
-    if not state.rivals:
+    if not state.competing:
         return host.blocks
     return [block for block in host.blocks if state.owners[block] is host]
 
@@ -46,7 +46,7 @@ def derive(state: State, kernel: Kernel) -> tuple[list[Prefix], list[int]]:
     for name in state.touched:
         host = state.hosts.get(name)
         if name == state.node:
-            state.barred = _barred(state, host)
+            state.unreachable = _barred(state, host)
         elif host is not None:
             _derive_host(state, kernel, host, unused, routes, numbers)
     state.touched.clear()

@@ -20,18 +20,18 @@ class Kernel:
 
     `links`: for each address that was asked about, the index of the interface on whose link it is, or 0.
     `foreign`: ids of our range that somebody else uses. `surplus`: further routes of ours to a prefix that
-    has one, which an interrupted change may leave behind. `strays`: those with our mark and another
+    has one, which an interrupted change may leave behind. `misplaced`: those with our mark and another
     metric than ours, (route, nexthop, metric); nexthop 0: unreachable. `fresh`: dumped anew since the last
     plan."""
 
     objects: bool = True
     nexthops: dict[int, Via] = field(default_factory=dict)
     routes: dict[Prefix, int] = field(default_factory=dict)
-    barred: set[Prefix] = field(default_factory=set)
+    unreachable: set[Prefix] = field(default_factory=set)
     links: dict[Address, int] = field(default_factory=dict)
     foreign: set[int] = field(default_factory=set)
     surplus: list[tuple[Prefix, int]] = field(default_factory=list)
-    strays: list[tuple[Prefix, int, int]] = field(default_factory=list)
+    misplaced: list[tuple[Prefix, int, int]] = field(default_factory=list)
     fresh: bool = False
 
     def answer(self, answers: dict[Address, int]) -> set[Address]:

@@ -78,7 +78,7 @@ def _wholly(state: State, kernel: Kernel) -> Delta:
     if state.known:
         delta.removed = _surplus(wanted, kernel)
         delta.removed += [one for one in has.items() if one[0] not in wanted]
-        delta.strays, kernel.strays = kernel.strays, []
+        delta.misplaced, kernel.misplaced = kernel.misplaced, []
         delta.deleted = [number for number in leads if number not in vias]
     delta.added = [one for one in wanted.items() if one[0] not in has]
     delta.moved = [(route, wanted[route], has[route]) for route in _differing(wanted, has)]
@@ -116,9 +116,9 @@ def _nexthop(delta: Delta, number: int, wanted: Via | None, has: Via | None) -> 
 
 
 def _bar(delta: Delta, state: State, kernel: Kernel) -> None:
-    delta.barred = sorted(state.barred - kernel.barred)
+    delta.unreachable = sorted(state.unreachable - kernel.unreachable)
     if state.known:
-        delta.unbarred = sorted(kernel.barred - state.barred)
+        delta.unbarred = sorted(kernel.unreachable - state.unreachable)
 
 
 def _surplus(wanted: dict[Prefix, int], kernel: Kernel) -> list[tuple[Prefix, int]]:

@@ -39,7 +39,7 @@ class Host(msgspec.Struct, gc=False, eq=False):
 
 class State:
     """The fold, and beside it what `plan` derived from it: `wanted` (route -> nexthop), `vias` (nexthop ->
-    where it leads) and `barred` (unreachable prefixes). `touched`: the hosts whose routes have to be
+    where it leads) and `unreachable` (unreachable prefixes). `touched`: the hosts whose routes have to be
     derived again; a dict, since a set of strings has another order in each process. `left`: addresses that
     a host had and has no more, until somebody forgets what the kernel said of them.
 
@@ -50,12 +50,12 @@ class State:
         self.node = node
         self.hosts: dict[str, Host] = {}
         self.owners: dict[Prefix, Host] = {}
-        self.rivals: dict[Prefix, list[Host]] = {}  # who else claims a block; hardly ever anybody
+        self.competing: dict[Prefix, list[Host]] = {}  # who else claims a block; hardly ever anybody
         self.touched: dict[str, None] = {node: None}
         self.left: set[Address] = set()
         self.wanted: dict[Prefix, int] = {}
         self.vias: dict[int, Via] = {}
-        self.barred: set[Prefix] = set()
+        self.unreachable: set[Prefix] = set()
         self.ids: dict[int, dict[str, int]] = {V4: {}, V6: {}}
         self.adopted = False
         self.known = False
@@ -138,14 +138,14 @@ def _claim(state: State, name: str, block: Prefix, since: int) -> None:
     host.blocks[block] = since
     owner = state.owners.setdefault(block, host)
     if owner is not host:
-        _judge(state, block, [*state.rivals.get(block, ()), owner, host])
+        _judge(state, block, [*state.competing.get(block, ()), owner, host])
 
 
 def _release(state: State, name: str, block: Prefix) -> None:
     host = _host(state, name)
     host.blocks.pop(block, None)
-    if block in state.rivals:
-        _judge(state, block, [state.owners[block], *state.rivals[block]])
+    if block in state.competing:
+        _judge(state, block, [state.owners[block], *state.competing[block]])
     elif state.owners.get(block) is host:
         del state.owners[block]
     _forget_empty(state, host)
@@ -154,11 +154,11 @@ def _release(state: State, name: str, block: Prefix) -> None:
 def _judge(state: State, block: Prefix, claimants: list[Host]) -> None:
     """The latest claim has it; of two of the same moment, the one whose name comes last."""
     claims = {host.name: host for host in claimants if block in host.blocks}
-    *rivals, owner = sorted(claims.values(), key=lambda host: (host.blocks[block], host.name))
+    *competing, owner = sorted(claims.values(), key=lambda host: (host.blocks[block], host.name))
     state.owners[block] = owner
-    if rivals:
-        state.rivals[block] = rivals
+    if competing:
+        state.competing[block] = competing
     else:
-        del state.rivals[block]
+        del state.competing[block]
     for host in claimants:
         state.touched[host.name] = None

@@ -31,7 +31,7 @@ def standing(state: State, kernel: Kernel) -> dict[str, int]:
     return {
         "routes": len(kernel.routes),
         "nexthops": len(state.vias),
-        "unreachable": len(kernel.barred),
+        "unreachable": len(kernel.unreachable),
         "hosts on link": on_link,
         "hosts off link": off_link,
         "blocks by default route": away - cut_off,

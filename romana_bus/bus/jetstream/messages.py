@@ -1,0 +1,186 @@
+"""The streams of one cluster, message by message: where they end, single messages read and written.
+
+Requests go past nats-py (`requests.py`). Nothing here retries a write by itself: whether a lost answer was a
+lost message is decided by `write.py`, which reads back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from romana_bus.bus import streams
+from romana_bus.bus.api import (
+    Message,
+    Outgoing,
+    Position,
+    Refused,
+    Rewound,
+    Tail,
+    Unavailable,
+    micros,
+    stamp,
+)
+from romana_bus.bus.clock import LogClock
+from romana_bus.bus.jetstream.fastlane import Wire, raw_message
+from romana_bus.bus.jetstream.info import StoredMessage, StreamInfo
+from romana_bus.bus.jetstream.requests import ANSWER_WITHIN, Requests, acknowledged
+
+if TYPE_CHECKING:
+    from romana_bus.bus.streams import Layout
+
+#: Server error code: no such message.
+NOT_FOUND = 10037
+#: Bytes of a subject that fits into a control line beside a reply (nats-server, max_control_line: 4096).
+LONGEST_SUBJECT = 3000
+
+
+class Streams(Requests):
+    """See `api.Store`. `instance` tells this process from others in names of consumers and batches."""
+
+    def __init__(self, wire: Wire, layout: Layout) -> None:
+        super().__init__(wire)
+        self.layout = layout
+        self.prefix_size = len(layout.prefix)
+        self.instance = uuid.uuid4().hex[:8]
+        self.clock = LogClock()
+        self._ends: dict[str, int] = {}  # by stream, as they were heard of last
+
+    def end(self, role: str) -> int:
+        return self._ends.get(self.layout.stream(role), 0)
+
+    def subject(self, role: str, under: str) -> str:
+        """The full subject, or filter, for one without the prefix; '>' means the role's whole stream."""
+        return self.layout.prefix + (f"{streams.TOKENS[role]}.>" if under == ">" else under)
+
+    def ask(
+        self, stream: str, consumer: str, reply: str, count: int, expires: float, heartbeat: float
+    ) -> None:
+        request = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
+            count, int(expires * 1e9), int(heartbeat * 1e9)
+        )  # fmt: skip
+        self.wire.send(raw_message(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", request, reply))
+
+    # --- where they stand -------------------------------------------------------------------------------
+
+    async def tail(self, role: str) -> Tail:
+        return await self.stream_tail(self.layout.stream(role))
+
+    async def stream_tail(self, stream: str) -> Tail:
+        info = await self.info(stream)
+        if info.cluster and (why := info.cluster.lost):
+            raise Unavailable(f"{stream} cannot be asked here: {why}")
+        self._ends[stream] = info.state.last_seq
+        return Tail(info.epoch, info.state.first_seq, info.state.last_seq)
+
+    async def info(self, stream: str) -> StreamInfo:
+        return self.read_info(await self.api(f"STREAM.INFO.{stream}"))
+
+    def read_info(self, answer: dict[str, Any]) -> StreamInfo:
+        """Raises Unavailable where it is none."""
+        try:
+            info = msgspec.convert(answer, StreamInfo)
+            self.clock.asked(micros(info.ts))
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            raise Unavailable(f"NATS gives a stream that cannot be read: {error}") from None
+        return info
+
+    async def check(self, stream: str, position: Position) -> None:
+        """Raises Rewound unless the stream still holds what was read up to `position`."""
+        tail = await self.stream_tail(stream)
+        if tail.epoch != position.epoch:
+            raise Rewound(f"{stream} was made anew: epoch {tail.epoch or '(none)'}, not {position.epoch}")
+        if position.seq > tail.last:
+            raise Rewound(f"{stream} went back to sequence {tail.last}, behind {position.seq}")
+        if position.seq + 1 < tail.first and not stream.endswith("_LATEST"):
+            raise Rewound(f"{stream} starts at {tail.first} now: what came behind {position.seq} is gone")
+        found = await self._get(stream, {"seq": position.seq}) if position.id else None
+        if found is not None and found.id != position.id:
+            raise Rewound(f"{stream} holds {found.id!r} at {position.seq}, not {position.id!r}")
+
+    # --- single messages ------------------------------------------------------------------------------
+
+    async def get(self, role: str, seq: int) -> Message | None:
+        return await self._get(self.layout.stream(role), {"seq": seq}) if seq > 0 else None
+
+    async def next(self, role: str, after: int, under: str = ">") -> Message | None:
+        which = {"seq": after + 1, "next_by_subj": self.subject(role, under)}
+        return await self._get(self.layout.stream(role), which)
+
+    async def newest(self, role: str, subject: str) -> Message | None:
+        # The log first: on a cluster that lost a server, the table can be a minute behind it.
+        found = await self.newest_of(self.layout.stream(role), subject)
+        return found or await self.newest_of(self.layout.table(role), subject)
+
+    async def newest_of(self, stream: str, subject: str) -> Message | None:
+        return await self._get(stream, {"last_by_subj": self.layout.prefix + subject})
+
+    async def _get(self, stream: str, which: dict[str, Any]) -> Message | None:
+        try:
+            answer = await self.api(f"STREAM.MSG.GET.{stream}", which)
+        except Refused as error:
+            if error.code == NOT_FOUND:
+                return None
+            raise
+        try:
+            found = msgspec.convert(answer.get("message"), StoredMessage)
+            return Message(
+                seq=found.seq,
+                subject=found.subject[self.prefix_size :],
+                body=base64.b64decode(found.data),
+                headers=base64.b64decode(found.hdrs),
+                stored=micros(found.time),
+            )
+        except (msgspec.ValidationError, ValueError, OverflowError) as error:
+            raise Unavailable(f"NATS gives a message that cannot be read: {error}") from None
+
+    async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
+        if expected and expected < (await self.tail(role)).first:
+            expected = 0  # in the table only: the log, which is asked to compare, has forgotten it
+        return await self.put(self.layout.stream(role), message, expected)
+
+    async def put(
+        self, stream: str, message: Outgoing, expected: int | None = None, within: float = ANSWER_WITHIN
+    ) -> int:
+        """One message to the stream that takes its subject; `expected` as that stream counts."""
+        extra = b"" if expected is None else b"Nats-Expected-Last-Subject-Sequence: %d\r\n" % expected
+        reply, future = self.expect(functools.partial(acknowledged, stream))
+        self.send(self.frame(message, reply, extra), future)
+        try:
+            async with asyncio.timeout(within):
+                return await future
+        except TimeoutError:
+            raise Unavailable(f"no acknowledgement within {within:.0f} s") from None
+
+    def frame(self, message: Outgoing, reply: str, extra: bytes) -> bytes:
+        """One message on the wire. Raises Refused where the server would cut the connection for it."""
+        headers = _headers(message, extra)
+        if len(headers) + len(message.body) > self.wire.max_payload:
+            raise Refused(
+                f"{message.subject}: {len(message.body)} bytes are more than the server's max_payload of "
+                f"{self.wire.max_payload}"
+            )
+        if len(message.subject) > LONGEST_SUBJECT:
+            raise Refused(f"{message.subject[:80]}...: a subject of {len(message.subject)} characters")
+        return raw_message(self.layout.prefix + message.subject, message.body, reply, headers)
+
+
+def _headers(message: Outgoing, extra: bytes) -> bytes:
+    """The header block. `extra`: whole lines that only this publish needs."""
+    lines = f"Romana-Time: {_stamp(message.time)}\r\n"
+    if message.id:
+        lines = f"Nats-Msg-Id: {message.id}\r\n{lines}"
+    if message.cause:
+        lines += f"Romana-Cause: {message.cause}\r\n"
+    if message.ttl:
+        lines += f"Nats-TTL: {message.ttl}s\r\n"
+    return b"NATS/1.0\r\n%s%s\r\n" % (extra, lines.encode())
+
+
+#: A batch shares one time, or a few.
+_stamp = functools.lru_cache(maxsize=64)(stamp)

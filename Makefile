@@ -23,7 +23,7 @@ LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run play programs debian test check bench chaos fuzz simulate mutants lock clean
+.PHONY: run play programs debian test check docs bench chaos fuzz simulate mutants lock clean
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
@@ -36,7 +36,7 @@ run: programs $(READY)  ## a cluster of network namespaces, with pods that ping 
 play: $(READY)  ## play a recorded day of a real cluster through the whole system
 	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
 
-test: debian $(READY) check  ## all checks and all tests, with a sample of the chaos
+test: debian $(READY) check docs  ## all checks and all tests, with a sample of the chaos
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Where root may; without, what is missing is said by what misses it.
@@ -51,6 +51,9 @@ check: $(READY)  ## style, types, and which part may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
+
+docs: $(READY)  ## the site, into build/site; fails on a broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: debian $(READY)  ## about a quarter of an hour; nothing else should run
 	$(BIN)/python -m benchmarks

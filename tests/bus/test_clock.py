@@ -19,7 +19,7 @@ from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_decider
 from tests.conftest import ROLES, run
 from tests.ipam.cluster import topology
-from tests.test_loop import events, running
+from tests.runtime.test_loop import events, running
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from romana_bus.bus import write as writing
 from romana_bus.events import KUBE
-from tests.bus.test_faults import stored, until
+from tests.bus.jetstream.test_server_faults import stored, until
 from tests.conftest import opener, run
 from tests.contract.test_store import out, table_at
 from tests.contract.test_writer import write

@@ -19,8 +19,8 @@ from romana_bus.netlink.routes import where
 from tests.conftest import ROLES, run
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
-from tests.routing.map import PAIR, block, placed, removed
-from tests.test_loop import everything
+from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, removed
+from tests.runtime.test_loop import everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from romana_bus.netlink.monitor import Monitor, Seen
 from tests.conftest import ROLES, run
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
-from tests.routing.map import PAIR, block, placed, released
+from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, released
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from romana_bus.netlink.messages import message
 from romana_bus.routing import Kernel, State, evolve, plan
 from romana_bus.routing.routes.nexthop_ids import OBJECTS
 from tests.netns import Namespace, namespace, needs_namespaces
-from tests.routing.map import PAIR, block, denied, placed, released, removed
+from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed, released, removed
 
 pytestmark = needs_namespaces
 

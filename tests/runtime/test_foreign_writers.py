@@ -32,7 +32,17 @@ from romana_bus.runtime.loop import run_decider
 from tests.conftest import ROLES, run
 from tests.contract.test_store import out
 from tests.contract.test_writer import elected, everything
-from tests.test_loop import NUMBERS, both, elections, events, number_of, running, say, seen, until_last
+from tests.runtime.test_loop import (
+    NUMBERS,
+    both,
+    elections,
+    events,
+    number_of,
+    running,
+    say,
+    seen,
+    until_last,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from romana_bus.runtime.feed import Feed, Read, outgoing
 from romana_bus.runtime.fold import Fold
 from romana_bus.runtime.parked import WORDS, Flaw, Flaws
 from tests.conftest import ROLES, run
-from tests.test_loop import NUMBERS, number_of, say, seen
+from tests.runtime.test_loop import NUMBERS, number_of, say, seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from romana_bus.runtime import reports
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
 from tests.conftest import ROLES, run
-from tests.test_loop import Numbers, World, events, reconciler, running, say, seen, until_last
+from tests.runtime.test_loop import Numbers, World, events, reconciler, running, say, seen, until_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ import pytest
 
 from romana_bus.bus.embedded import keeper
 from romana_bus.bus.embedded.client import server_binary
-from tests.bus.test_embedded import end, servers, until_gone
+from tests.bus.embedded.test_shared_server import end, servers, until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from romana_bus.runtime.loop import run_decider
 from tests.conftest import opener, run
 from tests.contract.test_writer import elected
 from tests.netns import needs_namespaces
+from tests.runtime.test_loop import NUMBERS, events, number_of, running, seen
 from tests.servers import separate_cluster
-from tests.test_loop import NUMBERS, events, number_of, running, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

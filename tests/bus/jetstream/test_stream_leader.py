@@ -10,7 +10,7 @@ import pytest
 
 from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE
-from tests.bus.test_faults import put_numbers, stored, until
+from tests.bus.jetstream.test_server_faults import put_numbers, stored, until
 from tests.conftest import opener, run
 from tests.contract.test_store import follow, read_table
 from tests.contract.test_writer import write

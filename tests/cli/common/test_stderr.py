@@ -16,7 +16,7 @@ from romana_bus.events import NodeSeen
 from tests.cli.api import ApiThread
 from tests.cli.logs import published
 from tests.cli.processes import DEADLINE, ROMANA_BUS, Home, until
-from tests.cli.test_serving import ask, samples
+from tests.cli.serve.test_endpoints import ask, samples
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:

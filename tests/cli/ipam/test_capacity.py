@@ -12,7 +12,7 @@ from romana_bus import events as ev
 from romana_bus.cli.common import console
 from tests.cli.api import ApiThread
 from tests.cli.logs import ago, stored
-from tests.cli.test_serving import samples, url_of
+from tests.cli.serve.test_endpoints import samples, url_of
 from tests.ipam.cluster import Cluster, topology
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 
 from romana_bus.lab.kubeapi.faults import Fault
 from tests.cli.api import ApiThread
+from tests.cli.ipam.test_check import checked, lived, told
 from tests.cli.processes import until
-from tests.cli.test_check import checked, lived, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,11 +15,11 @@ from romana_bus.bus.streams import Layout
 from romana_bus.bus.tail import ROLES
 from romana_bus.events import IPAM, KUBE, NodeSeen, PodSeen, ResourceSynced
 from romana_bus.runtime.feed import outgoing
-from tests.cli.test_serving import ask, samples, url_of
+from tests.cli.serve.test_endpoints import ask, samples, url_of
 from tests.conftest import run
 from tests.netns import needs_namespaces
+from tests.runtime.test_loop import elections
 from tests.servers import NatsCluster, NatsServer
-from tests.test_loop import elections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -19,10 +19,10 @@ from romana_bus.events import SPEC, codec
 from romana_bus.ipam.change.evictions import losing
 from romana_bus.runtime.feed import outgoing
 from tests.cli.api import ApiThread
-from tests.cli.test_topology import stored
+from tests.cli.topology.test_apply import stored
 from tests.conftest import run
+from tests.ipam.change.test_plan import zones as document
 from tests.ipam.cluster import Cluster
-from tests.ipam.test_changes import zones as document
 
 if TYPE_CHECKING:
     from collections.abc import Callable

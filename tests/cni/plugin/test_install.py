@@ -18,7 +18,7 @@ from romana_bus.cni.plugin import install
 from tests.cli.processes import Done, Home
 from tests.cni.calling import PLUGINS, invoke
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

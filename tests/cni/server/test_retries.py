@@ -15,7 +15,7 @@ import pytest
 
 from romana_bus.events import SandboxRemoved, SandboxRequested
 from tests.cni.calling import pings, sh, until
-from tests.cni.test_disks import fill, remount, small
+from tests.cni.server.test_disks import fill, remount, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

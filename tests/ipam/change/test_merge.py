@@ -14,7 +14,7 @@ from romana_bus.ipam.topology.networks import Topology
 from romana_bus.ipam.topology.slots import positions
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.documents import documents, usable
-from tests.ipam.test_topology import problems
+from tests.ipam.topology.test_document import problems
 
 ZONE = "topology.kubernetes.io/zone"
 

@@ -16,9 +16,9 @@ from romana_bus.producers.kubernetes.objects import NODES, PODS
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from tests.ipam.cluster import Cluster, topology
-from tests.ipam.dumping import dump
-from tests.ipam.test_histories import STORIES
-from tests.ipam.test_histories import Story as Facts
+from tests.ipam.fold.state_dump import dump
+from tests.ipam.fold.test_histories import STORIES
+from tests.ipam.fold.test_histories import Story as Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Misfortune = Callable[[random.Random, Cluster], list[ev.Event]]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: The project's own, and those that a machine may have beside it.
 RECORDINGS = [one for one in (ROOT / "recordings", ROOT.parent / "shared" / "kube") if one.is_dir()]
 

@@ -14,7 +14,7 @@ from romana_bus.ipam.change.reserve import BadRange, reserve
 from romana_bus.ipam.model.blocks import Block, Chain
 from romana_bus.ipam.report import views
 from tests.ipam.cluster import Cluster, topology
-from tests.ipam.operations import ask, change, give, hosts, join, leave, open_, shut
+from tests.ipam.simulate.operations import ask, change, give, hosts, join, leave, open_, shut
 
 if TYPE_CHECKING:
     from tests.ipam.conftest import Play

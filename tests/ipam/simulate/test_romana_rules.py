@@ -13,8 +13,8 @@ from romana_bus.ipam.simulate.cluster import OpError
 from romana_bus.ipam.simulate.operations import AnyOp
 from romana_bus.ipam.simulate.simulation import Simulation
 from romana_bus.ipam.topology.document import Reader
-from tests.ipam import romana
 from tests.ipam.documents import NODES, RACKS, RANGES, TENANTS, documents, usable
+from tests.ipam.simulate import romana_rules as romana
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.ipam.conftest import Play
 
-VECTORS = Path(__file__).parents[3] / "shared" / "ipam" / "romana-vectors.json"
+VECTORS = Path(__file__).parents[4] / "shared" / "ipam" / "romana-vectors.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text()) if VECTORS.exists() else []
 #: Those whose topology Romana took. Of the others there is nothing to compare but that they are refused.
 PLAYED = [case for case in CASES if "setup_error" not in case]

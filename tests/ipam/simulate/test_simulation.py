@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.ipam.cluster import topology
-from tests.ipam.operations import ask, change, give, hosts, join, label, leave, open_, shut
+from tests.ipam.simulate.operations import ask, change, give, hosts, join, label, leave, open_, shut
 
 if TYPE_CHECKING:
     from tests.ipam.conftest import Play

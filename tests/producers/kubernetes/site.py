@@ -27,8 +27,8 @@ from romana_bus.lab.kubeapi.wire import head
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
 from romana_bus.runtime.loop import run_decider
-from tests.producers.test_watch import QUICK, delete
-from tests.test_loop import events, running
+from tests.producers.kubernetes.test_resource_watch import QUICK, delete
+from tests.runtime.test_loop import events, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,7 +11,7 @@ from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.absence import AT_ONCE, SURELY, Absences
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched
-from tests.producers.test_observe import listing, pod, told
+from tests.producers.kubernetes.test_observe import listing, pod, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

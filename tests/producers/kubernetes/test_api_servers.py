@@ -20,11 +20,11 @@ from romana_bus.producers.kubernetes.pages import Limits, Pages
 from tests.conftest import run
 from tests.kube_verbatim import Answer, VerbatimServer
 from tests.lab.client import add
-from tests.producers.site import OfWholeList, names, standing
-from tests.producers.test_watch import NO_STREAMING_LIST, QUICK, delete, pods, watching
+from tests.producers.kubernetes.site import OfWholeList, names, standing
+from tests.producers.kubernetes.test_resource_watch import NO_STREAMING_LIST, QUICK, delete, pods, watching
 
 if TYPE_CHECKING:
-    from tests.producers.site import Stores
+    from tests.producers.kubernetes.site import Stores
 
 WIDGETS = lab.Resource("example.org", "v1", "widgets", "Widget", namespaced=True)
 KINDS = [*BUILT_IN, other_kind("example.org", "v1", "widgets")]

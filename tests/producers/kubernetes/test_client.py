@@ -20,7 +20,7 @@ from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.conftest import run
-from tests.producers.test_watch import QUICK, Reported, pods
+from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,8 +13,8 @@ import yaml
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Target
 from tests.conftest import run
-from tests.producers.test_access import exec_plugin, kubeconfig, watching
-from tests.producers.test_watch import pods
+from tests.producers.kubernetes.test_client import exec_plugin, kubeconfig, watching
+from tests.producers.kubernetes.test_resource_watch import pods
 
 if TYPE_CHECKING:
     from pathlib import Path

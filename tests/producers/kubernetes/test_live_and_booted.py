@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from romana_bus.events import Event
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: The project's own, and those that a machine may have beside it.
 RECORDINGS = [one for one in (ROOT / "recordings", ROOT.parent / "shared" / "kube") if one.is_dir()]
 

@@ -34,7 +34,7 @@ from romana_bus.producers.kubernetes.watch_stream import WatchStream
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[3] / "recordings"
 
 
 def pod(name: str, version: int, uid: str = "", **fields: Any) -> Pod:

@@ -19,9 +19,9 @@ from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import outgoing
 from tests.conftest import ROLES, run
-from tests.producers.test_kubernetes import both, seen, until, watcher
-from tests.producers.test_watch import QUICK, Reported, pods
-from tests.test_loop import events, running
+from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
+from tests.producers.kubernetes.test_watcher import both, seen, until, watcher
+from tests.runtime.test_loop import events, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -37,7 +37,7 @@ from tests.lab.client import add
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[3] / "recordings"
 QUICK = Limits(
     page=2, timeout=(60, 60), silence=5.0, backoff=(0.01, 0.05), burst=(5.0, 100.0), lists=0.01, look=0.01
 )

@@ -15,13 +15,13 @@ from romana_bus.lab.kubeapi.store import NODES, PODS
 from romana_bus.producers.kubernetes import absence
 from romana_bus.runtime.feed import outgoing
 from tests.conftest import run
-from tests.producers.site import LIMITS, NODE, OfWholeList, Site, names, standing
-from tests.producers.test_kubernetes import both
+from tests.producers.kubernetes.site import LIMITS, NODE, OfWholeList, Site, names, standing
+from tests.producers.kubernetes.test_watcher import both
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.producers.site import Stores
+    from tests.producers.kubernetes.site import Stores
 
 memory = pytest.mark.parametrize("stores", ["memory"], indirect=True)
 

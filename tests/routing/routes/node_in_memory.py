@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.inet import Prefix, format_address, parse_address
 from romana_bus.routing import Delta, Kernel, State, evolve, plan
-from tests.routing.fake import FakeForwarding
+from tests.routing.routes.kernel_in_memory import FakeForwarding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.routing.routes.aggregate import aggregate
 from tests import histories
-from tests.routing.map import PAIR, block, denied, placed, released, removed
-from tests.routing.world import World
+from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed, released, removed
+from tests.routing.routes.node_in_memory import World
 
 if TYPE_CHECKING:
     from romana_bus.events import Event

@@ -8,8 +8,8 @@ import pytest
 
 from romana_bus.routing import plan, standing
 from romana_bus.routing.routes.nexthop_ids import GATEWAYS, OBJECTS
-from tests.routing.map import PAIR, block, denied, placed, released, removed
-from tests.routing.world import World, told
+from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed, released, removed
+from tests.routing.routes.node_in_memory import World, told
 
 if TYPE_CHECKING:
     from romana_bus.events import Event

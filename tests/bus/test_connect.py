@@ -18,7 +18,6 @@ from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.bus.streams import Layout
 from romana_bus.errors import BadInput, Failed, RomanaError
 from romana_bus.events import IPAM, KUBE
-from tests.conftest import run
 from tests.contract.test_store import pods, table_at
 from tests.servers import NatsServer, free_port
 
@@ -35,93 +34,82 @@ async def refusal(access: Access, layout: Layout = Layout()) -> RomanaError:
     return caught.value
 
 
-def says(access: Access, text: str, kind: type[RomanaError] = Failed, layout: Layout = Layout()) -> None:
-    async def scenario() -> None:
-        error = await refusal(access, layout)
-        assert text in str(error)
-        assert type(error) is kind
+async def says(
+    access: Access, text: str, kind: type[RomanaError] = Failed, layout: Layout = Layout()
+) -> None:
+    error = await refusal(access, layout)
+    assert text in str(error)
+    assert type(error) is kind
 
-    run(scenario())
 
-
-def test_nobody_listens() -> None:
+async def test_nobody_listens() -> None:
     url = f"nats://127.0.0.1:{free_port()}"
-    says(Access(servers=(url,)), f"cannot reach NATS at {url}")
+    await says(Access(servers=(url,)), f"cannot reach NATS at {url}")
 
 
-def test_the_password_of_a_url_is_not_repeated() -> None:
-    says(Access(servers=(f"nats://me:secret@127.0.0.1:{free_port()}",)), "nats://***@127.0.0.1")
+async def test_the_password_of_a_url_is_not_repeated() -> None:
+    await says(Access(servers=(f"nats://me:secret@127.0.0.1:{free_port()}",)), "nats://***@127.0.0.1")
 
 
-def test_wrong_credentials(tmp_path: Path) -> None:
+async def test_wrong_credentials(tmp_path: Path) -> None:
     with NatsServer(tmp_path, extra='authorization { user: "a", password: "b" }') as server:
-        says(Access(servers=(server.url,)), "refuses these credentials")
+        await says(Access(servers=(server.url,)), "refuses these credentials")
 
 
 @pytest.mark.parametrize("secret", ["p/w@:%#? x", "100%", "ä"])
-def test_a_password_that_has_to_be_encoded_in_a_url(tmp_path: Path, secret: str) -> None:
+async def test_a_password_that_has_to_be_encoded_in_a_url(tmp_path: Path, secret: str) -> None:
     words = f'authorization {{ user: "us@er", password: {json.dumps(secret, ensure_ascii=False)} }}'
     with NatsServer(tmp_path, extra=words) as server:
         url = server.url.replace("//", f"//{quote('us@er', safe='')}:{quote(secret, safe='')}@")
-
-        async def scenario() -> None:
-            async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
-                assert await store.batch(KUBE, 0, pods(1)) == 1
-
-        run(scenario())
-        says(Access(servers=(url.replace("@127", "x@127"),)), "refuses these credentials")
+        async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
+            assert await store.batch(KUBE, 0, pods(1)) == 1
+        await says(Access(servers=(url.replace("@127", "x@127"),)), "refuses these credentials")
 
 
-def test_a_token_that_has_to_be_encoded_in_a_url(tmp_path: Path) -> None:
+async def test_a_token_that_has_to_be_encoded_in_a_url(tmp_path: Path) -> None:
     with NatsServer(tmp_path, extra='authorization { token: "to/k@n" }') as server:
-
-        async def scenario() -> None:
-            url = server.url.replace("//", "//to%2Fk%40n@")
-            async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
-                assert await store.batch(KUBE, 0, pods(1)) == 1
-
-        run(scenario())
+        url = server.url.replace("//", "//to%2Fk%40n@")
+        async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
+            assert await store.batch(KUBE, 0, pods(1)) == 1
 
 
-def test_urls_that_are_none_or_name_different_users() -> None:
-    says(Access(servers=("nats://a:b@x", "nats://c:d@y")), "different users", BadInput)
-    says(Access(servers=("nats://me:secret@[::1",)), "--nats nats://***@[::1: ", BadInput)
+async def test_urls_that_are_none_or_name_different_users() -> None:
+    await says(Access(servers=("nats://a:b@x", "nats://c:d@y")), "different users", BadInput)
+    await says(Access(servers=("nats://me:secret@[::1",)), "--nats nats://***@[::1: ", BadInput)
 
 
-def test_a_credentials_file_that_is_none(tmp_path: Path) -> None:
-    says(Access(servers=("nats://x",), creds=tmp_path / "none"), "there is no such file", BadInput)
+async def test_a_credentials_file_that_is_none(tmp_path: Path) -> None:
+    await says(Access(servers=("nats://x",), creds=tmp_path / "none"), "there is no such file", BadInput)
     other = tmp_path / "other"
     other.write_text("hello")
-    says(Access(servers=("nats://x",), creds=other), "not a NATS credentials file", BadInput)
+    await says(Access(servers=("nats://x",), creds=other), "not a NATS credentials file", BadInput)
 
 
-def test_no_jetstream(tmp_path: Path) -> None:
+async def test_no_jetstream(tmp_path: Path) -> None:
     with NatsServer(tmp_path, jetstream="off") as server:
-        says(Access(servers=(server.url,)), "without JetStream: enable it")
+        await says(Access(servers=(server.url,)), "without JetStream: enable it")
 
 
-def test_a_server_that_takes_only_small_messages(tmp_path: Path) -> None:
+async def test_a_server_that_takes_only_small_messages(tmp_path: Path) -> None:
     """The default is 1 MB, and an event has up to 900,000 bytes."""
     with NatsServer(tmp_path, extra="max_payload: 65536") as server:
-        says(Access(servers=(server.url,)), "takes messages of 65,536 bytes, and events have up to 1,000,000")
+        await says(
+            Access(servers=(server.url,)), "takes messages of 65,536 bytes, and events have up to 1,000,000"
+        )
 
 
-def test_a_server_that_does_not_sync_every_write(tmp_path: Path) -> None:
+async def test_a_server_that_does_not_sync_every_write(tmp_path: Path) -> None:
     port = free_port()
     http = f'http: "127.0.0.1:{port}"'
     access = Access(servers=("",), monitor=f"http://127.0.0.1:{port}")
     with NatsServer(tmp_path / "lazy", extra=http, jetstream='sync_interval: "2m"') as lazy:
         named = Access(servers=(lazy.url,), monitor=access.monitor)
-        says(named, "set `jetstream { sync_interval: always }`")
+        await says(named, "set `jetstream { sync_interval: always }`")
     with NatsServer(tmp_path / "safe", extra=http) as safe:
-
-        async def scenario() -> None:
-            named = Access(servers=(safe.url,), monitor=access.monitor)
-            async with await open_store(named, Layout(), "test", [KUBE]) as store:
-                assert await store.batch(KUBE, 0, pods(1)) == 1
-
-        run(scenario())
-        says(Access(servers=(safe.url,), monitor=safe.url), "no usable answer")
+        named = Access(servers=(safe.url,), monitor=access.monitor)
+        async with await open_store(named, Layout(), "test", [KUBE]) as store:
+            assert await store.batch(KUBE, 0, pods(1)) == 1
+        await says(Access(servers=(safe.url,), monitor=safe.url), "no usable answer")
 
 
 #: What could be wrong with a stream that somebody else made under our name.
@@ -138,24 +126,21 @@ UNSAFE: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "text"), UNSAFE, ids=[text for _, text in UNSAFE])
-def test_an_unsafe_stream_is_refused_with_the_reason(
+async def test_an_unsafe_stream_is_refused_with_the_reason(
     nats_server: NatsServer, change: dict[str, Any], text: str
 ) -> None:
-    async def scenario() -> None:
-        access = Access(servers=(nats_server.url,))
-        async with await open_store(access, Layout(cluster="by-hand"), "test", []) as store:
-            assert isinstance(store, JetStream)
-            wanted = streams.log_config(Layout(), KUBE, "e") | change
-            wanted = {field: value for field, value in wanted.items() if value is not False}
-            await store.api(f"STREAM.CREATE.{wanted['name']}", wanted)
-            error = await refusal(access)
-            await store.api(f"STREAM.DELETE.{wanted['name']}")
-        assert text in str(error)
-
-    run(scenario())
+    access = Access(servers=(nats_server.url,))
+    async with await open_store(access, Layout(cluster="by-hand"), "test", []) as store:
+        assert isinstance(store, JetStream)
+        wanted = streams.log_config(Layout(), KUBE, "e") | change
+        wanted = {field: value for field, value in wanted.items() if value is not False}
+        await store.api(f"STREAM.CREATE.{wanted['name']}", wanted)
+        error = await refusal(access)
+        await store.api(f"STREAM.DELETE.{wanted['name']}")
+    assert text in str(error)
 
 
-def test_who_must_not_make_a_log_waits_for_others_to_make_it(own_server: NatsServer) -> None:
+async def test_who_must_not_make_a_log_waits_for_others_to_make_it(own_server: NatsServer) -> None:
     """How many copies it has and how long it keeps is not for the first agent to decide."""
     access, layout = Access(servers=(own_server.url,)), Layout(cluster="later")
 
@@ -163,27 +148,20 @@ def test_who_must_not_make_a_log_waits_for_others_to_make_it(own_server: NatsSer
         async with await open_store(access, layout, "agent", [KUBE], creates=False) as store:
             assert (await store.tail(KUBE)).last == 0
 
-    async def scenario() -> None:
-        for _ in range(2):  # the first attempt has left nothing behind
-            with pytest.raises(Failed, match="there is no log of cluster later here yet"):
-                await opened()
-        async with await open_store(access, layout, "watch", [KUBE]):
+    for _ in range(2):  # the first attempt has left nothing behind
+        with pytest.raises(Failed, match="there is no log of cluster later here yet"):
             await opened()
+    async with await open_store(access, layout, "watch", [KUBE]):
+        await opened()
 
-    run(scenario())
 
-
-def test_the_table_of_another_log_is_refused(nats_server: NatsServer) -> None:
+async def test_the_table_of_another_log_is_refused(nats_server: NatsServer) -> None:
     """Somebody deleted a log and left its table: what it says is about other sequence numbers."""
-
-    async def scenario() -> None:
-        access, layout = Access(servers=(nats_server.url,)), Layout(cluster="halved")
-        async with await open_store(access, layout, "test", [IPAM]) as store:
-            await store.api(f"STREAM.DELETE.{layout.stream(IPAM)}")
-            with pytest.raises(Failed, match="is the table of another log"):
-                await open_store(access, layout, "test", [IPAM])
-
-    run(scenario())
+    access, layout = Access(servers=(nats_server.url,)), Layout(cluster="halved")
+    async with await open_store(access, layout, "test", [IPAM]) as store:
+        await store.api(f"STREAM.DELETE.{layout.stream(IPAM)}")
+        with pytest.raises(Failed, match="is the table of another log"):
+            await open_store(access, layout, "test", [IPAM])
 
 
 def old_server(version: str) -> str:
@@ -204,22 +182,18 @@ def old_server(version: str) -> str:
 
 
 @pytest.mark.parametrize("version", ["2.10", "2.11"])
-def test_a_server_that_ignores_what_it_does_not_know_is_refused(tmp_path: Path, version: str) -> None:
+async def test_a_server_that_ignores_what_it_does_not_know_is_refused(tmp_path: Path, version: str) -> None:
     """Trap 8: it would take our streams and silently leave out what keeps them safe."""
     with NatsServer(tmp_path, binary=old_server(version)) as server:
-        says(Access(servers=(server.url,)), "is too old")
+        await says(Access(servers=(server.url,)), "is too old")
 
 
 @pytest.mark.parametrize("version", ["2.12", "2.14"])
-def test_the_oldest_server_that_is_good_enough_works(tmp_path: Path, version: str) -> None:
+async def test_the_oldest_server_that_is_good_enough_works(tmp_path: Path, version: str) -> None:
     with NatsServer(tmp_path, binary=old_server(version)) as server:
-
-        async def scenario() -> None:
-            async with await open_store(Access(servers=(server.url,)), Layout(), "test", [KUBE]) as store:
-                assert await store.batch(KUBE, 0, pods(*range(100))) == 100
-                assert await store.batch(KUBE, 100, pods(*range(100, 200))) == 200
-
-        run(scenario())
+        async with await open_store(Access(servers=(server.url,)), Layout(), "test", [KUBE]) as store:
+            assert await store.batch(KUBE, 0, pods(*range(100))) == 100
+            assert await store.batch(KUBE, 100, pods(*range(100, 200))) == 200
 
 
 @pytest.fixture
@@ -240,27 +214,26 @@ def tls(tmp_path: Path) -> Iterator[tuple[NatsServer, Path]]:
         yield server, tmp_path
 
 
-def test_tls_with_a_client_certificate(tls: tuple[NatsServer, Path]) -> None:
+async def test_tls_with_a_client_certificate(tls: tuple[NatsServer, Path]) -> None:
     server, folder = tls
 
-    async def scenario() -> None:
-        access = Access(
-            servers=(server.url.replace("nats:", "tls:"),),
-            tls_ca=folder / "ca.pem",
-            tls_cert=folder / "client.pem",
-            tls_key=folder / "client.key",
-        )
-        async with await open_store(access, Layout(), "test", [KUBE]) as store:
-            assert await store.batch(KUBE, 0, pods(*range(900))) == 900
-            messages, _ = await table_at(store, KUBE, 900)
-            assert len(messages) == 900
-
-    run(scenario())
+    access = Access(
+        servers=(server.url.replace("nats:", "tls:"),),
+        tls_ca=folder / "ca.pem",
+        tls_cert=folder / "client.pem",
+        tls_key=folder / "client.key",
+    )
+    async with await open_store(access, Layout(), "test", [KUBE]) as store:
+        assert await store.batch(KUBE, 0, pods(*range(900))) == 900
+        messages, _ = await table_at(store, KUBE, 900)
+        assert len(messages) == 900
 
 
-def test_tls_with_an_authority_that_is_not_the_servers(tls: tuple[NatsServer, Path], tmp_path: Path) -> None:
+async def test_tls_with_an_authority_that_is_not_the_servers(
+    tls: tuple[NatsServer, Path], tmp_path: Path
+) -> None:
     server, _ = tls
     trustme.CA().cert_pem.write_to_path(tmp_path / "stranger.pem")
     access = Access(servers=(server.url,), tls_ca=tmp_path / "stranger.pem")
-    says(access, "certificate verify failed")
-    says(Access(servers=(server.url,), tls_ca=tmp_path / "nats" / "nats.conf"), "--tls-ca", BadInput)
+    await says(access, "certificate verify failed")
+    await says(Access(servers=(server.url,), tls_ca=tmp_path / "nats" / "nats.conf"), "--tls-ca", BadInput)

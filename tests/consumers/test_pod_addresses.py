@@ -8,7 +8,6 @@ from romana_bus.bus.memory import MemoryStore
 from romana_bus.consumers.pod_addresses import Known, OwnAddresses, report_wired
 from romana_bus.events import IPAM, NODE, Wired, codec
 from romana_bus.tasks import stop
-from tests.conftest import run
 
 
 class Node:
@@ -47,31 +46,24 @@ class Node:
         return report
 
 
-def test_what_is_wired_is_said_when_it_changes() -> None:
-    async def scenario() -> None:
-        async with Node(stale=3600.0) as node:
-            node.wired = {"10.0.0.1": "ns/web"}
-            node.changed.set()
-            report = await node.said(2)
-            assert (report.addresses, report.covers) == (node.wired, {IPAM: 7})
-            node.changed.set()  # and nothing has
-            while node.looks < 3:
-                await asyncio.sleep(0.01)
-            assert (await node.store.tail(NODE)).last == 2
-
-    run(scenario())
+async def test_what_is_wired_is_said_when_it_changes() -> None:
+    async with Node(stale=3600.0) as node:
+        node.wired = {"10.0.0.1": "ns/web"}
+        node.changed.set()
+        report = await node.said(2)
+        assert (report.addresses, report.covers) == (node.wired, {IPAM: 7})
+        node.changed.set()  # and nothing has
+        while node.looks < 3:
+            await asyncio.sleep(0.01)
+        assert (await node.store.tail(NODE)).last == 2
 
 
-def test_a_report_follows_what_was_read() -> None:
+async def test_a_report_follows_what_was_read() -> None:
     """An audit believes it no further than that."""
-
-    async def scenario() -> None:
-        async with Node(stale=0.05) as node:
-            await node.addresses.show(Known(seq=9))
-            assert (await node.said(2)).covers == {IPAM: 9}
-            looks = node.looks
-            while node.looks < looks + 3:
-                await asyncio.sleep(0.01)
-            assert (await node.store.tail(NODE)).last == 2  # nothing new is no news
-
-    run(scenario())
+    async with Node(stale=0.05) as node:
+        await node.addresses.show(Known(seq=9))
+        assert (await node.said(2)).covers == {IPAM: 9}
+        looks = node.looks
+        while node.looks < looks + 3:
+            await asyncio.sleep(0.01)
+        assert (await node.store.tail(NODE)).last == 2  # nothing new is no news

@@ -25,7 +25,7 @@ from romana_bus.events import IPAM
 from romana_bus.runtime import election
 from romana_bus.runtime.health import Health
 from romana_bus.runtime.loop import run_decider
-from tests.conftest import ROLES, opener, run
+from tests.conftest import ROLES, opener
 from tests.runtime.test_loop import NUMBERS, elections, events, running, say, seen, until_last
 
 if TYPE_CHECKING:
@@ -73,32 +73,27 @@ def troubled(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, *errors: BusEr
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_a_leader_whose_lease_cannot_be_renewed_goes_on_and_says_so(
+async def test_a_leader_whose_lease_cannot_be_renewed_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch, kind: type[BusError]
 ) -> None:
     """While the log does not answer there is nothing to lose: the fence holds."""
     monkeypatch.setattr(election, "RENEW", 0.001)
     monkeypatch.setattr(election, "RENEWED_WITHIN", 0.01)
 
-    async def scenario() -> None:
-        store, health = await fresh(), Health()
-        errors = troubled(monkeypatch, store)
-        async with running(run_decider(store, NUMBERS, "me", health)):
-            await until_last(store, IPAM, 1)
-            errors.append(kind("no lease today"))
-            await until_problem(
-                health, "numbers writes: the lease could not be renewed for 0 s: no lease today"
-            )
-            await say(store, [seen("a")])
-            await until_last(store, IPAM, 2)
-            errors.clear()
-            await until_problem(health, "")
-            assert health.standing == ["numbers: leader"]
-            await say(store, [seen("b")])
-            await until_last(store, IPAM, 3)
-        assert await elections(store) == ["me"]
-
-    run(scenario())
+    store, health = await fresh(), Health()
+    errors = troubled(monkeypatch, store)
+    async with running(run_decider(store, NUMBERS, "me", health)):
+        await until_last(store, IPAM, 1)
+        errors.append(kind("no lease today"))
+        await until_problem(health, "numbers writes: the lease could not be renewed for 0 s: no lease today")
+        await say(store, [seen("a")])
+        await until_last(store, IPAM, 2)
+        errors.clear()
+        await until_problem(health, "")
+        assert health.standing == ["numbers: leader"]
+        await say(store, [seen("b")])
+        await until_last(store, IPAM, 3)
+    assert await elections(store) == ["me"]
 
 
 async def until_problem(health: Health, text: str) -> None:
@@ -107,20 +102,7 @@ async def until_problem(health: Health, text: str) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_a_lease_whose_stream_was_deleted_is_held_again(nats_server: NatsServer) -> None:
-    async def scenario() -> None:
-        opened = opener([nats_server.url])
-        async with opened() as store, opened() as other:
-            assert isinstance(store, JetStream)
-            async with running(run_decider(store, NUMBERS, "me")):
-                await until_last(store, IPAM, 1)
-                await store.api(f"STREAM.DELETE.{store.layout.lease}")
-                while await holder_of(other) != "me":
-                    await asyncio.sleep(0.02)
-                assert not await other.lease("ipam", "other").acquire()
-                await say(store, [seen("a")])
-                await until_last(store, IPAM, 2)
-            assert await elections(store) == ["me"]
+async def test_a_lease_whose_stream_was_deleted_is_held_again(nats_server: NatsServer) -> None:
 
     async def holder_of(store: Any) -> str:
         try:
@@ -129,7 +111,18 @@ def test_a_lease_whose_stream_was_deleted_is_held_again(nats_server: NatsServer)
             return ""
         return found.body.decode() if found else ""
 
-    run(scenario())
+    opened = opener([nats_server.url])
+    async with opened() as store, opened() as other:
+        assert isinstance(store, JetStream)
+        async with running(run_decider(store, NUMBERS, "me")):
+            await until_last(store, IPAM, 1)
+            await store.api(f"STREAM.DELETE.{store.layout.lease}")
+            while await holder_of(other) != "me":
+                await asyncio.sleep(0.02)
+            assert not await other.lease("ipam", "other").acquire()
+            await say(store, [seen("a")])
+            await until_last(store, IPAM, 2)
+        assert await elections(store) == ["me"]
 
 
 class Held:
@@ -167,54 +160,45 @@ async def stopping(held: Held, store: MemoryStore) -> asyncio.Future[None]:
     return leading
 
 
-def test_a_lease_is_given_up_when_what_is_in_flight_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_is_given_up_when_what_is_in_flight_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the successor would be elected in the middle of it, and what is behind that be lost."""
     monkeypatch.setattr(election, "RENEW", 0.001)
 
-    async def scenario() -> None:
-        store = await fresh()
-        held, successor = Held(store), store.lease("ipam", "successor")
-        leading = await stopping(held, store)
-        for _ in range(20):  # longer than the lease lasts: it is kept up
-            store.advance(0.5)
-            await asyncio.sleep(0.005)
-            assert not await successor.acquire()
-        held.gate.set()
-        await asyncio.wait([leading])
-        assert [event.name for event in (await events(store))[1:]] == ["a"]
-        assert await successor.acquire()
-
-    run(scenario())
+    store = await fresh()
+    held, successor = Held(store), store.lease("ipam", "successor")
+    leading = await stopping(held, store)
+    for _ in range(20):  # longer than the lease lasts: it is kept up
+        store.advance(0.5)
+        await asyncio.sleep(0.005)
+        assert not await successor.acquire()
+    held.gate.set()
+    await asyncio.wait([leading])
+    assert [event.name for event in (await events(store))[1:]] == ["a"]
+    assert await successor.acquire()
 
 
-def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it takes the lease with it: that of one who may still have something in flight runs out."""
     monkeypatch.setattr(election, "FAREWELL", 0.05)
 
-    async def scenario() -> None:
-        store = await fresh()
-        held, successor = Held(store), store.lease("ipam", "successor")
-        leading = await stopping(held, store)
-        await asyncio.wait([leading])
-        assert not await successor.acquire()
-        store.advance(election.LEASE)
-        assert await successor.acquire()
-
-    run(scenario())
+    store = await fresh()
+    held, successor = Held(store), store.lease("ipam", "successor")
+    leading = await stopping(held, store)
+    await asyncio.wait([leading])
+    assert not await successor.acquire()
+    store.advance(election.LEASE)
+    assert await successor.acquire()
 
 
-def test_one_that_could_not_take_over_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_could_not_take_over_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody leads, and it has no lease: whoever asks it must not hear that it stands by."""
     monkeypatch.setattr(election, "POLL", 0.001)
     monkeypatch.setattr(election, "RENEWED_WITHIN", 0.01)
 
-    async def scenario() -> None:
-        store, health = await fresh(), Health()
-        errors = troubled(monkeypatch, store, Unavailable("insufficient storage"))
-        async with running(run_decider(store, NUMBERS, "me", health)):
-            said = "numbers writes: the lease could not be taken for 0 s: insufficient storage"
-            await until_problem(health, said)
-            errors.clear()
-            await until_problem(health, "")
-
-    run(scenario())
+    store, health = await fresh(), Health()
+    errors = troubled(monkeypatch, store, Unavailable("insufficient storage"))
+    async with running(run_decider(store, NUMBERS, "me", health)):
+        said = "numbers writes: the lease could not be taken for 0 s: insufficient storage"
+        await until_problem(health, said)
+        errors.clear()
+        await until_problem(health, "")

@@ -15,7 +15,7 @@ from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE, AddressAssigned
 from romana_bus.metrics import MOVES
 from romana_bus.runtime.loop import run_decider
-from tests.conftest import opener, run
+from tests.conftest import opener
 from tests.contract.test_writer import elected
 from tests.netns import needs_namespaces
 from tests.runtime.test_loop import NUMBERS, events, number_of, running, seen
@@ -55,32 +55,29 @@ def freeze(cluster: SeparateCluster, server: NatsServer) -> None:
         pytest.param(freeze, True, id="frozen"),
     ],
 )
-def test_decisions_go_on_when_the_server_of_the_leaders_client_is_lost(
+@pytest.mark.within(90)
+async def test_decisions_go_on_when_the_server_of_the_leaders_client_is_lost(
     cluster: SeparateCluster, strike: Callable[[SeparateCluster, NatsServer], None], led: bool
 ) -> None:
     """A server that led a stream answers for long as if it still did, when it is cut off."""
-
-    async def scenario() -> None:
-        opened = opener(cluster.urls, replicas=3)
-        async with opened() as store, opened() as other:
-            assert isinstance(store, JetStream)
-            facts = await elected(other, 1)
-            async with running(run_decider(store, NUMBERS, "me")):
-                await facts.put([seen(f"before-{number}") for number in range(10)])
-                await until_given(other, 10)
-                left = await moved(store, cluster, led)
-                moves = MOVES._value.get()
-                strike(cluster, cluster.at(left))
-                await facts.put([seen(f"after-{number}") for number in range(10)])
-                async with asyncio.timeout(30):
-                    await until_given(other, 20)
-                    while store.problem():
-                        await asyncio.sleep(0.05)
-                assert store.wire.place != left
-                assert strike is freeze or MOVES._value.get() > moves
-            await facts.close()
-
-    run(scenario(), within=90)
+    opened = opener(cluster.urls, replicas=3)
+    async with opened() as store, opened() as other:
+        assert isinstance(store, JetStream)
+        facts = await elected(other, 1)
+        async with running(run_decider(store, NUMBERS, "me")):
+            await facts.put([seen(f"before-{number}") for number in range(10)])
+            await until_given(other, 10)
+            left = await moved(store, cluster, led)
+            moves = MOVES._value.get()
+            strike(cluster, cluster.at(left))
+            await facts.put([seen(f"after-{number}") for number in range(10)])
+            async with asyncio.timeout(30):
+                await until_given(other, 20)
+                while store.problem():
+                    await asyncio.sleep(0.05)
+            assert store.wire.place != left
+            assert strike is freeze or MOVES._value.get() > moves
+        await facts.close()
 
 
 async def moved(store: JetStream, cluster: SeparateCluster, led: bool) -> str:

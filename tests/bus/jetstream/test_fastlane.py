@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import nats
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from romana_bus.bus.jetstream.fastlane import Wire, raw_message
-from tests.conftest import run
 
 if TYPE_CHECKING:
     from tests.servers import NatsServer
@@ -96,32 +96,29 @@ def test_a_sink_that_fails_does_not_end_the_connection() -> None:
     asyncio.run(scenario())
 
 
-def test_what_is_sent_raw_arrives_at_plain_nats_py_and_the_other_way(nats_server: NatsServer) -> None:
-    async def scenario() -> None:
-        wire, plain = Wire(), await nats.connect(nats_server.url)
-        await wire.dial([nats_server.url])
-        got: asyncio.Queue[tuple[bytes, bytes, bytes, bytes]] = asyncio.Queue()
-        await wire.listen("to.wire", lambda *message: got.put_nowait(message))
-        await wire.flush()
-        subscription = await plain.subscribe("to.plain")
-        await plain.flush()  # nats-py writes this PING past a SUB that is still queued,
-        await plain.flush()  # so only the second one says that the subscription stands
-        wire.send(
-            raw_message("to.plain", b"one")
-            + raw_message("to.plain", b"two", "r", b"NATS/1.0\r\nA: b\r\n\r\n")
-        )
-        first, second = await subscription.next_msg(5), await subscription.next_msg(5)
-        assert (first.data, first.headers) == (b"one", None)
-        assert (second.data, second.reply, second.headers) == (b"two", "r", {"A": "b"})
-        await plain.publish("to.wire", b"three", headers={"A": "c"})
-        assert await got.get() == (b"to.wire", b"", b"NATS/1.0\r\nA: c\r\n\r\n", b"three")
-        await wire.close()
-        await plain.close()
-
-    run(scenario())
+async def test_what_is_sent_raw_arrives_at_plain_nats_py_and_the_other_way(nats_server: NatsServer) -> None:
+    wire, plain = Wire(), await nats.connect(nats_server.url)
+    await wire.dial([nats_server.url])
+    got: asyncio.Queue[tuple[bytes, bytes, bytes, bytes]] = asyncio.Queue()
+    await wire.listen("to.wire", lambda *message: got.put_nowait(message))
+    await wire.flush()
+    subscription = await plain.subscribe("to.plain")
+    await plain.flush()  # nats-py writes this PING past a SUB that is still queued,
+    await plain.flush()  # so only the second one says that the subscription stands
+    wire.send(
+        raw_message("to.plain", b"one") + raw_message("to.plain", b"two", "r", b"NATS/1.0\r\nA: b\r\n\r\n")
+    )
+    first, second = await subscription.next_msg(5), await subscription.next_msg(5)
+    assert (first.data, first.headers) == (b"one", None)
+    assert (second.data, second.reply, second.headers) == (b"two", "r", {"A": "b"})
+    await plain.publish("to.wire", b"three", headers={"A": "c"})
+    assert await got.get() == (b"to.wire", b"", b"NATS/1.0\r\nA: c\r\n\r\n", b"three")
+    await wire.close()
+    await plain.close()
 
 
-def test_a_server_that_says_nothing_leaves_no_connection_behind(own_server: NatsServer) -> None:
+@pytest.mark.within(20)
+async def test_a_server_that_says_nothing_leaves_no_connection_behind(own_server: NatsServer) -> None:
     ended = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,12 +126,9 @@ def test_a_server_that_says_nothing_leaves_no_connection_behind(own_server: Nats
         ended.set()
         writer.close()
 
-    async def scenario() -> None:
-        wire = Wire()
-        await wire.dial([own_server.url])
-        own_server.stop()
-        async with await asyncio.start_server(silent, "127.0.0.1", own_server.port):
-            await ended.wait()
-            await wire.close()
-
-    run(scenario(), within=20)
+    wire = Wire()
+    await wire.dial([own_server.url])
+    own_server.stop()
+    async with await asyncio.start_server(silent, "127.0.0.1", own_server.port):
+        await ended.wait()
+        await wire.close()

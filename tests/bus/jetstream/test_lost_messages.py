@@ -16,66 +16,60 @@ from romana_bus.bus.jetstream.probe import Probe
 from romana_bus.bus.jetstream.pull import Pull
 from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE
-from tests.conftest import opener, run
+from tests.conftest import opener
 from tests.contract.test_store import pods
 
 if TYPE_CHECKING:
     from tests.servers import NatsServer
 
 
-def test_a_question_that_got_no_answer_is_asked_again(
+async def test_a_question_that_got_no_answer_is_asked_again(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a stream that had no leader: what was asked meanwhile nobody answers later. What changes
     something is sent once."""
     monkeypatch.setattr(requests, "REPEAT", 0.02)
 
-    async def scenario() -> None:
-        async with opener([nats_server.url])() as store:
-            assert isinstance(store, JetStream)
-            plain, sent, lost = store.wire.send, list[bytes](), 3
+    async with opener([nats_server.url])() as store:
+        assert isinstance(store, JetStream)
+        plain, sent, lost = store.wire.send, list[bytes](), 3
 
-            def send(frames: bytes) -> None:
-                sent.append(frames)
-                if len(sent) > lost:
-                    plain(frames)
+        def send(frames: bytes) -> None:
+            sent.append(frames)
+            if len(sent) > lost:
+                plain(frames)
 
-            monkeypatch.setattr(store.wire, "send", send)
-            assert (await store.tail(KUBE)).last == 0
-            assert len(sent) == lost + 1
-            sent.clear()
-            with pytest.raises(Unavailable, match="time is up"):
-                await store.api(f"STREAM.PURGE.{store.layout.stream(KUBE)}", timeout=0.1)
-            assert len(sent) == 1
-
-    run(scenario())
+        monkeypatch.setattr(store.wire, "send", send)
+        assert (await store.tail(KUBE)).last == 0
+        assert len(sent) == lost + 1
+        sent.clear()
+        with pytest.raises(Unavailable, match="time is up"):
+            await store.api(f"STREAM.PURGE.{store.layout.stream(KUBE)}", timeout=0.1)
+        assert len(sent) == 1
 
 
-def test_a_reader_that_hears_nothing_any_more_asks_anew(
+async def test_a_reader_that_hears_nothing_any_more_asks_anew(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server that had its consumer was lost: nobody says so."""
     for name, seconds in (("HEARTBEAT", 0.2), ("SILENT", 0.4), ("LOOK", 0.05)):
         monkeypatch.setattr(pull, name, seconds)
 
-    async def scenario() -> None:
-        async with opener([nats_server.url])() as store:
-            assert isinstance(store, JetStream)
-            wake, tail = asyncio.Event(), await store.tail(KUBE)
-            reading = store.follow(KUBE, ">", Position(tail.epoch, 0, ""), wake, "test")
-            found: list[int] = []
-            for turn in range(3):
-                await store.batch(KUBE, turn, pods(turn))
-                while len(found) <= turn:
-                    await wake.wait()
-                    wake.clear()
-                    found += [message.seq for message in reading.take()]
-                assert isinstance(reading, Pull)
-                store.wire.sinks[reading._sid] = lambda *_: None
-            assert found == [1, 2, 3]
-            await reading.close()
-
-    run(scenario())
+    async with opener([nats_server.url])() as store:
+        assert isinstance(store, JetStream)
+        wake, tail = asyncio.Event(), await store.tail(KUBE)
+        reading = store.follow(KUBE, ">", Position(tail.epoch, 0, ""), wake, "test")
+        found: list[int] = []
+        for turn in range(3):
+            await store.batch(KUBE, turn, pods(turn))
+            while len(found) <= turn:
+                await wake.wait()
+                wake.clear()
+                found += [message.seq for message in reading.take()]
+            assert isinstance(reading, Pull)
+            store.wire.sinks[reading._sid] = lambda *_: None
+        assert found == [1, 2, 3]
+        await reading.close()
 
 
 HEARD, SILENT, UNKNOWN = (
@@ -136,39 +130,33 @@ class Log:
         self.moved.append(place)
 
 
-def test_a_client_goes_where_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_goes_where_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     probing(monkeypatch)
 
-    async def scenario() -> None:
-        log = Log()
-        probe = Probe(log, log.elsewhere)  # type: ignore[arg-type]
-        await log.asked.wait()
-        log.there.set()
-        while log.moved != ["other:4222"]:
-            await asyncio.sleep(0.001)
-        assert probe.problem().startswith("the log has not answered for ")
-        await probe.close()
-
-    run(scenario())
+    log = Log()
+    probe = Probe(log, log.elsewhere)  # type: ignore[arg-type]
+    await log.asked.wait()
+    log.there.set()
+    while log.moved != ["other:4222"]:
+        await asyncio.sleep(0.001)
+    assert probe.problem().startswith("the log has not answered for ")
+    await probe.close()
 
 
-def test_a_client_stays_where_the_log_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_stays_where_the_log_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that has a leader again is as good here as there."""
     probing(monkeypatch)
 
-    async def scenario() -> None:
-        log = Log()
-        probe = Probe(log, log.elsewhere)  # type: ignore[arg-type]
-        await log.asked.wait()
-        log.there.set()
-        await asyncio.sleep(0)
-        log.here.set()
-        while probe.problem():
-            await asyncio.sleep(0.001)
-        await probe.close()
-        assert log.moved == []
-
-    run(scenario())
+    log = Log()
+    probe = Probe(log, log.elsewhere)  # type: ignore[arg-type]
+    await log.asked.wait()
+    log.there.set()
+    await asyncio.sleep(0)
+    log.here.set()
+    while probe.problem():
+        await asyncio.sleep(0.001)
+    await probe.close()
+    assert log.moved == []
 
 
 def probing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.events import KUBE
 from tests.bus.jetstream.test_server_faults import put_numbers, stored, until
-from tests.conftest import opener, run
+from tests.conftest import opener
 from tests.contract.test_store import follow, read_table
 from tests.contract.test_writer import write
 from tests.servers import NatsCluster
@@ -56,36 +56,29 @@ def freeze(server: NatsServer) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("strike", [kill, freeze])
-def test_a_leader_lost_in_mid_stream_costs_delay_and_no_event(
+async def test_a_leader_lost_in_mid_stream_costs_delay_and_no_event(
     cluster: NatsCluster, strike: Callable[[NatsServer], Callable[[], object]]
 ) -> None:
-    async def scenario() -> None:
-        async with opener(cluster.urls, replicas=3)() as store:
-            assert isinstance(store, JetStream)
-            reader = asyncio.ensure_future(stored(store, 20_000))
-            writer = await write(store, 0, term=1)
-            putting = asyncio.ensure_future(put_numbers(writer, 20_000))
-            await until(lambda: writer.acknowledged > 5000)
-            mend = strike(await leader(store, cluster))
-            await until(lambda: writer.acknowledged > 12_000, within=50)
-            mend()
-            await putting
-            assert await writer.flush() == 20_000
-            assert await reader == [str(number) for number in range(20_000)]
-            await writer.close()
-            assert await booted(store) == {f"kube.pod.web.p{n % 500}": str(n) for n in range(19_500, 20_000)}
-
-    run(scenario())
+    async with opener(cluster.urls, replicas=3)() as store:
+        assert isinstance(store, JetStream)
+        reader = asyncio.ensure_future(stored(store, 20_000))
+        writer = await write(store, 0, term=1)
+        putting = asyncio.ensure_future(put_numbers(writer, 20_000))
+        await until(lambda: writer.acknowledged > 5000)
+        mend = strike(await leader(store, cluster))
+        await until(lambda: writer.acknowledged > 12_000, within=50)
+        mend()
+        await putting
+        assert await writer.flush() == 20_000
+        assert await reader == [str(number) for number in range(20_000)]
+        await writer.close()
+        assert await booted(store) == {f"kube.pod.web.p{n % 500}": str(n) for n in range(19_500, 20_000)}
 
 
-def test_replicas_that_start_together_make_one_log(nats_cluster: NatsCluster) -> None:
+async def test_replicas_that_start_together_make_one_log(nats_cluster: NatsCluster) -> None:
     """On a cluster a stream that somebody else makes is in use before it is there."""
-
-    async def scenario() -> None:
-        for _ in range(3):
-            opened = opener(nats_cluster.urls, replicas=3)
-            async with contextlib.AsyncExitStack() as stack:
-                stores = await asyncio.gather(*(stack.enter_async_context(opened()) for _ in range(4)))
-                assert len({(await store.tail(KUBE)).epoch for store in stores}) == 1
-
-    run(scenario())
+    for _ in range(3):
+        opened = opener(nats_cluster.urls, replicas=3)
+        async with contextlib.AsyncExitStack() as stack:
+            stores = await asyncio.gather(*(stack.enter_async_context(opened()) for _ in range(4)))
+            assert len({(await store.tail(KUBE)).epoch for store in stores}) == 1

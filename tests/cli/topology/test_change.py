@@ -20,7 +20,6 @@ from romana_bus.ipam.change.evictions import losing
 from romana_bus.runtime.feed import outgoing
 from tests.cli.api import ApiThread
 from tests.cli.topology.test_apply import stored
-from tests.conftest import run
 from tests.ipam.change.test_plan import zones as document
 from tests.ipam.cluster import Cluster
 
@@ -223,55 +222,46 @@ def lived(*names: str, pods: int = 1, prefix: str = "") -> Cluster:
     return c
 
 
-def test_of_two_at_once_one_is_told_that_somebody_else_was_first() -> None:
-    async def scenario() -> None:
-        store = await filled(lived("a"))
-        one, other = await standing(store), await standing(store)
-        assert await put(store, one, source(document("a", "b")))
-        with pytest.raises(Failed, match="somebody else set the topology at the same moment"):
-            await put(store, other, source(document("a", "c")))
-        there = await standing(store)
-        assert [leaf.group for leaf in there.state.topology.leaves] == ["a", "b"]
-        assert await put(store, there, source(document("a", "c")))
-
-    run(scenario())
+async def test_of_two_at_once_one_is_told_that_somebody_else_was_first() -> None:
+    store = await filled(lived("a"))
+    one, other = await standing(store), await standing(store)
+    assert await put(store, one, source(document("a", "b")))
+    with pytest.raises(Failed, match="somebody else set the topology at the same moment"):
+        await put(store, other, source(document("a", "c")))
+    there = await standing(store)
+    assert [leaf.group for leaf in there.state.topology.leaves] == ["a", "b"]
+    assert await put(store, there, source(document("a", "c")))
 
 
-def test_a_topology_that_cannot_be_used_is_replaced_by_one_that_can() -> None:
-    async def scenario() -> None:
-        store = await filled(lived("a", "b"))
-        bad = ev.TopologySet(document={"networks": "all"})
-        await store.publish(SPEC, outgoing(bad, "", 1, store.history))
-        there = await standing(store)
-        assert there.state.problem
-        assert await put(store, there, source(document("a", "b")))
-        again = await standing(store)
-        assert (again.state.problem, again.state.obstacle) == ("", "")
-        assert losing(again.state, document("a", "b")) == ()
-
-    run(scenario())
+async def test_a_topology_that_cannot_be_used_is_replaced_by_one_that_can() -> None:
+    store = await filled(lived("a", "b"))
+    bad = ev.TopologySet(document={"networks": "all"})
+    await store.publish(SPEC, outgoing(bad, "", 1, store.history))
+    there = await standing(store)
+    assert there.state.problem
+    assert await put(store, there, source(document("a", "b")))
+    again = await standing(store)
+    assert (again.state.problem, again.state.obstacle) == ("", "")
+    assert losing(again.state, document("a", "b")) == ()
 
 
-def test_more_evictions_than_one_message_holds_are_said_one_by_one() -> None:
-    async def scenario() -> None:
-        store = await filled(lived("a", "b", pods=40, prefix="x" * 200))
-        wanted = document("a") | {"comment": "x" * 990_000}
-        there = await standing(store)
-        with pytest.raises(BadInput):
-            await put(store, there, source(wanted), ["web/x"])
-        assert await put(store, there, source(wanted), ["all"])
-        newest = await store.newest(SPEC, "spec.topology")
-        assert newest is not None
-        assert len(newest.body) < 1_000_000
-        said = [codec.decode(message.body) async for some in store.table(SPEC) for message in some]
-        ended = [event for event in said if isinstance(event, ev.AddressDisowned)]
-        assert len(ended) == 40
-        assert {event.node for event in ended} == {"n-b"}
-
-    run(scenario())
+async def test_more_evictions_than_one_message_holds_are_said_one_by_one() -> None:
+    store = await filled(lived("a", "b", pods=40, prefix="x" * 200))
+    wanted = document("a") | {"comment": "x" * 990_000}
+    there = await standing(store)
+    with pytest.raises(BadInput):
+        await put(store, there, source(wanted), ["web/x"])
+    assert await put(store, there, source(wanted), ["all"])
+    newest = await store.newest(SPEC, "spec.topology")
+    assert newest is not None
+    assert len(newest.body) < 1_000_000
+    said = [codec.decode(message.body) async for some in store.table(SPEC) for message in some]
+    ended = [event for event in said if isinstance(event, ev.AddressDisowned)]
+    assert len(ended) == 40
+    assert {event.node for event in ended} == {"n-b"}
 
 
-def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
+async def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
     """Until it is, or until the address has a place again."""
 
     async def evicted(store: MemoryStore, *names: str, evict: tuple[str, ...] = ()) -> list[str]:
@@ -279,20 +269,14 @@ def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
         event = (await standing(store)).event
         return [one.name for one in event.evict] if event else []
 
-    async def scenario() -> None:
-        store = await filled(lived("a", "b", "c"))
-        assert await evicted(store, "a", "c", evict=("web/b0",)) == ["b0"]
-        assert await evicted(store, "a", "c", "d") == ["b0"]
-        assert await evicted(store, "c", "d", evict=("all",)) == ["a0", "b0"]
-        assert await evicted(store, "c", "d", "a") == ["b0"]
-
-    run(scenario())
+    store = await filled(lived("a", "b", "c"))
+    assert await evicted(store, "a", "c", evict=("web/b0",)) == ["b0"]
+    assert await evicted(store, "a", "c", "d") == ["b0"]
+    assert await evicted(store, "c", "d", evict=("all",)) == ["a0", "b0"]
+    assert await evicted(store, "c", "d", "a") == ["b0"]
 
 
-def test_a_document_that_is_too_large_once_it_is_stored() -> None:
-    async def scenario() -> None:
-        store = await filled(lived("a"))
-        with pytest.raises(BadInput, match="too large to be stored: 1,0"):
-            await put(store, await standing(store), source(document("a") | {"comment": "x" * 999_990}))
-
-    run(scenario())
+async def test_a_document_that_is_too_large_once_it_is_stored() -> None:
+    store = await filled(lived("a"))
+    with pytest.raises(BadInput, match="too large to be stored: 1,0"):
+        await put(store, await standing(store), source(document("a") | {"comment": "x" * 999_990}))

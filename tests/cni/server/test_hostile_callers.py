@@ -17,7 +17,6 @@ import pytest
 from romana_bus.cni import frame
 from romana_bus.cni.server import server
 from tests.cni.calling import CLIENTS, invoke, sh, until
-from tests.conftest import run
 
 if TYPE_CHECKING:
     from romana_bus.cni.spec import Call
@@ -97,7 +96,7 @@ def test_who_says_nothing_is_borne_up_to_a_number(node: Node) -> None:
     node.delete(pod)
 
 
-def test_who_is_slow_is_told_so_in_the_end(tmp_path: Path) -> None:
+async def test_who_is_slow_is_told_so_in_the_end(tmp_path: Path) -> None:
     async def nothing(call: Call) -> bytes:
         raise AssertionError(call)
 
@@ -108,13 +107,10 @@ def test_who_is_slow_is_told_so_in_the_end(tmp_path: Path) -> None:
             caller.sendall(b"\0\0\1")
             return answered(caller)
 
-    async def scenario() -> None:
-        async with server.served(tmp_path, nothing, within=0.1) as path:
-            code, text = await asyncio.to_thread(slow, path)
-        assert (code, json.loads(text)["code"]) == (1, 5)
-        assert "did not come in whole within 0.1 s" in json.loads(text)["msg"]
-
-    run(scenario())
+    async with server.served(tmp_path, nothing, within=0.1) as path:
+        code, text = await asyncio.to_thread(slow, path)
+    assert (code, json.loads(text)["code"]) == (1, 5)
+    assert "did not come in whole within 0.1 s" in json.loads(text)["msg"]
 
 
 def test_a_slow_caller_keeps_nobody_waiting_and_is_served(node: Node) -> None:

@@ -16,7 +16,6 @@ from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
 from romana_bus.events import NODE, SandboxEvent, SandboxRemoved, SandboxRequested, codec
 from romana_bus.tasks import stop
-from tests.conftest import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -127,151 +126,126 @@ async def empty(journal: Journal) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_events_are_stored_once_and_in_order_though_answers_are_lost(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
+async def test_events_are_stored_once_and_in_order_though_answers_are_lost(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    store.lose = 3
+    async with going(store, journal) as outbox:
+        for event in (wish("a"), wish("b", "other"), wish("c", "third")):
+            await outbox.put(event)
+        await empty(journal)
         store.lose = 3
-        async with going(store, journal) as outbox:
-            for event in (wish("a"), wish("b", "other"), wish("c", "third")):
-                await outbox.put(event)
-            await empty(journal)
-            store.lose = 3
-            await outbox.put(end("b", "other"))
-            await empty(journal)
-        assert store.history_of() == [wish("a"), wish("b", "other"), wish("c", "third"), end("b", "other")]
-
-    run(test())
+        await outbox.put(end("b", "other"))
+        await empty(journal)
+    assert store.history_of() == [wish("a"), wish("b", "other"), wish("c", "third"), end("b", "other")]
 
 
-def test_what_says_nothing_new_is_not_stored(tmp_path: Path) -> None:
+async def test_what_says_nothing_new_is_not_stored(tmp_path: Path) -> None:
     """IPAM goes by name and uid, not by sandboxes; and what was not asked for has no end."""
-
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            for event in (end("z"), wish("a"), wish("b"), wish("b", uid="u2"), end("a"), end("b")):
-                await outbox.put(event)
-                await outbox.stored(event)
-        assert store.history_of() == [wish("a"), wish("b", uid="u2"), end("a")]
-
-    run(test())
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        for event in (end("z"), wish("a"), wish("b"), wish("b", uid="u2"), end("a"), end("b")):
+            await outbox.put(event)
+            await outbox.stored(event)
+    assert store.history_of() == [wish("a"), wish("b", uid="u2"), end("a")]
 
 
-def test_an_end_that_is_held_back_is_replaced_by_the_next_request(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            await outbox.put(wish("a"))
+async def test_an_end_that_is_held_back_is_replaced_by_the_next_request(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        await outbox.put(wish("a"))
+        await empty(journal)
+        for number in range(10):
+            await outbox.put(end(f"a{number}"), LATER)
+            await outbox.put(end(f"b{number}"))  # it stays so
+            await outbox.put(wish("c", f"pod-{number}"))  # and holds up nobody
+            await outbox.stored(wish("c", f"pod-{number}"))
+            assert waiting(journal) == [end(f"a{number}")]
+            await outbox.put(wish(f"c{number}"))
             await empty(journal)
-            for number in range(10):
-                await outbox.put(end(f"a{number}"), LATER)
-                await outbox.put(end(f"b{number}"))  # it stays so
-                await outbox.put(wish("c", f"pod-{number}"))  # and holds up nobody
-                await outbox.stored(wish("c", f"pod-{number}"))
-                assert waiting(journal) == [end(f"a{number}")]
-                await outbox.put(wish(f"c{number}"))
-                await empty(journal)
-            await outbox.put(end("a", "pod-1"), LATER)
-            await outbox.put(wish("b", "pod-1", "u2"))  # of another pod, it is news
-            await empty(journal)
-        others = [wish("c", f"pod-{number}") for number in range(10)]
-        assert store.history_of() == [wish("a"), *others, wish("b", "pod-1", "u2")]
-
-    run(test())
+        await outbox.put(end("a", "pod-1"), LATER)
+        await outbox.put(wish("b", "pod-1", "u2"))  # of another pod, it is news
+        await empty(journal)
+    others = [wish("c", f"pod-{number}") for number in range(10)]
+    assert store.history_of() == [wish("a"), *others, wish("b", "pod-1", "u2")]
 
 
-def test_an_end_that_is_held_back_is_told_when_it_is_due(
+async def test_an_end_that_is_held_back_is_told_when_it_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also after a restart, of which it does not know how long that took."""
-
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            for name in ("one", "two"):
-                await outbox.put(wish("a", name))
-                await outbox.stored(wish("a", name))
-            await outbox.put(end("a", "two"), LATER)
-            await outbox.put(end("a", "one"), 0.01)
-            await outbox.stored(end("a", "one"))
-            assert waiting(journal) == [end("a", "two")]
-        journal = Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            await outbox.requests()
-            await outbox.put(wish("b", "other"))
-            await outbox.stored(wish("b", "other"))
-            assert waiting(journal) == [end("a", "two")]
-        monkeypatch.setattr(Outbox, "hold_down", 0.01)
-        journal = Journal(tmp_path)
-        async with going(store, journal):
-            await empty(journal)
-        asked = [wish("a", "one"), wish("a", "two")]
-        assert store.history_of() == [*asked, end("a", "one"), wish("b", "other"), end("a", "two")]
-
-    run(test())
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        for name in ("one", "two"):
+            await outbox.put(wish("a", name))
+            await outbox.stored(wish("a", name))
+        await outbox.put(end("a", "two"), LATER)
+        await outbox.put(end("a", "one"), 0.01)
+        await outbox.stored(end("a", "one"))
+        assert waiting(journal) == [end("a", "two")]
+    journal = Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        await outbox.requests()
+        await outbox.put(wish("b", "other"))
+        await outbox.stored(wish("b", "other"))
+        assert waiting(journal) == [end("a", "two")]
+    monkeypatch.setattr(Outbox, "hold_down", 0.01)
+    journal = Journal(tmp_path)
+    async with going(store, journal):
+        await empty(journal)
+    asked = [wish("a", "one"), wish("a", "two")]
+    assert store.history_of() == [*asked, end("a", "one"), wish("b", "other"), end("a", "two")]
 
 
-def test_an_end_is_not_told_for_an_answer_that_was_lost(tmp_path: Path) -> None:
+async def test_an_end_is_not_told_for_an_answer_that_was_lost(tmp_path: Path) -> None:
     """The log has the request, and nobody here knows."""
-
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            await outbox.requests()
-            store.lose = 1
-            await outbox.put(wish("a"))
-            while not store.history_of():
-                await asyncio.sleep(0)
-            store.out = True
-            await outbox.put(end("a"), LATER)
-            store.out = False
-            await outbox.put(end("b", "other"))
-            await outbox.stored(end("b", "other"))
-            assert waiting(journal) == [end("a")]
-        assert store.history_of() == [wish("a")]
-
-    run(test())
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        await outbox.requests()
+        store.lose = 1
+        await outbox.put(wish("a"))
+        while not store.history_of():
+            await asyncio.sleep(0)
+        store.out = True
+        await outbox.put(end("a"), LATER)
+        store.out = False
+        await outbox.put(end("b", "other"))
+        await outbox.stored(end("b", "other"))
+        assert waiting(journal) == [end("a")]
+    assert store.history_of() == [wish("a")]
 
 
-def test_it_knows_what_the_log_has(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            assert outbox.may_have_request("node.n1.cni.ns.web")  # nothing was read yet
-            assert await outbox.requests() == []
-            assert not outbox.may_have_request("node.n1.cni.ns.web")
-            for event in (wish("a"), wish("a", "other")):
-                await outbox.put(event)
-                assert outbox.may_have_request(event.subject())
-                await outbox.stored(event)
-            await outbox.put(end("a"))
-            assert outbox.may_have_request("node.n1.cni.ns.web")
-            await empty(journal)
-            assert not outbox.may_have_request("node.n1.cni.ns.web")
-            assert outbox.request_of("node.n1.cni.ns.other") == wish("a", "other")
-            store.rewind(NODE, 1)  # another connection, behind which is an older log
-            assert outbox.may_have_request("node.n1.cni.ns.web")
-            assert await outbox.requests() == [wish("a")]
-            assert not outbox.may_have_request("node.n1.cni.ns.other")
-        async with going(store, Journal(tmp_path)) as outbox:
-            assert await outbox.requests() == [wish("a")]
-
-    run(test())
+async def test_it_knows_what_the_log_has(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        assert outbox.may_have_request("node.n1.cni.ns.web")  # nothing was read yet
+        assert await outbox.requests() == []
+        assert not outbox.may_have_request("node.n1.cni.ns.web")
+        for event in (wish("a"), wish("a", "other")):
+            await outbox.put(event)
+            assert outbox.may_have_request(event.subject())
+            await outbox.stored(event)
+        await outbox.put(end("a"))
+        assert outbox.may_have_request("node.n1.cni.ns.web")
+        await empty(journal)
+        assert not outbox.may_have_request("node.n1.cni.ns.web")
+        assert outbox.request_of("node.n1.cni.ns.other") == wish("a", "other")
+        store.rewind(NODE, 1)  # another connection, behind which is an older log
+        assert outbox.may_have_request("node.n1.cni.ns.web")
+        assert await outbox.requests() == [wish("a")]
+        assert not outbox.may_have_request("node.n1.cni.ns.other")
+    async with going(store, Journal(tmp_path)) as outbox:
+        assert await outbox.requests() == [wish("a")]
 
 
-def test_a_sandbox_that_is_wished_for_again_ends_again(tmp_path: Path) -> None:
+async def test_a_sandbox_that_is_wished_for_again_ends_again(tmp_path: Path) -> None:
     """The same words as before, and a server that knows their ids."""
-
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        events = [wish("a"), end("a"), wish("a"), end("a")]
-        async with going(store, journal) as outbox:
-            for event in events:
-                await outbox.put(event)
-                await outbox.stored(event)
-        assert store.history_of() == events
-
-    run(test())
+    store, journal = Flaky(), Journal(tmp_path)
+    events = [wish("a"), end("a"), wish("a"), end("a")]
+    async with going(store, journal) as outbox:
+        for event in events:
+            await outbox.put(event)
+            await outbox.stored(event)
+    assert store.history_of() == events
 
 
 @pytest.fixture
@@ -281,58 +255,48 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-def test_whether_the_request_has_stood_all_the_time_is_told(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            assert not await outbox.put(wish("a"))
-            await empty(journal)
-            assert await outbox.put(wish("b"))
-            assert not await outbox.put(wish("b", uid="u2"))
-            await empty(journal)
-            store.out = True
-            await outbox.put(end("b"))
-            assert await outbox.put(wish("c", uid="u2"))  # the log never hears of that end
-            store.out = False
-            await empty(journal)
-            assert len(store.history_of()) == 2
-            store.lose = 1
-            await outbox.put(end("c"))
-            while len(store.history_of()) < 3:
-                await asyncio.sleep(0.001)
-            store.out = True  # it is on the log, and nobody here knows
-            assert not await outbox.put(wish("d", uid="u2"))
-
-    run(test())
+async def test_whether_the_request_has_stood_all_the_time_is_told(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        assert not await outbox.put(wish("a"))
+        await empty(journal)
+        assert await outbox.put(wish("b"))
+        assert not await outbox.put(wish("b", uid="u2"))
+        await empty(journal)
+        store.out = True
+        await outbox.put(end("b"))
+        assert await outbox.put(wish("c", uid="u2"))  # the log never hears of that end
+        store.out = False
+        await empty(journal)
+        assert len(store.history_of()) == 2
+        store.lose = 1
+        await outbox.put(end("c"))
+        while len(store.history_of()) < 3:
+            await asyncio.sleep(0.001)
+        store.out = True  # it is on the log, and nobody here knows
+        assert not await outbox.put(wish("d", uid="u2"))
 
 
-def test_a_request_that_was_stored_a_moment_ago_has_not_stood_all_the_time(tmp_path: Path) -> None:
+async def test_a_request_that_was_stored_a_moment_ago_has_not_stood_all_the_time(tmp_path: Path) -> None:
     """An end before it may have been heard, and the decision that followed is on its way."""
-
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            for event in (wish("a"), end("a"), wish("b")):
-                await outbox.put(event)
-                await outbox.stored(event)
-            assert not await outbox.put(wish("c"))
-
-    run(test())
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        for event in (wish("a"), end("a"), wish("b")):
+            await outbox.put(event)
+            await outbox.stored(event)
+        assert not await outbox.put(wish("c"))
 
 
-def test_who_is_cancelled_while_it_is_written_loses_nothing(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            store.out = True
-            for number in range(20):
-                task = asyncio.create_task(outbox.put(wish("a", f"pod-{number}")))
-                await asyncio.sleep(0)
-                task.cancel()
-                await outbox.put(end("a", f"pod-{number}"))
-            assert waiting(Journal(tmp_path)) == [end("a", f"pod-{number}") for number in range(20)]
-
-    run(test())
+async def test_who_is_cancelled_while_it_is_written_loses_nothing(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        store.out = True
+        for number in range(20):
+            task = asyncio.create_task(outbox.put(wish("a", f"pod-{number}")))
+            await asyncio.sleep(0)
+            task.cancel()
+            await outbox.put(end("a", f"pod-{number}"))
+        assert waiting(Journal(tmp_path)) == [end("a", f"pod-{number}") for number in range(20)]
 
 
 class Gated(Flaky):
@@ -350,48 +314,41 @@ class Gated(Flaky):
 
 
 @pytest.mark.usefixtures("settled")
-def test_an_end_that_was_replaced_in_time_never_reaches_the_log(tmp_path: Path) -> None:
+async def test_an_end_that_was_replaced_in_time_never_reaches_the_log(tmp_path: Path) -> None:
     """Its sender looked up what is newest when it was replaced."""
-
-    async def test() -> None:
-        store, journal = Gated(), Journal(tmp_path)
+    store, journal = Gated(), Journal(tmp_path)
+    store.gate.set()
+    async with going(store, journal) as outbox:
+        await outbox.put(wish("a"))
+        await empty(journal)
+        store.gate.clear()
+        store.asked.clear()
+        await outbox.put(end("a"))
+        await store.asked.wait()
+        stands = await outbox.put(wish("b"))
         store.gate.set()
-        async with going(store, journal) as outbox:
-            await outbox.put(wish("a"))
-            await empty(journal)
-            store.gate.clear()
-            store.asked.clear()
-            await outbox.put(end("a"))
-            await store.asked.wait()
-            stands = await outbox.put(wish("b"))
-            store.gate.set()
-            await empty(journal)
-        assert stands
-        assert store.history_of() == [wish("a")]
-
-    run(test())
+        await empty(journal)
+    assert stands
+    assert store.history_of() == [wish("a")]
 
 
 @pytest.mark.usefixtures("settled")
-def test_what_the_log_may_have_heard_is_not_forgotten_with_the_next(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path)
-        async with going(store, journal) as outbox:
-            await outbox.put(wish("a"))
-            await empty(journal)
-            store.lose = 1
-            await outbox.put(end("a"))
-            while len(store.history_of()) < 2:
-                await asyncio.sleep(0)
-            store.out = True  # nobody here knows that the log has it
-            await outbox.put(wish("z", "other"))
-            for event in (wish("b"), end("b"), wish("c")):
-                assert not await outbox.put(event)
-        journal = Journal(tmp_path)
-        async with going(store, journal) as outbox:  # nor after a restart
-            assert not await outbox.put(wish("d"))
-
-    run(test())
+async def test_what_the_log_may_have_heard_is_not_forgotten_with_the_next(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        await outbox.put(wish("a"))
+        await empty(journal)
+        store.lose = 1
+        await outbox.put(end("a"))
+        while len(store.history_of()) < 2:
+            await asyncio.sleep(0)
+        store.out = True  # nobody here knows that the log has it
+        await outbox.put(wish("z", "other"))
+        for event in (wish("b"), end("b"), wish("c")):
+            assert not await outbox.put(event)
+    journal = Journal(tmp_path)
+    async with going(store, journal) as outbox:  # nor after a restart
+        assert not await outbox.put(wish("d"))
 
 
 # --- a disk that takes nothing --------------------------------------------------------------------------
@@ -418,39 +375,32 @@ def test_what_is_held_leaves_no_file_of_what_it_replaced(tmp_path: Path) -> None
     assert waiting(Journal(tmp_path)) == []
 
 
-def test_what_is_held_back_needs_no_disk_where_the_log_has_its_request(tmp_path: Path) -> None:
+async def test_what_is_held_back_needs_no_disk_where_the_log_has_its_request(tmp_path: Path) -> None:
     """Which no sandbox has after a restart: that is told."""
-
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path / "journal")
-        async with going(store, journal) as outbox:
-            await outbox.put(wish("a"))
-            await empty(journal)
-            (tmp_path / "journal").rename(tmp_path / "away")
-            await outbox.put(end("a"), LATER)
-            assert waiting(journal) == [end("a")]
-            await outbox.put(wish("b"))  # the log has it, for all that it hears
-            assert waiting(journal) == []
-            await outbox.put(end("b"))  # told at once, as nothing else keeps it
-        assert store.history_of() == [wish("a"), end("b")]
-
-    run(test())
+    store, journal = Flaky(), Journal(tmp_path / "journal")
+    async with going(store, journal) as outbox:
+        await outbox.put(wish("a"))
+        await empty(journal)
+        (tmp_path / "journal").rename(tmp_path / "away")
+        await outbox.put(end("a"), LATER)
+        assert waiting(journal) == [end("a")]
+        await outbox.put(wish("b"))  # the log has it, for all that it hears
+        assert waiting(journal) == []
+        await outbox.put(end("b"))  # told at once, as nothing else keeps it
+    assert store.history_of() == [wish("a"), end("b")]
 
 
-def test_who_waits_for_a_full_disk_holds_up_nobody(tmp_path: Path) -> None:
-    async def test() -> None:
-        store, journal = Flaky(), Journal(tmp_path / "journal")
-        store.out = True
-        async with going(store, journal) as outbox:
-            away = (tmp_path / "journal").rename(tmp_path / "away")
-            waits = asyncio.create_task(outbox.put(end("a")))
-            while not journal.waiting():
-                await asyncio.sleep(0.001)
-            away.rename(tmp_path / "journal")
-            await outbox.put(end("b", "other"))
-            assert not waits.done()
-            await outbox.put(end("a"))  # there is room now: that ends the waiting, too
-            await waits
-        assert end("a") in waiting(Journal(tmp_path / "journal"))
-
-    run(test())
+async def test_who_waits_for_a_full_disk_holds_up_nobody(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path / "journal")
+    store.out = True
+    async with going(store, journal) as outbox:
+        away = (tmp_path / "journal").rename(tmp_path / "away")
+        waits = asyncio.create_task(outbox.put(end("a")))
+        while not journal.waiting():
+            await asyncio.sleep(0.001)
+        away.rename(tmp_path / "journal")
+        await outbox.put(end("b", "other"))
+        assert not waits.done()
+        await outbox.put(end("a"))  # there is room now: that ends the waiting, too
+        await waits
+    assert end("a") in waiting(Journal(tmp_path / "journal"))

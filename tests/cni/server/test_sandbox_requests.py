@@ -17,7 +17,6 @@ from romana_bus.cni.server.threads import Threads
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.tasks import stop
 from tests.cni.calling import execute, pings, sh, until
-from tests.conftest import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -169,64 +168,52 @@ def attachment(pod: spec.Pod, container: str) -> Attachment:
 WEB = spec.Pod("ns", "web", "uid-web")
 
 
-def test_a_pod_whose_request_the_log_has_was_asked_for(tmp_path: Path) -> None:
+async def test_a_pod_whose_request_the_log_has_was_asked_for(tmp_path: Path) -> None:
     """Where neither disk knows of it, as after a reboot."""
-
-    async def test() -> None:
-        store = MemoryStore()
-        async with wishing(tmp_path / "before", store) as (wishes, outbox, _):
-            wish = wishes.of(WEB, "one")
-            await outbox.put(wish)
-            await outbox.stored(wish)
-        async with wishing(tmp_path / "after", store) as (wishes, outbox, _):
-            assert WEB not in wishes
-            await outbox.requests()
-            assert WEB in wishes
-            assert spec.Pod("ns", "web", "another") not in wishes
-
-    run(test())
+    store = MemoryStore()
+    async with wishing(tmp_path / "before", store) as (wishes, outbox, _):
+        wish = wishes.of(WEB, "one")
+        await outbox.put(wish)
+        await outbox.stored(wish)
+    async with wishing(tmp_path / "after", store) as (wishes, outbox, _):
+        assert WEB not in wishes
+        await outbox.requests()
+        assert WEB in wishes
+        assert spec.Pod("ns", "web", "another") not in wishes
 
 
-def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
+async def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
     """It would be held back, and this end is told at once."""
-
-    async def test() -> None:
-        store = MemoryStore()
-        async with wishing(tmp_path, store) as (wishes, outbox, attachments):
-            wish, one = wishes.of(WEB, "one"), attachment(WEB, "one")
-            attachments.put(one)
-            await outbox.put(wish)
-            await outbox.stored(wish)
-            with wishes.ending(one):
-                await wishes.tell_again()
-                assert outbox.waiting() == []
-                await wishes.end(WEB, "one", was_made=True)
-            while outbox.waiting():
-                await asyncio.sleep(0.001)
-            assert await outbox.requests() == []
-
-    run(test())
-
-
-def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_path: Path) -> None:
-    """The end of a sandbox, whose successor runs; and the request of one that has ended."""
-
-    async def test() -> None:
-        store, idle = MemoryStore(), spec.Pod("ns", "idle", "uid-idle")
-        for number, (kind, pod) in enumerate(((SandboxRemoved, WEB), (SandboxRequested, idle)), 1):
-            event = kind(node="n1", namespace="ns", name=pod.name, uid=pod.uid, sandbox="one")
-            (tmp_path / "journal").mkdir(exist_ok=True)
-            (tmp_path / "journal" / f"{number:016}.json").write_bytes(codec.encode(event))
-        Attachments(tmp_path / "attachments").put(attachment(WEB, "two"))
-        async with wishing(tmp_path, store) as (wishes, outbox, _):
-            assert outbox.waiting() == []
+    store = MemoryStore()
+    async with wishing(tmp_path, store) as (wishes, outbox, attachments):
+        wish, one = wishes.of(WEB, "one"), attachment(WEB, "one")
+        attachments.put(one)
+        await outbox.put(wish)
+        await outbox.stored(wish)
+        with wishes.ending(one):
             await wishes.tell_again()
-            while outbox.waiting():
-                await asyncio.sleep(0.001)
-            assert [request.sandbox for request in await outbox.requests()] == ["two"]
-        assert not list((tmp_path / "journal").iterdir())
+            assert outbox.waiting() == []
+            await wishes.end(WEB, "one", was_made=True)
+        while outbox.waiting():
+            await asyncio.sleep(0.001)
+        assert await outbox.requests() == []
 
-    run(test())
+
+async def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_path: Path) -> None:
+    """The end of a sandbox, whose successor runs; and the request of one that has ended."""
+    store, idle = MemoryStore(), spec.Pod("ns", "idle", "uid-idle")
+    for number, (kind, pod) in enumerate(((SandboxRemoved, WEB), (SandboxRequested, idle)), 1):
+        event = kind(node="n1", namespace="ns", name=pod.name, uid=pod.uid, sandbox="one")
+        (tmp_path / "journal").mkdir(exist_ok=True)
+        (tmp_path / "journal" / f"{number:016}.json").write_bytes(codec.encode(event))
+    Attachments(tmp_path / "attachments").put(attachment(WEB, "two"))
+    async with wishing(tmp_path, store) as (wishes, outbox, _):
+        assert outbox.waiting() == []
+        await wishes.tell_again()
+        while outbox.waiting():
+            await asyncio.sleep(0.001)
+        assert [request.sandbox for request in await outbox.requests()] == ["two"]
+    assert not list((tmp_path / "journal").iterdir())
 
 
 def test_of_pods_that_were_asked_for_those_that_run_are_remembered(tmp_path: Path) -> None:

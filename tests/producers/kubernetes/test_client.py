@@ -19,7 +19,6 @@ from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
-from tests.conftest import run
 from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 
 if TYPE_CHECKING:
@@ -66,30 +65,24 @@ def exec_plugin(folder: Path) -> tuple[dict[str, Any], Path]:
     return {"exec": {"apiVersion": answer["apiVersion"], "command": str(script)}}, token
 
 
-def test_a_token_of_a_kubeconfig(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with ApiServer(token="secret") as server:
-            target = Target(kubeconfig=kubeconfig(tmp_path, server.url, {"token": "secret"}))
-            async with watching(target) as told:
-                await told.until_told("ResourceSynced")
-
-    run(scenario())
-
-
-def test_an_exec_plugin_is_asked_again_when_its_token_is_refused(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        user, token = exec_plugin(tmp_path)
-        token.write_text("first")
-        server = ApiServer(token="first")
-        async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as told:
+async def test_a_token_of_a_kubeconfig(tmp_path: Path) -> None:
+    async with ApiServer(token="secret") as server:
+        target = Target(kubeconfig=kubeconfig(tmp_path, server.url, {"token": "secret"}))
+        async with watching(target) as told:
             await told.until_told("ResourceSynced")
-            server._token = "second"  # the first has expired
-            token.write_text("second")
-            server.close_watches()
-            pods(server, "a")
-            await told.until_told("PodSeen a")
 
-    run(scenario())
+
+async def test_an_exec_plugin_is_asked_again_when_its_token_is_refused(tmp_path: Path) -> None:
+    user, token = exec_plugin(tmp_path)
+    token.write_text("first")
+    server = ApiServer(token="first")
+    async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as told:
+        await told.until_told("ResourceSynced")
+        server._token = "second"  # the first has expired
+        token.write_text("second")
+        server.close_watches()
+        pods(server, "a")
+        await told.until_told("PodSeen a")
 
 
 @contextlib.asynccontextmanager
@@ -119,43 +112,36 @@ async def secured(authority: trustme.CA, server: ApiServer, port: int = 0) -> As
             end.transport.abort()
 
 
-def test_an_authority_that_was_replaced_in_its_file_is_taken_up(tmp_path: Path) -> None:
+async def test_an_authority_that_was_replaced_in_its_file_is_taken_up(tmp_path: Path) -> None:
     """The certificate of the server goes first, as when a cluster rotates them."""
-
-    async def scenario() -> None:
-        old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
-        old.cert_pem.write_to_path(str(file))
-        async with ApiServer() as server, contextlib.AsyncExitStack() as stack:
-            async with secured(old, server) as port:
-                path = kubeconfig(tmp_path, f"https://127.0.0.1:{port}", {})
-                config = yaml.safe_load(path.read_text())
-                config["clusters"][0]["cluster"]["certificate-authority"] = str(file)
-                path.write_text(yaml.safe_dump(config))
-                told = await stack.enter_async_context(watching(Target(kubeconfig=path)))
-                await told.until_told("ResourceSynced")
-            asked = sum(server.requests.values())
-            async with secured(new, server, port):
-                pods(server, "a")
-                assert sum(server.requests.values()) == asked, "it does not trust the new one yet"
-                new.cert_pem.write_to_path(str(file))
-                await told.until_told("PodSeen a")
-
-    run(scenario())
+    old, new, file = trustme.CA(), trustme.CA(), tmp_path / "ca.pem"
+    old.cert_pem.write_to_path(str(file))
+    async with ApiServer() as server, contextlib.AsyncExitStack() as stack:
+        async with secured(old, server) as port:
+            path = kubeconfig(tmp_path, f"https://127.0.0.1:{port}", {})
+            config = yaml.safe_load(path.read_text())
+            config["clusters"][0]["cluster"]["certificate-authority"] = str(file)
+            path.write_text(yaml.safe_dump(config))
+            told = await stack.enter_async_context(watching(Target(kubeconfig=path)))
+            await told.until_told("ResourceSynced")
+        asked = sum(server.requests.values())
+        async with secured(new, server, port):
+            pods(server, "a")
+            assert sum(server.requests.values()) == asked, "it does not trust the new one yet"
+            new.cert_pem.write_to_path(str(file))
+            await told.until_told("PodSeen a")
 
 
-def test_credentials_that_stay_refused_end_it_with_what_to_check(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with ApiServer(token="secret") as server:
-            api = Api(Target(kubeconfig=kubeconfig(tmp_path, server.url, {"token": "wrong"})))
-            await api.open()
-            with pytest.raises(
-                Failed, match=r"does not accept our credentials.*Unauthorized.*check the kubeconfig"
-            ):
-                await ResourceWatch(api, PODS, Watched(), Reported().publish, QUICK).run()
-            await api.close()
-            assert sum(server.requests.values()) <= 2
-
-    run(scenario())
+async def test_credentials_that_stay_refused_end_it_with_what_to_check(tmp_path: Path) -> None:
+    async with ApiServer(token="secret") as server:
+        api = Api(Target(kubeconfig=kubeconfig(tmp_path, server.url, {"token": "wrong"})))
+        await api.open()
+        with pytest.raises(
+            Failed, match=r"does not accept our credentials.*Unauthorized.*check the kubeconfig"
+        ):
+            await ResourceWatch(api, PODS, Watched(), Reported().publish, QUICK).run()
+        await api.close()
+        assert sum(server.requests.values()) <= 2
 
 
 async def open_says(target: Target) -> str:
@@ -165,41 +151,37 @@ async def open_says(target: Target) -> str:
     return str(caught.value)
 
 
-def test_what_is_wrong_with_a_kubeconfig_is_said_in_one_line(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        assert "there is no such file" in await open_says(Target(kubeconfig=tmp_path / "none"))
-        broken = tmp_path / "broken"
-        broken.write_text("clusters: [")
-        assert f"kubeconfig {broken}" in await open_says(Target(kubeconfig=broken))
-        broken.write_text("apiVersion: v1\n")
-        assert f"kubeconfig {broken}" in await open_says(Target(kubeconfig=broken))
-        good = kubeconfig(tmp_path, "https://127.0.0.1:1", {"token": "x"})
-        assert "other" in await open_says(Target(kubeconfig=good, context="other"))
-        config = yaml.safe_load(good.read_text())
-        config["clusters"][0]["cluster"]["certificate-authority"] = "/none/ca.pem"
-        good.write_text(yaml.safe_dump(config))
-        assert "/none/ca.pem" in await open_says(Target(kubeconfig=good))
-        failing, _ = exec_plugin(tmp_path)
-        failing["exec"]["command"] = "/none/plugin"
-        target = Target(kubeconfig=kubeconfig(tmp_path, "http://x", failing))
-        assert "its credential plugin cannot be run: No such file" in await open_says(target)
-
-    run(scenario())
+async def test_what_is_wrong_with_a_kubeconfig_is_said_in_one_line(tmp_path: Path) -> None:
+    assert "there is no such file" in await open_says(Target(kubeconfig=tmp_path / "none"))
+    broken = tmp_path / "broken"
+    broken.write_text("clusters: [")
+    assert f"kubeconfig {broken}" in await open_says(Target(kubeconfig=broken))
+    broken.write_text("apiVersion: v1\n")
+    assert f"kubeconfig {broken}" in await open_says(Target(kubeconfig=broken))
+    good = kubeconfig(tmp_path, "https://127.0.0.1:1", {"token": "x"})
+    assert "other" in await open_says(Target(kubeconfig=good, context="other"))
+    config = yaml.safe_load(good.read_text())
+    config["clusters"][0]["cluster"]["certificate-authority"] = "/none/ca.pem"
+    good.write_text(yaml.safe_dump(config))
+    assert "/none/ca.pem" in await open_says(Target(kubeconfig=good))
+    failing, _ = exec_plugin(tmp_path)
+    failing["exec"]["command"] = "/none/plugin"
+    target = Target(kubeconfig=kubeconfig(tmp_path, "http://x", failing))
+    assert "its credential plugin cannot be run: No such file" in await open_says(target)
 
 
-def test_without_any_configuration_it_says_where_one_may_be(
+async def test_without_any_configuration_it_says_where_one_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
 
-    async def scenario() -> None:
-        assert "--kubeconfig FILE, set KUBECONFIG" in await open_says(Target())
-
-    run(scenario())
+    assert "--kubeconfig FILE, set KUBECONFIG" in await open_says(Target())
 
 
-def test_inside_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_inside_a_pod_the_service_account_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only that it is found and read: the API server of a pod speaks TLS with the cluster's authority."""
     account = tmp_path / "account"
     account.mkdir()
@@ -216,7 +198,4 @@ def test_inside_a_pod_the_service_account_is_used(tmp_path: Path, monkeypatch: p
         upper = "SERVICE_TOKEN_FILENAME" if name == "token" else "SERVICE_CERT_FILENAME"
         monkeypatch.setattr(f"kubernetes_asyncio.config.incluster_config.{upper}", str(account / name))
 
-    async def scenario() -> None:
-        assert "certificates cannot be loaded: [X509" in await open_says(Target())
-
-    run(scenario())
+    assert "certificates cannot be loaded: [X509" in await open_says(Target())

@@ -12,7 +12,6 @@ import yaml
 
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Target
-from tests.conftest import run
 from tests.producers.kubernetes.test_client import exec_plugin, kubeconfig, watching
 from tests.producers.kubernetes.test_resource_watch import pods
 
@@ -20,28 +19,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_credentials_are_read_again_until_they_are_accepted(tmp_path: Path) -> None:
+async def test_credentials_are_read_again_until_they_are_accepted(tmp_path: Path) -> None:
     """The token's file may be late: the first renewals find one that is not accepted either."""
-
-    async def scenario() -> None:
-        accepted = {"first"}
-        user, token = exec_plugin(tmp_path)
-        token.write_text("first")
-        server = ApiServer(tokens=accepted)
-        async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as told:
-            await told.until_told("ResourceSynced")
-            accepted.clear()
-            token.write_text("second")
-            before = server.requests["watch", "pods"]
-            server.close_watches()
-            while server.requests["watch", "pods"] < before + 4:
-                await asyncio.sleep(0.005)
-            token.write_text("third")
-            accepted.add("third")
-            pods(server, "a")
-            await told.until_told("PodSeen a")
-
-    run(scenario())
+    accepted = {"first"}
+    user, token = exec_plugin(tmp_path)
+    token.write_text("first")
+    server = ApiServer(tokens=accepted)
+    async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as told:
+        await told.until_told("ResourceSynced")
+        accepted.clear()
+        token.write_text("second")
+        before = server.requests["watch", "pods"]
+        server.close_watches()
+        while server.requests["watch", "pods"] < before + 4:
+            await asyncio.sleep(0.005)
+        token.write_text("third")
+        accepted.add("third")
+        pods(server, "a")
+        await told.until_told("PodSeen a")
 
 
 class TlsFront:
@@ -93,22 +88,19 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-def test_an_authority_that_is_replaced_in_its_file_is_taken_up(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        first, second = trustme.CA(), trustme.CA()
-        file = tmp_path / "ca.pem"
-        first.cert_pem.write_to_path(str(file))
-        async with ApiServer() as server, TlsFront(server) as front:
-            await front.present(first)
-            config = kubeconfig(tmp_path, f"https://127.0.0.1:{front.port}", {"token": "x"})
-            document = yaml.safe_load(config.read_text())
-            document["clusters"][0]["cluster"]["certificate-authority"] = str(file)
-            config.write_text(yaml.safe_dump(document))
-            async with watching(Target(kubeconfig=config)) as told:
-                await told.until_told("ResourceSynced")
-                await front.present(second)
-                second.cert_pem.write_to_path(str(file))
-                pods(server, "a")
-                await told.until_told("PodSeen a")
-
-    run(scenario())
+async def test_an_authority_that_is_replaced_in_its_file_is_taken_up(tmp_path: Path) -> None:
+    first, second = trustme.CA(), trustme.CA()
+    file = tmp_path / "ca.pem"
+    first.cert_pem.write_to_path(str(file))
+    async with ApiServer() as server, TlsFront(server) as front:
+        await front.present(first)
+        config = kubeconfig(tmp_path, f"https://127.0.0.1:{front.port}", {"token": "x"})
+        document = yaml.safe_load(config.read_text())
+        document["clusters"][0]["cluster"]["certificate-authority"] = str(file)
+        config.write_text(yaml.safe_dump(document))
+        async with watching(Target(kubeconfig=config)) as told:
+            await told.until_told("ResourceSynced")
+            await front.present(second)
+            second.cert_pem.write_to_path(str(file))
+            pods(server, "a")
+            await told.until_told("PodSeen a")

@@ -297,7 +297,7 @@ PAST = re.compile(
 
 
 def test_nothing_else_writes() -> None:
-    modules: list[Any] = sorted(Path(romana_bus.cli.__file__).parent.glob("*.py"))
+    modules: list[Any] = sorted(Path(romana_bus.cli.__file__).parent.rglob("*.py"))
     found = {
         f"{path.name}: {match[0]}" for path in modules if path.stem != "terminal"
         for match in PAST.finditer(path.read_text())

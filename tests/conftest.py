@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import itertools
 import os
 from typing import TYPE_CHECKING, Any
@@ -22,13 +24,16 @@ from tests.servers import NatsCluster, NatsServer
 os.environ.pop("COLUMNS", None)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from romana_bus.bus.api import Store
 
 ROLES = (KUBE, SPEC, IPAM, NODE)
+
+#: Seconds that an asynchronous test may take, where no mark says otherwise.
+LIMIT = 60.0
 
 _clusters = itertools.count(1)
 
@@ -40,12 +45,34 @@ settings.load_profile("romana")
 Open = "Callable[[], AbstractAsyncContextManager[Store]]"
 
 
-def run(test: Coroutine[Any, Any, None], within: float = 60.0) -> None:
-    """Run a test's coroutine on the loop that the product runs on; 60 s is for ever."""
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the product runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every asynchronous test ends within 60 s, or within what its mark says."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            mark = item.get_closest_marker("within")
+            item.obj = _bounded(item.obj, mark.args[0] if mark else LIMIT)
+
+
+def _bounded(test: Callable[..., Coroutine[Any, Any, None]], seconds: float) -> Callable[..., Any]:
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*args, **kwargs)
+
+    return bounded
+
+
+def run(coroutine: Coroutine[Any, Any, None], within: float = LIMIT) -> None:
+    """Run a coroutine to its end for a test that is not asynchronous itself, on the product's loop."""
 
     async def bounded() -> None:
         async with asyncio.timeout(within):
-            await test
+            await coroutine
 
     uvloop.run(bounded())
 

@@ -11,9 +11,9 @@ import pytest
 from romana_bus.inet import parse_prefix
 from romana_bus.netlink.monitor import PREFIXES, Monitor, Seen
 from romana_bus.routing import State
-from tests.netlink.test_forwarding import Here
+from tests.netlink.test_fib import Here
 from tests.netns import Namespace, needs_namespaces
-from tests.routing.map import PAIR, block, denied, placed
+from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ A connection is never given up: nats-py closes it for good on most errors that a
 that are refused while they are being replaced, say), and a process would end with it.
 
 This stands on six private names of nats-py (`_ps`, `_pending`, `_transport`, `_process_connect_init`,
-`_process_err`, `_process_op_err`); `tests/bus/test_wire.py` says at once if they move.
+`_process_err`, `_process_op_err`); `tests/bus/jetstream/test_fastlane.py` says at once if they move.
 """
 
 from __future__ import annotations

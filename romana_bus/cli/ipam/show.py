@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
-from romana_bus.cli.common.options import OPTIONS, Output, Store
+from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
-from romana_bus.cli.ipam import capacity, lookup, node, reserve, shortages
+from romana_bus.cli.ipam import capacity, lookup, node, shortages
 from romana_bus.cli.ipam.capacity import closed, print_hosts, print_networks
 from romana_bus.cli.ipam.growth import growth
 from romana_bus.cli.ipam.shortages import print_waiting
@@ -24,22 +24,12 @@ from romana_bus.ipam.report import views
 from romana_bus.ipam.report.forecast import Outlooks
 from romana_bus.ipam.report.growth import Growth
 
-__all__ = ["app", "closed", "print_hosts", "print_networks", "print_waiting"]
-
-app = App(
-    name="ipam",
-    help="Addresses: who has which, how full networks, groups and nodes are, and what is reserved.",
-    sort_key=5,
-    group_parameters=OPTIONS,
-)
-app.command(reserve.reserve)
-app.command(reserve.unreserve)
+__all__ = ["closed", "print_hosts", "print_networks", "print_waiting"]
 
 #: Hours of the least window and the largest: less says nothing, more is in no log.
 WINDOWS = (1 / 6, 24 * 365.0)
 
 
-@app.command(name="show")
 def show_(
     *,
     host: str | None = None,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from romana_bus.cli.common import source
-from romana_bus.cli.common.options import ADDRESSES, Addresses, Output
+from romana_bus.cli.common.groups import ADDRESSES
+from romana_bus.cli.common.options import Addresses, Output
 from romana_bus.cli.common.terminal import print_json
 from romana_bus.cli.ipam import operations_file
 from romana_bus.errors import BadInput

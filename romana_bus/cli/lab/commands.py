@@ -12,7 +12,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run
 from romana_bus.cli.lab import up_down
 from romana_bus.errors import BadInput
@@ -22,9 +23,7 @@ from romana_bus.lab.machine.directory import Place
 
 app = App(
     name="lab",
-    help="A cluster of network namespaces on this machine, to try things on. As root.",
     group_parameters=OPTIONS,
-    sort_key=8,
 )
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run
 from romana_bus.cli.lab.commands import Which
 from romana_bus.cli.lab.up_down import Steps

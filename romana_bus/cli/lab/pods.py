@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run as run_session
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab.commands import Which

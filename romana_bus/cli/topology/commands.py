@@ -10,7 +10,8 @@ from cyclopts import App, Parameter
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output, Store
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.source import checked
 from romana_bus.cli.common.terminal import Text
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 app = App(
     name="topology",
-    help="The topology: networks, the groups that split them, and which nodes belong where.",
-    sort_key=4,
     group_parameters=OPTIONS,
 )
 

@@ -26,9 +26,9 @@ from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab import demo, ping, pods, up_down
 from romana_bus.cli.serve.live import LiveView
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.inspect.reachability import Pair, Ping
+from romana_bus.lab.spec import Spec
 from romana_bus.runtime import logs
 from tests.cli.hostile import EVIL, SHOWN, live_cluster, steering
 

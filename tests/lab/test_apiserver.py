@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from romana_bus.lab.kubeapi.resources import PODS, Resource
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import PODS, Resource
 from tests.conftest import run
 from tests.lab.client import add, asking, pod
 

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from romana_bus.lab.kubeapi.faults import FOREVER, Fault, false_change, past_change
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import NODES, PODS
 from romana_bus.lab.kubeapi.wire import bookmark, identity
 from tests.conftest import run
 from tests.lab.client import Client, add, asking, until

@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from romana_bus.lab.kubeapi import store
+from romana_bus.lab.kubeapi import resources
 from romana_bus.lab.kubeapi.faults import Fault
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.store import watch_line
@@ -99,7 +99,7 @@ def test_a_watch_is_cut_in_the_middle_of_a_line() -> None:
         server = ApiServer()
         add(server, "web", "a", "b")
         async with asking(server) as client:
-            first, second = (watch_line(one.type, one.raw) for one in server.store.changes(store.PODS, 1))
+            first, second = (watch_line(one.type, one.raw) for one in server.store.changes(resources.PODS, 1))
             server.faults.append(Fault("watch", cut_at=len(first) + 10))
             async with client.watch(WATCH) as watch:
                 assert await watch.line() == first

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.lab.kubeapi.read.continuation import continue_token
+from romana_bus.lab.kubeapi.resources import NODES
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import NODES
 from tests.conftest import run
 from tests.lab.client import Client, add, asking
 

@@ -17,9 +17,10 @@ from yarl import URL
 from romana_bus.lab.kubeapi.calls import Call
 from romana_bus.lab.kubeapi.read.selectors import read_fields, read_labels
 from romana_bus.lab.kubeapi.read.tables import cells, columns
+from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
-from romana_bus.lab.kubeapi.store import BUILT_IN, NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource, Store
+from romana_bus.lab.kubeapi.store import Store
 from romana_bus.lab.kubeapi.write import patches
 from romana_bus.lab.kubeapi.write.admission import Rules
 from romana_bus.lab.kubeapi.write.writes import write

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from romana_bus.lab.kubeapi.resources import NETWORK_POLICIES, NODES, PODS
 from romana_bus.lab.kubeapi.status import Refused
-from romana_bus.lab.kubeapi.store import NETWORK_POLICIES, NODES, PODS
 from romana_bus.lab.kubeapi.write.patches import APPLY, json_patch, patched, read_object
 from romana_bus.lab.kubeapi.write.strategic import strategic
 

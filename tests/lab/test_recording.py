@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.errors import BadInput
+from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES, NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import BUILT_IN, NAMESPACES, NODES, PODS, watch_line
+from romana_bus.lab.kubeapi.store import watch_line
 from romana_bus.lab.kubeapi.wire import bookmark, head
 from romana_bus.lab.recordings.player import Recording, fill, final, moments, play
 from romana_bus.lab.recordings.track import read_lines
@@ -26,7 +27,7 @@ from tests.conftest import run
 from tests.lab.client import Client, asking
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.recordings.track import Line
     from tests.lab.client import Watched
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.lab.kubeapi.resources import NAMESPACES, NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import NAMESPACES, NODES, PODS
 from romana_bus.lab.kubeclient.client import KubeClient, Pace, Refused, Unreachable
 from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.scheduler.scheduler import Scheduler

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from romana_bus.lab.kubeapi.read.selectors import read_fields, read_labels
+from romana_bus.lab.kubeapi.resources import NETWORK_POLICIES, NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
-from romana_bus.lab.kubeapi.store import NETWORK_POLICIES, NODES, PODS
 from tests.conftest import run
 from tests.lab.client import MERGE, asking, pod
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from tests.lab.client import Client
 
 WEB_PODS = "/api/v1/namespaces/web/pods"

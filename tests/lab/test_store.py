@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from romana_bus.lab.kubeapi.calls import Call
 from romana_bus.lab.kubeapi.read.listing import list_body
 from romana_bus.lab.kubeapi.read.views import Whole
+from romana_bus.lab.kubeapi.resources import NETWORK_POLICIES, NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
-from romana_bus.lab.kubeapi.store import NETWORK_POLICIES, NODES, PODS, Compacted, Store
+from romana_bus.lab.kubeapi.store import Compacted, Store
 from romana_bus.lab.kubeapi.table import Extent
 from romana_bus.lab.kubeapi.wire import at_version, head, identity
 from romana_bus.lab.kubeapi.write.writes import write

@@ -10,8 +10,8 @@ import pytest
 
 from romana_bus.lab.kubeapi.read.ages import duration
 from romana_bus.lab.kubeapi.read.tables import cells, columns, selector_text
+from romana_bus.lab.kubeapi.resources import NODES
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import NODES
 from tests.conftest import run
 from tests.lab.client import add, asking
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from romana_bus.lab.kubeapi import store
+from romana_bus.lab.kubeapi import resources
 from romana_bus.lab.kubeapi.faults import (
     A_STATUS,
     FOREVER,
@@ -151,7 +151,7 @@ def test_items_that_are_no_objects_of_the_kind(item: bytes, there: bool) -> None
             async with client.watch(STREAMING) as watch:
                 *_, wrong, _ = await watch.lines(4 * there + 2)
                 assert msgspec.json.decode(wrong) == {"type": "ADDED", "object": msgspec.json.decode(item)}
-                assert await watch.line() == bookmark(store.PODS, server.store.version, initial_end=True)
+                assert await watch.line() == bookmark(resources.PODS, server.store.version, initial_end=True)
 
     run(test())
 

@@ -16,9 +16,9 @@ from romana_bus.cli.common.options import OPTIONS, Output
 from romana_bus.cli.common.session import run
 from romana_bus.cli.lab import up_down
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster.spec import Spec, check_name
 from romana_bus.lab.machine import netns
 from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.spec import Spec, check_name
 
 app = App(
     name="lab",

@@ -13,10 +13,10 @@ from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab import commands, ping, summary, up_down
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect import names
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

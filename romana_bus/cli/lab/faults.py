@@ -14,9 +14,9 @@ from romana_bus.cli.lab.commands import Which
 from romana_bus.cli.lab.up_down import Steps
 from romana_bus.errors import BadInput
 from romana_bus.lab.cluster import fabric, node_lifecycle, power, services, up, waiting
-from romana_bus.lab.cluster.spec import Node
 from romana_bus.lab.machine import processes
 from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.spec import Node
 
 
 def _group(name: str, text: str) -> App:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import power, services
-from romana_bus.lab.cluster.spec import labels
 from romana_bus.lab.kubeclient.client import KubeClient
 from romana_bus.lab.kubeclient.plain import Plain
 from romana_bus.lab.kubelet.kubelet import Kubelet
@@ -23,6 +22,7 @@ from romana_bus.lab.kubelet.node import Identity
 from romana_bus.lab.kubelet.sandboxes import Ground, Sandboxes
 from romana_bus.lab.machine import processes
 from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.spec import labels
 from romana_bus.runtime.signals import run, signalled
 from romana_bus.tasks import until_one_ends
 

@@ -12,7 +12,7 @@ from romana_bus.cli.common.session import run as run_session
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab.commands import Which
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.kubelet.node import is_ready
 from romana_bus.lab.machine.directory import Place

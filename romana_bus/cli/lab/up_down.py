@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from romana_bus.cli.common.options import Output
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 
 def enough_memory(spec: Spec) -> None:
@@ -58,7 +58,7 @@ async def lower(made: Place) -> None:
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.errors import RomanaError
     from romana_bus.lab.cluster import services
-    from romana_bus.lab.kubeapi.store import NODES
+    from romana_bus.lab.kubeapi.resources import NODES
     from romana_bus.lab.machine import processes
 
     if not made.spec.kubeconfig:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.machine import netns, processes
 from romana_bus.lab.machine.directory import ROOT, Facts, Place
+from romana_bus.lab.spec import Spec
 
 
 class Removed(NamedTuple):

@@ -14,13 +14,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster.spec import length_of
 from romana_bus.lab.machine import netns
+from romana_bus.lab.spec import length_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.cluster.spec import Node, Spec, Zone
+    from romana_bus.lab.spec import Node, Spec, Zone
 
 #: rp_filter off and no redirects: the router may hand a packet to any node of a zone, so ways are not
 #: symmetric, and a node sends some packets out where they came in.

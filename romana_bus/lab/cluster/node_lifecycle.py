@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from romana_bus.errors import RomanaError
-from romana_bus.lab.kubeapi.store import NODES
+from romana_bus.lab.kubeapi.resources import NODES
 from romana_bus.lab.kubelet import node as shown
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from romana_bus.lab.kubelet.sandboxes import Ground, read_records
 from romana_bus.lab.machine import netns, processes
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Node
     from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.spec import Node
 
 
 def is_on(place: Place, node: Node) -> bool:

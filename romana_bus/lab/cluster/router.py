@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.bus.api import Message, Store
-    from romana_bus.lab.cluster.spec import Zone
     from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.spec import Zone
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,9 @@ from romana_bus.lab.machine import processes
 from romana_bus.lab.machine.directory import write
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Node
     from romana_bus.lab.machine.directory import Place
     from romana_bus.lab.machine.processes import Record
+    from romana_bus.lab.spec import Node
 
 #: Isolated: neither the directory nor the Python variables of whoever typed `lab up` count.
 PYTHON = (sys.executable, "-I", "-m")

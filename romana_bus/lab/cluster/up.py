@@ -15,7 +15,7 @@ import yaml
 
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import fabric, services, waiting
-from romana_bus.lab.kubeapi.store import NODES
+from romana_bus.lab.kubeapi.resources import NODES
 from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.kubelet.node import is_ready, why_not_ready
 from romana_bus.lab.machine import processes

@@ -12,7 +12,7 @@ from romana_bus.events import IPAM
 from romana_bus.inet import covering, parse_prefix
 from romana_bus.lab.cluster import placed, waiting
 from romana_bus.lab.inspect import route_counter, workloads
-from romana_bus.lab.kubeapi.store import PODS
+from romana_bus.lab.kubeapi.resources import PODS
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.machine import netns
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.events import BlockAssigned
     from romana_bus.inet import Prefix
-    from romana_bus.lab.cluster.spec import Node
     from romana_bus.lab.cluster.up import Step
     from romana_bus.lab.inspect.route_counter import Tally
     from romana_bus.lab.kubeclient.client import KubeClient
     from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.spec import Node
 
 #: For each node, again and again until a block opens. Blocks have eight addresses and one is held ahead of
 #: need, so at first one round does; later there are blocks with room.

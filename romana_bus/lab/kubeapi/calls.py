@@ -9,7 +9,7 @@ from romana_bus.lab.kubeapi.status import bad_request, invalid_options, method_n
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 _ON_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}

@@ -15,7 +15,7 @@ from romana_bus.lab.kubeapi.status import go_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 

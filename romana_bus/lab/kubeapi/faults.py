@@ -25,7 +25,8 @@ from romana_bus.lab.kubeapi.table import Change
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
 
 #: Of all keys that a list would show, in its order, those that are left out.
 Omission = Callable[[Sequence[str]], Collection[str]]

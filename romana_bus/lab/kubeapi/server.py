@@ -29,8 +29,9 @@ from romana_bus.lab.kubeapi.read.selectors import selection
 from romana_bus.lab.kubeapi.read.views import view_of
 from romana_bus.lab.kubeapi.read.watches import Watches
 from romana_bus.lab.kubeapi.read.watching import Beginning, Watch, beginning
+from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES
 from romana_bus.lab.kubeapi.status import Refused
-from romana_bus.lab.kubeapi.store import BUILT_IN, LONGEST, NAMESPACES, Compacted, Store, watch_line
+from romana_bus.lab.kubeapi.store import LONGEST, Compacted, Store, watch_line
 from romana_bus.lab.kubeapi.write import patches
 from romana_bus.lab.kubeapi.write.admission import BORN, Rules
 from romana_bus.lab.kubeapi.write.writes import write
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
     from romana_bus.lab.kubeapi.faults import Fault
-    from romana_bus.lab.kubeapi.store import Backup, Resource
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Backup
     from romana_bus.lab.kubeapi.table import Change, Extent
     from romana_bus.lab.kubeapi.write.writes import Written
 

@@ -9,7 +9,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.kubeapi.store import Compacted, Resource
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Compacted
 
 _REASONS = {
     400: ("BadRequest", "the server rejected our request for an unknown reason"),

@@ -12,54 +12,13 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.lab.kubeapi import wire
+from romana_bus.lab.kubeapi.resources import BUILT_IN, Resource
 from romana_bus.lab.kubeapi.table import Change, Extent, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from romana_bus.lab.kubeapi.table import Snapshot
-
-_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-
-
-class Resource(NamedTuple):
-    """One kind of object that is served: `group` is '' for the core API. `short`: what people call it;
-    `subresources`: what can be asked of one object apart."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-    namespaced: bool
-    short: tuple[str, ...] = ()
-    subresources: tuple[str, ...] = ("status",)
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def verbs(self) -> list[str]:
-        """What can be asked of it, as RBAC names it. Nobody deletes all namespaces at once."""
-        return [verb for verb in _VERBS if verb != "deletecollection" or self.kind != "Namespace"]
-
-    @property
-    def path(self) -> str:
-        """Where it is listed cluster wide: `/api/v1/pods`."""
-        return f"{'/apis' if self.group else '/api'}/{self.api_version}/{self.plural}"
-
-    def key(self, namespace: str, name: str) -> str:
-        return f"{namespace}/{name}" if self.namespaced else name
-
-
-NODES = Resource("", "v1", "nodes", "Node", False, ("no",))
-PODS = Resource("", "v1", "pods", "Pod", True, ("po",), ("binding", "status"))
-NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, ("ns",))
-NETWORK_POLICIES = Resource(
-    "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), ()
-)
-
-BUILT_IN = (NODES, PODS, NAMESPACES, NETWORK_POLICIES)
 
 
 class Compacted(Exception):

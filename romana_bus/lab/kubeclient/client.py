@@ -30,7 +30,7 @@ from romana_bus.lab.kubeclient.known import Known
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeclient.known import Seen
 
 log = structlog.get_logger(__name__)

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.spec import Spec
 
 ROOT = Path("/run/romana-bus-lab")
 

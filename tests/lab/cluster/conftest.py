@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from romana_bus.lab.cluster import down
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.machine.directory import ROOT
+from romana_bus.lab.spec import Spec
 from tests.cli.processes import Home
 from tests.lab.cluster.lab import Commands
 

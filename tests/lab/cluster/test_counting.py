@@ -13,7 +13,7 @@ from romana_bus.lab.machine import netns
 from tests.lab.cluster.conftest import needs_root
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 ZONE = [parse_prefix("10.20.0.0/17"), parse_prefix("fd20::/49")]
 

@@ -19,7 +19,7 @@ from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import Commands
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 pytestmark = needs_root
 

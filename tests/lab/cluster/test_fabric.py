@@ -9,9 +9,9 @@ import pytest
 
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import down, fabric
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect import reachability
 from romana_bus.lab.machine import netns
+from romana_bus.lab.spec import Spec
 from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import links_of
 

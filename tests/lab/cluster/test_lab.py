@@ -22,7 +22,7 @@ from tests.lab.cluster.lab import Commands, links_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 pytestmark = [needs_root, needs_plugins]
 

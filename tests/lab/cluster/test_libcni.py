@@ -14,7 +14,7 @@ from tests.lab.cluster.conftest import DEBIAN_PLUGINS, needs_plugins, needs_root
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 ARGUMENTS = (("IgnoreUnknown", "1"), ("K8S_POD_NAMESPACE", "web"), ("K8S_POD_NAME", "a"))
 

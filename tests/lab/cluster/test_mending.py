@@ -18,7 +18,7 @@ from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import Commands
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
     from tests.cli.processes import Home
 
 pytestmark = needs_root

@@ -6,7 +6,7 @@ import pytest
 
 from romana_bus.errors import BadInput
 from romana_bus.ipam.topology.document import parse
-from romana_bus.lab.cluster.spec import Spec, labels
+from romana_bus.lab.spec import Spec, labels
 
 
 def test_zones_and_nodes_have_names_and_subnets_of_their_own() -> None:

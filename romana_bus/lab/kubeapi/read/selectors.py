@@ -13,7 +13,7 @@ from romana_bus.lab.kubeapi.status import bad_request
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 

@@ -15,7 +15,7 @@ from romana_bus.lab.kubeapi.read.pod_columns import pod_cells
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.faults import Fault
     from romana_bus.lab.kubeapi.read.selectors import Selection
     from romana_bus.lab.kubeapi.read.views import View
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
 
 #: From so many seconds before its end on a watch gets bookmarks once a second (cacher, nextBookmarkTime).
 _NEAR_THE_END = 2.0

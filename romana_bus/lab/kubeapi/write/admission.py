@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from romana_bus.lab.kubeapi import status
-from romana_bus.lab.kubeapi.store import NAMESPACES
+from romana_bus.lab.kubeapi.resources import NAMESPACES
 from romana_bus.lab.kubeapi.write import validation
 from romana_bus.lab.kubeapi.write.defaults import begun, completed
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from romana_bus.lab.kubeapi import status
-from romana_bus.lab.kubeapi.store import PODS
+from romana_bus.lab.kubeapi.resources import PODS
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.write.transaction import Transaction

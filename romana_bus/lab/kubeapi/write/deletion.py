@@ -16,13 +16,13 @@ import msgspec
 
 from romana_bus.lab.kubeapi import status
 from romana_bus.lab.kubeapi.read.ages import read_time
-from romana_bus.lab.kubeapi.store import NAMESPACES, PODS
+from romana_bus.lab.kubeapi.resources import NAMESPACES, PODS
 from romana_bus.lab.kubeapi.write.patches import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.write.transaction import Transaction
 
 Json = dict[str, Any]

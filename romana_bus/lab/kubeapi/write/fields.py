@@ -12,7 +12,7 @@ from romana_bus.lab.kubeapi.status import bad_request
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 

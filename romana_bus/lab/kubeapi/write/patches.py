@@ -18,7 +18,7 @@ from romana_bus.lab.kubeapi.status import bad_request, unprocessable
 from romana_bus.lab.kubeapi.write.strategic import strategic
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 

@@ -12,7 +12,8 @@ from romana_bus.lab.kubeapi import wire
 from romana_bus.lab.kubeapi.status import go_json
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
     from romana_bus.lab.kubeapi.table import Change
 
 Json = dict[str, Any]

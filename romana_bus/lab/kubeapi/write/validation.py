@@ -14,7 +14,7 @@ from romana_bus.lab.kubeapi.status import Cause, invalid
 from romana_bus.lab.kubeapi.write.fields import check_texts, undecodable
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 

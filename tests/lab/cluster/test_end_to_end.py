@@ -15,8 +15,8 @@ import pytest
 from romana_bus.inet import covering, parse_prefix
 from romana_bus.lab.machine import netns, processes
 from tests.cli.processes import Home, until
-from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import Commands
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
     from romana_bus.lab.spec import Spec

@@ -12,8 +12,8 @@ from romana_bus.lab.cluster import down, fabric
 from romana_bus.lab.inspect import reachability
 from romana_bus.lab.machine import netns
 from romana_bus.lab.spec import Spec
-from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import links_of
+from tests.lab.conftest import needs_root
 
 pytestmark = needs_root
 

@@ -16,8 +16,8 @@ from romana_bus.lab.cluster import services
 from romana_bus.lab.machine import netns
 from romana_bus.lab.machine.directory import ROOT, Place
 from tests.cli.processes import ROMANA_BUS, Home, until
-from tests.lab.cluster.conftest import needs_plugins, needs_root
 from tests.lab.cluster.lab import Commands, links_of
+from tests.lab.conftest import needs_plugins, needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

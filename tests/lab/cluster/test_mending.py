@@ -14,8 +14,8 @@ import pytest
 from romana_bus.lab.machine import netns, processes
 from romana_bus.lab.machine.directory import ROOT, Place
 from tests.cli.processes import until
-from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.lab import Commands
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
     from romana_bus.lab.spec import Spec

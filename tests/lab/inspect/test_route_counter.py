@@ -10,7 +10,7 @@ from romana_bus.errors import Failed
 from romana_bus.inet import parse_prefix
 from romana_bus.lab.inspect.route_counter import Change, Monitors, Tally, tally
 from romana_bus.lab.machine import netns
-from tests.lab.cluster.conftest import needs_root
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
     from romana_bus.lab.spec import Spec

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.recordings.track import Line
     from tests.lab.client import Watched
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[3] / "recordings"
 
 
 @pytest.fixture(scope="module")

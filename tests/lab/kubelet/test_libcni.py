@@ -9,7 +9,7 @@ import pytest
 
 from romana_bus.lab.kubelet.libcni import Attachment, CniError, Plugins, load, read_list
 from romana_bus.lab.machine import netns
-from tests.lab.cluster.conftest import DEBIAN_PLUGINS, needs_plugins, needs_root, ptp
+from tests.lab.conftest import DEBIAN_PLUGINS, needs_plugins, needs_root, ptp
 
 if TYPE_CHECKING:
     from pathlib import Path

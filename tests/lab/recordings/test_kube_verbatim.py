@@ -12,7 +12,7 @@ from tests.conftest import run
 from tests.kube_verbatim import Answer, Chunking, VerbatimServer, every, randomly, recorded, whole
 from tests.lab.client import Client
 
-NAMESPACES = Path(__file__).parents[2] / "recordings" / "namespaces.jsonl"
+NAMESPACES = Path(__file__).parents[3] / "recordings" / "namespaces.jsonl"
 
 
 @pytest.mark.parametrize("chunking", [whole, every(1), every(7), randomly(1)])

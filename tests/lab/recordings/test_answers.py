@@ -18,7 +18,7 @@ from tests.lab.client import asking
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RECORDINGS = Path(__file__).parents[2] / "recordings"
+RECORDINGS = Path(__file__).parents[3] / "recordings"
 
 #: What a client may build on. The others are accidents of that day: ids of requests and flow schemas, dates.
 COMPARED = ("Content-Type", "Cache-Control", "Content-Length", "Transfer-Encoding", "X-Content-Type-Options")

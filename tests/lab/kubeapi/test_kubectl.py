@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
 from tests.lab.client import Client, until
-from tests.lab.kubectl import Kubectl, columns, each_kubectl, needs_kubectl
+from tests.lab.kubeapi.kubectl import Kubectl, columns, each_kubectl, needs_kubectl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,7 +10,7 @@
     server.faults.append(Fault(times=FOREVER, code=400, streaming=True))
 
 What happens in watches that are open already is told to them with `ApiServer.tell` (changes that are not
-true, of `false_change` and `past_change`) and `ApiServer.send_line` (raw bytes).
+true, of `false_change`) and `ApiServer.send_line` (raw bytes).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from romana_bus.lab.kubeapi import status, wire
+from romana_bus.lab.kubeapi import wire
 from romana_bus.lab.kubeapi.table import Change
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class Fault:
     A watch: `line` is raw bytes behind what it begins with.
 
     The bytes of an answer to list, get or watch: after `cut_at` of them, or `cut_after` seconds, the
-    connection is closed, `reset`: with a TCP reset. `gzip`: compressed, whatever the client accepts.
-    `drip`: one byte each so many seconds, and a body never ends. `endless`: a body, or the first line
-    of a watch, begins with these bytes and goes on with `x` for ever."""
+    connection is closed, `reset`: with a TCP reset."""
 
     verb: str = ""
     plural: str = ""
@@ -80,9 +78,6 @@ class Fault:
     same_page: bool = False
     cut_after: float | None = None
     reset: bool = False
-    gzip: bool = False
-    drip: float | None = None
-    endless: bytes = b""
 
     def meets(self, call: Call) -> bool:
         return (
@@ -93,10 +88,9 @@ class Fault:
         )
 
     @property
-    def spoils_bytes(self) -> bool:
-        """Whether an answer has to be sent bit by bit."""
-        timed = self.cut_at is not None or self.cut_after is not None or self.drip is not None
-        return timed or self.gzip or bool(self.endless)
+    def cuts(self) -> bool:
+        """Whether an answer breaks off."""
+        return self.cut_at is not None or self.cut_after is not None
 
 
 NONE = Fault()
@@ -131,26 +125,6 @@ def only(*left_out: str) -> Omission:
     return lambda _: left_out
 
 
-# --- for `items` ---
-
-NOT_AN_OBJECT = b"17"
-A_STATUS = status.refusal(500, "InternalError", "Internal error occurred: injected").body
-
-
-def nested_item(depth: int = 100_000) -> bytes:
-    """An object with so many lists in each other."""
-    return _item(b"nested", b',"spec":' + b"[" * depth + b"]" * depth)
-
-
-def long_named_item(length: int = 100_000) -> bytes:
-    return _item(b"n" * length)
-
-
-def _item(name: bytes, rest: bytes = b"") -> bytes:
-    metadata = b'{"name":"%s","namespace":"default","uid":"injected","resourceVersion":"1"}' % name
-    return b'{"metadata":%s%s}' % (metadata, rest)
-
-
 # --- for `ApiServer.tell` ---
 
 
@@ -166,11 +140,3 @@ def false_change(
         version = store.version + 1
         store.advance(version)
     return Change(kind, key, version, wire.at_version(raw, version), raw)
-
-
-def past_change(store: Store, resource: Resource, version: int) -> Change:
-    """What was written at `version`, as it was told then. KeyError where it wrote nothing."""
-    for change in store.changes(resource, version - 1):
-        if change.version == version:
-            return change
-    raise KeyError(version)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+#: What can be asked of each resource, as RBAC names it.
+VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 class Resource(NamedTuple):
@@ -22,11 +23,6 @@ class Resource(NamedTuple):
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def verbs(self) -> list[str]:
-        """What can be asked of it, as RBAC names it. Nobody deletes all namespaces at once."""
-        return [verb for verb in _VERBS if verb != "deletecollection" or self.kind != "Namespace"]
 
     @property
     def path(self) -> str:

@@ -5,7 +5,8 @@ is held to, and kubectl works against it. On top of that it does what tests need
 its history, refuses, fails, lies and hangs on demand (`faults.py`), goes back to an older state, counts what
 it was asked, and repeats what another server was recorded saying.
 
-Not served: finalizers, managedFields, schemas; answers in protobuf; logs, exec, evictions, events.
+Not served: finalizers, managedFields, schemas; the deletion of collections; answers in protobuf; logs, exec,
+evictions, events.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from romana_bus.lab.kubeapi.read.watches import Watches
 from romana_bus.lab.kubeapi.read.watching import Beginning, Watch, beginning
 from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES
 from romana_bus.lab.kubeapi.status import Refused
-from romana_bus.lab.kubeapi.store import LONGEST, Compacted, Store, watch_line
+from romana_bus.lab.kubeapi.store import Compacted, Store, watch_line
 from romana_bus.lab.kubeapi.write import patches
 from romana_bus.lab.kubeapi.write.admission import BORN, Rules
 from romana_bus.lab.kubeapi.write.writes import write
@@ -42,11 +43,14 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.faults import Fault
     from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.store import Backup
-    from romana_bus.lab.kubeapi.table import Change, Extent
+    from romana_bus.lab.kubeapi.table import Change
     from romana_bus.lab.kubeapi.write.writes import Written
 
 #: Seconds between two renewals of the real server's lease (controlplane, IdentityLeaseRenewIntervalPeriod).
 _LEASE_INTERVAL = 10.0
+
+#: Whom refusals name: the user of the recordings.
+USER = "romana-watcher"
 
 _HEALTH = ("/readyz", "/livez", "/healthz")
 
@@ -59,12 +63,12 @@ class ApiServer:
     same objects.
 
     `token`: what requests must bear, if anything; `tokens`: or one of these, a set that may change at any
-    time. `user`: whom refusals name. `streaming_list`: whether it knows sendInitialEvents.
+    time. `streaming_list`: whether it knows sendInitialEvents.
     `bookmark_interval`, `compact_interval` and `lease_interval`: seconds, inf is never; the last is how often
     it writes something of its own, which moves the version: None is as often as a real one where there is
-    `admission`, and else never, since what is recorded brings its versions along. `longest_history`: it is
-    compacted before its time where it is longer. `watch_buffer`: lines that may wait for one slow watch.
-    `graceful` and `admission` are Rules: with both it behaves as a cluster does.
+    `admission`, and else never, since what is recorded brings its versions along. `watch_buffer`:
+    lines that may wait for one slow watch. `graceful` and `admission` are Rules: with both it behaves as a
+    cluster does.
     `requests` counts (verb, plural); `faults` are what happens to the next ones."""
 
     def __init__(
@@ -77,18 +81,16 @@ class ApiServer:
         admission: bool = False,
         token: str | None = None,
         tokens: set[str] | None = None,
-        user: str = "romana-watcher",
         streaming_list: bool = True,
         bookmark_interval: float = 60.0,
         compact_interval: float = 300.0,
         lease_interval: float | None = None,
-        longest_history: Extent = LONGEST,
         watch_buffer: int = 10_000,
     ) -> None:
-        self.store = Store(resources, longest_history)
+        self.store = Store(resources)
         self.faults: list[Fault] = []
         self.requests: Counter[tuple[str, str]] = Counter()
-        self._host, self._port, self._token, self._tokens, self._user = host, port, token, tokens, user
+        self._host, self._port, self._token, self._tokens = host, port, token, tokens
         self._rules = Rules(graceful, admission)
         self._streaming_list = streaming_list
         self._bookmark_interval, self._watch_buffer = bookmark_interval, watch_buffer
@@ -191,10 +193,9 @@ class ApiServer:
             return http.reply(request, refused.code, refused.body + b"\n", refused.headers)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        accept = request.headers.get("Accept", "")
-        if request.method == "GET" and (found := document(request.path, accept, self.store.resources)):
+        if request.method == "GET" and (found := document(request.path, self.store.resources)):
             self._authenticate(request)
-            return http.reply(request, 200, found.body, {"Content-Type": found.content_type})
+            return http.reply(request, 200, found, {})
         call = self._read(request)
         fault = faults.take(self.faults, call)
         call = call.without_options(fault.ignored)
@@ -206,7 +207,7 @@ class ApiServer:
             return http.raw(request, fault.raw)
         self._authenticate(request)
         if (call.verb, call.resource.plural) in self._forbidden:
-            raise status.forbidden(call.resource, call.verb, self._user, call.namespace, call.name)
+            raise status.forbidden(call.resource, call.verb, USER, call.namespace, call.name)
         match call.verb:
             case "watch":
                 return await self._watch(request, call, fault)
@@ -257,9 +258,7 @@ class ApiServer:
             written = self._do(call, body, request.content_type)
         except RecursionError:
             raise status.bad_request("exceeded max depth") from None
-        warnings = ", ".join(f"299 - {msgspec.json.encode(one).decode()}" for one in written.warnings)
-        more = {"Warning": warnings} if warnings else {}
-        return http.reply(request, written.code, written.body + b"\n", more)
+        return http.reply(request, written.code, written.body + b"\n", {})
 
     def _do(self, call: Call, body: bytes, content_type: str) -> Written:
         now = _clock().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -278,8 +277,6 @@ class ApiServer:
         stream = http.Stream(request, fault)
         with self._watches.open(watch), contextlib.suppress(ConnectionError):  # a client that goes may do so
             async with stream:
-                if fault.endless:
-                    await http.write_endless(stream, fault.endless)
                 while lines := await watch.next():
                     await stream.write(lines)
         return stream.response
@@ -316,8 +313,8 @@ class ApiServer:
 
 
 async def _shown(request: web.Request, body: bytes, fault: Fault) -> web.StreamResponse:
-    if fault.spoils_bytes:
-        return await http.spoiled(request, body, fault)
+    if fault.cuts:
+        return await http.cut(request, body, fault)
     return http.reply(request, 200, body, {})
 
 

@@ -117,14 +117,17 @@ def _term(term: Json, labels: dict[str, str], name: str) -> bool:
     """All expressions of a term have to hold; one without any holds for no node."""
     expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
     return bool(expressions or fields) and (
-        all(_requirement(one).met(labels.get(one["key"])) for one in expressions)
-        and all(_requirement(one).met(name if one["key"] == "metadata.name" else None) for one in fields)
+        all(_requirement(wanted).met(labels.get(wanted.get("key", ""))) for wanted in expressions)
+        and all(
+            _requirement(wanted).met(name if wanted.get("key") == "metadata.name" else None)
+            for wanted in fields
+        )
     )
 
 
-def _requirement(one: Json) -> Requirement:
-    operator = _OPERATORS.get(one.get("operator", ""), "in")
-    return Requirement(one["key"], operator, tuple(one.get("values") or ()))
+def _requirement(expression: Json) -> Requirement:
+    operator = _OPERATORS.get(expression.get("operator", ""), "in")
+    return Requirement(expression.get("key", ""), operator, tuple(expression.get("values") or ()))
 
 
 def _tolerated(taint: Json, tolerations: list[Json]) -> bool:

@@ -40,6 +40,7 @@ def test_a_get_shows_the_object_as_it_is_kept() -> None:
         ("GET", "/api/v1/namespaces/web/pods/a/status/more", 404),
         ("POST", PODS_PATH, 405),
         ("DELETE", PODS_PATH, 405),
+        ("DELETE", WEB_PODS, 405),
         ("DELETE", "/api/v1/namespaces", 405),
         ("GET", f"{WEB_PODS}/a/binding", 405),
         ("GET", f"{WEB_PODS}/a/log", 404),
@@ -101,14 +102,14 @@ def test_the_tokens_that_are_let_in_may_change() -> None:
 
 def test_what_is_forbidden_is_named_and_can_be_allowed_again() -> None:
     async def test() -> None:
-        server = ApiServer(user="ann")
+        server = ApiServer()
         async with asking(server) as client:
             for verb in ("get", "create"):
                 server.forbid(verb, "pods")
             get = await client.ask(f"{WEB_PODS}/a")
             assert get.status == 403
             assert get.message == (
-                'pods "a" is forbidden: User "ann" cannot get resource "pods" in API group "" '
+                'pods "a" is forbidden: User "romana-watcher" cannot get resource "pods" in API group "" '
                 'in the namespace "web"'
             )
             assert get.json["details"] == {"name": "a", "kind": "pods"}
@@ -119,7 +120,7 @@ def test_what_is_forbidden_is_named_and_can_be_allowed_again() -> None:
             server.forbid("list", "networkpolicies")
             policies = await client.ask("/apis/networking.k8s.io/v1/networkpolicies")
             assert policies.message == (
-                'networkpolicies.networking.k8s.io is forbidden: User "ann" cannot list resource '
+                'networkpolicies.networking.k8s.io is forbidden: User "romana-watcher" cannot list resource '
                 '"networkpolicies" in API group "networking.k8s.io" at the cluster scope'
             )
 

@@ -132,7 +132,7 @@ _NONSENSE = (
 _DEEP = (b"[" * 100_000, b'{"metadata":{"name":"q","x":%s%s}}' % (b"[" * 900, b"]" * 900))
 
 _OF_WEB = "/api/v1/namespaces/web/pods"
-_READS = ("/api/v1/pods", "/api/v1/pods?watch=1", _OF_WEB, f"{_OF_WEB}/a", "/api", "/readyz", "/openapi/v2")
+_READS = ("/api/v1/pods", "/api/v1/pods?watch=1", _OF_WEB, f"{_OF_WEB}/a", "/api", "/readyz", "/openapi/v3")
 _WRITES = (
     ("POST", _OF_WEB),
     ("POST", f"{_OF_WEB}/a/binding"),
@@ -140,7 +140,6 @@ _WRITES = (
     ("PATCH", f"{_OF_WEB}/a"),
     ("PATCH", f"{_OF_WEB}/a/status"),
     ("DELETE", f"{_OF_WEB}/zz"),
-    ("DELETE", "/api/v1/namespaces/db/pods"),
 )
 _ASKED = (*(("GET", path) for path in _READS), *_WRITES)
 

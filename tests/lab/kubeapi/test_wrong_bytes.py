@@ -1,16 +1,13 @@
-"""What a client notices of answers whose bytes are cut, squeezed, or do not end."""
+"""What a client notices of answers whose bytes are cut, or not those of an answer."""
 
 from __future__ import annotations
 
-import gzip
-
-import aiohttp
 import pytest
 
 from romana_bus.lab.kubeapi.faults import FOREVER, Fault
 from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
-from tests.lab.client import add, asking, connection, until
+from tests.lab.client import add, connection, until
 
 PODS = "/api/v1/pods"
 WATCH = f"{PODS}?watch=1"
@@ -54,94 +51,6 @@ def test_only_its_own_answer_is_cut() -> None:
             writer.write(REQUEST % f"{WATCH}&allowWatchBookmarks=true".encode())
             for _ in range(25):
                 await reader.readuntil(b"BOOKMARK")
-
-    run(test())
-
-
-@pytest.mark.parametrize("path", [PODS, WATCH, "/api/v1/namespaces/web/pods/a"])
-def test_compressed_without_having_asked(path: str) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a")
-        async with asking(server) as client:
-            async with client.watch(path) as plain:
-                line = await plain.line()
-                assert "Content-Encoding" not in plain.response.headers
-            server.faults.append(Fault(gzip=True))
-            async with client.watch(path) as packed:
-                assert packed.response.headers["Content-Encoding"] == "gzip"
-                assert await packed.line() == line  # the client has unpacked it
-                server.close_watches()
-                assert await packed.line() == b""
-        server.faults.append(Fault(gzip=True))
-        async with (
-            server,
-            aiohttp.ClientSession(auto_decompress=False) as session,
-            session.get(server.url + path) as answer,
-        ):
-            await until(lambda: server.watches() == ("watch" in path))
-            server.close_watches()
-            assert gzip.decompress(await answer.read()) == line
-
-    run(test())
-
-
-def test_a_body_that_comes_byte_by_byte_and_never_ends() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        async with asking(server) as client:
-            whole = (await client.ask(PODS)).body
-            server.faults.append(Fault("list", drip=0.0001))
-            async with client.watch(PODS) as answer:
-                for byte in whole + b" " * 50:
-                    assert await answer.response.content.readexactly(1) == bytes([byte])
-                assert not answer.response.content.at_eof()
-
-    run(test())
-
-
-def test_a_watch_that_comes_byte_by_byte() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a")
-        server.faults.append(Fault("watch", drip=0.0001))
-        async with asking(server) as client, client.watch(WATCH) as watch:
-            assert await watch.event() == ("ADDED", "a", "2")
-            add(server, "web", "b")
-            assert await watch.event() == ("ADDED", "b", "3")
-
-    run(test())
-
-
-@pytest.mark.parametrize("path", [PODS, WATCH])
-def test_a_body_and_a_line_without_an_end(path: str) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a")
-        start = b'{"metadata":{"name":"'
-        server.faults.append(Fault(endless=start))
-        async with asking(server) as client:
-            async with client.watch(path) as answer:
-                content = answer.response.content
-                assert await content.readexactly(len(start)) == start
-                size = 0
-                while size < 20_000_000:
-                    chunk = await content.readany()
-                    assert not chunk.strip(b"x")
-                    size += len(chunk)
-            assert (await client.ask(PODS)).names == ["a"]
-            await until(lambda: server.watches() == 0)
-
-    run(test())
-
-
-def test_a_server_stops_while_a_body_does_not_end() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        server.faults += [Fault(endless=b"{"), Fault(drip=0.01)]
-        async with asking(server) as client, client.watch(PODS), client.watch(PODS):
-            await server.__aexit__()
-            await server.__aenter__()
 
     run(test())
 

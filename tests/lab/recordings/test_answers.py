@@ -52,7 +52,7 @@ def at_the_end() -> ApiServer:
         for resource, objects in recording.initial.items()
         for key, raw in objects.items()
     ]
-    server = ApiServer(user="romana-watcher", token="a-token")
+    server = ApiServer(token="a-token")
     for event in sorted(first, key=lambda event: event.version) + list(recording.events):
         server.apply_recorded(event.kind, event.resource, event.raw)
     server.store.advance(990)

@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from romana_bus.lab.kubeapi import status, wire
-from romana_bus.lab.kubeapi.read.listing import selected
-from romana_bus.lab.kubeapi.read.selectors import selection
 from romana_bus.lab.kubeapi.write import deletion, patches
 from romana_bus.lab.kubeapi.write.admission import NO_RULES, Rules, admit_change, admit_deletion, admit_new
 from romana_bus.lab.kubeapi.write.binding import bind
-from romana_bus.lab.kubeapi.write.fields import undecodable, unknown_fields
 from romana_bus.lab.kubeapi.write.transaction import Transaction
 from romana_bus.lab.kubeapi.write.validation import check_form
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from romana_bus.lab.kubeapi.calls import Call
     from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.store import Store
@@ -51,7 +46,6 @@ class Written(NamedTuple):
     code: int
     body: bytes
     changes: list[tuple[Resource, Change]]
-    warnings: Sequence[str] = ()
 
 
 def write(
@@ -66,18 +60,17 @@ def write(
 ) -> Written:
     """Do what `call` says. `now`: RFC 3339, in seconds. Raises Refused: 400, 403, 404, 409, 422."""
     dry = "dryRun" in call.query
-    if call.verb in ("delete", "deletecollection"):
+    if call.verb == "delete":
         options = deletion.read_options(call.query, body, content_type)
         one = Transaction(store, now=now, uid=uid, dry=dry or options.dry)
-        delete = _delete if call.verb == "delete" else _delete_all
-        return Written(200, delete(one, call, options, rules), one.changes)
+        return Written(200, _delete(one, call, options, rules), one.changes)
     one = Transaction(store, now=now, uid=uid, dry=dry)
     if call.verb == "create":
         sent = patches.read_object(body, content_type)
         answer = bind(one, call.key, sent) if call.subresource else _create(one, call, sent, rules)
-        return Written(201, answer, one.changes, one.warnings)
+        return Written(201, answer, one.changes)
     code, answer = _change(one, call, body, content_type, rules)
-    return Written(code, answer, one.changes, one.warnings)
+    return Written(code, answer, one.changes)
 
 
 def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
@@ -99,7 +92,6 @@ def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     metadata.setdefault("creationTimestamp", one.now)
     wanted = sent | {"metadata": metadata}
     if rules.admission:
-        _check_fields(one, call, wanted)
         wanted = admit_new(one.store, call.resource, wanted)
     return one.put(call.resource, key, wanted)
 
@@ -162,7 +154,6 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
     metadata |= {field: current["metadata"][field] for field in kept if field in current["metadata"]}
     wanted = wanted | {"metadata": metadata}
     if rules.admission and not call.subresource:
-        _check_fields(one, call, wanted)
         wanted = admit_change(call.resource, current, wanted)
     top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
     return old if wanted | top == current | top else one.put(call.resource, call.key, wanted)
@@ -175,28 +166,6 @@ def _delete(one: Transaction, call: Call, options: deletion.Options, rules: Rule
     if call.resource.plural in _SHOWN_WHEN_DELETED:
         return last
     return status.success(call.resource, call.name, wire.identity(last).uid)
-
-
-def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
-    """All that the selectors mean. Answers with a list of what is gone, or going."""
-    options = options._replace(uid="", version="")  # of one object; here they could only stop it halfway
-    there = one.store.snapshot(call.resource, one.store.version).under(call.prefix)
-    if chosen := selection(call):
-        there = selected(there, chosen)
-    gone = [deletion.delete(one, call.resource, key, options, graceful=rules.graceful) for key in there.keys]
-    items = (wire.list_item(call.resource, raw) for raw in gone)
-    version = b'{"resourceVersion":"%d"}' % one.store.version
-    return wire.list_of(f"{call.resource.kind}List", call.resource.api_version, items, version)
-
-
-def _check_fields(one: Transaction, call: Call, wanted: Json) -> None:
-    """Raises Refused (400) where it is to be strict about fields that the kind does not have."""
-    unknown = unknown_fields(call.resource, wanted)
-    match call.query.get("fieldValidation") or "Warn":
-        case "Strict" if unknown:
-            raise undecodable(call.resource, f"strict decoding error: {', '.join(unknown)}")
-        case "Warn":
-            one.warnings += unknown
 
 
 def _check_kind(resource: Resource, sent: Json) -> None:

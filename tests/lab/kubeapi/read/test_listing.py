@@ -118,8 +118,8 @@ def test_a_list_at_a_version() -> None:
     ("query", "code", "said"),
     [
         ("continue=abc", 400, "invalid character 'i' looking for beginning of value"),
-        ("continue=ab!c", 400, "illegal base64 data at input byte 2"),
-        ("continue=eyJ2IjoieCJ9", 400, "server does not recognize this encoded version x"),
+        ("continue=ab!c", 400, "illegal base64 data"),
+        ("continue=eyJ2IjoieCJ9", 400, "Object missing required field `rv`"),
         (f"continue={continue_token(1, 'a')}&resourceVersion=1", 400, "not allowed when using continue"),
         ("limit=-1", 400, 'invalid limit "-1"'),
         ("resourceVersion=latest", 400, 'invalid resourceVersion "latest"'),

@@ -6,6 +6,7 @@ opens does, one route on each other node, and none for a pod.
 
 from __future__ import annotations
 
+from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus.events import IPAM
@@ -14,7 +15,7 @@ from romana_bus.lab.cluster import placed, waiting
 from romana_bus.lab.inspect import route_counter, workloads
 from romana_bus.lab.kubeapi.resources import PODS
 from romana_bus.lab.kubelet import pods
-from romana_bus.lab.machine import netns
+from romana_bus.lab.machine import rtnl
 
 if TYPE_CHECKING:
     from romana_bus.bus.jetstream.store import JetStream
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.inspect.route_counter import Tally
     from romana_bus.lab.kubeclient.client import KubeClient
     from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.rtnl import Kernel
     from romana_bus.lab.spec import Node
 
 #: For each node, again and again until a block opens. Blocks have eight addresses and one is held ahead of
@@ -32,7 +34,7 @@ PODS_PER_NODE, _ROUNDS = 3, 6
 #: By it a second demonstration finds the pods of the first.
 _LABEL = {"romana-bus.io/demo": "pod"}
 #: The protocol number of routes to blocks (`ip route show proto 82`).
-_BLOCK_ROUTES = "82"
+_BLOCK_ROUTES = 82
 
 Json = dict[str, Any]
 
@@ -132,13 +134,17 @@ def _routed(namespace: str, blocks: list[Prefix]) -> bool:
     """Whether the kernel there has our route to all of them; blocks side by side may share one."""
     if not blocks:
         return True
-    shown = [
-        route
-        for family in ("-4", "-6")
-        for route in netns.asked(namespace, family, "route", "show", "proto", _BLOCK_ROUTES)
+    installed = rtnl.within(namespace, _block_routes)
+    return all(any(route.contains(block) for route in installed) for block in blocks)
+
+
+def _block_routes(kernel: Kernel) -> list[Prefix]:
+    return [
+        _destination(rtnl.destination(route))
+        for family in (AF_INET, AF_INET6)
+        for route in kernel.get_routes(family=family, table=rtnl.MAIN)
+        if route["proto"] == _BLOCK_ROUTES and route["type"] != rtnl.UNREACHABLE
     ]
-    there = [_destination(route["dst"]) for route in shown if route.get("type") != "unreachable"]
-    return all(any(route.contains(block) for route in there) for block in blocks)
 
 
 def _destination(text: str) -> Prefix:

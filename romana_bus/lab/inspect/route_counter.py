@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from romana_bus.errors import Failed
-from romana_bus.inet import V4, V6, Prefix, format_address, parse_prefix
-from romana_bus.lab.machine import netns
-from romana_bus.netlink.messages import ROOM, attributes, messages
+from romana_bus.inet import parse_prefix
+from romana_bus.lab.machine import netns, rtnl
+from romana_bus.netlink.messages import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from romana_bus.inet import Prefix
+
 # linux/rtnetlink.h
-_NEWROUTE, _DELROUTE = 24, 25
 _GROUPS = (7, 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
 _SOL_NETLINK, _ADD_MEMBERSHIP, _RCVBUFFORCE = 270, 1, 33
-_RTMSG = struct.Struct("=BBBBBBBBI")
-_MAIN, _RTA_DST = 254, 1
 _CLONED = 0x200  # RTM_F_CLONED: an entry of a cache
 
 #: The protocol number of pods' own routes on their node.
@@ -97,21 +95,14 @@ class Monitors:
 
 def read(data: bytes) -> Iterator[Change]:
     """The changes in what one read gave."""
-    for kind, _flags, _sequence, start, end in messages(data):
-        if kind in (_NEWROUTE, _DELROUTE):
-            family, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(data, start)
-            if table == _MAIN and not flags & _CLONED:
-                prefix = _prefix(data, start + _RTMSG.size, end, family, length)
-                yield Change(kind == _NEWROUTE, prefix, protocol)
+    from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
-
-def _prefix(data: bytes, start: int, end: int, family: int, length: int) -> str:
-    width = V4 if family == socket.AF_INET else V6
-    value = 0
-    for kind, first, last in attributes(data, start, end):
-        if kind == _RTA_DST:
-            value = int.from_bytes(data[first:last], "big")
-    return f"{format_address(width, value)}/{length}"
+    for message in MarshalRtnl().parse(data):
+        is_route = message["event"] in ("RTM_NEWROUTE", "RTM_DELROUTE")
+        if is_route and message["table"] == rtnl.MAIN and not message["flags"] & _CLONED:
+            address = message.get("RTA_DST") or ("::" if message["family"] == socket.AF_INET6 else "0.0.0.0")
+            prefix = f"{address}/{message['dst_len']}"
+            yield Change(message["event"] == "RTM_NEWROUTE", prefix, message["proto"])
 
 
 class Tally(NamedTuple):

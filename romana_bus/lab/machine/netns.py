@@ -12,9 +12,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from romana_bus.errors import BadInput, Failed
 from romana_bus.netlink import namespaces
@@ -83,7 +81,11 @@ def named(prefix: str) -> list[str]:
 
 
 def add(name: str) -> None:
-    """With its loopback up. Raises Failed."""
+    """With its loopback up. Raises Failed.
+
+    By `ip`, not pyroute2: that forks for each namespace, which a kubelet with threads must not, and every
+    kubelet would import it for this alone.
+    """
     ip("netns", "add", name)
     ip("-n", name, "link", "set", "lo", "up")
 
@@ -120,12 +122,11 @@ def required(*tools: str) -> None:
             raise BadInput(f"`{tool}` is not installed: apt-get install {packages.get(tool, tool)}")
 
 
-def ip(*arguments: str, stdin: str = "") -> str:
-    """What `ip` says. Raises Failed with its reason."""
+def ip(*arguments: str) -> None:
+    """Run it. Raises Failed with its reason."""
     try:
         done = subprocess.run(
             ["ip", *arguments],
-            input=stdin,
             capture_output=True,
             text=True,
             timeout=_WITHIN,
@@ -137,18 +138,6 @@ def ip(*arguments: str, stdin: str = "") -> str:
     if done.returncode:
         reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise Failed(f"`ip {' '.join(arguments)}` failed: {reason}")
-    return done.stdout
-
-
-def batch(name: str, lines: Iterable[str]) -> None:
-    """Many `ip` commands in one namespace, up to the first that fails. Raises Failed."""
-    ip("-n", name, "-batch", "-", stdin="\n".join(lines) + "\n")
-
-
-def asked(name: str, *arguments: str) -> list[dict[str, Any]]:
-    """What `ip -json` says in that namespace. Raises Failed."""
-    found = ip("-json", "-n", name, *arguments).strip()
-    return msgspec.json.decode(found, type=list[dict[str, Any]]) if found else []
 
 
 def sysctl(name: str, settings: dict[str, str]) -> None:

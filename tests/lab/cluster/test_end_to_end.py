@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.inet import covering, parse_prefix
-from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine import processes
 from tests.cli.processes import Home, until
+from tests.lab import iproute
 from tests.lab.cluster.lab import Commands
 from tests.lab.conftest import needs_root
 
@@ -70,7 +71,7 @@ def space(run: Commands, pod: str) -> str:
 
 
 def block_routes(run: Commands, node: str) -> set[str]:
-    shown = netns.asked(run.spec.namespace(node), "route", "show", "proto", "82")
+    shown = iproute.asked(run.spec.namespace(node), "route", "show", "proto", "82")
     return {str(route["dst"]) for route in shown if route.get("type") != "unreachable"}
 
 

@@ -16,6 +16,7 @@ from romana_bus.lab.cluster import services
 from romana_bus.lab.machine import netns
 from romana_bus.lab.machine.directory import ROOT, Place
 from tests.cli.processes import ROMANA_BUS, Home, until
+from tests.lab import iproute
 from tests.lab.cluster.lab import Commands, links_of
 from tests.lab.conftest import needs_plugins, needs_root
 
@@ -104,7 +105,7 @@ def test_an_up_that_is_interrupted_cleans_up_after_itself(
 
 
 def test_an_up_that_fails_says_why_and_cleans_up(run: Commands, home: Home) -> None:
-    netns.ip("netns", "add", run.spec.namespace("b1"))
+    iproute.ip("netns", "add", run.spec.namespace("b1"))
     failed = home.run(*run.up_arguments)
     assert failed.code == 1
     assert "File exists" in failed.err
@@ -188,7 +189,7 @@ def test_the_router_follows_a_topology_that_is_changed(run: Commands) -> None:
     run.up("--zones", "2", "--nodes-per-zone", "1")
 
     def static() -> set[str]:
-        shown = netns.asked(run.spec.router, "route", "show", "proto", "static")
+        shown = iproute.asked(run.spec.router, "route", "show", "proto", "static")
         return {str(route["dst"]) for route in shown}
 
     assert static() == {"10.20.0.0/17", "10.20.128.0/17"}

@@ -10,6 +10,7 @@ from romana_bus.errors import Failed
 from romana_bus.inet import parse_prefix
 from romana_bus.lab.inspect.route_counter import Change, Monitors, Tally, tally
 from romana_bus.lab.machine import netns
+from tests.lab import iproute
 from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ def test_every_namespace_tells_its_own_changes_and_no_others(lab: Spec) -> None:
     one, two = lab.namespace("n1"), lab.namespace("n2")
     for name in (one, two):
         netns.add(name)
-        netns.batch(name, ["link add v type veth peer name w", "link set v up", "link set w up"])
-        netns.batch(name, ["address add 192.0.2.1/24 dev v", "address add fd00::1/64 dev v nodad"])
+        iproute.batch(name, ["link add v type veth peer name w", "link set v up", "link set w up"])
+        iproute.batch(name, ["address add 192.0.2.1/24 dev v", "address add fd00::1/64 dev v nodad"])
     with Monitors([one, two]) as monitors:
-        netns.batch(
+        iproute.batch(
             one,
             [
                 "route add 10.20.0.8/29 via 192.0.2.2 proto 82",

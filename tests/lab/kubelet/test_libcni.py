@@ -9,6 +9,7 @@ import pytest
 
 from romana_bus.lab.kubelet.libcni import Attachment, CniError, Plugins, load, read_list
 from romana_bus.lab.machine import netns
+from tests.lab import iproute
 from tests.lab.conftest import DEBIAN_PLUGINS, needs_plugins, needs_root, ptp
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def test_debians_plugins_give_a_namespace_its_network_and_take_it_back(lab: Spec
     assert links(pod) == {"lo": 65536, "eth0": 1300}  # the chain was gone through
     assert len(links(node)) == 2  # in the node's namespace, not in ours
     plugins.check(conf, one)
-    netns.ip("-n", pod, "address", "flush", "dev", "eth0")
+    iproute.ip("-n", pod, "address", "flush", "dev", "eth0")
     with pytest.raises(CniError):
         plugins.check(conf, one)
     plugins.delete(conf, one)
@@ -243,4 +244,4 @@ def test_debians_plugins_give_a_namespace_its_network_and_take_it_back(lab: Spec
 
 
 def links(name: str) -> dict[str, int]:
-    return {link["ifname"]: link["mtu"] for link in netns.asked(name, "link", "show")}
+    return {link["ifname"]: link["mtu"] for link in iproute.asked(name, "link", "show")}

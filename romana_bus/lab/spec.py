@@ -85,10 +85,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return self._of("zone", self.zone_list, name)
 
     def _of(self, kind: str, known: list[T], name: str) -> T:
-        for one in known:
-            if one.name == name:
-                return one
-        names = ", ".join(one.name for one in known)
+        for item in known:
+            if item.name == name:
+                return item
+        names = ", ".join(item.name for item in known)
         raise BadInput(f"lab {self.name} has no {kind} {name}: it has {names}")
 
     def _zone(self, number: int) -> Zone:
@@ -130,7 +130,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return {
             "networks": networks,
-            "topologies": [{"networks": [one["name"] for one in networks], "map": groups}],
+            "topologies": [{"networks": [network["name"] for network in networks], "map": groups}],
         }
 
 

@@ -1,7 +1,7 @@
 """The lab: a cluster of network namespaces on one Linux machine.
 
 spec       pure: which zones and nodes there are, their names, addresses and topology
-place      the lab's directory: its record, and the files that people and processes read
+lab      the lab's directory: its record, and the files that people and processes read
 netns      network namespaces: in and out of them, what is there, and `ip` in one
 fabric     the router, the bridges of the zones, and the links of the nodes
 processes  what runs in the background: started, recorded, found again, ended

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from romana_bus.lab.machine import netns, processes
-from romana_bus.lab.machine.directory import ROOT, Facts, Place
+from romana_bus.lab.machine.directory import ROOT, Facts, Lab
 from romana_bus.lab.spec import Spec
 
 
@@ -30,13 +30,13 @@ def down(name: str) -> Removed:
     spec = Spec(name=name)
     ended = _end_processes(spec)
     namespaces = netns.named(spec.prefix)
-    for one in namespaces:
-        netns.delete(one)
+    for namespace in namespaces:
+        netns.delete(namespace)
     directory = ROOT / name
     existed = directory.exists()
     if existed:
-        Place(directory, Facts(spec=spec)).forget()
-    pods = sum("-pod-" in one for one in namespaces)
+        Lab(directory, Facts(spec=spec)).forget()
+    pods = sum("-pod-" in namespace for namespace in namespaces)
     return Removed(ended, pods, len(namespaces) - pods, existed)
 
 

@@ -23,7 +23,7 @@ async def _hold(directory: Path) -> None:
 
 
 async def _moved(_endpoint: Endpoint) -> None:
-    """Whoever connects reads the new place from the keeper's file."""
+    """Clients read the new address from the keeper's file."""
 
 
 if __name__ == "__main__":

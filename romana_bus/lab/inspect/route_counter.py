@@ -123,7 +123,7 @@ def tally(changes: Iterable[Change], subnet: Iterable[Prefix]) -> Tally:
         prefix = parse_prefix(change.prefix)
         if change.protocol == POD_ROUTES or _LINK_LOCAL.contains(prefix):
             own += 1
-        elif not any(one.contains(prefix) for one in ours):
+        elif not any(own_prefix.contains(prefix) for own_prefix in ours):
             outside += 1
         elif change.added:
             inside += 1

@@ -14,7 +14,7 @@ from romana_bus.lab.machine import rtnl
 
 if TYPE_CHECKING:
     from romana_bus.lab.inspect.names import End
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
     from romana_bus.lab.machine.rtnl import Kernel
 
 #: More hops than any way in a lab has.
@@ -44,11 +44,11 @@ class Hop(NamedTuple):
     link: str
 
 
-def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
+def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
     """The hops, and who gets it; '' where nobody does."""
-    everyone = names.ends(place)
+    everyone = names.ends(lab)
     by_netns = {end.netns: end for end in everyone if end.kind != names.POD} | {source.netns: source}
-    owners = {one: end for end in reversed(everyone) for one in end.addresses}
+    owners = {address: end for end in reversed(everyone) for address in end.addresses}
     here, came_by = source, ""
     hops: list[Hop] = []
     been: set[tuple[str, str]] = set()
@@ -59,7 +59,7 @@ def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
         if route is None:
             return [*hops, Hop(here.short, "no route", "", "")], ""
         hops.append(Hop(here.short, route.text, route.via, route.link))
-        there = _next(place, here, owners, route.via or address)
+        there = _next(lab, here, owners, route.via or address)
         came_by = _entry(there, here) if there else ""
         if there is None or there.netns == here.netns or (there.netns, came_by) in been:
             return hops, ""
@@ -68,10 +68,10 @@ def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
     return hops, ""
 
 
-def _next(place: Place, here: End, owners: dict[str, End], address: str) -> End | None:
+def _next(lab: Lab, here: End, owners: dict[str, End], address: str) -> End | None:
     """A pod's gateway is the node that it is on, whatever address it has there."""
     if here.kind == names.POD and address not in owners:
-        return owners.get(place.spec.node(here.node).addresses[0])
+        return owners.get(lab.spec.node(here.node).addresses[0])
     return owners.get(address)
 
 
@@ -84,7 +84,7 @@ def _entry(there: End, here: End) -> str:
 
 def _route(namespace: str, address: str, source: End, came_by: str) -> _Route | None:
     """As the kernel decides for this packet; None where it has no route."""
-    own = next((one for one in source.addresses if (":" in one) == (":" in address)), "")
+    own = next((other for other in source.addresses if (":" in other) == (":" in address)), "")
 
     def ask(kernel: Kernel) -> _Route:
         packet = {"src": own, "iif": rtnl.index(kernel, came_by)} if came_by and own else {}

@@ -26,8 +26,8 @@ def _texts(place: str, *names: str) -> _Types:
 
 
 def _expressions(place: str) -> _Types:
-    one = f"{place}[]"
-    return {place: _OBJECTS} | _texts(one, "key", "operator") | {f"{one}.values": list[str]}
+    each = f"{place}[]"
+    return {place: _OBJECTS} | _texts(each, "key", "operator") | {f"{each}.values": list[str]}
 
 
 def _containers(place: str) -> _Types:

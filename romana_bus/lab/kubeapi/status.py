@@ -199,8 +199,10 @@ class Cause(NamedTuple):
 
 
 def invalid(resource: Resource, name: str, causes: list[Cause]) -> Refused:
-    listed = [{"reason": f"FieldValue{one.kind}", "message": one.text, "field": one.field} for one in causes]
-    texts = [f"{one.field}: {one.text}" for one in causes]
+    listed = [
+        {"reason": f"FieldValue{cause.kind}", "message": cause.text, "field": cause.field} for cause in causes
+    ]
+    texts = [f"{cause.field}: {cause.text}" for cause in causes]
     message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     details: dict[str, Any] = {"name": name} if name else {}

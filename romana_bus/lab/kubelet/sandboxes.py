@@ -64,11 +64,11 @@ class Sandboxes:
         self.ground, self._plugins = ground, plugins
         self._records = ground.directory / "sandboxes"
         self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.of = {one.uid: one for one in read_records(ground.directory)}
+        self.of = {sandbox.uid: sandbox for sandbox in read_records(ground.directory)}
         self._remove_strangers()
 
     def _remove_strangers(self) -> None:
-        known = {one.netns for one in self.of.values()}
+        known = {sandbox.netns for sandbox in self.of.values()}
         for name in netns.named(self.ground.prefix):
             if name not in known:
                 netns.delete(name)

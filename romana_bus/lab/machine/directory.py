@@ -58,14 +58,14 @@ class NatsAccess(msgspec.Struct, frozen=True):
         return f"nats://{self.user}:{self.password}@{gateway}:{RELAY_PORT}"
 
 
-class Place:
+class Lab:
     """`facts`: as they were when this was opened, or last written."""
 
     def __init__(self, directory: Path, facts: Facts) -> None:
         self.directory, self.facts = directory, facts
 
     @classmethod
-    def make(cls, spec: Spec) -> Place:
+    def make(cls, spec: Spec) -> Lab:
         """Raises BadInput where there is one already, Failed where it cannot be made."""
         directory = ROOT / spec.name
         try:
@@ -79,14 +79,14 @@ class Place:
             ) from None
         except OSError as error:
             raise Failed(f"cannot make {directory}: {error.strerror}") from None
-        place = cls(directory, Facts(spec=spec))
+        lab = cls(directory, Facts(spec=spec))
         for part in ("logs", "processes", "nats"):
             (directory / part).mkdir(mode=0o700, parents=True)
-        place.learn()
-        return place
+        lab.learn()
+        return lab
 
     @classmethod
-    def open(cls, name: str) -> Place:
+    def open(cls, name: str) -> Lab:
         """Raises BadInput where it is not up."""
         directory = ROOT / name
         facts = _facts(directory)

@@ -65,9 +65,9 @@ class Stream:
 def space(run: Commands, pod: str) -> str:
     """A pod's network namespace."""
     from romana_bus.lab.inspect import names
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
-    return names.find(Place.open(run.spec.name), pod).netns
+    return names.find(Lab.open(run.spec.name), pod).netns
 
 
 def block_routes(run: Commands, node: str) -> set[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from romana_bus.lab.cluster import services
 from romana_bus.lab.machine import netns
-from romana_bus.lab.machine.directory import ROOT, Place
+from romana_bus.lab.machine.directory import ROOT, Lab
 from tests.cli.processes import ROMANA_BUS, Home, until
 from tests.lab import iproute
 from tests.lab.cluster.lab import Commands, links_of
@@ -132,7 +132,7 @@ def test_a_kubelet_that_was_killed_finds_its_pods_again(run: Commands) -> None:
     os.kill(run.pid("kubelet-a1"), signal.SIGKILL)
     stranger = f"{run.spec.namespace('a1')}-pod-000000000000"
     netns.add(stranger)
-    place = Place.open(run.spec.name)
+    place = Lab.open(run.spec.name)
     services.start_kubelet(place, place.spec.node("a1"))
     until(lambda: not netns.exists(stranger), "namespaces that nobody knows are removed")
     run("pod", "run", "more", "--node", "a1")

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from romana_bus.lab.machine import processes
-from romana_bus.lab.machine.directory import ROOT, Place
+from romana_bus.lab.machine.directory import ROOT, Lab
 from tests.cli.processes import until
 from tests.lab import iproute
 from tests.lab.cluster.lab import Commands
@@ -77,7 +77,7 @@ def test_an_api_server_that_has_ended_is_the_end_of_the_lab(shared: Commands) ->
     shared("up", code=2).complains(2, "is up already", "whether something has ended")
     bystander = subprocess.Popen(["sleep", "600"])
     try:
-        place = Place.open(shared.spec.name)
+        place = Lab.open(shared.spec.name)
         stale = processes.Record("agent-a2", bystander.pid, 1)  # its pid was given to another process
         (ROOT / shared.spec.name / "processes/agent-a2.json").write_bytes(msgspec.json.encode(stale))
         assert not processes.recorded(place)["agent-a2"].alive

@@ -169,7 +169,7 @@ def beginning(store: Store, call: Call, view: View, chosen: Selection, fault: Fa
         return Beginning(store.version, _initial(store, call, view, chosen, fault, marked=marked))
     version = version or store.version
     changes = store.changes(call.resource, version)
-    own = (Event(one) for one in changes if one.key.startswith(call.prefix))
+    own = (Event(change) for change in changes if change.key.startswith(call.prefix))
     lines = filter(None, (_line(event, view, chosen) for event in own))
     until = changes[-1].version if changes else version
     return Beginning(until, iter(list(lines)) if call.view == "table" else lines)

@@ -29,7 +29,7 @@ def bind(writes: Transaction, key: str, binding: Json) -> bytes:
         raise status.invalid(PODS._replace(kind="Binding"), name, [status.Cause("Required", "target.name")])
     pod = msgspec.json.decode(raw)
     _check(pod, named.get("uid"))
-    conditions = [one for one in _conditions(pod) if one.get("type") != "PodScheduled"]
+    conditions = [condition for condition in _conditions(pod) if condition.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": writes.now}
     writes.put(
         PODS,

@@ -51,7 +51,7 @@ def _pod(spec: Json) -> Json:
     containers = spec.get("containers")
     if not isinstance(containers, list):
         return _POD_SPEC | spec
-    return _POD_SPEC | spec | {"containers": [_with_protocols(one) for one in containers]}
+    return _POD_SPEC | spec | {"containers": [_with_protocols(container) for container in containers]}
 
 
 def _namespace(item: Json) -> Json:

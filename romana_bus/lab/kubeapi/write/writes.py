@@ -62,38 +62,40 @@ def write(
     dry = "dryRun" in call.query
     if call.verb == "delete":
         options = deletion.read_options(call.query, body, content_type)
-        one = Transaction(store, now=now, uid=uid, dry=dry or options.dry)
-        return Written(200, _delete(one, call, options, rules), one.changes)
-    one = Transaction(store, now=now, uid=uid, dry=dry)
+        transaction = Transaction(store, now=now, uid=uid, dry=dry or options.dry)
+        return Written(200, _delete(transaction, call, options, rules), transaction.changes)
+    transaction = Transaction(store, now=now, uid=uid, dry=dry)
     if call.verb == "create":
         sent = patches.read_object(body, content_type)
-        answer = bind(one, call.key, sent) if call.subresource else _create(one, call, sent, rules)
-        return Written(201, answer, one.changes)
-    code, answer = _change(one, call, body, content_type, rules)
-    return Written(code, answer, one.changes)
+        answer = (
+            bind(transaction, call.key, sent) if call.subresource else _create(transaction, call, sent, rules)
+        )
+        return Written(201, answer, transaction.changes)
+    code, answer = _change(transaction, call, body, content_type, rules)
+    return Written(code, answer, transaction.changes)
 
 
-def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
+def _create(transaction: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     _check_kind(call.resource, sent)
     metadata = _metadata(sent)
     if rules.admission:
         check_form(call.resource, sent | {"metadata": metadata})
         metadata = _of_the_sender(metadata)
-    name = metadata.get("name") or _generated(one, call, metadata.get("generateName", ""))
+    name = metadata.get("name") or _generated(transaction, call, metadata.get("generateName", ""))
     key = call.resource.key(call.namespace, name)
-    if one.store.get(call.resource, key) is not None:
+    if transaction.store.get(call.resource, key) is not None:
         raise status.already_exists(call.resource, name)
     if call.namespace and metadata.setdefault("namespace", call.namespace) != call.namespace:
         raise status.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     metadata["name"] = name
-    metadata.setdefault("uid", one.uid)
-    metadata.setdefault("creationTimestamp", one.now)
+    metadata.setdefault("uid", transaction.uid)
+    metadata.setdefault("creationTimestamp", transaction.now)
     wanted = sent | {"metadata": metadata}
     if rules.admission:
-        wanted = admit_new(one.store, call.resource, wanted)
-    return one.put(call.resource, key, wanted)
+        wanted = admit_new(transaction.store, call.resource, wanted)
+    return transaction.put(call.resource, key, wanted)
 
 
 def _of_the_sender(metadata: Json) -> Json:
@@ -103,27 +105,29 @@ def _of_the_sender(metadata: Json) -> Json:
     return {field: value for field, value in metadata.items() if field not in _OF_THE_SERVER}
 
 
-def _generated(one: Transaction, call: Call, start: str) -> str:
+def _generated(transaction: Transaction, call: Call, start: str) -> str:
     """A name that is free, the same for the same uid. Raises Refused (422) where none is wanted."""
     if not start:
         raise status.nameless(call.resource)
     tries = 0
     while True:
-        digest = hashlib.sha256(f"{one.uid}/{tries}".encode()).digest()
+        digest = hashlib.sha256(f"{transaction.uid}/{tries}".encode()).digest()
         name = start + "".join(_SAFE[byte % len(_SAFE)] for byte in digest[:5])
-        if one.store.get(call.resource, call.resource.key(call.namespace, name)) is None:
+        if transaction.store.get(call.resource, call.resource.key(call.namespace, name)) is None:
             return name
         tries += 1
 
 
-def _change(one: Transaction, call: Call, body: bytes, content_type: str, rules: Rules) -> tuple[int, bytes]:
+def _change(
+    transaction: Transaction, call: Call, body: bytes, content_type: str, rules: Rules
+) -> tuple[int, bytes]:
     """An update or a patch: the HTTP status and the answer."""
-    old = one.store.get(call.resource, call.key)
+    old = transaction.store.get(call.resource, call.key)
     applied = call.verb == "patch" and content_type == patches.APPLY
     if old is None and applied and not call.subresource:
         sent = patches.read_object(body, content_type)
         named = _metadata(sent) | {"name": call.name}
-        return 201, _create(one, call, sent | {"metadata": named}, rules)
+        return 201, _create(transaction, call, sent | {"metadata": named}, rules)
     if old is None:
         raise status.not_found(call.resource, call.name)
     current = msgspec.json.decode(old)
@@ -132,10 +136,12 @@ def _change(one: Transaction, call: Call, body: bytes, content_type: str, rules:
     else:
         wanted = patches.read_object(body, content_type)
     _check_kind(call.resource, wanted)
-    return 200, _replace(one, call, old, current, wanted, rules)
+    return 200, _replace(transaction, call, old, current, wanted, rules)
 
 
-def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Json, rules: Rules) -> bytes:
+def _replace(
+    transaction: Transaction, call: Call, old: bytes, current: Json, wanted: Json, rules: Rules
+) -> bytes:
     if _metadata(wanted).get("resourceVersion", "") not in ("", current["metadata"]["resourceVersion"]):
         raise status.conflict(call.resource, call.name)
     if call.subresource:
@@ -156,13 +162,13 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
     if rules.admission and not call.subresource:
         wanted = admit_change(call.resource, current, wanted)
     top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
-    return old if wanted | top == current | top else one.put(call.resource, call.key, wanted)
+    return old if wanted | top == current | top else transaction.put(call.resource, call.key, wanted)
 
 
-def _delete(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
+def _delete(transaction: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
     if rules.admission:
         admit_deletion(call.resource, call.name)
-    last = deletion.delete(one, call.resource, call.key, options, graceful=rules.graceful)
+    last = deletion.delete(transaction, call.resource, call.key, options, graceful=rules.graceful)
     if call.resource.plural in _SHOWN_WHEN_DELETED:
         return last
     return status.success(call.resource, call.name, wire.identity(last).uid)

@@ -12,13 +12,13 @@ from romana_bus.events import IPAM, BlockAssigned, codec
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.bus.connect import Session
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
 
-async def log_of(place: Place) -> Session:
+async def log_of(lab: Lab) -> Session:
     """The lab's log. Raises Failed."""
     return await open_store(
-        Access(servers=(place.nats().url,)), Layout(place.spec.name, 7 * DAY, 1), "lab", ROLES
+        Access(servers=(lab.nats().url,)), Layout(lab.spec.name, 7 * DAY, 1), "lab", ROLES
     )
 
 

@@ -1,4 +1,4 @@
-"""What a lab consists of, from a few numbers: zones, nodes, their names and addresses. Pure.
+"""What a lab consists of: zones and nodes, with their names and addresses. Pure.
 
 Nothing of it is seen outside the lab's namespaces, so two labs may have the same addresses.
 """

@@ -1,4 +1,4 @@
-"""`romana-bus lab demo`: in a minute, what addresses by topology are good for."""
+"""`romana-bus lab demo`: what addresses by topology save in routes, shown in a minute."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def _shown(made: Lab, output: Output) -> None:
         console.console.print()
         _show_addresses(made, outcome)
         reached = _show_ping(made, outcome, output)
-        await asyncio.sleep(0.01)  # whoever has interrupted the ping meant all of it
+        await asyncio.sleep(0.01)  # Ctrl-C during the ping ends the demonstration too
         _show_counts(made, outcome)
         summary.show_commands(made, "the lab is still up; look further, and end it")
     if not (reached and outcome.as_promised):

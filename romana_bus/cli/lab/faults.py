@@ -1,5 +1,4 @@
-"""`romana-bus lab node`, `link`, `agent` and `nats`: what goes wrong in a data centre, on purpose; and what
-brings it back."""
+"""`romana-bus lab node`, `link`, `agent` and `nats`: faults, as in a data centre, and their repair."""
 
 from __future__ import annotations
 
@@ -101,7 +100,7 @@ def link_cut(node: NodeName, *, which: Which = Which(), output: Output = Output(
 
 @link_app.command(name="mend", sort_key=2)
 def link_mend(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Put it back."""
+    """Put the cable back."""
     lab = which.opened()
     fabric.plug(lab.spec, _on(lab, node))
     _say(output, {"node": node, "linked": True}, f"Node {node} is linked again.")
@@ -145,7 +144,7 @@ def _with_agent(lab: Lab, name: str) -> Node:
 
 @nats_app.command(name="stop", sort_key=1)
 def nats_stop(*, which: Which = Which(), output: Output = Output()) -> None:
-    """Stop the NATS server, for everyone. What is forwarded goes on."""
+    """Stop the NATS server, for all nodes. Pods still reach each other."""
     run(_nats_stop(which.opened(), output), output)
 
 

@@ -1,4 +1,4 @@
-"""`romana-bus lab ping`, `matrix` and `exec`: what packets do, seen from a pod or a node."""
+"""`romana-bus lab ping`, `matrix` and `exec`: pings, paths and commands, from a pod or a node."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def exec_(
     """
     lab = which.opened()
     if not command:
-        raise BadInput(f"what shall be run? Such as: romana-bus lab exec {where} -- ip route")
+        raise BadInput(f"no command given; for example: romana-bus lab exec {where} -- ip route")
     end = names.find(lab, where)
     sys.stdout.flush()
     netns.enter(end.netns)

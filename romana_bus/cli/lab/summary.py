@@ -1,4 +1,4 @@
-"""What a lab consists of, shown: zones, nodes, processes, and what to try on it."""
+"""A lab's zones, nodes and processes, and commands to try, printed."""
 
 from __future__ import annotations
 

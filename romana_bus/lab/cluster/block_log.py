@@ -1,4 +1,4 @@
-"""What the log says about the lab: which blocks its nodes have, and which opened when."""
+"""The blocks in the lab's log: which ones its nodes have, and which ones opened since."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a lab goes down, whatever is left of it: by its records where they are, and by its marks where not.
+"""How a lab goes down, whatever state it is in: by its records, and by marks where records are lost.
 
 Every process of a lab has its name in the environment, every namespace in its own name, and everything
 else is in those namespaces or in its directory. May be repeated, at any time.
@@ -41,7 +41,7 @@ def down(name: str) -> Removed:
 
 
 def _end_processes(spec: Spec) -> int:
-    """Again until there are none: one that ends may just have started another."""
+    """Repeated until there are none: a process may have started another before it ended."""
     ended = 0
     while found := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
         processes.end(found)

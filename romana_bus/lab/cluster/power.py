@@ -24,7 +24,7 @@ def is_on(lab: Lab, node: Node) -> bool:
 
 
 def switch_off(lab: Lab, node: Node) -> int:
-    """How many pods went with it. Raises BadInput where it is off already."""
+    """Switch the node off; returns how many pods it had. Raises BadInput where it is off already."""
     if not is_on(lab, node) and not any(processes.alive(lab, name) for name in services.of_node(lab, node)):
         raise BadInput(f"node {node.name} is off already: {lab.command(f'node start {node.name}')}")
     pods = _clear(lab, node)
@@ -33,8 +33,8 @@ def switch_off(lab: Lab, node: Node) -> int:
 
 
 def _clear(lab: Lab, node: Node) -> int:
-    """Whatever there is of a node: also where somebody has removed its namespace, and its processes go on
-    in what has no name any more. How many pods went."""
+    """Remove everything of a node, also where its namespace was removed while processes ran on in it.
+    Returns how many pods it had."""
     processes.kill(lab, *services.of_node(lab, node))
     own = lab.spec.namespace(node.name)
     pods = netns.named(Ground(own, (), lab.node(node.name), lab.directory).prefix)
@@ -94,7 +94,8 @@ def what_to_do(lab: Lab) -> str:
 
 
 async def start_ended(lab: Lab) -> list[str]:
-    """What was started, or was stopped by a signal and goes on. Raises BadInput where that cannot help."""
+    """Start what has ended and continue what is stopped; returns their names. Raises BadInput where that
+    cannot help."""
     names = ended(lab)
     if services.SERVE in names or not lab.facts.up:
         raise BadInput(what_to_do(lab))

@@ -1,7 +1,7 @@
 """NATS, offered to the nodes: TCP connections to a zone's gateway are passed on to the server on loopback.
 
-The listening sockets are in the router's namespace, so a node reaches NATS by its own link, and loses it
-with that. What cannot be passed on is closed: the client tries again.
+The listening sockets are in the router's namespace, so a node reaches NATS by its own link, and
+loses NATS with the link. A connection that cannot be passed on is closed: the client tries again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The router's static routes, kept as the log says: each zone's pod prefixes, by way of its living nodes.
 
-Reads the places of hosts (IPAM). Writes routes into the router's namespace, and the prefixes into
-`prefixes.json`, for `lab node kill` and for people. A topology that is changed moves them at once. With the
-log out of reach everything stays as it is.
+Reads the placements of hosts (IPAM). Writes routes into the router's namespace, and the prefixes into
+`prefixes.json`, for `lab node kill` and for people. A topology that is changed moves them at once. While the
+log cannot be reached, all routes stay.
 """
 
 from __future__ import annotations

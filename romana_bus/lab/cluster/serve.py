@@ -1,8 +1,8 @@
 """The lab's own services, in one process: `python -m romana_bus.lab.cluster.serve NAME`.
 
 The small API server with the stand-ins for the scheduler and for who watches nodes, unless the lab's nodes
-belong to another cluster; NATS for the nodes, and the router's routes. It writes down where it is when it is
-ready; objects end with it.
+belong to another cluster; NATS for the nodes, and the router's routes. When it is ready it
+writes its URL into a file. Its objects are in memory only.
 """
 
 from __future__ import annotations

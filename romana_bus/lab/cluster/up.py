@@ -1,7 +1,7 @@
 """How a lab comes up: its network, NATS, the API server, the bus, the nodes, and the router's routes.
 
-What does not depend on each other starts at the same time: most of it is Python that starts. Whatever
-fails is the caller's to clean up, with `falling.down`.
+Independent processes start at the same time, as starting Python takes most of it. Where something fails, the
+caller cleans up with `down.down`.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def kubeconfig_file(lab: Lab) -> str:
 
 
 def _environment(lab: Lab) -> str:
-    """Nothing that would make a shell a process of the lab."""
+    """For a shell, which must not count as a process of the lab: so ROMANA_LAB is not set."""
     return (
         f"# . this, and `romana-bus` and `kubectl` mean lab {lab.spec.name}\n"
         f"export ROMANA_LAB_NAME='{lab.spec.name}'\n"

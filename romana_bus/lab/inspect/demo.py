@@ -1,4 +1,4 @@
-"""Pods in every zone, while every kernel is listened to: how many routes did they change, and where?
+"""The demonstration: pods in every zone, and a count of the routes that they change in every kernel.
 
 The promise: a pod that comes or goes changes no route outside its own subnet; inside it only a block that
 opens does, one route on each other node, and none for a pod.
@@ -94,7 +94,7 @@ async def demonstrate(lab: Lab, client: KubeClient, store: JetStream, step: Step
 
 
 async def _clear(client: KubeClient) -> None:
-    """Pods of an earlier one."""
+    """Delete the pods of an earlier demonstration."""
     selector = ",".join(f"{key}={value}" for key, value in _LABEL.items())
     await workloads.delete(client, await client.objects(PODS, label_selector=selector))
 

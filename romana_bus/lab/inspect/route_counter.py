@@ -1,7 +1,7 @@
-"""Counting the routes that change: the kernels' own notifications, heard in every namespace at once.
+"""Counts the routes that change, from the kernels' notifications, in every namespace at once.
 
-A monitor is a netlink socket in its namespace; what it has heard is read at the end. Only the main table
-counts, and only what is no pod's own /32 (or /128) on its own node, which has a count of its own.
+A monitor is a netlink socket in its namespace, which is read at the end. Only the main table counts. A pod's
+own /32 (or /128) on its node is counted apart.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Monitor:
         self._socket.setblocking(False)
 
     def take(self) -> list[Change]:
-        """What has changed since it was asked last. Raises Failed where that was too much to keep."""
+        """The changes since the last call. Raises Failed where the socket's buffer was too small for them."""
         found: list[Change] = []
         while True:
             try:

@@ -1,7 +1,7 @@
-"""The way that a packet takes, hop by hop, asked of the kernels that forward it. Blocking.
+"""The path of a packet, hop by hop, as the kernels on it decide. Blocking.
 
-Each namespace is asked which route it has for the destination; its next hop's address says which
-namespace comes next. So it shows also where a way ends that leads nowhere.
+Each namespace is asked for its route to the destination; the next hop's address tells which namespace comes
+next. So the trace also shows where a path ends before the destination.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.machine.directory import Lab
     from romana_bus.lab.machine.rtnl import Kernel
 
-#: More hops than any way in a lab has.
+#: More hops than any path in a lab has.
 _LONGEST = 12
 
 
@@ -45,7 +45,7 @@ class Hop(NamedTuple):
 
 
 def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
-    """The hops, and who gets it; '' where nobody does."""
+    """The hops, and who receives the packet; '' where nobody does."""
     everyone = names.ends(lab)
     by_netns = {end.netns: end for end in everyone if end.kind != names.POD} | {source.netns: source}
     owners = {address: end for end in reversed(everyone) for address in end.addresses}

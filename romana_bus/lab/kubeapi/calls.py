@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ON_COLLECTION = {"GET": "list", "POST": "create"}
 _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
-#: Subresources that are no part of the object: something is done to it by creating one.
+#: Subresources that are actions: they are created, and cannot be read.
 CREATED_ONLY = ("binding",)
 
 

@@ -1,4 +1,4 @@
-"""What a test wants to go wrong with the next requests.
+"""Faults that a test injects into the next requests.
 
     server.faults.append(Fault("list", "pods", code=503, retry_after=1))
     server.faults.append(Fault("list", "pods", times=3, without=every_second))  # a wrong 200
@@ -9,8 +9,8 @@
     # an authenticating proxy, say, that lets no streaming list through:
     server.faults.append(Fault(times=FOREVER, code=400, streaming=True))
 
-What happens in watches that are open already is told to them with `ApiServer.tell` (changes that are not
-true, of `false_change`) and `ApiServer.send_line` (raw bytes).
+Open watches are sent wrong changes (`false_change`) with `ApiServer.tell`, and raw bytes with
+`ApiServer.send_line`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.store import Store
 
-#: Of all keys that a list would show, in its order, those that are left out.
+#: From the keys that a list would show, in its order, those to leave out.
 Omission = Callable[[Sequence[str]], Collection[str]]
 
 FOREVER = math.inf
@@ -41,8 +41,8 @@ STREAMING_OPTIONS = ("sendInitialEvents", "resourceVersionMatch")
 @dataclass
 class Fault:
     """Happens to the next `times` requests of `verb` (as RBAC names it) on `plural`; '' is any. `below`: only
-    to those from a version below it (and above 0); `streaming`: only to streaming lists. A request meets the
-    first fault that is meant for it and no other; what one fault says adds up.
+    to those from a version below it (and above 0); `streaming`: only to streaming lists. A request gets
+    the first fault that matches it, with everything that this fault asks for.
 
     Instead of an answer: `code` (see status.fault), with `retry_after` in seconds; `silent`: headers, and
     then nothing; `raw`: these bytes, status line and all, and the connection is closed; `expired`: a watch is
@@ -97,8 +97,8 @@ NONE = Fault()
 
 
 def take(pending: list[Fault], call: Call) -> Fault:
-    """The first that is meant for `call`, one time less; NONE if there is none. Raises Refused (400) where
-    that depends on a version that cannot be read."""
+    """The first fault that matches `call`, with its count lowered; NONE where none does. Raises Refused (400)
+    where a version that cannot be read decides it."""
     for fault in pending:
         if fault.meets(call):
             fault.times -= 1
@@ -131,8 +131,8 @@ def only(*left_out: str) -> Omission:
 def false_change(
     store: Store, resource: Resource, key: str, kind: str = "DELETED", version: int | None = None
 ) -> Change:
-    """The object that is there, as though `kind` (as Change.type) had happened to it at `version`, which may
-    be older than others; None is a new one. The store keeps the object."""
+    """A change of `kind` (as Change.type) that did not happen to the object, at `version`, which may be older
+    than others; None is a new version. The store keeps the object. Raises KeyError where there is none."""
     raw = store.get(resource, key)
     if raw is None:
         raise KeyError(key)

@@ -1,9 +1,8 @@
 """A small Kubernetes API server: lists, watches and writes of a few resources over HTTP, in one process.
 
-It says what a real server says, byte for byte, in everything that it serves; `recordings/` is what it
-is held to, and kubectl works against it. On top of that it does what tests need of a server: it forgets
-its history, refuses, fails, lies and hangs on demand (`faults.py`), goes back to an older state, counts what
-it was asked, and repeats what another server was recorded saying.
+Its answers are those of a real server, byte for byte: tests compare them with `recordings/`, and run
+kubectl against it. Tests can also make it compact its history, refuse, fail, give wrong answers and hang
+(`faults.py`), go back to an older state, count requests, and replay a recording.
 
 Not served: finalizers, managedFields, schemas; the deletion of collections; answers in protobuf; logs, exec,
 evictions, events.
@@ -135,8 +134,8 @@ class ApiServer:
     # --- what tests and the player do to it ---
 
     def apply_recorded(self, kind: str, resource: Resource, raw: bytes) -> None:
-        """One event of a recorded watch, with the version and the bytes that it had there. ValueError if
-        it is no such object, or no newer than the resource's last."""
+        """One event of a recorded watch, with the version and the bytes that it had there. Raises
+        ValueError if it is another kind of object, or not newer than the resource's last change."""
         key, version = wire.placed(resource, raw)
         self._watches.offer(resource, self.store.write(resource, kind, key, raw, version))
 
@@ -155,7 +154,7 @@ class ApiServer:
 
     def restore(self, backup: Backup) -> None:
         """As when etcd is restored from an older snapshot: objects and version go back, and versions are
-        given out again. Open watches hear nothing until the version is above the one they had come to."""
+        given out again. Open watches are sent nothing until the version has passed theirs."""
         self._watches.skip(self.store.version)
         self.store.restore(backup)
 
@@ -167,19 +166,19 @@ class ApiServer:
         self._forbidden.discard((verb, plural))
 
     def watches(self, plural: str = "") -> int:
-        """How many are open."""
+        """How many watches are open."""
         return len(self._watches.of(plural))
 
     def close_watches(self, plural: str = "") -> None:
-        """End them as a timeout would, after what they have still to be sent."""
+        """End the open watches as a timeout does: queued lines are still sent."""
         self._watches.end(plural)
 
     def send_line(self, line: bytes, plural: str = "") -> None:
-        """Raw bytes into the watches that are open."""
+        """Send raw bytes into the open watches."""
         self._watches.send(line, plural)
 
     def tell(self, resource: Resource, change: Change) -> None:
-        """Show it to the watches that are open, true or not, news or not. The store knows nothing of it."""
+        """Send it to the open watches, even where it is not true or not new. The store does not change."""
         self._watches.show(resource, change)
 
     # --- requests ---
@@ -228,7 +227,7 @@ class ApiServer:
                 self.store.resources,
             )
         except Refused:
-            self._authenticate(request)  # who may not ask is not told what is there
+            self._authenticate(request)  # without credentials a client does not learn what is served
             raise
         self.requests[call.verb, call.resource.plural] += 1
         return call
@@ -275,14 +274,14 @@ class ApiServer:
         if fault.line:
             watch.send(fault.line)
         stream = http.Stream(request, fault)
-        with self._watches.open(watch), contextlib.suppress(ConnectionError):  # a client that goes may do so
+        with self._watches.open(watch), contextlib.suppress(ConnectionError):  # the client has gone
             async with stream:
                 while lines := await watch.next():
                     await stream.write(lines)
         return stream.response
 
     def _open(self, request: web.Request, call: Call, fault: Fault) -> Watch:
-        """From here on it misses nothing. What is wrong with its version is said in the stream."""
+        """A watch that is sent every change from now on. An unusable version is an error in its stream."""
         chosen, view = selection(call), view_of(call, _clock)
         error = b""
         try:
@@ -329,5 +328,5 @@ def _healthy(request: web.Request) -> web.StreamResponse:
 
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:
-    """The real one doesn't say what it is."""
+    """The real server sends no Server header."""
     response.headers.pop("Server", None)

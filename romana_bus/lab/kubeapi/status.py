@@ -1,4 +1,4 @@
-"""What the API server says when it does not do what was asked: metav1.Status, in its own words. Pure."""
+"""Refusals of the API server, as metav1.Status in the words of a real one. Pure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def success(resource: Resource, name: str, uid: str) -> bytes:
 
 
 def done(code: int) -> bytes:
-    """The answer to what makes nothing that could be shown."""
+    """The answer to a create that gives no object, as a binding does."""
     body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}
     return go_json(body)
 
@@ -101,7 +101,7 @@ def forbidden(resource: Resource, verb: str, user: str, namespace: str, name: st
 
 
 def not_admitted(resource: Resource, name: str, why: str) -> Refused:
-    """Allowed in general, but not this one."""
+    """The user may do this in general, but not to this object."""
     message = f'{_qualified(resource)} "{name}" is forbidden: {why}'
     return refusal(403, "Forbidden", message, _details(resource, name))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Compacted(Exception):
-    """Nothing is known any more of `version`: history begins at `floor`."""
+    """The history of `version` is gone: it begins at `floor`."""
 
     def __init__(self, version: int, floor: int) -> None:
         super().__init__(f"version {version} is compacted, history begins at {floor}")

@@ -36,7 +36,7 @@ _SUFFIXES = (".conflist", ".conf", ".json")
 
 
 class CniError(RomanaError):
-    """A plugin said no. `code`: as the specification lists them, 0 where it said none."""
+    """A plugin failed. `code`: as in the specification, 0 where the plugin gave none."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)

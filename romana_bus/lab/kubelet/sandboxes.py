@@ -1,4 +1,4 @@
-"""The pods' sandboxes of one node: a network namespace each, and a record on disk.
+"""The sandboxes of one node's pods: a network namespace each, and a record on disk.
 
 A record is written before its namespace is made and goes after it was removed, so that whatever is left
 by a crash is found again: a sandbox that was never finished, one whose namespace a power cut took, and
@@ -77,8 +77,8 @@ class Sandboxes:
         return sandbox.complete and netns.exists(sandbox.netns)
 
     def create(self, pod: Json, now: str) -> Sandbox:
-        """With its network. Raises Failed and CniError; nothing is left of it then, but where even that
-        fails: then it is taken down before the next try."""
+        """A sandbox with its network. Raises Failed and CniError, and removes what was made; what cannot be
+        removed is removed before the next try."""
         sandbox = self._begin(pod, now)
         if sandbox.on_host:
             return self._keep(msgspec.structs.replace(sandbox, complete=True, addresses=self.ground.host))

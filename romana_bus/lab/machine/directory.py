@@ -1,6 +1,6 @@
-"""A lab's directory, /run/romana-bus-lab/NAME: what it is, and what people and its processes read.
+"""A lab's directory, /run/romana-bus-lab/NAME: the lab's record, and what people and its processes read.
 
-    lab.json        the spec, and what was found out while it came up
+    lab.json        the spec, and facts recorded while it came up
     prefixes.json   the prefixes of each zone's pods
     env             to source: which log and which API server the commands mean
     kubeconfig      topology.yaml
@@ -9,7 +9,7 @@
     nats/           the embedded NATS server's store and credentials
     nodes/NODE/     run, state (the agent's), bin, net.d (CNI), sandboxes, cni, manifests (the kubelet's)
 
-Whoever makes it owns the name: making it is what tells two `lab up` at once apart.
+Making it takes the name: of two `lab up` at the same time, one fails here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NatsAccess(msgspec.Struct, frozen=True):
-    """What the embedded server's keeper wrote down (bus/keeper.py)."""
+    """What the embedded server's keeper wrote down (bus/embedded/keeper.py)."""
 
     port: int
     user: str
@@ -66,7 +66,7 @@ class Lab:
 
     @classmethod
     def make(cls, spec: Spec) -> Lab:
-        """Raises BadInput where there is one already, Failed where it cannot be made."""
+        """Make the directory. Raises BadInput where there is one already, Failed where it cannot be made."""
         directory = ROOT / spec.name
         try:
             ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class Lab:
 
     @classmethod
     def open(cls, name: str) -> Lab:
-        """Raises BadInput where it is not up."""
+        """Raises BadInput where no such lab is up."""
         directory = ROOT / name
         facts = _facts(directory)
         if facts is None:
@@ -106,7 +106,7 @@ class Lab:
         return self.directory / "nodes" / name
 
     def learn(self, **facts: object) -> None:
-        """Write down what has been found out."""
+        """Record these facts in lab.json."""
         self.facts = msgspec.structs.replace(self.facts, **facts)
         write(self.directory / "lab.json", msgspec.json.encode(self.facts))
 
@@ -149,12 +149,12 @@ def _is_up(directory: Path) -> bool:
 
 
 def command(lab: str, text: str) -> str:
-    """A command for that lab, as it is typed: the usual one goes without saying."""
+    """A command for that lab, as it is typed: the default name is left out."""
     return f"romana-bus lab {text}{'' if lab == 'lab' else f' --name {lab}'}"
 
 
 def write(path: Path, body: bytes | str) -> None:
-    """Whole or not at all, readable by its owner alone."""
+    """Write a file atomically, readable by its owner alone."""
     new = path.with_name(f".{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -99,7 +99,7 @@ def alive(lab: Lab, name: str) -> Record | None:
 
 
 def kill(lab: Lab, *names: str) -> list[str]:
-    """SIGKILL, and wait until they are gone; gives those that were alive. Raises Failed."""
+    """Kill these (SIGKILL) and wait until they are gone; returns those that were alive. Raises Failed."""
     found = recorded(lab)
     chosen = [found[name] for name in names if name in found and found[name].alive]
     end(record.pid for record in chosen)
@@ -109,7 +109,7 @@ def kill(lab: Lab, *names: str) -> list[str]:
 
 
 def terminate(lab: Lab, name: str) -> bool:
-    """SIGTERM; whether it was alive."""
+    """Send SIGTERM; returns whether the process was alive."""
     record = alive(lab, name)
     if record:
         with contextlib.suppress(ProcessLookupError):
@@ -118,7 +118,7 @@ def terminate(lab: Lab, name: str) -> bool:
 
 
 def resume(lab: Lab) -> list[str]:
-    """SIGCONT to those that are stopped; who that was."""
+    """Send SIGCONT to those that are stopped; returns their names."""
     stopped = [record for record in recorded(lab).values() if record.stopped]
     for record in stopped:
         with contextlib.suppress(ProcessLookupError):
@@ -127,7 +127,7 @@ def resume(lab: Lab) -> list[str]:
 
 
 def marked(lab: str) -> set[int]:
-    """Those of that lab by their environment, but whoever asks, and those it was started by."""
+    """The lab's processes by their environment, without this one and its ancestors."""
     mark, found = f"{MARK}={lab}".encode(), set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -137,7 +137,7 @@ def marked(lab: str) -> set[int]:
 
 
 def inside(namespaces: Iterable[str]) -> set[int]:
-    """Those in one of these network namespaces, with the same exceptions."""
+    """The processes in these network namespaces, without this one and its ancestors."""
     return {pid for pid in netns.processes(namespaces) if _started(pid) is not None} - _ancestors()
 
 
@@ -193,7 +193,7 @@ def _ancestors() -> set[int]:
 
 
 def _started(pid: int) -> int | None:
-    """None where it has ended, also where nobody has taken notice of that yet (a zombie)."""
+    """None where it has ended; a zombie has."""
     fields = _stat(pid)
     return int(fields[_STARTED]) if fields and fields[_STATE] not in "ZX" else None
 

@@ -82,8 +82,8 @@ def fill(recording: Recording, server: ApiServer) -> None:
 
 
 async def play(recording: Recording, server: ApiServer, speed: float = 1.0) -> None:
-    """Fill the server, then apply every event at its time divided by `speed` (inf: at once). Who has
-    listed before that has listed nothing."""
+    """Fill the server, then apply every event at its time divided by `speed` (inf: at once). A client that
+    lists before that gets an empty list."""
     fill(recording, server)
     await play_events(recording, server, speed)
 

@@ -248,7 +248,7 @@ def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:
     for arguments, words in (
         (("ping", "a1", "nobody"), "has no pod or node nobody"),
         (("ping", "a11", "a1"), "Did you mean a1?"),
-        (("exec", "a1"), "what shall be run?"),
+        (("exec", "a1"), "no command given"),
         (("exec", "a1", "--", "no-such-program"), "no-such-program cannot be run"),
         (("pod", "run", "x", "--node", "c1"), "no node c1"),
         (("pod", "run", "x", "--zone", "z"), "no zone z"),

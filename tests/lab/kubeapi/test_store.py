@@ -230,5 +230,5 @@ def test_what_was_filled_in_has_no_past() -> None:
 
 def test_what_is_applied_must_look_as_a_watch_shows_it() -> None:
     """Lists cut the head off; anything else would come out crooked."""
-    with pytest.raises(ValueError, match="no Pod as a watch shows it"):
+    with pytest.raises(ValueError, match="not a Pod as a watch shows it"):
         ApiServer().apply_recorded("ADDED", PODS, b'{"metadata":{"name":"p","resourceVersion":"7"}}')

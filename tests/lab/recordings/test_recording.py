@@ -179,7 +179,7 @@ def test_resources_listed_at_different_times_begin_at_the_newest(tmp_path: Path)
             '"body":"{\\"metadata\\":{\\"resourceVersion\\":\\"1\\"},\\"items\\":[]}"}\n'
             '{"t":1,"kind":"watch","path":"/api/v1/pods","status":200,'
             '"body":"{\\"type\\":\\"ADDED\\",\\"object\\":{}}"}',
-            "a.jsonl:2: no Pod as a watch shows it",
+            "a.jsonl:2: not a Pod as a watch shows it",
         ),
     ],
 )

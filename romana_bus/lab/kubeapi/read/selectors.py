@@ -76,7 +76,7 @@ class Requirement(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which objects are meant; without any requirement all are."""
+    """Which objects are selected: all, where there is no requirement."""
 
     labels: tuple[Requirement, ...] = ()
     fields: tuple[Requirement, ...] = ()

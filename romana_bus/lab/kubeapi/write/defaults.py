@@ -1,4 +1,4 @@
-"""What Kubernetes fills in when an object leaves it open: as much of it as somebody here reads. Pure.
+"""Defaults that Kubernetes fills in: those that somebody here reads. Pure.
 
 Not filled in: what only a kubelet with containers would look at (pull policies, volumes for tokens ...).
 """

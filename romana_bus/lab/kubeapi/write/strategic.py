@@ -71,7 +71,7 @@ def _object(current: Json, patch: Json, keys: Mapping[str, str], path: str) -> J
     merged = dict(current)
     if (kept := patch.get("$retainKeys")) is not None:
         if not isinstance(kept, list):
-            raise bad_request("$retainKeys is no list")
+            raise bad_request("$retainKeys: a list was expected")
         merged = {field: value for field, value in merged.items() if field in kept}
     for field, value in patch.items():
         if not field.startswith("$"):

@@ -1,4 +1,4 @@
-"""What a write makes of an object: create, update, patch, delete. Pure: clock and uid are given.
+"""Writes: create, update, patch, delete. Pure: clock and uid are given.
 
 A write that changes nothing makes no event; one that deletes a namespace makes many.
 """
@@ -99,7 +99,7 @@ def _create(transaction: Transaction, call: Call, sent: Json, rules: Rules) -> b
 
 
 def _of_the_sender(metadata: Json) -> Json:
-    """Of a new object: without what the server alone decides. Raises Refused (400)."""
+    """The metadata of a new object, without the fields that only the server sets. Raises Refused (400)."""
     if metadata.get("resourceVersion"):
         raise status.bad_request("resourceVersion should not be set on objects to be created")
     return {field: value for field, value in metadata.items() if field not in _OF_THE_SERVER}

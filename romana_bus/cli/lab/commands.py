@@ -17,9 +17,9 @@ from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run
 from romana_bus.cli.lab import up_down
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster.spec import Spec, check_name
 from romana_bus.lab.machine import netns
-from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.machine.directory import Lab
+from romana_bus.lab.spec import Spec, check_name
 
 app = App(
     name="lab",
@@ -39,10 +39,10 @@ class Which:
     name: Named = "lab"
     """The lab's name; several may be up at the same time."""
 
-    def opened(self) -> Place:
+    def opened(self) -> Lab:
         """Raises BadInput where it is not up, or cannot be."""
         able()
-        return Place.open(check_name(self.name))
+        return Lab.open(check_name(self.name))
 
 
 def able() -> None:
@@ -131,7 +131,7 @@ async def _down(name: str, output: Output) -> None:
     from romana_bus.lab.cluster import down
 
     with contextlib.suppress(BadInput):
-        await up_down.lower(Place.open(name))
+        await up_down.lower(Lab.open(name))
     removed = down.down(name)
     if output.json:
         console.as_json(removed._asdict())

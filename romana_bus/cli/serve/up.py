@@ -170,7 +170,7 @@ class _Up:
     # --- a recording ----------------------------------------------------------------------------------
 
     async def _play(self, recording: Recording, server: ApiServer, speed: float) -> None:
-        from romana_bus.lab.kubeapi.store import NODES, PODS
+        from romana_bus.lab.kubeapi.resources import NODES, PODS
         from romana_bus.lab.recordings.player import final, play_events
 
         while not self.state.ready:  # what happens before anybody watches would not be seen happening

@@ -1,4 +1,4 @@
-"""Who reaches whom: pings from one namespace to an address, and from every pod to every other. Blocking."""
+"""Pings from one namespace to an address, and from every pod to every other. Blocking."""
 
 from __future__ import annotations
 

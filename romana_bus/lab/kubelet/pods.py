@@ -84,8 +84,8 @@ def running(pod: Json, found: Running) -> Json:
         "message": None,
         "conditions": _conditions(True, found.since, "", ""),
         "containerStatuses": [
-            _container(one, {"running": {"startedAt": found.since}}, found.sandbox)
-            for one in _containers(pod)
+            _container(container, {"running": {"startedAt": found.since}}, found.sandbox)
+            for container in _containers(pod)
         ],
     }
 
@@ -101,7 +101,7 @@ def waiting(pod: Json, host: tuple[str, ...], since: str, why: str) -> Json:
         "podIPs": None,
         "message": message,
         "conditions": _conditions(False, since, "FailedCreatePodSandBox", message),
-        "containerStatuses": [_container(one, state, "") for one in _containers(pod)],
+        "containerStatuses": [_container(container, state, "") for container in _containers(pod)],
     }
 
 

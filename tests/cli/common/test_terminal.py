@@ -26,9 +26,9 @@ from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab import demo, ping, pods, up_down
 from romana_bus.cli.serve.live import LiveView
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.inspect.reachability import Pair, Ping
+from romana_bus.lab.spec import Spec
 from romana_bus.runtime import logs
 from tests.cli.hostile import EVIL, SHOWN, live_cluster, steering
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from romana_bus.ipam import State
     from romana_bus.lab.inspect.demo import Outcome
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
 #: With a link that a terminal would make of it.
 LINKED = f"\x1b]8;;http://x.example\x1b\\{EVIL}\x1b]8;;\x1b\\"
@@ -237,7 +237,7 @@ def test_what_libraries_log() -> None:
 
 def test_pods_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
     spec = Spec(name="lab", zones=1, nodes_per_zone=1)
-    place = cast("Place", SimpleNamespace(spec=spec))
+    place = cast("Lab", SimpleNamespace(spec=spec))
     waiting = {"type": "Ready", "status": "False", "message": EVIL}
     status = {"phase": "Pending", "podIPs": [{"ip": EVIL}], "conditions": [waiting]}
     metadata = {"name": EVIL, "namespace": EVIL}
@@ -263,7 +263,7 @@ def test_addresses_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
         "status": {"podIPs": [{"ip": EVIL}]},
     }
     outcome = SimpleNamespace(pods=[pod, pod], blocks={node.name: [EVIL, EVIL]})
-    demo._show_addresses(cast("Place", place), cast("Outcome", outcome))
+    demo._show_addresses(cast("Lab", place), cast("Outcome", outcome))
     lines(capsys, 6)
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.inet import covering, parse_prefix
-from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine import processes
 from tests.cli.processes import Home, until
-from tests.lab.cluster.conftest import needs_root
+from tests.lab import iproute
 from tests.lab.cluster.lab import Commands
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 pytestmark = needs_root
 
@@ -67,13 +68,13 @@ class Stream:
 def space(run: Commands, pod: str) -> str:
     """A pod's network namespace."""
     from romana_bus.lab.inspect import names
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
-    return names.find(Place.open(run.spec.name), pod).netns
+    return names.find(Lab.open(run.spec.name), pod).netns
 
 
 def block_routes(run: Commands, node: str) -> set[str]:
-    shown = netns.asked(run.spec.namespace(node), "route", "show", "proto", "82")
+    shown = iproute.asked(run.spec.namespace(node), "route", "show", "proto", "82")
     return {str(route["dst"]) for route in shown if route.get("type") != "unreachable"}
 
 

@@ -21,8 +21,8 @@ from romana_bus.events import (
 )
 from romana_bus.ipam import Settings
 from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import NODES, PODS
 from romana_bus.lab.kubeapi.wire import head
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.producers.kubernetes.pages import Limits
 
     Stores = Callable[[], AbstractAsyncContextManager[Store]]

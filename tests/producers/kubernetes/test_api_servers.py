@@ -10,7 +10,7 @@ import pytest
 
 from romana_bus.errors import Failed
 from romana_bus.events import PodSeen
-from romana_bus.lab.kubeapi import store as lab
+from romana_bus.lab.kubeapi import resources as lab
 from romana_bus.lab.kubeapi.faults import FOREVER, STREAMING_OPTIONS, Fault, everything
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Api, Target, refuse_unwatchable

@@ -22,7 +22,7 @@ from romana_bus.events import (
     ResourceSynced,
     codec,
 )
-from romana_bus.lab.kubeapi.store import NODES as NODES_AT_THE_SERVER
+from romana_bus.lab.kubeapi.resources import NODES as NODES_AT_THE_SERVER
 from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind

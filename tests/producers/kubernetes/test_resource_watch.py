@@ -20,7 +20,7 @@ from romana_bus.events import (
     ResourceListing,
     ResourceSynced,
 )
-from romana_bus.lab.kubeapi import store as lab
+from romana_bus.lab.kubeapi import resources as lab
 from romana_bus.lab.kubeapi.faults import Fault
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.recordings.player import Recording, final, play

@@ -9,7 +9,7 @@ import pytest
 
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, Event, Fact, PodSeen, ResourceListing, ResourceSynced, codec
-from romana_bus.lab.kubeapi import store as lab
+from romana_bus.lab.kubeapi import resources as lab
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher

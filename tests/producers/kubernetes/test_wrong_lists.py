@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from romana_bus.events import SPEC, ListingAsked
 from romana_bus.lab.kubeapi.faults import Omission, every_second, everything, false_change, only
-from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.producers.kubernetes import absence
 from romana_bus.runtime.feed import outgoing
 from tests.producers.kubernetes.site import LIMITS, NODE, OfWholeList, Site, names, standing

@@ -60,7 +60,7 @@ def page(store: Store, call: Call, fault: Fault = NONE) -> Page:
 
 
 def shown(store: Store, call: Call, chosen: Selection, version: int, fault: Fault = NONE) -> Snapshot:
-    """What `call` is to see of its resource at `version`. Raises Compacted."""
+    """The objects that `call` asks for, as they were at `version`. Raises Compacted."""
     snapshot = store.snapshot(call.resource, version).under(call.prefix)
     if chosen:
         snapshot = selected(snapshot, chosen)
@@ -68,7 +68,7 @@ def shown(store: Store, call: Call, chosen: Selection, version: int, fault: Faul
 
 
 def selected(snapshot: Snapshot, chosen: Selection) -> Snapshot:
-    """Only those that are meant."""
+    """The objects that `chosen` selects."""
     both = zip(snapshot.keys, snapshot.raws, strict=True)
     kept = [(key, raw) for key, raw in both if chosen.matches(msgspec.json.decode(raw))]
     return Snapshot([key for key, _ in kept], [raw for _, raw in kept])

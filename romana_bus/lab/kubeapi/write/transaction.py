@@ -12,7 +12,8 @@ from romana_bus.lab.kubeapi import wire
 from romana_bus.lab.kubeapi.status import go_json
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
     from romana_bus.lab.kubeapi.table import Change
 
 Json = dict[str, Any]
@@ -36,13 +37,11 @@ _METADATA = (
 
 
 class Transaction:
-    """`now`: RFC 3339, in seconds; `uid`: of what is created. `changes`: in the order of their versions.
-    `warnings`: what the writer should be told although it was done."""
+    """`now`: RFC 3339, in seconds; `uid`: of what is created. `changes`: in the order of their versions."""
 
     def __init__(self, store: Store, *, now: str, uid: str, dry: bool = False) -> None:
         self.store, self.now, self.uid = store, now, uid
         self.changes: list[tuple[Resource, Change]] = []
-        self.warnings: list[str] = []
         self._dry = dry
 
     def put(self, resource: Resource, key: str, wanted: Json) -> bytes:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.inet import Prefix, format_address, parse_address
-from romana_bus.ipam.report.usage import both_families
+from romana_bus.ipam.model.usage import usage_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.state import State
-    from romana_bus.ipam.report.usage import Sums
+    from romana_bus.ipam.model.usage import UsageIndex
     from romana_bus.ipam.topology.tree import Group
 
 USED, COOLING, RESERVED, FREE, KEPT, OUTSIDE = "used", "cooling", "reserved", "free", "kept", "outside"
@@ -49,19 +47,18 @@ class AddressView(msgspec.Struct, frozen=True, kw_only=True):
     reserved: str = ""
 
 
-def reserved(state: State, sums: Mapping[int, Sums] | None = None) -> tuple[ReservedView, ...]:
-    """By address."""
-    sums = sums or (both_families(state) if state.reserves else {})
-    found = []
-    for prefix in sorted(state.reserves.values()):
-        network, room = state.topology.network_of(prefix), sums[prefix.width].room(prefix)
-        found.append(
-            ReservedView(
-                cidr=str(prefix), network=network.name if network else "", size=prefix.size,
-                live=room.used, cooling=room.cooling,
-            )
-        )  # fmt: skip
-    return tuple(found)
+def reserved(state: State) -> tuple[ReservedView, ...]:
+    """The reserved ranges, by address."""
+    index = usage_index(state) if state.reserves else {}
+    return tuple(_reserved(state, prefix, index[prefix.width]) for prefix in sorted(state.reserves.values()))
+
+
+def _reserved(state: State, prefix: Prefix, index: UsageIndex) -> ReservedView:
+    network, usage = state.topology.network_of(prefix), index.usage(prefix)
+    return ReservedView(
+        cidr=str(prefix), network=network.name if network else "", size=prefix.size,
+        live=usage.used, cooling=usage.cooling,
+    )  # fmt: skip
 
 
 def address(state: State, text: str) -> AddressView:

@@ -8,7 +8,7 @@ import pytest
 from romana_bus import events as ev
 from romana_bus.ipam.model.state import SECOND
 from romana_bus.ipam.model.usage import Usage
-from romana_bus.ipam.report import views
+from romana_bus.ipam.report import lookup, views
 from tests.ipam.cluster import Cluster, topology
 
 
@@ -94,13 +94,13 @@ def test_a_pod() -> None:
     ("text", "name"), [("10.0.0.0", "a"), ("10.0.0.2", "b"), ("10.0.0.9", ""), ("::1", "")]
 )
 def test_who_has_an_address(text: str, name: str) -> None:
-    found = views.address(cluster().state, text)
-    assert (found.name if found else "") == name
+    found = lookup.address(cluster().state, text)
+    assert found.pod == (f"web/{name}" if name else "")
 
 
 def test_what_would_be_no_address() -> None:
     with pytest.raises(ValueError, match="not an IP address"):
-        views.address(cluster().state, "nonsense")
+        lookup.address(cluster().state, "nonsense")
 
 
 def test_what_labels_would_do_to_a_node() -> None:

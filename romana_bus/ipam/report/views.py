@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from romana_bus.inet import parse_address
 from romana_bus.ipam.model import sandboxes
 from romana_bus.ipam.model.nodes import pod_key, pod_order
 from romana_bus.ipam.model.usage import Usage, block_usage, total, usage_index
@@ -212,18 +211,6 @@ def pods_on(state: State, node: str) -> tuple[PodView, ...]:
     )
 
 
-def address(state: State, text: str) -> PodView | None:
-    """Who has the address, or gave it back last and it still cools. Raises ValueError."""
-    width, value = parse_address(text)
-    for _, host in sorted(state.hosts.items()):
-        for _, record in sorted(host.records.items()):
-            parts = [(part.block.prefix, part.offset) for part in record.held]
-            parts += [(part.block.prefix, part.offset) for part in record.cooling]
-            if any(inside.width == width and inside.base + offset == value for inside, offset in parts):
-                return _pod(host, record)
-    return None
-
-
 def _pod(host: Host, record: Record) -> PodView:
     namespace, name = pod_order(record.key)
     return PodView(
@@ -231,8 +218,8 @@ def _pod(host: Host, record: Record) -> PodView:
         name=name,
         node=host.name,
         uid=record.uid,
-        addresses=tuple(held.block.address(held.offset) for held in record.held),
-        cooling={c.block.address(c.offset): c.until for c in record.cooling},
+        addresses=record.addresses,
+        cooling={cooling.address: cooling.until for cooling in record.cooling},
         code=record.code,
         reason=record.reason,
     )

@@ -22,10 +22,9 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
+from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK, usage_index
 from romana_bus.ipam.report import views
 from romana_bus.ipam.report.exhaustion import EXHAUSTED, Exhaustion
-from romana_bus.ipam.report.usage import both_families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,14 +58,14 @@ class _Addresses(Collector):
         self.state = state
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        sums = both_families(self.state)
-        exhaustion = Exhaustion(self.state, sums)
+        index = usage_index(self.state)
+        exhaustion = Exhaustion(self.state, index)
         addresses = GaugeMetricFamily("romana_addresses", "Addresses by state", labels=["network", "state"])
         blocks = GaugeMetricFamily("romana_blocks", "Blocks that are somebody's", labels=["network"])
-        for network in views.networks(self.state, sums):
+        for network in views.networks(self.state, index):
             for name in STATES:
-                addresses.add_metric([network.network, name], getattr(network.room, name))
-            blocks.add_metric([network.network], network.room.blocks)
+                addresses.add_metric([network.network, name], getattr(network.usage, name))
+            blocks.add_metric([network.network], network.usage.blocks)
         yield addresses
         yield blocks
         yield _exhausted(self.state, exhaustion)

@@ -89,13 +89,13 @@ def blocks_do_not_overlap(cluster: Cluster) -> None:
 def room_adds_up(cluster: Cluster) -> None:
     used, cool = given(cluster), cooling(cluster)
     for network in views.networks(cluster.state):
-        for prefix, room in [(network.prefix, network.room), *((g.prefix, g.room) for g in network.groups)]:
+        for prefix, room in [(network.prefix, network.usage), *((g.prefix, g.usage) for g in network.groups)]:
             assert room.used + room.cooling + room.reserved + room.free == room.size
             assert room.used == sum(inside(address, parse_prefix(prefix)) for address in used)
             assert room.cooling == sum(inside(address, parse_prefix(prefix)) for address in cool)
             assert min(room.reserved, room.free) >= 0
     for block in views.blocks(cluster.state):
-        room = block.room
+        room = block.usage
         assert room.used + room.cooling + room.reserved + room.free == room.size
         assert min(room.reserved, room.free) >= 0
 
@@ -104,7 +104,7 @@ def spares_are_as_many_as_asked_for(cluster: Cluster) -> None:
     """Never more than that in one group; fewer where there is no room. Empty ones are nobody's yet. A node
     that is gone is where it was, whatever that is called by now."""
     for host in views.hosts(cluster.state):
-        empty = [block for block in host.blocks if not block.room.used and not block.room.cooling]
+        empty = [block for block in host.blocks if not block.usage.used and not block.usage.cooling]
         for leaf in cluster.state.topology.leaves:
             there = [block for block in empty if leaf.prefix.contains(parse_prefix(block.block))]
             placed = host.groups.get(leaf.network) == leaf.group or not host.in_api

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from romana_bus.ipam import State
+    from romana_bus.ipam.model.usage import Usage
     from romana_bus.ipam.report.forecast import Outlook
-    from romana_bus.ipam.report.usage import Room
     from romana_bus.ipam.report.views import NetworkView
 
 #: Characters that a node's name and address take, which the table of groups has not.
@@ -33,16 +33,16 @@ def document(state: State, outlooks: Outlooks) -> dict[str, Any]:
     return {
         "networks": [
             described(one, one.usable, outlooks.network(one))
-            | {"groups": [described(group, group.room, outlooks.group(group)) for group in one.groups]}
+            | {"groups": [described(group, group.usage, outlooks.group(group)) for group in one.groups]}
             for one in outlooks.networks
         ],
         "tenants": [
             msgspec.to_builtins(one)
-            | {"fragmentation": {family: _percent(room) for family, room in one.rooms.items()}}
+            | {"fragmentation": {family: _percent(usage) for family, usage in one.usage.items()}}
             | msgspec.to_builtins(outlooks.tenant(one))
             for one in tenants(state, outlooks.networks)
         ],
-        "hosts": [described(host, host.room, outlooks.host(host)) for host in views.hosts(state)],
+        "hosts": [described(host, host.usage, outlooks.host(host)) for host in views.hosts(state)],
         "reserved": reserved(state),
         "full": Exhaustion(state).found,
         "waiting": waiting(state),
@@ -51,14 +51,14 @@ def document(state: State, outlooks: Outlooks) -> dict[str, Any]:
     }
 
 
-def described(one: msgspec.Struct, room: Room, outlook: Outlook) -> dict[str, Any]:
+def described(one: msgspec.Struct, usage: Usage, outlook: Outlook) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(one)
     ends: dict[str, Any] = msgspec.to_builtins(outlook)
-    return found | {"fragmentation": _percent(room)} | ends
+    return found | {"fragmentation": _percent(usage)} | ends
 
 
-def _percent(room: Room) -> float:
-    return round(room.fragmentation, 1)
+def _percent(usage: Usage) -> float:
+    return round(usage.fragmentation, 1)
 
 
 def print_networks(state: State, outlooks: Outlooks | None = None, every: bool = False) -> None:
@@ -73,7 +73,7 @@ def print_networks(state: State, outlooks: Outlooks | None = None, every: bool =
         )
         leaves = [group for group in network.groups if group.leaf]
         if len(leaves) > console.ROWS and not every:
-            leaves.sort(key=lambda group: -_fullness(group.room))
+            leaves.sort(key=lambda group: -group.usage.fullness)
         shown, more = console.first(leaves, every)
         for group in shown:
             end = end_cells(outlooks.group(group) if outlooks else None, ends)
@@ -81,7 +81,7 @@ def print_networks(state: State, outlooks: Outlooks | None = None, every: bool =
                 group.group,
                 group.prefix,
                 console.count(group.hosts),
-                *console.room(group.room, columns),
+                *console.room(group.usage, columns),
                 *end,
             )
         if len(leaves) > 1:
@@ -114,10 +114,6 @@ def end_cells(outlook: Outlook | None, columns: tuple[str, ...]) -> tuple[str | 
     return cells[-len(columns) :]
 
 
-def _fullness(room: Room) -> float:
-    return (room.size - room.free) / room.size if room.size else 0.0
-
-
 def closed(network: NetworkView) -> list[Text]:
     """What is kept free for groups to come, in one line."""
     prefixes = [group.prefix for group in network.groups if group.closed]
@@ -144,7 +140,7 @@ def print_tenants(state: State, outlooks: Outlooks, every: bool = False) -> None
             Text(console.count(getattr(one, name)), "red" if name == "waiting" and one.waiting else "")
             for name in counts
         ]
-        free = console.count(min((room.free for room in one.rooms.values()), default=0))
+        free = console.count(min((usage.free for usage in one.usage.values()), default=0))
         networks = ", ".join(one.networks) or Text("none", "red")
         table.add_row(one.tenant, *cells, networks, free, *end_cells(outlooks.tenant(one), ends))
     console.section("tenants (namespaces)", table, *console.and_more(more, console.ALL))
@@ -157,13 +153,13 @@ def print_hosts(state: State, outlooks: Outlooks | None = None, every: bool = Fa
     narrow = "blocks" not in columns
     found = list(views.hosts(state))
     if len(found) > console.ROWS and not every:
-        found.sort(key=lambda host: (-_fullness(host.room), host.node))
+        found.sort(key=lambda host: (-host.usage.fullness, host.node))
     names = ("node", *(() if narrow else ("address",)), "group", "pods", *columns, *ends)
     table = console.table(*names, right=("pods", *columns[1:], *ends))
     shown, more = console.first(found, every)
     for host in shown:
         group = ", ".join(dict.fromkeys(host.groups.values())) or Text("none", "red")
-        room = console.room(host.room, columns) if host.room.size else ("",) * len(columns)
+        room = console.room(host.usage, columns) if host.usage.size else ("",) * len(columns)
         end = end_cells(outlooks.host(host) if outlooks else None, ends)
         address = () if narrow else (", ".join(host.addresses),)
         table.add_row(host.node, *address, group, console.count(host.pods), *room, *end)

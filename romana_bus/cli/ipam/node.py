@@ -29,7 +29,7 @@ def host(state: State, name: str) -> HostView:
 
 def host_document(state: State, found: HostView, outlooks: Outlooks) -> dict[str, Any]:
     return {
-        "host": capacity.described(found, found.room, outlooks.host(found)),
+        "host": capacity.described(found, found.usage, outlooks.host(found)),
         "pods": views.pods_on(state, found.node),
     }
 
@@ -45,7 +45,7 @@ def print_host(state: State, found: HostView, outlooks: Outlooks) -> None:
     table = console.table("network", "group", "pods", *columns, *ends, right=("pods", *columns[1:], *ends))
     end = capacity.end_cells(outlook, ends)
     networks, groups = ", ".join(found.groups), ", ".join(dict.fromkeys(found.groups.values()))
-    table.add_row(networks, groups, console.count(found.pods), *console.room(found.room, columns), *end)
+    table.add_row(networks, groups, console.count(found.pods), *console.room(found.usage, columns), *end)
     console.section("place", table)
     _print_blocks(found)
     pods = views.pods_on(state, found.node)
@@ -64,7 +64,7 @@ def _print_blocks(found: HostView) -> None:
     table = console.table("block", "network", "for", *columns, right=columns[1:])
     for block in found.blocks:
         whose = "/".join(part for part in (block.tenant, block.segment) if part != "*") or "all"
-        table.add_row(block.block, block.network, whose, *console.room(block.room, columns))
+        table.add_row(block.block, block.network, whose, *console.room(block.usage, columns))
     console.section("blocks", table if found.blocks else console.dim("none"))
 
 

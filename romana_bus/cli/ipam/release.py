@@ -69,10 +69,9 @@ def orders(state: State, node: str) -> list[AddressDisowned | SandboxRemoved]:
     for key, record in sorted(host.records.items()) if host else ():
         if record.block is not None:
             namespace, name = pod_order(key)
-            addresses = tuple(held.block.address(held.offset) for held in record.held)
             wanted.append(
                 AddressDisowned(
-                    namespace=namespace, name=name, uid=record.uid, node=node, addresses=addresses,
+                    namespace=namespace, name=name, uid=record.uid, node=node, addresses=record.addresses,
                     reason=REASON, absent=True, covers=state.facts,
                 )
             )  # fmt: skip

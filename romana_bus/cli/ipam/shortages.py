@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
-from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
+from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.report.exhaustion import Exhaustion
 from romana_bus.ipam.report.lookup import reserved
 

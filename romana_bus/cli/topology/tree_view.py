@@ -23,7 +23,7 @@ def tree(state: State) -> Tree:
     """The groups of all networks, each with its prefix, use, nodes and free slots."""
     root = Tree(Text("topology" if state.documented else "default topology", "bold"), guide_style="dim")
     for network, seen in zip(state.topology.networks, views.networks(state), strict=True):
-        head = f"{seen.prefix}  {console.use(seen.room)}  {console.many(seen.hosts, 'node')}"
+        head = f"{seen.prefix}  {console.use(seen.usage)}  {console.many(seen.hosts, 'node')}"
         whole = network.tree if network.tree and network.tree.whole else None
         branch = root.add(Text.assemble((seen.network, "bold"), "  ", head, (_free(whole), "dim")))
         branches = [branch]
@@ -56,5 +56,5 @@ def _described(group: Group, seen: GroupView) -> Text:
     needs = "  ".join(f"{key}={value}" for key, value in seen.needs.items())
     nodes = f"  {console.many(seen.hosts, 'node')}" if seen.leaf else ""
     name = group.name or group.path.rpartition("/")[2] or group.path
-    what = f"  {seen.prefix}  {console.use(seen.room)}{nodes}"
+    what = f"  {seen.prefix}  {console.use(seen.usage)}{nodes}"
     return Text.assemble((name, "cyan"), what, (_free(group), "dim"), "  ", (needs, "dim"))

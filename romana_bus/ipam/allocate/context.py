@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.ipam.allocate.fullness import free_addresses
 from romana_bus.ipam.fold.decisions import replace
 from romana_bus.ipam.fold.evolve import evolve
 from romana_bus.ipam.model.index import Index
+from romana_bus.ipam.model.usage import UsageByFamily, usage_index
 
 if TYPE_CHECKING:
     from romana_bus.events import AddressEvent, IpamEvent
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.topology.tree import Leaf
 
 
 class Decision(NamedTuple):
@@ -31,21 +32,22 @@ class Context:
         self.state = state
         self.size = size
         self.decisions: list[Decision] = []
-        self._free: list[int] | None = None
+        self._usage: UsageByFamily | None = None
         self.index = self.refreshed()
 
     def refreshed(self) -> Index:
         index = self.state.index
         if index is None or index.stale:
             index = self.state.index = Index(self.state)
+            self._usage = None
         self.index = index
         return index
 
-    def free_addresses(self) -> list[int]:
-        """By leaf, as they were when this context first asked."""
-        if self._free is None or len(self._free) != len(self.index.spaces):
-            self._free = free_addresses(self.state)
-        return self._free
+    def free_addresses(self, leaf: Leaf) -> int:
+        """How many addresses of the leaf were free when this context first asked."""
+        if self._usage is None:
+            self._usage = usage_index(self.state)
+        return self._usage[leaf.prefix.width].free(leaf.prefix)
 
     @property
     def full(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.model.blocks import ALL, OWN, Block
+from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK
 
 if TYPE_CHECKING:
     from romana_bus.inet import Prefix
@@ -62,17 +62,16 @@ def families_for(context: Context, pod: Pod, host: Host) -> tuple[tuple[FreeSpac
 def scope_of(context: Context, pod: Pod, host: Host) -> str:
     """The most that is full among the families that the pod needs. It is told as it was at that moment:
     what other nodes and groups have is no reason to tell it again."""
-    free = context.free_addresses()
-    scopes = [_scope(context, spaces, free) for spaces in families_for(context, pod, host)]
+    scopes = [_scope(context, spaces) for spaces in families_for(context, pod, host)]
     return max(scopes, key=(BLOCK, GROUP, NETWORK).index, default="")
 
 
-def _scope(context: Context, spaces: tuple[FreeSpace, ...], free: list[int]) -> str:
-    if any(free[space.leaf.number] for space in spaces):
+def _scope(context: Context, spaces: tuple[FreeSpace, ...]) -> str:
+    if any(context.free_addresses(space.leaf) for space in spaces):
         return BLOCK
     networks = {space.leaf.network for space in spaces}
     leaves = (leaf for leaf in context.index.topology.leaves if leaf.network in networks)
-    return GROUP if any(free[leaf.number] for leaf in leaves) else NETWORK
+    return GROUP if any(map(context.free_addresses, leaves)) else NETWORK
 
 
 def own_block(pod: Pod) -> Owner:

@@ -163,7 +163,7 @@ def _kept(
         donor = state.hosts[node]
         for cooling in donor.records[pod.key].cooling:
             block, offset = cooling.block, cooling.offset
-            where = block.prefix.base + offset
+            where = cooling.numeric[1]
             space = next((space for space in offering if space.leaf.number == block.leaf), None)
             if not cooling.kept or space is None or (value is not None and value != where):
                 continue

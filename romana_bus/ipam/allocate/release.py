@@ -111,7 +111,7 @@ def told(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
     return tuple(
         [
             CoolingAddress(
-                address=one.block.address(one.offset),
+                address=one.address,
                 block=one.block.text,
                 until=one.until,
                 kept=one.kept,
@@ -160,7 +160,7 @@ def _runs_with(context: Context, host: Host, record: Record, cooling: Cooling) -
     state, ident = context.state, cooling.ident or record.ident
     pod = state.pods.get(record.key)
     if pod is not None and pod.ident == ident and pod.node == host.name and not pod.unfit:
-        where = (cooling.block.prefix.width, cooling.block.prefix.base + cooling.offset)
-        return not pod.ips or where in pod.reported  # AS_GIVEN: it has what it was given since
+        # With AS_GIVEN the pod has other addresses from us by now, and `reported` is empty.
+        return not pod.ips or cooling.numeric in pod.reported
     box = sandbox(state, host.name, record.key)
     return box is not None and box.ident == ident

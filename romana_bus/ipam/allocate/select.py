@@ -83,10 +83,10 @@ def _had(context: Context, pod: Pod, host: Host, record: Record) -> list[tuple[i
     own = [
         one
         for one in record.cooling
-        if (one.ident == pod.ident if one.ident else heir) and one.block.address(one.offset) not in ended
+        if (one.ident == pod.ident if one.ident else heir) and one.address not in ended
     ]
     last = max((one.until for one in own), default=0)
-    return [(one.block.prefix.width, one.block.prefix.base + one.offset) for one in own if one.until == last]
+    return [one.numeric for one in own if one.until == last]
 
 
 def _reported(

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from romana_bus.events import AddressAssigned
 from romana_bus.inet import Prefix, parse_address
 from romana_bus.ipam.audit.finding import Finding, records, runs, wants
+from romana_bus.ipam.fold.facts import pod_of
+from romana_bus.ipam.model.nodes import other_pod
+from romana_bus.ipam.model.pods import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +32,7 @@ def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator
         pod = snapshot.pods.get(record.key)
         reason, absent = _why_nobodys(host, record, pod)
         for held in record.held:
-            address = held.block.address(held.offset)
+            address = held.address
             if reason:
                 yield Finding(
                     kind="nobody", node=host.name, pod=record.key, uid=record.uid, address=address,
@@ -45,14 +48,10 @@ def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator
 
 
 def _why_nobodys(host: Host, record: Record, pod: PodSeen | None) -> tuple[str, bool]:
-    """And whether the pod is not there at all."""
+    """Why no pod has the record's addresses, or ''; and whether the API server has no such pod at all."""
     if pod is None:
-        return "the API server has no such pod", True
-    if pod.kubelet_uid != record.uid:
-        return "a new pod of the same name took its place", True
-    if pod.node != host.name:
-        return f"the pod is on {f'node {pod.node}' if pod.node else 'no node'}", False
-    return ("" if wants(pod) else "the pod has finished, or uses the host's network"), False
+        return ABSENT, True
+    return other_pod(host, record, pod_of(pod)), pod.kubelet_uid != record.uid
 
 
 def _others(pod: PodSeen, width: int, address: str) -> list[str]:
@@ -71,6 +70,7 @@ def _inside(state: State, ip: str) -> bool:
 
 
 def _width(ip: str) -> int:
+    """The address family, as its width in bits; 0 for a text that is not an address."""
     try:
         return parse_address(ip)[0]
     except ValueError:
@@ -84,7 +84,7 @@ def with_two_owners(state: State, snapshot: Snapshot) -> Iterator[Finding]:
     holders: dict[str, tuple[Host, Record]] = {}
     for host, record in records(state):
         for held in record.held if not snapshot.pod_since(state, record.key) else ():
-            holders[held.block.address(held.offset)] = host, record
+            holders[held.address] = host, record
     reporters: dict[str, list[str]] = {}
     for key, pod in sorted(snapshot.pods.items()):
         for ip in pod.ips if wants(pod) and not snapshot.pod_since(state, key) else ():

@@ -40,7 +40,7 @@ def miscounted(state: State) -> Iterator[Finding]:
     for host, record in records(state):
         for held in record.held:
             given.add((held.block.text, held.offset))
-            address = held.block.address(held.offset) if held.offset >= 0 else "an address below it"
+            address = held.address if held.offset >= 0 else "an address below it"
             if not 0 <= held.offset < held.block.prefix.size:
                 text = f"{address} of {record.key} on {host.name} is outside its block {held.block.text}"
             elif held.block.node != host.name:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.events import version_number
-from romana_bus.ipam.fold.facts import unfit
-from romana_bus.ipam.model.nodes import pod_key
+from romana_bus.ipam.fold.facts import pod_of, unfit
+from romana_bus.ipam.model.nodes import other_pod, pod_key
 from romana_bus.ipam.model.sandboxes import sandbox
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ class Snapshot:
     def owner(self, host: Host, record: Record) -> PodSeen | None:
         """The pod that the record's addresses are for."""
         pod = self.pods.get(record.key)
-        there = pod is not None and pod.kubelet_uid == record.uid and pod.node == host.name and wants(pod)
-        return pod if there else None
+        return pod if pod is not None and not other_pod(host, record, pod_of(pod)) else None
 
 
 def runs(state: State, host: Host, record: Record) -> bool:

@@ -48,7 +48,7 @@ def wired_otherwise(state: State, snapshot: Snapshot, reports: Iterable[Wired]) 
 def _too_much(state: State, report: Wired) -> Iterator[Finding]:
     node, host = report.node, state.hosts.get(report.node)
     held = _held(host)
-    cooling = {one.block.address(one.offset) for record in _records(host) for one in record.cooling}
+    cooling = {old.address for record in _records(host) for old in record.cooling}
     for address, pod in sorted(report.addresses.items()):
         owner = held.get(address)
         if pod == owner or (owner is None and address in cooling) or (owner is not None and not pod):
@@ -73,7 +73,7 @@ def _too_little(state: State, snapshot: Snapshot, report: Wired) -> Iterator[Fin
         if seen is None or seen.phase != "Running" or (node, record.key) in state.young:
             continue
         for held in record.held:
-            if (address := held.block.address(held.offset)) not in report.addresses:
+            if (address := held.address) not in report.addresses:
                 text = f"{address} of {record.key} is not wired on {node}"
                 yield Finding(kind="kernel", node=node, pod=record.key, address=address, text=text)
 
@@ -83,4 +83,4 @@ def _records(host: Host | None) -> list[Record]:
 
 
 def _held(host: Host | None) -> dict[str, str]:
-    return {one.block.address(one.offset): record.key for record in _records(host) for one in record.held}
+    return {address: record.key for record in _records(host) for address in record.addresses}

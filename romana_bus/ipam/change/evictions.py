@@ -67,7 +67,7 @@ def _holds(state: State, new: Topology, one: Eviction) -> bool:
     record = host.records.get(pod_key(one.namespace, one.name)) if host else None
     if host is None or record is None or record.uid != one.uid:
         return False
-    held = [part for part in record.held if part.block.address(part.offset) in one.addresses]
+    held = [part for part in record.held if part.address in one.addresses]
     leaves = [new.leaf_of(part.block.prefix) for part in held]
     return any(leaf is None or not _takes(new, leaf, host) for leaf in leaves)
 
@@ -132,7 +132,7 @@ def _pod(host: Host, key: str, record: Record, verdicts: list[str | None], place
         pod=key,
         uid=record.uid,
         node=host.name,
-        addresses=tuple(held.block.address(held.offset) for held in parts),
+        addresses=tuple(held.address for held in parts),
         group=group.group if group else "",
         reason=worst or "it lies in no group now",
     )

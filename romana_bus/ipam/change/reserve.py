@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from romana_bus.errors import BadInput
 from romana_bus.events import RangeReserved, RangeUnreserved
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
+from romana_bus.ipam.model.lookup import holdings
 
 if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
@@ -62,14 +63,8 @@ def covering(state: State, cidr: str) -> str:
 def live(state: State, cidr: str) -> list[tuple[str, str]]:
     """The addresses that pods have inside the range, each with its pod. Raises BadRange."""
     prefix = parse(cidr)
-    found = []
-    for host in state.hosts.values():
-        for record in host.records.values():
-            for held in record.held:
-                value = held.block.prefix.base + held.offset
-                if held.block.prefix.width == prefix.width and prefix.base <= value < prefix.end:
-                    found.append((value, record.key))
-    return [(format_address(prefix.width, value), key) for value, key in sorted(found)]
+    used = sorted(holding for holding in holdings(state, prefix) if not holding.until)
+    return [(format_address(prefix.width, value), pod) for value, pod, *_ in used]
 
 
 def parse(cidr: str) -> Prefix:

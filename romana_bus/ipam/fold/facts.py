@@ -99,6 +99,12 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
             _look_at_sandboxes(state, key)
 
 
+def pod_of(event: PodSeen) -> Pod:
+    """The pod as the API server shows it: what it reports and requests is left out."""
+    key = pod_key(event.namespace, event.name)
+    return Pod(key, event.node, ident_of(event.kubelet_uid), 0, asks("", "", unfit(event), None))
+
+
 def unfit(event: PodSeen) -> str:
     """Why the pod wants no address of ours, or ''."""
     if event.host_network:

@@ -90,25 +90,30 @@ class Ended(msgspec.Struct, gc=False, frozen=True):
     uid: str
 
     def ends(self, record: Record) -> bool:
-        return any(held.block.address(held.offset) in self.addresses for held in record.held)
+        return not self.addresses.isdisjoint(record.addresses)
 
 
 def misfit(host: Host, record: Record, pod: Pod | None) -> str:
-    """Why what `record` says has to end, or ''. `pod`: whose its name is there (`sandboxes.bearer`)."""
+    """Why the record has to end, or ''. `pod`: the one that has the record's name on the node."""
     if pod is None:
         return "the pod is gone"
-    if pod.node != host.name:
-        return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
-    if pod.asks.unfit:
-        return pod.asks.unfit
-    if record.block is None:
-        return ""
-    if pod.ident != record.ident:
-        return "a new pod of the same name took its place"
+    if (reason := other_pod(host, record, pod)) or record.block is None:
+        return reason
     more = [held.block for held in record.rest.more] if record.rest.more else ()
     for block in (record.block, *more):
         if block.node != host.name:
             return f"its block {block.text} belongs to {block.node or 'nobody'}"
+    return ""
+
+
+def other_pod(host: Host, record: Record, pod: Pod) -> str:
+    """Why the record's addresses are not for this pod, which has its name, or ''."""
+    if pod.node != host.name:
+        return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
+    if pod.asks.unfit:
+        return pod.asks.unfit
+    if record.block is not None and pod.ident != record.ident:
+        return "a new pod of the same name took its place"
     return ""
 
 

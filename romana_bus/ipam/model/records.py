@@ -12,16 +12,25 @@ from romana_bus.ipam.model.uids import Ident, text_of
 
 
 class Held(msgspec.Struct, gc=False, frozen=True):
-    block: Block
-    offset: int
-
-
-class Cooling(msgspec.Struct, gc=False, frozen=True):
-    """`kept`: for a pod of the same name that wants it back. `ident`: the uid of the pod that may still run
-    with it, where that is not the record's."""
+    """An address, as an offset from its block's base."""
 
     block: Block
     offset: int
+
+    @property
+    def address(self) -> str:
+        return self.block.address(self.offset)
+
+    @property
+    def numeric(self) -> tuple[int, int]:
+        """Width and value of the address."""
+        return self.block.prefix.width, self.block.prefix.base + self.offset
+
+
+class Cooling(Held, gc=False, frozen=True):
+    """An address that was released and is free again at `until` (µs). `kept`: for a pod of the same name that
+    wants it back. `ident`: the uid of the pod that may still run with it, where that is not the record's."""
+
     until: int
     kept: bool = False
     ident: Ident = ""
@@ -60,6 +69,11 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return () if self.block is None else (Held(self.block, self.offset), *self.rest.more)
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses held, as text."""
+        return tuple(held.address for held in self.held)
+
+    @property
     def cooling(self) -> tuple[Cooling, ...]:
         return self.rest.cooling
 
@@ -81,8 +95,8 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def ips(self) -> str:
-        """The addresses held as a pod reports them."""
-        return ",".join(held.block.address(held.offset) for held in self.held)
+        """The addresses held, as a pod reports them."""
+        return ",".join(self.addresses)
 
     def cool(self, cooling: tuple[Cooling, ...]) -> None:
         """Only that is left of what cooled."""

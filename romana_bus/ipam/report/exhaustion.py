@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.inet import parse_prefix
-from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.model.blocks import ALL
 from romana_bus.ipam.model.nodes import pod_order
-from romana_bus.ipam.report.usage import both_families, has_room, whole_block
+from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK, has_free_address, has_whole_block, usage_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.ranges import Ranges
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.state import State
-    from romana_bus.ipam.report.usage import Room, Sums
+    from romana_bus.ipam.model.usage import Usage, UsageByFamily, UsageIndex
     from romana_bus.ipam.topology.tree import Leaf
 
 #: The code of a denial for want of room.
@@ -49,18 +48,18 @@ class Full(msgspec.Struct, kw_only=True):
 class _Group:
     """One leaf: its room, whether a host can open a block in it, and which hosts would have to."""
 
-    def __init__(self, leaf: Leaf, room: Room, blocks: list[Block], reserved: Ranges) -> None:
-        self.leaf, self.room, self.reserved = leaf, room, reserved
+    def __init__(self, leaf: Leaf, usage: Usage, blocks: list[Block], reserved: Ranges) -> None:
+        self.leaf, self.usage, self.reserved = leaf, usage, reserved
         self.waiting = 0
         self.stuck: set[str] = set()
-        owned = () if (opens := whole_block(leaf, blocks, reserved)) else blocks
-        roomy = [block for block in owned if block.node and has_room(block, reserved)]
+        owned = () if (opens := has_whole_block(leaf, blocks, reserved)) else blocks
+        roomy = [block for block in owned if block.node and has_free_address(block, reserved)]
         self.opens = opens or any(b.idle and b.prefix.length == leaf.block_length for b in roomy)
         self.owners = {block.node for block in roomy}
 
     @property
     def full(self) -> bool:
-        return self.room.free <= 0
+        return self.usage.free <= 0
 
     @property
     def says(self) -> str:
@@ -73,7 +72,7 @@ class _Group:
         inside = self.leaf.prefix
         return not any(
             (block.idle or (block.tenant in (ALL, tenant) and block.segment in (ALL, segment)))
-            and has_room(block, self.reserved)
+            and has_free_address(block, self.reserved)
             for block in host.blocks.values()
             if inside.contains(block.prefix)
         )
@@ -82,7 +81,7 @@ class _Group:
         leaf = self.leaf
         return Full(
             scope=self.says, network=leaf.network, group=leaf.group, prefix=str(leaf.prefix),
-            free=self.room.free, cooling=self.room.cooling, waiting=self.waiting,
+            free=self.usage.free, cooling=self.usage.cooling, waiting=self.waiting,
             nodes=tuple(sorted(self.stuck)) if self.says == BLOCK else (),
         )  # fmt: skip
 
@@ -90,13 +89,13 @@ class _Group:
 class Exhaustion:
     """`found`: what is full, networks first, then their groups, in the topology's order."""
 
-    def __init__(self, state: State, sums: Mapping[int, Sums] | None = None) -> None:
+    def __init__(self, state: State, index: UsageByFamily | None = None) -> None:
         self._state = state
         self._places: dict[str, int] = {}
-        sums = sums or both_families(state)
+        index = index or usage_index(state)
         resting = _resting(state)
         self.groups = [
-            _group(state, leaf, sums[leaf.prefix.width], resting) for leaf in state.topology.leaves
+            _group(state, leaf, index[leaf.prefix.width], resting) for leaf in state.topology.leaves
         ]
         self._waiting_in: Counter[str] = Counter()
         for host in state.hosts.values():
@@ -165,17 +164,17 @@ class Exhaustion:
             if self.full(network.name):
                 yield Full(
                     scope=NETWORK, network=network.name, group="", prefix=str(network.prefix), free=0,
-                    cooling=sum(group.room.cooling for group in groups),
+                    cooling=sum(group.usage.cooling for group in groups),
                     waiting=self._waiting_in[network.name],
                 )  # fmt: skip
             yield from (group.view() for group in groups if group.says)
 
 
-def _group(state: State, leaf: Leaf, sums: Sums, resting: list[Block]) -> _Group:
-    blocks = sums.within(leaf.prefix)
+def _group(state: State, leaf: Leaf, index: UsageIndex, resting: list[Block]) -> _Group:
+    blocks = index.within(leaf.prefix)
     if more := [block for block in resting if block.prefix.overlaps(leaf.prefix)]:
         blocks = sorted(blocks + more, key=lambda block: block.prefix)
-    return _Group(leaf, sums.room(leaf.prefix), blocks, state.reserved_in(leaf.prefix.width))
+    return _Group(leaf, index.usage(leaf.prefix), blocks, state.reserved_in(leaf.prefix.width))
 
 
 def _resting(state: State) -> list[Block]:

@@ -17,9 +17,9 @@ from romana_bus.inet import Prefix, parse_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from romana_bus.ipam.model.usage import Usage
     from romana_bus.ipam.report.growth import Growth
     from romana_bus.ipam.report.tenants import TenantView
-    from romana_bus.ipam.report.usage import Room
     from romana_bus.ipam.report.views import GroupView, HostView, NetworkView
 
 
@@ -48,13 +48,13 @@ class Outlooks:
         return self._outlook(view.usable, parse_prefix(view.prefix))
 
     def group(self, view: GroupView) -> Outlook:
-        return self._outlook(view.room, parse_prefix(view.prefix))
+        return self._outlook(view.usage, parse_prefix(view.prefix))
 
-    def _outlook(self, room: Room, prefix: Prefix) -> Outlook:
+    def _outlook(self, usage: Usage, prefix: Prefix) -> Outlook:
         if self.growth is None:
-            return Outlook(None, _left(None, room.free, 0) if room.size else None)
+            return Outlook(None, _left(None, usage.free, 0) if usage.size else None)
         net = self.growth.within(prefix)
-        return Outlook(self.growth.per_hour(net), _left(self.growth, room.free, net) if room.size else None)
+        return Outlook(self.growth.per_hour(net), _left(self.growth, usage.free, net) if usage.size else None)
 
     def host(self, view: HostView) -> Outlook:
         """Whole blocks of its group are for others too: it cannot last longer than they do."""
@@ -64,23 +64,23 @@ class Outlooks:
                 continue
             group, prefix = self._groups[place]
             net = growth.of_node(view.node, prefix) if growth else 0
-            own = sum(block.room.fragmented for block in view.blocks if block.network == place[0])
+            own = sum(block.usage.fragmented for block in view.blocks if block.network == place[0])
             total += net
-            ends.append(_left(growth, own + group.room.free - group.room.fragmented, net))
+            ends.append(_left(growth, own + group.usage.free - group.usage.fragmented, net))
             if net > 0:
                 ends.append(self.group(group).hours_left)
         return Outlook(growth.per_hour(total) if growth else None, _first(ends))
 
     def tenant(self, view: TenantView) -> Outlook:
         ends = []
-        for family in view.rooms:
+        for family in view.usage:
             mine = [
                 parse_prefix(network.prefix)
                 for network in self.networks
                 if network.network in view.networks and (":" in network.prefix) == (family == "ipv6")
             ]
             net = sum(self.growth.within(prefix) for prefix in mine) if self.growth else 0
-            ends.append(_left(self.growth, view.rooms[family].free, net))
+            ends.append(_left(self.growth, view.usage[family].free, net))
         grown = self.growth.per_hour(self.growth.of_tenant(view.tenant)) if self.growth else None
         return Outlook(grown, _first(ends))
 

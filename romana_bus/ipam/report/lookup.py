@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.inet import Prefix, format_address, parse_address
-from romana_bus.ipam.report.usage import both_families
+from romana_bus.ipam.model.lookup import Holding, holdings
+from romana_bus.ipam.model.usage import usage_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.state import State
-    from romana_bus.ipam.report.usage import Sums
+    from romana_bus.ipam.model.usage import UsageIndex
     from romana_bus.ipam.topology.tree import Group
 
+#: Nobody has the address, and nobody had it a moment ago.
+UNHELD = Holding(0, "", "")
 USED, COOLING, RESERVED, FREE, KEPT, OUTSIDE = "used", "cooling", "reserved", "free", "kept", "outside"
 
 
@@ -49,19 +50,18 @@ class AddressView(msgspec.Struct, frozen=True, kw_only=True):
     reserved: str = ""
 
 
-def reserved(state: State, sums: Mapping[int, Sums] | None = None) -> tuple[ReservedView, ...]:
-    """By address."""
-    sums = sums or (both_families(state) if state.reserves else {})
-    found = []
-    for prefix in sorted(state.reserves.values()):
-        network, room = state.topology.network_of(prefix), sums[prefix.width].room(prefix)
-        found.append(
-            ReservedView(
-                cidr=str(prefix), network=network.name if network else "", size=prefix.size,
-                live=room.used, cooling=room.cooling,
-            )
-        )  # fmt: skip
-    return tuple(found)
+def reserved(state: State) -> tuple[ReservedView, ...]:
+    """The reserved ranges, by address."""
+    index = usage_index(state) if state.reserves else {}
+    return tuple(_reserved(state, prefix, index[prefix.width]) for prefix in sorted(state.reserves.values()))
+
+
+def _reserved(state: State, prefix: Prefix, index: UsageIndex) -> ReservedView:
+    network, usage = state.topology.network_of(prefix), index.usage(prefix)
+    return ReservedView(
+        cidr=str(prefix), network=network.name if network else "", size=prefix.size,
+        live=usage.used, cooling=usage.cooling,
+    )  # fmt: skip
 
 
 def address(state: State, text: str) -> AddressView:
@@ -70,7 +70,7 @@ def address(state: State, text: str) -> AddressView:
     one = Prefix(width, value, width)
     network, leaf = state.topology.network_of(one), state.topology.leaf_of(one)
     block = _block(state, one)
-    pod, node, until = _holder(state, width, value)
+    _, pod, node, until = _holder(state, one)
     range_ = next((str(prefix) for prefix in state.reserves.values() if prefix.contains(one)), "")
     group = _around(network.tree, one) if network and network.tree else None
     kind = USED if pod and not until else COOLING if pod else RESERVED if range_ else ""
@@ -95,18 +95,11 @@ def _block(state: State, one: Prefix) -> Block | None:
     return max(around, key=lambda block: block.prefix.length, default=None)
 
 
-def _holder(state: State, width: int, value: int) -> tuple[str, str, int]:
-    """Pod, node, and when it has cooled (0 for one that is in use); of two, who has it comes first."""
-    last = ("", "", 0)
-    for host in state.hosts.values():
-        for record in host.records.values():
-            for held in record.held:
-                if held.block.prefix.base + held.offset == value and held.block.prefix.width == width:
-                    return record.key, host.name, 0
-            for old in record.cooling:
-                if old.block.prefix.base + old.offset == value and old.block.prefix.width == width:
-                    last = max(last, (record.key, host.name, old.until), key=lambda found: found[2])
-    return last
+def _holder(state: State, address: Prefix) -> Holding:
+    """The pod that uses the address, or else the one that cools down last; one without a name for none."""
+    held = list(holdings(state, address))
+    used = [holding for holding in held if not holding.until]
+    return used[0] if used else max(held, key=lambda holding: holding.until, default=UNHELD)
 
 
 def _around(group: Group, one: Prefix) -> Group:

@@ -8,7 +8,7 @@ import msgspec
 
 from romana_bus.inet import V4, V6
 from romana_bus.ipam.model.nodes import pod_order
-from romana_bus.ipam.report.usage import Room, total
+from romana_bus.ipam.model.usage import Usage, total
 from romana_bus.ipam.report.views import NetworkView, networks
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FAMILIES = {V4: "ipv4", V6: "ipv6"}
 class TenantView(msgspec.Struct, kw_only=True):
     """`pods`, `used`, `cooling`: its pods with an address, the addresses that they use, and those that
     they gave back a moment ago. `blocks`: those that are its alone. `networks`: which it may use, in
-    order; `rooms`: family -> what there is in them, for it and all others who may use them."""
+    order. `usage`: family -> the usage of these networks, by all tenants that may use them."""
 
     tenant: str
     pods: int = 0
@@ -31,7 +31,7 @@ class TenantView(msgspec.Struct, kw_only=True):
     waiting: int = 0
     blocks: int = 0
     networks: tuple[str, ...] = ()
-    rooms: dict[str, Room] = {}
+    usage: dict[str, Usage] = msgspec.field(default_factory=dict, name="rooms")
 
 
 def tenants(state: State, known: Iterable[NetworkView] | None = None) -> tuple[TenantView, ...]:
@@ -52,21 +52,19 @@ def tenants(state: State, known: Iterable[NetworkView] | None = None) -> tuple[T
     for block in state.blocks.values():
         if block.node and block.claimed:
             of(block.tenant).blocks += 1
-    rooms: dict[tuple[int, ...], dict[str, Room]] = {}
+    usages: dict[tuple[int, ...], dict[str, Usage]] = {}
     for name, tenant in found.items():
         order = state.topology.order(name)
-        if order not in rooms:
-            rooms[order] = _rooms(state, [views[at] for at in order])
-        tenant.networks, tenant.rooms = tuple(views[at].network for at in order), rooms[order]
+        if order not in usages:
+            usages[order] = _usage(state, order, views)
+        tenant.networks, tenant.usage = tuple(views[place].network for place in order), usages[order]
     return tuple(tenant for _, tenant in sorted(found.items()))
 
 
-def _rooms(state: State, views: list[NetworkView]) -> dict[str, Room]:
-    found = {}
-    for width, family in FAMILIES.items():
-        mine = [
-            v for v in views if state.topology.networks[state.topology.place[v.network]].prefix.width == width
-        ]
-        if mine:
-            found[family] = total(view.usable for view in mine)
-    return found
+def _usage(state: State, order: tuple[int, ...], views: tuple[NetworkView, ...]) -> dict[str, Usage]:
+    """Family -> the usage of the networks in these places of the topology."""
+    usages: dict[str, list[Usage]] = {}
+    for place in order:
+        family = FAMILIES[state.topology.networks[place].prefix.width]
+        usages.setdefault(family, []).append(views[place].usable)
+    return {family: total(usages[family]) for family in FAMILIES.values() if family in usages}

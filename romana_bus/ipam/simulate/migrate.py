@@ -180,10 +180,10 @@ def _cooling(old: State, topology: Topology) -> dict[tuple[str, str, str], tuple
         for record in host.records.values():
             left = []
             for cooling in record.cooling:
-                width, value = cooling.block.prefix.width, cooling.block.prefix.base + cooling.offset
+                width, value = cooling.numeric
                 if leaf := topology.leaf_of(Prefix(width, value, width)):
-                    address, block = cooling.block.address(cooling.offset), str(aligned(leaf, value))
-                    left.append(CoolingAddress(address=address, block=block, until=cooling.until))
+                    block = str(aligned(leaf, value))
+                    left.append(CoolingAddress(address=cooling.address, block=block, until=cooling.until))
             if left:
                 tenant, _, name = record.key.partition("/")
                 found[host.name, tenant, name] = tuple(left)

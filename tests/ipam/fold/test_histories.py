@@ -193,8 +193,8 @@ def end(cluster: Cluster) -> object:
             f"{event.namespace}/{event.name}": (event.node, event.uid, event.code, event.reason)
             for event in cluster.newest(ev.AddressDenied)
         },
-        "spare": sorted((b.node, b.network) for b in views.blocks(cluster.state) if not b.room.used),
-        "cooling": [b.block for b in views.blocks(cluster.state) if b.room.cooling],
+        "spare": sorted((b.node, b.network) for b in views.blocks(cluster.state) if not b.usage.used),
+        "cooling": [b.block for b in views.blocks(cluster.state) if b.usage.cooling],
     }
 
 

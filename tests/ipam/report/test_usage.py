@@ -14,7 +14,7 @@ from tests.ipam.cluster import Cluster, topology
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.ipam.report.usage import Room
+    from romana_bus.ipam.model.usage import Usage
 
 DUAL = {
     "networks": [
@@ -27,21 +27,21 @@ DUAL = {
 }
 
 
-def rooms(c: Cluster) -> Iterator[tuple[str, Room]]:
+def rooms(c: Cluster) -> Iterator[tuple[str, Usage]]:
     for network in views.networks(c.state):
-        yield f"network {network.network}", network.room
+        yield f"network {network.network}", network.usage
         yield f"usable {network.network}", network.usable
-        yield from ((f"group {group.group}", group.room) for group in network.groups)
+        yield from ((f"group {group.group}", group.usage) for group in network.groups)
     for host in views.hosts(c.state):
-        yield f"host {host.node}", host.room
+        yield f"host {host.node}", host.usage
     for block in views.blocks(c.state):
-        yield f"block {block.block}", block.room
+        yield f"block {block.block}", block.usage
     for tenant in tenants(c.state):
-        yield from ((f"tenant {tenant.tenant} {family}", room) for family, room in tenant.rooms.items())
+        yield from ((f"tenant {tenant.tenant} {family}", room) for family, room in tenant.usage.items())
 
 
-def only(c: Cluster) -> Room:
-    return views.networks(c.state)[0].room
+def only(c: Cluster) -> Usage:
+    return views.networks(c.state)[0].usage
 
 
 @pytest.mark.parametrize("block_owner", ["host", "tenant"])
@@ -86,7 +86,7 @@ def test_free_addresses_beside_used_ones_are_fragments() -> None:
     c.decide()
     assert (only(c).fragmented, only(c).free) == (7, 31)
     assert only(c).fragmentation == pytest.approx(22.58, abs=0.01)
-    assert views.hosts(c.state)[0].room.fragmentation == 100
+    assert views.hosts(c.state)[0].usage.fragmentation == 100
     c.no_pod("web/a")  # it cools: still nobody else's
     c.decide()
     assert (only(c).fragmented, only(c).cooling) == (7, 1)
@@ -139,7 +139,7 @@ def test_groups_inside_a_larger_old_block_share_its_fragments() -> None:
     c.send(ev.TopologySet(document=topology("10.0.0.0/28", 30, {"name": "a"}, {"name": "b"})))
     c.decide()
     (network,) = views.networks(c.state)
-    assert [(g.group, g.room.free, g.room.fragmented) for g in network.groups] == [
+    assert [(g.group, g.usage.free, g.usage.fragmented) for g in network.groups] == [
         ("/", 15, 15),
         ("a", 7, 7),
         ("b", 8, 8),
@@ -150,7 +150,7 @@ def test_what_is_kept_for_groups_to_come_is_not_usable() -> None:
     groups: list[dict[str, Any]] = [{"name": name} for name in "abc"]
     c = Cluster(topology("10.0.0.0/26", 30, *groups))
     (network,) = views.networks(c.state)
-    assert (network.room.size, network.usable.size) == (64, 48)
+    assert (network.usage.size, network.usable.size) == (64, 48)
 
 
 def test_a_tenants_room_is_that_of_its_networks() -> None:
@@ -174,5 +174,5 @@ def test_a_tenants_room_is_that_of_its_networks() -> None:
     assert (db.tenant, db.pods, db.used, db.cooling, db.waiting, db.blocks) == ("db", 1, 1, 0, 1, 1)
     assert (web.tenant, web.pods, web.used, web.cooling, web.waiting, web.blocks) == ("web", 1, 1, 1, 0, 1)
     assert (db.networks, web.networks) == (("own", "all"), ("all",))
-    assert (db.rooms["ipv4"].size, web.rooms["ipv4"].size) == (16 + 256, 256)
-    assert web.rooms["ipv4"].free == 256 - 2
+    assert (db.usage["ipv4"].size, web.usage["ipv4"].size) == (16 + 256, 256)
+    assert web.usage["ipv4"].free == 256 - 2

@@ -7,8 +7,8 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.ipam.model.state import SECOND
-from romana_bus.ipam.report import views
-from romana_bus.ipam.report.usage import Room
+from romana_bus.ipam.model.usage import Usage
+from romana_bus.ipam.report import lookup, views
 from tests.ipam.cluster import Cluster, topology
 
 
@@ -42,9 +42,9 @@ def test_networks_and_groups() -> None:
         30,
         2,
     )
-    assert network.room == Room(size=32, used=2, cooling=1, reserved=5, free=24, blocks=3)
+    assert network.usage == Usage(size=32, used=2, cooling=1, reserved=5, free=24, blocks=3)
     rows = [
-        (g.group, g.prefix, g.leaf, g.closed, g.hosts, g.room.used, g.room.blocks) for g in network.groups
+        (g.group, g.prefix, g.leaf, g.closed, g.hosts, g.usage.used, g.usage.blocks) for g in network.groups
     ]
     assert rows == [
         ("/", "10.0.0.0/27", False, False, 2, 2, 3),
@@ -62,7 +62,7 @@ def test_networks_and_groups() -> None:
 def test_hosts() -> None:
     first, second, third = views.hosts(cluster().state)
     assert (first.node, first.groups, first.pods, first.waiting) == ("n1", {"net": "a"}, 2, 0)
-    assert first.room == Room(size=8, used=2, cooling=1, reserved=1, free=4, blocks=2)
+    assert first.usage == Usage(size=8, used=2, cooling=1, reserved=1, free=4, blocks=2)
     assert [block.block for block in second.blocks] == ["10.0.0.8/30"]
     assert (third.groups, third.waiting) == ({}, 1)
     assert third.denied == "network net needs the label rack=a or rack=b or rack=c"
@@ -71,7 +71,7 @@ def test_hosts() -> None:
 
 
 def test_blocks() -> None:
-    rows = [(b.block, b.node, b.network, b.tenant, b.room.used) for b in views.blocks(cluster().state)]
+    rows = [(b.block, b.node, b.network, b.tenant, b.usage.used) for b in views.blocks(cluster().state)]
     assert rows == [
         ("10.0.0.0/30", "n1", "net", "*", 2),
         ("10.0.0.4/30", "n1", "net", "*", 0),
@@ -94,13 +94,13 @@ def test_a_pod() -> None:
     ("text", "name"), [("10.0.0.0", "a"), ("10.0.0.2", "b"), ("10.0.0.9", ""), ("::1", "")]
 )
 def test_who_has_an_address(text: str, name: str) -> None:
-    found = views.address(cluster().state, text)
-    assert (found.name if found else "") == name
+    found = lookup.address(cluster().state, text)
+    assert found.pod == (f"web/{name}" if name else "")
 
 
 def test_what_would_be_no_address() -> None:
     with pytest.raises(ValueError, match="not an IP address"):
-        views.address(cluster().state, "nonsense")
+        lookup.address(cluster().state, "nonsense")
 
 
 def test_what_labels_would_do_to_a_node() -> None:
@@ -119,7 +119,7 @@ def test_a_block_larger_than_the_groups_of_a_later_topology() -> None:
     c.send(ev.TopologySet(document=topology("10.0.0.0/28", 30, {"name": "a"}, {"name": "b"})))
     c.decide()
     (network,) = views.networks(c.state)
-    assert [(g.room.used, g.room.free, g.room.blocks) for g in network.groups] == [
+    assert [(g.usage.used, g.usage.free, g.usage.blocks) for g in network.groups] == [
         (5, 11, 1),
         (5, 3, 1),
         (0, 8, 1),

@@ -49,7 +49,7 @@ def test_b1_padding_takes_no_hosts() -> None:
         "10.0.176.0/20",
         "10.0.192.0/18",
     ]
-    assert all((group.hosts, group.room.blocks) == (0, 0) for group in closed)
+    assert all((group.hosts, group.usage.blocks) == (0, 0) for group in closed)
     assert "unlabelled" not in {host.node for host in c.newest(ev.HostPlaced)}
 
 
@@ -191,7 +191,7 @@ def test_b7_a_block_counts_its_addresses_right_when_the_lowest_is_free() -> None
     c.no_pod("web/0")
     c.decide()
     (block,) = views.blocks(c.state)
-    assert (block.room.used, block.room.free) == (2, 6)
+    assert (block.usage.used, block.usage.free) == (2, 6)
 
 
 def test_b7_counts_at_the_end(play: Play) -> None:

@@ -69,7 +69,7 @@ def test_work_names_the_event_that_led_to_it_and_nothing_where_none_did(
             await say(store, [seen("a")])
             await caused_by(f"KUBE/{(await store.tail(KUBE)).last}")
             world.there.add("foreign")  # somebody's change, and no event
-            one.bell.ring()
+            one.resync.request()
             await caused_by("")
             assert world.there == {"a"}
 
@@ -85,14 +85,14 @@ def test_who_rings_gets_a_full_look() -> None:
             await until(lambda: world.there == {"a"})
             for _ in range(3):
                 world.there.clear()
-                one.bell.ring()
+                one.resync.request()
                 await until(lambda: world.there == {"a"})
             assert world.looks == [True] * 4
 
     run(scenario())
 
 
-def test_a_bell_that_never_stops_does_not_keep_it_looking() -> None:
+def test_requests_that_never_stop_do_not_keep_it_resyncing() -> None:
     """Ten times what a look takes lies between two, and the events between them are not kept waiting."""
 
     async def scenario() -> None:
@@ -101,7 +101,7 @@ def test_a_bell_that_never_stops_does_not_keep_it_looking() -> None:
         one = reconciler(world)
         async with running(run_reconciler(store, one)):
             for number in range(50):
-                one.bell.ring()
+                one.resync.request()
                 await say(store, [seen(f"p{number}")])
                 await until(functools.partial(world.has, number + 1))
             assert sum(world.looks) <= 1 + len(world.looks) // 10
@@ -152,7 +152,7 @@ def test_events_that_fail_one_after_the_other_do_not_put_off_the_full_look() -> 
     run(scenario(), within=15)
 
 
-def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_the_backoff() -> None:
+def test_a_request_may_follow_what_was_missing_and_does_not_wait_for_the_backoff() -> None:
     async def scenario() -> None:
         store, world = await fresh(), World()
         world.failing = ["no"] * 7  # 25 s by the clock alone
@@ -160,7 +160,7 @@ def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_the_ba
         await say(store, [seen("a")])
         async with running(run_reconciler(store, one)):
             while world.there != {"a"}:
-                one.bell.ring()
+                one.resync.request()
                 await asyncio.sleep(0.001)
 
     run(scenario(), within=15)

@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a person has to hear about: one line that says what to do."""
+"""Errors that are shown to the user: one line that says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class RomanaError(Exception):
 
 
 class Failed(RomanaError):
-    """Something outside did not do what was asked of it: exit code 1."""
+    """Something outside this process failed: exit code 1."""
 
 
 class BadInput(RomanaError):
-    """What the user gave cannot be used, and nothing was changed: exit code 2."""
+    """The user's input cannot be used; nothing was changed: exit code 2."""
 
     exit_code = 2
 

@@ -1,7 +1,7 @@
-"""Addresses and prefixes as integers, in text only at the edge.
+"""Addresses and prefixes as integers; text only where they are read or shown.
 
-An address is (width, value): width 32 or 128. A prefix is (width, base, length). `ipaddress` would do the
-same, ten times slower.
+An address is (width, value): width 32 or 128. A prefix is (width, base, length). `ipaddress` does the same
+ten times slower.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Prefix(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The first address behind it."""
+        """The first address behind the prefix."""
         return self.base + self.size
 
     def contains(self, other: Prefix) -> bool:
@@ -50,7 +50,7 @@ def format_address(width: int, value: int) -> str:
 
 
 def parse_address(text: str) -> tuple[int, int]:
-    """(width, value). Raises ValueError where `text` is no address."""
+    """(width, value) of an address. Raises ValueError."""
     try:
         if ":" in text:
             return V6, int.from_bytes(inet_pton(AF_INET6, text), "big")
@@ -60,7 +60,7 @@ def parse_address(text: str) -> tuple[int, int]:
 
 
 def parse_prefix(text: str) -> Prefix:
-    """From CIDR text as this project writes it. Raises ValueError; refuses host bits."""
+    """The prefix of a CIDR such as 10.0.0.0/16. Raises ValueError, also where host bits are set."""
     width, value, length = _parts(text)
     prefix = Prefix(width, value, length)
     if value & (prefix.size - 1):
@@ -69,7 +69,7 @@ def parse_prefix(text: str) -> Prefix:
 
 
 def covering(text: str) -> Prefix:
-    """The prefix that an address with a length, such as 10.0.0.5/24, is in. Raises ValueError."""
+    """The prefix that contains an address with a length: 10.0.0.0/24 of 10.0.0.5/24. Raises ValueError."""
     width, value, length = _parts(text)
     return Prefix(width, value & -(1 << (width - length)), length)
 

@@ -1,6 +1,5 @@
-"""What is measured while it runs, in Prometheus' terms. Labels: `consumer` is a name like `ipam` or
-`watch`, `stream` a role like `KUBE`. What is read off a state when somebody asks is beside that state:
-`consumers/measured.py`."""
+"""Prometheus metrics of all processes. Labels: `consumer` is a name such as `ipam` or `watch`, `stream` is a
+role such as `KUBE`. Metrics that are computed from IPAM's state are in `consumers/ipam_metrics.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 #: Events that were folded into a consumer's state.
 FOLDED = Counter("romana_events_folded", "Events folded into state", ["consumer", "stream"])
-#: Messages whose body nobody here understands (newer version, or published by hand).
+#: Messages that could not be used (of a newer version, or published by hand).
 PARKED = Counter("romana_events_parked", "Messages that are no event known here", ["consumer", "stream"])
 #: Events that a fenced writer or a publisher put on the log.
 PUBLISHED = Counter("romana_events_published", "Events published", ["consumer", "type"])
@@ -20,7 +19,7 @@ LEADER = Gauge("romana_leader", "1 on the replica that leads", ["consumer"])
 BOOTS = Counter("romana_boots", "State rebuilt from the table", ["consumer", "why"])
 #: Seconds that the last rebuild took.
 BOOT_SECONDS = Gauge("romana_boot_seconds", "Duration of the last rebuild", ["consumer"])
-#: Seconds from the moment an event was written to the moment its consequence was applied or published.
+#: Seconds from the time an event was stored to the time its consequence was applied or published.
 TIME_TO_APPLY = Histogram(
     "romana_time_to_apply_seconds",
     "From an event's time to its consequence",
@@ -34,15 +33,15 @@ LISTINGS = Counter("romana_listings", "Full listings made", ["resource"])
 WATCH_SYNCED = Gauge("romana_watch_synced", "1 while the log has all that the API server has", ["resource"])
 #: This machine's clock minus the log's.
 CLOCK_DIFFERENCE = Gauge("romana_clock_difference_seconds", "This machine's clock, compared with the log's")
-#: Seconds since the log has last answered through the connection that this process has.
+#: Seconds since the log answered last, over the connection of this process.
 LOG_AGE = Gauge("romana_log_confirmed_age_seconds", "Since the log has last answered")
-#: 1 where what is decided or seen cannot be stored: a full disk, no leader, a refusal.
+#: 1 while decisions or observations cannot be stored: a full disk, no leader, a refusal.
 UNWRITABLE = Gauge("romana_log_unwritable", "1 while nothing can be stored", ["consumer"])
-#: How often the client left a server through which the log did not answer.
+#: How often the client left a server because the log did not answer through it.
 MOVES = Counter("romana_nats_moves", "Servers left because the log did not answer through them")
-#: Messages by somebody else on a stream that one role writes.
+#: Messages by others on a stream that only its leader may write.
 FOREIGN = Counter("romana_foreign_writes", "Messages by others on a fenced stream", ["stream"])
-#: What this process is: 1 for leader or standby; both 0 while it reads its tables, or the log is away.
+#: 1 for this process's role, leader or standby; both are 0 while it reads its tables, or without a log.
 ROLE = Gauge("romana_role", "1 for what this process is", ["consumer", "role"])
-#: Entities on the log that the API server does not show, and that are asked about again before they are gone.
+#: Entities on the log that a list did not contain; each is asked for again before it counts as deleted.
 DOUBTED = Gauge("romana_watch_doubted", "Entities that are missing and not believed to be gone", ["resource"])

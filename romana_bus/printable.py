@@ -1,8 +1,8 @@
-r"""Text from outside as a terminal may show it: what would steer the terminal, or hide, is an escape. Pure.
+r"""Escapes control and invisible characters in text from outside, for a terminal. Pure.
 
-A name, a reason or an error can come from anybody who may write an annotation. Raw, it could move the
-cursor, colour or ring, set a title, add a line of its own, reverse the text around it, or look like
-another name. `\x1b`, `\n`, `\u202e` do nothing of that.
+A name, a reason or an error can come from anybody who may write an annotation. Unescaped, it could move the
+cursor, set colours or the window title, ring, add a line, reverse the text around it, or look like another
+name. Escaped (`\x1b`, `\n`, `\u202e`) it cannot.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 #: C0, DEL and C1; lone surrogates; line and paragraph separators; bidirectional controls; and what Unicode
-#: has shown as nothing (Default_Ignorable_Code_Point): zero widths, fillers, variation selectors, tags.
+#: shows as nothing (Default_Ignorable_Code_Point): zero widths, fillers, variation selectors, tags.
 _CONTROLS = (
     r"\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029"
     r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
@@ -18,8 +18,8 @@ _CONTROLS = (
     r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     r"\U000e0000-\U000e0fff"
 )
-#: Where some of these belong to a character that is seen, they stay: in emoji, and behind an ideograph, of
-#: which a variation selector chooses the form that a person's name is written with.
+#: Some of these stay where they belong to a visible character: in emoji, and behind an ideograph, where a
+#: variation selector chooses the form, for example in a person's name.
 _SYMBOL = r"[\xa9\xae\u203c\u2049\u2100-\u2bff\u3030-\u303d\u3297-\u3299\U0001f000-\U0001faff]"
 _JOINED = rf"\u200d{_SYMBOL}[\ufe0e\ufe0f]?"
 _EMOJI = rf"{_SYMBOL}(?:[\ufe0e\ufe0f]|{_JOINED})(?:{_JOINED})*|[#*0-9]\ufe0f\u20e3"
@@ -28,14 +28,14 @@ _CONTROL = re.compile(f"({_EMOJI}|{_IDEOGRAPH})|[{_CONTROLS}]")
 
 
 def printable(text: str) -> str:
-    """One line: every control or invisible character as a Python escape, all others as they are."""
+    """One line, in which every control or invisible character is a Python escape."""
     if text.isascii() and text.isprintable():  # nearly all texts
         return text
     return _CONTROL.sub(_escaped, text)
 
 
 def printable_lines(text: str) -> str:
-    """The same of a text that has lines by right, such as a traceback: its newlines stay."""
+    """The same for a text of several lines, such as a traceback: its newlines stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -1,7 +1,7 @@
-"""Tasks that end: the first of several, or one that is told to.
+"""Ending tasks: stop one and wait for it, or run several until the first one ends.
 
-Two things of Python 3.11 are avoided throughout: `suppress(CancelledError)` around the wait for another
-task, and `asyncio.wait_for`. Both can swallow a cancellation that was meant for us.
+The project uses neither `suppress(CancelledError)` around the wait for another task nor `asyncio.wait_for`:
+in Python 3.11 both can swallow a cancellation of the waiting task itself.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-#: Seconds of a clock that never goes back; and six characters that nobody else has. By name of this module,
-#: so that a simulation can have them its way.
+#: Seconds of a clock that never goes back. Callers use `tasks.monotonic` and `tasks.nonce`, so that a
+#: simulation can replace them.
 monotonic = time.monotonic
 
 
 def nonce() -> str:
+    """Six random hexadecimal digits."""
     return secrets.token_hex(3)
 
 
 async def until_set(event: asyncio.Event, seconds: float | None) -> None:
-    """Until it is set, or so long (None: for ever), whichever is first."""
+    """Returns when the event is set, or after `seconds` (None: no limit)."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
 
 
 async def stop(task: asyncio.Task[Any] | asyncio.Future[Any] | None) -> None:
-    """Cancel it and wait until it has ended, with whatever; its outcome is not looked at."""
+    """Cancel a task and wait until it has ended; its result or exception is ignored."""
     if task is None:
         return
     task.cancel()
@@ -42,8 +43,8 @@ async def stop(task: asyncio.Task[Any] | asyncio.Future[Any] | None) -> None:
 
 
 async def until_one_ends(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all; when one returns or raises, cancel the others, wait for them, and do the same."""
-    tasks = [asyncio.create_task(one) for one in coroutines]
+    """Run all; when one ends, cancel the others and wait for them. Raises what the first one raised."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

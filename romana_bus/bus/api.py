@@ -1,7 +1,8 @@
-"""The seam between the log and everybody who uses it: what a store of streams can do, and how it fails.
+"""The interface of the log: what a store of streams can do, and its errors.
 
 A stream is named by its role (`events.KUBE`, ...). Its log holds every message of the history window;
-its table holds the newest message of each subject, under the same sequence numbers, for ever.
+its table holds the newest message of each subject, with the same sequence, for ever. `under` is a filter on
+subjects without the cluster's prefix: `*` matches one token, `>` the rest.
 
 Both implementations, NATS JetStream and the in-memory twin, pass `tests/contract/`.
 """
@@ -23,23 +24,24 @@ MSG_ID, CAUSE, TIME, TTL = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time", b"Na
 
 
 class BusError(Exception):
-    """Something between us and the log went wrong."""
+    """A request to the log failed."""
 
 
 class Unavailable(BusError):
-    """No answer, or not now: the same may be tried again, and it may also have happened already."""
+    """No answer, or not now. The request may be repeated; it may also have been carried out already."""
 
 
 class WrongSequence(BusError):
-    """The fence: the stream does not end where this write expected it to. Nothing was stored."""
+    """The fence: the stream does not end where this write expected. Nothing was stored."""
 
 
 class DuplicateId(BusError):
-    """The stream knows one of these message ids already. Nothing was stored."""
+    """The stream already has a message with one of these ids. Nothing was stored."""
 
 
 class Refused(BusError):
-    """The server will not do this, however often it is asked. `code`: its error code, 0 if ours."""
+    """The request is refused; repeating it does not help. `code`: the server's error code, 0 if the client
+    refused it."""
 
     def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)
@@ -47,16 +49,16 @@ class Refused(BusError):
 
 
 class StreamMissing(BusError):
-    """The stream does not exist (any more): the store was emptied."""
+    """The stream does not exist, or no longer: the store was emptied."""
 
 
 class Fenced(BusError):
-    """Another process writes this stream now. Whatever this one had decided last is void."""
+    """Another process writes this stream now. What this one decided and has not stored is void."""
 
 
 class ForeignWrite(Fenced):
-    """A message by somebody who must not write this stream stands on it, at `seq`, under `subject`: nobody
-    else was elected. State has to be folded again with it."""
+    """A process that was not elected wrote on this stream, at `seq`, under `subject`. The state has to be
+    rebuilt, with that message."""
 
     def __init__(self, role: str, seq: int, subject: str) -> None:
         super().__init__(f"somebody who was not elected wrote {role}/{seq}, {subject[:200]}")
@@ -64,17 +66,18 @@ class ForeignWrite(Fenced):
 
 
 class Rewound(BusError):
-    """The log is not the one that this process has read: emptied, replaced, or gone back in time.
+    """The log is not the one that this process has read: it was emptied, replaced, or restored from a backup.
     State folded from it is void and has to be rebuilt from the table."""
 
 
 class Closed(BusError):
-    """The connection is closed for good (credentials refused or expired): the process has to end."""
+    """The connection is closed for good, because credentials are refused or expired. The process has to
+    end."""
 
 
 class Message(msgspec.Struct, gc=False):
-    """One stored message as it was read. `pending`: how many the reader had still to come behind it.
-    `stored`: when the server stored it, by its clock (µs since the epoch)."""
+    """One stored message. `pending`: how many messages its reader had still to receive after it.
+    `stored`: when the server stored it, by the server's clock (µs since the epoch)."""
 
     seq: int
     subject: str
@@ -84,7 +87,7 @@ class Message(msgspec.Struct, gc=False):
     stored: int = 0
 
     def header(self, name: bytes) -> str:
-        """The first value of a header, or ''. What is no UTF-8 in it is replaced."""
+        """The first value of a header, or ''. Invalid UTF-8 in it is replaced."""
         start = self.headers.find(b"\r\n" + name + b":")
         if start < 0:
             return ""
@@ -102,8 +105,8 @@ class Message(msgspec.Struct, gc=False):
 
     @property
     def time(self) -> int:
-        """When its writer wrote it, by the log's time as it knew it: microseconds since the epoch, 0 where it
-        did not say, or said what is no time."""
+        """When it was written, by its writer's knowledge of the log's time: µs since the epoch; 0 if the
+        message has no valid time."""
         text = self.header(TIME)
         try:
             return micros(text) if text else 0
@@ -112,8 +115,8 @@ class Message(msgspec.Struct, gc=False):
 
 
 class Outgoing(NamedTuple):
-    """One message to be stored. `id`: '' lets a fenced writer number it. `ttl`: seconds after which it
-    leaves log and table (tombstones), 0 for never."""
+    """One message to be stored. `id`: '' lets a fenced writer number it. `time`: µs since the epoch. `ttl`:
+    seconds after which it leaves log and table (tombstones); 0: never."""
 
     subject: str
     body: bytes
@@ -124,15 +127,15 @@ class Outgoing(NamedTuple):
 
 
 class Election(NamedTuple):
-    """The newest message of `subject` is number `seq`: whoever was elected with it still leads."""
+    """A condition: the newest message of `subject` is still number `seq`, so no later leader was elected."""
 
     subject: str
     seq: int
 
 
 class Tail(NamedTuple):
-    """Where a stream stands. `epoch` is made when the stream is created, and never comes back. `first`: the
-    sequence of the oldest message that the log still has; `last`: of the newest that it ever had."""
+    """The range of a stream. `epoch` is created with the stream, and unique. `first`: sequence of the oldest
+    message that the log still has; `last`: of the newest that it ever had."""
 
     epoch: str
     first: int
@@ -140,7 +143,7 @@ class Tail(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far somebody has read. Good only while epoch, range and message id agree with the stream."""
+    """How far a reader has read. Valid only while epoch, range and message id agree with the stream."""
 
     epoch: str
     seq: int
@@ -148,7 +151,7 @@ class Position(NamedTuple):
 
 
 class Reading(Protocol):
-    """A cursor that follows a stream. Messages come in order, each once, none left out."""
+    """A cursor that follows a stream. Messages come in order, each once, and none is missing."""
 
     position: Position
 
@@ -157,24 +160,24 @@ class Reading(Protocol):
         """How many stored messages have not been taken yet, as far as this cursor knows."""
 
     def take(self) -> list[Message]:
-        """What has arrived since the last call; [] if nothing. Never waits.
-        Raises Rewound where the stream is no longer the one that was read, Closed where it can't be."""
+        """The messages that arrived since the last call; never waits.
+        Raises Rewound if the stream is no longer the one that was read, Closed if it cannot be read."""
 
     async def close(self) -> None:
-        """Stop; may be called twice."""
+        """Stop. May be called twice."""
 
 
 class Lease(Protocol):
-    """Who tries. It decides nothing: the fence does."""
+    """Decides which replica tries to lead. It protects nothing: the fence does."""
 
     async def acquire(self) -> bool:
-        """True if it is now ours. Asking again is fine. Raises Unavailable."""
+        """Whether the caller holds it now. May be repeated. Raises Unavailable."""
 
     async def renew(self) -> bool:
-        """False if it is somebody else's by now. Raises Unavailable."""
+        """False if somebody else holds it now. Raises Unavailable."""
 
     async def release(self) -> None:
-        """Give it up at once, so that the successor need not wait. Best effort."""
+        """Give it up, so that the successor need not wait until it expires. Best effort."""
 
 
 class Store(Protocol):
@@ -182,89 +185,87 @@ class Store(Protocol):
 
     cluster: str
     history: float  #: seconds that the log keeps; tombstones leave the table after it
-    generation: int  #: grows with every new connection: behind it may be another store
-    clock: LogClock  #: the log's time: what everybody here calls now
+    generation: int  #: grows with every new connection, which may lead to another store
+    clock: LogClock  #: the log's time, which all processes use
 
     @property
     def window(self) -> int:
         """How many batches of one writer may be in flight."""
 
     async def prepare(self, roles: Sequence[str]) -> None:
-        """Create what is missing, check what is there. May be repeated, by anybody, at once.
-        Raises Refused with the reason where the store is unsafe; StreamMissing where that is for others
-        to create."""
+        """Create the streams that are missing, and check the others. May be repeated, and run concurrently.
+        Raises Refused with the reason if the store is unsafe, StreamMissing if this process must not create
+        streams."""
 
     async def tail(self, role: str) -> Tail:
         """Raises StreamMissing, Unavailable."""
 
     async def get(self, role: str, seq: int) -> Message | None:
-        """From the stream's leader, never stale. None: never written, or no longer kept."""
+        """The message at `seq`, read from the stream's leader, never stale. None: never written, or no longer
+        kept."""
 
     async def next(self, role: str, after: int, under: str = ">") -> Message | None:
-        """The first message under a filter, behind a sequence, that the log still has; from the leader,
-        never stale."""
+        """The first message behind sequence `after` that the filter selects and the log still has. Read from
+        the stream's leader, never stale."""
 
     async def newest(self, role: str, subject: str) -> Message | None:
-        """The newest message of one subject (without the cluster's prefix), however old; or of all that a
-        filter selects."""
+        """The newest message of a subject, or of all subjects that a filter selects, however old."""
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
     ) -> Awaitable[int]:
-        """Store all of them in order, directly behind sequence `expected` and, where it is given, under
-        that election; gives the last sequence. Where it fails, a beginning of them may be stored, never
-        one without those before it. The request leaves at once, in the order of the calls; the result is
-        for awaiting. At most 1,000 messages.
+        """Store at most 1,000 messages in order, directly behind sequence `expected`, and only while
+        `election` holds; the result is the last sequence. If it fails, the first ones may be stored, but
+        never one without those before it. Requests are sent at once, in the order of the calls.
         Raises WrongSequence, DuplicateId, Unavailable, Refused, StreamMissing."""
 
     async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
-        """Store one message; if `expected` is given, only if the newest of its subject still has that
-        sequence (0: there is none). A known id is stored once and answered as if stored now.
-        Raises WrongSequence, Unavailable, Refused, StreamMissing."""
+        """Store one message; returns its sequence. `expected`: only if the newest message of its subject
+        still has that sequence (0: there is none). A message with a known id is not stored again; the answer
+        is the same. Raises WrongSequence, Unavailable, Refused, StreamMissing."""
 
     def table(self, role: str, under: str = ">") -> Table:
-        """The newest message of each subject under a filter (one, without the prefix; `*` is one token of it,
-        `>` the rest)."""
+        """The newest message of each subject that the filter selects."""
 
     def follow(self, role: str, under: str, after: Position, wake: asyncio.Event, name: str) -> Reading:
-        """What comes behind `after`; `wake` is set whenever there is something to take. `name` shows up
-        in `status`."""
+        """Follow the messages behind `after`. `wake` is set whenever there is something to take. `status`
+        shows `name`."""
 
     def lease(self, name: str, holder: str, ttl: float = 2.0) -> Lease: ...
 
     def end(self, role: str) -> int:
-        """The newest sequence of the stream that was heard of lately, without asking."""
+        """The newest sequence of the stream that this process knows of, without a request."""
 
     def problem(self) -> str:
-        """Why the log is not to be relied on now, or ''."""
+        """Why the log cannot be relied on now, or ''."""
 
     @property
     def age(self) -> float:
-        """Seconds since the log has last answered."""
+        """Seconds since the log answered last."""
 
     async def close(self) -> None: ...
 
 
 class Table(Protocol):
-    """One pass over a table. `reached` is valid at the end: follow the log from there, and there is
-    neither a gap nor an overlap."""
+    """One pass over a table. `reached` is valid at its end: the log from there on has neither a gap nor an
+    overlap with the table."""
 
     reached: Position
 
     def __aiter__(self) -> AsyncIterator[list[Message]]: ...
 
 
-#: The last moment that RFC 3339 can write: µs since the epoch.
+#: The last time that RFC 3339 can express: µs since the epoch.
 _LAST = 253_402_300_799_999_999
 
 
 def stamp(time: int) -> str:
-    """RFC 3339 with microseconds, UTC; of what is not between 1970 and 9999, the nearest of them."""
+    """RFC 3339 in UTC with microseconds. `time`: µs since the epoch, limited to the years 1970 to 9999."""
     seconds, fraction = divmod(min(max(time, 0), _LAST), 1_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06}Z"
 
 
 def micros(text: str) -> int:
-    """The other way. Raises ValueError."""
+    """µs since the epoch of an RFC 3339 time. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     return int(moment.timestamp()) * 1_000_000 + moment.microsecond

@@ -1,9 +1,9 @@
-"""The log's time, which is the only one that anybody here goes by.
+"""The log's time, the only one that decisions use.
 
-Now is what the server's clock said last, plus the monotonic time since then: its timestamp of the newest
-message, or its answer to a question, which is asked every second. So a wall clock decides nothing, and all
-processes of a cluster have one time. It never goes back: where the server's clock does, this one goes on at
-its own pace. Order between events is by sequence, never by time.
+Now is the server's clock, as this process heard it last, plus the monotonic time since then. It is heard from
+the timestamp of the newest message, and from a request every second. So no decision depends on a wall clock,
+and all processes of a cluster have the same time. It never goes back: if the server's clock does, this one
+goes on at its own pace. Events are ordered by sequence, never by time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SECOND = 1_000_000
-#: A difference of clocks that a person should know of, and that is no matter of latency: µs.
+#: A difference between clocks that is logged, since latency cannot explain it: µs.
 STEP = 5 * SECOND
-#: What a writer says of the time is believed to be that much ahead of the server's at most: µs.
+#: A writer's time counts up to this much ahead of the server's: µs.
 AHEAD = 10 * 365 * 86_400 * SECOND
 
 
 def wall() -> int:
-    """This machine's clock, µs since the epoch: for comparing, and until the log has said what time it is."""
+    """This machine's clock, µs since the epoch: to compare with, and until the log's time is known."""
     return time.time_ns() // 1000
 
 
@@ -39,7 +39,7 @@ class LogClock:
         self._monotonic, self._wall = monotonic or tasks.monotonic, wall
         self._ahead: int | None = None  # of the monotonic clock, µs
         self._latest = 0
-        self._difference = 0  # of this machine's clock, as it was said last
+        self._difference = 0  # of this machine's clock, as it was logged last
 
     def now(self) -> int:
         """µs since the epoch; never less than before."""
@@ -49,27 +49,29 @@ class LogClock:
         return self._latest
 
     def heard(self, stored: int, written: int = 0) -> None:
-        """A message was stored at `stored`, by the server's clock, and `written` at that time by its writer's
-        word, 0 where that does not count. It may have been on the log for long."""
+        """Note the times of a message (µs): `stored` by the server's clock, `written` by its writer's; 0 if
+        the writer's does not count. The message may be old."""
         ahead = max(stored, min(written, stored + AHEAD)) - self._ticks()
         if self._ahead is None or ahead > self._ahead:
             self._set(ahead)
 
-    def asked(self, said: int) -> None:
-        """The server said just now that it is `said`."""
-        ahead = said - self._ticks()
+    def asked(self, now: int) -> None:
+        """Note an answer of the server: its clock says `now` (µs)."""
+        ahead = now - self._ticks()
         if self._ahead is None or ahead > self._ahead - STEP:
             self._set(ahead)
 
     def _set(self, ahead: int) -> None:
         if self._ahead is not None and ahead > self._ahead + STEP:
-            log.warning("the log's clock went ahead", seconds=(ahead - self._ahead) / SECOND)
+            log.warning("the log's clock jumped forward", seconds=(ahead - self._ahead) / SECOND)
         self._ahead = ahead
         difference = self._wall() - self.now()
         metrics.CLOCK_DIFFERENCE.set(difference / SECOND)
         if abs(difference - self._difference) > STEP:
             self._difference = difference
-            log.warning("this machine's clock is not the log's, which counts", seconds=difference / SECOND)
+            log.warning(
+                "this machine's clock differs from the log's, which counts", seconds=difference / SECOND
+            )
 
     def _ticks(self) -> int:
         return int(self._monotonic() * SECOND)

@@ -1,7 +1,7 @@
-"""From what a user names (a URL, a credentials file, certificates, or nothing) to a store that is safe.
+"""Opens a store from what the user named: a URL, a credentials file, certificates, or nothing.
 
-The server is asked what it is before anything is written: JetStream on, new enough, and, where its
-monitoring port is named, that it syncs every write. What is unsafe is refused with the reason.
+The server is checked before anything is written: JetStream is on, it is new enough, and, if its monitoring
+port is named, it syncs every write. An unsafe server is refused with the reason.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 5.0
 LEADER_WITHIN = 15.0
-#: Bytes that a message may need: an event has 900,000 at most (`producers/shapes.py`), and headers.
+#: Bytes that a message may need: an event has at most 900,000 (`producers/kubernetes/size_limit.py`), and
+#: there are headers.
 PAYLOAD = 1_000_000
-#: Clusters that are named to somebody who names another.
+#: How many existing clusters an error names.
 NAMED = 8
 
 _T = TypeVar("_T")
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach NATS. No servers: the embedded one. Files are PEM (TLS) or a NATS creds file."""
+    """How to reach NATS. No `servers`: the embedded one, in `state`. `tls_*`: PEM files; `creds`: a NATS
+    credentials file; `monitor`: the URL of a server's monitoring port."""
 
     servers: tuple[str, ...] = ()
     creds: Path | None = None
@@ -55,7 +57,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session:
-    """An open store, and the hold on the embedded server where that is the one."""
+    """An open store, and the embedded server if it is used."""
 
     def __init__(self, store: JetStream, embedded: Embedded | None) -> None:
         self.store, self.embedded = store, embedded
@@ -78,9 +80,11 @@ async def open_store(
     looking: bool = False,
     creates: bool = True,
 ) -> Session:
-    """Connect, check the server, prepare the streams. `looking`: but not for a cluster that is not there,
-    unless nothing is and nobody has named one. `creates`: False where others decide how many copies a log
-    has and how long it keeps. Raises Failed or BadInput in one line."""
+    """Connect, check the server, prepare the streams. `name`: of this client, for NATS.
+
+    `looking`: the command only reads, so a cluster that does not exist is an error, unless none exists and
+    the user named none. `creates`: False for a process that does not set a log's replicas and history, so
+    it must not create one. Raises Failed or BadInput, one line."""
     servers = list(access.servers)
     options = _credentials(servers) | _options(access)
     async with contextlib.AsyncExitStack() as opened:
@@ -88,7 +92,7 @@ async def open_store(
         if not servers:
             directory = access.state or state_directory(layout.cluster)
             if looking and not directory.is_dir():
-                _refuse_unknown(layout.cluster, {one.name for one in directory.parent.glob("*/")})
+                _refuse_unknown(layout.cluster, {path.name for path in directory.parent.glob("*/")})
             embedded = await Embedded.join(directory)
             opened.push_async_callback(embedded.leave)
             servers, options = _endpoint(embedded.endpoint)
@@ -97,40 +101,41 @@ async def open_store(
         if embedded is not None:
             embedded.keep(functools.partial(_move, store))
         await _check_server(store, access, embedded is not None)
-        if looking and embedded is None and not await _there(store, roles):
+        if looking and embedded is None and not await _exists(store, roles):
             _refuse_unknown(layout.cluster, await _clusters(store))
         await _prepare(store, roles)
         opened.pop_all()
     return Session(store, embedded)
 
 
-async def _there(store: JetStream, roles: Sequence[str]) -> bool:
+async def _exists(store: JetStream, roles: Sequence[str]) -> bool:
     """Whether the cluster has any of these streams."""
     for role in roles:
         with contextlib.suppress(StreamMissing):
-            await _patiently(functools.partial(store.tail, role))
+            await _with_retries(functools.partial(store.tail, role))
             return True
     return False
 
 
 async def _clusters(store: JetStream) -> set[str]:
-    """Those that have a log here."""
-    found: set[str] = set()
+    """The clusters that have a log on this server."""
+    clusters: set[str] = set()
     offset, total = 0, 1
     while offset < total:
         answer = await store.api("STREAM.NAMES", {"offset": offset})
         names, total = answer.get("streams") or [], answer["total"]
-        found |= {match[1] for name in names if (match := streams.STREAM.fullmatch(name))}
+        clusters |= {match[1] for name in names if (match := streams.STREAM.fullmatch(name))}
         offset += len(names) or total
-    return found
+    return clusters
 
 
-def _refuse_unknown(cluster: str, there: Iterable[str]) -> None:
-    if names := sorted(there):
+def _refuse_unknown(cluster: str, existing: Iterable[str]) -> None:
+    """Raises BadInput, unless no cluster exists and the user named none."""
+    if names := sorted(existing):
         named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
         raise BadInput(f"there is no cluster {cluster} here: there is {named} (see --cluster)")
     if cluster != Layout().cluster:
-        raise BadInput(f"there is no cluster {cluster} here, nor any other: `romana-bus up` makes it")
+        raise BadInput(f"there is no cluster {cluster} here, nor any other: `romana-bus up` creates it")
 
 
 def _endpoint(endpoint: Endpoint) -> tuple[list[str], dict[str, Any]]:
@@ -138,13 +143,13 @@ def _endpoint(endpoint: Endpoint) -> tuple[list[str], dict[str, Any]]:
 
 
 async def _move(store: JetStream, endpoint: Endpoint) -> None:
-    """The embedded server had to take another port."""
+    """Follow the embedded server to another port."""
     store.wire.set_server_pool([endpoint.url])
 
 
 def _credentials(servers: list[str]) -> dict[str, Any]:
-    """Those of the URLs, decoded, for every server: nats-py takes them as they are written, and has none for
-    a server that it is told of by another one."""
+    """The credentials in the URLs, decoded, to be used for every server: nats-py does not decode them, and
+    has none for a server that another one announces. Raises BadInput."""
     found: list[dict[str, Any]] = []
     for server in servers:
         try:
@@ -161,7 +166,7 @@ def _credentials(servers: list[str]) -> dict[str, Any]:
 
 
 def _options(access: Access) -> dict[str, Any]:
-    """What nats-py is given; files are looked at now, so that a wrong one is said at once."""
+    """Options for nats-py. Files are checked first, so that the error names the option. Raises BadInput."""
     options: dict[str, Any] = {}
     for field, path in (
         ("--creds", access.creds),
@@ -235,7 +240,7 @@ async def _connect(
 
 
 async def _ask_elsewhere(store: JetStream, options: dict[str, Any], url: str) -> None:
-    """The same questions, by way of another server. Raises whatever keeps it from answering."""
+    """Ask for the ends of the streams over another server. Raises if it does not answer, anything."""
     wire = Wire()
     other = JetStream(wire, store.layout, store.creates)
     other.roles = store.roles
@@ -268,7 +273,7 @@ async def _check_server(store: JetStream, access: Access, embedded: bool) -> Non
     if not store.wire.info.get("jetstream"):
         raise Failed(f"NATS {version} runs without JetStream: enable it in its config (`jetstream {{}}`)")
     try:
-        level = (await _patiently(lambda: store.api("INFO"))).get("api", {}).get("level", 0)
+        level = (await _with_retries(lambda: store.api("INFO"))).get("api", {}).get("level", 0)
     except Unavailable:
         raise Failed("NATS has no JetStream for this account, or its servers have no leader") from None
     except Refused as error:
@@ -288,7 +293,7 @@ async def _check_server(store: JetStream, access: Access, embedded: bool) -> Non
 
 
 async def _check_durability(monitor: str) -> None:
-    import aiohttp  # only here: 15 MB that most processes do without
+    import aiohttp  # here, since it takes 15 MB
 
     url = f"{monitor.rstrip('/')}/varz"
     try:
@@ -307,18 +312,19 @@ async def _check_durability(monitor: str) -> None:
 
 async def _prepare(store: JetStream, roles: Sequence[str]) -> None:
     try:
-        await _patiently(lambda: store.prepare(roles))
+        await _with_retries(lambda: store.prepare(roles))
     except StreamMissing:
         raise Failed(
             f"there is no log of cluster {store.cluster} here yet: `romana-bus watch` and `romana-bus run "
-            "ipam` make it, or `romana-bus up`"
+            "ipam` create it, or `romana-bus up`"
         ) from None
     except BusError as error:
         raise Failed(f"the streams cannot be used: {error}") from None
 
 
-async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
-    """A cluster that has just started, or lost a server, needs some seconds to choose a leader."""
+async def _with_retries(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """Retry while Unavailable: a cluster that has just started, or lost a server, needs some seconds to
+    elect a leader. Raises what `ask` raises."""
     until = asyncio.get_running_loop().time() + LEADER_WITHIN
     while True:
         try:
@@ -330,5 +336,5 @@ async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
 
 
 def _without_password(url: str) -> str:
-    scheme, at, rest = url.rpartition("@")
-    return url if not at else f"{scheme.partition('://')[0]}://***@{rest}"
+    before, separator, rest = url.rpartition("@")
+    return url if not separator else f"{before.partition('://')[0]}://***@{rest}"

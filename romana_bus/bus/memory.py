@@ -1,7 +1,7 @@
-"""The store's in-memory twin: the same promises without a server, for tests and simulations.
+"""The in-memory twin of the store: the same contract without a server, for tests and simulations.
 
-Its server's clock stands still until `advance` moves it, so that leases and tombstones expire when a test
-says so. `empty` and `rewind` do what a lost disk and an old backup do.
+The clock of its server stands still until `advance` moves it, so that leases and tombstones expire when a
+test wants it. `empty` and `rewind` do what a lost disk and an old backup do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Seconds for which an id is known (`streams.log_config`, duplicate_window).
 WINDOW = 120.0
-#: When the server's clock is at 0: 2026-01-01, µs since the epoch.
+#: The server's time when `now` is 0: 2026-01-01, µs since the epoch.
 BEGINNING = 1_767_225_600 * SECOND
 
 
@@ -67,7 +67,7 @@ class _Stream:
 
 
 class MemoryStore:
-    """See `api.Store`. `now`: seconds."""
+    """See `api.Store`. `now`: the time in seconds since the store was created."""
 
     def __init__(self, cluster: str = "default", history: float = 7 * DAY) -> None:
         self.cluster, self.history, self.now = cluster, history, 0.0
@@ -104,40 +104,40 @@ class MemoryStore:
     async def close(self) -> None:
         self._readers.clear()
 
-    # --- what goes wrong with a real one ------------------------------------------------------------
+    # --- faults and time ----------------------------------------------------------------------------
 
     def advance(self, seconds: float) -> None:
-        """Time passes: tombstones leave both log and table, old messages leave the log."""
+        """Move the clock forward: expired tombstones leave log and table."""
         self.now += seconds
         self.clock.asked(self.time)
         for stream in self._streams.values():
-            for seq in [seq for seq, at in stream.expires.items() if at <= self.now]:
+            for seq in [seq for seq, expiry in stream.expires.items() if expiry <= self.now]:
                 del stream.expires[seq]
-                gone = stream.log.pop(seq, None)
-                if gone is not None and stream.table.get(gone.subject) is gone:
-                    del stream.table[gone.subject]
+                expired = stream.log.pop(seq, None)
+                if expired is not None and stream.table.get(expired.subject) is expired:
+                    del stream.table[expired.subject]
 
     def forget(self, role: str, before: int) -> None:
-        """The log's window has moved on; the table keeps what it has."""
+        """Drop old messages from the log, as its window does; the table keeps them."""
         stream = self._stream(role)
         for seq in [seq for seq in stream.log if seq < before]:
             del stream.log[seq]
 
     def empty(self, role: str) -> None:
-        """The disk was lost: the stream is gone until somebody prepares it anew."""
+        """Lose the disk: the stream does not exist until `prepare` creates it again."""
         del self._streams[role]
-        self._look_again()
+        self._reconnect()
 
     def rewind(self, role: str, to: int) -> None:
-        """A backup was restored: what came behind `to` never happened."""
+        """Restore a backup: no message behind sequence `to` exists."""
         old = self._stream(role)
         self._streams[role] = _Stream(old.epoch)
         for message in list(old.log.values()):
             if message.seq <= to:
                 self._streams[role].append(message)
-        self._look_again()
+        self._reconnect()
 
-    def _look_again(self) -> None:
+    def _reconnect(self) -> None:
         self.generation += 1
         for reader in self._readers:
             reader.check()
@@ -162,8 +162,8 @@ class MemoryStore:
 
     async def newest(self, role: str, subject: str) -> Message | None:
         table = self._stream(role).table
-        found = (message for name, message in table.items() if matches(subject, name))
-        return table.get(subject) or max(found, key=lambda message: message.seq, default=None)
+        matching = (message for name, message in table.items() if matches(subject, name))
+        return table.get(subject) or max(matching, key=lambda message: message.seq, default=None)
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
@@ -183,7 +183,7 @@ class MemoryStore:
         ids = [message.id for message in messages if message.id]
         if len(messages) > 1000:
             raise Refused("atomic publish batch is too large: 1000")
-        if len(set(ids)) < len(ids) or any(one in stream.ids for one in ids):
+        if len(set(ids)) < len(ids) or any(message_id in stream.ids for message_id in ids):
             raise DuplicateId("atomic publish batch contains duplicate message id")
         if expected != stream.last:
             raise WrongSequence(f"wrong last sequence: {stream.last}")
@@ -270,7 +270,7 @@ class MemoryReading:
             self._wake.set()
 
     def check(self) -> None:
-        """As the real one does on a new connection: is it still the stream that was read?"""
+        """Check that the stream is still the one that was read, as `Pull` does on a new connection."""
         stream = self._store._streams.get(self._role)
         seq = self._ready[-1].seq if self._ready else self.position.seq
         if stream is None or stream.epoch != self.position.epoch or seq > stream.last:

@@ -1,8 +1,8 @@
-"""Publishing without a fence: reports, where many write one stream and each subject has one writer.
+"""Publishing without a fence: for reports, where a stream has many writers and each subject has one.
 
-Every message has an id and a deadline; what was not acknowledged by then, or was in flight when the
-connection broke, is sent again under the same id, so it is stored once. Subjects go in parallel; within
-a subject the next message waits for the one before it: a late one must never become the newest.
+Every message has an id and a deadline. One that was not acknowledged in time, or was in flight when the
+connection was lost, is sent again with the same id, so it is stored once. Subjects are independent; within a
+subject a message waits for the one before it, so that a late one never becomes the newest.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ WINDOW, QUEUED = 1024, 20_000
 
 
 class Publisher:
+    """Publishes on the stream `role`. `queued`: messages that are not stored yet."""
+
     def __init__(self, store: Store, role: str) -> None:
         self._store, self._role = store, role
         self._instance, self._numbers = tasks.nonce() + tasks.nonce(), itertools.count(1)
@@ -39,7 +41,7 @@ class Publisher:
         self.queued = 0
 
     async def put(self, message: Outgoing) -> None:
-        """Queue; returns before it is stored. Raises Refused, Closed: what was refused is named."""
+        """Queue a message; returns before it is stored. Raises Refused, Closed, also for an earlier one."""
         while self._failure is None and self.queued >= QUEUED:
             await self._wait()
         self._raise()
@@ -54,7 +56,7 @@ class Publisher:
             task.add_done_callback(self._tasks.discard)
 
     async def flush(self) -> None:
-        """Wait until all that was put is stored. Raises as `put`."""
+        """Wait until all queued messages are stored. Raises as `put`."""
         while self._failure is None and self.queued:
             await self._wait()
         self._raise()
@@ -91,6 +93,6 @@ class Publisher:
                 await self._store.publish(self._role, message)
                 return
             except (Unavailable, StreamMissing) as error:
-                log.info("a report has to wait", subject=message.subject, why=str(error))
+                log.info("a report could not be stored yet", subject=message.subject, why=str(error))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)

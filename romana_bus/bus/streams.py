@@ -1,7 +1,7 @@
-"""What the streams look like, and whether a server keeps them as they must be kept. Pure.
+"""The configuration of the streams, and whether a server keeps them safely. Pure.
 
-A server ignores what it does not know (before 2.12 without a word), so what it echoes is compared with
-what was asked for, field by field, and a difference that could lose something is refused.
+A server ignores fields that it does not know, silently before 2.12. So the configuration that it returns is
+compared with the requested one, field by field; a difference that could lose messages is refused.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ TOKENS = {KUBE: "kube", SPEC: "spec", IPAM: "ipam", NODE: "node"}
 Config = dict[str, Any]
 
 
-#: The name of a log's stream: of which cluster it is.
+#: The name of a log's stream; its group is the cluster.
 STREAM = re.compile(rf"ROMANA_([^_]+)_(?:{'|'.join(TOKENS)})")
 
 
 class Layout(NamedTuple):
-    """How the streams of one cluster are kept. `history`: seconds; `max_bytes`: per stream, -1 for all
-    there is; `replicas`: 1, or 3 on a cluster of servers."""
+    """How the streams of one cluster are kept. `history`: seconds; `max_bytes`: per stream, -1 for no limit;
+    `replicas`: 1, or 3 on a cluster of servers."""
 
     cluster: str = "default"
     history: float = 7 * DAY
@@ -51,7 +51,7 @@ class Layout(NamedTuple):
 
 
 def log_config(layout: Layout, role: str, epoch: str) -> Config:
-    """The log: everything of the history window, never deleted by hand."""
+    """The log: all messages of the history window. Nobody can delete or purge them."""
     return _common(layout, epoch) | {
         "name": layout.stream(role),
         "subjects": [f"{layout.prefix}{TOKENS[role]}.>"],
@@ -65,7 +65,7 @@ def log_config(layout: Layout, role: str, epoch: str) -> Config:
 
 
 def table_config(layout: Layout, role: str, epoch: str) -> Config:
-    """The table: the newest of each subject, for ever; tombstones leave by their own TTL."""
+    """The table: the newest message of each subject, for ever; tombstones expire by their own TTL."""
     return _common(layout, epoch) | {
         "name": layout.table(role),
         "mirror": {"name": layout.stream(role)},
@@ -89,14 +89,14 @@ def lease_config(layout: Layout, ttl: float) -> Config:
 
 
 def matches(under: str, subject: str) -> bool:
-    """Whether a filter selects the subject: `*` stands for one token, `>` for the rest."""
-    wanted, tokens = under.split("."), subject.split(".")
-    for at, one in enumerate(wanted):
-        if one == ">":
-            return len(tokens) > at
-        if at >= len(tokens) or one not in ("*", tokens[at]):
+    """Whether a filter selects the subject: `*` matches one token, `>` the rest."""
+    pattern, tokens = under.split("."), subject.split(".")
+    for index, wanted in enumerate(pattern):
+        if wanted == ">":
+            return len(tokens) > index
+        if index >= len(tokens) or wanted not in ("*", tokens[index]):
             return False
-    return len(wanted) == len(tokens)
+    return len(pattern) == len(tokens)
 
 
 def _common(layout: Layout, epoch: str) -> Config:
@@ -112,27 +112,29 @@ def _common(layout: Layout, epoch: str) -> Config:
     }
 
 
-#: What an operator may change on a stream that exists, and what differs between two creators.
+#: Fields that an operator may change on an existing stream, and fields that differ between two creators.
 _FREE = ("max_age", "max_bytes", "num_replicas", "duplicate_window", "max_consumers", "metadata")
 
 
 def unsafe(wanted: Config, echoed: Config) -> list[str]:
-    """Why the stream that the server has cannot be used: [] if it can."""
+    """The reasons why the server's stream cannot be used; [] if it can."""
     name = wanted["name"]
-    found = [
+    reasons = [
         f"stream {name}: {field} is {_shown(echoed.get(field))}, must be {_shown(value)}"
         for field, value in wanted.items()
         if field not in _FREE and _differs(value, echoed.get(field))
     ]
     if "romana_epoch" not in (echoed.get("metadata") or {}) and "metadata" in wanted:
-        found.append(f"stream {name}: has no epoch, so it was not made by romana-bus, or by a server < 2.10")
+        reasons.append(
+            f"stream {name}: has no epoch, so romana-bus did not create it, or a server < 2.10 did"
+        )
     if echoed.get("persist_mode") == "async":
-        found.append(f"stream {name}: persist_mode async loses acknowledged messages on power loss")
+        reasons.append(f"stream {name}: persist_mode async loses acknowledged messages on power loss")
     if echoed.get("max_msgs_per_subject", -1) > 0 and "max_msgs_per_subject" not in wanted:
-        found.append(f"stream {name}: max_msgs_per_subject drops history")
+        reasons.append(f"stream {name}: max_msgs_per_subject drops history")
     if echoed.get("sealed"):
-        found.append(f"stream {name}: is sealed")
-    return found
+        reasons.append(f"stream {name}: is sealed")
+    return reasons
 
 
 def _differs(wanted: Any, echoed: Any) -> bool:

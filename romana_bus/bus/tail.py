@@ -1,4 +1,4 @@
-"""The events of all streams as they come, from some place on. What `events tail` and the live view read."""
+"""The messages of several streams as one sequence, for `events tail` and the live view."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def roles_of(pattern: str) -> tuple[str, ...]:
 async def tail(
     store: Store, roles: Sequence[str], last: int | None, follow: bool = True
 ) -> AsyncIterator[list[tuple[str, Message]]]:
-    """Batches of (role, message). Within a batch each stream's messages are in their order, and those of
-    several streams go by when they were stored. `last`: how many stored messages of each stream come first
-    (None: all there are). Ends at the present unless `follow`."""
+    """Yields batches of (role, message). Within a batch each stream's messages keep their order, and streams
+    are merged by the time of storing. `last`: how many stored messages of each stream to begin with (None:
+    all). Without `follow` it ends at the present. Raises BusError."""
     wake = asyncio.Event()
     readings, ends = {}, {}
     for role in roles:
@@ -41,8 +41,8 @@ async def tail(
         while follow or any(readings[role].position.seq < ends[role] for role in roles):
             taken = [[(role, message) for message in readings[role].take()] for role in roles]
             if any(taken):
-                # A merge: where the server's clock was set back, a sort would turn a stream's order round.
-                yield list(heapq.merge(*taken, key=lambda one: one[1].stored))
+                # Merged, not sorted: if the server's clock was set back, a sort would break a stream's order.
+                yield list(heapq.merge(*taken, key=lambda entry: entry[1].stored))
             else:
                 await wake.wait()
                 wake.clear()

@@ -1,24 +1,25 @@
-"""The fenced writer: one process's decisions, in order, each on the log exactly once.
+"""The fenced writer: stores one leader's decisions in order, each exactly once.
 
-What is queued goes out in atomic batches, several in flight, each expecting to land directly behind the
-one before it. Whatever goes wrong with a batch (a lost answer, a reconnect, a server that died in
-between), the log is asked what stands at the places where its messages should be:
+Queued messages are sent in atomic batches, several in flight; each expects to be stored directly behind the
+one before it. When the outcome of a batch is unknown (a lost answer, a reconnect, a server that died), the
+writer reads the log at the sequences where the messages should be:
 
-    its own messages         -> they were stored; what is missing behind them is sent again
-    nothing, log ends there  -> it was not; it and all behind it are sent again under the same ids
-    somebody else's message  -> Fenced: another leader has taken over; what is queued is void. Where nobody
-                                was elected, ForeignWrite: somebody writes who must not
-    the log ends before that -> Rewound: this is not the log that we wrote to
+    its own messages          -> they were stored; the missing ones behind them are sent again
+    nothing, the log ends     -> they were not stored; they are sent again with the same ids
+    somebody else's message   -> Fenced: another leader has taken over, what is queued is void. If nobody else
+                                 was elected, ForeignWrite: a process writes that must not
+    the log ends before them  -> Rewound: this is not the log that was written before
 
-Every message has an id that nobody else gives: term, writer and place. So each is told from any other, also
-where a stranger's message stands where one of ours should be, and the next of ours fitted behind it.
+The id of a message is term, writer and sequence, so no two writers give the same. It identifies a message
+even if a foreign one took the sequence of one of ours, and our next one fitted behind it.
 
-A sequence alone would not fence what is sent ahead: where another leader's messages happen to end at the
-place that the second batch in flight expects, that one would be stored without the first. So each batch
-also names the election (`elect`) that it was decided under, and until there was one, only one is in flight.
+The expected sequence alone would not fence batches that are sent ahead: if another leader's messages happened
+to end at the sequence that the second batch in flight expects, that batch would be stored without the first.
+So each batch also names the election (`elect`) that it was decided under. Until there is one, only one batch
+is in flight.
 
-So an outage costs delay, never an event and never a second copy. Waiting is bounded by the queue: `put`
-blocks when it is full.
+So an outage delays events, but neither loses nor duplicates one. The queue is bounded: `put` waits while it
+is full.
 """
 
 from __future__ import annotations
@@ -55,17 +56,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Messages and bytes of one batch (the server takes 1,000 messages); messages queued.
+#: Limits: messages and bytes of one batch (the server takes 1,000 messages); messages queued.
 BATCH, BATCH_BYTES, QUEUED = 1000, 2_000_000, 20_000
 ANSWER_WITHIN = 3.0
-#: Seconds after which a writer with nothing to write looks whether the connection is a new one, and whether
-#: the log has grown.
-LOOK = 0.5
-#: Batches of up to so many messages may be stored in part (they go out singly), and are looked at one by one.
+#: Seconds between two checks of an idle writer: is the connection a new one, and has the log grown?
+CHECK_EVERY = 0.5
+#: Batches of up to so many messages are sent one by one, so a part of them may be stored: each is checked.
 ONE_BY_ONE = 8
-#: How an id begins in a message's headers that a leader of the stream gave it.
+#: The beginning of an id that a leader of the stream gave, in a message's headers.
 _NUMBERED = {role: b"\r\n%s: %s/" % (MSG_ID, role.lower().encode()) for role in TOKENS}
-#: Seconds without progress after which a person should know.
+#: Seconds without progress after which a warning is logged.
 COMPLAIN = 5.0
 
 
@@ -81,12 +81,13 @@ class _Batch(NamedTuple):
 
 
 class FencedWriter:
-    """Writes `role` behind `after`, the last message that its state contains. Messages are numbered by term,
-    writer and place: two that were elected at the same moment, in the same term, must never take each
-    other's messages for their own."""
+    """Writes the stream `role` behind `after`, the last message that the leader's state contains.
+
+    An id contains the writer's name too: two writers that were elected at the same time, in the same term,
+    must not take each other's messages for their own."""
 
     def __init__(self, store: Store, role: str, after: Position, term: int) -> None:
-        self.acknowledged = after.seq  #: the last sequence that is known to be on the log
+        self.acknowledged = after.seq  #: the last sequence that is known to be stored
         self._store, self._role = store, role
         self._name = f"{role.lower()}/{term}-{tasks.nonce()}"
         self._epoch, self._last_id, self._generation = after.epoch, after.id, store.generation
@@ -95,11 +96,11 @@ class FencedWriter:
         self._in_flight: deque[_Batch] = deque()
         self._work = asyncio.Event()
         self._progress = asyncio.Event()
-        self.failed = asyncio.Event()  #: from now on `check` raises
+        self.failed = asyncio.Event()  #: set once `check` raises
         self._failure: BusError | None = None
-        self._patience, self._known = 0.02, -1
+        self._backoff, self._known = 0.02, -1
         self._why, self._complain_at = "", 0.0
-        self._stuck_since = 0.0  # by the event loop's clock; 0 while things go on
+        self._stuck_since = 0.0  # by the event loop's clock; 0 while there is progress
         self._elected: Outgoing | None = None
         self._election: Election | None = None
         self._elect_again = 0.0  # by the event loop's clock
@@ -107,27 +108,27 @@ class FencedWriter:
 
     @property
     def queued(self) -> int:
-        """How many messages are not acknowledged yet."""
+        """How many messages are queued or in flight."""
         return len(self._queue) + sum(len(batch.messages) for batch in self._in_flight)
 
     @property
     def problem(self) -> str:
-        """Why what was put is not stored, if it has been waiting for seconds, or ''."""
+        """Why nothing has been stored for seconds, or ''."""
         waited = asyncio.get_running_loop().time() - self._stuck_since
         if not self._stuck_since or waited < ANSWER_WITHIN:
             return ""
         return f"{self._role} stores nothing ({self.queued} messages wait for {waited:.0f} s): {self._why}"
 
     async def elect(self, message: Outgoing) -> int:
-        """Store the election that all that follows depends on: it is void once there is a later one of
-        that subject. Raises as `put`."""
+        """Store the election; returns its sequence. Later messages are stored only while it is the newest of
+        its subject. Raises as `put`."""
         self._elected = message
         await self.put([message])
         return await self.flush()
 
     async def put(self, messages: Iterable[Outgoing]) -> None:
-        """Queue; returns before they are stored. Raises Fenced, Rewound, Closed, Refused: once it has
-        raised, nothing more is written and a new writer is needed."""
+        """Queue messages; returns before they are stored. Raises Fenced, Rewound, Closed, Refused; after that
+        nothing more is written, and a new writer is needed."""
         while self._failure is None and len(self._queue) >= QUEUED:
             self._progress.clear()
             await self._progress.wait()
@@ -136,7 +137,7 @@ class FencedWriter:
         self._work.set()
 
     async def flush(self) -> int:
-        """Wait until all that was put is on the log; gives the last sequence. Raises as `put`."""
+        """Wait until everything is stored; returns the last sequence. Raises as `put`."""
         while self._failure is None and self.queued:
             self._progress.clear()
             await self._progress.wait()
@@ -144,11 +145,11 @@ class FencedWriter:
         return self.acknowledged
 
     async def close(self) -> None:
-        """Stop without waiting; what is in flight may still be stored."""
+        """Stop without waiting; messages in flight may still be stored."""
         await stop(self._task)
 
     def check(self) -> None:
-        """Raises as `put` would."""
+        """Raises as `put`."""
         if self._failure is not None:
             raise self._failure
 
@@ -162,7 +163,7 @@ class FencedWriter:
                     await self._settle_oldest()
                 elif not self._queue:
                     self._work.clear()
-                    await tasks.until_set(self._work, LOOK)
+                    await tasks.until_set(self._work, CHECK_EVERY)
                     if self._store.end(self._role) > self.acknowledged and not self._queue:
                         await self._resolve(False)  # somebody else has written
         except BusError as error:
@@ -173,9 +174,9 @@ class FencedWriter:
 
     def _send(self) -> None:
         if self._generation != self._store.generation:
-            return  # behind a new connection may be another store: first it is looked at
+            return  # a new connection may lead to another store, which is checked first
         if self._queue and self._election and asyncio.get_running_loop().time() > self._elect_again:
-            # It is about to leave the log, and nothing would be stored under it any more.
+            # The election is about to leave the log; without it nothing could be stored any more.
             if not self._in_flight and self._elected:
                 self._election = None
                 self._dispatch(self._numbered([self._elected]))
@@ -185,21 +186,21 @@ class FencedWriter:
             self._dispatch(self._numbered(_batch_from(self._queue)))
 
     def _numbered(self, messages: list[Outgoing]) -> list[Outgoing]:
-        """By the places that they are to have."""
+        """The messages with ids, by the sequences that they will have."""
         return [
-            message if message.id else message._replace(id=f"{self._name}/{place}")
-            for place, message in enumerate(messages, self._sent + 1)
+            message if message.id else message._replace(id=f"{self._name}/{seq}")
+            for seq, message in enumerate(messages, self._sent + 1)
         ]
 
     def _dispatch(self, messages: list[Outgoing]) -> None:
         answer = asyncio.ensure_future(self._store.batch(self._role, self._sent, messages, self._election))
-        answer.add_done_callback(_looked_at)
+        answer.add_done_callback(_retrieve_exception)
         deadline = asyncio.get_running_loop().time() + ANSWER_WITHIN
         self._in_flight.append(_Batch(self._sent, messages, answer, deadline))
         self._sent += len(messages)
 
     async def _settle_oldest(self) -> None:
-        """Wait for the oldest batch in flight, while new ones may fill the window."""
+        """Wait for the oldest batch in flight; meanwhile new batches may fill the window."""
         oldest = self._in_flight[0]
         try:
             async with asyncio.timeout_at(oldest.deadline):
@@ -215,63 +216,65 @@ class FencedWriter:
         except (Unavailable, WrongSequence, DuplicateId, StreamMissing, TimeoutError) as error:
             self._why = str(error) or f"no acknowledgement within {ANSWER_WITHIN:.0f} s"
             log.info(
-                "a batch has to be looked for", stream=self._role, expected=oldest.expected, why=self._why
-            )
+                "checking whether a batch was stored",
+                stream=self._role, expected=oldest.expected, why=self._why,
+            )  # fmt: skip
             await self._resolve(isinstance(error, DuplicateId))
 
     def _done(self, batch: _Batch, last: int) -> None:
         if last != batch.end:
             raise Refused(f"{self._role}: the server stored up to {last}, not {batch.end}")
         self._in_flight.popleft()
-        self._are_stored(batch.messages)
-        self._goes_on()
+        self._mark_stored(batch.messages)
+        self._reset_backoff()
         self._progress.set()
 
-    def _goes_on(self) -> None:
-        self._patience, self._complain_at, self._stuck_since = 0.02, 0.0, 0.0
+    def _reset_backoff(self) -> None:
+        self._backoff, self._complain_at, self._stuck_since = 0.02, 0.0, 0.0
 
     async def _resolve(self, known_id: bool) -> None:
-        """Find out how far the log is, and send again what is not on it. What was sent once stays in
-        flight until it is found: the server may still store it later than it was looked for."""
+        """Find out how much was stored, and send the rest again. Messages stay in flight until they are
+        found: the server may store them after the log was read. `known_id`: the server answered that an id is
+        known. Raises Fenced, Rewound."""
         unsure = [message for batch in self._in_flight for message in batch.messages]
-        stored = await self._look(unsure)
+        stored = await self._count_stored(unsure)
         if unsure and stored == 0:
-            # Its ids are known, and yet it is not where it belongs, twice: it is on the log already.
+            # Twice the ids were known, but the messages are not at their sequences: they are elsewhere.
             if known_id and self._known == self.acknowledged:
-                raise Fenced(f"what this writer has to say is on {self._role} already, written by another")
+                raise Fenced(f"the messages of this writer are already on {self._role}, written by another")
             self._known = self.acknowledged if known_id else -1
-            await self._wait_longer()  # whatever refused it may need a moment
-            stored = await self._look(unsure)
+            await self._back_off()  # the cause may pass
+            stored = await self._count_stored(unsure)
         if stored or not unsure:
-            self._goes_on()
+            self._reset_backoff()
         for batch in self._in_flight:
             batch.answer.cancel()
         self._in_flight.clear()
-        self._are_stored(unsure[:stored])
+        self._mark_stored(unsure[:stored])
         self._sent = self.acknowledged
-        again = deque(unsure[stored:])
-        while again:
-            self._dispatch(_batch_from(again))
+        missing = deque(unsure[stored:])
+        while missing:
+            self._dispatch(_batch_from(missing))
         self._progress.set()
 
-    def _are_stored(self, messages: list[Outgoing]) -> None:
+    def _mark_stored(self, messages: list[Outgoing]) -> None:
         for message in messages:
             self.acknowledged, self._last_id = self.acknowledged + 1, message.id
             if self._elected and message.subject == self._elected.subject:
                 self._election = Election(message.subject, self.acknowledged)
                 self._elect_again = asyncio.get_running_loop().time() + self._store.history / 2
 
-    async def _look(self, unsure: list[Outgoing]) -> int:
-        """`_stored`, as soon as the log can be asked, over one connection from beginning to end."""
+    async def _count_stored(self, unsure: list[Outgoing]) -> int:
+        """`_try_count_stored`, repeated until the log answers, all over the same connection."""
         while True:
             self._generation = generation = self._store.generation
-            stored = await self._stored(unsure)
+            stored = await self._try_count_stored(unsure)
             if stored is None:
-                await self._wait_longer()
+                await self._back_off()
             elif generation == self._store.generation:
                 return stored
 
-    async def _wait_longer(self) -> None:
+    async def _back_off(self) -> None:
         time = asyncio.get_running_loop().time()
         self._stuck_since = self._stuck_since or time
         self._complain_at = self._complain_at or time + COMPLAIN
@@ -281,74 +284,75 @@ class FencedWriter:
                 "NATS stores nothing; if its disk is full, make room and restart it",
                 stream=self._role, waiting=self.queued, why=self._why,
             )  # fmt: skip
-        await asyncio.sleep(self._patience)
-        self._patience = min(self._patience * 2, 1.0)
+        await asyncio.sleep(self._backoff)
+        self._backoff = min(self._backoff * 2, 1.0)
 
-    async def _stored(self, unsure: list[Outgoing]) -> int | None:
-        """How many of the messages in flight are on the log: they can only be a run directly behind
-        `acknowledged`. None: the log cannot be asked now. Raises Fenced, Rewound."""
+    async def _try_count_stored(self, unsure: list[Outgoing]) -> int | None:
+        """How many of the messages in flight are stored: they can only be a run directly behind
+        `acknowledged`. None: the log does not answer now. Raises Fenced, Rewound."""
         try:
             tail = await self._store.tail(self._role)
-            found = tail.last - self.acknowledged
-            if tail.epoch != self._epoch or found < 0:
+            behind = tail.last - self.acknowledged
+            if tail.epoch != self._epoch or behind < 0:
                 raise Rewound(f"{self._role} ends at {tail.last}, but {self.acknowledged} was acknowledged")
-            ids = {self.acknowledged: self._last_id} | self._ids_at(unsure, found)
-            for place, mine in ids.items():
-                standing = await self._store.get(self._role, place)
-                if standing is not None and mine and standing.id != mine:
-                    raise await self._foreign(standing)
-            if found > len(unsure):
+            ids = {self.acknowledged: self._last_id} | self._expected_ids(unsure, behind)
+            for seq, expected in ids.items():
+                stored = await self._store.get(self._role, seq)
+                if stored is not None and expected and stored.id != expected:
+                    raise await self._foreign(stored)
+            if behind > len(unsure):
                 raise await self._foreign(Message(tail.last, "of which the log has nothing any more", b""))
         except StreamMissing as error:
             raise Rewound(f"the stream is gone: {error}") from None
         except Unavailable as error:
             self._why = str(error)
-            log.info("the log cannot be asked", stream=self._role, why=self._why)
+            log.info("the log does not answer", stream=self._role, why=self._why)
             return None
-        return found
+        return behind
 
-    def _ids_at(self, unsure: list[Outgoing], found: int) -> dict[int, str]:
-        """The ids that have to stand at some of the next `found` places: of every message that may have been
-        stored alone, and at both ends of batches that are stored whole or not at all. What stands behind
-        all that was sent is not ours."""
-        places: dict[int, str] = {}
+    def _expected_ids(self, unsure: list[Outgoing], count: int) -> dict[int, str]:
+        """Sequence -> id that has to be there, for some of the `count` messages behind `acknowledged`: every
+        message that may have been stored alone, and both ends of an atomic batch. Behind all that was sent
+        no message is ours."""
+        expected: dict[int, str] = {}
         sizes = [len(batch.messages) for batch in self._in_flight] or [len(unsure)]
         first = 0
         for size in sizes:
-            behind = min(first + size, found)
-            every = range(first, behind)
-            for at in every if size <= ONE_BY_ONE else {first, behind - 1} & {*every}:
-                places[self.acknowledged + 1 + at] = unsure[at].id
+            end = min(first + size, count)
+            every = range(first, end)
+            for index in every if size <= ONE_BY_ONE else {first, end - 1} & {*every}:
+                expected[self.acknowledged + 1 + index] = unsure[index].id
             first += size
-        if found > len(unsure):
-            places[self.acknowledged + len(unsure) + 1] = "(none)"
-        return places
+        if count > len(unsure):
+            expected[self.acknowledged + len(unsure) + 1] = "(none)"
+        return expected
 
-    async def _foreign(self, standing: Message) -> Fenced:
-        """What it means that somebody else's message stands there. Raises Unavailable."""
+    async def _foreign(self, message: Message) -> Fenced:
+        """The error for somebody else's message behind ours. Raises Unavailable."""
         elected = self._election
         newest = await self._store.newest(self._role, elected.subject) if elected else None
         others = newest and elected and newest.seq != elected.seq and by_leader(newest, self._role)
         if elected and not others:
-            return ForeignWrite(self._role, standing.seq, standing.subject)
-        return Fenced(f"another writer's message stands on {self._role} at {standing.seq}")
+            return ForeignWrite(self._role, message.seq, message.subject)
+        return Fenced(f"another writer's message is on {self._role} at {message.seq}")
 
 
 def by_leader(message: Message, role: str) -> bool:
-    """Whether a leader of that stream wrote it: only leaders number what they write by its place."""
+    """Whether a leader of that stream wrote the message: only leaders' ids end with the sequence."""
     headers = message.headers
     start = headers.find(_NUMBERED[role])
     return start >= 0 and headers.endswith(b"/%d" % message.seq, start, headers.find(b"\r\n", start + 2))
 
 
-def _looked_at(answer: asyncio.Future[int]) -> None:
-    """Of several batches in flight only the first to fail is waited for: the log tells about the others."""
+def _retrieve_exception(answer: asyncio.Future[int]) -> None:
+    """Mark an exception as retrieved: only the oldest batch is awaited, the log shows the fate of the
+    others."""
     if not answer.cancelled():
         answer.exception()
 
 
 def _batch_from(queue: deque[Outgoing]) -> list[Outgoing]:
-    """What one batch can carry, taken from the front."""
+    """Take the messages of one batch from the front of the queue."""
     messages: list[Outgoing] = []
     size = 0
     while queue and len(messages) < BATCH and size < BATCH_BYTES:

@@ -37,7 +37,7 @@ from romana_bus.events import (
 from romana_bus.ipam import audit
 from romana_bus.ipam.audit.corrections import corrections, pending
 from romana_bus.runtime.feed import Read, outgoing, read_once
-from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.parked import ParkedMessages
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
@@ -103,7 +103,7 @@ async def look(
 async def _wired(store: Store) -> tuple[Wired, ...]:
     """The newest of each node and reconciler."""
     found: dict[str, Wired] = {}
-    flaws = Flaws("audit")
+    flaws = ParkedMessages("audit")
     async for _, messages in read_once(store, (Read(NODE),), "audit", flaws):
         for message in messages:
             if event := flaws.read(message, NODE):

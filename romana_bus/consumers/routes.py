@@ -17,7 +17,7 @@ from romana_bus.events import IPAM
 from romana_bus.netlink.fib import Forwarding
 from romana_bus.netlink.monitor import Monitor, Seen
 from romana_bus.routing import Kernel, State, evolve, plan, standing
-from romana_bus.runtime.consumer import Bell, Reconciler
+from romana_bus.runtime.consumer import Reconciler, ResyncTrigger
 from romana_bus.runtime.feed import Read
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Routes:
         self.node = node
         self.state, self.kernel = State(node), Kernel()
         self._forwarding, self._monitor = forwarding, monitor
-        self._bell = Bell()
+        self._resync = ResyncTrigger()
         self._seen, self._read = Seen(all=True), False  # nothing was looked at yet
         #: How many blocks this node has, as far as the log knows the node: one that was lost takes none away.
         self.own_blocks = 0
@@ -54,7 +54,7 @@ class Routes:
             plan=plan,
             apply=self._apply,
             standing=lambda state: standing(state, self.kernel),
-            bell=self._bell,
+            resync=self._resync,
             tick=tick,
         )
 
@@ -62,7 +62,7 @@ class Routes:
         """The monitor has something to tell."""
         self._seen |= self._monitor.take()
         if self._seen:
-            self._bell.ring()
+            self._resync.request()
 
     def _initial(self) -> State:
         self.state = State(self.node)

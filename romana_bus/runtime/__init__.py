@@ -1,4 +1,4 @@
-"""What runs a consumer: what it is, its feed, its state, the election, the loop, and what it reports.
+"""The runtime of consumers: their kinds, feed, fold, election, loop, reports, health and logs.
 
 Imports the log (`bus`) and `events`; nothing of any consumer.
 """

@@ -1,4 +1,7 @@
-"""What a consumer is: its functions and what it reads. What runs it is in `loop.py` and `reconcile.py`."""
+"""The kinds of consumers: Decider, Reconciler, Projection. Each is its functions and the streams it reads.
+
+`loop.py` and `reconcile.py` run them.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,14 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Decider(Generic[S]):
-    """Its output is events on one stream, which it alone writes.
+    """A consumer whose output is events on one stream, of which it is the only writer.
 
-    `evolve(state, event, seq)`; `tick(state, now)`: time passes; `decide(state)`: all that is due, in
-    parts of events with their causes, folded into the state already, nothing when asked again;
-    `wake(state)`: when to decide again without a new event (µs), or None; `refused(state)`: what of the log
-    contradicts what was known, as (stream, sequence, subject, why); `lost(state, stream)`: that stream has
-    lost messages that were read before, so what it says now may be behind."""
+    `evolve(state, event, seq)` folds one event. `tick(state, now)` moves the time (µs) forward.
+    `decide(state)` yields the events that are due, in parts, each event with its cause. They are already
+    folded into the state, so a second call yields nothing. `wake(state)`: when to decide again without a new
+    event (µs), or None. `refused(state)`: messages that contradict the known state, as (stream, sequence,
+    subject, reason). `lost(state, stream)`: the stream lost messages that were read before, so it may now
+    be behind the state."""
 
     name: str
     writes: str
@@ -36,34 +40,36 @@ class Decider(Generic[S]):
     lost: Callable[[S, str], None] = lambda *_: None
 
 
-class Bell:
-    """How a reconciler hears that the outside may have changed: whoever learns of it rings."""
+class ResyncTrigger:
+    """Asks a reconciler for a full resync, because the outside may have changed."""
 
     def __init__(self) -> None:
-        self.rung = False
+        self.requested = False
         self._wake: Callable[[], None] | None = None
 
-    def ring(self) -> None:
-        self.rung = True
+    def request(self) -> None:
+        self.requested = True
         if self._wake:
             self._wake()
 
-    def wakes(self, wake: Callable[[], None] | None) -> None:
+    def on_request(self, wake: Callable[[], None] | None) -> None:
+        """Call `wake` for every request from now on; None: no longer."""
         self._wake = wake
 
 
 @dataclass(frozen=True)
 class Reconciler(Generic[S]):
-    """Its output is the outside world, which it makes as the log wants it.
+    """A consumer whose output is outside the log (routes, for example): it makes actual what is desired.
 
-    `observe(state, full)` reads what is outside: all of it, or, for a batch of events, no more than those
-    raise questions about; what is not read is believed to be as it was left. `plan(state, actual)` is pure
-    and gives a delta, false when nothing is to be done; `apply(delta)` makes it so and gives the number of
-    changes. All may be repeated. What apply raises is reported and tried again with backoff, after a full
-    look; what it could do it has done. `standing(state)`: how it stands outside, for reports.
+    `observe(state, full)` reads the actual state: all of it, or, for a batch of events, only what those
+    events concern; the rest counts as unchanged. `plan(state, actual)` is pure and returns a delta, which is
+    false when there is nothing to do. `apply(delta)` returns the number of changes. All may be repeated.
+    When apply raises, it has done what it could; the error is reported, and a full resync follows with
+    backoff. `standing(state)`: counts that reports publish, by name.
 
-    Full looks: at the start, after a failure, every `tick` seconds, and when the `bell` rings, but then with
-    a pause between two of them of `at_least` seconds and of ten times what the last one took."""
+    A full resync runs at the start, after a failure, every `tick` seconds, and on a request of `resync`.
+    Between two requested ones there is a pause of `min_interval` seconds and of at least ten times the
+    duration of the last one."""
 
     name: str
     node: str
@@ -74,14 +80,14 @@ class Reconciler(Generic[S]):
     plan: Callable[[S, Any], Any]
     apply: Callable[[Any], Awaitable[int]]
     standing: Callable[[S], dict[str, int]] = lambda _: {}
-    bell: Bell = field(default_factory=Bell)
+    resync: ResyncTrigger = field(default_factory=ResyncTrigger)
     tick: float = 60.0
-    at_least: float = 0.0
+    min_interval: float = 0.0
 
 
 @dataclass(frozen=True)
 class Projection(Generic[S]):
-    """It has no output but its state, which somebody looks at. `changed(state)` after every batch."""
+    """A consumer whose only output is its state. `changed(state)` is called after every batch."""
 
     name: str
     reads: Sequence[Read]
@@ -91,7 +97,7 @@ class Projection(Generic[S]):
 
 
 class Consumer(Protocol[S]):
-    """What all of them have in common."""
+    """What all consumers have in common."""
 
     @property
     def name(self) -> str: ...
@@ -104,7 +110,7 @@ class Consumer(Protocol[S]):
 
 
 class Writer(Consumer[S], Protocol[S]):
-    """One that has a stream of its own."""
+    """A consumer that writes a stream of its own."""
 
     @property
     def writes(self) -> str: ...

@@ -1,8 +1,8 @@
-"""Active and standby: of any number of replicas that follow the log, one writes.
+"""Leader election: all replicas follow the log, and one of them, the leader, writes.
 
-The lease decides who tries, so that a successor goes on within three seconds of a `kill -9`. The fence
-decides who may: a leader's first act is LeaderElected, in its own term, directly behind everything that
-it has read. From then on whatever its predecessor still sends is refused by the server.
+The lease decides who tries to lead: a standby takes over within three seconds of a `kill -9`. The fence
+decides who may write: a leader first publishes LeaderElected, in a term of its own, directly behind
+everything that it has read. From then on the server refuses whatever the previous leader still sends.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds: how long a silent leader keeps the lease; how often it renews, and others ask.
+#: Seconds: how long a lease lasts without renewal; how often a leader renews it; how often a standby asks.
 LEASE, RENEW, POLL = 2.0, 0.5, 0.25
-#: How long a leader that stops waits for what it has decided to be stored.
-FAREWELL = 5.0
-#: Seconds after which a lease that cannot be had or renewed is a problem; for which a refusal is one: by then
-#: what was refused has been tried again.
+#: Seconds that a leader that stops waits until its decisions are stored.
+STOP_WITHIN = 5.0
+#: Seconds without a successful acquisition or renewal until that is a problem; and for which a refused write
+#: is one: by then it has been tried again.
 RENEWED_WITHIN, REFUSED_FOR = 3.0, 5.0
 
 
-class Trouble:
-    """What does not work, and for how long."""
+class Outage:
+    """What fails, and for how long."""
 
     def __init__(self, what: str) -> None:
         self._what, self._worked, self._why = what, tasks.monotonic(), ""
@@ -51,39 +51,39 @@ class Trouble:
         self._why = str(error) or type(error).__name__
 
     def __str__(self) -> str:
-        """'' while it is none, or is new."""
+        """One line; '' while it works, or has failed only for a short time."""
         waited = tasks.monotonic() - self._worked
         late = self._why and waited > RENEWED_WITHIN
         return f"{self._what} for {waited:.0f} s: {self._why}" if late else ""
 
 
 class Leadership:
-    """What a leader holds while it leads: the writer, and the lease that is renewed beside it."""
+    """What a leader holds: the fenced writer, and the lease, which a task renews."""
 
     def __init__(self, store: Store, name: str, writer: FencedWriter, lease: Lease) -> None:
         self.writer, self.lost = writer, asyncio.Event()
         self._store, self._name, self._lease = store, name, lease
-        self._trouble = Trouble("the lease could not be renewed")
+        self._outage = Outage("the lease could not be renewed")
         self._renewing = asyncio.create_task(self._renew(), name=f"lease {name}")
 
     async def publish(self, decided: Iterable[tuple[Event, str]]) -> None:
         """Put events with their causes on the log, in order. Raises Fenced, Rewound, Closed."""
-        moment = self._store.clock.now()
+        now = self._store.clock.now()
         messages: list[Outgoing] = []
         counts: Counter[type[Event]] = Counter()
         for event, cause in decided:
-            messages.append(outgoing(event, cause, moment, self._store.history))
+            messages.append(outgoing(event, cause, now, self._store.history))
             counts[type(event)] += 1
         for kind, count in counts.items():
             metrics.PUBLISHED.labels(self._name, kind.__name__).inc(count)
         await self.writer.put(messages)
 
     def problem(self) -> str:
-        """Why nothing that is decided here would be stored now, or ''."""
-        return self.writer.problem or str(self._trouble)
+        """Why decisions would not be stored now, or ''."""
+        return self.writer.problem or str(self._outage)
 
-    async def over(self) -> None:
-        """Until the lease is lost. Raises Fenced, Rewound, Closed as soon as the writer knows."""
+    async def until_lost(self) -> None:
+        """Returns when the lease is lost. Raises Fenced, Rewound, Closed as soon as the writer knows."""
         failed = asyncio.ensure_future(self.writer.failed.wait())
         lost = asyncio.ensure_future(self.lost.wait())
         try:
@@ -94,34 +94,37 @@ class Leadership:
             lost.cancel()
 
     async def _renew(self) -> None:
-        """Until somebody else has it. While NATS is away there is nothing to lose: the fence holds."""
-        while await self._held():
+        """Renew until somebody else holds the lease. While NATS is away, the leader goes on: the fence
+        protects the stream."""
+        while await self._keep_lease():
             await asyncio.sleep(RENEW)
-        log.warning("the lease is somebody else's now", consumer=self._name)
+        log.warning("another replica holds the lease now", consumer=self._name)
         self.lost.set()
 
-    async def _held(self) -> bool:
+    async def _keep_lease(self) -> bool:
+        """False if somebody else holds the lease. Raises Closed."""
         try:
             held = await self._lease.renew() or await self._lease.acquire()
         except Closed:
             raise
         except BusError as error:
-            self._trouble.failed(error)
-            if isinstance(error, StreamMissing | Unavailable):  # nobody may serve it because it is gone
+            self._outage.failed(error)
+            if isinstance(error, StreamMissing | Unavailable):  # the stream of leases may be gone
                 with contextlib.suppress(BusError):
-                    await self._store.prepare(())  # which makes that of leases
+                    await self._store.prepare(())  # creates it
             return True
-        self._trouble.worked()
+        self._outage.worked()
         return held
 
     async def leave(self, orderly: bool) -> None:
-        """`orderly`: store what was decided, and let the successor begin at once. The lease is kept up until
-        that has ended: what is in flight must not meet a successor."""
+        """Stop leading. `orderly`: store the decisions first, and release the lease, so that a standby takes
+        over at once. The lease is renewed until they are stored: a successor must not begin while messages
+        are in flight."""
         metrics.LEADER.labels(self._name).set(0)
         try:
             if orderly:
                 with contextlib.suppress(BusError, TimeoutError):
-                    async with asyncio.timeout(FAREWELL):
+                    async with asyncio.timeout(STOP_WITHIN):
                         await self.writer.flush()
                         await tasks.stop(self._renewing)
                         await self._lease.release()
@@ -131,50 +134,53 @@ class Leadership:
 
 
 class Candidate:
-    """A replica that leads `role` whenever it may."""
+    """A replica that tries to lead `role`."""
 
     def __init__(self, store: Store, role: str, holder: str) -> None:
         self._store, self._role, self._holder = store, role, holder
-        self._trouble = Trouble("the lease could not be taken")
+        self._outage = Outage("the lease could not be taken")
         self._leadership: Leadership | None = None
         self._refused, self._refused_at = "", 0.0
 
     def problem(self) -> str:
-        """Why nothing that this replica decides would be stored now, or why it could not take over; or ''."""
+        """Why this replica could not store a decision now, or could not take over; or ''."""
         if self._refused and tasks.monotonic() - self._refused_at < REFUSED_FOR:
             return self._refused
-        return self._leadership.problem() if self._leadership else str(self._trouble)
+        return self._leadership.problem() if self._leadership else str(self._outage)
 
     def refused(self, error: Refused) -> None:
-        """The log would not take what a leader had to say."""
+        """Remember for a moment that the log refused a write, as a problem."""
         self._refused, self._refused_at = f"the log refuses: {error}", tasks.monotonic()
 
-    async def elected(self, feed: Feed, term: Callable[[], int], fold: Callable[[], object]) -> Leadership:
-        """Wait for the lease, following all the while (`fold` takes in what the feed has), read to the end,
-        and be elected in the term behind `term`, the last one that was seen.
-        Raises Fenced, Rewound, Closed, Refused: state has to be rebuilt."""
+    async def become_leader(
+        self, feed: Feed, term: Callable[[], int], fold: Callable[[], object]
+    ) -> Leadership:
+        """Wait for the lease, read the log to its end, and publish LeaderElected in the next term.
+
+        `term()`: the last term that was seen. `fold()` takes in what the feed has; it is called while
+        waiting too. Raises Fenced, Rewound, Closed, Refused: then the state has to be rebuilt."""
         store, lease = self._store, self._store.lease(self._role.lower(), self._holder, LEASE)
-        self._trouble.worked()
+        self._outage.worked()
         while not await self._acquired(lease):
             await feed.wait(POLL)
             fold()
         after = await _read_to_the_end(store, self._role, feed, fold)
-        mine = term() + 1
-        writer = FencedWriter(store, self._role, after, mine)
+        next_term = term() + 1
+        writer = FencedWriter(store, self._role, after, next_term)
         self._leadership = Leadership(store, feed.name, writer, lease)
         try:
-            elected = LeaderElected(stream=self._role, term=mine, holder=self._holder)
+            elected = LeaderElected(stream=self._role, term=next_term, holder=self._holder)
             await writer.elect(outgoing(elected, "", store.clock.now(), store.history))
             await feed.drop(self._role)
         except BaseException:
             await self.leave(orderly=False)
             raise
         metrics.LEADER.labels(feed.name).set(1)
-        log.info("leading", consumer=feed.name, stream=self._role, term=mine, holder=self._holder)
+        log.info("leading", consumer=feed.name, stream=self._role, term=next_term, holder=self._holder)
         return self._leadership
 
     async def leave(self, orderly: bool) -> None:
-        """Lead no longer; see `Leadership.leave`."""
+        """Stop leading; see `Leadership.leave`."""
         leadership, self._leadership = self._leadership, None
         if leadership is not None:
             await leadership.leave(orderly)
@@ -183,14 +189,14 @@ class Candidate:
         try:
             held = await lease.acquire()
         except Unavailable as error:
-            self._trouble.failed(error)
+            self._outage.failed(error)
             return False
-        self._trouble.worked()
+        self._outage.worked()
         return held
 
 
 async def _read_to_the_end(store: Store, role: str, feed: Feed, fold: Callable[[], object]) -> Position:
-    """Fold until nothing is left; the position that the first write has to follow."""
+    """Fold until the end of the stream; returns the position that the first write has to follow."""
     while True:
         fold()
         try:
@@ -199,7 +205,7 @@ async def _read_to_the_end(store: Store, role: str, feed: Feed, fold: Callable[[
             if position.seq >= tail.last:
                 return position
             if await store.next(role, position.seq) is None:
-                # The last messages have left the log already (tombstones): nothing more can come.
+                # The last messages have already left the log (expired tombstones): nothing more can come.
                 return Position(tail.epoch, tail.last, "")
         except Unavailable:
             pass

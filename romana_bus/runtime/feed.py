@@ -1,7 +1,7 @@
-"""What a consumer is fed: the tables of all that it reads, then their logs from there on.
+"""The messages that a consumer reads: the tables of its streams, then their logs from there on.
 
-Messages of one stream come in order, each once (here is the sequence guard: nothing at or below the last
-one passes); between streams there is no order, and no consumer needs one.
+Messages of one stream come in order, each once: the sequence guard is here, and drops every message at or
+below the last sequence. Between streams there is no order, and no consumer needs one.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Reading, Store
     from romana_bus.events import Event
-    from romana_bus.runtime.parked import Flaws
+    from romana_bus.runtime.parked import ParkedMessages
 
-
-#: Questions about what cannot be used that are asked at once.
-ASKED = 50
+#: Parked messages whose predecessors are looked for at the same time.
+CONCURRENT = 50
 
 
 class Read(NamedTuple):
-    """One stream that a consumer reads: all of it, or what one wildcard selects."""
+    """One stream that a consumer reads: all of it, or the subjects that one filter selects."""
 
     role: str
     under: str = ">"
 
 
 class Feed:
-    """`own`: the stream that this consumer's role writes. What its leaders said of the time counts, so that
-    time does not go back where the server's clock has. `flaws`: what of the messages its reader could not
-    use."""
+    """Reads `reads` for the consumer `name`. `parked`: the messages that the consumer could not use.
 
-    def __init__(self, store: Store, reads: Sequence[Read], name: str, flaws: Flaws, own: str = "") -> None:
-        self._own, self._flaws = own, flaws
+    `own`: the stream that this consumer writes. Its leaders' timestamps count for the log's clock, so
+    that time does not go back when the server's clock does."""
+
+    def __init__(
+        self, store: Store, reads: Sequence[Read], name: str, parked: ParkedMessages, own: str = ""
+    ) -> None:
+        self._own, self._parked = own, parked
         self.positions: dict[str, Position] = {}
         self.name = name
         self._store, self._reads = store, reads
@@ -47,16 +49,18 @@ class Feed:
         self._readings: dict[str, Reading] = {}
 
     async def boot(self) -> AsyncIterator[tuple[str, list[Message]]]:
-        """All that is on the log now: the tables, in the order of the reads; of what stands there and cannot
-        be used, the word before it; and what the logs have behind their tables, which may be a moment late.
-        Afterwards the logs are followed. Raises Rewound, StreamMissing, Unavailable."""
+        """Yields (role, messages) of everything that is on the log now, and starts to follow the logs.
+
+        First the tables, in the order of the reads. For each parked message there, the last usable message
+        of its subject. Then what the logs have behind their tables, which may be a moment late.
+        Raises Rewound, StreamMissing, Unavailable."""
         started = tasks.monotonic()
         for role, under in self._reads:
             table = self._store.table(role, under)
             async for messages in table:
                 self._heard(role, messages[-1])
                 yield role, messages
-            if earlier := await self._words_before(role):
+            if earlier := await self._usable_before_parked(role):
                 yield role, earlier
             self.positions[role] = table.reached
         reached = {role: position.seq for role, position in self.positions.items()}
@@ -68,41 +72,42 @@ class Feed:
             end = (await self._store.tail(read.role)).last
             while await self._missing(read, end):
                 await self.wait(0.2)
-                for one in self.take():
-                    yield one
-        # What was junk on the log by now may have taken the place of a word that the table had not given yet.
+                for batch in self.take():
+                    yield batch
+        # Junk that came meanwhile may have replaced a message in the table before the table was read.
         for role, seq in reached.items():
-            if earlier := await self._words_before(role, seq):
+            if earlier := await self._usable_before_parked(role, seq):
                 yield role, earlier
         metrics.BOOT_SECONDS.labels(self.name).set(tasks.monotonic() - started)
 
     async def lost(self, before: Mapping[str, Position]) -> list[str]:
-        """The streams of which somebody had read up to `before`, and which are not as they were then.
-        Raises StreamMissing, Unavailable."""
+        """The streams that no longer hold what was read up to `before`. Raises StreamMissing, Unavailable."""
         roles = []
         for role, position in sorted(before.items()):
             tail = await self._store.tail(role)
-            standing = await self._store.get(role, position.seq) if position.id else None
-            other = standing is not None and standing.id != position.id
+            stored = await self._store.get(role, position.seq) if position.id else None
+            other = stored is not None and stored.id != position.id
             if tail.epoch != position.epoch or tail.last < position.seq or other:
                 roles.append(role)
         return roles
 
-    async def _words_before(self, role: str, after: int = 0) -> list[Message]:
-        """Of what cannot be used behind `after`; in the order of the log."""
-        kept = [one for one in self._flaws.kept if one.role == role and one.seq > after]
-        found: list[Message | None] = []
-        for at in range(0, len(kept), ASKED):
-            words = (self._flaws.word_before(self._store, one) for one in kept[at : at + ASKED])
-            found += await asyncio.gather(*words)
-        return sorted((one for one in found if one is not None), key=lambda message: message.seq)
+    async def _usable_before_parked(self, role: str, after: int = 0) -> list[Message]:
+        """For each parked message behind `after`: the last usable one of its subject. In log order."""
+        parked = [entry for entry in self._parked.kept if entry.role == role and entry.seq > after]
+        usable: list[Message | None] = []
+        for start in range(0, len(parked), CONCURRENT):
+            some = parked[start : start + CONCURRENT]
+            usable += await asyncio.gather(
+                *(self._parked.usable_before(self._store, entry) for entry in some)
+            )
+        return sorted((message for message in usable if message), key=lambda message: message.seq)
 
     async def _missing(self, read: Read, end: int) -> bool:
-        """Whether something up to `end` has still to be read."""
-        at = self.positions[read.role].seq
-        if at >= end:
+        """Whether a message up to `end` has still to be read."""
+        seq = self.positions[read.role].seq
+        if seq >= end:
             return False
-        following = await self._store.next(read.role, at, read.under)
+        following = await self._store.next(read.role, seq, read.under)
         return following is not None and following.seq <= end
 
     def _heard(self, role: str, newest: Message) -> None:
@@ -110,7 +115,7 @@ class Feed:
         self._store.clock.heard(newest.stored, newest.time if counts else 0)
 
     def take(self) -> list[tuple[str, list[Message]]]:
-        """What has come since; never waits. Raises Rewound, Closed."""
+        """(role, messages) that have arrived since the last call; never waits. Raises Rewound, Closed."""
         taken = []
         for role, reading in self._readings.items():
             messages = reading.take()
@@ -132,18 +137,18 @@ class Feed:
         return sum(reading.lag for reading in self._readings.values())
 
     async def wait(self, seconds: float | None) -> None:
-        """Until there may be something to take, but not longer than that."""
+        """Returns when there may be something to take, or after `seconds`."""
         await tasks.until_set(self._wake, seconds)
         self._wake.clear()
 
-    def nudge(self) -> None:
+    def interrupt(self) -> None:
         """End a `wait` now."""
         self._wake.set()
 
     async def drop(self, role: str) -> None:
-        """Follow this one no longer (a leader is the only source of its own stream)."""
+        """Stop following a stream (a leader is the only source of its own stream)."""
         if reading := self._readings.pop(role, None):
-            metrics.LAG.labels(self.name, role).set(0)  # nobody is behind what nobody reads
+            metrics.LAG.labels(self.name, role).set(0)  # a stream that is not read has no lag
             await reading.close()
 
     async def close(self) -> None:
@@ -152,13 +157,14 @@ class Feed:
 
 
 async def read_once(
-    store: Store, reads: Sequence[Read], name: str, flaws: Flaws
+    store: Store, reads: Sequence[Read], name: str, parked: ParkedMessages
 ) -> AsyncIterator[tuple[str, list[Message]]]:
-    """All that was on the log when this began. `flaws`: by which the messages are read. Raises BusError."""
-    feed = Feed(store, reads, name, flaws)
+    """Yields (role, messages) of everything that was on the log when this began. `parked`: what the caller
+    reads the messages with. Raises BusError."""
+    feed = Feed(store, reads, name, parked)
     try:
-        async for one in feed.boot():
-            yield one
+        async for batch in feed.boot():
+            yield batch
     finally:
         await feed.close()
 
@@ -168,6 +174,7 @@ LONGEST = 10 * 366 * 86_400
 
 
 def outgoing(event: Event, cause: str, now: int, history: float) -> Outgoing:
-    """The message that stores an event. A tombstone leaves the table when the log's window has passed."""
+    """The message that stores an event. A tombstone leaves the table when the log's window has passed:
+    `history` seconds, or when the event is no longer needed, if that is later. `now`: µs."""
     ttl = max(1, int(history), (event.needed_until() - now) // 1_000_000 + 1) if event.tombstone else 0
     return Outgoing(event.subject(), codec.encode(event), "", cause, now, min(ttl, LONGEST))

@@ -1,9 +1,9 @@
-"""What this process says of itself: alive, ready, and its metrics, over HTTP.
+"""Health of this process over HTTP: alive, ready, and metrics.
 
-GET /healthz   200 while the event loop turns
-GET /readyz    200 when every consumer here is up to date with its streams, the log has answered in the last
-               seconds, and what is decided can be stored; else 503 and why not. Behind that in both cases:
-               which consumer leads or stands by, and when the log has answered last
+GET /healthz   200 while the event loop runs
+GET /readyz    200 if every consumer of this process is up to date with its streams, the log has answered in
+               the last seconds, and decisions can be stored; else 503 with the problems, one a line. Then,
+               in both cases, which consumer is leader or standby, and when the log answered last
 GET /metrics   Prometheus text format
 """
 
@@ -24,81 +24,83 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-#: What a consumer may be; '' while it reads its tables, or has lost the log.
+#: Roles of a consumer; '' while it reads its tables, or has lost the log.
 LEADER, STANDBY = "leader", "standby"
 
 
 class Health:
-    """What there is to say of each consumer, and of the log: by whoever knows, when it changes (`say`,
-    `stand`), or whenever somebody looks (`check`). A problem of '' means well."""
+    """The problems and roles of the consumers of this process, and the state of the log.
+
+    They are set when they change (`say`, `stand`), or computed for each request (`check`). A problem of ''
+    is none."""
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {}
         self._checks: dict[str, Callable[[], str]] = {}
         self._ages: dict[str, Callable[[], float]] = {}
-        self._stand: dict[str, str] = {}
+        self._roles: dict[str, str] = {}
 
     def say(self, name: str, problem: str) -> None:
         self._problems[name] = problem
 
     def check(self, name: str, problem: Callable[[], str] | None) -> None:
-        """Ask this from now on; None: no more."""
+        """Call `problem` for each request from now on; None: no longer."""
         self._checks.pop(name, None)
         if problem is not None:
             self._checks[name] = problem
 
-    def stand(self, name: str, how: str) -> None:
-        """As what a consumer stands: LEADER, STANDBY or ''."""
-        self._stand[name] = how
-        for role in (LEADER, STANDBY):
-            metrics.ROLE.labels(name, role).set(how == role)
+    def stand(self, name: str, role: str) -> None:
+        """Set a consumer's role: LEADER, STANDBY or ''."""
+        self._roles[name] = role
+        for possible in (LEADER, STANDBY):
+            metrics.ROLE.labels(name, possible).set(role == possible)
 
     def watch(self, store: Watched) -> None:
-        """From now on the log's own problems are some of ours."""
+        """Include the problems of the log from now on."""
         self.check("log", store.problem)
         self._ages["log"] = lambda: store.age
         metrics.LOG_AGE.set_function(lambda: store.age)
 
     @property
     def problems(self) -> list[str]:
-        """Each once, with whom it concerns."""
-        found: dict[str, list[str]] = {}
-        asked = {name: problem() for name, problem in self._checks.items()}
-        for name, problem in asked.items():
+        """Each problem once, with the names that have it."""
+        names_of: dict[str, list[str]] = {}
+        checked = {name: problem() for name, problem in self._checks.items()}
+        for name, problem in checked.items():
             if name.endswith(" writes"):
                 metrics.UNWRITABLE.labels(name.removesuffix(" writes")).set(bool(problem))
-        for name, problem in sorted((self._problems | asked).items()):
+        for name, problem in sorted((self._problems | checked).items()):
             if problem:
-                found.setdefault(problem, []).append(name)
-        return [f"{', '.join(names)}: {problem}" for problem, names in found.items()]
+                names_of.setdefault(problem, []).append(name)
+        return [f"{', '.join(names)}: {problem}" for problem, names in names_of.items()]
 
     @property
     def standing(self) -> list[str]:
-        """How each consumer stands, and since when the log has said nothing."""
+        """The role of each consumer, and when the log answered last."""
         roles = [
-            f"{name}: {how or 'neither leader nor standby'}" for name, how in sorted(self._stand.items())
+            f"{name}: {role or 'neither leader nor standby'}" for name, role in sorted(self._roles.items())
         ]
         return roles + [f"{name}: confirmed {age():.1f} s ago" for name, age in sorted(self._ages.items())]
 
 
 class Watched(Protocol):
-    """A store, as far as health goes."""
+    """What health needs of a store."""
 
     @property
     def age(self) -> float:
-        """Seconds since the log has last answered."""
+        """Seconds since the log answered last."""
 
     def problem(self) -> str:
-        """Why the log is not to be relied on now, or ''."""
+        """Why the log cannot be relied on now, or ''."""
 
 
 @contextlib.asynccontextmanager
 async def served(listen: str, health: Health) -> AsyncIterator[str]:
-    """Serve at HOST:PORT ('' for not at all, port 0 for any); gives the URL. Raises BadInput, Failed."""
+    """Serve at HOST:PORT (port 0: a free one; '': do not serve); yields the URL. Raises BadInput, Failed."""
     if not listen:
         yield ""
         return
-    from aiohttp import web  # 15 MB that a process without it does not need
+    from aiohttp import web  # here, since it takes 15 MB
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
     async def alive(_: web.Request) -> web.Response:
@@ -110,7 +112,7 @@ async def served(listen: str, health: Health) -> AsyncIterator[str]:
         return web.Response(text="".join(f"{line}\n" for line in lines), status=503 if problems else 200)
 
     async def metrics(_: web.Request) -> web.Response:
-        health.problems  # noqa: B018  some metrics are what is asked here
+        health.problems  # noqa: B018  sets some of the metrics
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     host, colon, port = listen.rpartition(":")
@@ -127,7 +129,7 @@ async def served(listen: str, health: Health) -> AsyncIterator[str]:
     try:
         try:
             await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
-        except (OSError, ValueError) as error:  # a name that is none makes a ValueError
+        except (OSError, ValueError) as error:  # ValueError: not a host name
             raise Failed(f"--listen {listen}: {getattr(error, 'strerror', '') or error}") from None
         url = f"http://{host or 'localhost'}:{runner.addresses[0][1]}"
         log.info("serving /healthz, /readyz and /metrics", url=url)

@@ -1,6 +1,6 @@
-"""Structured logs on stderr: text for a person at a terminal, one JSON object a line otherwise.
+"""Structured logs on stderr: text on a terminal, one JSON object per line otherwise.
 
-No call that logs ever raises: a line that cannot be made or written is dropped, and counted.
+A log call never raises: a line that cannot be rendered or written is dropped and counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _METHODS = (
 
 
 def configure(level: str, json: bool | None = None) -> None:
-    """`level`: debug, info, warning or error. `json`: None decides by whether stderr is a terminal."""
+    """Set up logging for the process. `level`: debug, info, warning or error. `json`: None means text if
+    stderr is a terminal, else JSON."""
     make_lossy()
     number = getattr(logging, level.upper())
     terminal = sys.stderr.isatty()
@@ -53,7 +54,7 @@ def configure(level: str, json: bool | None = None) -> None:
         logger_factory=_Stderr,
         cache_logger_on_first_use=False,
     )
-    # Libraries log through the standard library; what they have to say is for a debugger.
+    # Libraries log through the standard library; their lines are only for debugging.
     logging.raiseExceptions = False
     others = _Handler()
     others.setFormatter(_Printable(logging.BASIC_FORMAT))
@@ -61,7 +62,7 @@ def configure(level: str, json: bool | None = None) -> None:
 
 
 def _printable(_logger: object, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """For a terminal. What is no text is shown by `repr`, which escapes too."""
+    """Escape texts for a terminal. Other values are shown by `repr`, which escapes too."""
     for key, value in entry.items():
         if isinstance(value, str):
             entry[key] = printable_lines(value) if key == "exception" else printable(value)
@@ -74,7 +75,7 @@ class _Printable(logging.Formatter):
 
 
 class _Stderr:
-    """Looks stderr up at every line: a live view stands in for it while it is on the screen."""
+    """Looks up `sys.stderr` for every line: a live view replaces it while it is on the screen."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -91,7 +92,7 @@ class _Handler(logging.StreamHandler[Any]):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             super().emit(record)
-        except RecursionError:  # the only one that it lets out
+        except RecursionError:  # the only one that `emit` raises
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
@@ -109,7 +110,7 @@ REGISTRY.register(_DroppedLines())
 
 
 def _say_dropped(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The next line that can be written says how many could not."""
+    """Add to a line the number of lines that were dropped since the last written one."""
     if dropped.unsaid:
         event["lines_dropped"] = dropped.unsaid
     return event
@@ -121,13 +122,13 @@ def _unfailing(logger: type[Any]) -> type[Any]:
 
 
 def _harmless(write: Callable[..., None]) -> Callable[..., None]:
-    """The same method. A value that cannot be shown becomes text, since the others may say enough."""
+    """The same method, which never raises. If a value cannot be rendered, all values are written as text."""
 
     @functools.wraps(write)
     def write_or_drop(self: Any, *args: Any, **values: Any) -> None:
         try:
             write(self, *args, **values)
-        except Exception:  # noqa: BLE001  of processors, of values' own methods, of the stream
+        except Exception:  # noqa: BLE001  processors, values' own methods and the stream may raise anything
             values.pop("exc_info", None)
             try:
                 write(self, *map(_text, args), **{name: _text(value) for name, value in values.items()})

@@ -1,9 +1,9 @@
-"""What of the log a consumer could not use: it is counted, shown, and stepped over.
+"""Parked messages: those that a consumer could not use. They are counted, reported and skipped.
 
-A message that no reader here understands, one that is about another entity than its subject says, one that
-a consumer failed on, or one that contradicts what is known. Each subject's newest flaw is kept until a
-message that is well stands in its place, as it does in the table. Until then the word before it counts, for
-whoever has followed the log, and for whoever reads it now.
+A message is parked if it cannot be decoded, is about another entity than its subject says, made `evolve`
+fail, or contradicts the known state. The newest parked message of each subject is remembered until a usable
+message of that subject replaces it. Until then the last usable message before it counts, for a consumer that
+has followed the log and for one that boots now.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Words before one that cannot be used that are looked for by halving: some twenty requests each.
-WORDS = 3
-#: Flaws that are kept, and those of them that are said: a flood of junk must not fill logs or memory. Of one
-#: that is not kept, the word before it is not found by whoever boots.
-KEPT, SAID = 20_000, 10
+#: How many earlier messages are looked for by binary search, some twenty requests each, before all are read.
+SEARCHES = 3
+#: Parked messages that are remembered, and that are logged one by one: a flood of junk must not fill memory
+#: or logs. For one that is not remembered, a consumer that boots does not find the last usable message.
+KEPT, LOGGED = 20_000, 10
+
+#: A reason for parking a message.
+NOT_ELECTED = "somebody wrote it who was not elected"
 
 
-STRANGER = "somebody wrote it who was not elected"
-
-
-class Flaw(NamedTuple):
-    """One message, by its place on the log, and what is wrong with it."""
+class ParkedEntry(NamedTuple):
+    """One parked message: its place on the log, and why it could not be used."""
 
     role: str
     seq: int
@@ -42,93 +42,90 @@ class Flaw(NamedTuple):
     reason: str
 
 
-class Flaws:
-    """Those of one consumer, as far as it has read. `own`: a stream on which it believes what the stream's
-    leaders have written, and nobody else."""
+class ParkedMessages:
+    """The parked messages of one consumer, as far as it has read. `own`: a stream on which it accepts only
+    what the stream's leaders have written."""
 
     def __init__(self, consumer: str, own: str = "") -> None:
         self.consumer, self._own = consumer, own
         self.count = 0
-        self._kept: dict[tuple[str, str], Flaw] = {}
+        self._kept: dict[tuple[str, str], ParkedEntry] = {}
 
     def __bool__(self) -> bool:
         return bool(self._kept)
 
     @property
-    def kept(self) -> list[Flaw]:
-        """By their places on the log."""
+    def kept(self) -> list[ParkedEntry]:
+        """In log order."""
         return sorted(self._kept.values())
 
     def read(self, message: Message, role: str) -> Event | None:
-        """The event in a message; None where it is parked."""
-        event = self._understood(message, role)
+        """The event in a message; None if the message was parked."""
+        event = self._decode(message, role)
         if isinstance(event, codec.Parked):
             self.park(message, role, event.reason)
             return None
         if self._kept:
-            self.mended(role, message.subject, message.seq)
+            self.replaced(role, message.subject, message.seq)
         return event
 
-    def _understood(self, message: Message, role: str) -> Event | codec.Parked:
-        event = codec.decode(message.body)
-        if by_leader(message, role):
-            return event
-        return codec.Parked(STRANGER, message.body) if role == self._own else _of_a_stranger(event, message)
+    def _decode(self, message: Message, role: str) -> Event | codec.Parked:
+        if role == self._own and not by_leader(message, role):
+            return codec.Parked(NOT_ELECTED, message.body)
+        return decode(message, role)
 
-    async def word_before(self, store: Store, flaw: Flaw) -> Message | None:
-        """The newest message about the same that can be used, as far as the log goes back. Raises
-        StreamMissing, Unavailable."""
-        if any(token in ("*", ">") for token in flaw.subject.split(".")):
-            return None  # it would select others
-        seq = flaw.seq
-        for _ in range(WORDS):
-            earlier = await newest_before(store, flaw.role, flaw.subject, seq)
-            if earlier is None or self._usable(earlier, flaw.role):
+    async def usable_before(self, store: Store, entry: ParkedEntry) -> Message | None:
+        """The last usable message of the subject before a parked one, as far as the log goes back.
+        Raises StreamMissing, Unavailable."""
+        if any(token in ("*", ">") for token in entry.subject.split(".")):
+            return None  # as a filter it would select other subjects
+        seq = entry.seq
+        for _ in range(SEARCHES):
+            earlier = await newest_before(store, entry.role, entry.subject, seq)
+            if earlier is None or self._usable(earlier, entry.role):
                 return earlier
             seq = earlier.seq
-        return await self._last_usable(store, flaw, seq)
+        return await self._last_usable(store, entry, seq)
 
-    async def _last_usable(self, store: Store, flaw: Flaw, before: int) -> Message | None:
-        """The same, by reading all that the log has of the subject: there is more junk than is worth looking
-        for message by message."""
-        found, seq = None, 0
-        while (message := await store.next(flaw.role, seq, flaw.subject)) and message.seq < before:
-            found, seq = message if self._usable(message, flaw.role) else found, message.seq
-        return found
+    async def _last_usable(self, store: Store, entry: ParkedEntry, before: int) -> Message | None:
+        """The same, by reading all messages of the subject: with much junk that is cheaper than searches."""
+        last, seq = None, 0
+        while (message := await store.next(entry.role, seq, entry.subject)) and message.seq < before:
+            last, seq = message if self._usable(message, entry.role) else last, message.seq
+        return last
 
     def _usable(self, message: Message, role: str) -> bool:
-        return not isinstance(self._understood(message, role), codec.Parked)
+        return not isinstance(self._decode(message, role), codec.Parked)
 
-    def mended(self, role: str, subject: str, seq: int) -> None:
-        """At `seq` something stands that is well."""
-        if (flaw := self._kept.get((role, subject))) and flaw.seq < seq:
+    def replaced(self, role: str, subject: str, seq: int) -> None:
+        """Forget the parked message of a subject: a usable one stands at `seq`."""
+        if (entry := self._kept.get((role, subject))) and entry.seq < seq:
             del self._kept[role, subject]
 
     def park(self, message: Message, role: str, reason: str) -> None:
+        """Count and remember a message that cannot be used; log it, unless there are very many."""
         self.count += 1
         metrics.PARKED.labels(self.consumer, role).inc()
         self._kept.pop((role, message.subject), None)
-        self._kept[role, message.subject] = Flaw(role, message.seq, message.subject, reason)
+        self._kept[role, message.subject] = ParkedEntry(role, message.seq, message.subject, reason)
         if len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
-        if self.count <= SAID or self.count & (self.count - 1) == 0:
+        if self.count <= LOGGED or self.count & (self.count - 1) == 0:
             log.warning(
                 "parked", consumer=self.consumer, stream=role, seq=message.seq, why=reason, parked=self.count
             )
 
 
-def understood(message: Message, role: str) -> Event | codec.Parked:
-    """The event in a message, or why it is none. Only a leader is believed to know its subjects: what anybody
-    else writes under another's, or on a stream that it is not for, is nothing."""
+def decode(message: Message, role: str) -> Event | codec.Parked:
+    """The event in a message, or why it cannot be used.
+
+    Only a leader's subjects are trusted. What anybody else writes has to be about the entity of its subject,
+    and cannot be an election."""
     event = codec.decode(message.body)
-    return event if by_leader(message, role) else _of_a_stranger(event, message)
-
-
-def _of_a_stranger(event: Event | codec.Parked, message: Message) -> Event | codec.Parked:
-    if isinstance(event, codec.Parked):
+    if isinstance(event, codec.Parked) or by_leader(message, role):
         return event
     if isinstance(event, LeaderElected):
-        return codec.Parked(STRANGER, message.body)
+        return codec.Parked(NOT_ELECTED, message.body)
     try:
         subject = event.subject()
     except ValueError as error:

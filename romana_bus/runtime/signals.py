@@ -1,4 +1,4 @@
-"""How the lab's background processes run and end: in order, when they are told to."""
+"""Run a process until SIGTERM or SIGINT, and end it in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def signalled() -> None:
-    """Until SIGTERM or SIGINT."""
+    """Returns at SIGTERM or SIGINT."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

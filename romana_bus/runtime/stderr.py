@@ -1,7 +1,7 @@
-"""Standard error that never fails: lines that cannot be written are dropped, and counted.
+"""A standard error that never fails: lines that cannot be written are dropped and counted.
 
-A full disk, or a reader that went away, must not change what the process does. Standard library only,
-since this is in place before anything else is imported.
+A full disk, or a reader that went away, must not change what the process does. Standard library only:
+this is in place before anything else is imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Dropped:
-    """Lines that were lost: `total` since the process began, `unsaid` since a line was last written."""
+    """Counts of dropped lines: `total` since the process began, `unsaid` since the last line was written."""
 
     def __init__(self) -> None:
         self.total = self.unsaid = 0
@@ -30,14 +30,14 @@ dropped = Dropped()
 
 
 class _Lossy(io.FileIO):
-    """Has no buffer: what a failed write leaves in one fails again at exit, with exit code 120."""
+    """A file without a buffer: what a failed write left in one would fail again at exit, with code 120."""
 
     _torn = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Returns the length of `data`, whatever became of it."""
+        """Returns the length of `data`, written or not."""
         whole = left = bytes(data)
-        if self._torn:  # half a line and the next whole one would be one that nobody can parse
+        if self._torn:  # half a line together with the next one could not be parsed
             self._torn = not self._written(b"\n")
         while left:
             count = self._written(left)
@@ -50,14 +50,14 @@ class _Lossy(io.FileIO):
         return len(whole)
 
     def _written(self, data: bytes) -> int:
-        """How many bytes of it."""
+        """Write what can be written; returns the number of bytes."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: the file was closed
-            return super().write(data) or 0  # None: it would have to wait, and the descriptor forbids that
+            return super().write(data) or 0  # None: a non-blocking descriptor that is not ready
         return 0
 
 
 def make_lossy() -> None:
-    """Takes the place of the interpreter's own stream. What somebody else put there stays."""
+    """Replace the interpreter's own `sys.stderr`. A stream that somebody else put there stays."""
     stream = sys.__stderr__
     if stream is None or stream is not sys.stderr or isinstance(stream.buffer, _Lossy):
         return

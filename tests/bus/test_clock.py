@@ -97,7 +97,7 @@ def test_a_server_that_steps_ahead_is_said() -> None:
         clock.asked(START + STEP // 2)
         assert said == []
         clock.asked(START + HOUR)
-    assert said[0]["event"] == "the log's clock went ahead"
+    assert said[0]["event"] == "the log's clock jumped forward"
 
 
 STEPS = st.tuples(st.integers(0, HOUR), st.integers(-HOUR, HOUR), st.sampled_from("ahw"))

@@ -43,7 +43,7 @@ TURNS = [list(itertools.islice(itertools.cycle(OFFSETS), turn, turn + 3)) for tu
 COOLDOWN, EXACT = 2.0, 0.3
 #: Seconds of which nobody says anything.
 NEAR = 5.0
-SAID = "this machine's clock is not the log's, which counts"
+SAID = "this machine's clock differs from the log's, which counts"
 
 
 def faked(offset: str) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def test_who_only_looks_makes_no_cluster(line: str, recorded: tuple[str, ...], c
 def test_where_no_cluster_is_one_that_is_named_is_not_made(fresh_server: NatsServer, call: Call) -> None:
     options = ("--nats", fresh_server.url)
     told = call("status", *options, "--cluster", "typo")
-    told.complains(2, "there is no cluster typo here, nor any other: `romana-bus up` makes it")
+    told.complains(2, "there is no cluster typo here, nor any other: `romana-bus up` creates it")
     assert call("ipam", "show", *options).code == 0
     told = call("status", *options, "--cluster", "typo")
     told.complains(2, "there is no cluster typo here: there is default (see --cluster)")

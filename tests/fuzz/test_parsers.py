@@ -21,7 +21,7 @@ from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
 from romana_bus.producers.kubernetes.responses import Action, classify, unwatchable
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
-from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.parked import ParkedMessages
 from tests.fuzz import hostile_answers, hostile_events, hostile_frames, hostile_json
 from tests.fuzz.hostile_messages import Messages
 
@@ -99,7 +99,7 @@ REAL = [Message(seq, pod.subject(), codec.encode(pod)) for seq, pod in enumerate
 
 @pytest.mark.parametrize("role", [KUBE, SPEC, IPAM, NODE])
 def test_a_message_is_about_what_its_subject_says_or_is_kept_as_a_flaw(role: str) -> None:
-    drawn, flaws = Messages(random.Random(role), REAL), Flaws("test")
+    drawn, flaws = Messages(random.Random(role), REAL), ParkedMessages("test")
     for seq in range(1, MANY):
         sent = drawn.next()
         message = Message(seq, sent.subject.decode(errors="replace"), sent.body, sent.headers)

@@ -179,7 +179,7 @@ async def test_a_lease_is_given_up_when_what_is_in_flight_is_stored(monkeypatch:
 
 async def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then it takes the lease with it: that of one who may still have something in flight runs out."""
-    monkeypatch.setattr(election, "FAREWELL", 0.05)
+    monkeypatch.setattr(election, "STOP_WITHIN", 0.05)
 
     store = await fresh()
     held, successor = Held(store), store.lease("ipam", "successor")

@@ -85,7 +85,7 @@ async def stored_by(writer: FencedWriter, *messages: Outgoing) -> int:
 async def test_strangers_cost_a_decider_nothing_and_each_of_them_is_told(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "AGAIN_AT_MOST", 0.05)
+    monkeypatch.setattr(loop, "MAX_BACKOFF", 0.05)
 
     async with stores() as store, stores() as other:
         counted = FOREIGN.labels(IPAM)._value.get()

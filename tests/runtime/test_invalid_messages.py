@@ -15,8 +15,8 @@ from romana_bus.ipam import Settings
 from romana_bus.runtime.consumer import Projection
 from romana_bus.runtime.feed import Read, outgoing
 from romana_bus.runtime.fold import Fold
-from romana_bus.runtime.parked import Flaw, Flaws
-from romana_bus.runtime.reports import NAMED, FlawReports
+from romana_bus.runtime.parked import ParkedEntry, ParkedMessages
+from romana_bus.runtime.reports import NAMED, ParkedReports
 from romana_bus.tasks import stop
 from tests.conftest import ROLES
 
@@ -41,7 +41,7 @@ def message(subject: str, event: Event, id: str = "") -> Message:
 @pytest.mark.parametrize("id", ["", "kube/1-abc/6", "u/1", "/7"])
 def test_nobody_s_word_counts_under_another_subject(role: str, id: str) -> None:
     """Live it would change one entity, and for whoever boots it would stand in the place of another."""
-    flaws = Flaws("test")
+    flaws = ParkedMessages("test")
     assert flaws.read(message("kube.pod.web.b", POD, id), role) is None
     assert flaws.read(message(POD.subject(), POD, id), role) == POD
     assert [(flaw.role, flaw.subject) for flaw in flaws.kept] == [(role, "kube.pod.web.b")]
@@ -49,7 +49,7 @@ def test_nobody_s_word_counts_under_another_subject(role: str, id: str) -> None:
 
 @pytest.mark.parametrize("id", ["", "kube/1-abc/6", "ipam/1-abc/7", "u/1", "7"])
 def test_where_only_leaders_are_believed_their_ids_tell_them(id: str) -> None:
-    flaws = Flaws("watch", KUBE)
+    flaws = ParkedMessages("watch", KUBE)
     assert flaws.read(message(POD.subject(), POD, id), KUBE) is None
     assert flaws.read(message(POD.subject(), POD, "kube/1-abc/7"), KUBE) == POD
 
@@ -75,15 +75,17 @@ async def test_the_word_before_any_amount_of_junk_counts_for_whoever_boots(store
         await fold.boot()
         await fold.feed.close()
         assert fold.state == {POD.subject(): POD}
-        assert len(fold.found()) == 1201
+        assert len(fold.unusable()) == 1201
 
 
 async def test_a_report_names_the_newest_of_each_stream() -> None:
-    flaws = [Flaw(role, seq, f"{role}.{seq}", "no") for role in (IPAM, KUBE, SPEC) for seq in range(1, 100)]
+    flaws = [
+        ParkedEntry(role, seq, f"{role}.{seq}", "no") for role in (IPAM, KUBE, SPEC) for seq in range(1, 100)
+    ]
 
     store = MemoryStore()
     await store.prepare(ROLES)
-    reports = FlawReports(store, "test")
+    reports = ParkedReports(store, "test")
     telling = asyncio.create_task(reports.keep_up(lambda: flaws))
     while (said := await store.newest(NODE, "node.-.parked.test")) is None:
         await asyncio.sleep(0.01)
@@ -118,7 +120,7 @@ async def test_junk_that_comes_while_the_table_is_read_hides_no_word() -> None:
     await fold.boot()
     await fold.feed.close()
     assert fold.state == {POD.subject(): POD}
-    assert [flaw.seq for flaw in fold.found()] == [2]
+    assert [flaw.seq for flaw in fold.unusable()] == [2]
 
 
 class Overtaken(MemoryStore):

@@ -28,7 +28,7 @@ from romana_bus.events import (
 from romana_bus.runtime.consumer import Decider, Projection, Reconciler
 from romana_bus.runtime.feed import Feed, Read, outgoing
 from romana_bus.runtime.loop import run_decider, run_projection
-from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.parked import ParkedMessages
 from romana_bus.runtime.reconcile import run_reconciler
 from tests.conftest import ROLES
 from tests.contract.test_store import table_at
@@ -252,7 +252,7 @@ async def test_the_sequence_guard_drops_what_was_taken_before() -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, [seen("a"), seen("b"), seen("c")])
-    feed = Feed(store, [Read(KUBE)], "test", Flaws("test"))
+    feed = Feed(store, [Read(KUBE)], "test", ParkedMessages("test"))
     assert [m.seq async for _, batch in _booted(feed) for m in batch] == [1, 2, 3]
     again = await store.get(KUBE, 2)
     assert again is not None

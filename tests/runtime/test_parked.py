@@ -12,7 +12,7 @@ from romana_bus.bus.search import newest_before
 from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodAddress
 from romana_bus.runtime.feed import Feed, Read, outgoing
 from romana_bus.runtime.fold import Fold
-from romana_bus.runtime.parked import WORDS, Flaw, Flaws
+from romana_bus.runtime.parked import SEARCHES, ParkedEntry, ParkedMessages
 from tests.conftest import ROLES
 from tests.runtime.test_loop import NUMBERS, number_of, say, seen
 
@@ -61,32 +61,34 @@ async def test_the_newest_of_a_subject_before_a_place() -> None:
 
 async def test_the_word_before_steps_over_what_cannot_be_used_either() -> None:
     store = await holding(KUBE, seen("a"), seen("b"), junk(), seen("b"), junk(), junk())
-    flaws = Flaws("test")
-    assert place_of(await flaws.word_before(store, Flaw(KUBE, 6, POD, "no event"))) == 1
-    assert place_of(await flaws.word_before(store, Flaw(KUBE, 1, POD, "no event"))) == 0
-    assert place_of(await flaws.word_before(store, Flaw(KUBE, 6, "kube.pod.web.c", "no event"))) == 0
+    flaws = ParkedMessages("test")
+    assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 6, POD, "no event"))) == 1
+    assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 1, POD, "no event"))) == 0
+    assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 6, "kube.pod.web.c", "no event"))) == 0
 
 
 async def test_a_flood_of_junk_hides_no_word() -> None:
-    for count in (WORDS, 5 * WORDS):
+    for count in (SEARCHES, 5 * SEARCHES):
         store = await holding(KUBE, seen("a"), *[junk() for _ in range(count)])
-        flaw = Flaw(KUBE, count + 1, POD, "no event")
-        assert place_of(await Flaws("test").word_before(store, flaw)) == 1
+        flaw = ParkedEntry(KUBE, count + 1, POD, "no event")
+        assert place_of(await ParkedMessages("test").usable_before(store, flaw)) == 1
 
 
 @pytest.mark.parametrize("subject", ["kube.pod.web.*", "kube.pod.>"])
 async def test_a_subject_that_would_select_others_has_no_word_before_it(subject: str) -> None:
     """Where a name is a wildcard, somebody wrote it by hand."""
     store = await holding(KUBE, seen("a"), junk(subject))
-    assert await Flaws("test").word_before(store, Flaw(KUBE, 2, subject, "no event")) is None
+    assert (
+        await ParkedMessages("test").usable_before(store, ParkedEntry(KUBE, 2, subject, "no event")) is None
+    )
 
 
 async def test_whoever_believes_leaders_alone_takes_no_other_word() -> None:
     ours = seen("a")._replace(id="kube/1-abcdef/1")
     store = await holding(KUBE, ours, seen("a", 2), seen("a", 3))
     for believes, found in (("", 2), (KUBE, 1)):
-        flaw = Flaw(KUBE, 3, POD, "somebody wrote it who was not elected")
-        assert place_of(await Flaws("test", believes).word_before(store, flaw)) == found
+        flaw = ParkedEntry(KUBE, 3, POD, "somebody wrote it who was not elected")
+        assert place_of(await ParkedMessages("test", believes).usable_before(store, flaw)) == found
 
 
 # --- who leads says it again --------------------------------------------------------------------------------
@@ -102,7 +104,7 @@ async def said_again(store: MemoryStore) -> tuple[bool, list[tuple[int, str]], F
 
     fold = Fold(store, NUMBERS, "start")
     await fold.boot()
-    whole = await fold.say_again(store, publish)
+    whole = await fold.republish_overwritten(store, publish)
     await fold.feed.close()
     return whole, told, fold  # type: ignore[return-value]
 
@@ -113,7 +115,7 @@ async def test_a_leader_says_again_what_a_stranger_has_written_over() -> None:
     whole, told, fold = await said_again(store)
     assert (whole, told) == (True, [(3, "IPAM/4")])
     assert fold.state.given == {"a": 3, "b": 2}  # type: ignore[attr-defined]
-    assert not fold.flaws
+    assert not fold.parked
 
 
 async def test_what_the_log_has_forgotten_cannot_be_said_again_and_that_is_known() -> None:
@@ -121,7 +123,7 @@ async def test_what_the_log_has_forgotten_cannot_be_said_again_and_that_is_known
     store.forget(IPAM, 2)
     whole, told, fold = await said_again(store)
     assert (whole, told) == (False, [])
-    assert [flaw.seq for flaw in fold.flaws.kept] == [3]
+    assert [flaw.seq for flaw in fold.parked.kept] == [3]
 
 
 async def test_what_a_leader_of_another_version_wrote_stays() -> None:
@@ -142,7 +144,7 @@ async def test_junk_on_a_stream_that_others_write_is_theirs_to_mend() -> None:
 
 
 async def lost(store: MemoryStore, *before: tuple[str, Position]) -> list[str]:
-    feed = Feed(store, [Read(KUBE), Read(IPAM)], "test", Flaws("test"))
+    feed = Feed(store, [Read(KUBE), Read(IPAM)], "test", ParkedMessages("test"))
     return await feed.lost(dict(before))
 
 

@@ -65,7 +65,7 @@ async def test_work_names_the_event_that_led_to_it_and_nothing_where_none_did(
         await say(store, [seen("a")])
         await caused_by(f"KUBE/{(await store.tail(KUBE)).last}")
         world.there.add("foreign")  # somebody's change, and no event
-        one.bell.ring()
+        one.resync.request()
         await caused_by("")
         assert world.there == {"a"}
 
@@ -78,7 +78,7 @@ async def test_who_rings_gets_a_full_look() -> None:
         await until(lambda: world.there == {"a"})
         for _ in range(3):
             world.there.clear()
-            one.bell.ring()
+            one.resync.request()
             await until(lambda: world.there == {"a"})
         assert world.looks == [True] * 4
 
@@ -90,7 +90,7 @@ async def test_a_bell_that_never_stops_does_not_keep_it_looking() -> None:
     one = reconciler(world)
     async with running(run_reconciler(store, one)):
         for number in range(50):
-            one.bell.ring()
+            one.resync.request()
             await say(store, [seen(f"p{number}")])
             await until(functools.partial(world.has, number + 1))
         assert sum(world.looks) <= 1 + len(world.looks) // 10
@@ -142,7 +142,7 @@ async def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_
     await say(store, [seen("a")])
     async with running(run_reconciler(store, one)):
         while world.there != {"a"}:
-            one.bell.ring()
+            one.resync.request()
             await asyncio.sleep(0.001)
 
 

@@ -33,7 +33,7 @@ RESTORED = 30.0
 
 def what_counts_as_stored(site: Site, patch: pytest.MonkeyPatch) -> None:
     """At every step: what a writer takes for stored stands at its place."""
-    plain = FencedWriter._are_stored
+    plain = FencedWriter._mark_stored
 
     def are_stored(self: FencedWriter, messages: list[Outgoing]) -> None:
         for place, message in enumerate(messages, self.acknowledged + 1):
@@ -45,7 +45,7 @@ def what_counts_as_stored(site: Site, patch: pytest.MonkeyPatch) -> None:
                 )
         plain(self, messages)
 
-    patch.setattr(FencedWriter, "_are_stored", are_stored)
+    patch.setattr(FencedWriter, "_mark_stored", are_stored)
 
 
 def at_the_end(site: Site, faults: Sequence[str]) -> None:
@@ -108,9 +108,9 @@ def rebooted(server: Server, now: int) -> State:
 
 
 def _fold(state: State, message: Message) -> None:
-    from romana_bus.runtime.parked import understood
+    from romana_bus.runtime.parked import decode
 
-    event = understood(message, message_role(message))
+    event = decode(message, message_role(message))
     if not isinstance(event, codec.Parked):
         evolve(state, event, message.seq)
 

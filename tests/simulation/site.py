@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SETTINGS = Settings(cooldown=10_000_000, default_network="10.128.0.0/23", default_block_mask=30)
 ZONE = "topology.kubernetes.io/zone"
 #: What our own processes say when something went wrong that never should.
-MISTAKES = ("a mistake of ours: trying again", "a message could not be folded")
+MISTAKES = ("a bug in romana-bus: trying again", "a message could not be folded")
 
 
 class Site:

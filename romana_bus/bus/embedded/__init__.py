@@ -1,1 +1,1 @@
-"""The NATS server that we start ourselves: its files, the process that keeps it, and who starts that."""
+"""The embedded NATS server: its private files, its keeper process, and the client that starts the keeper."""

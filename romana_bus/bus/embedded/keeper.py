@@ -1,14 +1,14 @@
-"""The keeper of the embedded NATS server: a process of its own that lives as long as somebody uses it.
+"""The keeper of the embedded NATS server: a process that runs as long as the server has users.
 
     python -m romana_bus.bus.embedded.keeper STATE_DIR NATS_SERVER
 
-Users hold a connection to `keeper.sock`; they are told where the server is, and when the last one has
-gone, however it died, the server ends. A server that dies is started again on the same port. The lock
-is handed down to the server, so that no second server ever opens the same store, even when the keeper
-was killed and its server is still on its way down.
+A user holds a connection to `keeper.sock`, and receives the server's endpoint on it. When the last user has
+gone, however it died, the server ends. A server that dies is started again on the same port. The server
+inherits the lock, so that no second server opens the same store, even if the keeper was killed and its server
+is still stopping.
 
-Why it cannot start stands on stdout, which is closed once users can come. Standard library only: it starts
-in 20 ms and stays below 15 MB.
+If the keeper cannot start, it writes the reason to stdout; it closes stdout once it accepts users. Standard
+library only: it starts in 20 ms and stays below 15 MB.
 """
 
 from __future__ import annotations
@@ -31,18 +31,20 @@ from romana_bus.bus.embedded import private_files, server
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Seconds that the server stays when the last user has gone.
+#: Seconds that the server stays after the last user has gone.
 LINGER = 2.0
-#: Descriptors that users cannot have, and as many as there may be at all.
+#: Descriptors that are reserved for the keeper itself, and the limit that it asks for.
 RESERVED, DESCRIPTORS = 32, 65_536
 
 SOCKET, STDERR, LOCK = "keeper.sock", "keeper.err", "keeper.lock"
-#: What is in the directory.
+#: What the state directory may contain.
 FILES = (STDERR, LOCK, server.ACCESS, server.CONFIGURATION, server.STDERR, server.LOG)
 ENTRIES = dict.fromkeys(FILES, stat.S_IFREG) | {SOCKET: stat.S_IFSOCK, server.STORE: stat.S_IFDIR}
 
 
 class Keeper:
+    """One run of the keeper. `path`: the state directory. `binary`: nats-server. Raises Unsafe, OSError."""
+
     def __init__(self, path: str, binary: str) -> None:
         self.path, self.binary = path, binary
         self.directory = open_directory(path)
@@ -51,10 +53,11 @@ class Keeper:
         self.selector = selectors.DefaultSelector()
         self.users: set[socket.socket] = set()
         self.waiting: set[socket.socket] = set()
-        self.room = _room()
+        self.max_users = _max_users()
 
     def run(self) -> int:
-        if not self._alone():
+        """Serve until the last user has gone; returns the exit code."""
+        if not self._lock():
             return 0
         self.server = server.Server(self.directory, self.path, self.binary, self.lock)
         listener = self._listen()
@@ -67,17 +70,17 @@ class Keeper:
                 elif time.monotonic() - idle_since > LINGER:
                     return 0
                 self._serve(listener)
-                if reason := self.server.mind():
-                    _tell(self.waiting, {"error": reason})
+                if reason := self.server.supervise():
+                    _send(self.waiting, {"error": reason})
                     return 1
         finally:
-            # First no more users: one that comes now has to start the next keeper.
+            # First refuse new users: one that comes now has to start the next keeper.
             private_files.remove(self.directory, SOCKET)
             listener.close()
             self.server.stop()
 
-    def _alone(self) -> bool:
-        """Take the lock, or find that a living keeper has it."""
+    def _lock(self) -> bool:
+        """Take the lock. False if another keeper has it, and runs."""
         until = time.monotonic() + server.STOP + 5
         while True:
             with contextlib.suppress(BlockingIOError):
@@ -102,29 +105,30 @@ class Keeper:
         return listener
 
     def _serve(self, listener: socket.socket) -> None:
-        """Let users in, notice those who left; at most a tick."""
+        """Accept users, notice those that left, and send the endpoint; waits for at most one tick."""
         for key, _ in self.selector.select(0.5 if self.server.ready else 0.02):
             if key.fileobj is listener:
-                self._let_in(listener)
-            elif isinstance(key.fileobj, socket.socket) and not _is_there(key.fileobj):
+                self._accept(listener)
+            elif isinstance(key.fileobj, socket.socket) and not _is_connected(key.fileobj):
                 self._forget(key.fileobj)
         if self.server.ready and self.waiting:
             access = self.server.access
-            _tell(self.waiting, {"url": f"nats://127.0.0.1:{access['port']}", **access})
+            _send(self.waiting, {"url": f"nats://127.0.0.1:{access['port']}", **access})
             self.users |= self.waiting
             self.waiting = set()
 
-    def _let_in(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
             user, _ = listener.accept()
-        except BlockingIOError:  # it has left already
+        except BlockingIOError:  # it has already left
             return
-        except OSError:  # the machine has no descriptor or no memory left, and the user stays in the queue
+        except OSError:  # no descriptor or no memory is left; the user stays in the queue
             time.sleep(0.05)
             return
         user.setblocking(False)
-        if len(self.users) + len(self.waiting) >= self.room:
-            _tell((user,), {"error": f"{self.room} processes use the embedded server, the most it can have"})
+        if len(self.users) + len(self.waiting) >= self.max_users:
+            error = f"{self.max_users} processes use the embedded server, the most it can have"
+            _send((user,), {"error": error})
             user.close()
             return
         self.selector.register(user, selectors.EVENT_READ)
@@ -149,28 +153,29 @@ def open_directory(path: str) -> int:
 
 
 def socket_path(path: str, directory: int) -> str:
-    """The keeper's socket, for somebody who works elsewhere. An address has room for 107 bytes (unix(7))."""
+    """Path of the keeper's socket for a process in another working directory; a socket's path has at most
+    107 bytes (unix(7)). `directory`: a descriptor of the state directory."""
     whole = os.path.join(path, SOCKET)
     if whole.isascii() and len(whole) < 100:
         return whole
     return f"/proc/self/fd/{directory}/{SOCKET}"
 
 
-def _room() -> int:
-    """How many users there can be: descriptors up to the hard limit are ours to take."""
+def _max_users() -> int:
+    """How many users there can be, after raising the limit of descriptors as far as allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     return max(1, limit - RESERVED)
 
 
-def _tell(users: Iterable[socket.socket], answer: dict[str, object]) -> None:
+def _send(users: Iterable[socket.socket], answer: dict[str, object]) -> None:
     for user in users:
         with contextlib.suppress(OSError):
             user.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _is_there(user: socket.socket) -> bool:
+def _is_connected(user: socket.socket) -> bool:
     try:
         return bool(user.recv(1024))
     except BlockingIOError:
@@ -180,13 +185,14 @@ def _is_there(user: socket.socket) -> bool:
 
 
 def _close_stdout() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def main() -> int:
-    """Leave the process that started us: it need not wait, and cannot take us down with it."""
+    """Run in the background: the process that started the keeper need not wait, and its end does not end
+    the keeper."""
     try:
         if os.fork():
             return 0

@@ -1,7 +1,7 @@
-"""The nats-server process of a state directory: its port and credentials, its start and its end.
+"""The nats-server process of a state directory: its port and credentials, how it starts and stops.
 
-It works inside the directory, as the keeper does, by names without a path: NATS' configuration has no way
-to write every path. Standard library only.
+Like the keeper it works inside the directory, with names without a path, since NATS' configuration cannot
+express every path. Standard library only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Seconds that it may take to start, and to stop.
 START, STOP = 30.0, 10.0
-#: Starts within START that may fail before it has become pointless.
+#: How many starts within START seconds may fail before the keeper gives up.
 TRIES = 5
 
 ACCESS, CONFIGURATION, STDERR, LOG, STORE = "server.json", "nats.conf", "nats.err", "nats.log", "store"
@@ -39,13 +39,14 @@ logfile_size_limit: 10MB
 logfile_max_num: 3
 """
 _CRASH = ("fatal error: ", "panic: ", "runtime: ")
-#: What needs no escape in the configuration.
+#: Words that need no escape in the configuration.
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 class Server:
-    """`directory`: a descriptor of `path`, and the working directory. `lock`: a descriptor to hand down.
-    `access`: port, user, password. `ready`: it listens. Raises Unsafe, OSError."""
+    """One server. `directory`: a descriptor of `path`, and the working directory. `lock`: a descriptor that
+    the process inherits. `access`: port, user, password. `ready`: whether it listens. Raises Unsafe,
+    OSError."""
 
     def __init__(self, directory: int, path: str, binary: str, lock: int) -> None:
         self.directory, self.path, self.binary, self.lock = directory, path, binary, lock
@@ -63,13 +64,13 @@ class Server:
         except OSError as error:
             self._trouble = f"{error.filename or self.binary}: {error.strerror}"
 
-    def mind(self) -> str:
-        """Start it again if it died; gives the reason once that has become pointless."""
+    def supervise(self) -> str:
+        """Start it again if it died; returns '' or, when it gives up, the reason."""
         if self._process is not None and self._process.poll() is None:
             self.ready = self.ready or not _port_is_free(self.access["port"])
             slow = not self.ready and time.monotonic() - self._starts[-1] > START
             return f"nats-server did not listen within {START:.0f} s: {self._last_words()}" if slow else ""
-        recent = [at for at in self._starts if time.monotonic() - at < START]
+        recent = [started for started in self._starts if time.monotonic() - started < START]
         if len(recent) >= TRIES and not self.ready:
             return f"nats-server ends as soon as it starts: {self._last_words()}"
         time.sleep(0.05 * len(recent))
@@ -108,24 +109,25 @@ class Server:
         for name in (STDERR, LOG):
             with contextlib.suppress(OSError, private_files.Unsafe):
                 text = private_files.read_end(self.directory, name, 1 << 16).decode(errors="replace").strip()
-                if lines := text.splitlines():  # a crash in Go begins with its reason
+                if lines := text.splitlines():  # Go writes the reason of a crash first
                     return next((line for line in lines if line.startswith(_CRASH)), lines[-1]).strip()
-        return "it said nothing"
+        return "it printed nothing"
 
     def _access(self) -> dict[str, Any]:
-        """Made once, kept with the store, so that users can come back."""
+        """Port and credentials. They are created once and kept with the store, so that users can
+        reconnect."""
         known = self._known()
         if known is not None and _port_is_free(known["port"]):
             return known
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        made = {"port": port, "user": "romana", "password": secrets.token_urlsafe(24)}
-        private_files.replace(self.directory, ACCESS, json.dumps(made))
-        return made
+        created = {"port": port, "user": "romana", "password": secrets.token_urlsafe(24)}
+        private_files.replace(self.directory, ACCESS, json.dumps(created))
+        return created
 
     def _known(self) -> dict[str, Any] | None:
-        """What was written down, if it can be used."""
+        """The stored access, if it can be used."""
         with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
             known = json.loads(private_files.read_end(self.directory, ACCESS, 4096))
             if isinstance(known, dict) and _is_usable(known):

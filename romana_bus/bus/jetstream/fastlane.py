@@ -1,15 +1,15 @@
 """nats-py's client with a fast lane for the subscriptions that carry the log.
 
 nats-py connects, authenticates, reconnects and answers requests. What it does per message (a regular
-expression, a header dictionary, a Msg, a queue, a task) costs 15 µs; with the log that is the whole
-budget. So the parser is taught to hand the messages of chosen subscriptions straight to a function,
-with the raw header block (2.5 µs), and frames that were built elsewhere are written as they are.
+expression, a header dictionary, a Msg, a queue, a task) costs 15 µs, which is the whole budget of the log.
+So our parser passes the messages of chosen subscriptions directly to a function, with the raw header block
+(2.5 µs), and frames that were built elsewhere are written as they are.
 
-A connection is never given up: nats-py closes it for good on most errors that a server names (credentials
-that are refused while they are being replaced, say), and a process would end with it.
+A connection never gives up. nats-py closes it for good on most errors that a server names (for example
+credentials that are refused while they are being replaced), and the process would end with it.
 
-This stands on six private names of nats-py (`_ps`, `_pending`, `_transport`, `_process_connect_init`,
-`_process_err`, `_process_op_err`); `tests/bus/jetstream/test_fastlane.py` says at once if they move.
+This uses six private names of nats-py (`_ps`, `_pending`, `_transport`, `_process_connect_init`,
+`_process_err`, `_process_op_err`); `tests/bus/jetstream/test_fastlane.py` fails if they change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from romana_bus.bus.api import Unavailable
 
-#: (subject, reply, header block, body). Called from the read loop: it must not block.
+#: Takes (subject, reply, header block, body). Called from the read loop: it must not block.
 Sink = Callable[[bytes, bytes, bytes, bytes], None]
 
 if TYPE_CHECKING:
@@ -36,30 +36,30 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two attempts to connect to one server: while few have failed, and later on.
+#: Seconds between two attempts to connect to one server: for the first FEW attempts, and later.
 RETRY, RETRY_LATER, FEW = 0.25, 2.0, 40
-#: With data outstanding, a peer that answers nothing for so long is dead: ms (tcp(7), TCP_USER_TIMEOUT).
-#: Without it a frozen server holds the connection, and the failover, for up to 15 minutes.
+#: A peer that does not acknowledge data for so long is dead: ms (tcp(7), TCP_USER_TIMEOUT). Without it a
+#: frozen server keeps the connection, and delays the failover, for up to 15 minutes.
 USER_TIMEOUT = 6000
 
 
 class Wire(nats.aio.client.Client):
-    """One connection. `sinks` by subscription id."""
+    """One connection. `sinks`: by subscription id."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sinks: dict[bytes, Sink] = {}
         self._ps = _Lane(self)
-        self._preferred = ""  # HOST:PORT of the server to go to next
+        self._preferred = ""  # HOST:PORT of the server to connect to next
         self._tried: dict[str, float] = {}
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the server says of itself (INFO in the NATS client protocol)."""
+        """The server's INFO (NATS client protocol)."""
         return self._server_info
 
     async def dial(self, servers: list[str], **options: Any) -> None:
-        """Connect as the measurements ask for: reconnect for ever, notice a dead peer in 6-10 s."""
+        """Connect with our options: reconnect for ever, and notice a dead peer in 6-10 s."""
         await self.connect(
             servers=servers,
             max_reconnect_attempts=-1,
@@ -74,36 +74,36 @@ class Wire(nats.aio.client.Client):
 
     @property
     def place(self) -> str:
-        """HOST:PORT of the server that we are connected to, or were last."""
+        """HOST:PORT of the current server, or of the last one."""
         return self._current_server.uri.netloc.rpartition("@")[2] if self._current_server else ""
 
     def others(self) -> list[str]:
-        """URLs of the servers that are known beside that one."""
-        places = (server.uri for server in self._server_pool)
-        return sorted({uri.geturl() for uri in places if uri.netloc.rpartition("@")[2] != self.place})
+        """URLs of the known servers other than the current one."""
+        uris = (server.uri for server in self._server_pool)
+        return sorted({uri.geturl() for uri in uris if uri.netloc.rpartition("@")[2] != self.place})
 
     def move(self, place: str) -> None:
-        """Leave this server, without a word to it, for the one at HOST:PORT."""
+        """Abort the connection and connect to the server at HOST:PORT."""
         self._preferred = place
         if (writer := getattr(self._transport, "_io_writer", None)) is not None:
-            writer.transport.abort()  # a server that is frozen would never let the connection close
+            writer.transport.abort()  # an orderly close would wait for a frozen server
 
     def _choose(self, servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
         """Which server to try next, and in how many seconds (nats-py, ReconnectToServerHandler)."""
         preferred, self._preferred = self._preferred, ""
-        here = {server.uri.netloc.rpartition("@")[2]: server for server in servers}
-        if preferred in here:
-            return here[preferred], 0.0
+        known = {server.uri.netloc.rpartition("@")[2]: server for server in servers}
+        if preferred in known:
+            return known[preferred], 0.0
         now = time.monotonic()
-        place = min(here, key=lambda place: (here[place].reconnects, self._tried.get(place, 0.0)))
-        failed, last = here[place].reconnects, self._tried.get(place, 0.0)
+        place = min(known, key=lambda place: (known[place].reconnects, self._tried.get(place, 0.0)))
+        failed, last = known[place].reconnects, self._tried.get(place, 0.0)
         pause = (RETRY if failed < FEW else RETRY_LATER) * random.uniform(0.8, 1.2)
         wait = max(0.0, last + pause - now)
         self._tried[place] = now + wait
-        return here[place], wait
+        return known[place], wait
 
     async def _process_err(self, err_msg: str) -> None:
-        """A server has named an error, and will mostly close the connection."""
+        """Handle a server's -ERR; the server mostly closes the connection after it."""
         if "permissions violation" in err_msg.lower() or "stale connection" in err_msg.lower():
             await super()._process_err(err_msg)
             return
@@ -112,7 +112,7 @@ class Wire(nats.aio.client.Client):
         await self._process_op_err(error)
 
     async def listen(self, subject: str, sink: Sink) -> bytes:
-        """Give the messages of `subject` to `sink`; survives reconnects. Gives the subscription's id."""
+        """Pass the messages of `subject` to `sink`, also after reconnects; returns the subscription's id."""
         subscription = await self.subscribe(subject)
         sid = b"%d" % subscription._id
         self.sinks[sid] = sink
@@ -125,8 +125,8 @@ class Wire(nats.aio.client.Client):
                 await subscription.unsubscribe()
 
     def send(self, frames: bytes) -> None:
-        """Write protocol bytes now, behind whatever nats-py has queued. Never buffers for later: what
-        is sent after a reconnect is the caller's decision. Raises Unavailable while disconnected."""
+        """Write protocol bytes now, after what nats-py has queued. Nothing is kept for after a reconnect: the
+        caller decides what to send then. Raises Unavailable while disconnected."""
         if not self.is_connected or self._transport is None:
             raise Unavailable("not connected to NATS")
         if self._pending:
@@ -138,15 +138,15 @@ class Wire(nats.aio.client.Client):
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
-        """Where nats-py's own parser got hold of a message of ours (behind a PING, say)."""
+        """Pass a message to its sink if nats-py's own parser has parsed it (after a PING, for example)."""
         if sink := self.sinks.get(b"%d" % sid):
-            _give(sink, subject, reply, headers or b"", data)
+            _pass(sink, subject, reply, headers or b"", data)
         else:
             await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
 
     async def _process_connect_init(self) -> None:
-        """nats-py forgets a connection on which a server says nothing (it is frozen, say), and opens the
-        next one; the forgotten ones would stay open."""
+        """Close a connection on which the server does not answer (a frozen one, for example): nats-py opens
+        the next one and would leave it open."""
         try:
             await super()._process_connect_init()
         except BaseException:
@@ -155,7 +155,7 @@ class Wire(nats.aio.client.Client):
             raise
 
     def guard_socket(self) -> None:
-        """Notice a frozen peer; call after connect and after each reconnect."""
+        """Set the socket's options, so that a frozen peer is noticed; call after each connect."""
         writer = getattr(self._transport, "_io_writer", None)
         sock = writer.get_extra_info("socket") if writer is not None else None
         if sock is not None:
@@ -164,8 +164,8 @@ class Wire(nats.aio.client.Client):
 
 
 class _Lane(Parser):
-    """HMSG and MSG lines of the subscriptions in `sinks` are cut out by position; at anything else, or
-    anything incomplete, the rest of the buffer goes nats-py's way."""
+    """Parses HMSG and MSG of the subscriptions in `sinks` by position. Anything else, and what is behind it
+    in the buffer, goes to nats-py's parser."""
 
     nc: Wire
 
@@ -174,52 +174,52 @@ class _Lane(Parser):
             if self.buf:
                 data = bytes(self.buf) + data
                 self.buf.clear()
-            at = self._fast(data)
-            if at == len(data) or (at and self._incomplete(data, at)):
-                self.buf.extend(data[at:])
+            done = self._fast(data)
+            if done == len(data) or (done and self._incomplete(data, done)):
+                self.buf.extend(data[done:])
                 return
-            data = data[at:]
+            data = data[done:]
         await super().parse(data)
 
     def _fast(self, data: bytes) -> int:
-        """Dispatch from the start of `data` for as long as that works; gives how far it came."""
-        sinks, find, size, at = self.nc.sinks, data.find, len(data), 0
+        """Pass complete messages at the start of `data` to their sinks; returns how many bytes are done."""
+        sinks, find, size, offset = self.nc.sinks, data.find, len(data), 0
         while True:
-            headed = data.startswith(b"HMSG ", at)
-            if not headed and not data.startswith(b"MSG ", at):
-                return at
-            eol = find(b"\r\n", at)
-            fields = data[at:eol].split(b" ") if eol > 0 else []
+            has_headers = data.startswith(b"HMSG ", offset)
+            if not has_headers and not data.startswith(b"MSG ", offset):
+                return offset
+            eol = find(b"\r\n", offset)
+            fields = data[offset:eol].split(b" ") if eol > 0 else []
             if len(fields) < 4 or (sink := sinks.get(fields[2])) is None:
-                return at
+                return offset
             start = eol + 2
             end = start + int(fields[-1])
             if end + 2 > size:
-                return at
-            body = start + int(fields[-2]) if headed else start
-            replied = len(fields) == (6 if headed else 5)
-            _give(sink, fields[1], fields[3] if replied else b"", data[start:body], data[body:end])
-            at = end + 2
+                return offset
+            body = start + int(fields[-2]) if has_headers else start
+            has_reply = len(fields) == (6 if has_headers else 5)
+            _pass(sink, fields[1], fields[3] if has_reply else b"", data[start:body], data[body:end])
+            offset = end + 2
 
-    def _incomplete(self, data: bytes, at: int) -> bool:
+    def _incomplete(self, data: bytes, offset: int) -> bool:
         """Whether the rest is the beginning of a message for one of our sinks."""
-        eol = data.find(b"\r\n", at)
+        eol = data.find(b"\r\n", offset)
         if eol < 0:
-            return data.startswith((b"HMSG ", b"MSG "), at)
-        fields = data[at:eol].split(b" ")
+            return data.startswith((b"HMSG ", b"MSG "), offset)
+        fields = data[offset:eol].split(b" ")
         return len(fields) >= 4 and fields[0] in (b"HMSG", b"MSG") and fields[2] in self.nc.sinks
 
 
-def _give(sink: Sink, subject: bytes, reply: bytes, headers: bytes, body: bytes) -> None:
+def _pass(sink: Sink, subject: bytes, reply: bytes, headers: bytes, body: bytes) -> None:
     try:
         sink(subject, reply, headers, body)
     except Exception:
-        # It would end nats-py's read loop, and the connection would look alive for seconds.
+        # Raised, it would end nats-py's read loop, and the connection would look alive for seconds.
         log.exception("a message could not be taken", subject=subject.decode(errors="replace"))
 
 
 def raw_message(subject: str, body: bytes, reply: str = "", headers: bytes = b"") -> bytes:
-    """One PUB or HPUB frame; `headers` is a whole block."""
+    """One PUB or HPUB frame. `headers`: a whole header block."""
     if not headers:
         return b"PUB %s %s%d\r\n%s\r\n" % (subject.encode(), _spaced(reply), len(body), body)
     size = len(headers)

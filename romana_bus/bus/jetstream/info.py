@@ -1,4 +1,4 @@
-"""What is read of NATS's answers about a stream, and about a message of it."""
+"""The fields that are read of NATS' answers about a stream and a stored message."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-#: Seconds in which a stream's leader hears of the servers that have copies: each tells it every second.
+#: Seconds within which a stream's leader hears from a live replica: each contacts it every second.
 HEARD_WITHIN = 3.0
 
 
 class StreamInfo(msgspec.Struct):
-    """What is read of a stream's INFO (nats-server, StreamInfo). `ts`: the server's clock."""
+    """A stream's INFO (nats-server, StreamInfo). `ts`: the server's clock."""
 
     config: dict[str, Any]
     state: _State
@@ -24,15 +24,15 @@ class StreamInfo(msgspec.Struct):
 
 
 class _Copies(msgspec.Struct):
-    """Who has the stream (nats-server, ClusterInfo). `replicas`: all but the leader."""
+    """The servers that have the stream (nats-server, ClusterInfo). `replicas`: all but the leader."""
 
     leader: str = ""
     replicas: list[_Copy] = []
 
     @property
     def lost(self) -> str:
-        """Why what is said of the stream may be old, or ''. A server that is cut off from the others answers
-        as if it led, for a quarter of a minute, and then without a leader, for ever."""
+        """Why this information may be stale, or ''. A server that is cut off from the others answers as the
+        leader for 15 s, and after that, for ever, without a leader."""
         if not self.replicas:
             return ""
         if not self.leader:
@@ -42,7 +42,7 @@ class _Copies(msgspec.Struct):
 
 
 class _Copy(msgspec.Struct):
-    """`active`: nanoseconds since the leader has heard of it, 0 also where it never has."""
+    """One replica. `active`: nanoseconds since the leader heard from it last; also 0 if it never did."""
 
     current: bool = False
     active: int = 0
@@ -58,7 +58,7 @@ class _State(msgspec.Struct):
 
 
 class StoredMessage(msgspec.Struct):
-    """What is read of a message that the API gives (nats-server, StoredMsg)."""
+    """A message in an answer of the API (nats-server, StoredMsg)."""
 
     subject: str
     seq: int

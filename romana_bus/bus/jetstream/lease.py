@@ -1,8 +1,8 @@
-"""Who tries to write: a message that disappears after two seconds unless its holder renews it.
+"""The lease of a leader: a message that expires after two seconds unless its holder renews it.
 
-It only keeps the replicas from working against each other. Two that both believe they hold it do no
-harm: the fence of the stream lets one write. One that nobody has renewed for longer than that is over too,
-by the time of whoever waits for it: where the server's clock was set back, it would not disappear.
+It keeps replicas from competing. Two that both believe that they hold it do no harm: the fence of the stream
+lets only one write. If the server's clock was set back, the message does not expire in time; so a replica
+that waits also takes over a lease that was not renewed for 1.5 times its length by the replica's own clock.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from romana_bus.bus.jetstream.messages import Streams
 
 
-#: Seconds for an answer: it is asked again and again, so one that was lost is no matter.
+#: Seconds for an answer. Requests are repeated anyway, so a lost answer does not matter.
 ANSWER_WITHIN = 1.0
 
 
-class Silence:
-    """For how long a lease that is somebody else's was not renewed."""
+class LeaseExpiry:
+    """Notices by the local clock that a lease of another holder is no longer renewed."""
 
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
         self._revision, self._since = -1, 0.0
 
-    def over(self, revision: int) -> bool:
-        """Whether it has had this revision for half as long again as it lasts."""
+    def expired(self, revision: int) -> bool:
+        """Whether the lease has had this revision for 1.5 times its length."""
         now = tasks.monotonic()
         if revision != self._revision:
             self._revision, self._since = revision, now
@@ -36,19 +36,19 @@ class Silence:
 
 
 class JetStreamLease:
-    """See `api.Lease`. The stream's `max_age` is the lease's length."""
+    """See `api.Lease`. The `max_age` of its stream is the lease's length."""
 
     def __init__(self, store: Streams, name: str, holder: str, ttl: float) -> None:
         self._store, self._subject, self._holder, self.ttl = store, f"lease.{name}", holder, ttl
         self._revision = 0
-        self._silence = Silence(ttl)
+        self._expiry = LeaseExpiry(ttl)
 
     async def acquire(self) -> bool:
-        found = await self._store.newest_of(self._store.layout.lease, self._subject)
-        others = found is not None and found.body and found.body != self._holder.encode()
-        if found is not None and others and not self._silence.over(found.seq):
+        current = await self._store.newest_of(self._store.layout.lease, self._subject)
+        others = current is not None and current.body and current.body != self._holder.encode()
+        if current is not None and others and not self._expiry.expired(current.seq):
             return False
-        return await self._write(self._holder.encode(), found.seq if found else 0)
+        return await self._write(self._holder.encode(), current.seq if current else 0)
 
     async def renew(self) -> bool:
         return await self._write(self._holder.encode(), self._revision)
@@ -67,6 +67,6 @@ class JetStreamLease:
 
 
 async def holder(store: Streams, name: str) -> str:
-    """Who holds it now, or ''."""
-    found = await store.newest_of(store.layout.lease, f"lease.{name}")
-    return found.body.decode() if found else ""
+    """The current holder of a lease, or ''."""
+    current = await store.newest_of(store.layout.lease, f"lease.{name}")
+    return current.body.decode() if current else ""

@@ -1,12 +1,12 @@
-"""Whether the log answers through the connection that we have, and a better server where it does not.
+"""The probe: checks that the log answers over our connection, and moves it to another server if not.
 
-A connection that is open says nothing: a server that is cut off from its peers answers pings, and stores and
-tells nothing. So the log itself is asked every second where its streams end. When it has not answered for
-GOOD_FOR seconds, the other servers of the cluster are asked the same, each over a connection of its own, and
-ours once more. The client goes to the first that has an answer, and stays where nobody has one, or ours has
-one too: then the log had no leader, wherever one asks.
+An open connection is no proof: a server that is cut off from its peers answers pings, but neither stores nor
+delivers messages. So the probe asks every second where the streams end. After GOOD_FOR seconds without an
+answer, it asks the other servers of the cluster too, each over a connection of its own, and ours once more.
+The client moves to the first server that answers. It stays if none answers, or if ours answers as well: then
+the log had no leader on any server.
 
-Reads: the streams' INFO, which their leaders answer. Owns: which server the connection leads to.
+Reads: the streams' INFO, which their leaders answer. Owns: the choice of the server.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two questions; for which an answer counts; in which another server has to answer; and by
-#: which ours may be later.
+#: Seconds: between two requests; for which an answer counts; within which another server has to answer; and
+#: by which ours may be later.
 EVERY, GOOD_FOR, ELSEWHERE_WITHIN, LATER = 1.0, 3.0, 2.5, 0.75
 
 
-class Asked(Protocol):
-    """A store, as it is looked at here."""
+class ProbedStore(Protocol):
+    """What the probe needs of a store."""
 
     wire: Wire
     last_error: str
@@ -47,9 +47,10 @@ class Asked(Protocol):
 
 
 class Probe:
-    """`elsewhere`: connects to the server of a URL and asks it the same; raises where it has no answer."""
+    """Runs until closed. `elsewhere(url)`: connects to another server and asks it the same; raises if it does
+    not answer."""
 
-    def __init__(self, store: Asked, elsewhere: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, store: ProbedStore, elsewhere: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         self._store, self._elsewhere = store, elsewhere
         self._clock = asyncio.get_running_loop().time
         self._confirmed = self._clock()
@@ -58,16 +59,16 @@ class Probe:
 
     @property
     def age(self) -> float:
-        """Seconds since the log has last answered."""
+        """Seconds since the log answered last."""
         return self._clock() - self._confirmed
 
     def problem(self) -> str:
-        """Why the log is not to be relied on, or ''."""
+        """Why the log cannot be relied on now, or ''."""
         if (age := self.age) <= GOOD_FOR:
             return ""
         if not self._store.connected:
             why = self._store.last_error or "the connection was lost"
-            return f"NATS is out of reach for {age:.0f} s: {why}"
+            return f"NATS has been out of reach for {age:.0f} s: {why}"
         return f"the log has not answered for {age:.0f} s: {self._why}"
 
     async def close(self) -> None:
@@ -75,7 +76,7 @@ class Probe:
 
     async def _run(self) -> None:
         while True:
-            begun = self._clock()
+            started = self._clock()
             try:
                 if self._store.connected:
                     await self._ask()
@@ -84,14 +85,14 @@ class Probe:
             except Exception as error:
                 self._why = str(error) or type(error).__name__
                 log.exception("the log could not be asked for its ends")
-            await asyncio.sleep(max(0.0, begun + EVERY - self._clock()))
+            await asyncio.sleep(max(0.0, started + EVERY - self._clock()))
 
     async def _ask(self) -> None:
         try:
             await self._store.ask_tails()
         except Unavailable as error:
             self._why = str(error)
-        except BusError as error:  # it says no, but it is there
+        except BusError as error:  # a refusal is an answer
             self._why = str(error)
             self._confirmed = self._clock()
         else:
@@ -115,22 +116,22 @@ class Probe:
                         self._store.wire.move(place)
                     return
         finally:
-            for one in (here, *asking):
-                await stop(one)
+            for task in (here, *asking):
+                await stop(task)
 
     async def _answers(self, url: str) -> str:
-        """HOST:PORT of the server, where it has an answer; else ''."""
+        """HOST:PORT of the server if it answers; else ''."""
         try:
             async with asyncio.timeout(ELSEWHERE_WITHIN):
                 await self._elsewhere(url)
-        except Exception as error:  # noqa: BLE001  whatever it is: no better than what we have
-            log.info("another NATS server is no better", why=str(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001  after any error that server is no better than ours
+            log.info("another NATS server does not answer either", why=str(error) or type(error).__name__)
             return ""
         return url.rpartition("//")[2].rpartition("@")[2].strip("/")
 
 
 async def ask_all(tails: Sequence[Coroutine[Any, Any, object]]) -> None:
-    """All at once. Raises what the first of them raised that failed."""
-    found = await asyncio.gather(*tails, return_exceptions=True)
-    if failure := next((one for one in found if isinstance(one, BaseException)), None):
+    """Run all concurrently and wait for all. Raises the first failure."""
+    results = await asyncio.gather(*tails, return_exceptions=True)
+    if failure := next((result for result in results if isinstance(result, BaseException)), None):
         raise failure

@@ -1,10 +1,10 @@
-"""Reading a stream: our own pull loop.
+"""The pull loop that reads a stream.
 
-nats-py's ordered consumer loses messages silently under load, and a push consumer is cut off as slow.
-So: an ephemeral pull consumer with one filter (two are a hundred times slower), several thousand
-messages asked for ahead, and a check of what arrives. The consumer's own sequence must be dense, the
-stream's must rise; a hole, a lost consumer, a reconnect or silence re-creates the consumer behind the
-last message that was taken in. Before it does, the stream is checked to be still the one that was read.
+nats-py's ordered consumer loses messages silently under load, and the server drops a push consumer as slow.
+So this uses an ephemeral pull consumer with one filter (two are a hundred times slower), requests several
+thousand messages ahead, and checks what arrives: the consumer's sequence must be dense, the stream's must
+rise. After a gap, a lost consumer, a reconnect or silence, it creates a new consumer behind the last message
+that arrived. Before that it checks that the stream is still the one that was read.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Asked for at once, and held ahead at most: enough to never wait for the server at 300,000/s.
+#: Messages in one request, and requested ahead at most: enough to never wait for the server at 300,000/s.
 ASK, AHEAD = 1000, 4000
-#: Seconds between heartbeats, after which silence means that the consumer is gone (the server that had it was
-#: lost, say), and between two looks at that.
-HEARTBEAT, SILENT, LOOK = 3.0, 4.5, 1.0
+#: Seconds: between heartbeats; of silence after which the consumer counts as lost (with its server, for
+#: example); and between two checks of that.
+HEARTBEAT, SILENT, CHECK_EVERY = 3.0, 4.5, 1.0
 EXPIRES = 60.0
 
 _numbers = itertools.count(1)
 
 
 class Pull:
-    """A cursor over one server-side stream (a log or a table), from `start` on."""
+    """A cursor over one server-side stream (a log or a table), from behind `position` on."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class Pull:
         self.wake = wake
         self.caught_up = False
         self._store, self._stream, self._filter = store, stream, under
-        self._name = token(name)  # it is part of subjects; a space there breaks the connection
+        self._name = token(name)  # it becomes part of subjects, where a space breaks the connection
         self._consumer, self._reply, self._sid = "", "", b""
         self._ready: list[Message] = []
-        self._last = position.seq  # taken in, not necessarily taken out
+        self._last = position.seq  # of what has arrived, taken or not
         self._consumer_seq = 0
         self._credit = 0
         self._pending = 0
@@ -101,17 +101,17 @@ class Pull:
         await self._drop_consumer()
 
     async def _run(self) -> None:
-        """Keep a consumer alive until something is wrong that only the reader's owner can mend."""
+        """Create consumers until an error occurs that only the caller can handle: then `take` raises it."""
         delay = 0.05
         while self._failure is None:
-            taken = self._last
+            before = self._last
             try:
                 await self._create_consumer()
                 await self._watch()
-                if self._last > taken:
-                    delay = 0.05  # it did some work: no reason to wait
+                if self._last > before:
+                    delay = 0.05  # it delivered something: create the next one at once
                     continue
-                log.info("a consumer gave nothing", stream=self._stream)
+                log.info("a consumer delivered nothing", stream=self._stream)
             except (Rewound, StreamMissing, Refused, Closed) as error:
                 self._failure = Rewound(str(error)) if isinstance(error, StreamMissing) else error
                 break
@@ -158,11 +158,11 @@ class Pull:
         }
 
     async def _watch(self) -> None:
-        """Returns when the consumer has to be made anew."""
+        """Returns when a new consumer is needed. Raises Closed."""
         generation = self._store.generation
         while not self._broken.is_set():
-            await tasks.until_set(self._broken, LOOK)
-            # With nothing asked for (nobody takes what has come), the server has nothing to say.
+            await tasks.until_set(self._broken, CHECK_EVERY)
+            # Without a pending request (the caller takes nothing), the server sends no heartbeats.
             silent = self._credit > 0 and time.monotonic() - self._heard > SILENT
             if self._store.generation != generation or silent:
                 return
@@ -170,7 +170,7 @@ class Pull:
                 raise Closed(self._store.closed)
 
     def _ask(self) -> None:
-        """Keep AHEAD messages asked for, less what nobody has taken yet."""
+        """Keep AHEAD messages requested, less those that were not taken yet."""
         with contextlib.suppress(Unavailable):
             while self._consumer and self._credit + len(self._ready) + ASK <= AHEAD:
                 self._store.ask(self._stream, self._consumer, self._reply, ASK, EXPIRES, HEARTBEAT)
@@ -181,7 +181,7 @@ class Pull:
         if headers[8:9] == b" ":
             return self._status(headers)
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>;
-        # newer forms put more in front, so it is read from the right.
+        # newer servers add tokens in front, so it is read from the right.
         _, seq_text, consumer_seq, stored, pending = reply.rsplit(b".", 4)
         seq = int(seq_text)
         if int(consumer_seq) != self._consumer_seq + 1 or seq <= self._last:
@@ -206,7 +206,7 @@ class Pull:
             self.wake.set()
 
     def _status(self, headers: bytes) -> None:
-        """100: heartbeat. 408: a request has run out. Everything else ends this consumer."""
+        """Handle a status message. 100: heartbeat; 408: a request expired; all others end this consumer."""
         code = headers[9:12]
         if code == b"408":
             left = Message(0, "", b"", headers).header(b"Nats-Pending-Messages")
@@ -232,9 +232,9 @@ class Pull:
 
 
 class TableRead:
-    """One pass over a table. Where the pass ends, the log goes on: `reached` is the last message seen,
-    or, where that is older than the log's window, the log's beginning. The last sequence of the table
-    would be wrong on a cluster: the replica that was read may be a moment behind the one that was asked."""
+    """One pass over a table. `reached`: the position from which to follow the log; the last message seen, or
+    the log's beginning if that is later. The table's last sequence would be wrong on a cluster: the replica
+    that was read may be a moment behind the one that was asked for it."""
 
     def __init__(self, store: Streams, role: str, under: str) -> None:
         self.reached = Position("", 0, "")

@@ -1,8 +1,8 @@
-"""Requests to a NATS server and their answers, over one connection that comes and goes.
+"""Requests to a NATS server and their answers, over one connection that may be lost and restored.
 
 nats-py's own requests use `wait_for`, which in Python 3.11 can swallow a cancellation, and cost 15 µs each.
-Nothing here retries: whether a lost answer was a lost message is decided by whoever asked. An answer that
-cannot be read counts as none.
+Writes are not retried here: the caller finds out whether a message was stored although its answer was lost.
+An answer that cannot be read counts as no answer.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ ERRORS: dict[int, type[BusError]] = {
     10059: StreamMissing,
     10071: WrongSequence,  # wrong last sequence
     10164: WrongSequence,  # wrong last sequence, on a cluster
-    10158: Unavailable,  # the same id is on its way already: sent again too early
-    10201: DuplicateId,  # a batch holds an id that is known
-    10210: Unavailable,  # too many batches in flight: abandoned ones go after 10 s
-    10176: Unavailable,  # a batch of which the beginning was lost with a connection
+    10158: Unavailable,  # the same id is in flight: it was sent again too early
+    10201: DuplicateId,  # a batch contains a known id
+    10210: Unavailable,  # too many batches in flight: abandoned ones expire after 10 s
+    10176: Unavailable,  # a batch whose beginning was lost with a connection
     10008: Unavailable,  # no cluster leader
 }
 API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % streams.API_LEVEL
 ANSWER_WITHIN = 3.0
-#: What may be asked twice, and seconds after which it is: a stream that has no leader answers nothing, also
-#: later, when it has one again.
+#: Requests that may be repeated, and seconds until they are: a stream without a leader does not answer a
+#: request, even once it has a leader again.
 REPEATABLE, REPEAT = ("INFO", "STREAM.INFO.", "STREAM.MSG.GET.", "CONSUMER.CREATE."), 0.5
-#: Bytes of an answer that is decoded at all: an INFO has some thousand, a message up to max_payload.
+#: The largest answer that is decoded: an INFO has some thousand bytes, a message up to max_payload.
 LARGEST_ANSWER = 16 << 20
 
 
 class Requests:
-    """`generation` grows with every new connection: behind it may be another store."""
+    """Requests over `wire`. `generation` grows with every new connection, which may lead to another store."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -76,14 +76,14 @@ class Requests:
             async with asyncio.timeout(2.0):
                 await self.wire.close()
 
-    # --- the connection: callbacks that connect.py hooks up ----------------------------------------
+    # --- the connection: callbacks that connect.py registers ---------------------------------------
 
     @property
     def connected(self) -> bool:
         return self._connected.is_set() and not self.closed
 
     async def disconnected(self) -> None:
-        """What was in flight may have been stored or not: its senders have to look."""
+        """Fail the requests in flight: they may have been carried out or not, which their senders check."""
         self._connected.clear()
         waiting, self._waiting = self._waiting, {}
         for future, _ in waiting.values():
@@ -108,7 +108,7 @@ class Requests:
     # --- requests -----------------------------------------------------------------------------------
 
     async def api(self, verb: str, body: Any = None, timeout: float = ANSWER_WITHIN) -> dict[str, Any]:
-        """One request of the JetStream API; its errors as exceptions of `bus.api`."""
+        """One request of the JetStream API; returns the answer. Raises BusError."""
         payload = msgspec.json.encode(body) if body is not None else b""
         reply, future = self.expect(answer_body)
         request = raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS)
@@ -125,11 +125,11 @@ class Requests:
                 raise Closed(self.closed) from None
             raise Unavailable(f"NATS does not answer ({what}): {str(error) or 'time is up'}") from None
         if isinstance(decoded.get("error"), dict):
-            raise meaning(decoded["error"])
+            raise error_of(decoded["error"])
         return decoded
 
     def _repeat(self, request: bytes, answer: asyncio.Future[Any]) -> None:
-        """Now and then, until there is an answer, or nobody waits for one."""
+        """Send the request every REPEAT seconds until it is answered or cancelled."""
         if not answer.done():
             self.send(request, answer)
             asyncio.get_running_loop().call_later(REPEAT, self._repeat, request, answer)
@@ -144,11 +144,11 @@ class Requests:
         return f"{self._inbox}.{next(self._numbers)}"
 
     def number(self) -> int:
-        """One that nobody else got."""
+        """A number that is unique in this process."""
         return next(self._numbers)
 
     def expect(self, read: Callable[[bytes, bytes], T]) -> tuple[str, asyncio.Future[T]]:
-        """A reply subject, and the future of what `read` makes of the headers and body that come there."""
+        """A reply subject, and the future of `read(headers, body)` of the answer that comes to it."""
         token = b"%d" % next(self._numbers)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting[token] = future, read
@@ -156,9 +156,9 @@ class Requests:
         return f"{self._inbox}.re.{token.decode()}", future
 
     def send(self, frames: bytes, *answers: asyncio.Future[T]) -> None:
-        """Write frames; where that cannot be, it is the outcome of all the answers that they would have."""
+        """Write frames. If that fails, all their `answers` fail with Unavailable."""
         try:
-            if not self._connected.is_set():  # or connected, but nobody has heard of it yet
+            if not self._connected.is_set():  # nats-py may be connected before its callback has run
                 raise Unavailable("not connected to NATS")
             self.wire.send(frames)
         except Unavailable as error:
@@ -173,27 +173,27 @@ class Requests:
             settle(future, read(headers, body))
         except BusError as error:
             settle(future, error)
-        except Exception as error:  # noqa: BLE001  bytes from outside: whatever they did, nobody answered
+        except Exception as error:  # noqa: BLE001  bytes from outside may raise anything: no answer
             settle(future, Unavailable(f"an answer that cannot be read: {error}"))
 
 
-def _served(headers: bytes) -> None:
-    """Raises Unavailable."""
+def _check_served(headers: bytes) -> None:
+    """Raises Unavailable for status 503."""
     if headers[8:12] == b" 503":
         raise Unavailable("nobody serves this subject: no JetStream, no stream, or no leader")
 
 
 def answer_body(headers: bytes, body: bytes) -> dict[str, Any]:
-    """The JSON object of an answer; 503 says that there is nobody to give one. Raises Unavailable, and
-    ValueError where it is none."""
-    _served(headers)
+    """The JSON object of an answer. Raises Unavailable if nobody serves the request, ValueError if the answer
+    cannot be read."""
+    _check_served(headers)
     if len(body) > LARGEST_ANSWER:
         raise ValueError(f"{len(body):,} bytes")
     return msgspec.json.decode(body, type=dict[str, Any])
 
 
 class _Ack(msgspec.Struct):
-    """A publish acknowledgement (nats-server, PubAck). `count`: of an atomic batch."""
+    """A publish acknowledgement (nats-server, PubAck)."""
 
     stream: str = ""
     seq: int = 0
@@ -201,27 +201,29 @@ class _Ack(msgspec.Struct):
 
 
 def acknowledged(stream: str, headers: bytes, body: bytes) -> int:
-    """The sequence in the acknowledgement of a message that was for `stream`. Raises BusError."""
-    _served(headers)
+    """The sequence in the acknowledgement of a message for `stream`. Raises BusError."""
+    _check_served(headers)
     ack = msgspec.json.decode(body, type=_Ack)
     if ack.error is not None:
-        raise meaning(ack.error)
+        raise error_of(ack.error)
     if ack.stream != stream:
-        raise Refused(f"stream {ack.stream!r} stored what was for {stream}: its subjects overlap")
+        raise Refused(f"stream {ack.stream!r} stored a message for {stream}: their subjects overlap")
     return ack.seq
 
 
 def settle(future: asyncio.Future[T], outcome: T | BusError) -> None:
+    """Set the result or the exception of a future, unless it is done."""
     if future.done():
         return
     if isinstance(outcome, BusError):
         future.set_exception(outcome)
-        future.exception()  # whoever gave up on it must not be told at its end
+        future.exception()  # marks it as retrieved: the caller may have given up
     else:
         future.set_result(outcome)
 
 
-def meaning(error: dict[str, Any]) -> BusError:
+def error_of(error: dict[str, Any]) -> BusError:
+    """The exception for an error object of the JetStream API."""
     code, text = error.get("err_code", 0), str(error.get("description", "unknown error"))
     if kind := ERRORS.get(code):
         return kind(text)

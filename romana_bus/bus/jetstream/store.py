@@ -1,5 +1,6 @@
-"""The store on NATS JetStream: its streams are prepared, batches are written under their fence, and readings
-and leases begin here. Batches and what is read go past nats-py (`fastlane.py`).
+"""The store on NATS JetStream: prepares its streams, writes fenced batches, and opens cursors and leases.
+
+Batches and reads do not use nats-py's own (see `fastlane.py`).
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ if TYPE_CHECKING:
     from romana_bus.bus.jetstream.fastlane import Wire
     from romana_bus.bus.streams import Config, Layout
 
-#: Server error code: the name is another stream's, which on a cluster may not be there yet.
+#: Server error code: another stream has this name; on a cluster it may not exist on this server yet.
 IN_USE = 10058
-#: Up to so many messages go out one by one, each under its fence: the server stages a batch in files of
-#: its own, which takes 4 ms, while each of a few single messages takes 0.3 ms.
+#: Up to so many messages are sent one by one, each with its own fence: the server stages a batch in files,
+#: which takes 4 ms, while a single message takes 0.3 ms.
 SINGLY = 8
-#: Batches of one writer that may be on their way.
+#: Batches of one writer that may be in flight.
 IN_FLIGHT = 4
 
 
 class JetStream(Streams):
-    """See `api.Store`. `creates`: whether it makes streams that are missing."""
+    """See `api.Store`. `creates`: whether `prepare` creates missing streams."""
 
     def __init__(self, wire: Wire, layout: Layout, creates: bool = True) -> None:
         super().__init__(wire, layout)
@@ -52,7 +53,7 @@ class JetStream(Streams):
         self.probe: Probe | None = None
 
     def probed(self, elsewhere: Callable[[str], Coroutine[Any, Any, None]]) -> None:
-        """From now on it is known whether the log answers. `elsewhere`: see Probe."""
+        """Start to probe whether the log answers. `elsewhere`: see Probe."""
         self.probe = Probe(self, elsewhere)
 
     async def close(self) -> None:
@@ -65,11 +66,12 @@ class JetStream(Streams):
 
     @property
     def age(self) -> float:
-        """Seconds since the log has last answered."""
+        """Seconds since the log answered last."""
         return self.probe.age if self.probe else 0.0
 
     async def ask_tails(self) -> None:
-        """Of a node's agent, of which there are thousands, just of what it reads. Raises BusError."""
+        """Ask for the ends of the streams; a node's agent asks for one only, since there are thousands of
+        agents. Raises BusError."""
         if not self.roles:
             await self.api("INFO")
         await ask_all([self.tail(role) for role in (self.roles if self.creates else self.roles[:1])])
@@ -80,19 +82,19 @@ class JetStream(Streams):
         epoch = uuid.uuid4().hex
         for role in roles:
             log_stream = await self._ensure(streams.log_config(self.layout, role, epoch))
-            real = log_stream["metadata"]["romana_epoch"]
-            table = await self._ensure(streams.table_config(self.layout, role, real))
-            if table["metadata"]["romana_epoch"] != real:
+            actual_epoch = log_stream["metadata"]["romana_epoch"]
+            table = await self._ensure(streams.table_config(self.layout, role, actual_epoch))
+            if table["metadata"]["romana_epoch"] != actual_epoch:
                 raise Refused(
                     f"stream {table['name']} is the table of another log than {log_stream['name']}, which "
-                    f"was deleted and made anew: restore both, or remove both with `nats stream rm`"
+                    f"was deleted and created again: restore both, or remove both with `nats stream rm`"
                 )
             self.history = log_stream["max_age"] / streams.SECOND
         await self._ensure(streams.lease_config(self.layout, 2.0))
         self.roles = tuple(dict.fromkeys((*self.roles, *roles)))
 
     async def _ensure(self, wanted: Config) -> Config:
-        """Create the stream if it is missing; what then is there has to be safe."""
+        """Create the stream if it is missing, and check it; returns its configuration. Raises BusError."""
         try:
             echoed = (await self.info(wanted["name"])).config
         except StreamMissing:
@@ -104,7 +106,7 @@ class JetStream(Streams):
                 with contextlib.suppress(StreamMissing):
                     return await self._ensure_existing(wanted)
                 if error.code == IN_USE:
-                    raise Unavailable(f"{wanted['name']} is being made by somebody else") from None
+                    raise Unavailable(f"another process is creating {wanted['name']}") from None
                 raise error from None
         return self._checked(wanted, echoed)
 
@@ -112,16 +114,16 @@ class JetStream(Streams):
         return self._checked(wanted, (await self.info(wanted["name"])).config)
 
     def _checked(self, wanted: Config, echoed: Config) -> Config:
-        if found := streams.unsafe(wanted, echoed):
-            raise Refused("; ".join(found))
+        if reasons := streams.unsafe(wanted, echoed):
+            raise Refused("; ".join(reasons))
         return echoed
 
     # --- batches --------------------------------------------------------------------------------------
 
     @property
     def window(self) -> int:
-        """A cluster takes one write at a time under one election (error 10164 for the second); with one in
-        flight, the sequence alone fences."""
+        """How many batches may be in flight. A cluster accepts one write at a time under one election (error
+        10164 for the second); with one in flight, the sequence alone is the fence."""
         return 1 if self._clustered else IN_FLIGHT
 
     @property
@@ -155,18 +157,18 @@ class JetStream(Streams):
     def _singly(
         self, stream: str, expected: int, messages: Sequence[Outgoing], fence: bytes
     ) -> Awaitable[int]:
-        """Each under its own fence. Where one is not stored, those behind it are not either, unless somebody
-        else's message stands where it should have been: then the next one fits again."""
+        """Send each message with its own fence. If one is not stored, those behind it are not either, unless
+        somebody else's message took its sequence: then the next one fits again."""
         answers, frames = [], []
-        for place, message in enumerate(messages, expected + 1):
-            reply, future = self.expect(functools.partial(_placed, stream, place))
-            extra = b"Nats-Expected-Last-Sequence: %d\r\n%s" % (place - 1, fence)
+        for seq, message in enumerate(messages, expected + 1):
+            reply, future = self.expect(functools.partial(_stored_as, stream, seq))
+            extra = b"Nats-Expected-Last-Sequence: %d\r\n%s" % (seq - 1, fence)
             frames.append(self.frame(message, reply, extra))
             answers.append(future)
         self.send(b"".join(frames), *answers)
         return _last_of(answers)
 
-    # --- reading and leases -----------------------------------------------------------------------------
+    # --- cursors and leases -----------------------------------------------------------------------------
 
     def table(self, role: str, under: str = ">") -> TableRead:
         return TableRead(self, role, under)
@@ -180,17 +182,18 @@ class JetStream(Streams):
         return JetStreamLease(self, name, holder, ttl)
 
 
-def _placed(stream: str, place: int, headers: bytes, body: bytes) -> int:
-    """Of one that was to become number `place`: a known id is answered with where it stands already."""
+def _stored_as(stream: str, expected: int, headers: bytes, body: bytes) -> int:
+    """The sequence in an acknowledgement. Raises DuplicateId if it is another one: the answer to a known id
+    is the sequence that it already has."""
     seq = acknowledged(stream, headers, body)
-    if seq != place:
-        raise DuplicateId(f"stored already, as {seq}")
+    if seq != expected:
+        raise DuplicateId(f"already stored, as {seq}")
     return seq
 
 
 async def _last_of(answers: list[asyncio.Future[int]]) -> int:
-    """Or what befell the first one that failed; a cluster tells of those behind it earlier."""
-    found = await asyncio.gather(*answers, return_exceptions=True)
-    if failure := next((one for one in found if isinstance(one, BaseException)), None):
+    """The last sequence. Raises what the first failed one raised: a cluster may answer later ones earlier."""
+    results = await asyncio.gather(*answers, return_exceptions=True)
+    if failure := next((result for result in results if isinstance(result, BaseException)), None):
         raise failure
     return answers[-1].result()

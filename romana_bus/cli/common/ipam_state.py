@@ -11,7 +11,7 @@ from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam import Settings, State, evolve
 from romana_bus.ipam.topology.default import NETWORK, SLOT_BITS
 from romana_bus.runtime.feed import read_once
-from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.parked import ParkedMessages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,18 +37,18 @@ class _Look:
     """`network`: the one that the newest group was opened in, '' if that is the one that is assumed."""
 
     def __init__(self, settings: Settings, covers: Covers | None, now: int) -> None:
-        self.flaws = Flaws("show")
+        self.parked = ParkedMessages("show")
         self.state = fresh(settings, now)
         self.state.covers = covers or {}
         self.network = ""
 
     def fold(self, role: str, messages: list[Message]) -> None:
         for message in messages:
-            if event := self.flaws.read(message, role):
+            if event := self.parked.read(message, role):
                 try:
                     evolve(self.state, event, message.seq)
                 except Exception as error:  # noqa: BLE001  one that nobody could fold, as the decider says too
-                    self.flaws.park(message, role, f"it cannot be folded: {type(error).__name__}: {error}")
+                    self.parked.park(message, role, f"it cannot be folded: {type(error).__name__}: {error}")
                 if isinstance(event, GroupOpened) and event.network == NETWORK:
                     network = _around(parse_prefix(event.prefix))
                     self.network = "" if network == self.state.settings.default_network else network
@@ -63,7 +63,7 @@ def _around(slot: Prefix) -> str:
 
 async def _look(store: Store, settings: Settings, covers: Covers | None) -> _Look:
     look = _Look(settings, covers, store.clock.now())
-    async for role, messages in read_once(store, READS, "show", look.flaws):
+    async for role, messages in read_once(store, READS, "show", look.parked):
         look.fold(role, messages)
         await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed
     return look

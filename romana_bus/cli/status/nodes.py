@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
-    from romana_bus.runtime.parked import Flaws
+    from romana_bus.runtime.parked import ParkedMessages
 
 #: µs after which a reconciler is silent: each reports every minute, whatever happens.
 SILENT = 180 * 1_000_000
@@ -35,7 +35,7 @@ BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "bl
 VIEWS = 3
 
 
-async def nodes(store: Store, now: int, flaws: Flaws) -> list[dict[str, Any]]:
+async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str, Any]]:
     """Every node that has a place, a block, or has reported; by name. Raises BusError."""
     newest = await store.newest(IPAM, "ipam.map.>")
     end = newest.seq if newest else 0
@@ -63,7 +63,9 @@ async def nodes(store: Store, now: int, flaws: Flaws) -> list[dict[str, Any]]:
     return [one for _, one in sorted(found.items())]
 
 
-async def newest_events(store: Store, role: str, under: str, flaws: Flaws) -> list[tuple[int, Event]]:
+async def newest_events(
+    store: Store, role: str, under: str, flaws: ParkedMessages
+) -> list[tuple[int, Event]]:
     """Of each subject, with its time. `flaws`: takes what cannot be used. Raises BusError."""
     found: dict[str, tuple[int, Event]] = {}
     async for _, messages in read_once(store, (Read(role, under),), "status", flaws):

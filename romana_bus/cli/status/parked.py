@@ -10,13 +10,13 @@ from romana_bus.events import IPAM, KUBE, NODE, ForeignWriteSeen, MessagesParked
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
-    from romana_bus.runtime.parked import Flaws
+    from romana_bus.runtime.parked import ParkedMessages
 
 #: Who leads a stream, and reports what it cannot use.
 LEADERS = {"ipam": IPAM, "watch": KUBE}
 
 
-async def flaws(store: Store, own: Flaws) -> dict[str, Any]:
+async def flaws(store: Store, own: ParkedMessages) -> dict[str, Any]:
     """`own`: what was found by reading for the rest of the view. Raises BusError."""
     parked = {(one.role, one.seq): _parked(*one) for one in own.kept}
     count, foreign = 0, []

@@ -11,14 +11,14 @@ from romana_bus.events import KUBE, ResourceListing, ResourceSynced
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
-    from romana_bus.runtime.parked import Flaws
+    from romana_bus.runtime.parked import ParkedMessages
 
 
 #: µs after which a resource has had no good answer for too long: there is one each minute.
 LATE = 180 * 1_000_000
 
 
-async def resources(store: Store, flaws: Flaws) -> list[dict[str, Any]]:
+async def resources(store: Store, flaws: ParkedMessages) -> list[dict[str, Any]]:
     """By name. `time`: of the last good answer, or since when it is being listed. Raises BusError."""
     found = []
     for time, event in await newest_events(store, KUBE, "kube.synced.>", flaws):

@@ -17,7 +17,7 @@ from romana_bus.cli.status.resources import resources
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, ListingAsked, codec
 from romana_bus.runtime.feed import outgoing
-from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.parked import ParkedMessages
 
 
 def resync(
@@ -45,7 +45,7 @@ def resync(
 
 async def _resync(resource: str, believe: bool, store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "resync", ROLES, looking=True) as opened:
-        known = [str(one["resource"]) for one in await resources(opened, Flaws("resync"))]
+        known = [str(one["resource"]) for one in await resources(opened, ParkedMessages("resync"))]
         if resource not in known:
             there = f"there is {', '.join(known)}" if known else "no watcher has listed any"
             raise BadInput(f"{resource}: no resource of the log: {there}")

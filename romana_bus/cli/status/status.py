@@ -17,7 +17,7 @@ from romana_bus.cli.status.nodes import nodes, print_nodes
 from romana_bus.cli.status.parked import flaws, print_flaws
 from romana_bus.cli.status.resources import print_resources, resources
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected, codec
-from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.parked import ParkedMessages
 
 HOLDS = {
     SPEC: "what operators want",
@@ -39,7 +39,7 @@ def status(*, store: Store = Store(), output: Output = Output()) -> None:
 
 async def _status(store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "status", ROLES, looking=True) as opened:
-        own, now = Flaws("status"), opened.clock.now()
+        own, now = ParkedMessages("status"), opened.clock.now()
         found = {
             "server": await _server(opened),
             "streams": [await _stream(opened, role) for role in ROLES],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from romana_bus.cni.server.journal import over
 from romana_bus.events import NODE, SandboxRequested, token
 from romana_bus.runtime.feed import Read, read_once
-from romana_bus.runtime.parked import Flaws
+from romana_bus.runtime.parked import ParkedMessages
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
@@ -61,7 +61,7 @@ class Requests:
         while not self.known:
             generation, self._generation, self._outdated = store.generation, None, False
             newest: dict[str, object] = {}
-            flaws = Flaws("sandboxes")
+            flaws = ParkedMessages("sandboxes")
             async for _, messages in read_once(store, [Read(NODE, self._under)], "sandboxes", flaws):
                 newest |= {one.subject: event for one in messages if (event := flaws.read(one, NODE))}
             self._there, self._settled = {}, {}

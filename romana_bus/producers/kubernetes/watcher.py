@@ -73,7 +73,7 @@ async def run_watcher(
             well.say(f"watch {kind.name}", "" if fold.state.of(kind.name).synced else "not listed yet")
         try:
             jobs = [*(watch.run() for watch in watches), *(one() for one in beside)]
-            await until_one_ends([*jobs, leadership.over(), _told(fold, watches)])
+            await until_one_ends([*jobs, leadership.until_lost(), _told(fold, watches)])
         finally:
             for kind in kinds:
                 well.say(f"watch {kind.name}", "")  # whoever stands by has nothing to watch

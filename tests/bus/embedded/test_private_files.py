@@ -180,7 +180,7 @@ def test_entries_of_another_user(tmp_path: Path, name: str) -> None:
 def test_a_store_that_others_could_write_to(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store").chmod(0o777)
-    refused(tmp_path, "store was open for others to write to")
+    refused(tmp_path, "store was writable for others")
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_APPEND])

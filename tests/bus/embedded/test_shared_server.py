@@ -316,7 +316,7 @@ async def test_a_keeper_that_speaks_nonsense(state: Path) -> None:
     path = keeper.socket_path(str(state), descriptor)
     async with await asyncio.start_unix_server(answer, path):
         while said:
-            with pytest.raises(Failed, match=r"^the keeper of .* answers what nobody here understands"):
+            with pytest.raises(Failed, match=r"^the keeper of .* gave an answer that cannot be read"):
                 await Embedded.join(state)
             said.pop(0)
     os.close(descriptor)

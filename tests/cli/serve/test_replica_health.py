@@ -78,7 +78,7 @@ def test_a_log_that_is_out_of_reach(own_server: NatsServer, home: Home) -> None:
         until_leads(ipam, url)
         assert samples(url)[AGE] < 3
         own_server.kill()
-        lines = until_told(ipam, url, "log: NATS is out of reach for ")
+        lines = until_told(ipam, url, "log: NATS has been out of reach for ")
         assert any(line.startswith("log: confirmed ") for line in lines)
         assert samples(url)[AGE] > 3
         home.run("status", *log).complains(1, "cannot reach NATS at", own_server.url)

@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import Message, Position, Rewound
-from romana_bus.bus.jetstream.lease import Silence
+from romana_bus.bus.jetstream.lease import LeaseExpiry
 from romana_bus.bus.streams import matches
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ class SimReading:
 class SimLease:
     def __init__(self, client: Client, name: str, holder: str, ttl: float) -> None:
         self._client, self._name, self._holder, self._ttl = client, name, holder, ttl
-        self._silence = Silence(ttl)
+        self._expiry = LeaseExpiry(ttl)
 
     async def acquire(self) -> bool:
         holder, revision = await self._client._answer(lambda: self._client.server.lease_of(self._name))
-        if holder not in ("", self._holder) and not self._silence.over(revision):
+        if holder not in ("", self._holder) and not self._expiry.expired(revision):
             return False
         return await self._write(revision)
 

@@ -86,12 +86,12 @@ async def _shown(made: Lab, output: Output) -> None:
 
 def _there(name: str) -> Lab | None:
     try:
-        found = Lab.open(name)
+        lab = Lab.open(name)
     except BadInput:
         return None
-    if not found.facts.up:
-        raise BadInput(f"lab {name} was left half up: {found.command('down')}")
-    return found
+    if not lab.facts.up:
+        raise BadInput(f"lab {name} was left half up: {lab.command('down')}")
+    return lab
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:

@@ -165,8 +165,8 @@ async def _nats_start(lab: Lab, output: Output) -> None:
     _say(output, {"nats": True}, "NATS is back.")
 
 
-def _say(output: Output, found: dict[str, object], text: str) -> None:
+def _say(output: Output, document: dict[str, object], text: str) -> None:
     if output.json:
-        console.as_json(found)
+        console.as_json(document)
     else:
         console.console.print(text)

@@ -81,13 +81,13 @@ def run(
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise BadInput(f"{option} {text}: write KEY=VALUE")
-        found[key] = value
-    return found
+        pairs[key] = value
+    return pairs
 
 
 async def _run(lab: Lab, wanted: list[Json], wait: float, output: Output) -> None:
@@ -98,10 +98,10 @@ async def _run(lab: Lab, wanted: list[Json], wait: float, output: Output) -> Non
     async with client_of(lab) as client:
         await workloads.create(client, wanted)
         try:
-            found = await workloads.until_running(client, [pods.key(pod) for pod in wanted], wait)
+            running = await workloads.until_running(client, [pods.key(pod) for pod in wanted], wait)
         except Failed as error:
             raise Failed(". ".join(filter(None, [str(error), power.what_to_do(lab)]))) from None
-    _show(lab, found, output)
+    _show(lab, running, output)
 
 
 @app.command(sort_key=2)
@@ -153,9 +153,9 @@ async def _delete(lab: Lab, keys: list[tuple[str, str]], output: Output) -> None
 
 async def _of_lab(client: KubeClient, lab: Lab) -> list[Json]:
     names = {node.name for node in lab.spec.nodes}
-    found = await client.objects(PODS)
+    known = await client.objects(PODS)
     ours = not lab.spec.kubeconfig  # then those on no node are ours too
-    return [pod for pod in found if pod["spec"].get("nodeName", "") in names | ({""} if ours else set())]
+    return [pod for pod in known if pod["spec"].get("nodeName", "") in names | ({""} if ours else set())]
 
 
 @app.command(name="list", sort_key=3)
@@ -169,13 +169,13 @@ async def _list(lab: Lab, output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
 
     async with client_of(lab) as client:
-        found = await _of_lab(client, lab)
+        listed = await _of_lab(client, lab)
         nodes = {node["metadata"]["name"]: is_ready(node) for node in await client.objects(NODES)}
-    _show(lab, sorted(found, key=pods.key), output, nodes)
+    _show(lab, sorted(listed, key=pods.key), output, nodes)
 
 
-def _show(lab: Lab, found: list[Json], output: Output, nodes: dict[str, bool] | None = None) -> None:
-    rows = [_row(lab, pod, nodes) for pod in found]
+def _show(lab: Lab, listed: list[Json], output: Output, nodes: dict[str, bool] | None = None) -> None:
+    rows = [_row(lab, pod, nodes) for pod in listed]
     if output.json:
         console.as_json(rows)
         return

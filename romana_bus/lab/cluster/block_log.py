@@ -24,21 +24,21 @@ async def log_of(lab: Lab) -> Session:
 
 async def blocks(store: Store) -> dict[str, list[str]]:
     """Node -> its blocks now."""
-    found: dict[str, list[str]] = {}
+    of_node: dict[str, list[str]] = {}
     async for messages in store.table(IPAM, "ipam.map.block.>"):
         for message in messages:
             event = codec.decode(message.body)
             if isinstance(event, BlockAssigned):
-                found.setdefault(event.node, []).append(event.block)
-    return found
+                of_node.setdefault(event.node, []).append(event.block)
+    return of_node
 
 
 async def opened_since(store: Store, sequence: int) -> list[BlockAssigned]:
     """The blocks that opened behind that sequence of IPAM."""
-    found = []
+    opened = []
     async for batch in tail(store, [IPAM], last=None, follow=False):
         for _, message in batch:
             event = codec.decode(message.body) if message.seq > sequence else None
             if isinstance(event, BlockAssigned):
-                found.append(event)
-    return found
+                opened.append(event)
+    return opened

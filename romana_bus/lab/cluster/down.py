@@ -43,7 +43,7 @@ def down(name: str) -> Removed:
 def _end_processes(spec: Spec) -> int:
     """Repeated until there are none: a process may have started another before it ended."""
     ended = 0
-    while found := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
-        processes.end(found)
-        ended += len(found)
+    while pids := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
+        processes.end(pids)
+        ended += len(pids)
     return ended

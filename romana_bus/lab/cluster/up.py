@@ -89,11 +89,11 @@ async def nodes_ready(lab: Lab, client: KubeClient, names: set[str]) -> None:
     why: dict[str, str] = {}
 
     async def all_are() -> bool:
-        found = {node["metadata"]["name"]: node for node in await client.objects(NODES)}
-        missing = [name for name in sorted(names) if name not in found or not is_ready(found[name])]
+        shown = {node["metadata"]["name"]: node for node in await client.objects(NODES)}
+        missing = [name for name in sorted(names) if name not in shown or not is_ready(shown[name])]
         why.clear()
         why.update(
-            (name, why_not_ready(found[name]) if name in found else "not registered") for name in missing
+            (name, why_not_ready(shown[name]) if name in shown else "not registered") for name in missing
         )
         return not missing
 

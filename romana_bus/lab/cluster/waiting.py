@@ -27,11 +27,11 @@ async def until(
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + within
     while True:
-        found = condition()
-        if inspect.isawaitable(found):
-            found = await found
-        if found:
-            return found
+        result = condition()
+        if inspect.isawaitable(result):
+            result = await result
+        if result:
+            return result
         check(lab, *needed)
         if loop.time() > ends_at:
             raise Failed(f"{what}: not within {within:g} s; see {lab.directory}/logs")
@@ -40,9 +40,9 @@ async def until(
 
 def check(lab: Lab, *names: str) -> None:
     """Raises Failed where one of them has ended."""
-    found = processes.recorded(lab)
+    records = processes.recorded(lab)
     for name in names:
-        if name not in found or not found[name].alive:
+        if name not in records or not records[name].alive:
             words = processes.last_words(lab, name)
             raise Failed(f"{name} has ended: {words} (see {lab.directory}/logs/{name}.log)")
 
@@ -51,7 +51,7 @@ async def ended(lab: Lab, *names: str) -> None:
     """Until these processes have ended by themselves. Raises Failed."""
 
     def over() -> bool:
-        found = processes.recorded(lab)
-        return not any(found[name].alive for name in names if name in found)
+        records = processes.recorded(lab)
+        return not any(records[name].alive for name in names if name in records)
 
     await until(lab, f"the end of {', '.join(names)}", over)

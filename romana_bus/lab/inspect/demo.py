@@ -72,16 +72,16 @@ async def demonstrate(lab: Lab, client: KubeClient, store: JetStream, step: Step
         [spec.router, *(spec.namespace(node.name) for node in spec.nodes)]
     ) as monitors:
         opened: list[BlockAssigned] = []
-        found: list[Json] = []
-        while not opened and len(found) < _ROUNDS * PODS_PER_NODE * len(spec.nodes):
-            with step(f"{PODS_PER_NODE * len(spec.nodes)}{' more' * bool(found)} pods in {spec.zones} zones"):
-                found += await _run_pods(lab, client, len(found))
+        made: list[Json] = []
+        while not opened and len(made) < _ROUNDS * PODS_PER_NODE * len(spec.nodes):
+            with step(f"{PODS_PER_NODE * len(spec.nodes)}{' more' * bool(made)} pods in {spec.zones} zones"):
+                made += await _run_pods(lab, client, len(made))
             opened = await block_log.opened_since(store, before)
         with step("routes to the blocks that they opened"):
             await _until_routed(lab, opened)
         changes = monitors.take()
     return Outcome(
-        pods=found,
+        pods=made,
         blocks=await block_log.blocks(store),
         opened=[block.block for block in opened],
         router=route_counter.tally(changes[spec.router], ()),

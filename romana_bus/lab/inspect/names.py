@@ -57,20 +57,20 @@ def find(lab: Lab, text: str, addresses: bool = False) -> End:
     """`addresses`: packets are to go there, so one that nobody is known to have will do, and what is off
     too. Raises BadInput."""
     everyone = ends(lab)
-    found = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
-    found = found or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]
-    if not found and addresses and _is_address(text):
+    matches = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
+    matches = matches or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]
+    if not matches and addresses and _is_address(text):
         return End(ADDRESS, text, "", (text,))
-    if not found:
+    if not matches:
         names = [end.short for end in everyone]
         close = get_close_matches(text, names, 3)
         meant = f". Did you mean {', '.join(close)}?" if close else f": it has {', '.join(names)}"
         raise BadInput(f"lab {lab.spec.name} has no pod or node {text}{meant}")
-    if len(found) > 1:
-        raise BadInput(f"{text} is {' and '.join(end.name for end in found)}: name one of them whole")
-    if not addresses and not found[0].is_there:
-        raise BadInput(f"{found[0].kind} {text} is off: its node {found[0].node} does not run")
-    return found[0]
+    if len(matches) > 1:
+        raise BadInput(f"{text} is {' and '.join(end.name for end in matches)}: name one of them whole")
+    if not addresses and not matches[0].is_there:
+        raise BadInput(f"{matches[0].kind} {text} is off: its node {matches[0].node} does not run")
+    return matches[0]
 
 
 def _is_address(text: str) -> bool:

@@ -38,10 +38,6 @@ class Change(NamedTuple):
     prefix: str
     protocol: int
 
-    @property
-    def is_pods_own(self) -> bool:
-        return self.protocol == POD_ROUTES
-
 
 class Monitor:
     """One namespace's. Raises Failed where it cannot listen."""
@@ -57,15 +53,15 @@ class Monitor:
 
     def take(self) -> list[Change]:
         """The changes since the last call. Raises Failed where the socket's buffer was too small for them."""
-        found: list[Change] = []
+        changes: list[Change] = []
         while True:
             try:
                 data = self._socket.recv(ROOM)
             except BlockingIOError:
-                return found
+                return changes
             except OSError as error:
                 raise Failed(f"routes changed faster than they could be counted: {error.strerror}") from None
-            found += read(data)
+            changes += read(data)
 
     def close(self) -> None:
         self._socket.close()

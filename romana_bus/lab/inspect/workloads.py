@@ -52,10 +52,10 @@ async def until_running(client: KubeClient, keys: list[tuple[str, str]], wait: f
     ends_at = loop.time() + wait
     while True:
         known = {pods.key(pod): pod for pod in await client.objects(PODS)}
-        found = [known[key] for key in keys if key in known]
+        running = [known[key] for key in keys if key in known]
         late = [key for key in keys if key not in known or not _runs(known[key])]
         if not late:
-            return found
+            return running
         if loop.time() > ends_at:
             raise Failed(_why_late(late, known, wait))
         await asyncio.sleep(_LOOK_EVERY)

@@ -38,8 +38,8 @@ _OPTIONS = ("dryRun", "fieldManager", "fieldValidation")
 
 def document(path: str, resources: Iterable[Resource]) -> bytes | None:
     """The document at `path`, with its newline; None where discovery has none."""
-    found = _document(path, sorted(resources))
-    return None if found is None else go_json(found) + b"\n"
+    body = _document(path, sorted(resources))
+    return None if body is None else go_json(body) + b"\n"
 
 
 def _document(path: str, served: list[Resource]) -> Json | None:
@@ -70,11 +70,11 @@ def _group(group: str, served: list[Resource]) -> Json:
 
 
 def _resources(api_version: str, served: list[Resource]) -> Json | None:
-    found = [resource for resource in served if resource.api_version == api_version]
-    if not found:
+    matching = [resource for resource in served if resource.api_version == api_version]
+    if not matching:
         return None
-    listed = [entry for resource in found for entry in _entries(resource)]
-    kind = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if found[0].group else {})
+    listed = [entry for resource in matching for entry in _entries(resource)]
+    kind = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if matching[0].group else {})
     return kind | {"groupVersion": api_version, "resources": listed}
 
 

@@ -65,8 +65,8 @@ def placed(resource: Resource, raw: bytes) -> tuple[str, int]:
     """(key, version) of an object that comes from elsewhere. Raises ValueError if it is of another kind."""
     if not raw.startswith(head(resource)):
         raise ValueError(f"not a {resource.kind} as a watch shows it: {raw[:80]!r}")
-    found = identity(raw)
-    return resource.key(found.namespace, found.name), int(found.resource_version)
+    metadata = identity(raw)
+    return resource.key(metadata.namespace, metadata.name), int(metadata.resource_version)
 
 
 def metadata_only(raw: bytes) -> bytes:

@@ -108,13 +108,13 @@ class Kubelet:
     async def _read_manifests(self) -> None:
         directory, before = self._sandboxes.ground.directory / "manifests", set[str]()
         while True:
-            found = static.read(directory, self._who.name, _now())
-            for uid in before - found.keys():
+            manifests = static.read(directory, self._who.name, _now())
+            for uid in before - manifests.keys():
                 self.wanted.pop(uid, None)
-            for uid in found.keys() - before:
-                self.wanted[uid] = found[uid]
-            self._look_at(*sorted(before ^ found.keys()))
-            before = set(found)
+            for uid in manifests.keys() - before:
+                self.wanted[uid] = manifests[uid]
+            self._look_at(*sorted(before ^ manifests.keys()))
+            before = set(manifests)
             await self._drop_strange_mirrors()
             await asyncio.sleep(_MANIFESTS_EVERY)
 

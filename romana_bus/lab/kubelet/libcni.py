@@ -91,10 +91,10 @@ def read_list(document: Any) -> ConfList:
 def _number(version: str) -> tuple[int, ...]:
     """() for what is none, and for what is newer than we know (1.1.0)."""
     try:
-        found = tuple(int(part) for part in version.split("."))
+        numbers = tuple(int(part) for part in version.split("."))
     except ValueError:
         return ()
-    return found if found <= (1, 1, 0) else ()
+    return numbers if numbers <= (1, 1, 0) else ()
 
 
 def load(directory: Path) -> ConfList | None:

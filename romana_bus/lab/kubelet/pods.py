@@ -76,15 +76,15 @@ def _quantity(text: str) -> int:
     return int(digits) * scales.get(text[len(digits) :], 0) if digits.isdecimal() else 0
 
 
-def running(pod: Json, found: Running) -> Json:
-    addresses = {"podIP": found.addresses[0], "podIPs": _ips(found.addresses)} if found.addresses else {}
+def running(pod: Json, state: Running) -> Json:
+    addresses = {"podIP": state.addresses[0], "podIPs": _ips(state.addresses)} if state.addresses else {}
     return {
-        **_common("Running", found.host, found.since),
+        **_common("Running", state.host, state.since),
         **addresses,
         "message": None,
-        "conditions": _conditions(True, found.since, "", ""),
+        "conditions": _conditions(True, state.since, "", ""),
         "containerStatuses": [
-            _container(container, {"running": {"startedAt": found.since}}, found.sandbox)
+            _container(container, {"running": {"startedAt": state.since}}, state.sandbox)
             for container in _containers(pod)
         ],
     }

@@ -162,8 +162,8 @@ class Sandboxes:
 
 def read_records(directory: Path) -> list[Sandbox]:
     """Those of a node, by what is on disk."""
-    found = []
+    sandboxes = []
     for path in sorted((directory / "sandboxes").glob("[!.]*.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            found.append(msgspec.json.decode(path.read_bytes(), type=Sandbox))
-    return found
+            sandboxes.append(msgspec.json.decode(path.read_bytes(), type=Sandbox))
+    return sandboxes

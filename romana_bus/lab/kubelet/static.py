@@ -26,13 +26,13 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 def read(directory: Path, node: str, now: str) -> dict[str, Json]:
     """The pods of a directory by uid. Other files are left out, with a line in the log."""
-    found = {}
+    pods = {}
     for path in sorted(directory.glob("[!.]*")) if directory.is_dir() else ():
         if path.suffix in _SUFFIXES:
             pod = _read(path, node, now)
             if pod is not None:
-                found[pod["metadata"]["uid"]] = pod
-    return found
+                pods[pod["metadata"]["uid"]] = pod
+    return pods
 
 
 def _read(path: Path, node: str, now: str) -> Json | None:

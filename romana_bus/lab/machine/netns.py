@@ -92,10 +92,10 @@ def add(name: str) -> None:
 
 def delete(name: str) -> None:
     """Remove a namespace; that it is gone already is not an error. Raises Failed."""
-    found = path(name)
-    _libc.umount2(os.fsencode(found), _MNT_DETACH)
+    file = path(name)
+    _libc.umount2(os.fsencode(file), _MNT_DETACH)
     try:
-        found.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
     except OSError as error:
         raise Failed(f"cannot remove the network namespace {name}: {error.strerror}") from None
 
@@ -106,12 +106,12 @@ def processes(names: Iterable[str]) -> set[int]:
     for name in names:
         if exists(name):
             known.add(path(name).stat().st_ino)
-    found = set()
+    pids = set()
     for entry in filter(str.isdigit, os.listdir("/proc")) if known else ():
         with contextlib.suppress(OSError):
             if os.stat(f"/proc/{entry}/ns/net").st_ino in known:
-                found.add(int(entry))
-    return found
+                pids.add(int(entry))
+    return pids
 
 
 def required(*tools: str) -> None:

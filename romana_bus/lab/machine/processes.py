@@ -85,12 +85,12 @@ def start(
 
 def recorded(lab: Lab) -> dict[str, Record]:
     """All that were started, also those that have ended."""
-    found = {}
+    records = {}
     for path in sorted((lab.directory / "processes").glob("*.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
             record = msgspec.json.decode(path.read_bytes(), type=Record)
-            found[record.name] = record
-    return found
+            records[record.name] = record
+    return records
 
 
 def alive(lab: Lab, name: str) -> Record | None:
@@ -100,8 +100,8 @@ def alive(lab: Lab, name: str) -> Record | None:
 
 def kill(lab: Lab, *names: str) -> list[str]:
     """Kill these (SIGKILL) and wait until they are gone; returns those that were alive. Raises Failed."""
-    found = recorded(lab)
-    chosen = [found[name] for name in names if name in found and found[name].alive]
+    records = recorded(lab)
+    chosen = [records[name] for name in names if name in records and records[name].alive]
     end(record.pid for record in chosen)
     for name in names:
         _path(lab, name).unlink(missing_ok=True)
@@ -128,12 +128,12 @@ def resume(lab: Lab) -> list[str]:
 
 def marked(lab: str) -> set[int]:
     """The lab's processes by their environment, without this one and its ancestors."""
-    mark, found = f"{MARK}={lab}".encode(), set()
+    mark, pids = f"{MARK}={lab}".encode(), set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                found.add(int(entry))
-    return {pid for pid in found - _ancestors() if _started(pid) is not None}
+                pids.add(int(entry))
+    return {pid for pid in pids - _ancestors() if _started(pid) is not None}
 
 
 def inside(namespaces: Iterable[str]) -> set[int]:
@@ -185,11 +185,11 @@ def _path(lab: Lab, name: str) -> Path:
 
 
 def _ancestors() -> set[int]:
-    found, pid = set(), os.getpid()
-    while pid > 1 and pid not in found:
-        found.add(pid)
+    ancestors, pid = set(), os.getpid()
+    while pid > 1 and pid not in ancestors:
+        ancestors.add(pid)
         pid = int((_stat(pid) or ["", "0"])[1])
-    return found
+    return ancestors
 
 
 def _started(pid: int) -> int | None:

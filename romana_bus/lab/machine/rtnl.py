@@ -47,10 +47,10 @@ def _run(namespace: str, task: Callable[[Kernel], T]) -> T:
 
 def index(kernel: Kernel, link: str) -> int:
     """Raises Failed where there is no such link."""
-    found = kernel.link_lookup(ifname=link)
-    if not found:
+    indexes = kernel.link_lookup(ifname=link)
+    if not indexes:
         raise Failed(f"there is no link {link}")
-    return int(found[0])
+    return int(indexes[0])
 
 
 def destination(route: Route) -> str:

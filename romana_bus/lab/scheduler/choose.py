@@ -53,8 +53,8 @@ def choose(pods: Iterable[Json], nodes: Iterable[Json]) -> list[Decision]:
     load = Counter(_spec(pod).get("nodeName", "") for pod in pods if not _ended(pod))
     decisions = []
     for pod in sorted(filter(wanted, pods), key=_turn):
-        found = [node for node in nodes if not objection(pod, node)]
-        node = min(found, key=lambda node: (load[_name(node)], _name(node))) if found else None
+        eligible = [node for node in nodes if not objection(pod, node)]
+        node = min(eligible, key=lambda node: (load[_name(node)], _name(node))) if eligible else None
         load[_name(node) if node else ""] += 1
         decisions.append(_decision(pod, nodes, node))
     return decisions

@@ -170,7 +170,7 @@ def test_resources_listed_at_different_times_begin_at_the_newest(tmp_path: Path)
         ('{"t":0,"kind":"lost","path":"/api/v1/pods","status":200,"body":""}', "a.jsonl:1: "),
         (
             '{"t":0,"kind":"list","path":"/api/v1/frogs","status":200,"body":""}',
-            "/api/v1/frogs is no resource",
+            "the small API server does not serve /api/v1/frogs",
         ),
         ('{"t":0,"kind":"list","path":"/api/v1/pods","status":200,"body":"{}"}', "a.jsonl:1: "),
         ('{"t":0,"kind":"watch-open","path":"/api/v1/pods","status":200,"body":""}', "no listing"),

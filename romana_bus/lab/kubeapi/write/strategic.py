@@ -135,12 +135,12 @@ def _ordered(items: list[Any], live: list[Any], order: list[Any], key: str) -> l
     by_key = {_key(element, key): element for element in items}
     named = [by_key[element] for element in order if element in by_key]
     others = [element for element in items if _key(element, key) not in order]
-    found: list[Any] = []
+    ordered: list[Any] = []
     while named and others:
         first, other = places.get(_key(named[0], key)), places.get(_key(others[0], key))
         before = first is not None and other is not None and first < other
-        found.append(named.pop(0) if before else others.pop(0))
-    return found + named + others
+        ordered.append(named.pop(0) if before else others.pop(0))
+    return ordered + named + others
 
 
 def _key(element: Any, key: str) -> Any:

@@ -47,9 +47,9 @@ class Transaction:
     def put(self, resource: Resource, key: str, wanted: Json) -> bytes:
         """Create or replace; gives the object as it now is."""
         store, version = self.store, self.store.version + 1
-        found = wanted["metadata"] if self._dry else wanted["metadata"] | {"resourceVersion": str(version)}
-        metadata = {field: found[field] for field in _METADATA if field in found}
-        metadata |= {field: value for field, value in found.items() if field not in metadata}
+        sent = wanted["metadata"] if self._dry else wanted["metadata"] | {"resourceVersion": str(version)}
+        metadata = {field: sent[field] for field in _METADATA if field in sent}
+        metadata |= {field: value for field, value in sent.items() if field not in metadata}
         top = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         raw = go_json(top | {field: part for field, part in wanted.items() if field not in top})
         if not self._dry:

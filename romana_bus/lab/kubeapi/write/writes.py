@@ -192,11 +192,11 @@ def _check_kind(resource: Resource, sent: Json) -> None:
 
 
 def _metadata(wanted: Json) -> Json:
-    found = wanted.get("metadata") or {}
-    if not isinstance(found, dict):
+    metadata = wanted.get("metadata") or {}
+    if not isinstance(metadata, dict):
         raise status.bad_request("metadata is not an object")
     for fields, kind, name in ((_TEXTS, str, "a string"), (_MAPS, dict, "an object")):
         for field in fields:
-            if not isinstance(found.get(field) or kind(), kind):
+            if not isinstance(metadata.get(field) or kind(), kind):
                 raise status.bad_request(f"metadata.{field} is not {name}")
-    return {field: value for field, value in found.items() if value is not None}
+    return {field: value for field, value in metadata.items() if value is not None}

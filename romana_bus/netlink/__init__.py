@@ -1,6 +1,6 @@
 """Netlink: messages packed here, sent in batches, dumped and parsed in bulk.
 
-No library does this fast enough for what hangs on it. Measured with pyroute2 0.9.7 on one machine: a dump
-of 10,000 routes takes 440 ms instead of 4, a pod's link 4.1 ms instead of 0.7, and the agent has 9 MiB
-more and starts 0.1 s later. It knows no nexthop objects.
+No library does this fast enough for what hangs on it. Measured like for like with pyroute2 0.9.7: a decoded
+dump of routes takes 16 to 27 times as long, a veth pair 1.2 ms instead of 0.4, and its raw dump returned 55
+of 10,000 routes. The agent would have 9 MiB more.
 """

@@ -185,8 +185,8 @@ def test_a_wheel_built_with_a_compiler_has_the_executable(tmp_path: Path) -> Non
     assert "linux" in name
     assert {f"romana_bus/cni/plugin/{name}" for name in ("romana-cni", "client.py", "client.c")} <= files
     with zipfile.ZipFile(tmp_path / name) as content:
-        content.extract("romana_bus/cni/romana-cni", tmp_path)
-    executable = tmp_path / "romana_bus/cni/romana-cni"
+        content.extract("romana_bus/cni/plugin/romana-cni", tmp_path)
+    executable = tmp_path / "romana_bus/cni/plugin/romana-cni"
     executable.chmod(0o755)
     assert "1.1.0" in invoke(executable, {"CNI_COMMAND": "VERSION"}, b"").json["supportedVersions"]
     assert INTERPRETER not in segments(executable.read_bytes())  # static: it needs nothing of its host
@@ -196,14 +196,14 @@ def test_the_executable_compiles_without_a_warning(tmp_path: Path) -> None:
     if not shutil.which("cc"):
         pytest.skip("no compiler here")
     _, files = wheel(tmp_path, "cc -Werror")
-    assert "romana_bus/cni/romana-cni" in files
+    assert "romana_bus/cni/plugin/romana-cni" in files
 
 
 def test_a_compiler_that_warns_of_something_compiles_it_all_the_same(tmp_path: Path) -> None:
     if not shutil.which("cc"):
         pytest.skip("no compiler here")
     _, files = wheel(tmp_path, "cc -Wtraditional")
-    assert "romana_bus/cni/romana-cni" in files
+    assert "romana_bus/cni/plugin/romana-cni" in files
 
 
 def test_a_wheel_built_without_a_compiler_is_pure(tmp_path: Path) -> None:

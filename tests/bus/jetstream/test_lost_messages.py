@@ -52,7 +52,7 @@ async def test_a_reader_that_hears_nothing_any_more_asks_anew(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server that had its consumer was lost: nobody says so."""
-    for name, seconds in (("HEARTBEAT", 0.2), ("SILENT", 0.4), ("LOOK", 0.05)):
+    for name, seconds in (("HEARTBEAT", 0.2), ("SILENT", 0.4), ("CHECK_EVERY", 0.05)):
         monkeypatch.setattr(pull, name, seconds)
 
     async with opener([nats_server.url])() as store:

@@ -169,7 +169,8 @@ async def test_a_store_that_went_back_in_time_is_noticed(own_server: NatsServer)
         own_server.start()
         async with opened() as other:
             await other.batch(KUBE, 10, pods(*range(50, 80), kind="other"))
-        with pytest.raises(Rewound, match=r"other.*not 'a19'"):
+        # It may look before the others are there, or behind them.
+        with pytest.raises(Rewound, match=r"other.*not 'a19'|ends at 10, but 20 was read"):
             await reading
 
 

@@ -10,9 +10,11 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
+import nats
 import pytest
 import uvloop
 from hypothesis import settings
+from nats.js.errors import NotFoundError
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
@@ -110,12 +112,20 @@ def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsClust
 
 
 @pytest.fixture(params=["memory", "nats", pytest.param("cluster", marks=pytest.mark.cluster)])
-def stores(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[Store]]:
+def stores(request: pytest.FixtureRequest) -> Iterator[Callable[[], AbstractAsyncContextManager[Store]]]:
     """The contract's subject: the twin, a real server, and three of them."""
-    if request.param == "nats":
-        return opener([request.getfixturevalue("nats_server").url])
-    if request.param == "cluster":
-        return opener(request.getfixturevalue("nats_cluster").urls, replicas=3)
+    if request.param == "memory":
+        yield in_memory()
+    elif request.param == "nats":
+        yield opener([request.getfixturevalue("nats_server").url])
+    else:
+        cluster: NatsCluster = request.getfixturevalue("nats_cluster")
+        yield opener(cluster.urls, replicas=3)
+        run(delete_streams(cluster.urls))
+
+
+def in_memory() -> Callable[[], AbstractAsyncContextManager[Store]]:
+    """A way to open one fresh store in memory, again and again."""
     memory = MemoryStore()
 
     @contextlib.asynccontextmanager
@@ -124,3 +134,14 @@ def stores(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextM
         yield memory
 
     return opened
+
+
+async def delete_streams(urls: list[str]) -> None:
+    """Delete what a test has left on a cluster: each stream elects and sends heartbeats as long as it is
+    there, and a few hundred of them take a quarter of a core from all tests that follow."""
+    client = await nats.connect(urls, connect_timeout=10)
+    log = client.jetstream(timeout=20)
+    for stream in await log.streams_info():
+        with contextlib.suppress(NotFoundError):
+            await log.delete_stream(stream.config.name or "")
+    await client.close()

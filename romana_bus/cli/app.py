@@ -56,42 +56,44 @@ app = App(
 
 
 def _docstring(path: str, name: str) -> str:
-    """That of a function of a module of this package, which is read and not imported."""
+    """The docstring of a function in a module of this package. The module is parsed, not imported."""
     tree = ast.parse((Path(__file__).parent / f"{path}.py").read_bytes())
     [function] = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     return ast.get_docstring(function) or ""
 
 
 def _command(path: str, key: int, **options: Any) -> None:
-    """A command that is a function: its module is imported when it is called."""
+    """Register a function as a command, after which its module is named. `key` is its place in the list.
+
+    The module is imported when the command is called. cyclopts shows the help that is given here in the list
+    and on the command's own page: so it is the whole docstring.
+    """
     name = path.rpartition("/")[2]
     where = f"romana_bus.cli.{path.replace('/', '.')}:{name}"
     app.command(where, name=name, help=_docstring(path, name), sort_key=key, **options)
 
 
+def _group(name: str, path: str, key: int, text: str) -> None:
+    """Register a group of commands: the `app` of a module, which is imported when one of them is called."""
+    app.command(f"romana_bus.cli.{path.replace('/', '.')}:app", name=name, help=text, sort_key=key)
+
+
 _command("serve/up", 1)
 _command("serve/watch", 2)
 _command("serve/run", 3, usage="Usage: romana-bus run [OPTIONS] CONSUMER...")
+_group("agent", "serve/agent", 4, "Wire the pods of this node: the agent of one node, and its CNI plugin.")
+_group(
+    "topology", "topology/commands", 4,
+    "The topology: networks, the groups that split them, and which nodes belong where.",
+)  # fmt: skip
+_group(
+    "ipam", "ipam/commands", 5,
+    "Addresses: who has which, how full networks, groups and nodes are, and what is reserved.",
+)  # fmt: skip
+_group("events", "events/commands", 6, "The event log: what happened, and what led to it.")
 _command("status/status", 7)
 _command("status/resync", 8)
-#: Groups of commands: where they are, their place among the commands, and what they are for.
-GROUPS = {
-    "agent": ("serve.agent", 4, "Wire the pods of this node: the agent of one node, and its CNI plugin."),
-    "topology": (
-        "topology.commands",
-        4,
-        "The topology: networks, the groups that split them, and which nodes belong where.",
-    ),
-    "ipam": (
-        "ipam.commands",
-        5,
-        "Addresses: who has which, how full networks, groups and nodes are, and what is reserved.",
-    ),
-    "events": ("events.commands", 6, "The event log: what happened, and what led to it."),
-    "lab": ("lab.app", 8, "A cluster of network namespaces on this machine, to try things on. As root."),
-}
-for _name, (_module, _key, _help) in GROUPS.items():
-    app.command(f"romana_bus.cli.{_module}:app", name=_name, help=_help, sort_key=_key)
+_group("lab", "lab/app", 8, "A cluster of network namespaces on this machine, to try things on. As root.")
 app.register_install_completion_command()
 
 

@@ -98,7 +98,7 @@ def _exhausted(state: State, exhaustion: Exhaustion) -> GaugeMetricFamily:
         "romana_exhausted", "What has no room left", labels=["network", "group", "scope"]
     )
     for network in state.topology.networks:
-        family.add_metric([network.name, "", NETWORK], exhaustion.full(network.name))
+        family.add_metric([network.name, "", NETWORK], exhaustion.is_full(network.name))
     for group in exhaustion.groups:
         where = [group.leaf.network, group.leaf.group]
         family.add_metric([*where, GROUP], group.full)

@@ -99,7 +99,7 @@ def test_a_bad_topology_is_told_by_kind_too(tmp_path: Path, ops: Path, call: Cal
     assert told.json["ok"] is False
     assert told.json["error_kind"] == "bad_block_mask"
     expected = [
-        (f"{path}:1", "networks[0].block_mask: 20 is no length for the blocks of 10.0.0.0/24: 24 to 32 is"),
+        (f"{path}:1", "networks[0].block_mask: 20: blocks of 10.0.0.0/24 can have a length of 24 to 32"),
         (f"{path}:1", "networks[1].cidr: 10.0.0.0/25 overlaps with 10.0.0.0/24 of network 'a'"),
         (f"{path}:2", "topologies[0].networks[2]: network 'a' has a map already"),
         (ops, "line 1: Object missing required field `op`"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.ipam import State
-    from romana_bus.ipam.report.forecast import Outlooks
+    from romana_bus.ipam.report.forecast import Forecasts
     from romana_bus.ipam.report.views import HostView, PodView
 
 
@@ -27,23 +27,23 @@ def host(state: State, name: str) -> HostView:
     return found
 
 
-def host_document(state: State, found: HostView, outlooks: Outlooks) -> dict[str, Any]:
+def host_document(state: State, found: HostView, forecasts: Forecasts) -> dict[str, Any]:
     return {
-        "host": capacity.described(found, found.usage, outlooks.host(found)),
+        "host": capacity.described(found, found.usage, forecasts.host(found)),
         "pods": views.pods_on(state, found.node),
     }
 
 
-def print_host(state: State, found: HostView, outlooks: Outlooks) -> None:
+def print_host(state: State, found: HostView, forecasts: Forecasts) -> None:
     gone = "" if found.in_api else "  (not in the API any more)"
     console.section(f"node {found.node}  {', '.join(found.addresses)}{gone}")
     if found.denied:
         console.hint(f"It has no place: {found.denied}")
         console.console.print()
-    outlook, columns = outlooks.host(found), console.room_columns()
+    forecast, columns = forecasts.host(found), console.room_columns()
     ends = ("growth", "lasts")
     table = console.table("network", "group", "pods", *columns, *ends, right=("pods", *columns[1:], *ends))
-    end = capacity.end_cells(outlook, ends)
+    end = capacity.end_cells(forecast, ends)
     networks, groups = ", ".join(found.groups), ", ".join(dict.fromkeys(found.groups.values()))
     table.add_row(networks, groups, console.count(found.pods), *console.room(found.usage, columns), *end)
     console.section("place", table)

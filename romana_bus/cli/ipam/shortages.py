@@ -47,7 +47,7 @@ def print_nowhere(denied: list[tuple[str, str]], every: bool) -> None:
 
 def print_full(state: State, every: bool = False) -> None:
     """What has no room. Of a network that is full, not each of its groups as well."""
-    found = Exhaustion(state).found
+    found = Exhaustion(state).full
     networks = {one.network for one in found if one.scope == NETWORK}
     found = tuple(one for one in found if one.scope != GROUP or one.network not in networks)
     if not found:

@@ -21,7 +21,7 @@ from romana_bus.cli.ipam.shortages import print_waiting
 from romana_bus.errors import BadInput
 from romana_bus.ipam import State
 from romana_bus.ipam.report import views
-from romana_bus.ipam.report.forecast import Outlooks
+from romana_bus.ipam.report.forecast import Forecasts
 from romana_bus.ipam.report.growth import Growth
 
 __all__ = ["app", "closed", "print_hosts", "print_networks", "print_waiting"]
@@ -99,22 +99,22 @@ async def _show(
         if host is not None:
             node.host(state, host)
         grown = await growth(opened, window)
-    outlooks = Outlooks(views.networks(state), grown)
+    forecasts = Forecasts(views.networks(state), grown)
     if host is not None:
         found = node.host(state, host)
         if not output.json:
-            return node.print_host(state, found, outlooks)
-        return console.as_json(node.host_document(state, found, outlooks))
+            return node.print_host(state, found, forecasts)
+        return console.as_json(node.host_document(state, found, forecasts))
     if output.json:
-        return console.as_json(capacity.document(state, outlooks))
-    return print_state(state, outlooks, every)
+        return console.as_json(capacity.document(state, forecasts))
+    return print_state(state, forecasts, every)
 
 
 def _tell(found: dict[str, Any], tell: Callable[[dict[str, Any]], None], output: Output) -> None:
     (console.as_json if output.json else tell)(found)
 
 
-def print_state(state: State, outlooks: Outlooks, every: bool) -> None:
+def print_state(state: State, forecasts: Forecasts, every: bool) -> None:
     """What is wrong comes last: that is what is on the screen in the end."""
     if state.obstacle:
         console.hint(f"Nothing is decided now: {state.obstacle}.")
@@ -124,12 +124,12 @@ def print_state(state: State, outlooks: Outlooks, every: bool) -> None:
         )
     if state.obstacle or not state.hosts:
         console.console.print()
-    print_networks(state, outlooks, every)
-    capacity.print_tenants(state, outlooks, every)
+    print_networks(state, forecasts, every)
+    capacity.print_tenants(state, forecasts, every)
     shortages.print_reserved(state)
-    print_hosts(state, outlooks, every)
+    print_hosts(state, forecasts, every)
     if state.hosts:
-        console.console.print(console.dim(_rate(outlooks.growth)), "", sep="\n")
+        console.console.print(console.dim(_rate(forecasts.growth)), "", sep="\n")
     shortages.print_full(state, every)
     print_waiting(state, every)
 

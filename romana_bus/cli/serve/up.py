@@ -250,6 +250,6 @@ def _settled(state: State, nodes: set[str], pods: set[str]) -> bool:
 
 def lasting(state: State) -> str:
     """How it stands, in one line."""
-    now = views.standing(state)
+    now = views.totals(state)
     counts = f"{console.many(now.nodes, 'node')}, {console.many(now.pods, 'pod')}"
     return f"{counts}; {now.held:,} of {now.wanting:,} that want an address have one."

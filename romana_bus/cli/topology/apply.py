@@ -14,7 +14,7 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet, codec
 from romana_bus.ipam import evolve
 from romana_bus.ipam.change.evictions import evictions, losing, unfinished
-from romana_bus.ipam.change.merge import succeed
+from romana_bus.ipam.change.merge import merge
 from romana_bus.ipam.change.plan import changes
 from romana_bus.runtime.feed import outgoing
 
@@ -56,7 +56,7 @@ async def standing(store: Store) -> Standing:
 def merged(there: Standing, source: Source) -> dict[str, Any]:
     """The file's document with the slots of what is in force. Raises BadInput: a group that has less room
     by that may be too small for a block."""
-    document = succeed(there.state.topology, source.document)
+    document = merge(there.state.topology, source.document)
     try:
         refuse(source._replace(document=document))
     except BadInput as error:

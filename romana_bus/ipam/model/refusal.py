@@ -1,4 +1,4 @@
-"""A decision on the log that contradicts what was known before it, and so counts for nothing."""
+"""A decision on the log that contradicts an earlier one, and so is ignored."""
 
 from __future__ import annotations
 

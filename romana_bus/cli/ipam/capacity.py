@@ -1,4 +1,4 @@
-"""How full everything is, what is full, and who waits: the tables of `ipam show`."""
+"""Usage, exhaustion and waiting pods: the tables of `ipam show`, and its JSON document."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from romana_bus.ipam.report.forecast import Forecast
     from romana_bus.ipam.report.views import NetworkView
 
-#: Characters that a node's name and address take, which the table of groups has not.
+#: Characters for a node's name and address, which the table of groups does not need.
 BESIDE = 20
 
 
 def document(state: State, forecasts: Forecasts) -> dict[str, Any]:
-    """For programs."""
+    """The output of `ipam show --json`."""
     growth = forecasts.growth
     return {
         "networks": [
-            described(one, one.usable, forecasts.network(one))
-            | {"groups": [described(group, group.usage, forecasts.group(group)) for group in one.groups]}
-            for one in forecasts.networks
+            described(network, network.usable, forecasts.network(network))
+            | {"groups": [described(group, group.usage, forecasts.group(group)) for group in network.groups]}
+            for network in forecasts.networks
         ],
         "tenants": [
-            msgspec.to_builtins(one)
-            | {"fragmentation": {family: _percent(usage) for family, usage in one.usage.items()}}
-            | msgspec.to_builtins(forecasts.tenant(one))
-            for one in tenants(state, forecasts.networks)
+            msgspec.to_builtins(tenant)
+            | {"fragmentation": {family: _percent(usage) for family, usage in tenant.usage.items()}}
+            | msgspec.to_builtins(forecasts.tenant(tenant))
+            for tenant in tenants(state, forecasts.networks)
         ],
         "hosts": [described(host, host.usage, forecasts.host(host)) for host in views.hosts(state)],
         "reserved": reserved(state),
@@ -51,10 +51,11 @@ def document(state: State, forecasts: Forecasts) -> dict[str, Any]:
     }
 
 
-def described(one: msgspec.Struct, usage: Usage, forecast: Forecast) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(one)
+def described(view: msgspec.Struct, usage: Usage, forecast: Forecast) -> dict[str, Any]:
+    """The fields of the view, its fragmentation and its forecast."""
+    fields: dict[str, Any] = msgspec.to_builtins(view)
     ends: dict[str, Any] = msgspec.to_builtins(forecast)
-    return found | {"fragmentation": _percent(usage)} | ends
+    return fields | {"fragmentation": _percent(usage)} | ends
 
 
 def _percent(usage: Usage) -> float:
@@ -101,7 +102,8 @@ def print_networks(state: State, forecasts: Forecasts | None = None, every: bool
 
 
 def end_columns(forecasts: Forecasts | None) -> tuple[str, ...]:
-    """For how long there is room, where that is asked, and how fast it goes, where there is space."""
+    """The columns of a forecast, if there is one: how long addresses last and, if the terminal is wide, the
+    growth."""
     if forecasts is None:
         return ()
     return ("growth", "lasts") if console.console.width >= console.NARROW else ("lasts",)
@@ -115,7 +117,7 @@ def end_cells(forecast: Forecast | None, columns: tuple[str, ...]) -> tuple[str 
 
 
 def closed(network: NetworkView) -> list[Text]:
-    """What is kept free for groups to come, in one line."""
+    """One line about the prefixes that are kept for later groups."""
     prefixes = [group.prefix for group in network.groups if group.closed]
     if not prefixes:
         return []
@@ -126,23 +128,23 @@ def closed(network: NetworkView) -> list[Text]:
 
 
 def print_tenants(state: State, forecasts: Forecasts, every: bool = False) -> None:
-    found = sorted(tenants(state, forecasts.networks), key=lambda one: (-one.used, one.tenant))
-    if not found:
+    rows = sorted(tenants(state, forecasts.networks), key=lambda tenant: (-tenant.used, tenant.tenant))
+    if not rows:
         return
-    shown, more = console.first(found, every)
+    shown, more = console.first(rows, every)
     spared = () if console.console.width >= console.NARROW else ("used", "cooling", "blocks")
     counts = [name for name in ("pods", "used", "cooling", "waiting", "blocks") if name not in spared]
     ends = end_columns(forecasts)
     right = (*counts, "free there", *ends)
     table = console.table("tenant", *counts, "networks", "free there", *ends, right=right)
-    for one in shown:
+    for tenant in shown:
         cells = [
-            Text(console.count(getattr(one, name)), "red" if name == "waiting" and one.waiting else "")
+            Text(console.count(getattr(tenant, name)), "red" if name == "waiting" and tenant.waiting else "")
             for name in counts
         ]
-        free = console.count(min((usage.free for usage in one.usage.values()), default=0))
-        networks = ", ".join(one.networks) or Text("none", "red")
-        table.add_row(one.tenant, *cells, networks, free, *end_cells(forecasts.tenant(one), ends))
+        free = console.count(min((usage.free for usage in tenant.usage.values()), default=0))
+        networks = ", ".join(tenant.networks) or Text("none", "red")
+        table.add_row(tenant.tenant, *cells, networks, free, *end_cells(forecasts.tenant(tenant), ends))
     console.section("tenants (namespaces)", table, *console.and_more(more, console.ALL))
 
 
@@ -151,18 +153,18 @@ def print_hosts(state: State, forecasts: Forecasts | None = None, every: bool = 
         return
     columns, ends = console.room_columns(BESIDE), end_columns(forecasts)
     narrow = "blocks" not in columns
-    found = list(views.hosts(state))
-    if len(found) > console.ROWS and not every:
-        found.sort(key=lambda host: (-host.usage.fullness, host.node))
+    hosts = list(views.hosts(state))
+    if len(hosts) > console.ROWS and not every:
+        hosts.sort(key=lambda host: (-host.usage.fullness, host.node))
     names = ("node", *(() if narrow else ("address",)), "group", "pods", *columns, *ends)
     table = console.table(*names, right=("pods", *columns[1:], *ends))
-    shown, more = console.first(found, every)
+    shown, more = console.first(hosts, every)
     for host in shown:
         group = ", ".join(dict.fromkeys(host.groups.values())) or Text("none", "red")
-        room = console.room(host.usage, columns) if host.usage.size else ("",) * len(columns)
+        usage = console.room(host.usage, columns) if host.usage.size else ("",) * len(columns)
         end = end_cells(forecasts.host(host) if forecasts else None, ends)
         address = () if narrow else (", ".join(host.addresses),)
-        table.add_row(host.node, *address, group, console.count(host.pods), *room, *end)
+        table.add_row(host.node, *address, group, console.count(host.pods), *usage, *end)
     note = console.and_more(more, f"the fullest are shown; --host NAME shows one, {console.ALL}")
     console.section("nodes", table, *note)
-    print_nowhere([(host.node, host.denied) for host in found if host.denied], every)
+    print_nowhere([(host.node, host.denied) for host in hosts if host.denied], every)

@@ -1,4 +1,4 @@
-"""What is common to all events: roles, subjects, tombstones."""
+"""The base of all events: streams, subjects, tombstones."""
 
 from __future__ import annotations
 

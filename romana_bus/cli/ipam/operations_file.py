@@ -41,7 +41,7 @@ def read(file: Path) -> list[AnyOp]:
 
 
 def _op(line: bytes) -> AnyOp:
-    """Raises ValueError."""
+    """Returns the operation of one line. Raises ValueError."""
     if len(line) > LONGEST:
         raise ValueError(f"an operation is longer than {LONGEST:,} bytes")
     try:

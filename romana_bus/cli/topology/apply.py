@@ -16,6 +16,7 @@ from romana_bus.ipam import evolve
 from romana_bus.ipam.change.evictions import evictions, losing, unfinished
 from romana_bus.ipam.change.merge import merge
 from romana_bus.ipam.change.plan import changes
+from romana_bus.ipam.fold.evolve import NO_PLACE
 from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
@@ -113,12 +114,11 @@ def _fitting(
     event = TopologySet(document=document, evict=tuple(ending))
     if len(codec.encode(event)) <= LARGEST:
         return event, []
-    reason = "the topology has no place for its address"
     return TopologySet(document=document), [
         AddressDisowned(
             namespace=eviction.namespace, name=eviction.name, uid=eviction.uid, node=eviction.node,
             addresses=eviction.addresses,
-            reason=reason,
+            reason=NO_PLACE,
         )
         for eviction in ending
     ]  # fmt: skip

@@ -54,7 +54,7 @@ class Reports:
         return sum(prefix.includes(width, value) for width, value in self._of[node])
 
     def _without(self, node: str) -> set[str]:
-        """The node's pods that wait for an address, or are new."""
+        """The pods on the node that are new, or wait for an address."""
         if self._fresh is None:
             self._fresh = {}
             for name, key in self.records:

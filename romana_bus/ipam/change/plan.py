@@ -78,7 +78,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def changes(state: State, document: Mapping[str, Any]) -> Changes:
-    """Raises BadTopology."""
+    """Plans the document: returns what it would change. Raises BadTopology."""
     new = parse(document)
     losing, homeless, kept = PlacementCheck(state, new).pods()
     event = TopologySet(document=dict(document), evict=tuple(pod.eviction for pod in losing))

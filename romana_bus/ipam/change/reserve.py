@@ -18,7 +18,8 @@ SHOWN = 5
 
 
 class BadRange(BadInput):
-    """`kind`: bad_cidr, no_network, whole_network, in_use, or not_reserved."""
+    """A range that cannot be reserved or freed. `kind`: bad_cidr, no_network, whole_network, in_use, or
+    not_reserved."""
 
     def __init__(self, kind: str, reason: str) -> None:
         self.kind = kind

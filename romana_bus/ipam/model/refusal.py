@@ -12,7 +12,7 @@ Entity = tuple[str, str, str]
 
 
 class Refusal(NamedTuple):
-    """`event`: as it stands on the log, at IPAM/`seq`. `reason`: what it contradicts."""
+    """A refused decision. `event`: the decision, at IPAM/`seq`. `reason`: what it contradicts."""
 
     event: AddressEvent | BlockAssigned | GroupOpened
     seq: int

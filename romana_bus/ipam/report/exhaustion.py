@@ -122,7 +122,7 @@ class Exhaustion:
             self._waiting_in.update({group.leaf.network for group in full_groups})
 
     def _leaves(self, host: Host) -> dict[str, int]:
-        """Network -> the number of the host's group in it."""
+        """Network -> the number of the leaf group that the host is placed in."""
         numbers: dict[str, int] = {}
         for placement in host.placements:
             if placement.prefix not in self._places:

@@ -11,7 +11,7 @@ import msgspec
 from romana_bus import events as ev
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
 from romana_bus.ipam.fold.facts import FINISHED, SEGMENT_LABEL
-from romana_bus.ipam.model.annotations import wish_of
+from romana_bus.ipam.model.annotations import parse_request
 from romana_bus.ipam.report import views
 from tests.ipam.cluster import addresses
 
@@ -207,8 +207,8 @@ def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
 
 def could_be_fulfilled(cluster: Cluster, pod: ev.PodSeen) -> bool:
     """A wish for addresses alone: each in a group of its node, free, and in nobody's block."""
-    wish = wish_of(pod.annotations)
-    if wish is None or wish.bad or wish.networks or not wish.addresses:
+    wish = parse_request(pod.annotations)
+    if wish is None or wish.error or wish.networks or not wish.addresses:
         return False
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     mine = [parse_prefix(placement.prefix) for placement in placed.placements]
@@ -234,7 +234,7 @@ def could_have(cluster: Cluster, pod: ev.PodSeen) -> bool:
     topology = cluster.state.topology
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     prefixes = {placement.prefix for placement in placed.placements}
-    wish = wish_of(pod.annotations)
+    wish = parse_request(pod.annotations)
     order = [topology.networks[at] for at in topology.order(pod.namespace)]
     if wish and wish.networks:
         order = [network for network in order if network.name in wish.networks]

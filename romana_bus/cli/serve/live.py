@@ -96,7 +96,7 @@ def _one_line(text: Text) -> Text:
 
 def _head(title: str, state: State, problems: list[str]) -> list[Text]:
     """What is watched, how it stands, and, if anything, what is wrong."""
-    now = views.standing(state)
+    now = views.totals(state)
     counts = Text.assemble(
         f"{console.many(now.nodes, 'node')}  ·  {console.many(now.pods, 'pod')}  ·  ",
         (f"{now.held:,} of {now.wanting:,} have an address", "green" if now.held >= now.wanting else "red"),

@@ -1,4 +1,4 @@
-"""Where decisions are taken: each one is folded into the state before the next one is thought of."""
+"""The context of one `decide`: each decision is folded into the state before the next one is taken."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 
 class Decision(NamedTuple):
-    """`cause`: STREAM/SEQUENCE of the fact that made it necessary; '' where only time has passed."""
+    """An event to publish. `cause`: STREAM/SEQUENCE of the fact that made it necessary; '' for the time."""
 
     event: IpamEvent
     cause: str
 
 
 class Context:
-    """`index`: what follows from the state. No decision but a new group makes it another one. `size`: of
-    a part, about."""
+    """The state, its index, and the decisions taken so far. `size`: decisions of one part, about."""
 
     def __init__(self, state: State, size: int) -> None:
         self.state = state
@@ -36,6 +35,7 @@ class Context:
         self.index = self.refreshed()
 
     def refreshed(self) -> Index:
+        """The index, rebuilt if it is missing or stale."""
         index = self.state.index
         if index is None or index.stale:
             index = self.state.index = Index(self.state)
@@ -51,19 +51,20 @@ class Context:
 
     @property
     def full(self) -> bool:
-        """There is enough for a part."""
+        """Whether there are enough decisions for a part."""
         return len(self.decisions) >= self.size
 
     def taken(self) -> list[Decision]:
-        """What has been decided since the last call."""
+        """Returns the decisions since the last call."""
         decisions, self.decisions = self.decisions, []
         return decisions
 
     def publish(self, event: IpamEvent, cause: str = "") -> None:
+        """Folds the event, and adds it to the decisions."""
         evolve(self.state, event)
         self.decisions.append(Decision(event, cause))
 
     def address(self, host: Host, record: Record, event: AddressEvent, cause: str) -> None:
-        """The same for an address, where `record` is what folding `event` would come to."""
+        """The same for an address. `record` is what folding `event` would build, which takes longer."""
         replace(self.state, host, record)
         self.decisions.append(Decision(event, cause))

@@ -1,6 +1,6 @@
-"""What was decided for pods' names: the addresses that they hold, and those that still cool down.
+"""Records: what was decided for a pod's name on a node. There are as many of them as pods.
 
-As small as pods are, and as many.
+A record has the addresses that the name holds, and those that still cool down; or why it has none.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cooling(Held, gc=False, frozen=True):
 
 
 class Rest(msgspec.Struct, gc=False, frozen=True):
-    """What most records have not: `more` addresses than one, a denial, `retention` ..."""
+    """What most records do not have: `more` addresses than one, a denial, `retention` ..."""
 
     more: tuple[Held, ...] = ()
     cooling: tuple[Cooling, ...] = ()
@@ -99,14 +99,25 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return ",".join(self.addresses)
 
     def cool(self, cooling: tuple[Cooling, ...]) -> None:
-        """Only that is left of what cooled."""
+        """Replaces the cooling addresses: the others have cooled down."""
         rest = self.rest
-        self.rest = remaining(rest.more, cooling, rest.code, rest.reason, rest.retention)
+        self.rest = _rest(rest.more, cooling, rest.code, rest.reason, rest.retention)
 
 
-def remaining(
-    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str = "", reason: str = "", retention: int = 0
+def _rest(
+    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str, reason: str, retention: int
 ) -> Rest:
     if more or cooling or code or retention:
         return Rest(more, cooling, code, reason, retention)
     return NOTHING
+
+
+def make_record(
+    key: str, ident: Ident, held: tuple[Held, ...] = (), cooling: tuple[Cooling, ...] = (), *,
+    segment: str = "", code: str = "", reason: str = "", retention: int = 0,
+) -> Record:  # fmt: skip
+    """Builds the record of an address event, for the leader that decides it and for replicas that read it."""
+    rest = _rest(held[1:], cooling, code, reason, retention)
+    if not held:
+        return Record(key, ident, "", None, 0, rest)
+    return Record(key, ident, segment, held[0].block, held[0].offset, rest)

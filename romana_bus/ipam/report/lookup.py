@@ -1,4 +1,4 @@
-"""One address, and the reserved ranges: whose they are and where they lie. Changes nothing."""
+"""The lookup of one address, and the reserved ranges. Changes nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ USED, COOLING, RESERVED, FREE, KEPT, OUTSIDE = "used", "cooling", "reserved", "f
 
 
 class ReservedView(msgspec.Struct, frozen=True, kw_only=True):
-    """`live`: addresses inside that pods still have: it is drained once there are none. `network`: ''
-    where no network has all of the range."""
+    """A reserved range. `live`: addresses in it that pods still use; the range is drained once there are
+    none. `network`: '' where no network contains the whole range."""
 
     cidr: str
     network: str
@@ -33,9 +33,9 @@ class ReservedView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AddressView(msgspec.Struct, frozen=True, kw_only=True):
-    """`state`: `used`, `cooling`, `reserved`, `free`, `kept` (for groups to come), or `outside` (every
-    network). `node`: whose block it is in. `pod`, `pod_node`: who has it, or had it last while it cools,
-    `until` when (µs). `reserved`: the range that holds it, used or not."""
+    """`state`: `used`, `cooling`, `reserved`, `free`, `kept` (for later groups), or `outside` (in no
+    network). `node`: the owner of its block. `pod`, `pod_node`: the pod that has it, or had it last while it
+    cools down (until `until`, µs). `reserved`: the range that contains it, used or not."""
 
     address: str
     state: str
@@ -65,14 +65,14 @@ def _reserved(state: State, prefix: Prefix, index: UsageIndex) -> ReservedView:
 
 
 def address(state: State, text: str) -> AddressView:
-    """Raises ValueError where `text` is no address."""
+    """Looks one address up. Raises ValueError where `text` is not an address."""
     width, value = parse_address(text)
-    one = Prefix(width, value, width)
-    network, leaf = state.topology.network_of(one), state.topology.leaf_of(one)
-    block = _block(state, one)
-    _, pod, node, until = _holder(state, one)
-    range_ = next((str(prefix) for prefix in state.reserves.values() if prefix.contains(one)), "")
-    group = _around(network.tree, one) if network and network.tree else None
+    prefix = Prefix(width, value, width)
+    network, leaf = state.topology.network_of(prefix), state.topology.leaf_of(prefix)
+    block = _block(state, prefix)
+    _, pod, node, until = _holder(state, prefix)
+    range_ = next((text for text, other in state.reserves.items() if other.contains(prefix)), "")
+    group = _smallest_group(network.tree, prefix) if network and network.tree else None
     kind = USED if pod and not until else COOLING if pod else RESERVED if range_ else ""
     return AddressView(
         address=format_address(width, value),
@@ -89,9 +89,9 @@ def address(state: State, text: str) -> AddressView:
     )
 
 
-def _block(state: State, one: Prefix) -> Block | None:
-    """The smallest that is somebody's."""
-    around = [b for b in state.blocks.values() if (b.node or not b.idle) and b.prefix.contains(one)]
+def _block(state: State, prefix: Prefix) -> Block | None:
+    """The smallest block that contains the prefix, and belongs to a node or is in use."""
+    around = [b for b in state.blocks.values() if (b.node or not b.idle) and b.prefix.contains(prefix)]
     return max(around, key=lambda block: block.prefix.length, default=None)
 
 
@@ -102,7 +102,7 @@ def _holder(state: State, address: Prefix) -> Holding:
     return used[0] if used else max(held, key=lambda holding: holding.until, default=UNHELD)
 
 
-def _around(group: Group, one: Prefix) -> Group:
-    """The smallest group that holds it, closed or not."""
-    inner = next((inner for inner in group.groups if inner.prefix.contains(one)), None)
-    return group if inner is None else _around(inner, one)
+def _smallest_group(group: Group, prefix: Prefix) -> Group:
+    """The smallest group that contains the prefix, closed or not."""
+    inner = next((inner for inner in group.groups if inner.prefix.contains(prefix)), None)
+    return group if inner is None else _smallest_group(inner, prefix)

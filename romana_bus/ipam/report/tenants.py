@@ -1,4 +1,4 @@
-"""Tenants, which are namespaces: what their pods have, and what they may still get."""
+"""Tenants, which are namespaces: the addresses that their pods have, and those that are left for them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FAMILIES = {V4: "ipv4", V6: "ipv6"}
 
 
 class TenantView(msgspec.Struct, kw_only=True):
-    """`pods`, `used`, `cooling`: its pods with an address, the addresses that they use, and those that
-    they gave back a moment ago. `blocks`: those that are its alone. `networks`: which it may use, in
-    order. `usage`: family -> the usage of these networks, by all tenants that may use them."""
+    """`pods`: its pods with an address. `used`, `cooling`: its addresses. `waiting`: its pods without an
+    address. `blocks`: the blocks that serve it alone. `networks`: those that it may use, in order. `usage`:
+    family -> the usage of these networks, by all tenants that may use them."""
 
     tenant: str
     pods: int = 0
@@ -35,12 +35,12 @@ class TenantView(msgspec.Struct, kw_only=True):
 
 
 def tenants(state: State, known: Iterable[NetworkView] | None = None) -> tuple[TenantView, ...]:
-    """All that have pods, addresses or blocks, or that a network is for; by name."""
+    """The tenants that have pods, addresses or blocks, or a network for them; by name."""
     views = tuple(networks(state) if known is None else known)
-    found = {name: TenantView(tenant=name) for view in views for name in view.tenants}
+    views_by_name = {name: TenantView(tenant=name) for view in views for name in view.tenants}
 
     def of(name: str) -> TenantView:
-        return found.get(name) or found.setdefault(name, TenantView(tenant=name))
+        return views_by_name.get(name) or views_by_name.setdefault(name, TenantView(tenant=name))
 
     for host in state.hosts.values():
         for record in host.records.values():
@@ -53,12 +53,12 @@ def tenants(state: State, known: Iterable[NetworkView] | None = None) -> tuple[T
         if block.node and block.claimed:
             of(block.tenant).blocks += 1
     usages: dict[tuple[int, ...], dict[str, Usage]] = {}
-    for name, tenant in found.items():
+    for name, tenant in views_by_name.items():
         order = state.topology.order(name)
         if order not in usages:
             usages[order] = _usage(state, order, views)
         tenant.networks, tenant.usage = tuple(views[place].network for place in order), usages[order]
-    return tuple(tenant for _, tenant in sorted(found.items()))
+    return tuple(tenant for _, tenant in sorted(views_by_name.items()))
 
 
 def _usage(state: State, order: tuple[int, ...], views: tuple[NetworkView, ...]) -> dict[str, Usage]:

@@ -1,4 +1,4 @@
-"""The state for people and programs: how full everything is, and who has what. Changes nothing."""
+"""Views of networks, groups, hosts, blocks and pods, for people and programs. Changes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BlockView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupView(msgspec.Struct, frozen=True, kw_only=True):
-    """`closed`: room for a group to come. `leaf`: nodes are placed in it."""
+    """`closed`: kept for a later group. `leaf`: nodes are placed in it."""
 
     group: str
     prefix: str
@@ -73,7 +73,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pod's name has on a node. `cooling`: address -> when it is free again (µs)."""
+    """A pod's record on a node. `cooling`: address -> when it is free again (µs). `code`, `reason`: why it
+    was denied an address."""
 
     namespace: str
     name: str
@@ -85,9 +86,9 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Standing(NamedTuple):
-    """Nodes and pods of the API server; of the pods, and of those that only their kubelets know, those that
-    want an address, and those that have one."""
+class Totals(NamedTuple):
+    """`nodes`, `pods`: those in the API. `wanting`, `held`: the pods that need an address and those that have
+    one, with the pods that only their kubelets know."""
 
     nodes: int
     pods: int
@@ -95,9 +96,9 @@ class Standing(NamedTuple):
     held: int
 
 
-def standing(state: State) -> Standing:
+def totals(state: State) -> Totals:
     hosts = state.hosts.values()
-    return Standing(
+    return Totals(
         nodes=sum(host.seen for host in hosts),
         pods=len(state.pods),
         wanting=sum(not pod.unfit for pod in state.pods.values()) + len(sandboxes.beyond_the_api(state)),
@@ -129,10 +130,10 @@ def _network(network: Network, index: UsageIndex, members: Mapping[str, set[str]
 
 
 def _members(state: State) -> dict[str, set[str]]:
-    """Prefix of a leaf -> the hosts in it."""
+    """Prefix of a leaf -> the hosts placed in it."""
     members: dict[str, set[str]] = {}
     for host in state.hosts.values():
-        for placement in host.placed.placements if host.placed else ():
+        for placement in host.placements:
             members.setdefault(placement.prefix, set()).add(host.name)
     return members
 
@@ -154,7 +155,7 @@ def _groups(group: Group, index: UsageIndex, members: Mapping[str, set[str]]) ->
 
 
 def blocks(state: State) -> tuple[BlockView, ...]:
-    """All that are somebody's, by address."""
+    """The blocks that belong to a node, by address."""
     owned = (block for block in state.blocks.values() if block.node)
     return tuple(_block(state, block) for block in sorted(owned, key=lambda block: block.prefix))
 
@@ -186,7 +187,9 @@ def _host(state: State, host: Host) -> HostView:
         node=host.name,
         in_api=host.seen,
         addresses=host.addresses,
-        groups={at.network: at.group for at in host.placed.placements} if host.placed else {},
+        groups={placement.network: placement.group for placement in host.placed.placements}
+        if host.placed
+        else {},
         denied=host.denied.reason if host.denied else "",
         pods=sum(bool(record.held) for record in host.records.values()),
         waiting=sum(bool(record.code) for record in host.records.values()),
@@ -196,7 +199,7 @@ def _host(state: State, host: Host) -> HostView:
 
 
 def pod(state: State, namespace: str, name: str) -> tuple[PodView, ...]:
-    """On each node where the name has, or had, something: usually one."""
+    """The records of a pod's name, one for each node that has one: usually one node."""
     key = pod_key(namespace, name)
     return tuple(
         _pod(host, host.records[key]) for _, host in sorted(state.hosts.items()) if key in host.records
@@ -204,10 +207,10 @@ def pod(state: State, namespace: str, name: str) -> tuple[PodView, ...]:
 
 
 def pods_on(state: State, node: str) -> tuple[PodView, ...]:
-    """By namespace and name."""
+    """The records of a node, by namespace and name."""
     host = state.hosts[node]
     return tuple(
-        _pod(host, record) for _, record in sorted(host.records.items(), key=lambda one: pod_order(one[0]))
+        _pod(host, record) for _, record in sorted(host.records.items(), key=lambda item: pod_order(item[0]))
     )
 
 
@@ -226,12 +229,12 @@ def _pod(host: Host, record: Record) -> PodView:
 
 
 def misplaced(state: State, node: str, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
-    """The groups that the node is in now and would no longer be eligible for with these labels."""
+    """The groups that the node is in, and that would not take it with these labels."""
     host = state.hosts.get(node)
-    here = {placement.prefix for placement in host.placed.placements} if host and host.placed else set()
+    prefixes = {placement.prefix for placement in host.placements} if host else set()
     return tuple(
         leaf
         for network in state.topology.networks
         for leaf in network.leaves
-        if str(leaf.prefix) in here and not state.topology.admits(network, leaf, node, labels)
+        if str(leaf.prefix) in prefixes and not state.topology.admits(network, leaf, node, labels)
     )

@@ -173,7 +173,7 @@ def test_a_file(command: str, evil: Log, document: Path, call: Call, home: Home)
     told = call("topology", command, str(document), *options)
     assert told.code == 0
     harmless(told)
-    assert f"twice{SHOWN} is listed before" in told.out + told.err
+    assert f"twice{SHOWN} is listed earlier" in told.out + told.err
     assert r"\n\udc9b.json" in told.out + told.err
     assert SHOWN in told.out
     with home.start_on_terminal(50, 500, "topology", command, str(document), *options) as looking:

@@ -51,7 +51,7 @@ APART = ("ipam simulate",)
         ("run ipam --network 10/8", ("--network 10/8: '10' is not an IP address: write a CIDR such as",)),
         ("run ipam --network 10.0.0.0", ("'10.0.0.0' is not a CIDR: write it like 10.0.0.0/16",)),
         ("run ipam --network 10.0.0.1/24", ("has host bits set: write 10.0.0.0/24",)),
-        ("run ipam --network ::ffff:10.0.0.0/104", ("are IPv4 addresses: write 10.0.0.0/8",)),
+        ("run ipam --network ::ffff:10.0.0.0/104", ("contains IPv4 addresses: write 10.0.0.0/8",)),
         ("run ipam --network 10.0.0.0/30", ("10.0.0.0/30: too small for 8 zones: /29 or shorter",)),
         ("run ipam --network fd20::/126", ("fd20::/126: too small for 8 zones: /125 or shorter",)),
         ("run ipam --network 0.0.0.0/0", ("addresses of 0.0.0.0/8 (unspecified)", "choose another")),

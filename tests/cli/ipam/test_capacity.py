@@ -89,7 +89,7 @@ def test_a_young_log_alarms_nobody(nats_server: NatsServer, call: Call) -> None:
     assert (found["window"], found["networks"][0]["growth"], found["networks"][0]["hours_left"]) == (
         None,
     ) * 3
-    assert "lasts: too early to say: the log has to be 20 minutes old" in call("ipam", "show", *log).out
+    assert "lasts: not known before the log is 20 minutes old" in call("ipam", "show", *log).out
 
 
 def test_a_log_that_has_begun_within_the_window_does_not_count_its_beginning(

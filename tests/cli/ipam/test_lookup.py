@@ -136,7 +136,7 @@ def test_why_a_pod_has_none(small: tuple[str, ...], call: Call) -> None:
     assert "AddressDenied" in told.out
     assert "full: network net" in call("ipam", "show", "--host", "n1", *small).out
     told = call("ipam", "show", "--pod", "web/undecided", *small)
-    assert "Nothing is decided about it yet: whoever decides (`up`, `run ipam`) has not come" in told.out
+    assert "Nothing is decided about it yet: `up` or `run ipam` has not read it yet" in told.out
 
 
 def test_an_address_that_drains(small: tuple[str, ...], call: Call) -> None:

@@ -99,7 +99,7 @@ def test_a_bad_topology_is_told_by_kind_too(tmp_path: Path, ops: Path, call: Cal
     assert told.json["ok"] is False
     assert told.json["error_kind"] == "bad_block_mask"
     expected = [
-        (f"{path}:1", "networks[0].block_mask: 20 is no length for the blocks of 10.0.0.0/24: 24 to 32 is"),
+        (f"{path}:1", "networks[0].block_mask: 20: blocks of 10.0.0.0/24 can have a length of 24 to 32"),
         (f"{path}:1", "networks[1].cidr: 10.0.0.0/25 overlaps with 10.0.0.0/24 of network 'a'"),
         (f"{path}:2", "topologies[0].networks[2]: network 'a' has a map already"),
         (ops, "line 1: Object missing required field `op`"),
@@ -110,7 +110,7 @@ def test_a_bad_topology_is_told_by_kind_too(tmp_path: Path, ops: Path, call: Cal
 @pytest.mark.parametrize(
     ("line", "part"),
     [
-        ("nonsense", "no JSON object: JSON is malformed"),
+        ("nonsense", "not a JSON object: JSON is malformed"),
         ("[]", "Expected `object`, got `array`"),
         ("{}", "Object missing required field `op`"),
         (
@@ -135,8 +135,8 @@ def test_a_bad_topology_is_told_by_kind_too(tmp_path: Path, ops: Path, call: Cal
         ('{"op":"update_topology","topology":' + '{"a":' * 5_000, "nested too deeply"),
         ('{"op":"update_topology","topology":{"a":' + "[" * 500 + "]" * 500 + "}}", "nested too deeply"),
         ("[" * 5_000, "Expected `object`, got `array`"),
-        ("\0", "no JSON object: JSON is malformed"),
-        ('{"op":"deallocate","name":"\\ud800"}', "no JSON object: "),
+        ("\0", "not a JSON object: JSON is malformed"),
+        ('{"op":"deallocate","name":"\\ud800"}', "not a JSON object: "),
         ('{"op":"deallocate","name":"' + "x" * 1_000_000 + '"}', "longer than 1,000,000 bytes"),
     ],
     ids=lambda value: value[:25],
@@ -155,7 +155,7 @@ def test_every_bad_line_is_told_and_of_very_many_the_first_ones(topology: str, o
     ops.write_bytes(b"\xff\n" * 100_000)
     told = call(*arguments(topology, ops))
     assert (told.code, told.out, len(told.err.splitlines())) == (2, "", 51)
-    assert told.err.endswith(f"{ops}: and 99,950 more lines that are wrong\n")
+    assert told.err.endswith(f"{ops}: and 99,950 more wrong lines\n")
 
 
 def test_what_has_no_end(topology: str, home: Home) -> None:

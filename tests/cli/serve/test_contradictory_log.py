@@ -58,7 +58,7 @@ def test_what_contradicts_the_log_is_refused_and_shown_and_the_rest_goes_on(
     with home.start("run", "ipam", *options) as ipam:
         shown = until(lambda: len(found := parked(call, options)) == 5 and found, "all is shown")
         assert "topologies: a list with at least one entry is expected" in shown["SPEC", 1]
-        assert shown["IPAM", 3] == "refused: it is node n1's"
+        assert shown["IPAM", 3] == "refused: it belongs to node n1"
         assert shown["IPAM", 5] == "refused: 10.0.0.3 is another pod's"
         assert "10.0.0.200 is not in its block 10.0.0.0/28" in shown["IPAM", 6]
         assert shown["IPAM", 7] == "refused: 10.0.0.3 is another pod's, in block 10.0.0.0/28"

@@ -82,7 +82,7 @@ def test_set_and_show(zones: str, log: tuple[str, ...], call: Call) -> None:
 def test_set_twice_is_set_once(zones: str, log: tuple[str, ...], call: Call) -> None:
     assert call("topology", "set", zones, "--json", *log).json["changed"] is True
     assert call("topology", "set", zones, "--json", *log).json["changed"] is False
-    assert "unchanged: it was this one already" in call("topology", "set", zones, *log).out
+    assert "unchanged: this topology was set already" in call("topology", "set", zones, *log).out
     assert len(stored(call, log)) == 1
 
 

@@ -13,7 +13,7 @@ from romana_bus import events as ev
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common.source import Source
-from romana_bus.cli.topology.apply import put, standing
+from romana_bus.cli.topology.apply import current, put
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, codec
 from romana_bus.ipam.change.evictions import losing
@@ -77,8 +77,8 @@ def test_groups_come_and_go_while_pods_run(
             assert "1 of 4 slots free" in told.out
             api.pod("in-new", "n-new")
             up.until(lambda: "web/in-new gets 10.8.64." in up.out, "an address in the new group")
-            assert call("topology", "plan", path, *log).lines[-1] == "unchanged: it is this one already"
-            assert "unchanged: it was this one already" in call("topology", "apply", path, *log).out
+            assert call("topology", "plan", path, *log).lines[-1] == "unchanged: this topology is set already"
+            assert "unchanged: this topology was set already" in call("topology", "apply", path, *log).out
             assert up.stop().code == 0
     assert len(stored(call, log)) == 2
     shown = call("ipam", "show", "--json", *log).json
@@ -224,11 +224,11 @@ def lived(*names: str, pods: int = 1, prefix: str = "") -> Cluster:
 
 async def test_of_two_at_once_one_is_told_that_somebody_else_was_first() -> None:
     store = await filled(lived("a"))
-    one, other = await standing(store), await standing(store)
+    one, other = await current(store), await current(store)
     assert await put(store, one, source(document("a", "b")))
-    with pytest.raises(Failed, match="somebody else set the topology at the same moment"):
+    with pytest.raises(Failed, match="somebody else set the topology at the same time"):
         await put(store, other, source(document("a", "c")))
-    there = await standing(store)
+    there = await current(store)
     assert [leaf.group for leaf in there.state.topology.leaves] == ["a", "b"]
     assert await put(store, there, source(document("a", "c")))
 
@@ -237,10 +237,10 @@ async def test_a_topology_that_cannot_be_used_is_replaced_by_one_that_can() -> N
     store = await filled(lived("a", "b"))
     bad = ev.TopologySet(document={"networks": "all"})
     await store.publish(SPEC, outgoing(bad, "", 1, store.history))
-    there = await standing(store)
+    there = await current(store)
     assert there.state.problem
     assert await put(store, there, source(document("a", "b")))
-    again = await standing(store)
+    again = await current(store)
     assert (again.state.problem, again.state.obstacle) == ("", "")
     assert losing(again.state, document("a", "b")) == ()
 
@@ -248,7 +248,7 @@ async def test_a_topology_that_cannot_be_used_is_replaced_by_one_that_can() -> N
 async def test_more_evictions_than_one_message_holds_are_said_one_by_one() -> None:
     store = await filled(lived("a", "b", pods=40, prefix="x" * 200))
     wanted = document("a") | {"comment": "x" * 990_000}
-    there = await standing(store)
+    there = await current(store)
     with pytest.raises(BadInput):
         await put(store, there, source(wanted), ["web/x"])
     assert await put(store, there, source(wanted), ["all"])
@@ -265,8 +265,8 @@ async def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
     """Until it is, or until the address has a place again."""
 
     async def evicted(store: MemoryStore, *names: str, evict: tuple[str, ...] = ()) -> list[str]:
-        assert await put(store, await standing(store), source(document(*names)), evict)
-        event = (await standing(store)).event
+        assert await put(store, await current(store), source(document(*names)), evict)
+        event = (await current(store)).event
         return [one.name for one in event.evict] if event else []
 
     store = await filled(lived("a", "b", "c"))
@@ -279,4 +279,4 @@ async def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
 async def test_a_document_that_is_too_large_once_it_is_stored() -> None:
     store = await filled(lived("a"))
     with pytest.raises(BadInput, match="too large to be stored: 1,0"):
-        await put(store, await standing(store), source(document("a") | {"comment": "x" * 999_990}))
+        await put(store, await current(store), source(document("a") | {"comment": "x" * 999_990}))

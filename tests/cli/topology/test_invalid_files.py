@@ -80,7 +80,7 @@ def test_all_that_is_wrong_in_one_document(bad: Any) -> None:
     }
     assert bad(document) == [
         "networks[2].cidr: '10.1.0.5/24' has host bits set: write 10.1.0.0/24",
-        "networks[3].block_mask: 20 is no length for the blocks of 10.2.0.0/24: 24 to 32 is",
+        "networks[3].block_mask: 20: blocks of 10.2.0.0/24 can have a length of 24 to 32",
         "networks[5].name: network 'inside' is defined already",
         "networks[1].cidr: 10.0.4.0/24 overlaps with 10.0.0.0/16 of network 'a'",
         "topologies[0].networks[1]: network 'unknown' is not defined",
@@ -114,14 +114,14 @@ def test_a_key_that_is_given_twice_is_told_with_all_the_rest(bad: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "part"),
     [
-        ("block_mask", "28", "'28' is no length for the blocks of 10.0.0.0/24: 24 to 32 is"),
-        ("block_mask", True, "true is no length"),
-        ("block_mask", False, "false is no length"),
-        ("block_mask", 28.0, "28.0 is no length"),
-        ("block_mask", "", "'' is no length"),
-        ("block_mask", [], "[] is no length"),
-        ("block_mask", -1, "-1 is no length"),
-        ("block_mask", 10**40, "is no length"),
+        ("block_mask", "28", "'28': blocks of 10.0.0.0/24 can have a length of 24 to 32"),
+        ("block_mask", True, "true: blocks of"),
+        ("block_mask", False, "false: blocks of"),
+        ("block_mask", 28.0, "28.0: blocks of"),
+        ("block_mask", "", "'': blocks of"),
+        ("block_mask", [], "[]: blocks of"),
+        ("block_mask", -1, "-1: blocks of"),
+        ("block_mask", 10**40, ": blocks of"),
         ("cidr", None, "a network needs its CIDR"),
         ("cidr", "", "a network needs its CIDR"),
         ("cidr", 10, "10 is not a CIDR: write it like 10.0.0.0/16"),
@@ -137,7 +137,7 @@ def test_a_key_that_is_given_twice_is_told_with_all_the_rest(bad: Any) -> None:
         ("cidr", "10.0.0.0/" + "9" * 5_000, "'10.0.0.0/9999999999"),
         ("cidr", "a\0b/8", "'a\\x00b' is not an IP address"),
         ("cidr", "fe80::1%eth0/64", "is not an IP address"),
-        ("cidr", "::ffff:10.0.0.0/104", "'::ffff:10.0.0.0/104' are IPv4 addresses: write 10.0.0.0/8"),
+        ("cidr", "::ffff:10.0.0.0/104", "'::ffff:10.0.0.0/104' contains IPv4 addresses: write 10.0.0.0/8"),
         ("name", None, "a network needs a name"),
         ("name", "", "a network needs a name"),
         ("name", 5, "a network needs a name"),
@@ -179,9 +179,9 @@ def test_a_network_that_is_none(field: str, value: Any, part: str, bad: Any) -> 
         ({"groups": [LEAF] * 300}, "", "300 groups do not fit into 10.0.0.0/24"),
         ({"groups": [LEAF], "slots": 0}, ".slots", "0: a power of two is expected, 65,536 at most"),
         ({"groups": [LEAF] * 3, "slots": 2}, ".slots", "3 groups do not fit into 2 slots"),
-        ({"groups": [LEAF | {"slot": 9}, LEAF]}, ".groups[0].slot", "of this level, 0 to 1 is: `topologies"),
-        ({"groups": [LEAF | {"slot": 1}]}, ".groups[0].slot", "it has one, slot 0: `topologies"),
-        ({"groups": [LEAF | {"slot": 0}] * 2}, ".groups[1].slot", "slot 0 is that of topologies[0].map[0]"),
+        ({"groups": [LEAF | {"slot": 9}, LEAF]}, ".groups[0].slot", "has slots 0 to 1: set `topologies"),
+        ({"groups": [LEAF | {"slot": 1}]}, ".groups[0].slot", "has one slot, 0: set `topologies"),
+        ({"groups": [LEAF | {"slot": 0}] * 2}, ".groups[1].slot", "slot 0 is used by topologies[0].map[0]"),
     ],
     ids=map(str, itertools.count()),  # the values are none that an id may have
 )

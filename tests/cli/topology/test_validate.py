@@ -97,7 +97,7 @@ def test_a_good_one_says_what_it_makes(tmp_path: Path, home: Home) -> None:
         "  group b/r1  10.0.32.0/20: 256 blocks, as many nodes at most",
         "  group b/r2  10.0.48.0/20: 256 blocks, as many nodes at most",
         "  its own level: 6 of 8 slots free",
-        "  level b: 0 of 2 slots free: one group more and it has to grow",
+        "  level b: 0 of 2 slots free: it has to grow for another group",
     ]
     assert home.run("topology", "validate", "--json", str(path)).json == []
     assert home.run("topology", "validate", "-", stdin=path.read_text()).lines == told.lines
@@ -113,7 +113,7 @@ def test_what_is_odd_is_a_warning(tmp_path: Path, call: Call) -> None:
     )
     told = call("topology", "validate", str(path))
     assert (told.code, told.err) == (0, "")
-    assert told.lines[0].startswith(f"{path}:7: topologies[0].map[0].groups[1]: warning: n1 is listed before")
+    assert told.lines[0].startswith(f"{path}:7: topologies[0].map[0].groups[1]: warning: n1 is listed")
     assert told.lines[1] == "good: 1 network"
     (one,) = call("topology", "validate", "--json", str(path)).json
     assert (one["line"], one["severity"], one["kind"]) == (7, "warning", "repeated_host")

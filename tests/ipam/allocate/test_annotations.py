@@ -10,7 +10,7 @@ from romana_bus import events as ev
 from tests.ipam.cluster import Cluster, topology
 
 ADDRESS, NETWORK, STICKY = "romana.io/address", "romana.io/network", "romana.io/sticky-address"
-NO_TIME = "is no time: write `true`, or one such as 90s, 10m, 2h, 7d"
+NO_TIME = "is not a time: write `true`, 90s, 10m, 2h or 7d"
 RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
 
 
@@ -168,7 +168,7 @@ def test_an_address_of_a_family_that_there_is_none_of() -> None:
         ({"address": "10.0.0"}, "romana.io/address: '10.0.0' is not an IP address"),
         (
             {"address": "10.0.0.1,10.0.0.2"},
-            "romana.io/address: '10.0.0.1,10.0.0.2' has more than one address of a family",
+            "romana.io/address: '10.0.0.1,10.0.0.2' has two addresses of one family",
         ),
         ({"sticky": "soon"}, f"romana.io/sticky-address: 'soon' {NO_TIME}"),
         ({"sticky": "0s"}, f"romana.io/sticky-address: '0s' {NO_TIME}"),

@@ -61,7 +61,10 @@ def test_the_node_is_in_no_group_of_the_tenants_networks() -> None:
     c.node("n1", {"rack": "a"})
     c.pod("db/a", "n1")
     c.decide()
-    assert reason(c, "n1.db.a") == ("host_denied", "node n1 is in no group of what tenant db may use: y")
+    assert reason(c, "n1.db.a") == (
+        "host_denied",
+        "node n1 is in no group of the networks that tenant db may use: y",
+    )
 
 
 def test_no_network_is_for_the_tenant() -> None:

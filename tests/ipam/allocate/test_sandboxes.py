@@ -351,7 +351,7 @@ def test_it_counts_among_those_that_want_an_address() -> None:
     c.sandbox("web/a", "n1")
     c.pod("web/b", "n1")
     c.decide()
-    now = views.standing(c.state)
+    now = views.totals(c.state)
     assert (now.wanting, now.held) == (2, 2)
 
 

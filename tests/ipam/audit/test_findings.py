@@ -280,7 +280,7 @@ def test_what_is_no_cluster_of_ours_is_not_believed() -> None:
     for at in range(20):
         c.pod(f"web/{at}", "n1")
     there = Snapshot(c.newest(ev.NodeSeen), [], {})
-    assert doubt(c.state, there) == "the API server gives 0 pods where the log has 22: too few to be believed"
+    assert doubt(c.state, there) == "the API server shows 0 pods, and the log has 22: too few to be believed"
 
 
 def test_two_looks_find_the_same_whatever_they_call_it() -> None:

@@ -285,7 +285,7 @@ def test_an_address_outside_its_block_and_one_in_the_block_of_another_node() -> 
 
 def test_counts_that_do_not_agree() -> None:
     c = cluster()
-    c.state.blocks["10.0.0.0/30"].leave(1)
+    c.state.blocks["10.0.0.0/30"].release(1)
     assert c.told() == ["count n1 10.0.0.0/30"]
 
 

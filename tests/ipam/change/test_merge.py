@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from romana_bus.ipam import parse
-from romana_bus.ipam.change.match import Level, level_in, looks_of, matched, top
-from romana_bus.ipam.change.merge import succeed
+from romana_bus.ipam.change.match import Level, level_in, matched, top, traits_of
+from romana_bus.ipam.change.merge import merge
 from romana_bus.ipam.topology.networks import Topology
 from romana_bus.ipam.topology.slots import positions
 from tests.ipam.cluster import Cluster, topology
@@ -48,10 +48,10 @@ def lived(*lives: dict[str, Any]) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     old = Topology()
     for document in lives:
-        stored = succeed(old, document)
+        stored = merge(old, document)
         old = parse(stored)
-        assert succeed(old, document) == stored
-        assert succeed(old, stored) == stored
+        assert merge(old, document) == stored
+        assert merge(old, stored) == stored
     return stored
 
 
@@ -198,7 +198,7 @@ def test_the_groups_of_the_default_topology_keep_their_slots() -> None:
         c.decide()
     opened = {leaf.group: str(leaf.prefix) for leaf in c.state.topology.leaves}
     entries = [{"name": f"zone-{zone}", "assignment": {ZONE: zone}} for zone in "abmz"]
-    after = prefixes(succeed(c.state.topology, topology("100.64.0.0/10", 28, *entries)))
+    after = prefixes(merge(c.state.topology, topology("100.64.0.0/10", 28, *entries)))
     assert after == {f"zone-{zone}": prefix for zone, prefix in opened.items()} | {"zone-b": "100.88.0.0/13"}
 
 
@@ -206,7 +206,7 @@ def test_what_the_operator_wrote_is_not_touched() -> None:
     document = of("a", "b/1", "b/2")
     document["comment"] = {"kept": [1]}
     written = repr(document)
-    assert succeed(Topology(), document)["comment"] == {"kept": [1]}
+    assert merge(Topology(), document)["comment"] == {"kept": [1]}
     assert repr(document) == written
 
 
@@ -281,13 +281,13 @@ def test_a_short_document_cannot_ask_for_more_prefixes_than_a_machine_holds() ->
 def test_who_is_known_again_keeps_the_prefix_unless_the_level_grew(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    old = parse(stored := succeed(Topology(), first))
+    old = parse(stored := merge(Topology(), first))
     assert prefixes(stored) == prefixes(first)
-    after = succeed(old, second)
+    after = merge(old, second)
     if not usable(after):
         return  # a level that grew has no room for a block
     new = parse(after)
-    assert succeed(new, after) == succeed(new, second) == after
+    assert merge(new, after) == merge(new, second) == after
     for network in new.networks:
         before = next((one for one in old.networks if one.name == network.name), None)
         if before and before.tree and network.tree:
@@ -301,7 +301,7 @@ def keeps(was: Level, now: Level, fixed: bool) -> None:
     assert now.slots >= was.slots
     grown = now.slots > was.slots
     assert not (was.groups and grown) or len(now.groups) > was.slots, "it grew without need"
-    found = matched([looks_of(one) for one in was.groups], [looks_of(one) for one in now.groups])
+    found = matched([traits_of(one) for one in was.groups], [traits_of(one) for one in now.groups])
     for at, group, slot in zip(found, now.groups, now.slot, strict=True):
         if at >= 0:
             before = was.groups[at]

@@ -12,7 +12,7 @@ from romana_bus import events as ev
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.change.evictions import evictions, losing
-from romana_bus.ipam.change.merge import succeed
+from romana_bus.ipam.change.merge import merge
 from romana_bus.ipam.change.plan import Changes, changes
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.documents import NODES, RACKS, TENANTS, documents, usable
@@ -41,11 +41,11 @@ def cluster(document: dict[str, Any] | None, *names: str, pods: int = 1, **setti
 
 
 def plan(c: Cluster, document: dict[str, Any]) -> Changes:
-    return changes(c.state, succeed(c.state.topology, document))
+    return changes(c.state, merge(c.state.topology, document))
 
 
 def apply(c: Cluster, document: dict[str, Any]) -> None:
-    c.send(ev.TopologySet(document=succeed(c.state.topology, document)))
+    c.send(ev.TopologySet(document=merge(c.state.topology, document)))
     c.decide()
     blocks_do_not_overlap(c)
     nobody_shares(c)
@@ -228,7 +228,7 @@ def test_from_the_default_topology_to_the_first_document() -> None:
 
 def test_an_address_that_is_nowhere_already_cannot_be_lost() -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c")
-    c.send(ev.TopologySet(document=succeed(c.state.topology, zones("a", "c"))))
+    c.send(ev.TopologySet(document=merge(c.state.topology, zones("a", "c"))))
     c.decide()
     found = plan(c, zones("a", "c", mask=29))
     assert found.safe
@@ -314,7 +314,7 @@ def test_it_changes_nothing() -> None:
 )
 def test_who_may_lose_an_address_has_to_be_named(asked: tuple[str, ...], reason: str) -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c", pods=6)
-    lost = losing(c.state, succeed(c.state.topology, zones("a", "c")))
+    lost = losing(c.state, merge(c.state.topology, zones("a", "c")))
     with pytest.raises(BadInput) as caught:
         evictions(lost, asked)
     assert reason in str(caught.value)
@@ -325,7 +325,7 @@ def test_who_may_lose_an_address_has_to_be_named(asked: tuple[str, ...], reason:
 @pytest.mark.parametrize("asked", [("all",), ("web/*",), tuple(f"web/b{at}" for at in (2, 0, 1))])
 def test_exactly_those_that_lose_are_evicted(asked: tuple[str, ...]) -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c", pods=3)
-    lost = losing(c.state, succeed(c.state.topology, zones("a", "c")))
+    lost = losing(c.state, merge(c.state.topology, zones("a", "c")))
     assert [(one.name, one.node, one.addresses) for one in evictions(lost, asked)] == [
         ("b0", "n-b", ("10.0.0.64",)),
         ("b1", "n-b", ("10.0.0.65",)),
@@ -356,7 +356,7 @@ def test_what_is_said_to_be_kept_is_kept(
     for name, rack in labels.items():
         c.node(name, {"rack": rack} if rack else {})
     c.decide()
-    document = succeed(c.state.topology, second)
+    document = merge(c.state.topology, second)
     if not usable(document):
         return
     found = changes(c.state, document)

@@ -20,7 +20,7 @@ def dump(state: State) -> dict[str, Any]:
             )
             for _, host in sorted(state.hosts.items())
         },
-        "pods": {key: (pod.node, pod.uid, pod.asks) for key, pod in sorted(state.pods.items())},
+        "pods": {key: (pod.node, pod.uid, pod.details) for key, pod in sorted(state.pods.items())},
         "blocks": {
             text: (block.network, block.node, block.tenant, block.segment, block.since, block.used,
                    block.cool, block.at, block.free_at, block.by)

@@ -218,7 +218,7 @@ def test_a_block_that_overlaps_one_that_is_somebodys_is_refused_and_taken_back()
     )
     assert [reason for _, _, _, reason in refusals(c.state)] == [
         "refused: node n1 has 10.0.0.0/30, which overlaps it",
-        "refused: it is node n1's",
+        "refused: it belongs to node n1",
         "refused: node n1 has 10.0.0.0/30, which overlaps it",
     ]
     c.pod("web/1", "n1")
@@ -278,7 +278,7 @@ def test_a_group_that_was_refused_is_shown_for_as_long_as_it_stands() -> None:
     c.send(msgspec.structs.replace(opened, group="other"))
     c.decide()
     assert [why for *_, why in refusals(c.state)] == [
-        f"refused: {opened.prefix} is that of group {opened.group}"
+        f"refused: {opened.prefix} belongs to group {opened.group}"
     ]
 
 

@@ -38,8 +38,8 @@ def pods(c: Cluster, node: str, *names: str) -> None:
 
 def full(c: Cluster) -> list[tuple[str, str, int]]:
     """Scope, network or group, and who waits; as a reader of the same table finds it, too."""
-    found = Exhaustion(c.state).found
-    assert Exhaustion(c.rebuilt().state).found == found, "it does not depend on what was decided here"
+    found = Exhaustion(c.state).full
+    assert Exhaustion(c.rebuilt().state).full == found, "it does not depend on what was decided here"
     return [(one.scope, one.group or one.network, one.waiting) for one in found]
 
 
@@ -117,7 +117,7 @@ def test_a_nodes_blocks_are_full_while_the_room_is_in_those_of_another(
     assert full(c) == [("block", "a", 0)]
     pods(c, "a2", "s", "t")
     assert full(c) == [("block", "a", 2)]
-    (found,) = Exhaustion(c.state).found
+    (found,) = Exhaustion(c.state).full
     assert found == Full(
         scope="block", network="net", group="a", prefix="10.0.0.0/30", free=1, cooling=0,
         nodes=("a2",), waiting=2,
@@ -150,7 +150,7 @@ def test_blocks_of_other_tenants_are_no_room() -> None:
     c.pod("dev/p", "a1")
     c.decide()
     assert full(c) == [("block", "a", 1)]
-    assert Exhaustion(c.state).found[0].nodes == ("a1", "a2")
+    assert Exhaustion(c.state).full[0].nodes == ("a1", "a2")
     c.no_pod("db/p")
     c.decide()
     assert "dev/p" in c.addresses()
@@ -162,7 +162,7 @@ def test_cooling_addresses_fill_it_until_they_have_cooled() -> None:
     c.no_pod("web/p")
     pods(c, "a1", "t")
     assert full(c) == [("group", "a", 1)]
-    assert Exhaustion(c.state).found[0].cooling == 1
+    assert Exhaustion(c.state).full[0].cooling == 1
     c.later(30)
     assert full(c) == [("block", "a", 0)]
     c.decide()
@@ -268,5 +268,5 @@ def test_a_pod_waits_for_no_room_where_its_tenant_has_a_block_with_some() -> Non
     c = Cluster(document, warm_blocks=0, cooldown=0, block_owner="segment")
     c.node("n1")
     pods(c, "n1", *"pqr")
-    waits = {(one.scope, one.network): one.waiting for one in Exhaustion(c.state).found}
+    waits = {(one.scope, one.network): one.waiting for one in Exhaustion(c.state).full}
     assert waits == {("network", "six"): 1, ("group", "six"): 1, ("block", "four"): 0}

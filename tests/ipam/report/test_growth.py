@@ -8,7 +8,7 @@ from romana_bus import events as ev
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.model.state import SECOND
 from romana_bus.ipam.report import views
-from romana_bus.ipam.report.forecast import Outlook, Outlooks
+from romana_bus.ipam.report.forecast import Forecast, Forecasts
 from romana_bus.ipam.report.growth import HOUR, LEAST, SETTLING, Growth, Ledger, window
 from romana_bus.ipam.report.tenants import tenants
 from tests.ipam.cluster import Cluster, topology
@@ -120,43 +120,43 @@ def cluster() -> Cluster:
     return c
 
 
-def outlooks(c: Cluster, found: Growth | None) -> Outlooks:
-    return Outlooks(views.networks(c.state), found)
+def forecasts(c: Cluster, found: Growth | None) -> Forecasts:
+    return Forecasts(views.networks(c.state), found)
 
 
 def test_a_group_and_a_network_last_as_their_open_room_does() -> None:
     c = cluster()
-    found = outlooks(c, growth(given("p1", "10.0.0.0"), given("p2", "10.0.0.1", tenant="db")))
+    found = forecasts(c, growth(given("p1", "10.0.0.0"), given("p2", "10.0.0.1", tenant="db")))
     (network,) = found.networks
-    assert found.network(network) == Outlook(2.0, (192 - 2) / 2)
+    assert found.network(network) == Forecast(2.0, (192 - 2) / 2)
     groups = {group.group: found.group(group) for group in network.groups if group.leaf}
-    assert groups == {"a": Outlook(2.0, 31.0), "b": Outlook(0.0, None), "c": Outlook(0.0, None)}
+    assert groups == {"a": Forecast(2.0, 31.0), "b": Forecast(0.0, None), "c": Forecast(0.0, None)}
 
 
 def test_a_node_lasts_until_its_blocks_and_its_groups_whole_ones_are_used_up() -> None:
     c = cluster()
     first, second = views.hosts(c.state)
-    found = outlooks(c, growth(given("p1", "10.0.0.0")))
-    assert found.host(first) == Outlook(1.0, 62.0)
-    assert found.host(second) == Outlook(0.0, None)
+    found = forecasts(c, growth(given("p1", "10.0.0.0")))
+    assert found.host(first) == Forecast(1.0, 62.0)
+    assert found.host(second) == Forecast(0.0, None)
     faster = growth(given("p1", "10.0.0.0"), given("x", "10.0.0.63", node="n9"))
-    assert outlooks(c, faster).host(first) == Outlook(1.0, 31.0)  # its group does not last longer
+    assert forecasts(c, faster).host(first) == Forecast(1.0, 31.0)  # its group does not last longer
 
 
 def test_a_tenant_lasts_as_long_as_the_networks_that_it_may_use() -> None:
     c = cluster()
-    found = outlooks(c, growth(given("p1", "10.0.0.0"), given("x", "10.0.0.64", tenant="other")))
+    found = forecasts(c, growth(given("p1", "10.0.0.0"), given("x", "10.0.0.64", tenant="other")))
     db, web = tenants(c.state, found.networks)
-    assert found.tenant(web) == Outlook(1.0, (192 - 2) / 2)
-    assert found.tenant(db) == Outlook(0.0, (192 - 2) / 2)
+    assert found.tenant(web) == Forecast(1.0, (192 - 2) / 2)
+    assert found.tenant(db) == Forecast(0.0, (192 - 2) / 2)
 
 
 def test_where_nothing_is_known_nothing_is_said() -> None:
     c = cluster()
-    found = outlooks(c, None)
+    found = forecasts(c, None)
     (network,) = found.networks
-    assert found.network(network) == found.group(network.groups[0]) == Outlook()
-    assert found.host(views.hosts(c.state)[0]) == found.tenant(tenants(c.state)[0]) == Outlook()
+    assert found.network(network) == found.group(network.groups[0]) == Forecast()
+    assert found.host(views.hosts(c.state)[0]) == found.tenant(tenants(c.state)[0]) == Forecast()
 
 
 def test_what_is_full_has_no_hour_left_whether_it_grows_or_not() -> None:
@@ -166,7 +166,7 @@ def test_what_is_full_has_no_hour_left_whether_it_grows_or_not() -> None:
     c.pod("web/a", "n1")
     c.pod("web/b", "n1")
     c.decide()
-    for found in (outlooks(c, None), outlooks(c, growth())):
+    for found in (forecasts(c, None), forecasts(c, growth())):
         (network,) = found.networks
         ends = [
             found.network(network),
@@ -190,6 +190,6 @@ def test_of_two_families_the_one_that_ends_first_counts() -> None:
     c.node("n1")
     c.pod("web/a", "n1")
     c.decide()
-    found = outlooks(c, growth(given("a", "10.0.0.0", "fd00::")))
-    assert found.host(views.hosts(c.state)[0]) == Outlook(2.0, 15.0)
-    assert found.tenant(tenants(c.state)[0]) == Outlook(2.0, 15.0)
+    found = forecasts(c, growth(given("a", "10.0.0.0", "fd00::")))
+    assert found.host(views.hosts(c.state)[0]) == Forecast(2.0, 15.0)
+    assert found.tenant(tenants(c.state)[0]) == Forecast(2.0, 15.0)

@@ -1,4 +1,4 @@
-"""What there is for a pod on its host: whose blocks, of which networks and groups. And what a choice is."""
+"""Where a pod's address can come from (networks, groups, owner of the block), and what a choice of one is."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EVERYBODY: Owner = (ALL, ALL)
 
 
 class Choice(NamedTuple):
-    """An address of `prefix`, which is to be `owner`'s. `block`: None where the host does not have it
-    yet. `victim`: another host's spare block that makes room. `offset`: -1 for the lowest free address.
-    `donor`: the host that keeps the address for the pod's name. `adopted`: the pod reports it."""
+    """An address of the block `prefix`, which becomes `owner`'s. `block`: None where the host does not have
+    it yet. `victim`: another host's spare block, which is released for it. `offset`: -1 for the lowest free
+    address. `donor`: the host that keeps the address for the pod's name. `adopted`: the pod reports it."""
 
     owner: Owner
     space: FreeSpace
@@ -35,33 +35,36 @@ class Choice(NamedTuple):
 
 
 def owner_of(context: Context, pod: Pod) -> Owner:
-    whose = context.state.settings.block_owner
-    if whose == "host":
+    """The tenant and the segment whose blocks serve the pod (setting `block_owner`)."""
+    setting = context.state.settings.block_owner
+    if setting == "host":
         return EVERYBODY
-    return pod.tenant, pod.segment if whose == "segment" else ALL
+    return pod.tenant, pod.segment if setting == "segment" else ALL
 
 
 def networks_for(context: Context, pod: Pod) -> tuple[int, ...]:
-    """The places in the topology of the networks that its tenant may use; of those, the ones it names."""
+    """The networks that the pod's tenant may use, or those of them that it requests, as places in the
+    topology."""
     topology = context.index.topology
     order = topology.order(pod.tenant) if topology.particular else topology.everyones
-    wish = pod.asks.wish
-    if wish and wish.networks:
-        return tuple(at for at in order if topology.networks[at].name in wish.networks)
+    request = pod.details.request
+    if request and request.networks:
+        return tuple(place for place in order if topology.networks[place].name in request.networks)
     return order
 
 
 def families_for(context: Context, pod: Pod, host: Host) -> tuple[tuple[FreeSpace, ...], ...]:
-    """For each address family that the pod's networks offer on this host: the groups that its address
-    can come from, in order of preference."""
-    if pod.asks.wish is None and not context.index.topology.particular:
-        return host.offers
-    return context.index.offers(networks_for(context, pod), host.leaves)
+    """For each address family that the pod's networks have on this host: the groups that its address can come
+    from, in order of preference."""
+    if pod.details.request is None and not context.index.topology.particular:
+        return host.spaces
+    return context.index.spaces_for(networks_for(context, pod), host.leaves)
 
 
 def scope_of(context: Context, pod: Pod, host: Host) -> str:
-    """The most that is full among the families that the pod needs. It is told as it was at that moment:
-    what other nodes and groups have is no reason to tell it again."""
+    """What is exhausted for the pod (block, group or network): the widest scope of its families.
+
+    The scope is that of the moment of the denial. A change in other nodes and groups publishes no new one."""
     scopes = [_scope(context, spaces) for spaces in families_for(context, pod, host)]
     return max(scopes, key=(BLOCK, GROUP, NETWORK).index, default="")
 
@@ -75,5 +78,5 @@ def _scope(context: Context, spaces: tuple[FreeSpace, ...]) -> str:
 
 
 def own_block(pod: Pod) -> Owner:
-    """The owner of a block that is this pod's alone."""
+    """The owner of a block that belongs to this pod alone."""
     return pod.tenant, OWN + pod.key.partition("/")[2]

@@ -88,7 +88,7 @@ _group(
 )  # fmt: skip
 _group(
     "ipam", "ipam/commands", 5,
-    "Addresses: who has which, how full networks, groups and nodes are, and what is reserved.",
+    "Addresses: lookup, usage of networks, groups and nodes, and reserved ranges.",
 )  # fmt: skip
 _group("events", "events/commands", 6, "The event log: what happened, and what led to it.")
 _command("status/status", 7)

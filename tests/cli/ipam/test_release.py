@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever carries orders out is not waited for."""
-    monkeypatch.setattr("romana_bus.cli.ipam.release.CARRIED_OUT_WITHIN", 0.0)
+    monkeypatch.setattr("romana_bus.cli.ipam.orders.CARRIED_OUT_WITHIN", 0.0)
 
 
 def cluster() -> Cluster:

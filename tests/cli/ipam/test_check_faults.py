@@ -46,7 +46,7 @@ def test_an_empty_api_server_frees_nothing_however_small_the_log_is(
     with ApiThread() as empty:
         done = call("ipam", "check", "--repair", "--pause", "0", "--server", empty.server.url, *log)
     assert (done.code, done.out) == (2, "")
-    assert "the API server gives no node where the log has 3" in done.err
+    assert "the API server shows no node, and the log has 3" in done.err
     assert "Disowned" not in told(call, log)
 
 

@@ -589,7 +589,7 @@ def test_an_api_server_that_has_lost_most_of_many_pods() -> None:
     for at in range(8):
         c.pod(f"web/x{at}", "n1")
     few = {subject: one for subject, one in c.api().items() if not subject.startswith("kube.pod.web.x")}
-    assert "4 pods where the log has 12" in doubt(c.state, snapshot(few, c.versions))
+    assert "4 pods, and the log has 12" in doubt(c.state, snapshot(few, c.versions))
 
 
 def test_a_log_that_is_being_listed() -> None:

@@ -129,11 +129,14 @@ class Wire(nats.aio.client.Client):
         caller decides what to send then. Raises Unavailable while disconnected."""
         if not self.is_connected or self._transport is None:
             raise Unavailable("not connected to NATS")
-        if self._pending:
-            self._transport.writelines(self._pending)
-            self._pending = []
-            self._pending_data_size = 0
-        self._transport.write(frames)
+        try:
+            if self._pending:
+                self._transport.writelines(self._pending)
+                self._pending = []
+                self._pending_data_size = 0
+            self._transport.write(frames)
+        except RuntimeError as error:  # uvloop's, of a closed connection that nats-py has yet to hear of
+            raise Unavailable(f"not connected to NATS: {error}") from None
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None

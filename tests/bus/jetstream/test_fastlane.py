@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from romana_bus.bus.api import Unavailable
 from romana_bus.bus.jetstream.fastlane import Wire, raw_message
 
 if TYPE_CHECKING:
@@ -118,6 +119,23 @@ async def test_what_is_sent_raw_arrives_at_plain_nats_py_and_the_other_way(nats_
 
 
 @pytest.mark.within(20)
+async def send_for_ever(wire: Wire) -> None:
+    while True:
+        wire.send(raw_message("t.raw", b"x"))
+        await asyncio.sleep(0)
+
+
+async def test_a_connection_that_is_closed_before_nats_py_knows_it(nats_server: NatsServer) -> None:
+    wire = Wire()
+    await wire.dial([nats_server.url])
+    try:
+        wire._transport._io_writer.transport.abort()  # type: ignore[union-attr]
+        with pytest.raises(Unavailable, match="not connected to NATS"):
+            await send_for_ever(wire)
+    finally:
+        await wire.close()
+
+
 async def test_a_server_that_says_nothing_leaves_no_connection_behind(own_server: NatsServer) -> None:
     ended = asyncio.Event()
 

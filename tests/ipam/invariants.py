@@ -12,6 +12,7 @@ from romana_bus import events as ev
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
 from romana_bus.ipam.fold.facts import FINISHED, SEGMENT_LABEL
 from romana_bus.ipam.model.annotations import parse_request
+from romana_bus.ipam.model.usage import free_by_leaf, usage_index
 from romana_bus.ipam.report import views
 from tests.ipam.cluster import addresses
 
@@ -94,6 +95,9 @@ def room_adds_up(cluster: Cluster) -> None:
             assert room.used == sum(inside(address, parse_prefix(prefix)) for address in used)
             assert room.cooling == sum(inside(address, parse_prefix(prefix)) for address in cool)
             assert min(room.reserved, room.free) >= 0
+    index = usage_index(cluster.state)
+    for leaf, free in zip(cluster.state.topology.leaves, free_by_leaf(cluster.state), strict=True):
+        assert free == index[leaf.prefix.width].free(leaf.prefix)
     for block in views.blocks(cluster.state):
         room = block.usage
         assert room.used + room.cooling + room.reserved + room.free == room.size

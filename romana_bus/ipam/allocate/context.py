@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from romana_bus.ipam.fold.decisions import replace
 from romana_bus.ipam.fold.evolve import evolve
 from romana_bus.ipam.model.index import Index
-from romana_bus.ipam.model.usage import UsageByFamily, usage_index
+from romana_bus.ipam.model.usage import free_by_leaf
 
 if TYPE_CHECKING:
     from romana_bus.events import AddressEvent, IpamEvent
@@ -31,7 +31,7 @@ class Context:
         self.state = state
         self.size = size
         self.decisions: list[Decision] = []
-        self._usage: UsageByFamily | None = None
+        self._free: list[int] | None = None
         self.index = self.refreshed()
 
     def refreshed(self) -> Index:
@@ -39,15 +39,15 @@ class Context:
         index = self.state.index
         if index is None or index.stale:
             index = self.state.index = Index(self.state)
-            self._usage = None
+            self._free = None
         self.index = index
         return index
 
     def free_addresses(self, leaf: Leaf) -> int:
         """How many addresses of the leaf were free when this context first asked."""
-        if self._usage is None:
-            self._usage = usage_index(self.state)
-        return self._usage[leaf.prefix.width].free(leaf.prefix)
+        if self._free is None:
+            self._free = free_by_leaf(self.state)
+        return self._free[leaf.number]
 
     @property
     def full(self) -> bool:

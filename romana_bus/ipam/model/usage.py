@@ -1,6 +1,6 @@
 """Usage: how many addresses of a prefix are used, cooling, reserved and free. Computed here and nowhere else.
 
-The allocator reads it for the scope of a denial; reports, metrics and forecasts read it for everything.
+Reports, metrics and forecasts read the index; the allocator reads the sums that a denial needs.
 """
 
 from __future__ import annotations
@@ -158,6 +158,21 @@ UsageByFamily = dict[int, UsageIndex]
 def usage_index(state: State) -> UsageByFamily:
     """Address width -> the usage index of that family."""
     return {width: UsageIndex(state, width) for width in (V4, V6)}
+
+
+def free_by_leaf(state: State) -> list[int]:
+    """The number of free addresses of each leaf, by its number. Right after a decision only, as `Block.busy`.
+
+    The allocator asks with every decision while something is exhausted. It needs these sums alone, which take
+    a twentieth of the time of an index: nothing is sorted."""
+    free = []
+    for leaf in state.topology.leaves:
+        reserved = state.reserved_in(leaf.prefix.width)
+        free.append(leaf.prefix.size - reserved.count(leaf.prefix.base, leaf.prefix.end))
+    for block in state.blocks.values():
+        if block.leaf >= 0:
+            free[block.leaf] -= ((block.used | block.cool) & ~block.reserved).bit_count()
+    return free
 
 
 def _blocks_in_use(state: State, blocks: Iterable[Block]) -> list[Prefix]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.lab.kubeapi import wire
 from romana_bus.lab.kubeapi.resources import BUILT_IN, Resource
-from romana_bus.lab.kubeapi.table import Change, Table
+from romana_bus.lab.kubeapi.table import Change, Extent, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,6 +35,13 @@ def watch_line(kind: str, raw: bytes) -> bytes:
     return b'{"type":"%s","object":%s}\n' % (kind.encode(), raw)
 
 
+#: The longest history, however young it is: a real etcd has a quota of bytes, a real cache one of changes.
+LONGEST = Extent(changes=100_000, size=64 * 1024 * 1024)
+
+#: The share of it that is left when a history became longer: one write in many shortens it, not each.
+_LEFT = 0.75
+
+
 class Backup(NamedTuple):
     """A store at one moment, as a snapshot of etcd holds it, with the history that it has then."""
 
@@ -44,16 +51,24 @@ class Backup(NamedTuple):
 
 
 class Store:
-    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients."""
+    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients. `longest`: a
+    write that makes the history longer compacts it."""
 
-    def __init__(self, resources: Iterable[Resource] = BUILT_IN) -> None:
+    def __init__(self, resources: Iterable[Resource] = BUILT_IN, longest: Extent = LONGEST) -> None:
         self.version = 1
         self.compacted = 0
+        self._longest = longest
         self._tables = {resource: Table() for resource in resources}
 
     @property
     def resources(self) -> tuple[Resource, ...]:
         return tuple(self._tables)
+
+    @property
+    def history(self) -> Extent:
+        """The length of the history of all resources."""
+        extents = [table.extent for table in self._tables.values()]
+        return Extent(sum(extent.changes for extent in extents), sum(extent.size for extent in extents))
 
     def get(self, resource: Resource, key: str) -> bytes | None:
         return self._tables[resource].objects.get(key)
@@ -74,6 +89,8 @@ class Store:
         change = Change(kind, sys.intern(key), version, None if repeats else raw, before)
         table.record(change)
         self.advance(version)
+        if not self.history.within(self._longest):
+            self._shorten()
         return change
 
     def advance(self, version: int) -> None:
@@ -85,6 +102,20 @@ class Store:
         self.compacted = max(self.compacted, min(version, self.version))
         for table in self._tables.values():
             table.forget(self.compacted)
+
+    def _shorten(self) -> None:
+        """Compacts the history to its newest changes: a share of `_LEFT` of the longest history."""
+        wanted = Extent(int(self._longest.changes * _LEFT), int(self._longest.size * _LEFT))
+        left, to = self.history, self.compacted
+        written = [
+            (change.version, change.size) for table in self._tables.values() for change in table.changes
+        ]
+        for version, size in sorted(written):
+            if left.within(wanted):
+                break
+            left = Extent(left.changes - 1, left.size - size)
+            to = version
+        self.compact(to)
 
     def changes(self, resource: Resource, after: int) -> list[Change]:
         """In the order of their versions. Raises Compacted."""

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from romana_bus.lab.kubeapi.calls import Call
 from romana_bus.lab.kubeapi.read.listing import list_body
 from romana_bus.lab.kubeapi.read.views import Whole
-from romana_bus.lab.kubeapi.resources import NODES, PODS
+from romana_bus.lab.kubeapi.resources import NETWORK_POLICIES, NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
 from romana_bus.lab.kubeapi.store import Compacted, Store
+from romana_bus.lab.kubeapi.table import Extent
 from romana_bus.lab.kubeapi.wire import at_version, head, identity
 from romana_bus.lab.kubeapi.write.writes import write
 
@@ -180,6 +181,34 @@ def everything(store: Store) -> object:
     return store.version, store.compacted, history, present(store), objects_at(store, store.compacted)
 
 
+@pytest.mark.parametrize("longest", [Extent(100, 10**9), Extent(10**9, 20_000), Extent(0, 0)])
+def test_history_is_bounded_under_endless_writes(longest: Extent) -> None:
+    store = Store(longest=longest)
+    total = 0
+    for number in range(3000):
+        took = write(
+            store,
+            Call("create", (PODS, NETWORK_POLICIES)[number % 2], "web"),
+            msgspec.json.encode({"metadata": {"name": f"p{number}"}, "spec": {"x": "x" * (number % 500)}}),
+            now="now",
+            uid=f"u{number}",
+        )
+        total += sum(len(change.raw) for _, change in took.changes)
+        assert store.history.within(longest)
+    assert total > 10 * 20_000
+    assert len(store.snapshot(PODS, store.version).keys) == 1500
+    assert len(store.snapshot(PODS, store.compacted).keys) > 1400
+    with pytest.raises(Compacted):
+        store.changes(PODS, store.compacted - 1)
+
+
+def test_history_that_was_compacted_too_early_keeps_most_of_what_it_may() -> None:
+    store = Store(longest=Extent(100, 10**9))
+    for number in range(1000):
+        fill_one(store, number)
+        assert store.history.changes >= min(number + 1, 75)
+
+
 def fill_one(store: Store, number: int) -> None:
     version = store.version + 1
     raw = head(PODS) + b'"metadata":{"name":"p","namespace":"web","resourceVersion":"%d"}}' % version
@@ -198,6 +227,7 @@ def test_no_object_is_kept_twice() -> None:
     assert deleted.before is second.raw is last
     assert deleted.written is None
     assert identity(deleted.raw).resource_version == "9"
+    assert store.history == Extent(3, len(first.raw) + len(second.raw))
     assert first.key is second.key is deleted.key
 
 

@@ -12,8 +12,6 @@ from tests.cli.api import ApiThread
 from tests.cli.logs import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cli.conftest import Call
     from tests.cli.processes import Home
     from tests.servers import NatsServer
@@ -24,15 +22,6 @@ _clusters = itertools.count()
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
     return ("--nats", nats_server.url, "--cluster", f"check{next(_clusters)}")
-
-
-@pytest.fixture
-def api() -> Iterator[ApiThread]:
-    with ApiThread() as made:
-        for number in range(3):
-            made.node(f"n{number}", "a", f"192.0.2.{number}")
-            made.pod(f"p{number}", f"n{number}")
-        yield made
 
 
 def lived(api: ApiThread, log: tuple[str, ...], home: Home) -> None:

@@ -15,8 +15,6 @@ from tests.cli.ipam.test_check import checked, lived, told
 from tests.cli.processes import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.cli.conftest import Call
     from tests.cli.processes import Home
     from tests.servers import NatsServer
@@ -28,15 +26,6 @@ QUICK = ("--audit-every", "0.2", "--audit-grace", "0.2")
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
     return ("--nats", nats_server.url, "--cluster", f"hostile{next(_clusters)}")
-
-
-@pytest.fixture
-def api() -> Iterator[ApiThread]:
-    with ApiThread() as made:
-        for number in range(3):
-            made.node(f"n{number}", "a", f"192.0.2.{number}")
-            made.pod(f"p{number}", f"n{number}")
-        yield made
 
 
 def test_an_empty_api_server_frees_nothing_however_small_the_log_is(

@@ -157,7 +157,9 @@ def test_what_growing_costs_is_said(log: tuple[str, ...], write: Write, call: Ca
         "every group in it keeps the lower half of its prefix"
     ) in told.lines
     refused = call("topology", "apply", write("a", "b", cidr="10.8.0.0/31", mask=32), *log)
-    refused.complains(2, "zones.json:14: topologies[0].map: 4 slots do not fit into 10.8.0.0/31 (a level")
+    refused.complains(
+        2, "zones.json:14: topologies[0].map: 4 slots do not fit into 10.8.0.0/31 (a level keeps"
+    )
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "set", "validate"])

@@ -1,0 +1,21 @@
+"""An API server with a small cluster, for commands that compare it with the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.api import ApiThread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def api() -> Iterator[ApiThread]:
+    with ApiThread() as made:
+        for number in range(3):
+            made.node(f"n{number}", "a", f"192.0.2.{number}")
+            made.pod(f"p{number}", f"n{number}")
+        yield made

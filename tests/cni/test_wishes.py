@@ -198,7 +198,7 @@ def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
             await outbox.put(wish)
             await outbox.stored(wish)
             with wishes.ending(one):
-                await wishes.tell_again()
+                await wishes.resend()
                 assert outbox.waiting() == []
                 await wishes.end(WEB, "one", was_made=True)
             while outbox.waiting():
@@ -220,7 +220,7 @@ def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_path: Pat
         Attachments(tmp_path / "attachments").put(attachment(WEB, "two"))
         async with wishing(tmp_path, store) as (wishes, outbox, _):
             assert outbox.waiting() == []
-            await wishes.tell_again()
+            await wishes.resend()
             while outbox.waiting():
                 await asyncio.sleep(0.001)
             assert [request.sandbox for request in await outbox.requests()] == ["two"]

@@ -15,7 +15,7 @@ from romana_bus.cli.common.audits import lister
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Kubernetes, Output, Store
 from romana_bus.cli.common.session import run
-from romana_bus.consumers.audit import Look, done, look, order
+from romana_bus.consumers.audit import Observation, done, look, order
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
@@ -87,7 +87,9 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
         raise Failed(f"{console.many(len(lasting), 'finding')}: see `romana-bus ipam check --help`")
 
 
-async def _looks(store: OpenStore, api: Any, pause: float) -> tuple[Look, list[Finding], list[Finding]]:
+async def _looks(
+    store: OpenStore, api: Any, pause: float
+) -> tuple[Observation, list[Finding], list[Finding]]:
     """The last look, what both have found, and what one has. Raises BadInput, Failed."""
     first = await _believed(store, api)
     if not first.findings:
@@ -102,10 +104,10 @@ async def _looks(store: OpenStore, api: Any, pause: float) -> tuple[Look, list[F
     return second, lasting, passing
 
 
-async def _believed(store: OpenStore, api: Any) -> Look:
+async def _believed(store: OpenStore, api: Any) -> Observation:
     seen = await look(store, lister(api), ipam_state)
     if seen.doubt:
-        raise BadInput(f"nothing was checked: {seen.doubt}. Look at --server, --context and --cluster")
+        raise BadInput(f"nothing was checked: {seen.doubt}. Observation at --server, --context and --cluster")
     return seen
 
 
@@ -120,7 +122,11 @@ async def _carried_out(store: OpenStore, ordered: list[Correction]) -> list[Addr
 
 
 def _as_json(
-    seen: Look, lasting: list[Finding], passing: list[Finding], ordered: list[Correction], left: list[Any]
+    seen: Observation,
+    lasting: list[Finding],
+    passing: list[Finding],
+    ordered: list[Correction],
+    left: list[Any],
 ) -> None:
     console.as_json(
         {
@@ -136,7 +142,7 @@ def _as_json(
     )
 
 
-def _as_tables(seen: Look, lasting: list[Finding], passing: list[Finding]) -> None:
+def _as_tables(seen: Observation, lasting: list[Finding], passing: list[Finding]) -> None:
     kernels = {report.node for report in seen.wired}
     looked = (
         f"{console.many(len(seen.snapshot.nodes), 'node')}, {console.many(len(seen.snapshot.pods), 'pod')}"

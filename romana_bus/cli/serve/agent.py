@@ -30,7 +30,7 @@ from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
 from romana_bus.cni.sole import sole
 from romana_bus.consumers import routes
-from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, told_anew
+from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, resend_requests
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
 from romana_bus.runtime.health import Health, served
@@ -230,7 +230,7 @@ class _Agent:
         return [
             run_projection(store, projection(self.node, self.addresses), self.health),
             self.outbox.run(store),
-            told_anew(self.addresses, commands.tell_again),
+            resend_requests(self.addresses, commands.resend),
             report_wired(store, self.node, self.addresses, self.changed, wired),
             run_reconciler(store, self.routes.reconciler(), self.health),
         ]

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from romana_bus.cni.link.veth import GATEWAY
 from romana_bus.inet import V4, V6, format_address, parse_address
 from romana_bus.netlink import links, namespaces
-from romana_bus.netlink.messages import Failure, Interrupted, NetlinkError, Socket
+from romana_bus.netlink.constants import POD_ROUTES
+from romana_bus.netlink.socket import Failure, Interrupted, NetlinkError, Socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +120,7 @@ def _on_host(host: Socket, wanted: Veth, index: int) -> None:
     if any(width == V4 for width, _ in wanted.addresses):
         requests.append(links.proxy(V4, GATEWAY[V4], index))
     first = len(requests)
-    requests += [links.on_link(*one, index, protocol=links.POD_ROUTES) for one in wanted.addresses]
+    requests += [links.on_link(*one, index, protocol=POD_ROUTES) for one in wanted.addresses]
     failures = host.batch(requests)
     _all_done(one for one in failures if one.at < first or one.errno != errno.EEXIST)
     for failure in failures:
@@ -129,10 +130,10 @@ def _on_host(host: Socket, wanted: Veth, index: int) -> None:
 def _take_over(host: Socket, width: int, value: int, index: int) -> None:
     """The route to this address stands on the veth of an older sandbox of the pod. It moves at once."""
     there = _route_to(host, width, value)
-    if there is not None and there.protocol != links.POD_ROUTES:
+    if there is not None and there.protocol != POD_ROUTES:
         whose = f"a route to {format_address(width, value)} of protocol {there.protocol}"
         raise Taken(f"the node has {whose}, which is not ours: remove it")
-    host.do(links.on_link(width, value, index, protocol=links.POD_ROUTES, replace=True))
+    host.do(links.on_link(width, value, index, protocol=POD_ROUTES, replace=True))
 
 
 def look_into(netns: str) -> None:
@@ -234,8 +235,8 @@ def routed() -> dict[str, str]:
     found = {}
     for width in (V4, V6):
         with contextlib.suppress(NetlinkError), _host() as host:  # a kernel without IPv6
-            for route in links.routes(_dump(host, links.get_routes(width, links.POD_ROUTES))):
-                if route.length == width and route.protocol == links.POD_ROUTES:
+            for route in links.routes(_dump(host, links.get_routes(width, POD_ROUTES))):
+                if route.length == width and route.protocol == POD_ROUTES:
                     with contextlib.suppress(OSError):  # the link has just gone, and the route with it
                         found[format_address(width, route.base)] = if_indextoname(route.oif)
     return found

@@ -47,7 +47,7 @@ class Addresses(Protocol):
     def denied(self, pod: Pod) -> str:
         """Why it has none, where that was said; else ''."""
 
-    def bearer(self, pod: Pod) -> str:
+    def uid_of(self, pod: Pod) -> str:
         """The uid of the pod of that name which has addresses or was denied them; '' where there is none."""
 
     async def news(self) -> None:
@@ -101,9 +101,9 @@ class Commands:
                 spec.KERNEL, f"{call.command} failed in the kernel or on disk", str(error)
             ) from None
 
-    async def tell_again(self) -> None:
+    async def resend(self) -> None:
         """The log was read anew, and may be another one."""
-        await self._wishes.tell_again()
+        await self._wishes.resend()
 
     @contextlib.asynccontextmanager
     async def _alone(self, attached: Attached) -> AsyncIterator[None]:
@@ -229,12 +229,12 @@ class Commands:
         return self._node.timeout if wanted is None else wanted
 
     def _why(self, call: Call) -> str:
-        pod, bearer = call.pod, self._addresses.bearer(call.pod)
+        pod, uid_of = call.pod, self._addresses.uid_of(call.pod)
         if why := self._addresses.denied(pod) or self._addresses.trouble or self._outbox.trouble:
             return why
         asked = f"asked {self._patience(call):g} s ago, and nothing was decided"
-        if pod.uid and bearer not in ("", pod.uid):
-            return f"{asked}: the log knows the pod of that name with uid {bearer}, not {pod.uid}"
+        if pod.uid and uid_of not in ("", pod.uid):
+            return f"{asked}: the log knows the pod of that name with uid {uid_of}, not {pod.uid}"
         return f"{asked}: does `romana-bus run ipam` run?"
 
     # --- DEL and GC -------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ class Wishes:
         if (oldest := next((pod for pod in self._asked if pod not in kept), None)) is not None:
             del self._asked[oldest]
 
-    async def tell_again(self) -> None:
+    async def resend(self) -> None:
         """Every wish that still counts: the log may have lost it, or an audit has taken it back. And the end
         of what is asked for there and nobody here wants. What the log has already is not told twice."""
         for one in list(self._attachments):

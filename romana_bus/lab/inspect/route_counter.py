@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from romana_bus.errors import Failed
 from romana_bus.inet import V4, V6, Prefix, format_address, parse_prefix
 from romana_bus.lab.machine import netns
-from romana_bus.netlink.messages import ROOM, attributes, messages
+from romana_bus.netlink.messages import attributes, messages
+from romana_bus.netlink.socket import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,6 +12,14 @@ install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing >/dev/null; \
   fi
 
+# Each process begins with its half of the tests; who has none left takes some from the other. So what tests of
+# a folder share is made once, seldom twice, and no core waits.
+TWO_AT_A_TIME := --numprocesses 2 --dist worksteal --durations 10
+FAST := tests/events tests/ipam tests/routing tests/test_printable.py tests/cni/test_spec.py \
+  $(addprefix tests/producers/kubernetes/, test_absence.py test_observe.py test_watch_stream.py) \
+  $(addprefix tests/cli/, common/test_help.py common/test_terminal.py common/test_usage_errors.py \
+    ipam/test_simulate.py topology/test_invalid_files.py topology/test_validate.py)
+
 PYTHON ?= python3
 SPEED ?= 1
 SEEDS ?= 50
@@ -23,7 +31,7 @@ LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run play programs debian test check bench chaos fuzz simulate mutants lock clean
+.PHONY: run play programs debian test test-fast check docs bench chaos fuzz simulate mutants lock clean
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
@@ -36,8 +44,11 @@ run: programs $(READY)  ## a cluster of network namespaces, with pods that ping 
 play: $(READY)  ## play a recorded day of a real cluster through the whole system
 	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
 
-test: debian $(READY) check  ## all checks and all tests, with a sample of the chaos
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+test: debian $(READY) check docs  ## all checks and all tests, with a sample of the chaos
+	$(BIN)/pytest $(TWO_AT_A_TIME)
+
+test-fast: $(READY)  ## what needs no server: the core, codecs, rendering, and commands that need no log; under a minute
+	$(BIN)/pytest $(TWO_AT_A_TIME) $(FAST)
 
 # Where root may; without, what is missing is said by what misses it.
 programs:
@@ -51,6 +62,9 @@ check: $(READY)  ## style, types, and which part may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
+
+docs: $(READY)  ## the site, into build/site; fails on a broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: debian $(READY)  ## about a quarter of an hour; nothing else should run
 	$(BIN)/python -m benchmarks

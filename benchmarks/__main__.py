@@ -9,7 +9,19 @@ import msgspec
 
 from benchmarks.report import Report, Row, markdown
 
-ALL = ("ipam", "watch", "publish", "boot", "latency", "routes", "cni", "failover", "fuzz", "simulation")
+ALL = (
+    "ipam",
+    "watch",
+    "publish",
+    "boot",
+    "latency",
+    "routes",
+    "cni",
+    "failover",
+    "fuzz",
+    "simulation",
+    "startup",
+)
 
 
 def main() -> None:

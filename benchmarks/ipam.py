@@ -148,7 +148,7 @@ def _batch(context: Context, wanting: list[tuple[Pod, Host]]) -> None:
     assert len(taken) == len(wanting), "a host had no room"
     for held in taken:
         before = held.block.busy
-        held.block.leave(held.offset)
+        held.block.release(held.offset)
         state.touched(held.block, before)
 
 

@@ -31,6 +31,10 @@ class Prefix(NamedTuple):
     def contains(self, other: Prefix) -> bool:
         return self.width == other.width and self.base <= other.base and other.end <= self.end
 
+    def includes(self, width: int, value: int) -> bool:
+        """Whether the address is in it."""
+        return self.width == width and self.base <= value < self.end
+
     def overlaps(self, other: Prefix) -> bool:
         return self.width == other.width and self.base < other.end and other.base < self.end
 

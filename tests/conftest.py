@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
+import nats
 import pytest
 import uvloop
 from hypothesis import settings
+from nats.js.errors import NotFoundError
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
@@ -22,13 +26,16 @@ from tests.servers import NatsCluster, NatsServer
 os.environ.pop("COLUMNS", None)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from romana_bus.bus.api import Store
 
 ROLES = (KUBE, SPEC, IPAM, NODE)
+
+#: Seconds that an asynchronous test may take, where no mark says otherwise.
+LIMIT = 60.0
 
 _clusters = itertools.count(1)
 
@@ -40,12 +47,34 @@ settings.load_profile("romana")
 Open = "Callable[[], AbstractAsyncContextManager[Store]]"
 
 
-def run(test: Coroutine[Any, Any, None], within: float = 60.0) -> None:
-    """Run a test's coroutine on the loop that the product runs on; 60 s is for ever."""
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the product runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every asynchronous test ends within 60 s, or within what its mark says."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            mark = item.get_closest_marker("within")
+            item.obj = _bounded(item.obj, mark.args[0] if mark else LIMIT)
+
+
+def _bounded(test: Callable[..., Coroutine[Any, Any, None]], seconds: float) -> Callable[..., Any]:
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*args, **kwargs)
+
+    return bounded
+
+
+def run(coroutine: Coroutine[Any, Any, None], within: float = LIMIT) -> None:
+    """Run a coroutine to its end for a test that is not asynchronous itself, on the product's loop."""
 
     async def bounded() -> None:
         async with asyncio.timeout(within):
-            await test
+            await coroutine
 
     uvloop.run(bounded())
 
@@ -83,12 +112,20 @@ def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsClust
 
 
 @pytest.fixture(params=["memory", "nats", pytest.param("cluster", marks=pytest.mark.cluster)])
-def stores(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[Store]]:
+def stores(request: pytest.FixtureRequest) -> Iterator[Callable[[], AbstractAsyncContextManager[Store]]]:
     """The contract's subject: the twin, a real server, and three of them."""
-    if request.param == "nats":
-        return opener([request.getfixturevalue("nats_server").url])
-    if request.param == "cluster":
-        return opener(request.getfixturevalue("nats_cluster").urls, replicas=3)
+    if request.param == "memory":
+        yield in_memory()
+    elif request.param == "nats":
+        yield opener([request.getfixturevalue("nats_server").url])
+    else:
+        cluster: NatsCluster = request.getfixturevalue("nats_cluster")
+        yield opener(cluster.urls, replicas=3)
+        run(delete_streams(cluster.urls))
+
+
+def in_memory() -> Callable[[], AbstractAsyncContextManager[Store]]:
+    """A way to open one fresh store in memory, again and again."""
     memory = MemoryStore()
 
     @contextlib.asynccontextmanager
@@ -97,3 +134,14 @@ def stores(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextM
         yield memory
 
     return opened
+
+
+async def delete_streams(urls: list[str]) -> None:
+    """Delete what a test has left on a cluster: each stream elects and sends heartbeats as long as it is
+    there, and a few hundred of them take a quarter of a core from all tests that follow."""
+    client = await nats.connect(urls, connect_timeout=10)
+    log = client.jetstream(timeout=20)
+    for stream in await log.streams_info():
+        with contextlib.suppress(NotFoundError):
+            await log.delete_stream(stream.config.name or "")
+    await client.close()

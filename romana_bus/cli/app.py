@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
 from romana_bus import __version__
 from romana_bus.cli.common import exit
-from romana_bus.cli.common.options import OPTIONS
-from romana_bus.cli.events import commands as events_commands
-from romana_bus.cli.ipam import check, release, show, simulate
-from romana_bus.cli.lab import commands as lab_commands
-from romana_bus.cli.lab import demo, faults, ping, pods
-from romana_bus.cli.serve import agent, run, up, watch
-from romana_bus.cli.status import resync, status
-from romana_bus.cli.topology import commands as topology_commands
+from romana_bus.cli.common.groups import OPTIONS
 from romana_bus.errors import RomanaError
 
 HELP = """\
@@ -58,27 +53,47 @@ app = App(
     default_parameter=Parameter(show_default=_default),
     result_action="return_value",
 )
-app.command(up.up, sort_key=1)
-app.command(watch.watch, sort_key=2)
-app.command(run.run, sort_key=3, usage="Usage: romana-bus run [OPTIONS] CONSUMER...")
-app.command(agent.app)
-app.command(topology_commands.app)
-app.command(show.app)
-show.app.command(simulate.simulate)
-show.app.command(check.check)
-show.app.command(release.release)
-app.command(events_commands.app)
-app.command(status.status, sort_key=7)
-app.command(resync.resync, sort_key=8)
-app.command(lab_commands.app)
-lab_commands.app.command(demo.demo, sort_key=1)
-lab_commands.app.command(pods.app)
-lab_commands.app.command(ping.ping, sort_key=4)
-lab_commands.app.command(ping.matrix, sort_key=5)
-lab_commands.app.command(ping.exec_, name="exec", sort_key=6)
-lab_commands.app.command(faults.start, sort_key=7)
-for _app in (faults.node_app, faults.link_app, faults.agent_app, faults.nats_app):
-    lab_commands.app.command(_app)
+
+
+def _docstring(path: str, name: str) -> str:
+    """The docstring of a function in a module of this package. The module is parsed, not imported."""
+    tree = ast.parse((Path(__file__).parent / f"{path}.py").read_bytes())
+    [function] = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return ast.get_docstring(function) or ""
+
+
+def _command(path: str, key: int, **options: Any) -> None:
+    """Register a function as a command, after which its module is named. `key` is its place in the list.
+
+    The module is imported when the command is called. cyclopts shows the help that is given here in the list
+    and on the command's own page: so it is the whole docstring.
+    """
+    name = path.rpartition("/")[2]
+    where = f"romana_bus.cli.{path.replace('/', '.')}:{name}"
+    app.command(where, name=name, help=_docstring(path, name), sort_key=key, **options)
+
+
+def _group(name: str, path: str, key: int, text: str) -> None:
+    """Register a group of commands: the `app` of a module, which is imported when one of them is called."""
+    app.command(f"romana_bus.cli.{path.replace('/', '.')}:app", name=name, help=text, sort_key=key)
+
+
+_command("serve/up", 1)
+_command("serve/watch", 2)
+_command("serve/run", 3, usage="Usage: romana-bus run [OPTIONS] CONSUMER...")
+_group("agent", "serve/agent", 4, "Wire the pods of this node: the agent of one node, and its CNI plugin.")
+_group(
+    "topology", "topology/commands", 4,
+    "The topology: networks, the groups that split them, and which nodes belong where.",
+)  # fmt: skip
+_group(
+    "ipam", "ipam/commands", 5,
+    "Addresses: lookup, usage of networks, groups and nodes, and reserved ranges.",
+)  # fmt: skip
+_group("events", "events/commands", 6, "The event log: what happened, and what led to it.")
+_command("status/status", 7)
+_command("status/resync", 8)
+_group("lab", "lab/app", 8, "A cluster of network namespaces on this machine, to try things on. As root.")
 app.register_install_completion_command()
 
 

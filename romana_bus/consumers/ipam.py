@@ -1,8 +1,7 @@
-"""The first decider: nodes and pods in, places in the topology and addresses out.
+"""The decider of IPAM: reads nodes and pods, and decides their places and addresses.
 
-Reads SPEC (the topology), KUBE (nodes, pods, and whether their listing is complete), of NODE the sandboxes
-that kubelets ask for, and what it has decided before. Owns the stream IPAM while it leads. Recovers by
-folding the tables again.
+Reads SPEC (the topology), KUBE (nodes, pods, and whether their listing is complete), the sandbox requests of
+NODE, and its own decisions. Writes the stream IPAM while it leads. Recovers by folding the tables again.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from romana_bus.ipam import Settings, State, Tick, evolve, parts, refusals, wake
 from romana_bus.runtime.consumer import Decider
 from romana_bus.runtime.feed import Read
 
-#: NODE last: what was removed there is remembered only where something is left of it.
+#: NODE comes last: a removed sandbox counts only where its pod still has a record.
 READS = (Read(SPEC), Read(KUBE), Read(IPAM), Read(NODE, "node.*.cni.>"))
 
 
@@ -32,13 +31,13 @@ def decider(settings: Settings) -> Decider[State]:
 
 
 def _lost(state: State, role: str) -> None:
-    """What the API server shows is told anew: nothing is decided before that is complete."""
+    """After the loss of KUBE, no decisions are taken before the watcher has listed everything again."""
     if role == KUBE:
         state.synced.clear()
 
 
 def fresh(settings: Settings, now: int) -> State:
-    """An empty state that knows the time (µs): what is over when it is folded is not remembered at all."""
+    """An empty state at the time `now` (µs), so that cooldowns that are over are not kept."""
     state = State(settings)
     evolve(state, Tick(now))
     return state

@@ -1,10 +1,11 @@
-"""How the addresses stand, in Prometheus' terms: read off the decider's state when somebody asks, since
-nothing that is counted at every event would be right after a rebuild.
+"""Prometheus metrics of IPAM, computed from the decider's state at each scrape.
+
+Counters that follow events would be wrong after the state is rebuilt.
 
 romana_addresses{network,state}      used, cooling, reserved and free ones
-romana_addresses_denied{code,scope}  pods that want an address and have none, by the kind of reason and,
-                                     for `exhausted`, by what is full: block, group or network
-romana_blocks{network}               blocks that are somebody's
+romana_addresses_denied{code,scope}  pods that need an address and have none, by code and, for `exhausted`,
+                                     by what is full: block, group or network
+romana_blocks{network}               blocks that belong to nodes
 romana_nodes{placed}                 nodes of the API server with a place in the topology, and without
 romana_exhausted{network,group,scope}
                                      1 while a network or a group has no free address, else 0; scope block:
@@ -22,10 +23,9 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
+from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK, usage_index
 from romana_bus.ipam.report import views
 from romana_bus.ipam.report.exhaustion import EXHAUSTED, Exhaustion
-from romana_bus.ipam.report.usage import both_families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ STATES = ("used", "cooling", "reserved", "free")
 
 @contextlib.contextmanager
 def measured(decider: Decider[State]) -> Iterator[Decider[State]]:
-    """The same decider, measured for as long as this is open. One in a process."""
+    """Yields the decider, with metrics of its state while the context is open. Once in a process."""
     collector = _Addresses(decider.initial())
 
     def initial() -> State:
@@ -53,20 +53,20 @@ def measured(decider: Decider[State]) -> Iterator[Decider[State]]:
 
 
 class _Addresses(Collector):
-    """`state`: the one that is worked on now."""
+    """`state`: the state that the decider works on now."""
 
     def __init__(self, state: State) -> None:
         self.state = state
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        sums = both_families(self.state)
-        exhaustion = Exhaustion(self.state, sums)
+        index = usage_index(self.state)
+        exhaustion = Exhaustion(self.state, index)
         addresses = GaugeMetricFamily("romana_addresses", "Addresses by state", labels=["network", "state"])
         blocks = GaugeMetricFamily("romana_blocks", "Blocks that are somebody's", labels=["network"])
-        for network in views.networks(self.state, sums):
+        for network in views.networks(self.state, index):
             for name in STATES:
-                addresses.add_metric([network.network, name], getattr(network.room, name))
-            blocks.add_metric([network.network], network.room.blocks)
+                addresses.add_metric([network.network, name], getattr(network.usage, name))
+            blocks.add_metric([network.network], network.usage.blocks)
         yield addresses
         yield blocks
         yield _exhausted(self.state, exhaustion)
@@ -89,17 +89,17 @@ class _Addresses(Collector):
         return Counter({("true",): placed, ("false",): len(seen) - placed})
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing is computed to be registered."""
+        """Registers without computing anything."""
         return iter(())
 
 
 def _exhausted(state: State, exhaustion: Exhaustion) -> GaugeMetricFamily:
-    """Those that are not full are there too, as 0: what is absent raises no alarm."""
+    """Networks and groups that are not full have the value 0, since an absent series raises no alarm."""
     family = GaugeMetricFamily(
         "romana_exhausted", "What has no room left", labels=["network", "group", "scope"]
     )
     for network in state.topology.networks:
-        family.add_metric([network.name, "", NETWORK], exhaustion.full(network.name))
+        family.add_metric([network.name, "", NETWORK], exhaustion.is_full(network.name))
     for group in exhaustion.groups:
         where = [group.leaf.network, group.leaf.group]
         family.add_metric([*where, GROUP], group.full)

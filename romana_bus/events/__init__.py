@@ -1,10 +1,10 @@
-"""Every shape that is stored on the log, and the subject that each one lives under.
+"""The events on the log, and the subject of each.
 
-An event is past tense and carries the WHOLE state of its entity after what happened; its subject is
-the entity. So the newest message of each subject, alone, rebuilds the present. A tombstone is an event
-too: it says that the entity is gone, and leaves the table when the history window has passed.
+An event has a name in the past tense, and carries the WHOLE state of its entity after it happened. Its
+subject is the entity. So the newest message of each subject is enough to rebuild the present. A tombstone is
+an event that says that its entity is gone; it leaves the table after the history window.
 
-Fields may be added with a default. A type never changes its meaning: that is a new type, and an
+Fields may be added with a default. A type never changes its meaning: a new meaning needs a new type, and an
 upcaster in `codec.py`. Times are microseconds since the Unix epoch.
 """
 
@@ -71,7 +71,7 @@ from romana_bus.events.spec import (
     TopologySet,
 )
 
-#: All of them; what the codec knows.
+#: All events: what the codec can decode.
 STORED: tuple[type[Event], ...] = (
     NodeSeen, NodeGone, PodSeen, PodGone, NamespaceSeen, NamespaceGone, PolicySeen, PolicyGone,
     ObjectSeen, ObjectGone, ResourceListing, ResourceSynced,

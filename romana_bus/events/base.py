@@ -1,4 +1,4 @@
-"""What is common to all events: roles, subjects, tombstones."""
+"""The base of all events: streams, subjects, tombstones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import msgspec
 
-#: The largest number in an event that is believed: what comes from outside has no other bound. As µs, it is
-#: far behind the year 9999, and two of them still fit into 64 bits.
+#: The largest number that is accepted in an event from outside. As µs, it is far after the year 9999, and the
+#: sum of two still fits into 64 bits.
 MOST = 1 << 62
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 #: µs since the Unix epoch, or a duration in µs.
@@ -22,8 +22,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9.:-]+\Z")
 
 
 def token(name: str) -> str:
-    """One subject token for a Kubernetes name: `.` is written `_`, anything that NATS could read as
-    more than a name is percent-encoded; no name at all is `-`. Two names never give one token."""
+    """Returns the subject token of a Kubernetes name. `.` becomes `_`, other characters with a meaning in
+    NATS are percent-encoded, and an empty name becomes `-`. Two names never have one token."""
     if not name or name == "-":
         return "%2D" if name else "-"
     if _PLAIN.match(name):
@@ -34,7 +34,7 @@ def token(name: str) -> str:
 class Event(
     msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field="type", tag=True
 ):
-    """What is common to all: a `type` tag in JSON, a subject, and whether it is a tombstone."""
+    """The base of all events: a `type` tag in JSON, a subject, and whether it is a tombstone."""
 
     tombstone: ClassVar[bool] = False
     role: ClassVar[str] = ""
@@ -44,17 +44,17 @@ class Event(
         raise NotImplementedError
 
     def needed_until(self) -> int:
-        """A tombstone that still says something until then (µs) stays in the table as long."""
+        """A tombstone stays in the table until this time at least (µs); 0 for the history window alone."""
         return 0
 
     def flaw(self) -> str:
-        """What is wrong in it that its types cannot say, or ''. One that has a flaw is parked by whoever
-        reads it, as if it could not be read."""
+        """What is wrong with the values, or ''. Readers park an event with a flaw, like one that they cannot
+        decode."""
         return ""
 
 
 class LeaderElected(Event, frozen=True, kw_only=True):
-    """`holder` writes `stream` from here on. Its predecessor's next publish fails at the fence."""
+    """`holder` writes `stream` from now on. The next publish of its predecessor fails at the fence."""
 
     stream: str
     term: Count

@@ -1,11 +1,10 @@
-"""Bytes <-> events. Pure.
+"""Encodes and decodes events. Pure.
 
-What cannot be read is not an error of the reader: an event of a newer version (unknown type), one that
-somebody published by hand and wrongly, or bytes that are made to do harm come back as `Parked` with the
-reason; the loop counts it, keeps its place for people to look at, and goes on.
+A message that cannot be decoded is returned as `Parked` with the reason, and is not an error: it may be an
+event of a newer version (unknown type), one that was published by hand, or bytes meant to do harm. The loop
+counts it, notes its place, and goes on.
 
-Bytes are bounded before they are decoded, by numbers that do not depend on who decodes: of two replicas,
-both park a message or none does.
+Size and depth are checked before decoding, against constants: so either all replicas park a message or none.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from romana_bus.events import STORED, Event
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Bytes of a body that is decoded at all: no server is configured to take larger messages.
+#: The largest body that is decoded, in bytes. No server is configured to accept larger messages.
 LARGEST = 8 << 20
-#: How deep arrays and objects may be nested. Kubernetes objects go to about 60 (the schemas of custom
-#: resources); the interpreter's own limit is 1,000 less what is on the stack already.
+#: How deep arrays and objects may be nested. Kubernetes objects have up to about 60 levels (schemas of custom
+#: resources). The interpreter's limit is 1,000, less what is on the stack.
 DEEPEST = 200
-#: Characters of a reason that are kept: it may quote what it is about.
+#: Characters of a reason that are kept: a reason can quote the message.
 REASON = 300
 
 
 class Parked(NamedTuple):
-    """A message whose body no reader here understands."""
+    """A message that cannot be decoded."""
 
     reason: str
     body: bytes
@@ -43,8 +42,8 @@ class _Tag(msgspec.Struct):
     type: str = ""
 
 
-#: type as stored -> a function of the raw JSON object that gives the object of the current shape.
-#: A type that is here is no longer written by anyone.
+#: Stored type -> a function that turns its raw JSON object into one of the current type. A type listed here
+#: is no longer written.
 UPCASTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 _KNOWN = {event.__name__: event for event in STORED}
@@ -57,28 +56,28 @@ encode: Callable[[Event], bytes] = _encoder.encode
 
 
 def decode(body: bytes) -> Event | Parked:
-    """The event in `body`, brought to today's shape. Never raises."""
+    """Returns the event in `body`, upcast to a current type. Never raises."""
     if reason := unbounded(body):
         return Parked(f"not an event: {reason}", body)
     try:
         event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _second_look(body, str(error))
+        return _decode_other(body, str(error))
     if type(event) in _CHECKED and (reason := event.flaw()):
         return _parked(f"not an event: {reason}", body)
     return event
 
 
 def unbounded(body: bytes) -> str:
-    """Why nobody should decode this JSON, or ''."""
+    """Why this JSON must not be decoded, or ''."""
     if len(body) > LARGEST:
-        return f"{len(body):,} bytes, and {LARGEST:,} are the most"
+        return f"{len(body):,} bytes, more than {LARGEST:,}"
     if body.count(b"[") + body.count(b"{") > DEEPEST and (depth := _depth(body)) > DEEPEST:
-        return f"nested {depth} deep, and {DEEPEST} is the most"
+        return f"nested {depth} deep, more than {DEEPEST}"
     return ""
 
 
-#: A string, or the beginning of one that does not end.
+#: A string, or the beginning of a string that does not end.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _OTHERS = bytes(byte for byte in range(256) if byte not in _STEPS)
@@ -89,7 +88,7 @@ def _depth(body: bytes) -> int:
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
-def _second_look(body: bytes, reason: str) -> Event | Parked:
+def _decode_other(body: bytes, reason: str) -> Event | Parked:
     try:
         tag = _tag.decode(body).type
         if upcast := UPCASTERS.get(tag):

@@ -1,4 +1,4 @@
-"""IPAM: decisions."""
+"""Events of the stream IPAM: the decisions about places, blocks and addresses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class IpamEvent(Event, frozen=True, kw_only=True):
 
 
 class TopologyAccepted(IpamEvent, frozen=True, kw_only=True):
-    """Addresses are given out by this document from now on (`TopologySet.document`; empty: by none, each zone
-    has a part of the default network). So where a later one cannot be used, this one still counts."""
+    """This topology document counts from now on, until another one is accepted: also when a later one cannot
+    be used. `document`: as in `TopologySet`; empty for the default topology."""
 
     document: dict[str, Any] = {}
 
@@ -27,7 +27,7 @@ class TopologyAccepted(IpamEvent, frozen=True, kw_only=True):
 
 
 class GroupOpened(IpamEvent, frozen=True, kw_only=True):
-    """Without a topology file: a group of `network` was opened for the nodes that carry `assignment`."""
+    """A group of the default topology was opened, for the nodes with the labels `assignment`."""
 
     network: str
     group: str
@@ -50,7 +50,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class HostPlaced(IpamEvent, frozen=True, kw_only=True):
-    """`addresses`: the node's own; `placements`: one for each network that has a group for it."""
+    """A node was placed. `addresses`: its own. `placements`: one for each network that has a group for it."""
 
     node: str
     uid: str
@@ -58,13 +58,15 @@ class HostPlaced(IpamEvent, frozen=True, kw_only=True):
     placements: tuple[Placement, ...] = ()
 
     def flaw(self) -> str:
-        return next(filter(None, (bad_prefix(at.prefix) for at in self.placements)), "")
+        return next(filter(None, (bad_prefix(placement.prefix) for placement in self.placements)), "")
 
     def subject(self) -> str:
         return f"ipam.map.host.{token(self.node)}"
 
 
 class HostDenied(IpamEvent, frozen=True, kw_only=True):
+    """No network has a group for the node. Its pods get no addresses."""
+
     node: str
     uid: str
     reason: str
@@ -74,6 +76,8 @@ class HostDenied(IpamEvent, frozen=True, kw_only=True):
 
 
 class HostRemoved(IpamEvent, frozen=True, kw_only=True):
+    """The node is gone, and so are its pods."""
+
     tombstone: ClassVar[bool] = True
 
     node: str
@@ -84,9 +88,9 @@ class HostRemoved(IpamEvent, frozen=True, kw_only=True):
 
 
 class BlockAssigned(IpamEvent, frozen=True, kw_only=True):
-    """`block` (a CIDR) belongs to `node` since `since`. `tenant` and `segment` are '*' where the block
-    serves all of them (`block_owner`). Segment `pod:NAME` (no label's value has a ':'): the block, of one
-    address, serves that pod of the tenant alone, and follows it to other nodes of its group."""
+    """`block` (a CIDR) belongs to `node` from `since` on. `tenant`, `segment`: '*' for a block that serves
+    all of them (`block_owner`). The segment `pod:NAME` marks a block of one address for that pod of the
+    tenant, which follows the pod to other nodes of its group. (No label's value has a ':'.)"""
 
     network: str
     block: str
@@ -103,7 +107,7 @@ class BlockAssigned(IpamEvent, frozen=True, kw_only=True):
 
 
 class BlockReleased(IpamEvent, frozen=True, kw_only=True):
-    """Nobody's from `at` on, and free for others from `until` on."""
+    """The block was released at `at`. Other nodes may get it from `until` on."""
 
     tombstone: ClassVar[bool] = True
 
@@ -120,7 +124,7 @@ class BlockReleased(IpamEvent, frozen=True, kw_only=True):
         return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
 
 
-#: Bits of address that the largest block has: its addresses are bits of one integer.
+#: Address bits of the largest block. (A block's addresses are the bits of one integer.)
 LARGEST_BLOCK = 24
 
 
@@ -128,7 +132,8 @@ _CIDR = re.compile(r"[0-9a-f.:]+/[0-9]+\Z")
 
 
 def block_token(cidr: str) -> str:
-    """`10.0.0.8/29` -> `10_0_0_8-29`: readable, and one token. What is no CIDR never gives that of one."""
+    """Returns the subject token of a CIDR: `10_0_0_8-29` for `10.0.0.8/29`. Another text never has such a
+    token."""
     if _CIDR.match(cidr):
         return cidr.replace(".", "_").replace("/", "-")
     return token(cidr).replace("-", "%2D") if cidr else "-"
@@ -136,7 +141,7 @@ def block_token(cidr: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _prefix(cidr: str) -> tuple[int, int, int, str]:
-    """Width, base, end, and what is wrong with it: its addresses follow one another on the log."""
+    """Width, base, end, and what is wrong. Cached: events about one block follow one another on the log."""
     try:
         prefix = parse_prefix(cidr)
     except ValueError as error:
@@ -145,17 +150,18 @@ def _prefix(cidr: str) -> tuple[int, int, int, str]:
 
 
 def bad_prefix(cidr: str) -> str:
+    """Why the CIDR is not valid, or ''."""
     return _prefix(cidr)[3]
 
 
 def bad_block(cidr: str) -> str:
-    """Why it is no block, or ''."""
+    """Why the CIDR cannot be a block, or ''."""
     _, base, end, reason = _prefix(cidr)
     return reason or ("" if end - base <= 1 << LARGEST_BLOCK else f"{cidr} is too large for a block")
 
 
-def astray(address: str, block: str) -> str:
-    """Why the address is none of the block, or ''."""
+def outside(address: str, block: str) -> str:
+    """Why the address is not in the block, or ''."""
     width, base, end, reason = _prefix(block)
     if reason := reason or bad_block(block):
         return reason
@@ -173,9 +179,9 @@ class PodAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CoolingAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An address that this pod name gave back and that nobody gets before `until`. `kept`: but a pod of
-    the same name that wants it back (`romana.io/sticky-address`). `uid`: of the pod that may still run
-    with it, where that is not the event's."""
+    """An address that this pod name released, and that nobody else gets before `until`. `kept`: a pod of the
+    same name can have it back (`romana.io/sticky-address`). `uid`: the pod that may still run with it, where
+    that is not the event's pod."""
 
     address: str
     block: str
@@ -184,13 +190,13 @@ class CoolingAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     uid: str = ""
 
 
-#: `until` of an address that was taken from a pod which still runs with it: until that pod is gone.
+#: `until` of an address that was released while its pod may still run with it: until that pod is gone.
 WHILE_IT_RUNS = 2**62
 
 
 class AddressEvent(IpamEvent, frozen=True, kw_only=True):
-    """The entity is a pod's name on a node, whoever bore that name: it holds the addresses of the pod
-    `uid`, and those of its predecessors that are still cooling down."""
+    """The base of address events. The entity is a pod's name on a node. It has the addresses of the pod
+    `uid`, and those of earlier pods of that name that still cool down."""
 
     namespace: str
     name: str
@@ -199,15 +205,15 @@ class AddressEvent(IpamEvent, frozen=True, kw_only=True):
     cooling: tuple[CoolingAddress, ...] = ()
 
     def flaw(self) -> str:
-        return next(filter(None, (astray(one.address, one.block) for one in self.cooling)), "")
+        return next(filter(None, (outside(old.address, old.block) for old in self.cooling)), "")
 
     def subject(self) -> str:
         return f"ipam.address.{token(self.node)}.{token(self.namespace)}.{token(self.name)}"
 
 
 class AddressAssigned(AddressEvent, frozen=True, kw_only=True):
-    """One address for each family that the pod's networks offer. `retention`: µs for which the pod's name
-    keeps them when it is gone; 0 where it does not ask for that."""
+    """The pod got an address of each family that its networks have. `retention`: µs for which the pod's name
+    keeps them after the pod is gone; 0 where that was not requested."""
 
     tenant: str
     segment: str = ""
@@ -215,18 +221,19 @@ class AddressAssigned(AddressEvent, frozen=True, kw_only=True):
     retention: Micros = 0
 
     def flaw(self) -> str:
-        for one in self.addresses:
-            if reason := astray(one.address, one.block):
+        for given in self.addresses:
+            if reason := outside(given.address, given.block):
                 return reason
-        if len(self.addresses) > 1 and len({one.address for one in self.addresses}) < len(self.addresses):
-            return "one address twice"
+        addresses = self.addresses
+        if len(addresses) > 1 and len({given.address for given in addresses}) < len(addresses):
+            return "the same address twice"
         return super().flaw() if self.cooling else ""
 
 
 class AddressDenied(AddressEvent, frozen=True, kw_only=True):
-    """`reason` is for people; `code` is one of DENIALS. `scope`, for `exhausted`: what was full when this
-    was said: `block` (its node's own blocks, while all of the group's room is in blocks of other nodes),
-    `group`, or `network` (every group of it)."""
+    """The pod got no address. `reason` is for people, `code` is one of DENIALS. `scope`, for `exhausted`:
+    what was full at that time: `block` (the blocks of its node, while the free addresses of the group are in
+    blocks of other nodes), `group`, or `network` (all its groups)."""
 
     code: str
     reason: str
@@ -234,14 +241,16 @@ class AddressDenied(AddressEvent, frozen=True, kw_only=True):
 
 
 class AddressReleased(AddressEvent, frozen=True, kw_only=True):
+    """The pod's name holds no address any more. `reason` is for people."""
+
     tombstone: ClassVar[bool] = True
 
     reason: str = ""
 
     def needed_until(self) -> int:
-        return max((one.until for one in self.cooling if one.until != WHILE_IT_RUNS), default=0)
+        return max((old.until for old in self.cooling if old.until != WHILE_IT_RUNS), default=0)
 
 
-#: Why a pod has no address: its node is not in the API or not placed; no network takes its tenant; what
-#: its annotations wish for cannot be had; everything that its networks have for its node is in use.
+#: Why a pod has no address: its node is not in the API; its node has no place; no network is for its tenant;
+#: what its annotations request cannot be had; all addresses of its networks for its node are in use.
 DENIALS = ("host_unknown", "host_denied", "no_network", "wish", "exhausted")

@@ -1,4 +1,4 @@
-"""KUBE: facts, as the watcher saw them at the API server."""
+"""Events of the stream KUBE: facts, as the watcher saw them at the API server."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from typing import Any, ClassVar
 
 from romana_bus.events.base import KUBE, Count, Event, Micros, token
 
-#: Digits of an unsigned 64-bit number: the longest resource version that is read as one.
+#: Digits of the largest unsigned 64-bit number: a longer resource version is not read as a number.
 DIGITS = 20
 
 
 def version_number(version: str) -> int:
-    """A resource version as a number (KEP-5504); 0 where it is none, as some aggregated APIs have it."""
+    """The resource version as a number (KEP-5504); 0 where it is not one, as in some aggregated APIs."""
     usable = len(version) <= DIGITS and version.isascii() and version.isdecimal()
     return int(version) if usable else 0
 
 
 class Fact(Event, frozen=True, kw_only=True):
-    """`resource_version` and `uid` are the API server's. `listing`: the number of the listing of the resource
-    that it was seen in, or behind. Within one listing, versions compare as integers (KEP-5504); a later
-    listing is a new word on everything, whatever versions it brings. The watcher, which alone writes facts,
-    leaves out what is older than what it has told: readers take the newest message of each subject."""
+    """The base of facts. `resource_version`, `uid`: the API server's. `listing`: the number of the listing in
+    which, or after which, the entity was seen.
+
+    Within one listing, versions compare as integers (KEP-5504). A later listing replaces everything, whatever
+    its versions are. The watcher, which alone writes facts, leaves out older versions than it has written: so
+    readers use the newest message of each subject."""
 
     role: ClassVar[str] = KUBE
 
@@ -30,7 +32,7 @@ class Fact(Event, frozen=True, kw_only=True):
     name: str
 
     def key(self) -> str:
-        """`namespace/name`, with nothing before the slash where there are no namespaces."""
+        """`namespace/name`; `/name` for a resource without namespaces."""
         return f"{getattr(self, 'namespace', '')}/{self.name}"
 
 
@@ -53,8 +55,8 @@ class NodeGone(Fact, frozen=True, kw_only=True):
 
 class PodSeen(Fact, frozen=True, kw_only=True):
     """`node` is '' until the pod is scheduled; `ips`: `status.podIPs`, `phase`: `status.phase` (v1.Pod);
-    `annotations`: those of them whose key begins with `romana.io/`, the pod's wishes. `static`: of a mirror,
-    which shows a static pod in the API, that pod's own uid (annotation `kubernetes.io/config.mirror`)."""
+    `annotations`: those whose key begins with `romana.io/`, which request addresses. `static`: for a mirror
+    pod, the uid of its static pod (annotation `kubernetes.io/config.mirror`)."""
 
     namespace: str
     node: str = ""
@@ -67,7 +69,7 @@ class PodSeen(Fact, frozen=True, kw_only=True):
 
     @property
     def kubelet_uid(self) -> str:
-        """By which the kubelet knows it, and a CNI server therefore."""
+        """The uid by which the kubelet, and so the CNI server, knows the pod."""
         return self.static or self.uid
 
     def subject(self) -> str:
@@ -117,8 +119,8 @@ class PolicyGone(Fact, frozen=True, kw_only=True):
 
 
 class ObjectSeen(Fact, frozen=True, kw_only=True):
-    """Any other kind, watched for a third party. `resource` is `GROUP/VERSION/PLURAL`, `object` what
-    was asked for of it, without `metadata.managedFields`."""
+    """An object of another kind, watched for a third party. `resource`: `GROUP/VERSION/PLURAL`. `object`: the
+    requested fields of it, without `metadata.managedFields`."""
 
     resource: str
     namespace: str = ""
@@ -145,7 +147,7 @@ class ObjectGone(Fact, frozen=True, kw_only=True):
 
 
 def _bad_resource(resource: str) -> str:
-    """Why it names none, or ''."""
+    """Why the text does not name a resource, or ''."""
     return "" if resource.count("/") == 2 else f"{resource!r} is not GROUP/VERSION/PLURAL"
 
 
@@ -154,10 +156,10 @@ def object_subject(resource: str, namespace: str, name: str) -> str:
 
 
 class ResourceListing(Event, frozen=True, kw_only=True):
-    """A full listing of `resource` has begun, its `number`-th, so what the log says of it may be behind:
-    nothing is swept until it is synced. `rewound`: the API server's own versions went back (its store was
-    restored from a backup), so all facts are told anew. `asked`: the `ListingAsked.at` that this answers, 0
-    for none."""
+    """A full listing of `resource` has begun: the log may lag behind until `ResourceSynced`, and nothing is
+    swept until then. `number`: counts the listings. `rewound`: the API server's versions went back (its store
+    was restored from a backup), so all facts are written again. `asked`: the `ListingAsked.at` that this
+    answers; 0 for none."""
 
     role: ClassVar[str] = KUBE
 
@@ -171,21 +173,20 @@ class ResourceListing(Event, frozen=True, kw_only=True):
         return f"kube.synced.-.{token(self.resource)}"
 
 
-#: What would be gone at once is much where it is more entities than MANY, and more than one in SHARE.
+#: Missing entities are much if they are more than MANY, and more than one in SHARE of all.
 MANY, SHARE = 10, 5
 
 
 def is_much(missing: int, held: int) -> bool:
-    """Whether so many of a resource's `held` entities are missing that one or two lists are not believed."""
+    """Whether too many of a resource's `held` entities are missing to believe one or two listings."""
     return missing > MANY and missing * SHARE > held
 
 
 class ResourceSynced(Event, frozen=True, kw_only=True):
-    """Everything up to `resource_version` is on the log: a watch may go on from there. `number`: of the
-    listing that it was begun by. `count`: entities on the log. `doubted`: those of them that the API server
-    does not show, and about which it is asked again before they are gone: a watcher that finds some lists
-    anew. `fields` names the set of fields that the facts carry: a watcher that knows more of them lists
-    again. `asked`: as in ResourceListing."""
+    """Everything up to `resource_version` is on the log: a watch can continue from there. `number`: of the
+    last listing. `count`: entities on the log. `doubted`: how many of them the API server does not show; the
+    watcher lists again before they count as gone. `fields`: names the set of fields in the facts; a watcher
+    that knows more fields lists again. `asked`: as in ResourceListing."""
 
     role: ClassVar[str] = KUBE
 

@@ -1,4 +1,4 @@
-"""NODE: reports, and what a node's CNI server asks for."""
+"""Events of the stream NODE: reports, and the requests of a node's CNI server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from romana_bus.events.base import NODE, Count, Event, Micros, token
 
 
 class Report(Event, frozen=True, kw_only=True):
-    """`covers`: for each stream that the reconciler reads, the last sequence that is contained."""
+    """The base of reports. `covers`: stream -> its last sequence that the report contains."""
 
     role: ClassVar[str] = NODE
 
@@ -23,8 +23,8 @@ class Report(Event, frozen=True, kw_only=True):
 
 
 class Applied(Report, frozen=True, kw_only=True):
-    """`changes`: how many changes were made outside; `took`: microseconds. `standing`: how it stands there
-    now, in numbers that `status` shows, such as `routes` or `hosts off link`."""
+    """The desired state was applied. `changes`: how many changes were made. `took`: µs. `standing`: the
+    actual state in numbers that `status` shows, such as `routes` or `hosts off link`."""
 
     changes: Count = 0
     took: Micros = 0
@@ -32,26 +32,28 @@ class Applied(Report, frozen=True, kw_only=True):
 
 
 class ApplyFailed(Report, frozen=True, kw_only=True):
+    """The desired state could not be applied. `attempt`: how often in a row."""
+
     error: str
     attempt: Count = 1
 
 
 class Wired(Report, frozen=True, kw_only=True):
-    """What a node's kernel has: the addresses of pods that are routed to a pod there, each with its pod
-    (NAMESPACE/NAME; '' where the agent does not know whose it is). An audit holds the log against it."""
+    """What a node's kernel has, for audits. `addresses`: each address that is routed to a pod there -> the
+    pod (NAMESPACE/NAME; '' where the agent does not know it)."""
 
     addresses: dict[str, str] = {}
 
 
 class Audited(Report, frozen=True, kw_only=True):
-    """An audit has looked. `findings`: kind -> how many; `repaired`: how many of them it has corrected."""
+    """An audit was done. `findings`: kind -> how many. `repaired`: how many of them it corrected."""
 
     findings: dict[str, Count] = {}
     repaired: Count = 0
 
 
 class ParkedMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One that could not be used, by its place on the log."""
+    """A message that could not be used, by its place on the log."""
 
     stream: str
     seq: Count
@@ -60,8 +62,9 @@ class ParkedMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class MessagesParked(Report, frozen=True, kw_only=True):
-    """What of the log's newest messages the leader of `consumer` cannot use: `count` of them, and the newest
-    by stream and place. It goes on without them. `node`: '', as it does not matter where it leads."""
+    """The leader of `consumer` cannot use `count` of the newest messages of the log, and goes on without
+    them. `parked`: the last of them, by stream and place. `node`: '', since the node of the leader does not
+    matter."""
 
     node: str = ""
     count: Count
@@ -72,7 +75,7 @@ class MessagesParked(Report, frozen=True, kw_only=True):
 
 
 class ForeignWriteSeen(Report, frozen=True, kw_only=True):
-    """Somebody wrote message `seq` of `stream`, which only its leader may write, under `written`."""
+    """Somebody other than the leader wrote message `seq` of `stream`, under the subject `written`."""
 
     node: str = ""
     stream: str
@@ -84,9 +87,9 @@ class ForeignWriteSeen(Report, frozen=True, kw_only=True):
 
 
 class SandboxEvent(Event, frozen=True, kw_only=True):
-    """The entity is a pod's name on a node, as the kubelet there knows it. `uid`: the pod's, in the kubelet's
-    words (CNI_ARGS, K8S_POD_UID; of a static pod that is not the uid of its mirror in the API). `sandbox`:
-    the container id of CNI_CONTAINERID."""
+    """The base of sandbox events. The entity is a pod's name on a node. `uid`: the pod's uid as its kubelet
+    knows it (CNI_ARGS, K8S_POD_UID); for a static pod, that is not the uid of its mirror pod in the API.
+    `sandbox`: the container id (CNI_CONTAINERID)."""
 
     role: ClassVar[str] = NODE
 
@@ -101,12 +104,13 @@ class SandboxEvent(Event, frozen=True, kw_only=True):
 
 
 class SandboxRequested(SandboxEvent, frozen=True, kw_only=True):
-    """The kubelet starts this pod, and nothing is decided for it yet: the API may show it later. Or it is a
-    static pod. It holds its address until SandboxRemoved, whatever the API shows. Where one of two sandboxes
-    of a name ends, the other one's is said again."""
+    """The kubelet starts a pod for which nothing is decided yet: the API shows it later, or it is a static
+    pod. The pod keeps its address until SandboxRemoved, whatever the API shows. When one of two sandboxes of
+    a name is removed, the request of the other one is published again."""
 
 
 class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
-    """The sandbox is gone from the node (CNI DEL or GC), and none of its name is there that has a wish."""
+    """The sandbox was removed from the node (CNI DEL or GC), and the node has no other request of that
+    name."""
 
     tombstone: ClassVar[bool] = True

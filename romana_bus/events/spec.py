@@ -1,4 +1,4 @@
-"""SPEC: what an operator wants."""
+"""Events of the stream SPEC: what an operator orders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from romana_bus.events.ipam import bad_prefix
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the pod `uid` has of `addresses` on `node` ends."""
+    """The pod `uid` loses `addresses` on `node`."""
 
     namespace: str
     name: str
@@ -21,8 +21,9 @@ class Eviction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TopologySet(Event, frozen=True, kw_only=True):
-    """`document` is Romana's topology document: `networks` and `topologies`. `evict`: the addresses
-    without a place in it that end now; others without one stay until their pods go."""
+    """The topology was set. `document`: Romana's topology document, with `networks` and `topologies`.
+    `evict`: the addresses without a place in it that end now; others without a place stay until their pods
+    are gone."""
 
     role: ClassVar[str] = SPEC
 
@@ -34,7 +35,7 @@ class TopologySet(Event, frozen=True, kw_only=True):
 
 
 class RangeReserved(Event, frozen=True, kw_only=True):
-    """No address of `cidr` is given out from now on."""
+    """No address of `cidr` is assigned from now on."""
 
     role: ClassVar[str] = SPEC
 
@@ -48,6 +49,8 @@ class RangeReserved(Event, frozen=True, kw_only=True):
 
 
 class RangeUnreserved(Event, frozen=True, kw_only=True):
+    """Addresses of `cidr` may be assigned again."""
+
     role: ClassVar[str] = SPEC
     tombstone: ClassVar[bool] = True
 
@@ -58,10 +61,10 @@ class RangeUnreserved(Event, frozen=True, kw_only=True):
 
 
 class AddressDisowned(Event, frozen=True, kw_only=True):
-    """A correction, by an audit or an operator: what the pod `uid` holds of `addresses` on `node` ends.
-    `absent`: the API server has no such pod, so unless the log has a fact about it behind KUBE/`covers`, it
-    gets no other one either. Nothing of it matters any more once it is done, so it leaves the table with the
-    history window."""
+    """A correction, by an audit or an operator: the pod `uid` loses `addresses` on `node`. `absent`: the API
+    server has no such pod, so it gets no other address either, unless the log has a fact about it after
+    KUBE/`covers`. It does not matter any more once it is carried out, so it leaves the table with the history
+    window."""
 
     role: ClassVar[str] = SPEC
     tombstone: ClassVar[bool] = True
@@ -80,9 +83,9 @@ class AddressDisowned(Event, frozen=True, kw_only=True):
 
 
 class ListingAsked(Event, frozen=True, kw_only=True):
-    """The watcher is to list `resource` once more: an audit found that the log lacks something of it, or
-    has something that is no more. `at`: when it was asked (µs); a listing begun later has done it. `believe`:
-    an operator knows that what such a listing lacks is gone, so it need not be asked about again."""
+    """The watcher has to list `resource` again, since an audit found that the log differs from the API
+    server. `at`: when that was requested (µs); a later listing answers it. `believe`: an operator confirms
+    that what the listing lacks is gone, so the watcher does not doubt it."""
 
     role: ClassVar[str] = SPEC
     tombstone: ClassVar[bool] = True

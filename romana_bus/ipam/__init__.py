@@ -1,7 +1,8 @@
-"""Addresses by topology: the pure core. Facts, wishes and time in, decisions out.
+"""IPAM, the pure core: facts, orders and time in, decisions about addresses out.
 
-`evolve(state, event, seq)` folds what happened, `decide(state)` says what has to be published now, and
-`wake(state)` when to ask again though nothing happened. No clock, no I/O, no randomness.
+`evolve(state, event, seq)` folds an event, `decide(state)` returns the decisions that have to be published
+now, and `wake(state)` the time at which to ask again though nothing happened. No clock, no I/O, no
+randomness.
 """
 
 from romana_bus.ipam.allocate.context import Decision

@@ -1,7 +1,7 @@
 """Each process with a clock of its own, an hour or a year off: the log's clock is the one that counts.
 
 NATS has the machine's clock: the server is a static Go binary, which libfaketime cannot reach. A server whose
-clock steps is `tests/test_clock.py`'s."""
+clock steps is `tests/bus/test_clock.py`'s."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from romana_bus.bus import write as writing
 from romana_bus.events import KUBE
-from tests.bus.test_faults import stored, until
-from tests.conftest import opener, run
+from tests.bus.jetstream.test_server_faults import stored, until
+from tests.conftest import opener
 from tests.contract.test_store import out, table_at
 from tests.contract.test_writer import write
 from tests.servers import NatsServer
@@ -52,34 +52,34 @@ def _body(number: int) -> str:
 
 
 @pytest.mark.parametrize("limit", ["1GB", "6MB"], ids=["no space on the disk", "the server's own limit"])
-def test_a_full_disk_costs_delay_and_is_said(disk: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+@pytest.mark.within(110)
+async def test_a_full_disk_costs_delay_and_is_said(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
     monkeypatch.setattr(writing, "COMPLAIN", 1.0)
 
-    async def scenario() -> None:
-        with NatsServer(disk / "nats", jetstream=f"sync_interval: always, max_file_store: {limit}") as server:
-            async with opener([server.url])() as store:
-                writer = await write(store, 0, term=1)
-                with capture_logs() as said:
-                    await put(writer)
-                    await until(lambda: any("its disk is full" in line["event"] for line in said), 40)
-                acknowledged = writer.acknowledged
-                assert 0 < acknowledged < COUNT
-                assert not writer.failed.is_set()
+    with NatsServer(disk / "nats", jetstream=f"sync_interval: always, max_file_store: {limit}") as server:
+        async with opener([server.url])() as store:
+            writer = await write(store, 0, term=1)
+            with capture_logs() as said:
+                await put(writer)
+                await until(lambda: any("its disk is full" in line["event"] for line in said), 40)
+            acknowledged = writer.acknowledged
+            assert 0 < acknowledged < COUNT
+            assert not writer.failed.is_set()
 
-                server.stop()
-                make_room(disk, server)
-                server.start()
-                await until(lambda: store.generation > 0)
-                kept = (await stored(store, acknowledged))[:acknowledged]
-                assert kept == [_body(number) for number in range(acknowledged)]
-                assert await writer.flush() == COUNT
-                assert await stored(store, COUNT) == [_body(number) for number in range(COUNT)]
-                rows, _ = await table_at(store, KUBE, COUNT)  # read while it is still filled
-                newest = {message.subject: message.seq for message in rows}
-                assert sorted(newest.values()) == list(range(COUNT - 49, COUNT + 1))
-                await writer.close()
-
-    run(scenario(), within=110)
+            server.stop()
+            make_room(disk, server)
+            server.start()
+            await until(lambda: store.generation > 0)
+            kept = (await stored(store, acknowledged))[:acknowledged]
+            assert kept == [_body(number) for number in range(acknowledged)]
+            assert await writer.flush() == COUNT
+            assert await stored(store, COUNT) == [_body(number) for number in range(COUNT)]
+            rows, _ = await table_at(store, KUBE, COUNT)  # read while it is still filled
+            newest = {message.subject: message.seq for message in rows}
+            assert sorted(newest.values()) == list(range(COUNT - 49, COUNT + 1))
+            await writer.close()
 
 
 def make_room(disk: Path, server: NatsServer) -> None:

@@ -15,7 +15,6 @@ from romana_bus.events import IPAM, KUBE, LeaderElected, codec
 from romana_bus.runtime.election import LEASE, POLL
 from tests.chaos.site import Site
 from tests.chaos.waiting import until_standing
-from tests.conftest import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +38,13 @@ def test_the_lease_leaves_time_for_an_election() -> None:
     assert LEASE + 2 * POLL < PROMISED
 
 
-def test_a_successor_goes_on_within_three_seconds_of_a_kill(
+@pytest.mark.within(110)
+async def test_a_successor_goes_on_within_three_seconds_of_a_kill(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     taken: dict[str, list[float]] = {role: [] for role in LEADS}
 
-    async def scenario() -> None:
+    with Site(tmp_path) as site:
         async with await site.open() as store:
             await site.start(store)
             for role in [*LEADS] * 3:
@@ -52,9 +52,6 @@ def test_a_successor_goes_on_within_three_seconds_of_a_kill(
                 taken[role].append(await take_over(site, store, role))
             await until_standing(site, store)
             site.stop()
-
-    with Site(tmp_path) as site:
-        run(scenario(), within=110)
     with capsys.disabled():
         for role, times in taken.items():
             print(f"\n{role}: taken over after", *(f"{one:.2f} s" for one in times), end="")  # noqa: T201

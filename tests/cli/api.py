@@ -8,14 +8,14 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import NODES, PODS
 from romana_bus.lab.kubeapi.wire import head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 
 class ApiThread:

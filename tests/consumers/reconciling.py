@@ -10,7 +10,7 @@ from romana_bus.consumers import routes
 from romana_bus.events import IPAM
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
-from tests.test_loop import running
+from tests.runtime.test_loop import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

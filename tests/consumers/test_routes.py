@@ -17,11 +17,11 @@ from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.netlink.messages import attributes, messages
 from romana_bus.netlink.routes import get_route
 from romana_bus.netlink.socket import Socket
-from tests.conftest import ROLES, run
+from tests.conftest import ROLES
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
-from tests.routing.map import PAIR, block, placed, removed
-from tests.test_loop import everything
+from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, removed
+from tests.runtime.test_loop import everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,131 +39,112 @@ _clusters = itertools.count(1)
 
 
 @both
-def test_from_the_log_to_the_kernel_and_back_as_a_report(stores: Stores, node: Namespace) -> None:
-    async def scenario() -> None:
-        async with stores() as store:
-            await say(store, *PAIR)
-            async with reconciled(node, store) as kernel:
-                await until(lambda: ways(node) == TO_YOU)
-                assert kernel.own_blocks == 1
-                await say(store, block("you", "10.1.2.0/28"))
-                await until(lambda: "10.1.2.0/28" in ways(node))
-                await say(store, removed("you"))
-                await until(lambda: ways(node) == {} and not node.ip("nexthop"))
-            reports = [codec.decode(one.body) for one in await everything(store, NODE)]
-            assert all(isinstance(one, Applied) for one in reports)
-            last = reports[-1]
-            assert isinstance(last, Applied)
-            assert (last.node, last.consumer, last.covers) == ("me", "routes", {IPAM: 8})
-            assert last.standing["routes"] == 0
-            assert last.standing["unreachable"] == 2
-            assert sum(one.changes for one in reports if isinstance(one, Applied)) == 7 + 1 + 6
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("objects", [True, False])
-def test_what_others_remove_comes_back_at_once(node: Namespace, objects: bool) -> None:
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
+async def test_from_the_log_to_the_kernel_and_back_as_a_report(stores: Stores, node: Namespace) -> None:
+    async with stores() as store:
         await say(store, *PAIR)
-        async with reconciled(node, store, objects):
-            await until(lambda: ways(node) == TO_YOU)
-            node.ip("route", "del", "10.1.0.16/28")
-            await until(lambda: ways(node) == TO_YOU)
-            node.ip("-6", "route", "del", "fd01::10/124", "proto", "82")
-            await until(lambda: ways(node) == TO_YOU)
-            node.ip("nexthop", "flush")
-            await until(lambda: ways(node) == TO_YOU)
-            node.ip("route", "add", "10.66.0.0/24", "via", "10.99.0.2", "proto", "82", "metric", "8200")
-            await until(lambda: ways(node) == TO_YOU)  # with our mark it is ours to remove
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("objects", [True, False])
-def test_a_link_that_was_down_and_an_address_that_was_gone(node: Namespace, objects: bool) -> None:
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        await say(store, *PAIR)
-        v4 = {route: via for route, via in TO_YOU.items() if ":" not in route}
-        async with reconciled(node, store, objects) as kernel:
-            await until(lambda: ways(node) == TO_YOU)
-            node.ip("link", "set", "eth0", "down")
-            await until(lambda: kernel.standing()["hosts off link"] == 1)
-            assert ways(node) == {}
-            node.ip("link", "set", "eth0", "up")
-            await until(lambda: ways(node) == v4)  # the kernel took the IPv6 address with the link
-            node.ip("address", "add", "fd99::1/64", "dev", "eth0", "nodad")
-            await until(lambda: ways(node) == TO_YOU)
-            node.ip("address", "del", "10.99.0.1/16", "dev", "eth0")
-            await until(lambda: ways(node).keys() == {"fd01::10/124"})
-            node.ip("address", "add", "10.99.0.44/16", "dev", "eth0")
-            await until(lambda: ways(node) == TO_YOU)
-
-    run(scenario())
-
-
-def test_a_host_that_others_routes_bring_on_link(node: Namespace) -> None:
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        await say(store, *PAIR, placed("far", "192.0.2.9"), block("far", "10.2.0.0/28"))
         async with reconciled(node, store) as kernel:
             await until(lambda: ways(node) == TO_YOU)
-            assert kernel.standing()["blocks by default route"] == 1
-            node.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
-            await until(lambda: ways(node) == TO_YOU | {"10.2.0.0/28": "192.0.2.9"})
-            node.ip("route", "del", "192.0.2.0/24", "dev", "eth0")
-            await until(lambda: ways(node) == TO_YOU)
+            assert kernel.own_blocks == 1
+            await say(store, block("you", "10.1.2.0/28"))
+            await until(lambda: "10.1.2.0/28" in ways(node))
+            await say(store, removed("you"))
+            await until(lambda: ways(node) == {} and not node.ip("nexthop"))
+        reports = [codec.decode(one.body) for one in await everything(store, NODE)]
+        assert all(isinstance(one, Applied) for one in reports)
+        last = reports[-1]
+        assert isinstance(last, Applied)
+        assert (last.node, last.consumer, last.covers) == ("me", "routes", {IPAM: 8})
+        assert last.standing["routes"] == 0
+        assert last.standing["unreachable"] == 2
+        assert sum(one.changes for one in reports if isinstance(one, Applied)) == 7 + 1 + 6
 
-    run(scenario())
+
+@pytest.mark.parametrize("objects", [True, False])
+async def test_what_others_remove_comes_back_at_once(node: Namespace, objects: bool) -> None:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR)
+    async with reconciled(node, store, objects):
+        await until(lambda: ways(node) == TO_YOU)
+        node.ip("route", "del", "10.1.0.16/28")
+        await until(lambda: ways(node) == TO_YOU)
+        node.ip("-6", "route", "del", "fd01::10/124", "proto", "82")
+        await until(lambda: ways(node) == TO_YOU)
+        node.ip("nexthop", "flush")
+        await until(lambda: ways(node) == TO_YOU)
+        node.ip("route", "add", "10.66.0.0/24", "via", "10.99.0.2", "proto", "82", "metric", "8200")
+        await until(lambda: ways(node) == TO_YOU)  # with our mark it is ours to remove
+
+
+@pytest.mark.parametrize("objects", [True, False])
+async def test_a_link_that_was_down_and_an_address_that_was_gone(node: Namespace, objects: bool) -> None:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR)
+    v4 = {route: via for route, via in TO_YOU.items() if ":" not in route}
+    async with reconciled(node, store, objects) as kernel:
+        await until(lambda: ways(node) == TO_YOU)
+        node.ip("link", "set", "eth0", "down")
+        await until(lambda: kernel.standing()["hosts off link"] == 1)
+        assert ways(node) == {}
+        node.ip("link", "set", "eth0", "up")
+        await until(lambda: ways(node) == v4)  # the kernel took the IPv6 address with the link
+        node.ip("address", "add", "fd99::1/64", "dev", "eth0", "nodad")
+        await until(lambda: ways(node) == TO_YOU)
+        node.ip("address", "del", "10.99.0.1/16", "dev", "eth0")
+        await until(lambda: ways(node).keys() == {"fd01::10/124"})
+        node.ip("address", "add", "10.99.0.44/16", "dev", "eth0")
+        await until(lambda: ways(node) == TO_YOU)
+
+
+async def test_a_host_that_others_routes_bring_on_link(node: Namespace) -> None:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR, placed("far", "192.0.2.9"), block("far", "10.2.0.0/28"))
+    async with reconciled(node, store) as kernel:
+        await until(lambda: ways(node) == TO_YOU)
+        assert kernel.standing()["blocks by default route"] == 1
+        node.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
+        await until(lambda: ways(node) == TO_YOU | {"10.2.0.0/28": "192.0.2.9"})
+        node.ip("route", "del", "192.0.2.0/24", "dev", "eth0")
+        await until(lambda: ways(node) == TO_YOU)
 
 
 @pytest.mark.parametrize("gone", [removed("far"), placed("far", "192.0.2.7")], ids=["removed", "moved"])
-def test_a_host_that_comes_back_is_asked_about_again(node: Namespace, gone: Event) -> None:
+async def test_a_host_that_comes_back_is_asked_about_again(node: Namespace, gone: Event) -> None:
     """Meanwhile its address has come on-link."""
-
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        await say(store, *PAIR, placed("far", "10.50.0.5"), block("far", "10.2.0.0/28"))
-        node.ip("route", "add", "10.50.0.0/24", "via", "10.99.0.77")
-        async with reconciled(node, store) as kernel:
-            await until(lambda: ways(node) == TO_YOU and kernel.standing()["hosts off link"] == 1)
-            await say(store, gone, block("you", "10.1.9.0/28"))
-            await until(lambda: "10.1.9.0/28" in ways(node))
-            node.ip("route", "replace", "10.50.0.0/24", "dev", "eth0")
-            node.ip("route", "del", "10.1.9.0/28", "proto", "82")
-            await until(lambda: "10.1.9.0/28" in ways(node))  # it has looked
-            await say(store, placed("far", "10.50.0.5"))
-            await until(lambda: ways(node).get("10.2.0.0/28") == "10.50.0.5")
-
-    run(scenario())
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR, placed("far", "10.50.0.5"), block("far", "10.2.0.0/28"))
+    node.ip("route", "add", "10.50.0.0/24", "via", "10.99.0.77")
+    async with reconciled(node, store) as kernel:
+        await until(lambda: ways(node) == TO_YOU and kernel.standing()["hosts off link"] == 1)
+        await say(store, gone, block("you", "10.1.9.0/28"))
+        await until(lambda: "10.1.9.0/28" in ways(node))
+        node.ip("route", "replace", "10.50.0.0/24", "dev", "eth0")
+        node.ip("route", "del", "10.1.9.0/28", "proto", "82")
+        await until(lambda: "10.1.9.0/28" in ways(node))  # it has looked
+        await say(store, placed("far", "10.50.0.5"))
+        await until(lambda: ways(node).get("10.2.0.0/28") == "10.50.0.5")
 
 
-def test_a_changed_address_of_a_host_is_one_nexthop_message(node: Namespace) -> None:
+async def test_a_changed_address_of_a_host_is_one_nexthop_message(node: Namespace) -> None:
     """Counted by somebody who hears everything; the kernel is told not to repeat the routes for those who
     know no nexthop objects."""
     node.run("sysctl", "-qw", "net.ipv4.nexthop_compat_mode=0")
 
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        await say(store, *PAIR, *(block("you", f"10.1.{at}.0/28") for at in range(2, 100)))
-        async with reconciled(node, store):
-            await until(lambda: len(node.routes("proto", "82")) == 3 + 98 + 2)
-            with node.inside(lambda: Socket(within=0)) as everything_heard:
-                for group in (7, 11, 32):  # routes of both families, nexthops
-                    everything_heard.join(group)
-                await say(store, placed("you", "10.99.0.7", "fd99::2"))
-                await until(lambda: "via 10.99.0.7" in node.ip("nexthop"))
-                assert heard(everything_heard) == [104]  # RTM_NEWNEXTHOP
-            assert "via 10.99.0.7" in node.ip("route", "get", "10.1.50.1")
-
-    run(scenario())
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR, *(block("you", f"10.1.{at}.0/28") for at in range(2, 100)))
+    async with reconciled(node, store):
+        await until(lambda: len(node.routes("proto", "82")) == 3 + 98 + 2)
+        with node.inside(lambda: Socket(within=0)) as everything_heard:
+            for group in (7, 11, 32):  # routes of both families, nexthops
+                everything_heard.join(group)
+            await say(store, placed("you", "10.99.0.7", "fd99::2"))
+            await until(lambda: "via 10.99.0.7" in node.ip("nexthop"))
+            assert heard(everything_heard) == [104]  # RTM_NEWNEXTHOP
+        assert "via 10.99.0.7" in node.ip("route", "get", "10.1.50.1")
 
 
 def heard(listener: Socket) -> list[int]:
@@ -175,41 +156,38 @@ def heard(listener: Socket) -> list[int]:
     return kinds
 
 
-def test_a_block_that_moves_is_reachable_all_the_time(node: Namespace) -> None:
+async def test_a_block_that_moves_is_reachable_all_the_time(node: Namespace) -> None:
     """Somebody asks the kernel the whole time where packets for it would go."""
 
     def gateway(answer: Any) -> bytes:
         found = [answer[first:last] for kind, first, last in attributes(answer, 28, len(answer)) if kind == 5]
         return found[0] if found else b""
 
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        await say(store, *PAIR, placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.4.0/28"))
-        async with reconciled(node, store) as kernel:
-            await until(lambda: ways(node) == TO_YOU | {"10.1.4.0/28": "10.99.0.3"})
-            asking = node.inside(Socket)
-            stop = asyncio.Event()
-            seen: set[bytes] = set()
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR, placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.4.0/28"))
+    async with reconciled(node, store) as kernel:
+        await until(lambda: ways(node) == TO_YOU | {"10.1.4.0/28": "10.99.0.3"})
+        asking = node.inside(Socket)
+        stop = asyncio.Event()
+        seen: set[bytes] = set()
 
-            def ask() -> None:
-                questions = [get_route(*parse_address("10.1.0.17")), get_route(*parse_address("fd01::11"))]
-                while not stop.is_set():
-                    seen.update(gateway(answer) for answer in asking.ask(questions))
+        def ask() -> None:
+            questions = [get_route(*parse_address("10.1.0.17")), get_route(*parse_address("fd01::11"))]
+            while not stop.is_set():
+                seen.update(gateway(answer) for answer in asking.ask(questions))
 
-            with asking:
-                asked = asyncio.get_running_loop().run_in_executor(None, ask)
-                for turn in range(2, 40):
-                    to = ("you", "they")[turn % 2]
-                    await say(store, block(to, "10.1.0.16/28", turn), block(to, "fd01::10/124", turn))
-                    await until(functools.partial(leads, kernel, "10.1.0.16/28", f"10.99.0.{2 + turn % 2}"))
-                stop.set()
-                await asked
-            hosts = ("10.99.0.2", "10.99.0.3", "fd99::2", "fd99::3")
-            packed = {parse_address(one)[1].to_bytes(16 if ":" in one else 4, "big") for one in hosts}
-            assert seen == packed
-
-    run(scenario())
+        with asking:
+            asked = asyncio.get_running_loop().run_in_executor(None, ask)
+            for turn in range(2, 40):
+                to = ("you", "they")[turn % 2]
+                await say(store, block(to, "10.1.0.16/28", turn), block(to, "fd01::10/124", turn))
+                await until(functools.partial(leads, kernel, "10.1.0.16/28", f"10.99.0.{2 + turn % 2}"))
+            stop.set()
+            await asked
+        hosts = ("10.99.0.2", "10.99.0.3", "fd99::2", "fd99::3")
+        packed = {parse_address(one)[1].to_bytes(16 if ":" in one else 4, "big") for one in hosts}
+        assert seen == packed
 
 
 def leads(kernel: routes.Routes, prefix: str, to: str) -> bool:
@@ -217,55 +195,46 @@ def leads(kernel: routes.Routes, prefix: str, to: str) -> bool:
     return kernel.kernel.nexthops[number][:2] == parse_address(to)
 
 
-def test_what_the_kernel_refuses_is_reported_with_its_prefix_and_tried_again(node: Namespace) -> None:
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        await say(store, *PAIR[:2])
-        async with reconciled(node, store) as kernel:
-            await until(lambda: len(node.routes("proto", "82")) == 2)
-            kernel.kernel.links[parse_address("192.0.2.9")] = 2  # what the kernel said before it changed
-            await say(store, placed("bad", "192.0.2.9"), block("bad", "10.3.0.0/28"), *PAIR[2:])
-            await until(lambda: ways(node) == TO_YOU)
-            await until(lambda: kernel.standing()["hosts off link"] == 1)  # looked again, and knows better
-            while not isinstance(codec.decode((await everything(store, NODE))[-1].body), Applied):
-                await asyncio.sleep(0.001)
-        said = [codec.decode(one.body) for one in await everything(store, NODE)]
-        [failed] = [one for one in said if isinstance(one, ApplyFailed)]
-        assert "10.3.0.0/28" in failed.error
-        assert failed.covers == {IPAM: 8}
-        assert isinstance(said[-1], Applied)
-
-    run(scenario())
+async def test_what_the_kernel_refuses_is_reported_with_its_prefix_and_tried_again(node: Namespace) -> None:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR[:2])
+    async with reconciled(node, store) as kernel:
+        await until(lambda: len(node.routes("proto", "82")) == 2)
+        kernel.kernel.links[parse_address("192.0.2.9")] = 2  # what the kernel said before it changed
+        await say(store, placed("bad", "192.0.2.9"), block("bad", "10.3.0.0/28"), *PAIR[2:])
+        await until(lambda: ways(node) == TO_YOU)
+        await until(lambda: kernel.standing()["hosts off link"] == 1)  # looked again, and knows better
+        while not isinstance(codec.decode((await everything(store, NODE))[-1].body), Applied):
+            await asyncio.sleep(0.001)
+    said = [codec.decode(one.body) for one in await everything(store, NODE)]
+    [failed] = [one for one in said if isinstance(one, ApplyFailed)]
+    assert "10.3.0.0/28" in failed.error
+    assert failed.covers == {IPAM: 8}
+    assert isinstance(said[-1], Applied)
 
 
-def test_an_id_of_our_range_that_somebody_else_has_is_left_to_him(node: Namespace) -> None:
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        node.ip("nexthop", "add", "id", str(0x52000000), "blackhole")
-        await say(store, *PAIR)
-        async with reconciled(node, store):
-            await until(lambda: ways(node) == TO_YOU)
-            assert f"id {0x52000000} blackhole" in node.ip("nexthop")
-
-    run(scenario())
+async def test_an_id_of_our_range_that_somebody_else_has_is_left_to_him(node: Namespace) -> None:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    node.ip("nexthop", "add", "id", str(0x52000000), "blackhole")
+    await say(store, *PAIR)
+    async with reconciled(node, store):
+        await until(lambda: ways(node) == TO_YOU)
+        assert f"id {0x52000000} blackhole" in node.ip("nexthop")
 
 
-def test_a_monitor_that_was_overrun_makes_it_look_again(node: Namespace, monkeypatch: Any) -> None:
-    async def scenario() -> None:
-        store = MemoryStore()
-        await store.prepare(ROLES)
-        await say(store, *PAIR)
-        async with reconciled(node, store):
-            await until(lambda: ways(node) == TO_YOU)
-            batch = "".join(f"route add 10.200.{at >> 8}.{at & 255}/32 dev eth0\n" for at in range(9000))
-            removal = "route del 10.1.0.16/28\n"
-            subprocess.run(
-                ["ip", "netns", "exec", node.name, "ip", "-batch", "-"],
-                input=(batch + removal).encode(),
-                check=True,
-            )  # while our thread stands still: more than the socket has room for
-            await until(lambda: ways(node) == TO_YOU)
-
-    run(scenario())
+async def test_a_monitor_that_was_overrun_makes_it_look_again(node: Namespace, monkeypatch: Any) -> None:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    await say(store, *PAIR)
+    async with reconciled(node, store):
+        await until(lambda: ways(node) == TO_YOU)
+        batch = "".join(f"route add 10.200.{at >> 8}.{at & 255}/32 dev eth0\n" for at in range(9000))
+        removal = "route del 10.1.0.16/28\n"
+        subprocess.run(
+            ["ip", "netns", "exec", node.name, "ip", "-batch", "-"],
+            input=(batch + removal).encode(),
+            check=True,
+        )  # while our thread stands still: more than the socket has room for
+        await until(lambda: ways(node) == TO_YOU)

@@ -15,8 +15,8 @@ from romana_bus.netlink.fib_apply import Unapplied
 from romana_bus.routing import Delta, Kernel, State, evolve, plan
 from romana_bus.routing.routes.nexthop_ids import OBJECTS
 from tests.netns import Namespace, namespace, needs_namespaces
-from tests.routing.fake import FakeForwarding
-from tests.routing.map import PAIR, block, denied, placed, released, removed
+from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed, released, removed
+from tests.routing.routes.kernel_in_memory import FakeForwarding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

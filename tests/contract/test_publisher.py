@@ -10,7 +10,6 @@ import pytest
 from romana_bus.bus.api import Outgoing, Position, Refused, Store, Unavailable
 from romana_bus.bus.publish import Publisher
 from romana_bus.events import NODE
-from tests.conftest import run
 from tests.contract.test_store import follow, out
 
 if TYPE_CHECKING:
@@ -40,37 +39,33 @@ class Lossy:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_subject_keeps_its_order_and_each_message_is_stored_once(stores: Stores, seed: int) -> None:
-    async def scenario() -> None:
-        async with stores() as store:
-            publisher = Publisher(Lossy(store, random.Random(seed)), NODE)
-            for number in range(10):
-                for node in range(10):
-                    await publisher.put(out(f"node.n{node}.routes", f"{node}:{number}"))
-            await publisher.flush()
-            await publisher.close()
-            tail = await store.tail(NODE)
-            stored = await follow(store, NODE, Position(tail.epoch, 0, ""), 100)
-            assert tail.last == 100
+async def test_each_subject_keeps_its_order_and_each_message_is_stored_once(
+    stores: Stores, seed: int
+) -> None:
+    async with stores() as store:
+        publisher = Publisher(Lossy(store, random.Random(seed)), NODE)
+        for number in range(10):
             for node in range(10):
-                mine = [m.body.decode() for m in stored if m.subject == f"node.n{node}.routes"]
-                assert mine == [f"{node}:{number}" for number in range(10)]
+                await publisher.put(out(f"node.n{node}.routes", f"{node}:{number}"))
+        await publisher.flush()
+        await publisher.close()
+        tail = await store.tail(NODE)
+        stored = await follow(store, NODE, Position(tail.epoch, 0, ""), 100)
+        assert tail.last == 100
+        for node in range(10):
+            mine = [m.body.decode() for m in stored if m.subject == f"node.n{node}.routes"]
+            assert mine == [f"{node}:{number}" for number in range(10)]
 
-    run(scenario())
 
+async def test_what_the_store_refuses_is_said_to_the_sender(stores: Stores) -> None:
+    async with stores() as store:
 
-def test_what_the_store_refuses_is_said_to_the_sender(stores: Stores) -> None:
-    async def scenario() -> None:
-        async with stores() as store:
+        class Refusing(Lossy):
+            async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
+                raise Refused("message size exceeds maximum allowed (error 10054)")
 
-            class Refusing(Lossy):
-                async def publish(self, role: str, message: Outgoing, expected: int | None = None) -> int:
-                    raise Refused("message size exceeds maximum allowed (error 10054)")
-
-            publisher = Publisher(Refusing(store, random.Random(0)), NODE)
-            await publisher.put(out("node.n1.routes"))
-            with pytest.raises(Refused, match="maximum"):
-                await publisher.flush()
-            await publisher.close()
-
-    run(scenario())
+        publisher = Publisher(Refusing(store, random.Random(0)), NODE)
+        await publisher.put(out("node.n1.routes"))
+        with pytest.raises(Refused, match="maximum"):
+            await publisher.flush()
+        await publisher.close()

@@ -23,7 +23,6 @@ from romana_bus.bus.api import (
 )
 from romana_bus.bus.write import FencedWriter
 from romana_bus.events import KUBE
-from tests.conftest import run
 from tests.contract.test_store import follow, out, pods
 
 if TYPE_CHECKING:
@@ -76,160 +75,132 @@ async def everything(store: Store) -> list[str]:
     return [message.body.decode() for message in messages]
 
 
-def test_what_is_put_is_on_the_log_in_order_and_numbered(stores: Stores) -> None:
-    async def scenario() -> None:
-        async with stores() as store:
-            writer = await write(store, 0, term=3)
-            for start in range(0, 3000, 500):
-                await writer.put([out("kube.pod.web.p", str(n)) for n in range(start, start + 500)])
-            assert await writer.flush() == 3000
-            await writer.close()
-            assert await everything(store) == [str(n) for n in range(3000)]
-            stored = await store.get(KUBE, 1234)
-            assert stored is not None
-            assert re.fullmatch(r"kube/3-[0-9a-f]{6}/1234", stored.id)
-
-    run(scenario())
+async def test_what_is_put_is_on_the_log_in_order_and_numbered(stores: Stores) -> None:
+    async with stores() as store:
+        writer = await write(store, 0, term=3)
+        for start in range(0, 3000, 500):
+            await writer.put([out("kube.pod.web.p", str(n)) for n in range(start, start + 500)])
+        assert await writer.flush() == 3000
+        await writer.close()
+        assert await everything(store) == [str(n) for n in range(3000)]
+        stored = await store.get(KUBE, 1234)
+        assert stored is not None
+        assert re.fullmatch(r"kube/3-[0-9a-f]{6}/1234", stored.id)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_lost_requests_and_answers_cost_delay_and_nothing_else(stores: Stores, seed: int) -> None:
-    async def scenario() -> None:
-        chance = random.Random(seed)
-        fates = ["fine", "lost answer", "lost request"]
-        first = chance.sample(fates, 3)
-        draw = lambda: first.pop() if first else chance.choice(fates)  # noqa: E731
-        async with stores() as store:
-            lossy = Lossy(store, draw)
-            writer = await write(lossy, 0, term=1)
-            for n in range(300):
-                await writer.put([out("kube.pod.web.p", f"{n}", f"id-{n}")])
-                if chance.random() < 0.1:
-                    await asyncio.sleep(0.001)
-            await writer.flush()
-            await writer.close()
-            assert set(lossy.happened) == set(fates)
-            assert await everything(store) == [str(n) for n in range(300)]
-
-    run(scenario())
+async def test_lost_requests_and_answers_cost_delay_and_nothing_else(stores: Stores, seed: int) -> None:
+    chance = random.Random(seed)
+    fates = ["fine", "lost answer", "lost request"]
+    first = chance.sample(fates, 3)
+    draw = lambda: first.pop() if first else chance.choice(fates)  # noqa: E731
+    async with stores() as store:
+        lossy = Lossy(store, draw)
+        writer = await write(lossy, 0, term=1)
+        for n in range(300):
+            await writer.put([out("kube.pod.web.p", f"{n}", f"id-{n}")])
+            if chance.random() < 0.1:
+                await asyncio.sleep(0.001)
+        await writer.flush()
+        await writer.close()
+        assert set(lossy.happened) == set(fates)
+        assert await everything(store) == [str(n) for n in range(300)]
 
 
-def test_a_second_writer_fences_the_first(stores: Stores) -> None:
-    async def scenario() -> None:
-        async with stores() as store, stores() as other:
-            first = await write(store, 0, term=1)
-            await first.put(pods(1, 2))
+async def test_a_second_writer_fences_the_first(stores: Stores) -> None:
+    async with stores() as store, stores() as other:
+        first = await write(store, 0, term=1)
+        await first.put(pods(1, 2))
+        await first.flush()
+        second = await write(other, 2, term=2)
+        await second.put(pods(3))
+        await second.flush()
+        await first.put(pods(4))
+        with pytest.raises(Fenced):
             await first.flush()
-            second = await write(other, 2, term=2)
-            await second.put(pods(3))
-            await second.flush()
-            await first.put(pods(4))
-            with pytest.raises(Fenced):
-                await first.flush()
-            with pytest.raises(Fenced):
-                await first.put(pods(5))
-            await second.put(pods(6))
-            assert await second.flush() == 4
-            assert await everything(store) == ["a1", "a2", "a3", "a6"]
-            await first.close()
-            await second.close()
-
-    run(scenario())
+        with pytest.raises(Fenced):
+            await first.put(pods(5))
+        await second.put(pods(6))
+        assert await second.flush() == 4
+        assert await everything(store) == ["a1", "a2", "a3", "a6"]
+        await first.close()
+        await second.close()
 
 
 @pytest.mark.parametrize(
     "fates", [("fine", "fine"), ("lost answer", "lost request"), ("lost request", "fine")]
 )
-def test_of_two_writers_elected_in_one_term_at_one_place_one_wins(
+async def test_of_two_writers_elected_in_one_term_at_one_place_one_wins(
     stores: Stores, fates: tuple[str, str]
 ) -> None:
     """Both number their messages alike. The loser has to see that those on the log are not its own."""
-
-    async def scenario() -> None:
-        async with stores() as store, stores() as other:
-            writers = []
-            for one, fate in zip((store, other), fates, strict=True):
-                happens = itertools.chain([fate], itertools.repeat("fine"))
-                writers.append(await write(Lossy(one, functools.partial(next, happens)), 0, term=1))
-            for writer, name in zip(writers, "ab", strict=True):
-                await writer.put([out("kube.leader", f"{name}0")])
-                await writer.put([out(f"kube.pod.web.p{number}", f"{name}{number}") for number in (1, 2)])
-            ends = await asyncio.gather(*(writer.flush() for writer in writers), return_exceptions=True)
-            stored = await everything(store)
-            winner = "ab".index(stored[0][0])
-            assert stored == [f"{'ab'[winner]}{number}" for number in range(3)]
-            assert ends[winner] == 3
-            assert isinstance(ends[1 - winner], Fenced)
-            assert writers[1 - winner].acknowledged == 0
-            for writer in writers:
-                await writer.close()
-
-    run(scenario())
+    async with stores() as store, stores() as other:
+        writers = []
+        for one, fate in zip((store, other), fates, strict=True):
+            happens = itertools.chain([fate], itertools.repeat("fine"))
+            writers.append(await write(Lossy(one, functools.partial(next, happens)), 0, term=1))
+        for writer, name in zip(writers, "ab", strict=True):
+            await writer.put([out("kube.leader", f"{name}0")])
+            await writer.put([out(f"kube.pod.web.p{number}", f"{name}{number}") for number in (1, 2)])
+        ends = await asyncio.gather(*(writer.flush() for writer in writers), return_exceptions=True)
+        stored = await everything(store)
+        winner = "ab".index(stored[0][0])
+        assert stored == [f"{'ab'[winner]}{number}" for number in range(3)]
+        assert ends[winner] == 3
+        assert isinstance(ends[1 - winner], Fenced)
+        assert writers[1 - winner].acknowledged == 0
+        for writer in writers:
+            await writer.close()
 
 
-def test_the_same_fact_told_by_a_successor_is_not_taken_for_ones_own(stores: Stores) -> None:
+async def test_the_same_fact_told_by_a_successor_is_not_taken_for_ones_own(stores: Stores) -> None:
     """Facts have ids of their own, whoever tells them. A predecessor that had the same one for the same
     place would else go on as if it had never been replaced, and what it had before that would be lost."""
-
-    async def scenario() -> None:
-        async with stores() as store:
-            answers = iter(["lost request"])
-            first = await write(Lossy(store, lambda: next(answers)), 0, term=1)
-            elected, fact = out("kube.leader", "2", "elected"), out("kube.node.-.n", "n", "n/7")
-            await store.batch(KUBE, 0, [elected._replace(time=2), fact._replace(time=2)])
-            await first.put([message._replace(time=1) for message in (*pods(1), fact)])
-            with pytest.raises(Fenced):
-                await first.flush()
-            await first.close()
-
-    run(scenario())
+    async with stores() as store:
+        answers = iter(["lost request"])
+        first = await write(Lossy(store, lambda: next(answers)), 0, term=1)
+        elected, fact = out("kube.leader", "2", "elected"), out("kube.node.-.n", "n", "n/7")
+        await store.batch(KUBE, 0, [elected._replace(time=2), fact._replace(time=2)])
+        await first.put([message._replace(time=1) for message in (*pods(1), fact)])
+        with pytest.raises(Fenced):
+            await first.flush()
+        await first.close()
 
 
-def test_a_writer_that_lost_its_answer_and_was_then_overtaken_is_fenced(stores: Stores) -> None:
+async def test_a_writer_that_lost_its_answer_and_was_then_overtaken_is_fenced(stores: Stores) -> None:
     """Its own batch is on the log, but somebody has written behind it: its state is void."""
-
-    async def scenario() -> None:
-        async with stores() as store:
-            stored = await store.batch(KUBE, 0, pods(1, 2))
-            await store.batch(KUBE, stored, pods(3))
-            answers = iter(["lost request"])
-            writer = await write(Lossy(store, lambda: next(answers)), 0, term=1)
-            await writer.put(pods(1, 2))
-            with pytest.raises(Fenced):
-                await writer.flush()
-            await writer.close()
-
-    run(scenario())
+    async with stores() as store:
+        stored = await store.batch(KUBE, 0, pods(1, 2))
+        await store.batch(KUBE, stored, pods(3))
+        answers = iter(["lost request"])
+        writer = await write(Lossy(store, lambda: next(answers)), 0, term=1)
+        await writer.put(pods(1, 2))
+        with pytest.raises(Fenced):
+            await writer.flush()
+        await writer.close()
 
 
-def test_an_id_that_is_known_from_elsewhere_fences_rather_than_loops(stores: Stores) -> None:
-    async def scenario() -> None:
-        async with stores() as store:
-            await store.batch(KUBE, 0, pods(1))
-            writer = await write(store, 1, term=1)
-            await writer.put(pods(1))
-            with pytest.raises((Fenced, DuplicateId)):
-                await asyncio.wait_for(writer.flush(), 20)
-            await writer.close()
-
-    run(scenario())
+async def test_an_id_that_is_known_from_elsewhere_fences_rather_than_loops(stores: Stores) -> None:
+    async with stores() as store:
+        await store.batch(KUBE, 0, pods(1))
+        writer = await write(store, 1, term=1)
+        await writer.put(pods(1))
+        with pytest.raises((Fenced, DuplicateId)):
+            await asyncio.wait_for(writer.flush(), 20)
+        await writer.close()
 
 
-def test_what_was_sent_ahead_is_not_stored_where_another_leads(stores: Stores) -> None:
+async def test_what_was_sent_ahead_is_not_stored_where_another_leads(stores: Stores) -> None:
     """Behind the other one's messages, where the sequence fits by chance."""
-
-    async def scenario() -> None:
-        async with stores() as store:
-            if store.window == 1:
-                return  # nothing is sent ahead on a cluster
-            first = await store.batch(KUBE, 0, [out("kube.leader", "a")])
-            await store.batch(KUBE, first, [out("kube.leader", "b")])
-            for size in (1, 5, 50):
-                with pytest.raises(WrongSequence):
-                    await store.batch(KUBE, 2, pods(*range(size)), Election("kube.leader", first))
-            assert await everything(store) == ["a", "b"]
-
-    run(scenario())
+    async with stores() as store:
+        if store.window == 1:
+            return  # nothing is sent ahead on a cluster
+        first = await store.batch(KUBE, 0, [out("kube.leader", "a")])
+        await store.batch(KUBE, first, [out("kube.leader", "b")])
+        for size in (1, 5, 50):
+            with pytest.raises(WrongSequence):
+                await store.batch(KUBE, 2, pods(*range(size)), Election("kube.leader", first))
+        assert await everything(store) == ["a", "b"]
 
 
 async def elected(store: Store, term: int) -> FencedWriter:
@@ -244,78 +215,71 @@ async def elected(store: Store, term: int) -> FencedWriter:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_of_a_leader_is_stored_behind_the_election_of_the_next_one(stores: Stores, seed: int) -> None:
-    async def scenario() -> None:
-        chance = random.Random(seed)
-        async with stores() as store, stores() as other:
-            leader = ""
-            numbers, writers = itertools.count(), []
-            for turn in range(8):
-                writer = await elected((store, other)[turn % 2], turn)
-                for _ in range(chance.randrange(1, 30)):
-                    named = [f"{turn}:{next(numbers)}" for _ in range(chance.randrange(1, 4))]
-                    await writer.put([out(f"kube.pod.web.{name[2:]}", name) for name in named])
-                    await asyncio.sleep(0)
-                writers.append(writer)  # the next one is elected while this one still writes
-            await writer.flush()
-            for body in await everything(store):
-                turn_of = body.partition(":")[0]
-                if body.endswith(":"):
-                    leader = turn_of
-                assert turn_of == leader, "it was written behind the election of its successor"
-            for one in writers:
-                await one.close()
-
-    run(scenario())
-
-
-def test_an_election_is_repeated_before_it_leaves_the_log(stores: Stores) -> None:
-    async def scenario() -> None:
-        async with stores() as store:
-
-            class Short(Lossy):
-                history = 0.1
-
-            writer = await write(Short(store, str), 0, term=1)
-            await writer.elect(out("kube.leader", "elected"))
-            put = 0
-            while (await everything(store)).count("elected") < 3:
-                await writer.put(pods(put, put + 1))
-                put += 2
-                await asyncio.sleep(0.01)
-            await writer.flush()
-            pods_only = [body for body in await everything(store) if body != "elected"]
-            assert pods_only == [f"a{number}" for number in range(put)]
-            await writer.close()
-
-    run(scenario())
+async def test_nothing_of_a_leader_is_stored_behind_the_election_of_the_next_one(
+    stores: Stores, seed: int
+) -> None:
+    chance = random.Random(seed)
+    async with stores() as store, stores() as other:
+        leader = ""
+        numbers, writers = itertools.count(), []
+        for turn in range(8):
+            writer = await elected((store, other)[turn % 2], turn)
+            for _ in range(chance.randrange(1, 30)):
+                named = [f"{turn}:{next(numbers)}" for _ in range(chance.randrange(1, 4))]
+                await writer.put([out(f"kube.pod.web.{name[2:]}", name) for name in named])
+                await asyncio.sleep(0)
+            writers.append(writer)  # the next one is elected while this one still writes
+        await writer.flush()
+        for body in await everything(store):
+            turn_of = body.partition(":")[0]
+            if body.endswith(":"):
+                leader = turn_of
+            assert turn_of == leader, "it was written behind the election of its successor"
+        for one in writers:
+            await one.close()
 
 
-def test_the_queue_is_bounded(stores: Stores) -> None:
-    async def scenario() -> None:
-        async with stores() as store:
-            gate = asyncio.Event()
+async def test_an_election_is_repeated_before_it_leaves_the_log(stores: Stores) -> None:
+    async with stores() as store:
 
-            class Held(Lossy):
-                def batch(self, *what: Any) -> Awaitable[int]:
-                    return self._after(*what)
+        class Short(Lossy):
+            history = 0.1
 
-                async def _after(self, *what: Any) -> int:
-                    await gate.wait()
-                    return await self._store.batch(*what)
+        writer = await write(Short(store, str), 0, term=1)
+        await writer.elect(out("kube.leader", "elected"))
+        put = 0
+        while (await everything(store)).count("elected") < 3:
+            await writer.put(pods(put, put + 1))
+            put += 2
+            await asyncio.sleep(0.01)
+        await writer.flush()
+        pods_only = [body for body in await everything(store) if body != "elected"]
+        assert pods_only == [f"a{number}" for number in range(put)]
+        await writer.close()
 
-            writer = await write(Held(store, str), 0, term=1)
-            put = 0
-            while True:
-                try:
-                    async with asyncio.timeout(0.2):
-                        await writer.put(pods(*range(put, put + 1000)))
-                except TimeoutError:
-                    break
-                put += 1000
-            assert put < 30_000
-            gate.set()
-            assert await writer.flush() == put
-            await writer.close()
 
-    run(scenario())
+async def test_the_queue_is_bounded(stores: Stores) -> None:
+    async with stores() as store:
+        gate = asyncio.Event()
+
+        class Held(Lossy):
+            def batch(self, *what: Any) -> Awaitable[int]:
+                return self._after(*what)
+
+            async def _after(self, *what: Any) -> int:
+                await gate.wait()
+                return await self._store.batch(*what)
+
+        writer = await write(Held(store, str), 0, term=1)
+        put = 0
+        while True:
+            try:
+                async with asyncio.timeout(0.2):
+                    await writer.put(pods(*range(put, put + 1000)))
+            except TimeoutError:
+                break
+            put += 1000
+        assert put < 30_000
+        gate.set()
+        assert await writer.flush() == put
+        await writer.close()

@@ -22,7 +22,6 @@ from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
 from romana_bus.producers.kubernetes.responses import Action, classify, unwatchable
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from romana_bus.runtime.parked import ParkedMessages
-from tests.conftest import run
 from tests.fuzz import hostile_answers, hostile_events, hostile_frames, hostile_json
 from tests.fuzz.hostile_messages import Messages
 
@@ -164,22 +163,19 @@ class Reported:
 
 
 @every_kind
-def test_a_page_of_a_list_is_told_or_asked_for_again(kind: Kind) -> None:
-    async def test() -> None:
-        chance, state = random.Random(kind.name), Watched()
-        limits, whole = Limits(lists=0.0), 0
-        for _ in range(MANY // 3):
-            api: Any = Answering(hostile_answers.page(chance), hostile_answers.page(chance))
-            observe.begin_listing(state, kind, "test")
-            try:
-                version = await Pages(cast("Api", api), kind, state, limits, Reported()).all()
-                observe.end_listing(state, kind, version, 0.0)
-                whole += 1
-            except Again:
-                continue
-        assert whole
-
-    run(test())
+async def test_a_page_of_a_list_is_told_or_asked_for_again(kind: Kind) -> None:
+    chance, state = random.Random(kind.name), Watched()
+    limits, whole = Limits(lists=0.0), 0
+    for _ in range(MANY // 3):
+        api: Any = Answering(hostile_answers.page(chance), hostile_answers.page(chance))
+        observe.begin_listing(state, kind, "test")
+        try:
+            version = await Pages(cast("Api", api), kind, state, limits, Reported()).all()
+            observe.end_listing(state, kind, version, 0.0)
+            whole += 1
+        except Again:
+            continue
+    assert whole
 
 
 def test_any_answer_is_judged() -> None:

@@ -11,7 +11,7 @@ import msgspec
 from romana_bus import events as ev
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
 from romana_bus.ipam.fold.facts import FINISHED, SEGMENT_LABEL
-from romana_bus.ipam.model.annotations import wish_of
+from romana_bus.ipam.model.annotations import parse_request
 from romana_bus.ipam.report import views
 from tests.ipam.cluster import addresses
 
@@ -89,13 +89,13 @@ def blocks_do_not_overlap(cluster: Cluster) -> None:
 def room_adds_up(cluster: Cluster) -> None:
     used, cool = given(cluster), cooling(cluster)
     for network in views.networks(cluster.state):
-        for prefix, room in [(network.prefix, network.room), *((g.prefix, g.room) for g in network.groups)]:
+        for prefix, room in [(network.prefix, network.usage), *((g.prefix, g.usage) for g in network.groups)]:
             assert room.used + room.cooling + room.reserved + room.free == room.size
             assert room.used == sum(inside(address, parse_prefix(prefix)) for address in used)
             assert room.cooling == sum(inside(address, parse_prefix(prefix)) for address in cool)
             assert min(room.reserved, room.free) >= 0
     for block in views.blocks(cluster.state):
-        room = block.room
+        room = block.usage
         assert room.used + room.cooling + room.reserved + room.free == room.size
         assert min(room.reserved, room.free) >= 0
 
@@ -104,7 +104,7 @@ def spares_are_as_many_as_asked_for(cluster: Cluster) -> None:
     """Never more than that in one group; fewer where there is no room. Empty ones are nobody's yet. A node
     that is gone is where it was, whatever that is called by now."""
     for host in views.hosts(cluster.state):
-        empty = [block for block in host.blocks if not block.room.used and not block.room.cooling]
+        empty = [block for block in host.blocks if not block.usage.used and not block.usage.cooling]
         for leaf in cluster.state.topology.leaves:
             there = [block for block in empty if leaf.prefix.contains(parse_prefix(block.block))]
             placed = host.groups.get(leaf.network) == leaf.group or not host.in_api
@@ -207,8 +207,8 @@ def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
 
 def could_be_fulfilled(cluster: Cluster, pod: ev.PodSeen) -> bool:
     """A wish for addresses alone: each in a group of its node, free, and in nobody's block."""
-    wish = wish_of(pod.annotations)
-    if wish is None or wish.bad or wish.networks or not wish.addresses:
+    wish = parse_request(pod.annotations)
+    if wish is None or wish.error or wish.networks or not wish.addresses:
         return False
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     mine = [parse_prefix(placement.prefix) for placement in placed.placements]
@@ -234,7 +234,7 @@ def could_have(cluster: Cluster, pod: ev.PodSeen) -> bool:
     topology = cluster.state.topology
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     prefixes = {placement.prefix for placement in placed.placements}
-    wish = wish_of(pod.annotations)
+    wish = parse_request(pod.annotations)
     order = [topology.networks[at] for at in topology.order(pod.namespace)]
     if wish and wish.networks:
         order = [network for network in order if network.name in wish.networks]

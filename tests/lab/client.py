@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from romana_bus.lab.kubeapi.store import PODS
+from romana_bus.lab.kubeapi.resources import PODS
 from romana_bus.lab.kubeapi.wire import head
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.server import ApiServer
-    from romana_bus.lab.kubeapi.store import Resource
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 

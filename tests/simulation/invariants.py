@@ -10,7 +10,7 @@ from romana_bus.consumers.ipam import READS
 from romana_bus.events import AddressAssigned, AddressDenied, AddressReleased, LeaderElected, codec
 from romana_bus.ipam import State, Tick, evolve
 from romana_bus.producers.kubernetes.absence import AT_ONCE
-from tests.ipam.dumping import dump
+from tests.ipam.fold.state_dump import dump
 from tests.simulation.site import SETTINGS
 
 if TYPE_CHECKING:

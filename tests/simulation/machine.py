@@ -16,7 +16,7 @@ from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_projection
 from romana_bus.runtime.reconcile import run_reconciler
 from romana_bus.tasks import until_one_ends
-from tests.routing.world import World
+from tests.routing.routes.node_in_memory import World
 
 if TYPE_CHECKING:
     from typing import Any

@@ -8,18 +8,23 @@ import sys
 
 import pytest
 
-from tests.simulation.days import days
+from tests.simulation.days import day
 
 SEEDS = int(os.environ.get("ROMANA_SIMULATED_DAYS", "300"))
 #: Of the defects of `defects.py`, those that a few days find.
 SOON = ("one_list_is_believed", "a_tombstone_outlives_the_truth")
 
 
-@pytest.mark.timeout(600)
-def test_no_day_ends_badly() -> None:
-    for one in days(1, SEEDS):
-        assert not one.violations, "\n".join(
-            (*one.story, *one.violations, f"again: python -m tests.simulation --story {one.seed}")
+#: Days of one test: pytest-xdist gives whole tests to its processes.
+CHUNK = 20
+
+
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
+def test_no_day_ends_badly(first: int) -> None:
+    for seed in range(first, min(first + CHUNK, SEEDS + 1)):
+        lived = day(seed)
+        assert not lived.violations, "\n".join(
+            (*lived.story, *lived.violations, f"again: python -m tests.simulation --story {seed}")
         )
 
 
@@ -37,8 +42,7 @@ def test_a_seed_is_the_same_day_again(seed: str) -> None:
     assert "what is on the log at the end" in first
 
 
-def test_each_old_defect_is_found() -> None:
+@pytest.mark.parametrize("defect", SOON)
+def test_each_old_defect_is_found(defect: str) -> None:
     """A sample: those that few days find. `make simulate DEFECTS=1` needs up to a thousand for each."""
-    for name in SOON:
-        wrong = next((one for one in days(1, 60, name) if one.violations), None)
-        assert wrong is not None, name
+    assert any(day(seed, defect).violations for seed in range(1, 61))

@@ -9,7 +9,7 @@ A connection never gives up. nats-py closes it for good on most errors that a se
 credentials that are refused while they are being replaced), and the process would end with it.
 
 This uses six private names of nats-py (`_ps`, `_pending`, `_transport`, `_process_connect_init`,
-`_process_err`, `_process_op_err`); `tests/bus/test_wire.py` fails if they change.
+`_process_err`, `_process_op_err`); `tests/bus/jetstream/test_fastlane.py` fails if they change.
 """
 
 from __future__ import annotations

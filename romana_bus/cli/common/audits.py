@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cyclopts import Parameter
 
 from romana_bus.bus.api import Store as OpenStore
+from romana_bus.cli.common.groups import AUDIT
 from romana_bus.cli.common.ipam_state import ipam_state
-from romana_bus.cli.common.options import AUDIT
 from romana_bus.consumers.audit import Lister, run_audit
 from romana_bus.errors import BadInput
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from romana_bus.ipam.report.usage import Room
+    from romana_bus.ipam.model.usage import Usage
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ def count(number: int) -> str:
     return f"{'' if number.bit_count() == 1 else '~'}2^{round(log2(number))}"
 
 
-def use(room: Room) -> str:
+def use(room: Usage) -> str:
     """How much of a prefix is in use, as a bar and in percent: 100% only where nothing is free."""
     share = (room.size - room.free) / room.size if room.size else 0.0
     filled = min(5, -int(-share * 5 // 1))
@@ -133,7 +133,7 @@ def room_columns(beside: int = 0) -> tuple[str, ...]:
     return tuple(name for name in names if name not in spared)
 
 
-def room(value: Room, columns: Iterable[str]) -> tuple[str, ...]:
+def room(value: Usage, columns: Iterable[str]) -> tuple[str, ...]:
     """The cells of `room_columns`."""
     known = {"use": use(value), "frag": percent(value.fragmentation)}
     return tuple(known[name] if name in known else count(getattr(value, name)) for name in columns)

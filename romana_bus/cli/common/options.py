@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from romana_bus import tasks
 from romana_bus.bus.connect import Access
 from romana_bus.bus.streams import DAY, Layout
+from romana_bus.cli.common.groups import ADDRESSES, KUBERNETES, OUTPUT, STORE
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam import Settings
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.client import Target
 
 Level = Literal["debug", "info", "warning", "error"]
-
-OPTIONS = Group("Options", sort_key=0)
-KUBERNETES, ADDRESSES = Group("Kubernetes", sort_key=1), Group("Addresses", sort_key=2)
-AUDIT = Group("Audit", sort_key=3)
-STORE, OUTPUT = Group("Store", sort_key=4), Group("Output", sort_key=5)
 
 #: What no pod can have: the kernel takes such packets for nobody's, its own, or many hosts'.
 SPECIAL = {

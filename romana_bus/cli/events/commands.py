@@ -12,7 +12,8 @@ from romana_bus.bus.connect import open_store
 from romana_bus.bus.streams import matches
 from romana_bus.bus.tail import ROLES, roles_of, tail
 from romana_bus.cli.common import console, event_text
-from romana_bus.cli.common.options import OPTIONS, Output, Store
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_error, print_line
 from romana_bus.errors import BadInput
@@ -20,8 +21,6 @@ from romana_bus.events import codec
 
 app = App(
     name="events",
-    help="The event log: what happened, and what led to it.",
-    sort_key=6,
     group_parameters=OPTIONS,
 )
 

@@ -1,1 +1,1 @@
-"""`romana-bus ipam ...`"""
+"""The commands `romana-bus ipam ...`."""

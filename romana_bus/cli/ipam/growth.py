@@ -1,4 +1,4 @@
-"""How fast addresses went of late, read from the log."""
+"""The recent growth of usage, read from the log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.ipam.report.growth import Growth
 
-#: Events that are read at most, some seconds' worth: with more of them the window is shorter.
+#: The most events that are read, which takes some seconds. The window is shorter if the log has more.
 MOST = 500_000
 
 
 async def growth(store: Store, hours: float) -> Growth | None:
-    """Over the last `hours`, or what the log has of them; None where that is too little. Raises BusError."""
+    """The growth of the last `hours`, or of the part on the log; None where that is too short. Raises
+    BusError."""
     end = await store.tail(IPAM)
     first = await store.next(IPAM, 0)
     until = store.clock.now()

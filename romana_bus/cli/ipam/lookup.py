@@ -1,4 +1,4 @@
-"""One pod, one address: `ipam show --pod`, `--ip`."""
+"""The lookup of one pod or one address: `ipam show --pod`, `--ip`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def check(pod: str | None, ip: str | None) -> None:
-    """Raises BadInput for what could be neither."""
+    """Raises BadInput where the text cannot be a pod or an address."""
     if pod is not None and not re.fullmatch("[^/]+/[^/]+", pod):
         raise BadInput(f"--pod {pod}: write NAMESPACE/NAME, such as default/web-0")
     try:
@@ -33,55 +33,56 @@ def check(pod: str | None, ip: str | None) -> None:
 
 
 async def pod(store: Store, state: State, key: str) -> dict[str, Any]:
-    """What is known of it, with what led to it. Raises BadInput."""
+    """What is known of the pod, with the events that led to it. Raises BadInput."""
     namespace, name = pod_order(key)
-    found, seen = views.pod(state, namespace, name), state.pods.get(key)
-    asked = sorted(state.sandboxes.get(key, ()))
-    if not found and seen is None and not asked:
-        near = console.meant(sorted(other for other in state.pods if _near(other, namespace, name)))
+    records, seen = views.pod(state, namespace, name), state.pods.get(key)
+    requested = sorted(state.sandboxes.get(key, ()))
+    if not records and seen is None and not requested:
+        near = console.meant(sorted(other for other in state.pods if _is_similar(other, namespace, name)))
         raise BadInput(f"--pod {key}: no such pod is in the API, and none of that name has an address{near}")
     return {
         "pod": key,
         "in_api": seen is not None,
         "node": seen.node if seen else "",
-        "sandboxes": asked,
+        "sandboxes": requested,
         "wants_none": seen.unfit if seen else "",
         "on": [
-            msgspec.to_builtins(one)
+            msgspec.to_builtins(record)
             | {
-                "held": [_placed(state, address) for address in one.addresses],
-                "events": await chain(store, subject(one)),
+                "held": [_placed(state, address) for address in record.addresses],
+                "events": await chain(store, subject(record)),
             }
-            for one in found
+            for record in records
         ],
         "obstacle": state.obstacle,
     }
 
 
-def _near(other: str, namespace: str, name: str) -> bool:
-    where, what = pod_order(other)
-    return what == name or (where == namespace and (what.startswith(name) or name.startswith(what)))
+def _is_similar(other: str, namespace: str, name: str) -> bool:
+    other_namespace, other_name = pod_order(other)
+    alike = other_name.startswith(name) or name.startswith(other_name)
+    return other_name == name or (other_namespace == namespace and alike)
 
 
 def _placed(state: State, text: str) -> dict[str, Any]:
-    found = lookup.address(state, text)
-    return {"address": text, "network": found.network, "group": found.group, "block": found.block}
+    view = lookup.address(state, text)
+    return {"address": text, "network": view.network, "group": view.group, "block": view.block}
 
 
-def print_pod(found: dict[str, Any]) -> None:
-    console.section(f"pod {found['pod']}{_where(found)}")
-    if found["wants_none"] and not any(one["addresses"] for one in found["on"]):
-        console.hint(f"It gets no address: {found['wants_none']}.")
+def print_pod(pod: dict[str, Any]) -> None:
+    console.section(f"pod {pod['pod']}{_where(pod)}")
+    if pod["wants_none"] and not any(record["addresses"] for record in pod["on"]):
+        console.hint(f"It gets no address: {pod['wants_none']}.")
         console.console.print()
-    elif not found["on"]:
-        obstacle = found["obstacle"] or "whoever decides (`up`, `run ipam`) has not come to it"
+    elif not pod["on"]:
+        obstacle = pod["obstacle"] or "`up` or `run ipam` has not read it yet"
         console.hint(f"Nothing is decided about it yet: {obstacle}.")
         console.console.print()
-    for one in found["on"]:
-        if one["code"]:
-            console.section("without an address", Text(one["reason"], "red"))
-        since = console.when(one["events"][0]["time"]) if one["events"] else ""
-        for held in one["held"]:
+    for record in pod["on"]:
+        if record["code"]:
+            console.section("without an address", Text(record["reason"], "red"))
+        since = console.when(record["events"][0]["time"]) if record["events"] else ""
+        for held in record["held"]:
             console.section(
                 f"address {held['address']}",
                 console.pairs(
@@ -89,58 +90,62 @@ def print_pod(found: dict[str, Any]) -> None:
                         "network": held["network"],
                         "group": held["group"],
                         "block": held["block"],
-                        "node": one["node"],
+                        "node": record["node"],
                         "since": since,
                     }
                 ),
             )
-        print_cooling([msgspec.convert(one, views.PodView)])
-        print_chain(one["events"])
+        print_cooling([msgspec.convert(record, views.PodView)])
+        print_chain(record["events"])
 
 
-def _where(found: dict[str, Any]) -> str:
-    """By the API, or else by the kubelets that have asked for it."""
-    if found["in_api"]:
-        return f"  on {found['node']}" if found["node"] else ""
-    if found["sandboxes"]:
-        return f"  on {', '.join(found['sandboxes'])} (not in the API: its kubelet runs it)"
+def _where(pod: dict[str, Any]) -> str:
+    """The node of the pod: by the API, or else by the kubelets that requested a sandbox for it."""
+    if pod["in_api"]:
+        return f"  on {pod['node']}" if pod["node"] else ""
+    if pod["sandboxes"]:
+        return f"  on {', '.join(pod['sandboxes'])} (not in the API: its kubelet runs it)"
     return "  (not in the API any more)"
 
 
 async def ip(store: Store, state: State, text: str) -> dict[str, Any]:
-    found = lookup.address(state, text)
+    """What is known of the address, with the events that led to it."""
+    address = lookup.address(state, text)
     events = []
-    if found.pod:
-        owner = next(one for one in views.pod(state, *pod_order(found.pod)) if one.node == found.pod_node)
+    if address.pod:
+        records = views.pod(state, *pod_order(address.pod))
+        owner = next(record for record in records if record.node == address.pod_node)
         events = await chain(store, subject(owner))
-    told: dict[str, Any] = msgspec.to_builtins(found)
-    return told | {"events": events}
+    fields: dict[str, Any] = msgspec.to_builtins(address)
+    return fields | {"events": events}
 
 
-def print_ip(found: dict[str, Any]) -> None:
-    one = msgspec.convert(found, lookup.AddressView)
-    console.console.print(Text.assemble((f"address {one.address}  ", "bold"), _standing(one)), "", sep="\n")
+def print_ip(address: dict[str, Any]) -> None:
+    view = msgspec.convert(address, lookup.AddressView)
+    console.console.print(Text.assemble((f"address {view.address}  ", "bold"), _state(view)), "", sep="\n")
     rows = {
-        "network": one.network,
-        "group": f"{one.group}  {one.prefix}" if one.group else "",
-        "block": f"{one.block}, of {one.node or 'nobody'}" if one.block else "",
-        "reserved": f"by {one.reserved}" if one.reserved else "",
-        "since": console.when(found["events"][0]["time"]) if found["events"] else "",
+        "network": view.network,
+        "group": f"{view.group}  {view.prefix}" if view.group else "",
+        "block": f"{view.block}, of {view.node or 'nobody'}" if view.block else "",
+        "reserved": f"by {view.reserved}" if view.reserved else "",
+        "since": console.when(address["events"][0]["time"]) if address["events"] else "",
     }
-    if one.network:
+    if view.network:
         console.console.print(console.pairs(rows), "", sep="\n")
-    print_chain(found["events"])
+    print_chain(address["events"])
 
 
-def _standing(one: AddressView) -> str:
-    match one.state:
+def _state(view: AddressView) -> str:
+    match view.state:
         case lookup.USED:
-            draining = ", which keeps it until it goes: the range is reserved" if one.reserved else ""
-            return f"in use by pod {one.pod} on {one.pod_node}{draining}"
+            draining = ", which keeps it until it goes: the range is reserved" if view.reserved else ""
+            return f"in use by pod {view.pod} on {view.pod_node}{draining}"
         case lookup.COOLING:
-            return f"cools down until {console.when(one.until)}; pod {one.pod} on {one.pod_node} had it last"
+            return (
+                f"cools down until {console.when(view.until)}; pod {view.pod} on {view.pod_node} had it last"
+            )
         case lookup.RESERVED:
-            return f"reserved by {one.reserved}: given to nobody"
+            return f"reserved by {view.reserved}: given to nobody"
         case lookup.KEPT:
             return "in no group that takes nodes: kept for groups to come"
         case lookup.OUTSIDE:

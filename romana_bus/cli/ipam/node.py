@@ -14,41 +14,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from romana_bus.ipam import State
-    from romana_bus.ipam.report.forecast import Outlooks
+    from romana_bus.ipam.report.forecast import Forecasts
     from romana_bus.ipam.report.views import HostView, PodView
 
 
 def host(state: State, name: str) -> HostView:
-    """Raises BadInput."""
-    found = views.host(state, name)
-    if found is None:
+    """The view of one node. Raises BadInput."""
+    view = views.host(state, name)
+    if view is None:
         near = console.meant(sorted(other for other in state.hosts if name in other or other in name))
         raise BadInput(f"--host {name}: no node of that name was seen (`ipam show --all` lists them){near}")
-    return found
+    return view
 
 
-def host_document(state: State, found: HostView, outlooks: Outlooks) -> dict[str, Any]:
+def host_document(state: State, host: HostView, forecasts: Forecasts) -> dict[str, Any]:
     return {
-        "host": capacity.described(found, found.room, outlooks.host(found)),
-        "pods": views.pods_on(state, found.node),
+        "host": capacity.described(host, host.usage, forecasts.host(host)),
+        "pods": views.pods_on(state, host.node),
     }
 
 
-def print_host(state: State, found: HostView, outlooks: Outlooks) -> None:
-    gone = "" if found.in_api else "  (not in the API any more)"
-    console.section(f"node {found.node}  {', '.join(found.addresses)}{gone}")
-    if found.denied:
-        console.hint(f"It has no place: {found.denied}")
+def print_host(state: State, host: HostView, forecasts: Forecasts) -> None:
+    gone = "" if host.in_api else "  (not in the API any more)"
+    console.section(f"node {host.node}  {', '.join(host.addresses)}{gone}")
+    if host.denied:
+        console.hint(f"It has no place: {host.denied}")
         console.console.print()
-    outlook, columns = outlooks.host(found), console.room_columns()
+    forecast, columns = forecasts.host(host), console.room_columns()
     ends = ("growth", "lasts")
     table = console.table("network", "group", "pods", *columns, *ends, right=("pods", *columns[1:], *ends))
-    end = capacity.end_cells(outlook, ends)
-    networks, groups = ", ".join(found.groups), ", ".join(dict.fromkeys(found.groups.values()))
-    table.add_row(networks, groups, console.count(found.pods), *console.room(found.room, columns), *end)
+    end = capacity.end_cells(forecast, ends)
+    networks, groups = ", ".join(host.groups), ", ".join(dict.fromkeys(host.groups.values()))
+    table.add_row(networks, groups, console.count(host.pods), *console.room(host.usage, columns), *end)
     console.section("place", table)
-    _print_blocks(found)
-    pods = views.pods_on(state, found.node)
+    _print_blocks(host)
+    pods = views.pods_on(state, host.node)
     _print_pods([pod for pod in pods if pod.addresses])
     print_cooling(pods)
     denied = console.table("pod", "why")
@@ -59,13 +59,13 @@ def print_host(state: State, found: HostView, outlooks: Outlooks) -> None:
         console.section("pods without an address", denied)
 
 
-def _print_blocks(found: HostView) -> None:
+def _print_blocks(host: HostView) -> None:
     columns = tuple(name for name in console.room_columns() if name != "blocks")
     table = console.table("block", "network", "for", *columns, right=columns[1:])
-    for block in found.blocks:
+    for block in host.blocks:
         whose = "/".join(part for part in (block.tenant, block.segment) if part != "*") or "all"
-        table.add_row(block.block, block.network, whose, *console.room(block.room, columns))
-    console.section("blocks", table if found.blocks else console.dim("none"))
+        table.add_row(block.block, block.network, whose, *console.room(block.usage, columns))
+    console.section("blocks", table if host.blocks else console.dim("none"))
 
 
 def _print_pods(pods: list[PodView]) -> None:

@@ -1,4 +1,4 @@
-"""A file of operations, one JSON object a line: all of them, or every reason why it cannot be played."""
+"""Reads a file of operations, one JSON object per line: all of them, or every reason why it cannot be run."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from romana_bus.ipam.simulate.operations import OPS, AnyOp, UpdateTopology
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Bytes that are read of it, and of a line. One operation has a topology in it at most.
+#: The largest file and the longest line, in bytes. An operation contains a topology at most.
 LARGEST, LONGEST = 64_000_000, 1_000_000
-#: How many reasons are told one by one.
+#: How many reasons are shown one by one.
 NAMED = 50
 
 _decoder = msgspec.json.Decoder(AnyOp)
 
 
 def read(file: Path) -> list[AnyOp]:
-    """Raises BadInput."""
+    """Returns the operations of the file. Raises BadInput."""
     content = literal.content(file, LARGEST, "the most that is played")
-    found: list[AnyOp] = []
+    operations: list[AnyOp] = []
     reasons: list[str] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line := line.strip():
             try:
-                found.append(_op(line))
+                operations.append(_op(line))
             except ValueError as error:
                 reasons.append(f"{file}: line {number}: {error}")
     if len(reasons) > NAMED:
-        reasons[NAMED:] = [f"{file}: and {len(reasons) - NAMED:,} more lines that are wrong"]
+        reasons[NAMED:] = [f"{file}: and {len(reasons) - NAMED:,} more wrong lines"]
     if reasons:
         raise BadInput(*reasons)
-    return found
+    return operations
 
 
 def _op(line: bytes) -> AnyOp:
-    """Raises ValueError."""
+    """Returns the operation of one line. Raises ValueError."""
     if len(line) > LONGEST:
-        raise ValueError(f"longer than {LONGEST:,} bytes, the most that an operation has")
+        raise ValueError(f"an operation is longer than {LONGEST:,} bytes")
     try:
         op: AnyOp = _decoder.decode(line)
         twice = literal.repeated_in_json(line.decode())
@@ -53,9 +53,9 @@ def _op(line: bytes) -> AnyOp:
         hint = f": one of {', '.join(OPS)}" if str(error).endswith("`$.op`") else ""
         raise ValueError(f"{error}{hint}") from None
     except msgspec.DecodeError as error:
-        raise ValueError(f"no JSON object: {error}") from None
+        raise ValueError(f"not a JSON object: {error}") from None
     if isinstance(op, UpdateTopology) and literal.deep(op.topology, DEEPEST):
         raise ValueError("nested too deeply")
     if twice:
-        raise ValueError("; ".join(f"{place}: {said}" for place, said in twice))
+        raise ValueError("; ".join(f"{place}: {text}" for place, text in twice))
     return op

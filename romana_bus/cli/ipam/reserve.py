@@ -1,4 +1,4 @@
-"""`romana-bus ipam reserve` and `unreserve`: ranges of which no address is given out."""
+"""`romana-bus ipam reserve` and `unreserve`: ranges of which no address is assigned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store as OpenStore
 
 Change = RangeReserved | RangeUnreserved
-Wish = Callable[[State], list[Change]]
+#: Returns the events that make the change.
+Plan = Callable[[State], list[Change]]
 
 
 def reserve(
@@ -36,49 +37,51 @@ def reserve(
     store: Store = Store(),
     output: Output = Output(),
 ) -> None:
-    """Reserve a range: no address of it is given out until `ipam unreserve`.
+    """Reserve a range: no address of it is assigned until `ipam unreserve`.
 
-    Refused, changing nothing, where pods have addresses in it. `ipam show` lists what is reserved.
+    Refused if pods have addresses in it. `ipam show` lists the reserved ranges.
 
     Parameters
     ----------
     cidr
         The range, such as 10.20.0.16/28, or one address.
     drain
-        Also where pods have addresses in it: they keep them until they go.
+        Reserve it even if pods have addresses in it: they keep them until they are gone.
     """
 
-    def wish(state: State) -> list[Change]:
+    def plan(state: State) -> list[Change]:
         try:
             return pure.reserve(state, cidr, drain)
         except pure.BadRange as error:
             if error.kind != "in_use":
                 raise
-            raise BadInput(f"not reserved: {error}. With --drain they keep them until they go") from None
+            raise BadInput(
+                f"not reserved: {error}. With --drain they keep them until they are gone"
+            ) from None
 
-    _run(cidr, wish, store, output)
+    _run(cidr, plan, store, output)
 
 
 def unreserve(cidr: str, /, *, store: Store = Store(), output: Output = Output()) -> None:
-    """Give out addresses of a range again, which was reserved as it is written here.
+    """Assign addresses of a reserved range again.
 
     Parameters
     ----------
     cidr
-        One of the reserved ranges of `ipam show`.
+        The range, as `ipam show` lists it.
     """
     _run(cidr, lambda state: pure.unreserve(state, cidr), store, output)
 
 
-def _run(cidr: str, wish: Wish, store: Store, output: Output) -> None:
-    pure.parse(cidr)  # what cannot be one is said before anything is started
-    run(_change(cidr, wish, store, output), output)
+def _run(cidr: str, plan: Plan, store: Store, output: Output) -> None:
+    pure.parse(cidr)  # a wrong range is reported before a server is needed
+    run(_change(cidr, plan, store, output), output)
 
 
-async def _change(cidr: str, wish: Wish, store: Store, output: Output) -> None:
+async def _change(cidr: str, plan: Plan, store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "ipam reserve", ROLES) as opened:
         state = await ipam_state(opened)
-        events = wish(state)
+        events = plan(state)
         await _publish(opened, events)
     for event in events:
         evolve(state, event)
@@ -89,7 +92,7 @@ async def _change(cidr: str, wish: Wish, store: Store, output: Output) -> None:
 
 
 async def _publish(store: OpenStore, events: list[Change]) -> None:
-    """Each only if nobody has changed it since it was looked at. Raises Failed."""
+    """Publishes the events, each only if its subject has not changed meanwhile. Raises Failed."""
     for event in events:
         newest = await store.newest(SPEC, event.subject())
         try:
@@ -97,7 +100,7 @@ async def _publish(store: OpenStore, events: list[Change]) -> None:
             await store.publish(SPEC, message, newest.seq if newest else 0)
         except WrongSequence:
             raise Failed(
-                f"somebody else changed {event.cidr} at the same moment: look and try again"
+                f"somebody else changed {event.cidr} at the same time: check it and try again"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""What has no room, who waits for it, and what was set aside: the end of `ipam show`."""
+"""What is full, which pods wait, and what is reserved: the last tables of `ipam show`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
-from romana_bus.ipam.allocate.fullness import BLOCK, GROUP, NETWORK
+from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.report.exhaustion import Exhaustion
 from romana_bus.ipam.report.lookup import reserved
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def waiting(state: State) -> list[dict[str, Any]]:
-    """The pods that want an address and have none, with the reason."""
+    """The pods that need an address and have none, with the reason."""
     return [
         {"pod": key, "node": name, "code": record.code, "reason": record.reason}
         for name, host in sorted(state.hosts.items())
@@ -26,12 +26,12 @@ def waiting(state: State) -> list[dict[str, Any]]:
 
 
 def print_reserved(state: State) -> None:
-    if not (found := reserved(state)):
+    if not (ranges := reserved(state)):
         return
     table = console.table("range", "network", "addresses", "", right=("addresses",))
-    for one in found:
-        left = f"draining: {one.live:,} left" if one.live else ""
-        table.add_row(one.cidr, one.network, console.count(one.size), Text(left, "yellow"))
+    for range_ in ranges:
+        left = f"draining: {range_.live:,} left" if range_.live else ""
+        table.add_row(range_.cidr, range_.network, console.count(range_.size), Text(left, "yellow"))
     console.section("reserved ranges", table)
 
 
@@ -46,37 +46,38 @@ def print_nowhere(denied: list[tuple[str, str]], every: bool) -> None:
 
 
 def print_full(state: State, every: bool = False) -> None:
-    """What has no room. Of a network that is full, not each of its groups as well."""
-    found = Exhaustion(state).found
-    networks = {one.network for one in found if one.scope == NETWORK}
-    found = tuple(one for one in found if one.scope != GROUP or one.network not in networks)
-    if not found:
+    """Prints what is full. The groups of a full network are left out."""
+    full = Exhaustion(state).full
+    networks = {entry.network for entry in full if entry.scope == NETWORK}
+    full = tuple(entry for entry in full if entry.scope != GROUP or entry.network not in networks)
+    if not full:
         return
-    shown, more = console.first(found, every)
+    shown, more = console.first(full, every)
     table = console.table("full", "prefix", "pods waiting", "why", right=("pods waiting",))
-    for one in shown:
-        what = f"network {one.network}" if one.scope == NETWORK else f"group {one.group} of {one.network}"
-        table.add_row(what, one.prefix, console.count(one.waiting), _why(one))
+    for entry in shown:
+        group = f"group {entry.group} of {entry.network}"
+        what = f"network {entry.network}" if entry.scope == NETWORK else group
+        table.add_row(what, entry.prefix, console.count(entry.waiting), _why(entry))
     console.section("without room", table, *console.and_more(more, console.ALL))
 
 
-def _why(one: Full) -> Text:
-    if one.scope != BLOCK:
-        what = "no group has a free address" if one.scope == NETWORK else "no free address"
-        return Text(what + (f"; {one.cooling:,} cool down" if one.cooling else ""), "red")
-    free = console.many(one.free, "free address is", "free addresses are")
-    if not one.nodes:
+def _why(full: Full) -> Text:
+    if full.scope != BLOCK:
+        what = "no group has a free address" if full.scope == NETWORK else "no free address"
+        return Text(what + (f"; {full.cooling:,} cool down" if full.cooling else ""), "red")
+    free = console.many(full.free, "free address is", "free addresses are")
+    if not full.nodes:
         return Text(f"no whole block left; {free} in the blocks of nodes", "yellow")
-    nodes = ", ".join(one.nodes[:3]) + (f" and {len(one.nodes) - 3:,} more" if len(one.nodes) > 3 else "")
+    nodes = ", ".join(full.nodes[:3]) + (f" and {len(full.nodes) - 3:,} more" if len(full.nodes) > 3 else "")
     text = f"no whole block left for {nodes}; {free} in blocks of other nodes"
-    return Text(text, "red" if one.waiting else "yellow")
+    return Text(text, "red" if full.waiting else "yellow")
 
 
 def print_waiting(state: State, every: bool = False) -> None:
-    if not (found := waiting(state)):
+    if not (pods := waiting(state)):
         return
     table = console.table("pod", "node", "why")
-    shown, more = console.first(found, every)
-    for one in shown:
-        table.add_row(one["pod"], one["node"], one["reason"])
+    shown, more = console.first(pods, every)
+    for pod in shown:
+        table.add_row(pod["pod"], pod["node"], pod["reason"])
     console.section("pods without an address", table, *console.and_more(more, console.ALL))

@@ -1,4 +1,4 @@
-"""`romana-bus ipam`: who has which address, and how much room there is."""
+"""`romana-bus ipam show`: usage, exhaustion, and the lookup of nodes, pods and addresses."""
 
 from __future__ import annotations
 
@@ -6,40 +6,30 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
-from romana_bus.cli.common.options import OPTIONS, Output, Store
+from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
-from romana_bus.cli.ipam import capacity, lookup, node, reserve, shortages
+from romana_bus.cli.ipam import capacity, lookup, node, shortages
 from romana_bus.cli.ipam.capacity import closed, print_hosts, print_networks
 from romana_bus.cli.ipam.growth import growth
 from romana_bus.cli.ipam.shortages import print_waiting
 from romana_bus.errors import BadInput
 from romana_bus.ipam import State
 from romana_bus.ipam.report import views
-from romana_bus.ipam.report.forecast import Outlooks
+from romana_bus.ipam.report.forecast import Forecasts
 from romana_bus.ipam.report.growth import Growth
 
-__all__ = ["app", "closed", "print_hosts", "print_networks", "print_waiting"]
+__all__ = ["closed", "print_hosts", "print_networks", "print_waiting"]
 
-app = App(
-    name="ipam",
-    help="Addresses: who has which, how full networks, groups and nodes are, and what is reserved.",
-    sort_key=5,
-    group_parameters=OPTIONS,
-)
-app.command(reserve.reserve)
-app.command(reserve.unreserve)
-
-#: Hours of the least window and the largest: less says nothing, more is in no log.
+#: The shortest and the longest window, in hours.
 WINDOWS = (1 / 6, 24 * 365.0)
 
 
-@app.command(name="show")
 def show_(
     *,
     host: str | None = None,
@@ -50,24 +40,16 @@ def show_(
     store: Store = Store(),
     output: Output = Output(),
 ) -> None:
-    """Show how full networks, groups, tenants and nodes are, what has no room left, and who waits.
+    """Show the usage of networks, groups, tenants and nodes, what is full, and which pods wait.
 
-    `frag` is the share of free addresses in blocks that are partly used: only the node of the block can
-    have them. `lasts` is how long the free ones last if they go as they did
-    in the last hour; `-` is for no end in sight.
+    `frag` is the share of the free addresses that lie in partly used blocks: only the
+    node of the block can assign them. `lasts` is how long the free addresses last if
+    usage grows as in the last hour; `-` means that it does not grow.
 
-    Parameters
-    ----------
-    host
-        Only this node: its place, blocks, pods, and what cools down.
-    pod
-        Only this pod (NAMESPACE/NAME): its addresses, since when, and what led to it; or why it has none.
-    ip
-        Only this address: who has it, or had it last, and where it lies.
-    all
-        Every row of every table.
-    window
-        Hours of the log that the rate is taken from.
+    Parameters ---------- host Only this node: its place, blocks, pods, and cooling addresses. pod Only this
+    pod (NAMESPACE/NAME): its addresses, since when and because of which events; or why it has none. ip Only
+    this address: which pod has it or had it last, its network, group and block. all Show every row of every
+    table. window Hours of the log from which the growth is computed.
     """
     wanted = {"--host": host, "--pod": pod, "--ip": ip}
     given = [name for name, value in wanted.items() if value is not None]
@@ -93,48 +75,48 @@ async def _show(
     async with await open_store(store.access, store.layout, "ipam show", ROLES, looking=True) as opened:
         state = await ipam_state(opened)
         if pod is not None:
-            return _tell(await lookup.pod(opened, state, pod), lookup.print_pod, output)
+            return _print(await lookup.pod(opened, state, pod), lookup.print_pod, output)
         if ip is not None:
-            return _tell(await lookup.ip(opened, state, ip), lookup.print_ip, output)
+            return _print(await lookup.ip(opened, state, ip), lookup.print_ip, output)
         if host is not None:
             node.host(state, host)
-        grown = await growth(opened, window)
-    outlooks = Outlooks(views.networks(state), grown)
+        growth_ = await growth(opened, window)
+    forecasts = Forecasts(views.networks(state), growth_)
     if host is not None:
-        found = node.host(state, host)
+        view = node.host(state, host)
         if not output.json:
-            return node.print_host(state, found, outlooks)
-        return console.as_json(node.host_document(state, found, outlooks))
+            return node.print_host(state, view, forecasts)
+        return console.as_json(node.host_document(state, view, forecasts))
     if output.json:
-        return console.as_json(capacity.document(state, outlooks))
-    return print_state(state, outlooks, every)
+        return console.as_json(capacity.document(state, forecasts))
+    return print_state(state, forecasts, every)
 
 
-def _tell(found: dict[str, Any], tell: Callable[[dict[str, Any]], None], output: Output) -> None:
-    (console.as_json if output.json else tell)(found)
+def _print(document: dict[str, Any], table: Callable[[dict[str, Any]], None], output: Output) -> None:
+    (console.as_json if output.json else table)(document)
 
 
-def print_state(state: State, outlooks: Outlooks, every: bool) -> None:
-    """What is wrong comes last: that is what is on the screen in the end."""
+def print_state(state: State, forecasts: Forecasts, every: bool) -> None:
+    """Prints all tables. What is wrong comes last, so that it stays on the screen."""
     if state.obstacle:
-        console.hint(f"Nothing is decided now: {state.obstacle}.")
+        console.hint(f"No decisions are taken now: {state.obstacle}.")
     if not state.hosts:
         console.hint(
             "No node was ever seen: `romana-bus up` watches a cluster, or `watch` and `run ipam` do."
         )
     if state.obstacle or not state.hosts:
         console.console.print()
-    print_networks(state, outlooks, every)
-    capacity.print_tenants(state, outlooks, every)
+    print_networks(state, forecasts, every)
+    capacity.print_tenants(state, forecasts, every)
     shortages.print_reserved(state)
-    print_hosts(state, outlooks, every)
+    print_hosts(state, forecasts, every)
     if state.hosts:
-        console.console.print(console.dim(_rate(outlooks.growth)), "", sep="\n")
+        console.console.print(console.dim(_rate(forecasts.growth)), "", sep="\n")
     shortages.print_full(state, every)
     print_waiting(state, every)
 
 
-def _rate(grown: Growth | None) -> str:
-    if grown is None:
-        return "lasts: too early to say: the log has to be 20 minutes old"
-    return f"lasts: at the rate of {console.when(grown.since)} to {console.when(grown.until)[-8:]}"
+def _rate(growth_: Growth | None) -> str:
+    if growth_ is None:
+        return "lasts: not known before the log is 20 minutes old"
+    return f"lasts: at the rate of {console.when(growth_.since)} to {console.when(growth_.until)[-8:]}"

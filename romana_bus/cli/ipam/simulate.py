@@ -1,4 +1,4 @@
-"""`romana-bus ipam simulate`: what would come of it, without a cluster, a server or a log."""
+"""`romana-bus ipam simulate`: runs operations on a simulated cluster, without a server or a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from romana_bus.cli.common import source
-from romana_bus.cli.common.options import ADDRESSES, Addresses, Output
+from romana_bus.cli.common.groups import ADDRESSES
+from romana_bus.cli.common.options import Addresses, Output
 from romana_bus.cli.common.terminal import print_json
 from romana_bus.cli.ipam import operations_file
 from romana_bus.errors import BadInput
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
 @Parameter(name="*", group=ADDRESSES)
 @dataclass(frozen=True)
 class Simulated:
-    """How addresses are given out, as `run ipam` has it."""
+    """How addresses are assigned: the options of `run ipam`."""
 
     block_owner: Literal["host", "tenant", "segment"] = "host"
-    """Whom a block of addresses is for: a host, or one tenant on it, or one segment of that."""
+    """Who shares a block of addresses: all pods of a host, or those of one tenant on it, or of one
+    segment."""
     cooldown: float = 30.0
-    """Seconds for which an address that was given back is not given out again; an operation takes one."""
+    """Seconds before a released address is assigned again; an operation takes one second."""
     warm_blocks: int = 0
-    """Blocks that each host holds ahead of need; none, unless it is said."""
+    """Spare blocks for each host."""
 
     @property
     def settings(self) -> Settings:
@@ -46,16 +48,16 @@ def simulate(
     simulated: Simulated = Simulated(),
     output: Output = Output(),  # noqa: ARG001  every command takes --json: this one writes nothing else
 ) -> None:
-    """Play operations on a cluster that exists only here. Needs no server, and changes nothing.
+    """Run operations on a simulated cluster. Needs no server, and changes nothing.
 
     Prints a JSON line for each operation: whether it is "ok", and its "result", or
-    an "error_kind" and a "message". At the end comes one with the "tree" of groups,
-    the "blocks" and the "addresses".
+    an "error_kind" and a "message". The last line has the "tree" of groups, the
+    "blocks" and the "addresses".
 
     Parameters
     ----------
     topology
-        The topology to begin with: JSON or YAML in Romana's format; '-' is standard input.
+        The first topology: JSON or YAML in Romana's format; '-' is standard input.
     operations
         JSON lines in the form of Romana's tests; '-' is standard input. {"op":"add_host","name":"n1",
         "ip":"192.168.0.1","tags":{"rack":"1"}}, {"op":"allocate","name":"a","host":"n1","tenant":"web",
@@ -66,7 +68,7 @@ def simulate(
 
 
 def _read(topology: Path, file: Path, simulated: Simulated) -> tuple[Simulation, list[AnyOp]]:
-    """Both files in whole, or what is wrong with both. Raises BadInput."""
+    """Reads both files. Raises BadInput with what is wrong in both."""
     if str(topology) == str(file) == "-":
         raise BadInput("--topology - and --ops -: only one of them can be standard input")
     settings = simulated.settings
@@ -87,13 +89,13 @@ def _read(topology: Path, file: Path, simulated: Simulated) -> tuple[Simulation,
 
 
 def _simulation(file: Path, settings: Settings) -> Simulation:
-    """A topology that is no good is told on stdout too: by kind, for programs. Raises BadInput."""
+    """Reads the topology. Prints its first problem as a JSON line too, for programs. Raises BadInput."""
     try:
-        found = source.checked(file).document
+        document = source.checked(file).document
     except source.BadFile as error:
         say({"ok": False, "error_kind": error.found[0].kind, "message": "; ".join(error.reasons)})
         raise
-    return Simulation(found, settings)
+    return Simulation(document, settings)
 
 
 def play(simulation: Simulation, read: list[AnyOp]) -> None:

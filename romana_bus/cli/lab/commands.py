@@ -12,19 +12,18 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run
 from romana_bus.cli.lab import up_down
 from romana_bus.errors import BadInput
-from romana_bus.lab.cluster.spec import Spec, check_name
 from romana_bus.lab.machine import netns
-from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.machine.directory import Lab
+from romana_bus.lab.spec import Spec, check_name
 
 app = App(
     name="lab",
-    help="A cluster of network namespaces on this machine, to try things on. As root.",
     group_parameters=OPTIONS,
-    sort_key=8,
 )
 
 
@@ -40,10 +39,10 @@ class Which:
     name: Named = "lab"
     """The lab's name; several may be up at the same time."""
 
-    def opened(self) -> Place:
+    def opened(self) -> Lab:
         """Raises BadInput where it is not up, or cannot be."""
         able()
-        return Place.open(check_name(self.name))
+        return Lab.open(check_name(self.name))
 
 
 def able() -> None:
@@ -132,7 +131,7 @@ async def _down(name: str, output: Output) -> None:
     from romana_bus.lab.cluster import down
 
     with contextlib.suppress(BadInput):
-        await up_down.lower(Place.open(name))
+        await up_down.lower(Lab.open(name))
     removed = down.down(name)
     if output.json:
         console.as_json(removed._asdict())

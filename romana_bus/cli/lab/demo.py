@@ -1,4 +1,4 @@
-"""`romana-bus lab demo`: in a minute, what addresses by topology are good for."""
+"""`romana-bus lab demo`: what addresses by topology save in routes, shown in a minute."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab import commands, ping, summary, up_down
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect import names
 from romana_bus.lab.kubelet import pods
-from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.machine.directory import Lab
+from romana_bus.lab.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,13 +62,13 @@ async def _demo(spec: Spec, output: Output) -> None:
         raise
 
 
-async def _shown(made: Place, output: Output) -> None:
+async def _shown(made: Lab, output: Output) -> None:
     """Raises Failed."""
     from romana_bus.cli.lab.kubelet import client_of
-    from romana_bus.lab.cluster import placed
+    from romana_bus.lab.cluster import block_log
     from romana_bus.lab.inspect.demo import demonstrate
 
-    async with client_of(made) as client, await placed.log_of(made) as store:
+    async with client_of(made) as client, await block_log.log_of(made) as store:
         outcome = await demonstrate(made, client, store, up_down.Steps(output))
     if output.json:
         console.as_json(_document(outcome))
@@ -77,21 +77,21 @@ async def _shown(made: Place, output: Output) -> None:
         console.console.print()
         _show_addresses(made, outcome)
         reached = _show_ping(made, outcome, output)
-        await asyncio.sleep(0.01)  # whoever has interrupted the ping meant all of it
+        await asyncio.sleep(0.01)  # Ctrl-C during the ping ends the demonstration too
         _show_counts(made, outcome)
         summary.show_commands(made, "the lab is still up; look further, and end it")
     if not (reached and outcome.as_promised):
         raise Failed("not as promised: " + ("routes were changed" if reached else "the ping did not arrive"))
 
 
-def _there(name: str) -> Place | None:
+def _there(name: str) -> Lab | None:
     try:
-        found = Place.open(name)
+        lab = Lab.open(name)
     except BadInput:
         return None
-    if not found.facts.up:
-        raise BadInput(f"lab {name} was left half up: {found.command('down')}")
-    return found
+    if not lab.facts.up:
+        raise BadInput(f"lab {name} was left half up: {lab.command('down')}")
+    return lab
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "opened": outcome.opened,
         "router": outcome.router._asdict(),
         "nodes": {
-            name: one._asdict() | {"expected": outcome.expected[name]} for name, one in outcome.nodes.items()
+            name: tally._asdict() | {"expected": outcome.expected[name]}
+            for name, tally in outcome.nodes.items()
         },
         "outside": outcome.outside,
         "as_promised": outcome.as_promised,
@@ -111,7 +112,7 @@ def _addresses(pod: dict[str, Any]) -> list[str]:
     return [ip["ip"] for ip in pod["status"].get("podIPs") or ()]
 
 
-def _show_addresses(made: Place, outcome: Outcome) -> None:
+def _show_addresses(made: Lab, outcome: Outcome) -> None:
     """By topology: zone, node, block, pod."""
     table = console.table("zone", "node", "blocks", "pods")
     for zone in made.spec.zone_list:
@@ -128,26 +129,26 @@ def _below(texts: Iterable[str]) -> Group:
     return Group(*map(Text, texts))
 
 
-def _show_ping(made: Place, outcome: Outcome, output: Output) -> bool:
+def _show_ping(made: Lab, outcome: Outcome, output: Output) -> bool:
     """From a pod of the first zone to one of the last."""
     zones = {node.name: node.zone for node in made.spec.nodes}
     spec = made.spec.zone_list
     first = next(pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[0].name)
     last = [pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[-1].name][-1]
     source = names.find(made, "/".join(pods.key(first)))
-    return all(ping.ping_once(made, source, one, 3, output) for one in _addresses(last))
+    return all(ping.ping_once(made, source, address, 3, output) for address in _addresses(last))
 
 
-def _show_counts(made: Place, outcome: Outcome) -> None:
+def _show_counts(made: Lab, outcome: Outcome) -> None:
     numbers = ("outside its zone", "in its zone", "blocks opened there", "own pods")
     table = console.table("at", "zone", *numbers, right=numbers)
     table.add_row("router", "", str(outcome.router.outside), "", "", "")
     for node in made.spec.nodes:
-        one = outcome.nodes[node.name]
-        counts = (one.outside, one.inside + one.replaced, outcome.expected[node.name], one.own)
+        tally = outcome.nodes[node.name]
+        counts = (tally.outside, tally.inside + tally.replaced, outcome.expected[node.name], tally.own)
         table.add_row(node.name, node.zone, *map(str, counts))
     console.section("routes that changed meanwhile, as each kernel told it", table)
-    blocks, inside = len(outcome.opened), sum(one.inside for one in outcome.nodes.values())
+    blocks, inside = len(outcome.opened), sum(tally.inside for tally in outcome.nodes.values())
     lines = (
         f"{len(outcome.pods)} pods changed {console.many(outcome.outside, 'route')} outside their own zone.",
         f"In it, {console.many(blocks, 'block')} opened: {console.many(inside, 'route')} on the other nodes "

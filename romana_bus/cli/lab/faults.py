@@ -1,5 +1,4 @@
-"""`romana-bus lab node`, `link`, `agent` and `nats`: what goes wrong in a data centre, on purpose; and what
-brings it back."""
+"""`romana-bus lab node`, `link`, `agent` and `nats`: faults, as in a data centre, and their repair."""
 
 from __future__ import annotations
 
@@ -8,15 +7,16 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run
 from romana_bus.cli.lab.commands import Which
 from romana_bus.cli.lab.up_down import Steps
 from romana_bus.errors import BadInput
 from romana_bus.lab.cluster import fabric, node_lifecycle, power, services, up, waiting
-from romana_bus.lab.cluster.spec import Node
 from romana_bus.lab.machine import processes
-from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.machine.directory import Lab
+from romana_bus.lab.spec import Node
 
 
 def _group(name: str, text: str) -> App:
@@ -37,12 +37,12 @@ def start(*, which: Which = Which(), output: Output = Output()) -> None:
     Nodes that are off stay off. An API server that has ended took its objects with it: then a lab can only
     be taken down.
     """
-    place = which.opened()
-    run(_start(place, output), output)
+    lab = which.opened()
+    run(_start(lab, output), output)
 
 
-async def _start(place: Place, output: Output) -> None:
-    started = await power.start_ended(place)
+async def _start(lab: Lab, output: Output) -> None:
+    started = await power.start_ended(lab)
     text = f"Started: {', '.join(started)}." if started else "Nothing has ended."
     _say(output, {"started": started}, text)
 
@@ -50,15 +50,15 @@ async def _start(place: Place, output: Output) -> None:
 @node_app.command(name="kill", sort_key=1)
 def node_kill(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
     """Switch a node off, as a power cut does: its processes, its pods, its link and its routes are gone."""
-    place = which.opened()
-    run(_node_kill(place, place.spec.node(node), output), output)
+    lab = which.opened()
+    run(_node_kill(lab, lab.spec.node(node), output), output)
 
 
-async def _node_kill(place: Place, node: Node, output: Output) -> None:
+async def _node_kill(lab: Lab, node: Node, output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
 
-    pods = power.switch_off(place, node)
-    async with client_of(place) as client:
+    pods = power.switch_off(lab, node)
+    async with client_of(lab) as client:
         await node_lifecycle.lose(client, node.name)
     _say(
         output,
@@ -70,21 +70,21 @@ async def _node_kill(place: Place, node: Node, output: Output) -> None:
 @node_app.command(name="start", sort_key=2)
 def node_start(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
     """Switch a node on again, and wait until it is ready and its pods are back."""
-    place = which.opened()
-    run(_node_start(place, place.spec.node(node), output), output)
+    lab = which.opened()
+    run(_node_start(lab, lab.spec.node(node), output), output)
 
 
-async def _node_start(place: Place, node: Node, output: Output) -> None:
+async def _node_start(lab: Lab, node: Node, output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
 
     steps = Steps(output)
-    power.switch_on(place, node)
-    needed = services.of_node(place, node)
-    async with client_of(place) as client:
+    power.switch_on(lab, node)
+    needed = services.of_node(lab, node)
+    async with client_of(lab) as client:
         with steps(f"node {node.name} is ready"):
-            await up.nodes_ready(place, client, {node.name})
+            await up.nodes_ready(lab, client, {node.name})
         with steps("its pods are back"):
-            await waiting.until(place, "its pods are back", lambda: power.pods_are_back(place, node), *needed)
+            await waiting.until(lab, "its pods are back", lambda: power.pods_are_back(lab, node), *needed)
     _say(output, {"node": node.name}, f"Node {node.name} is on.")
 
 
@@ -94,63 +94,63 @@ def link_cut(node: NodeName, *, which: Which = Which(), output: Output = Output(
 
     Its kubelet, which is outside the lab's network, still reaches the API server.
     """
-    place = which.opened()
-    fabric.unplug(place.spec, _on(place, node))
+    lab = which.opened()
+    fabric.unplug(lab.spec, _on(lab, node))
     _say(output, {"node": node, "linked": False}, f"Node {node} is cut off.")
 
 
 @link_app.command(name="mend", sort_key=2)
 def link_mend(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Put it back."""
-    place = which.opened()
-    fabric.plug(place.spec, _on(place, node))
+    """Put the cable back."""
+    lab = which.opened()
+    fabric.plug(lab.spec, _on(lab, node))
     _say(output, {"node": node, "linked": True}, f"Node {node} is linked again.")
 
 
 @agent_app.command(name="kill", sort_key=1)
 def agent_kill(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
     """Kill a node's agent with SIGKILL. Its pods and routes stay."""
-    place = which.opened()
-    of = _with_agent(place, node)
-    if not processes.kill(place, services.agent(of)):
-        raise BadInput(f"the agent of {node} does not run: {place.command(f'agent start {node}')}")
+    lab = which.opened()
+    of = _with_agent(lab, node)
+    if not processes.kill(lab, services.agent(of)):
+        raise BadInput(f"the agent of {node} does not run: {lab.command(f'agent start {node}')}")
     _say(output, {"node": node}, f"The agent of {node} is gone.")
 
 
 @agent_app.command(name="start", sort_key=2)
 def agent_start(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
     """Start a node's agent again."""
-    place = which.opened()
-    of = _with_agent(place, node)
-    if processes.alive(place, services.agent(of)):
+    lab = which.opened()
+    of = _with_agent(lab, node)
+    if processes.alive(lab, services.agent(of)):
         raise BadInput(f"the agent of {node} runs already")
-    record = services.start_agent(place, of)
+    record = services.start_agent(lab, of)
     _say(output, {"node": node, "pid": record.pid}, f"The agent of {node} runs, pid {record.pid}.")
 
 
-def _on(place: Place, name: str) -> Node:
+def _on(lab: Lab, name: str) -> Node:
     """A node that is on. Raises BadInput."""
-    node = place.spec.node(name)
-    if not power.is_on(place, node):
-        raise BadInput(f"node {name} is off: {place.command(f'node start {name}')}")
+    node = lab.spec.node(name)
+    if not power.is_on(lab, node):
+        raise BadInput(f"node {name} is off: {lab.command(f'node start {name}')}")
     return node
 
 
-def _with_agent(place: Place, name: str) -> Node:
+def _with_agent(lab: Lab, name: str) -> Node:
     """Raises BadInput."""
-    if place.spec.conflist:
-        raise BadInput(f"the nodes of lab {place.spec.name} have no agents: it came up with --conflist")
-    return _on(place, name)
+    if lab.spec.conflist:
+        raise BadInput(f"the nodes of lab {lab.spec.name} have no agents: it came up with --conflist")
+    return _on(lab, name)
 
 
 @nats_app.command(name="stop", sort_key=1)
 def nats_stop(*, which: Which = Which(), output: Output = Output()) -> None:
-    """Stop the NATS server, for everyone. What is forwarded goes on."""
+    """Stop the NATS server, for all nodes. Pods still reach each other."""
     run(_nats_stop(which.opened(), output), output)
 
 
-async def _nats_stop(place: Place, output: Output) -> None:
-    await power.stop_nats(place)
+async def _nats_stop(lab: Lab, output: Output) -> None:
+    await power.stop_nats(lab)
     _say(output, {"nats": False}, "NATS is stopped. What it stored stays.")
 
 
@@ -160,13 +160,13 @@ def nats_start(*, which: Which = Which(), output: Output = Output()) -> None:
     run(_nats_start(which.opened(), output), output)
 
 
-async def _nats_start(place: Place, output: Output) -> None:
-    await power.start_nats(place)
+async def _nats_start(lab: Lab, output: Output) -> None:
+    await power.start_nats(lab)
     _say(output, {"nats": True}, "NATS is back.")
 
 
-def _say(output: Output, found: dict[str, object], text: str) -> None:
+def _say(output: Output, document: dict[str, object], text: str) -> None:
     if output.json:
-        console.as_json(found)
+        console.as_json(document)
     else:
         console.console.print(text)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import power, services
-from romana_bus.lab.cluster.spec import labels
 from romana_bus.lab.kubeclient.client import KubeClient
 from romana_bus.lab.kubeclient.plain import Plain
 from romana_bus.lab.kubelet.kubelet import Kubelet
@@ -22,26 +21,27 @@ from romana_bus.lab.kubelet.libcni import Plugins
 from romana_bus.lab.kubelet.node import Identity
 from romana_bus.lab.kubelet.sandboxes import Ground, Sandboxes
 from romana_bus.lab.machine import processes
-from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.machine.directory import Lab
+from romana_bus.lab.spec import labels
 from romana_bus.runtime.signals import run, signalled
 from romana_bus.tasks import until_one_ends
 
-#: Where plugins are looked for behind the lab's own: the usual place, and Debian's.
+#: Where plugins are looked for after the lab's own: the usual directory, and Debian's.
 PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
 
 @contextlib.asynccontextmanager
-async def client_of(place: Place) -> AsyncIterator[KubeClient]:
+async def client_of(lab: Lab) -> AsyncIterator[KubeClient]:
     """Of the API server that the lab's nodes belong to. Raises RomanaError."""
-    if not place.spec.kubeconfig:
-        if not processes.alive(place, services.SERVE):
-            raise Failed(power.what_to_do(place))
-        async with Plain(place.facts.server) as plain:
+    if not lab.spec.kubeconfig:
+        if not processes.alive(lab, services.SERVE):
+            raise Failed(power.what_to_do(lab))
+        async with Plain(lab.facts.server) as plain:
             yield KubeClient(plain)
         return
     from romana_bus.producers.kubernetes.client import Api, Target
 
-    api = Api(Target(kubeconfig=Path(place.spec.kubeconfig)))
+    api = Api(Target(kubeconfig=Path(lab.spec.kubeconfig)))
     await api.open()
     try:
         yield KubeClient(api)
@@ -49,14 +49,14 @@ async def client_of(place: Place) -> AsyncIterator[KubeClient]:
         await api.close()
 
 
-async def _serve(lab: str, name: str) -> None:
-    place = Place.open(lab)
-    node = place.spec.node(name)
-    directory = place.node(name)
-    ground = Ground(place.spec.namespace(name), node.addresses, directory, directory / "net.d")
+async def _serve(lab_name: str, name: str) -> None:
+    lab = Lab.open(lab_name)
+    node = lab.spec.node(name)
+    directory = lab.node(name)
+    ground = Ground(lab.spec.namespace(name), node.addresses, directory, directory / "net.d")
     search = (directory / "bin", *PLUGINS)
     sandboxes = Sandboxes(ground, Plugins(search, directory / "cni", ground.netns))
-    async with client_of(place) as client:
+    async with client_of(lab) as client:
         machine = os.uname()
         who = Identity(name, node.addresses, labels(node), machine.release, machine.machine)
         kubelet = Kubelet(client, who, sandboxes)

@@ -1,4 +1,4 @@
-"""`romana-bus lab ping`, `matrix` and `exec`: what packets do, seen from a pod or a node."""
+"""`romana-bus lab ping`, `matrix` and `exec`: pings, paths and commands, from a pod or a node."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.inspect import names, reachability, trace
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.machine import netns
-from romana_bus.lab.machine.directory import MARK, Place
+from romana_bus.lab.machine.directory import MARK, Lab
 
 
 def ping(
@@ -38,21 +38,21 @@ def ping(
     count
         Packets for each address.
     """
-    place = which.opened()
+    lab = which.opened()
     if not 1 <= count <= 100:
         raise BadInput(f"--count {count}: between 1 and 100")
-    start, end = names.find(place, source), names.find(place, target, addresses=True)
-    chosen = [one for one in end.addresses if one == target] or list(end.addresses)
+    start, end = names.find(lab, source), names.find(lab, target, addresses=True)
+    chosen = [address for address in end.addresses if address == target] or list(end.addresses)
     if start.kind == names.ROUTER or end.kind == names.ROUTER:
         chosen = chosen[:1]
-    failed = [address for address in chosen if not ping_once(place, start, address, count, output)]
+    failed = [address for address in chosen if not ping_once(lab, start, address, count, output)]
     if failed:
         raise Failed(f"{source} does not reach {target} at {', '.join(failed)}")
 
 
-def ping_once(place: Place, source: End, address: str, count: int, output: Output) -> bool:
+def ping_once(lab: Lab, source: End, address: str, count: int, output: Output) -> bool:
     done = reachability.ping(source.netns, address, count)
-    hops, reached = trace.trace(place, source, address)
+    hops, reached = trace.trace(lab, source, address)
     if output.json:
         path = [hop._asdict() for hop in hops]
         console.as_json({"address": address, **done._asdict(), "path": path, "reached": reached})
@@ -67,15 +67,15 @@ def ping_once(place: Place, source: End, address: str, count: int, output: Outpu
 
 def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
     """Ping from every pod to every pod, and show who reaches whom. Exit code 1 where one does not."""
-    place = which.opened()
-    known = names.pods(place)
+    lab = which.opened()
+    known = names.pods(lab)
     pods = [pod for pod in known if pod.is_there]
     if not pods:
-        raise BadInput(f"there are no pods: {place.command('pod run NAME')}")
+        raise BadInput(f"there are no pods: {lab.command('pod run NAME')}")
     pairs = reachability.matrix(pods)
     failed = [pair for pair in pairs if not pair.ping.received]
     if output.json:
-        console.as_json([_pair(one) for one in pairs])
+        console.as_json([_pair(pair) for pair in pairs])
     else:
         _show_matrix(pods, pairs)
         if off := [pod.short for pod in known if not pod.is_there]:
@@ -86,9 +86,9 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
         raise Failed(f"{len(failed)} of {len(pairs)} pairs do not reach each other")
 
 
-def _pair(one: reachability.Pair) -> dict[str, object]:
-    reached, time = bool(one.ping.received), one.ping.time
-    return {"from": one.source.name, "to": one.target.name, "reached": reached, "time": time}
+def _pair(pair: reachability.Pair) -> dict[str, object]:
+    reached, time = bool(pair.ping.received), pair.ping.time
+    return {"from": pair.source.name, "to": pair.target.name, "reached": reached, "time": time}
 
 
 def _show_matrix(pods: list[End], pairs: list[reachability.Pair]) -> None:
@@ -119,13 +119,13 @@ def exec_(
     command
         The command and its arguments, behind `--`.
     """
-    place = which.opened()
+    lab = which.opened()
     if not command:
-        raise BadInput(f"what shall be run? Such as: romana-bus lab exec {where} -- ip route")
-    end = names.find(place, where)
+        raise BadInput(f"no command given; for example: romana-bus lab exec {where} -- ip route")
+    end = names.find(lab, where)
     sys.stdout.flush()
     netns.enter(end.netns)
-    environment = os.environ | {MARK: place.spec.name, "PATH": netns.search_path()}
+    environment = os.environ | {MARK: lab.spec.name, "PATH": netns.search_path()}
     try:
         os.execvpe(command[0], command, environment)
     except OSError as error:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run as run_session
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab.commands import Which
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.kubelet.node import is_ready
-from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.machine.directory import Lab
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeclient.client import KubeClient
@@ -60,11 +61,11 @@ def run(
     wait
         Seconds that they may take.
     """
-    place = which.opened()
+    lab = which.opened()
     if zone:
-        place.spec.zone(zone)
+        lab.spec.zone(zone)
     if node:
-        place.spec.node(node)
+        lab.spec.node(node)
     if not 1 <= count <= 1000:
         raise BadInput(f"--count {count}: between 1 and 1000")
     from romana_bus.lab.inspect.workloads import pod_object
@@ -76,31 +77,31 @@ def run(
         "annotations": _pairs("--annotation", annotation),
     }
     wanted = [pod_object(name, metadata, zone, node) for name in names]
-    run_session(_run(place, wanted, wait, output), output)
+    run_session(_run(lab, wanted, wait, output), output)
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise BadInput(f"{option} {text}: write KEY=VALUE")
-        found[key] = value
-    return found
+        pairs[key] = value
+    return pairs
 
 
-async def _run(place: Place, wanted: list[Json], wait: float, output: Output) -> None:
+async def _run(lab: Lab, wanted: list[Json], wait: float, output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.lab.cluster import power
     from romana_bus.lab.inspect import workloads
 
-    async with client_of(place) as client:
+    async with client_of(lab) as client:
         await workloads.create(client, wanted)
         try:
-            found = await workloads.until_running(client, [pods.key(pod) for pod in wanted], wait)
+            running = await workloads.until_running(client, [pods.key(pod) for pod in wanted], wait)
         except Failed as error:
-            raise Failed(". ".join(filter(None, [str(error), power.what_to_do(place)]))) from None
-    _show(place, found, output)
+            raise Failed(". ".join(filter(None, [str(error), power.what_to_do(lab)]))) from None
+    _show(lab, running, output)
 
 
 @app.command(sort_key=2)
@@ -122,11 +123,11 @@ def delete(
     all
         All pods of the lab's nodes.
     """
-    place = which.opened()
+    lab = which.opened()
     if bool(pod) == all:
         raise BadInput("name the pods to delete, or give --all")
-    keys = [_key(one, namespace) for one in pod]
-    run_session(_delete(place, keys, output), output)
+    keys = [_key(text, namespace) for text in pod]
+    run_session(_delete(lab, keys, output), output)
 
 
 def _key(text: str, namespace: str) -> tuple[str, str]:
@@ -134,15 +135,15 @@ def _key(text: str, namespace: str) -> tuple[str, str]:
     return (first, second) if slash else (namespace, first)
 
 
-async def _delete(place: Place, keys: list[tuple[str, str]], output: Output) -> None:
+async def _delete(lab: Lab, keys: list[tuple[str, str]], output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.lab.inspect import workloads
 
-    async with client_of(place) as client:
+    async with client_of(lab) as client:
         known = {pods.key(pod): pod for pod in await client.objects(PODS)}
         if missing := [key for key in keys if key not in known]:
             raise BadInput(f"there is no pod {', '.join('/'.join(key) for key in missing)}")
-        going = [known[key] for key in keys] or await _of_lab(client, place)
+        going = [known[key] for key in keys] or await _of_lab(client, lab)
         await workloads.delete(client, going)
     if output.json:
         console.as_json({"deleted": ["/".join(pods.key(pod)) for pod in going]})
@@ -150,31 +151,31 @@ async def _delete(place: Place, keys: list[tuple[str, str]], output: Output) -> 
         console.console.print(f"{console.many(len(going), 'pod')} deleted.")
 
 
-async def _of_lab(client: KubeClient, place: Place) -> list[Json]:
-    names = {node.name for node in place.spec.nodes}
-    found = await client.objects(PODS)
-    ours = not place.spec.kubeconfig  # then those on no node are ours too
-    return [pod for pod in found if pod["spec"].get("nodeName", "") in names | ({""} if ours else set())]
+async def _of_lab(client: KubeClient, lab: Lab) -> list[Json]:
+    names = {node.name for node in lab.spec.nodes}
+    known = await client.objects(PODS)
+    ours = not lab.spec.kubeconfig  # then those on no node are ours too
+    return [pod for pod in known if pod["spec"].get("nodeName", "") in names | ({""} if ours else set())]
 
 
 @app.command(name="list", sort_key=3)
 def list_(*, which: Which = Which(), output: Output = Output()) -> None:
     """List the pods: where they are, with which address, and why one does not run."""
-    place = which.opened()
-    run_session(_list(place, output), output)
+    lab = which.opened()
+    run_session(_list(lab, output), output)
 
 
-async def _list(place: Place, output: Output) -> None:
+async def _list(lab: Lab, output: Output) -> None:
     from romana_bus.cli.lab.kubelet import client_of
 
-    async with client_of(place) as client:
-        found = await _of_lab(client, place)
+    async with client_of(lab) as client:
+        listed = await _of_lab(client, lab)
         nodes = {node["metadata"]["name"]: is_ready(node) for node in await client.objects(NODES)}
-    _show(place, sorted(found, key=pods.key), output, nodes)
+    _show(lab, sorted(listed, key=pods.key), output, nodes)
 
 
-def _show(place: Place, found: list[Json], output: Output, nodes: dict[str, bool] | None = None) -> None:
-    rows = [_row(place, pod, nodes) for pod in found]
+def _show(lab: Lab, listed: list[Json], output: Output, nodes: dict[str, bool] | None = None) -> None:
+    rows = [_row(lab, pod, nodes) for pod in listed]
     if output.json:
         console.as_json(rows)
         return
@@ -185,13 +186,13 @@ def _show(place: Place, found: list[Json], output: Output, nodes: dict[str, bool
         if row["why"]:
             state.append(f": {row['why']}")
         table.add_row(name, row["zone"], row["node"], ", ".join(row["addresses"]), state)
-    console.section("pods", table if rows else f"none: {place.command('pod run NAME')}")
+    console.section("pods", table if rows else f"none: {lab.command('pod run NAME')}")
 
 
-def _row(place: Place, pod: Json, nodes: dict[str, bool] | None) -> Json:
+def _row(lab: Lab, pod: Json, nodes: dict[str, bool] | None) -> Json:
     namespace, name = pods.key(pod)
     status, on = pod.get("status", {}), pod["spec"].get("nodeName", "")
-    zones = {node.name: node.zone for node in place.spec.nodes}
+    zones = {node.name: node.zone for node in lab.spec.nodes}
     state = "Terminating" if pods.is_ending(pod) else status.get("phase", "Pending")
     lost = ""
     if nodes is not None and on and not nodes.get(on):

@@ -1,4 +1,4 @@
-"""What a lab consists of, shown: zones, nodes, processes, and what to try on it."""
+"""A lab's zones, nodes and processes, and commands to try, printed."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from romana_bus.cli.common.terminal import Text
 from romana_bus.lab.cluster import fabric, power, services, up
 from romana_bus.lab.inspect import names
 from romana_bus.lab.machine import netns, processes
-from romana_bus.lab.machine.directory import RELAY_PORT, Place
+from romana_bus.lab.machine.directory import RELAY_PORT, Lab
 
 
-def found(place: Place) -> dict[str, Any]:
+def found(lab: Lab) -> dict[str, Any]:
     """For programs."""
-    spec, running = place.spec, processes.recorded(place)
-    pods, plugged = names.pods(place), fabric.plugged(spec)
+    spec, running = lab.spec, processes.recorded(lab)
+    pods, plugged = names.pods(lab), fabric.plugged(spec)
     return {
         "name": spec.name,
-        "up": place.facts.up,
-        "directory": str(place.directory),
-        "server": place.facts.server,
-        "kubeconfig": up.kubeconfig_file(place),
-        "nats": up.nats_listens(place) is not None,
+        "up": lab.facts.up,
+        "directory": str(lab.directory),
+        "server": lab.facts.server,
+        "kubeconfig": up.kubeconfig_file(lab),
+        "nats": up.nats_listens(lab) is not None,
         "router": spec.router,
         "zones": [
             {
                 "name": zone.name,
-                "prefixes": list(place.prefixes().get(zone.name, ())),
+                "prefixes": list(lab.prefixes().get(zone.name, ())),
                 "gateways": list(zone.gateways),
             }
             for zone in spec.zone_list
@@ -52,19 +52,19 @@ def found(place: Place) -> dict[str, Any]:
                 "alive": running[name].alive,
                 "stopped": running[name].stopped,
             }
-            for name in services.everything(place)
+            for name in services.everything(lab)
             if name in running
         ],
     }
 
 
-def show_lab(place: Place) -> None:
-    shown = found(place)
-    running = {one["name"]: one for one in shown["processes"]}
+def show_lab(lab: Lab) -> None:
+    shown = found(lab)
+    running = {process["name"]: process for process in shown["processes"]}
     _show_zones(shown)
-    _show_nodes(place, shown, running)
-    console.section("around them", console.pairs(_around(place, shown, running)))
-    if advice := power.what_to_do(place):
+    _show_nodes(lab, shown, running)
+    console.section("around them", console.pairs(_around(lab, shown, running)))
+    if advice := power.what_to_do(lab):
         console.hint(advice)
 
 
@@ -75,11 +75,11 @@ def _show_zones(shown: dict[str, Any]) -> None:
     console.section(f"lab {shown['name']}", table)
 
 
-def _show_nodes(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> None:
+def _show_nodes(lab: Lab, shown: dict[str, Any], running: dict[str, Any]) -> None:
     columns = ("agent", "kubelet", "pods")
     table = console.table("node", "zone", "address", *columns, "namespace", right=columns)
-    for node, spec in zip(shown["nodes"], place.spec.nodes, strict=True):
-        agent = Text("-") if place.spec.conflist else _pid(running, services.agent(spec))
+    for node, spec in zip(shown["nodes"], lab.spec.nodes, strict=True):
+        agent = Text("-") if lab.spec.conflist else _pid(running, services.agent(spec))
         table.add_row(
             _name(node),
             node["zone"],
@@ -99,20 +99,18 @@ def _name(node: dict[str, Any]) -> Text:
 
 
 def _pid(running: dict[str, Any], name: str) -> Text:
-    one = running.get(name)
-    if not one or not one["alive"]:
+    process = running.get(name)
+    if not process or not process["alive"]:
         return Text("ended", "red")
-    return Text(f"{one['pid']} stopped", "yellow") if one["stopped"] else Text(str(one["pid"]))
+    return Text(f"{process['pid']} stopped", "yellow") if process["stopped"] else Text(str(process["pid"]))
 
 
-def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dict[str, str]:
+def _around(lab: Lab, shown: dict[str, Any], running: dict[str, Any]) -> dict[str, str]:
     def state(name: str) -> str:
         pid = _pid(running, name)
         return str(pid) if pid.style == "red" else f"pid {pid}"
 
-    nats = (
-        f"port {place.nats().port} on loopback, {RELAY_PORT} at the gateways" if shown["nats"] else "stopped"
-    )
+    nats = f"port {lab.nats().port} on loopback, {RELAY_PORT} at the gateways" if shown["nats"] else "stopped"
     server = shown["server"] or "that of the kubeconfig"
     return {
         "NATS": f"{nats}; {state(services.NATS)}",
@@ -124,12 +122,12 @@ def _around(place: Place, shown: dict[str, Any], running: dict[str, Any]) -> dic
     }
 
 
-def show_commands(place: Place, title: str = "try") -> None:
+def show_commands(lab: Lab, title: str = "try") -> None:
     """Five that can be pasted as they are, in that order: the first makes the others mean this lab, and
     puts `romana-bus` on the PATH."""
     looked = "kubectl get pods -o wide" if shutil.which("kubectl") else "romana-bus lab matrix"
     commands_ = {
-        f". {place.directory}/env": "commands mean this lab now",
+        f". {lab.directory}/env": "commands mean this lab now",
         "romana-bus lab pod run web --count 3": "pods, where there is room",
         "romana-bus lab ping web-1 web-3": "a ping, and the way it takes",
         f"romana-bus ipam show; {looked}": "addresses and pods",

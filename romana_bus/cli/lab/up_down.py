@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
 from romana_bus.errors import BadInput
-from romana_bus.lab.machine.directory import Place
+from romana_bus.lab.machine.directory import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from romana_bus.cli.common.options import Output
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 
 def enough_memory(spec: Spec) -> None:
@@ -28,12 +28,12 @@ def enough_memory(spec: Spec) -> None:
         raise BadInput(f"{nodes} need about {spec.memory:,} MiB of memory, and {free:,} MiB are available")
 
 
-async def raised(spec: Spec, output: Output) -> Place:
+async def raised(spec: Spec, output: Output) -> Lab:
     """A lab that is up; what was begun is taken down where that fails or is interrupted."""
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.lab.cluster import up
 
-    made = Place.make(spec)
+    made = Lab.make(spec)
     steps = Steps(output)
     try:
         await up.start_services(made, steps)
@@ -45,7 +45,7 @@ async def raised(spec: Spec, output: Output) -> Place:
     return made
 
 
-async def undo(made: Place, steps: Steps) -> None:
+async def undo(made: Lab, steps: Steps) -> None:
     from romana_bus.lab.cluster import down
 
     with steps("taking down what was begun"):
@@ -53,12 +53,12 @@ async def undo(made: Place, steps: Steps) -> None:
         down.down(made.spec.name)
 
 
-async def lower(made: Place) -> None:
+async def lower(made: Lab) -> None:
     """Where the lab's nodes are another cluster's, that is told that they go."""
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.errors import RomanaError
     from romana_bus.lab.cluster import services
-    from romana_bus.lab.kubeapi.store import NODES
+    from romana_bus.lab.kubeapi.resources import NODES
     from romana_bus.lab.machine import processes
 
     if not made.spec.kubeconfig:

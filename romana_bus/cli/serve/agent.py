@@ -16,7 +16,8 @@ from cyclopts import App, Parameter
 from romana_bus.bus.api import BusError
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.jetstream.store import JetStream
-from romana_bus.cli.common.options import OPTIONS, Serving, Store
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Serving, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_line
 from romana_bus.cni import spec
@@ -49,8 +50,6 @@ AGAIN, AGAIN_AT_MOST = 0.25, 5.0
 app = App(
     name="agent",
     group_parameters=OPTIONS,
-    sort_key=4,
-    help="Wire the pods of this node: the agent of one node, and its CNI plugin.",
 )
 
 

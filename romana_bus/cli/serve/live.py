@@ -96,7 +96,7 @@ def _one_line(text: Text) -> Text:
 
 def _head(title: str, state: State, problems: list[str]) -> list[Text]:
     """What is watched, how it stands, and, if anything, what is wrong."""
-    now = views.standing(state)
+    now = views.totals(state)
     counts = Text.assemble(
         f"{console.many(now.nodes, 'node')}  ·  {console.many(now.pods, 'pod')}  ·  ",
         (f"{now.held:,} of {now.wanting:,} have an address", "green" if now.held >= now.wanting else "red"),
@@ -155,7 +155,7 @@ def _rows(state: State, hosts: tuple[HostView, ...], width: int, nodes: bool) ->
 
 
 def _group(group: GroupView, members: list[HostView]) -> Row:
-    room, pods = group.room, sum(host.pods for host in members)
+    room, pods = group.usage, sum(host.pods for host in members)
     name = Text.assemble((group.group, "bold"), (f" ({console.many(len(members), 'node')})", "dim"))
     numbers = (console.count(number) for number in (pods, room.free, room.blocks))
     return (name, Text(group.prefix), Text(console.use(room)), *map(Text, numbers))
@@ -166,6 +166,6 @@ def _node(host: HostView, network: str, width: int) -> Row:
     blocks = str(len(mine))
     if width >= WIDE:
         blocks = ", ".join(mine[:2]) + (f" +{len(mine) - 2}" if len(mine) > 2 else "")
-    room = console.use(host.room) if host.room.size else ""
-    cells = (", ".join(host.addresses), room, str(host.pods), console.count(host.room.free), blocks)
+    room = console.use(host.usage) if host.usage.size else ""
+    cells = (", ".join(host.addresses), room, str(host.pods), console.count(host.usage.free), blocks)
     return (Text(f"  {host.node}"), *(Text(cell, "dim") for cell in cells))

@@ -148,7 +148,7 @@ class _Up:
         self.health.watch(store)
         url = await stack.enter_async_context(served(self.output.listen, self.health))
         if wanted is not None:
-            await apply.put(store, await apply.standing(store), wanted)
+            await apply.put(store, await apply.current(store), wanted)
         nats = f"NATS {store.wire.info.get('version', '')}"
         title = ", ".join(filter(None, [self.watched or api.server, nats, url and f"{url}/metrics"]))
         jobs = [
@@ -170,7 +170,7 @@ class _Up:
     # --- a recording ----------------------------------------------------------------------------------
 
     async def _play(self, recording: Recording, server: ApiServer, speed: float) -> None:
-        from romana_bus.lab.kubeapi.store import NODES, PODS
+        from romana_bus.lab.kubeapi.resources import NODES, PODS
         from romana_bus.lab.recordings.player import final, play_events
 
         while not self.state.ready:  # what happens before anybody watches would not be seen happening
@@ -250,6 +250,6 @@ def _settled(state: State, nodes: set[str], pods: set[str]) -> bool:
 
 def lasting(state: State) -> str:
     """How it stands, in one line."""
-    now = views.standing(state)
+    now = views.totals(state)
     counts = f"{console.many(now.nodes, 'node')}, {console.many(now.pods, 'pod')}"
     return f"{counts}; {now.held:,} of {now.wanting:,} that want an address have one."

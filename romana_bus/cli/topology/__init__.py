@@ -1,1 +1,1 @@
-"""`romana-bus topology ...`"""
+"""The commands `romana-bus topology ...`."""

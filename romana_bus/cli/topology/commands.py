@@ -1,4 +1,4 @@
-"""`romana-bus topology`: the operator's document, in and out."""
+"""`romana-bus topology`: plans, sets, validates and shows the operator's document."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from cyclopts import App, Parameter
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import OPTIONS, Output, Store
+from romana_bus.cli.common.groups import OPTIONS
+from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.source import checked
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.topology import plan_view, validate
-from romana_bus.cli.topology.apply import merged, planned, put, standing
+from romana_bus.cli.topology.apply import current, merged, planned, put
 from romana_bus.cli.topology.tree_view import tree
 from romana_bus.errors import BadInput
 from romana_bus.ipam.report import views
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 app = App(
     name="topology",
-    help="The topology: networks, the groups that split them, and which nodes belong where.",
-    sort_key=4,
     group_parameters=OPTIONS,
 )
 
@@ -35,7 +34,7 @@ Evict = Annotated[tuple[str, ...], Parameter(negative="")]
 
 
 def _refuse_option(file: Path, command: str) -> None:
-    """A file may begin with '-', so whatever is no option ends up here."""
+    """Refuses a misspelt option, which is taken for the file: a file name may begin with '-'."""
     if str(file).startswith("--"):
         raise BadInput(f"unknown option: {file}. See romana-bus topology {command} --help")
 
@@ -44,7 +43,7 @@ def _refuse_option(file: Path, command: str) -> None:
 def plan_(file: File, /, *, store: Store = Store(), output: Output = Output()) -> None:
     """Show what `topology apply FILE` would keep, move, open and end. Changes nothing.
 
-    With --json everything, one by one.
+    With --json, every change is listed.
 
     Parameters
     ----------
@@ -57,19 +56,19 @@ def plan_(file: File, /, *, store: Store = Store(), output: Output = Output()) -
 
 async def _plan(source: Source, store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology plan", ROLES) as opened:
-        there = await standing(opened)
-    document = merged(there, source)
-    found = planned(there, document)
-    changed = document != there.document
+        now = await current(opened)
+    document = merged(now, source)
+    plan = planned(now, document)
+    changed = document != now.document
     if output.json:
-        verdict = plan_view.verdict(found, changed)
-        console.as_json({"changed": changed, "safe": found.safe, "verdict": verdict, "plan": found,
-                      "document": document, "obstacle": there.state.obstacle})  # fmt: skip
+        verdict = plan_view.verdict(plan, changed)
+        console.as_json({"changed": changed, "safe": plan.safe, "verdict": verdict, "plan": plan,
+                      "document": document, "obstacle": now.state.obstacle})  # fmt: skip
         return
-    if there.state.obstacle and not found.problem:
-        console.hint(f"What is not on the log yet is not counted: {there.state.obstacle}.")
-    plan_view.print_changes(found)
-    console.console.print(Text(plan_view.verdict(found, changed), "bold"))
+    if now.state.obstacle and not plan.problem:
+        console.hint(f"The plan covers only what is on the log: {now.state.obstacle}.")
+    plan_view.print_changes(plan)
+    console.console.print(Text(plan_view.verdict(plan, changed), "bold"))
 
 
 @app.command(name="apply", sort_key=2)
@@ -78,9 +77,9 @@ def apply_(
 ) -> None:  # fmt: skip
     """Set the topology: networks, and the tree of groups (zones, racks ...) that splits them.
 
-    No group's prefix moves because another one comes or goes: a new one gets a
-    free slot. Refused, changing nothing, where the document is wrong, or where a
-    running pod would lose its address and --evict does not name it.
+    No group's prefix moves because another group is added or removed: a new group
+    gets a free slot. Refused if the document is wrong, or if a running pod would lose
+    its address and --evict does not name it.
 
     Parameters
     ----------
@@ -112,24 +111,26 @@ def set_(
 
 async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology apply", ROLES) as opened:
-        there = await standing(opened)
-        found = planned(there, merged(there, source))
-        changed = await put(opened, there, source, evict, found.losing)
+        now = await current(opened)
+        plan = planned(now, merged(now, source))
+        changed = await put(opened, now, source, evict, plan.losing)
     if output.json:
-        console.as_json({"changed": changed, "plan": found, "networks": views.networks(there.state)})
+        console.as_json({"changed": changed, "plan": plan, "networks": views.networks(now.state)})
         return
     if changed:
-        plan_view.print_summary(found)
-    console.console.print(Text("topology set" if changed else "unchanged: it was this one already", "bold"))
-    console.console.print(tree(there.state))
+        plan_view.print_summary(plan)
+    console.console.print(
+        Text("topology set" if changed else "unchanged: this topology was set already", "bold")
+    )
+    console.console.print(tree(now.state))
 
 
 @app.command(name="validate", sort_key=3)
 def validate_(file: File, /, *, output: Output = Output()) -> None:
-    """Check a file: every error in it at once, with its place; if there is none, what it makes.
+    """Check a file: show every error with its place; if there is none, the groups of the file.
 
-    Needs no server. Prints FILE:LINE: PLACE: TEXT for each; exit code 2 if there
-    are errors.
+    Needs no server. Prints FILE:LINE: PLACE: TEXT for each error; the exit code is 2 if
+    there are errors.
 
     Parameters
     ----------
@@ -142,17 +143,17 @@ def validate_(file: File, /, *, output: Output = Output()) -> None:
 
 @app.command(name="show", sort_key=4)
 def show_(*, store: Store = Store(), output: Output = Output()) -> None:
-    """Show the tree of groups, with their prefixes, how full they are, and what is free for new ones."""
+    """Show the tree of groups, with their prefixes, usage, and free slots."""
     run(_show(store, output), output)
 
 
 async def _show(store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology show", ROLES, looking=True) as opened:
-        there = await standing(opened)
-    state = there.state
+        now = await current(opened)
+    state = now.state
     if output.json:
         networks = views.networks(state)
-        console.as_json({"document": there.document, "networks": networks, "problem": state.problem})
+        console.as_json({"document": now.document, "networks": networks, "problem": state.problem})
         return
     if state.problem:
         console.hint(state.problem)

@@ -1,4 +1,4 @@
-"""A plan for people: what is kept in numbers, what changes by name."""
+"""Prints a plan: what is kept as numbers, what changes by name."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ if TYPE_CHECKING:
     from romana_bus.ipam.change.compare import GroupChange, Growth, NetworkChange
     from romana_bus.ipam.change.plan import Changes
 
-#: Lines of one table.
+#: The most rows of a table.
 SHOWN = 20
 
 
-def verdict(found: Changes, changed: bool) -> str:
-    """What `apply` would do."""
+def verdict(plan: Changes, changed: bool) -> str:
+    """What `apply` would do, in one line."""
     if not changed:
-        return "unchanged: it is this one already"
-    if found.safe:
+        return "unchanged: this topology is set already"
+    if plan.safe:
         return "safe: no running pod is affected"
-    pods = console.many(len(found.losing), "running pod")
-    lose = "loses its" if len(found.losing) == 1 else "lose their"
+    pods = console.many(len(plan.losing), "running pod")
+    lose = "loses its" if len(plan.losing) == 1 else "lose their"
     return f"{pods} {lose} address: apply needs --evict"
 
 
-def print_changes(found: Changes) -> None:
-    if found.problem:
-        console.hint(f"The topology in force is not usable, so nothing of it can be kept: {found.problem}")
+def print_changes(plan: Changes) -> None:
+    if plan.problem:
+        console.hint(f"The topology in force cannot be used, so nothing of it can be kept: {plan.problem}")
     groups: dict[str, list[GroupChange]] = {}
-    for group in found.groups:
+    for group in plan.groups:
         groups.setdefault(group.network, []).append(group)
-    for network in found.networks:
+    for network in plan.networks:
         console.section(_title(network), *_groups(groups.get(network.network, [])))
-    if moved := [host for host in found.hosts if host.kind != "stays"]:
+    if moved := [host for host in plan.hosts if host.kind != "stays"]:
         table = console.table("node", "", "from", "to", "why")
         for host in moved[:SHOWN]:
-            before, then = (
+            before, after = (
                 f"{group} {prefix}" if group else ""
                 for group, prefix in ((host.was_group, host.was_prefix), (host.group, host.prefix))
             )
-            table.add_row(host.node, host.kind, before, then, host.reason)
+            table.add_row(host.node, host.kind, before, after, host.reason)
         console.section("nodes", table, *_more(len(moved)))
-    if found.losing:
+    if plan.losing:
         table = console.table("pod", "node", "address", "why")
-        for pod in found.losing[:SHOWN]:
+        for pod in plan.losing[:SHOWN]:
             table.add_row(pod.pod, pod.node, " ".join(pod.addresses), pod.reason)
-        console.section("running pods that lose their address", table, *_more(len(found.losing)))
-    print_summary(found)
+        console.section("running pods that lose their address", table, *_more(len(plan.losing)))
+    print_summary(plan)
 
 
-def print_summary(found: Changes) -> None:
-    for line in (*map(_growth, found.growths), *_summary(found)):
+def print_summary(plan: Changes) -> None:
+    for line in (*map(_growth, plan.growths), *_summary(plan)):
         console.console.print(Text(line))
 
 
 def _title(network: NetworkChange) -> str:
-    def now_and_then(was: Any, now: Any) -> str:
+    def change(was: Any, now: Any) -> str:
         return str(now) if was == now or not was else str(was) if not now else f"{was} -> {now}"
 
     return (
-        f"network {now_and_then(network.was_network, network.network)}  "
-        f"{now_and_then(network.was_prefix, network.prefix)}, blocks of "
-        f"/{now_and_then(network.was_block_mask, network.block_mask)}"
+        f"network {change(network.was_network, network.network)}  "
+        f"{change(network.was_prefix, network.prefix)}, blocks of "
+        f"/{change(network.was_block_mask, network.block_mask)}"
         + (f", for {', '.join(network.tenants) or 'everyone'} instead of "
            f"{', '.join(network.was_tenants) or 'everyone'}"
            if network.kind == "changed" and network.tenants != network.was_tenants else "")
@@ -77,7 +77,7 @@ def _title(network: NetworkChange) -> str:
 
 
 def _groups(groups: list[GroupChange]) -> Iterator[Table | Text]:
-    """All of them, or, where they are many, those that change."""
+    """The table of all groups, or, if there are many, of those that change."""
     changed = [group for group in groups if group.kind != "kept" or group.renamed or group.relabelled]
     table = console.table("group", "", "now", "then", "")
     for group in groups if len(groups) <= SHOWN else changed[:SHOWN]:
@@ -116,39 +116,39 @@ def _growth(level: Growth) -> str:
     )
 
 
-def _summary(found: Changes) -> Iterator[str]:
-    hosts = Counter(host.kind for host in found.hosts)
+def _summary(plan: Changes) -> Iterator[str]:
+    hosts = Counter(host.kind for host in plan.hosts)
     if hosts:
         words = {"stays": "stay", "moves": "move", "placed": "get a place", "unplaced": "without a place"}
         yield "nodes: " + _counted(hosts, words)
-    blocks = Counter(block.kind for block in found.blocks if not block.already)
-    blocks["kept"] = found.blocks_kept
-    blocks["left"] = sum(block.already for block in found.blocks)
-    blocks["opened"] = found.blocks_opened
+    blocks = Counter(block.kind for block in plan.blocks if not block.already)
+    blocks["kept"] = plan.blocks_kept
+    blocks["left"] = sum(block.already for block in plan.blocks)
+    blocks["opened"] = plan.blocks_opened
     yield "blocks: " + _counted(
         blocks,
         {
             "kept": "kept",
             "opened": "opened",
             "ended": "ended (empty)",
-            "outside": "outside every group until their addresses go",
-            "elsewhere": "in a group that is no longer their node's until their addresses go",
+            "outside": "outside every group until their addresses are released",
+            "elsewhere": "in a group that their node has left, until their addresses are released",
             "left": "left there by an earlier change",
         },
     )
-    lost = sum(len(pod.addresses) for pod in found.losing)
-    yield f"addresses: {console.count(found.addresses_kept)} kept" + (
+    lost = sum(len(pod.addresses) for pod in plan.losing)
+    yield f"addresses: {console.count(plan.addresses_kept)} kept" + (
         f", {console.count(lost)} lost" if lost else ""
     )
-    if found.homeless:
-        pods = console.many(len(found.homeless), "running pod")
-        names = _names(found.homeless)
-        yield f"{pods} with an address that lies in no group now keep it until they go: {names}"
+    if plan.homeless:
+        pods = console.many(len(plan.homeless), "running pod")
+        names = _names(plan.homeless)
+        yield f"{pods} with an address that lies in no group now keep it until they are gone: {names}"
 
 
 def _counted(counts: Counter[str], words: dict[str, str]) -> str:
-    said = [f"{console.count(counts[kind])} {text}" for kind, text in words.items() if counts[kind]]
-    return ", ".join(said) or "none"
+    parts = [f"{console.count(counts[kind])} {text}" for kind, text in words.items() if counts[kind]]
+    return ", ".join(parts) or "none"
 
 
 def _names(pods: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The topology as a tree of its groups."""
+"""Prints the topology as a tree of its groups."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
 
 
 def tree(state: State) -> Tree:
-    """The groups of all networks, each with its prefix, use, nodes and free slots."""
+    """The groups of all networks, each with its prefix, usage, nodes and free slots."""
     root = Tree(Text("topology" if state.documented else "default topology", "bold"), guide_style="dim")
-    for network, seen in zip(state.topology.networks, views.networks(state), strict=True):
-        head = f"{seen.prefix}  {console.use(seen.room)}  {console.many(seen.hosts, 'node')}"
+    for network, view in zip(state.topology.networks, views.networks(state), strict=True):
+        head = f"{view.prefix}  {console.use(view.usage)}  {console.many(view.hosts, 'node')}"
         whole = network.tree if network.tree and network.tree.whole else None
-        branch = root.add(Text.assemble((seen.network, "bold"), "  ", head, (_free(whole), "dim")))
+        branch = root.add(Text.assemble((view.network, "bold"), "  ", head, (_free(whole), "dim")))
         branches = [branch]
         walked = _walk(network.tree) if network.tree else ()
-        for (depth, group), one in zip(walked, seen.groups, strict=True):
+        for (depth, group), group_view in zip(walked, view.groups, strict=True):
             if not group.closed:
                 drawn = depth or not (group.whole or group.path == "/")
                 del branches[depth + 1 :]
-                branches.append(branches[depth].add(_described(group, one)) if drawn else branches[depth])
-        for line in closed(seen):
+                branches.append(
+                    branches[depth].add(_described(group, group_view)) if drawn else branches[depth]
+                )
+        for line in closed(view):
             branch.add(line)
     return root
 
 
 def _walk(group: Group, depth: int = 0) -> Iterator[tuple[int, Group]]:
-    """In the order of a network's view."""
+    """Yields the groups with their depth, in the order of a network's view."""
     yield depth, group
     for inner in group.groups:
         yield from _walk(inner, depth + 1)
@@ -52,9 +54,9 @@ def _free(group: Group | None) -> str:
     return f"  {console.count(free)} of {console.many(len(group.groups), 'slot')} free"
 
 
-def _described(group: Group, seen: GroupView) -> Text:
-    needs = "  ".join(f"{key}={value}" for key, value in seen.needs.items())
-    nodes = f"  {console.many(seen.hosts, 'node')}" if seen.leaf else ""
+def _described(group: Group, view: GroupView) -> Text:
+    needs = "  ".join(f"{key}={value}" for key, value in view.needs.items())
+    nodes = f"  {console.many(view.hosts, 'node')}" if view.leaf else ""
     name = group.name or group.path.rpartition("/")[2] or group.path
-    what = f"  {seen.prefix}  {console.use(seen.room)}{nodes}"
+    what = f"  {view.prefix}  {console.use(view.usage)}{nodes}"
     return Text.assemble((name, "cyan"), what, (_free(group), "dim"), "  ", (needs, "dim"))

@@ -1,4 +1,4 @@
-"""`topology validate`: a file alone, without a log or a server."""
+"""`topology validate`: checks a file, without a log or a server."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 def validate(file: Path, output: Output) -> None:
-    """Raises BadInput where something is wrong, which is said then."""
-    source, found = opened(file)
-    seen = look(source) if source else Look([], found)
+    """Prints the problems of the file, or what it makes. Raises BadInput where it has errors."""
+    source, problems = opened(file)
+    checked = look(source) if source else Look([], problems)
     if output.json:
-        console.as_json([finding._asdict() | {"line": finding.line or None} for finding in seen.found])
+        console.as_json([finding._asdict() | {"line": finding.line or None} for finding in checked.found])
     else:
-        for finding in seen.found:
+        for finding in checked.found:
             console.console.print(Text(finding.said(str(file))), soft_wrap=True)
-        for line in _made(seen.networks) if not seen.errors else ():
+        for line in _made(checked.networks) if not checked.errors else ():
             console.console.print(Text(line))
-    if seen.errors:
+    if checked.errors:
         raise BadInput
 
 
 def _made(networks: list[Network]) -> Iterator[str]:
-    """What a good one makes: how much room, and how much of it for groups to come."""
+    """Yields what a valid file makes: groups, blocks, and free slots for later groups."""
     yield f"good: {console.many(len(networks), 'network')}"
     for network in networks:
         block = 1 << (network.prefix.width - network.block_length)
@@ -49,10 +49,10 @@ def _made(networks: list[Network]) -> Iterator[str]:
             yield f"  group {leaf.group}  {leaf.prefix}: {blocks}, as many nodes at most{listed}"
         for group in _split(network.tree) if network.tree else ():
             free = sum(inner.closed for inner in group.groups)
-            room = f"{console.count(free)} of {console.many(len(group.groups), 'slot')} free"
+            slots = f"{console.count(free)} of {console.many(len(group.groups), 'slot')} free"
             name = "its own level" if group is network.tree else f"level {group.path}"
-            more = "" if free else ": one group more and it has to grow"
-            yield f"  {name}: {room}{more}"
+            more = "" if free else ": it has to grow for another group"
+            yield f"  {name}: {slots}{more}"
 
 
 def _split(group: Group) -> Iterator[Group]:

@@ -1,4 +1,4 @@
-"""What is due now, as events: nodes placed, blocks opened, addresses assigned and released.
+"""Takes the decisions that are due: places nodes, opens blocks, assigns and releases addresses.
 
 Imports `ipam.model` and `ipam.fold`.
 """

@@ -1,4 +1,4 @@
-"""Which pods have to get an address, and what each of them gets: one, or the reason why not."""
+"""Assigns addresses to the pods that need one, or denies them with the reason."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
-from romana_bus.ipam.allocate.offers import Choice, families_for, networks_for, scope_of
-from romana_bus.ipam.allocate.pinned import why_unmet
+from romana_bus.ipam.allocate.choice import Choice, families_for, networks_for, scope_of
+from romana_bus.ipam.allocate.pinned import why_request_fails
 from romana_bus.ipam.allocate.place_nodes import release_block
-from romana_bus.ipam.allocate.release import lapsed, say_released, still_cooling, told
+from romana_bus.ipam.allocate.release import (
+    cooling_in_event,
+    publish_release,
+    still_cooling,
+    withheld_is_over,
+)
 from romana_bus.ipam.allocate.select import choose
-from romana_bus.ipam.allocate.spare_blocks import own
-from romana_bus.ipam.model.records import Held, Record, remaining
+from romana_bus.ipam.allocate.spare_blocks import assign_block
+from romana_bus.ipam.model.records import Held, make_record
 from romana_bus.ipam.model.sandboxes import claimant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from romana_bus.ipam.allocate.context import Context
-    from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.index import Entry
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.pods import Pod
@@ -31,48 +35,49 @@ def _order(pod: Pod) -> tuple[str, str, str]:
     return namespace, name, pod.node
 
 
-def retried(context: Context) -> set[Entry]:
-    """The waiting pods that may find room now."""
+def entries_to_retry(context: Context) -> set[Entry]:
+    """Returns the waiting pods that may find an address now."""
     index, hosts = context.index, context.state.hosts
     dirty = index.dirty
-    if not dirty.retry and not dirty.rooms:
+    if not dirty.retry and not dirty.leaves:
         return set()
     names, dirty.retry = dirty.retry, set()
-    rooms, dirty.rooms = dirty.rooms, set()
-    for number in rooms:
+    leaves, dirty.leaves = dirty.leaves, set()
+    for number in leaves:
         space = index.spaces[number]
         space.waiting = {name for name in space.waiting if name in hosts and hosts[name].waiting}
         names |= space.waiting
     return {(name, key) for name in names if name in hosts for key in hosts[name].waiting}
 
 
-def wanting(context: Context, entries: Iterable[Entry]) -> list[Pod]:
-    """The pods among `entries` that have to get an address, or that have one under an old segment."""
+def pods_to_assign(context: Context, entries: Iterable[Entry]) -> list[Pod]:
+    """Returns the pods among `entries` that need an address, or have one under an old segment."""
     state = context.state
     pods = []
     for node, key in entries:
         pod = claimant(state, node, key) if state.sandboxes else state.pods.get(key)
-        if pod is not None and pod.node == node and not pod.asks.unfit:
+        if pod is not None and pod.node == node and not pod.details.unfit:
             host = state.hosts.get(node)
             record = host.records.get(key) if host else None
             if (
                 host is None
                 or record is None
                 or record.block is None
-                or record.segment != pod.asks.segment
-                or (record.rest.cooling and lapsed(context, host, record))
+                or record.segment != pod.details.segment
+                or (record.rest.cooling and withheld_is_over(context, host, record))
             ):
                 pods.append(pod)
     return sorted(pods, key=_order)
 
 
-def give(context: Context, pods: list[Pod]) -> Iterator[None]:
-    """Addresses that pods already report go first: where all of a pod's can be had, then where one can;
-    of those, the ones that were wished for, whose blocks are small. Then wishes come before the others.
-    Yields wherever there is enough for a part."""
-    if any(pod.asks.wish for pod in pods):
-        pods = sorted(pods, key=lambda pod: pod.asks.wish is None)
-    for enough in (all, any) if any(pod.asks.ips for pod in pods) else ():
+def assign_addresses(context: Context, pods: list[Pod]) -> Iterator[None]:
+    """Assigns an address to each pod. Yields whenever there are enough decisions for a part.
+
+    First come the pods that report addresses and can keep all of them, then those that can keep one. Among
+    these, and then among the others, pods that request an address or a network come first."""
+    if any(pod.details.request for pod in pods):
+        pods = sorted(pods, key=lambda pod: pod.details.request is None)
+    for enough in (all, any) if any(pod.details.ips for pod in pods) else ():
         without = []
         for pod in pods:
             if not (pod.ips and _adopt(context, pod, enough)):
@@ -95,6 +100,7 @@ def give(context: Context, pods: list[Pod]) -> Iterator[None]:
 
 
 def _adopt(context: Context, pod: Pod, enough: Callable[[Iterable[object]], bool]) -> bool:
+    """Assigns the addresses that the pod reports, if `enough` of them can be kept."""
     host = context.state.host(pod.node)
     record = host.records.get(pod.key)
     if not (host.placed and host.seen) or (record and record.held):
@@ -111,27 +117,27 @@ def _carry_out(context: Context, pod: Pod, host: Host, choices: list[Choice]) ->
 
 
 def take(context: Context, pod: Pod, host: Host, choice: Choice) -> Held:
-    """The address chosen, in a block that is its owner's by now."""
+    """Makes the chosen block the owner's, and returns the address."""
     if choice.donor is not None:
-        _fetch(context, pod, choice)
+        _take_from_donor(context, pod, choice)
     if choice.victim is not None:
         release_block(context, choice.victim, 0, pod.cause)
     block, owner = choice.block, choice.owner
     if block is None or (block.tenant, block.segment) != owner:
         text = str(choice.prefix) if block is None else block.text
         since = None if block is None else block.since
-        own(context, host, choice.space.leaf.network, text, *owner, since=since, cause=pod.cause)
+        assign_block(context, host, choice.space.leaf.network, text, *owner, since=since, cause=pod.cause)
         block = context.state.blocks[text]
     return Held(block, block.lowest() if choice.offset < 0 else choice.offset)
 
 
-def _fetch(context: Context, pod: Pod, choice: Choice) -> None:
-    """The pod's address, and its block with it, from the node where a pod of its name has been."""
+def _take_from_donor(context: Context, pod: Pod, choice: Choice) -> None:
+    """Releases the address and its block on the node that keeps it for the pod's name."""
     assert choice.donor is not None
     donor, kept = choice.donor
     record = donor.records[pod.key]
     left = tuple(old for old in still_cooling(context, donor, record) if old != kept)
-    say_released(context, donor, record, f"the pod is on node {pod.node} now", left, pod.cause)
+    publish_release(context, donor, record, f"the pod is on node {pod.node} now", left, pod.cause)
     release_block(context, kept.block, 0, pod.cause)
 
 
@@ -139,46 +145,46 @@ def _assign(context: Context, pod: Pod, host: Host, held: tuple[Held, ...]) -> N
     before = host.records.get(pod.key)
     cooling: tuple[Cooling, ...] = ()
     if before is not None and before.rest.cooling:
-        again = {(one.block, one.offset) for one in held}
+        assigned = {(address.block, address.offset) for address in held}
         still = still_cooling(context, host, before, pod.ident)
-        cooling = tuple([old for old in still if (old.block, old.offset) not in again])
-    retention = pod.asks.wish.retention if pod.asks.wish else 0
-    segment = pod.asks.segment
+        cooling = tuple([old for old in still if (old.block, old.offset) not in assigned])
+    retention = pod.details.request.retention if pod.details.request else 0
+    segment = pod.details.segment
     namespace, _, name = pod.key.partition("/")
     event = AddressAssigned(
         namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=namespace, segment=segment,
-        addresses=tuple([_pod_address(context, one.block, one.offset) for one in held]),
-        cooling=told(cooling), retention=retention,
+        addresses=tuple([_pod_address(context, address) for address in held]),
+        cooling=cooling_in_event(cooling), retention=retention,
     )  # fmt: skip
-    rest = remaining(held[1:], cooling, "", "", retention)
-    record = Record(pod.key, pod.ident, segment, held[0].block, held[0].offset, rest)
+    record = make_record(pod.key, pod.ident, held, cooling, segment=segment, retention=retention)
     context.address(host, record, event, pod.cause)
 
 
-def _pod_address(context: Context, block: Block, offset: int) -> PodAddress:
+def _pod_address(context: Context, held: Held) -> PodAddress:
+    block = held.block
     network = context.index.spaces[block.leaf].leaf.network if block.leaf >= 0 else block.network
-    return PodAddress(address=block.address(offset), network=network, block=block.text)
+    return PodAddress(address=held.address, network=network, block=block.text)
 
 
 def _deny(context: Context, pod: Pod, host: Host) -> None:
     code, reason = _why_not(context, pod, host)
     record = host.records.get(pod.key)
-    said = record is not None and (record.uid, record.code, record.reason) == (pod.uid, code, reason)
-    if said and not lapsed(context, host, record):  # type: ignore[arg-type]
+    known = record is not None and (record.uid, record.code, record.reason) == (pod.uid, code, reason)
+    if known and not withheld_is_over(context, host, record):  # type: ignore[arg-type]
         return
     scope = scope_of(context, pod, host) if code == "exhausted" else ""
     cooling = still_cooling(context, host, record, pod.ident)
     namespace, _, name = pod.key.partition("/")
     event = AddressDenied(
         namespace=namespace, name=name, uid=pod.uid, node=host.name, code=code, reason=reason,
-        cooling=told(cooling), scope=scope,
+        cooling=cooling_in_event(cooling), scope=scope,
     )  # fmt: skip
-    rest = remaining((), cooling, intern(code), intern(reason))
-    context.address(host, Record(pod.key, pod.ident, "", None, 0, rest), event, pod.cause)
+    record = make_record(pod.key, pod.ident, cooling=cooling, code=intern(code), reason=intern(reason))
+    context.address(host, record, event, pod.cause)
 
 
 def _why_not(context: Context, pod: Pod, host: Host) -> tuple[str, str]:
-    """In words that do not change while nothing that they name does."""
+    """Code and reason of a denial. The same denial always has the same words, so it is published once."""
     topology, tenant = context.state.topology, pod.tenant
     if not host.seen:
         return "host_unknown", f"node {host.name} is not in the API"
@@ -186,16 +192,17 @@ def _why_not(context: Context, pod: Pod, host: Host) -> tuple[str, str]:
         return "host_denied", f"node {host.name} is in no group: {host.denied.reason}"
     if not topology.order(tenant):
         return "no_network", f"no network is for tenant {tenant}, and none is for everyone"
-    networks = [topology.networks[at] for at in networks_for(context, pod)]
-    if pod.wish and (unmet := why_unmet(context, pod, host)):
+    networks = [topology.networks[place] for place in networks_for(context, pod)]
+    if pod.request and (unmet := why_request_fails(context, pod, host)):
         return "wish", unmet
     families = families_for(context, pod, host)
     if not families:
         names = ", ".join(network.name for network in networks)
-        return "host_denied", f"node {host.name} is in no group of what tenant {tenant} may use: {names}"
+        reason = f"node {host.name} is in no group of the networks that tenant {tenant} may use: {names}"
+        return "host_denied", reason
     full = "; ".join(
         f"network {space.leaf.network}, group {space.leaf.group}, {space.leaf.prefix}"
-        for offering in families
-        for space in offering
+        for family in families
+        for space in family
     )
     return "exhausted", f"{'full' if len(families) == 1 else 'one family or more is full'}: {full}"

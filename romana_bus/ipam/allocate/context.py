@@ -1,67 +1,70 @@
-"""Where decisions are taken: each one is folded into the state before the next one is thought of."""
+"""The context of one `decide`: each decision is folded into the state before the next one is taken."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.ipam.allocate.fullness import free_addresses
 from romana_bus.ipam.fold.decisions import replace
 from romana_bus.ipam.fold.evolve import evolve
 from romana_bus.ipam.model.index import Index
+from romana_bus.ipam.model.usage import UsageByFamily, usage_index
 
 if TYPE_CHECKING:
     from romana_bus.events import AddressEvent, IpamEvent
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.topology.tree import Leaf
 
 
 class Decision(NamedTuple):
-    """`cause`: STREAM/SEQUENCE of the fact that made it necessary; '' where only time has passed."""
+    """An event to publish. `cause`: STREAM/SEQUENCE of the fact that made it necessary; '' for the time."""
 
     event: IpamEvent
     cause: str
 
 
 class Context:
-    """`index`: what follows from the state. No decision but a new group makes it another one. `size`: of
-    a part, about."""
+    """The state, its index, and the decisions taken so far. `size`: decisions of one part, about."""
 
     def __init__(self, state: State, size: int) -> None:
         self.state = state
         self.size = size
         self.decisions: list[Decision] = []
-        self._free: list[int] | None = None
+        self._usage: UsageByFamily | None = None
         self.index = self.refreshed()
 
     def refreshed(self) -> Index:
+        """The index, rebuilt if it is missing or stale."""
         index = self.state.index
         if index is None or index.stale:
             index = self.state.index = Index(self.state)
+            self._usage = None
         self.index = index
         return index
 
-    def free_addresses(self) -> list[int]:
-        """By leaf, as they were when this context first asked."""
-        if self._free is None or len(self._free) != len(self.index.spaces):
-            self._free = free_addresses(self.state)
-        return self._free
+    def free_addresses(self, leaf: Leaf) -> int:
+        """How many addresses of the leaf were free when this context first asked."""
+        if self._usage is None:
+            self._usage = usage_index(self.state)
+        return self._usage[leaf.prefix.width].free(leaf.prefix)
 
     @property
     def full(self) -> bool:
-        """There is enough for a part."""
+        """Whether there are enough decisions for a part."""
         return len(self.decisions) >= self.size
 
     def taken(self) -> list[Decision]:
-        """What has been decided since the last call."""
+        """Returns the decisions since the last call."""
         decisions, self.decisions = self.decisions, []
         return decisions
 
     def publish(self, event: IpamEvent, cause: str = "") -> None:
+        """Folds the event, and adds it to the decisions."""
         evolve(self.state, event)
         self.decisions.append(Decision(event, cause))
 
     def address(self, host: Host, record: Record, event: AddressEvent, cause: str) -> None:
-        """The same for an address, where `record` is what folding `event` would come to."""
+        """The same for an address. `record` is what folding `event` would build, which takes longer."""
         replace(self.state, host, record)
         self.decisions.append(Decision(event, cause))

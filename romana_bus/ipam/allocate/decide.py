@@ -1,9 +1,9 @@
-"""`decide`: what has to be published now.
+"""`decide` returns the events that have to be published now.
 
-It looks only at the state: a need that was there before a crash is there after it. Each decision is
-folded before the next one is taken, and rounds go on until nothing is left to decide.
+It looks only at the state, so a leader that takes over decides the same. Each decision is folded before the
+next one is taken, in rounds, until nothing is left to decide.
 
-The first decision of a large cluster is 170,000 events. So it can be had in parts: between two parts
+The first answer for a large cluster has 170,000 events. So `parts` returns it in parts. Between two parts
 nothing else may be folded, but the caller may publish, and let others run.
 """
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.events import SPEC, TopologyAccepted
-from romana_bus.ipam.allocate.assign import give, retried, wanting
+from romana_bus.ipam.allocate.assign import assign_addresses, entries_to_retry, pods_to_assign
 from romana_bus.ipam.allocate.context import Context
 from romana_bus.ipam.allocate.place_nodes import Reports, open_groups, place_hosts
 from romana_bus.ipam.allocate.release import release_addresses, release_refused
-from romana_bus.ipam.allocate.spare_blocks import stock, tidy
+from romana_bus.ipam.allocate.spare_blocks import open_spare_blocks, release_extra_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 
 def decide(state: State) -> list[Decision]:
-    """Everything that is due, in order, and folded already. Asked again, it has nothing to say."""
+    """Returns all decisions that are due, in order. They are folded already: a second call returns none."""
     return [decision for part in parts(state) for decision in part]
 
 
 def parts(state: State, size: int = 1000) -> Iterator[list[Decision]]:
-    """The same in parts of about `size`. Has to be exhausted, or the state thrown away."""
+    """Yields the same decisions in parts of about `size`. The caller has to take all, or discard the
+    state."""
     if not state.ready:
         return
     context = Context(state, size)
@@ -47,7 +48,7 @@ def parts(state: State, size: int = 1000) -> Iterator[list[Decision]]:
 
 
 def _accept(context: Context) -> None:
-    """By which document it is decided from here on."""
+    """Publishes which topology document counts from now on."""
     state = context.state
     if not state.to_accept:
         return
@@ -58,7 +59,7 @@ def _accept(context: Context) -> None:
 
 
 def _round(context: Context) -> Iterator[None]:
-    """Yields wherever a part has come together."""
+    """One round of decisions. Yields whenever there are enough for a part."""
     open_groups(context)
     dirty = context.index.dirty
     records, dirty.records = dirty.records, set()
@@ -68,12 +69,12 @@ def _round(context: Context) -> Iterator[None]:
         place_hosts(context, hosts, Reports(context.state, records))
         if context.full:
             yield
-    yield from give(context, wanting(context, records | retried(context)))
-    stocks, dirty.stocks = dirty.stocks, set()
-    if not stocks:
+    yield from assign_addresses(context, pods_to_assign(context, records | entries_to_retry(context)))
+    spares, dirty.spares = dirty.spares, set()
+    if not spares:
         return
-    tidy(context, stocks)
-    if dirty.rooms:
-        dirty.stocks |= stocks  # waiting pods have first choice of what was released
+    release_extra_blocks(context, spares)
+    if dirty.leaves:
+        dirty.spares |= spares  # waiting pods come first: they may need the blocks that were released
     else:
-        stock(context, stocks)
+        open_spare_blocks(context, spares)

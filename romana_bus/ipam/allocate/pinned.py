@@ -1,7 +1,7 @@
-"""Addresses that are wished for: one certain address, or the one that a pod of this name had before.
+"""Pinned addresses: a fixed address that a pod requests, or the one that a pod of its name had before.
 
-Such an address is a block of its own where it can be, so that it follows its pod to other nodes of the
-group at the cost of one route. A wish that cannot be met is a sentence that says why.
+Such an address is a block of its own where that is possible: then it follows its pod to another node of the
+group at the cost of one route. A request that cannot be met returns the reason as a text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import WHILE_IT_RUNS
 from romana_bus.inet import V4, Prefix, format_address
-from romana_bus.ipam.allocate.offers import Choice, Owner, families_for, own_block, owner_of
+from romana_bus.ipam.allocate.choice import Choice, Owner, families_for, own_block, owner_of
 
 if TYPE_CHECKING:
     from romana_bus.ipam.allocate.context import Context
@@ -20,83 +20,87 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.pods import Pod
 
 
-def why_unmet(context: Context, pod: Pod, host: Host) -> str:
-    """Why the pod cannot have what it wishes for, or ''."""
-    assert pod.wish is not None
-    if reason := not_offered(context, pod, host):
+def why_request_fails(context: Context, pod: Pod, host: Host) -> str:
+    """Why the pod cannot have what it requests, or ''."""
+    if reason := why_not_available(context, pod, host):
         return reason
-    for offering in families_for(context, pod, host):
-        wished = certain(context, pod, host, offering)
-        if isinstance(wished, str):
-            return wished
+    for spaces in families_for(context, pod, host):
+        pinned = pinned_choice(context, pod, host, spaces)
+        if isinstance(pinned, str):
+            return pinned
     return ""
 
 
-def not_offered(context: Context, pod: Pod, host: Host) -> str:
-    """Why what the pod wishes for is not there for it at all, or ''."""
-    wish, topology = pod.wish, context.index.topology
-    if wish is None or wish.bad:
-        return wish.bad if wish else ""
-    for name in wish.networks:
+def why_not_available(context: Context, pod: Pod, host: Host) -> str:
+    """Why the networks or families that the pod requests are not available to it, or ''."""
+    request, topology = pod.request, context.index.topology
+    if request is None or request.error:
+        return request.error if request else ""
+    for name in request.networks:
         if name not in topology.place:
             return f"there is no network {name}"
         if topology.place[name] not in topology.order(pod.tenant):
             return f"network {name} is not for tenant {pod.tenant}"
-    widths = {spaces[0].leaf.prefix.width for spaces in families_for(context, pod, host)}
-    if wish.networks and not widths:
-        return f"node {host.name} is in no group of network {' or '.join(wish.networks)}"
-    for width, value in wish.addresses:
+    widths = {family[0].leaf.prefix.width for family in families_for(context, pod, host)}
+    if request.networks and not widths:
+        return f"node {host.name} is in no group of network {' or '.join(request.networks)}"
+    for width, value in request.addresses:
         if width not in widths:
             family = "IPv4" if width == V4 else "IPv6"
             return f"{format_address(width, value)}: node {host.name} is in no group with {family} addresses"
     return ""
 
 
-def certain(context: Context, pod: Pod, host: Host, offering: tuple[FreeSpace, ...]) -> Choice | str | None:
-    """A choice of one family, or why there is none; None where any address will do."""
-    wish = pod.wish
-    if wish is None:
+def pinned_choice(
+    context: Context, pod: Pod, host: Host, spaces: tuple[FreeSpace, ...]
+) -> Choice | str | None:
+    """A choice of one family, or why there is none; None where the pod can have any address."""
+    request = pod.request
+    if request is None:
         return None
-    width = offering[0].leaf.prefix.width
-    value = wish.address(width)
+    width = spaces[0].leaf.prefix.width
+    value = request.address(width)
     if value is not None:
-        choice = _fixed(context, pod, host, offering, value)
+        choice = _fixed_address(context, pod, host, spaces, value)
         return f"{format_address(width, value)} {choice}" if isinstance(choice, str) else choice
-    if wish.retention:
-        return _kept(context, pod, host, offering) or _own(context, pod, offering)
+    if request.retention:
+        return _kept_address(context, pod, host, spaces) or _own_address(context, pod, spaces)
     return None
 
 
-def _fixed(
-    context: Context, pod: Pod, host: Host, offering: tuple[FreeSpace, ...], value: int
+def _fixed_address(
+    context: Context, pod: Pod, host: Host, spaces: tuple[FreeSpace, ...], value: int
 ) -> Choice | str:
-    for space in offering:
-        inside = space.leaf.prefix
-        if inside.base <= value < inside.end:
-            if context.state.reserved_in(inside.width).holds(value, value + 1):
+    for space in spaces:
+        prefix = space.leaf.prefix
+        if prefix.base <= value < prefix.end:
+            if context.state.reserved_in(prefix.width).holds(value, value + 1):
                 return "is reserved"
-            if kept := _kept(context, pod, host, (space,), value):
+            if kept := _kept_address(context, pod, host, (space,), value):
                 return kept
-            return exactly(context, pod, host, space, value)
-    groups = ", ".join(f"{space.leaf.prefix}" for space in offering)
+            return choice_of_address(context, pod, host, space, value)
+    groups = ", ".join(f"{space.leaf.prefix}" for space in spaces)
     return f"is outside the groups of node {host.name}: {groups}"
 
 
-def exactly(
-    context: Context, pod: Pod, host: Host, space: FreeSpace, value: int, lives: bool = False
+def choice_of_address(
+    context: Context, pod: Pod, host: Host, space: FreeSpace, value: int, reported: bool = False
 ) -> Choice | str:
-    """`value`, if nobody has it, in the host's own block or in one that is opened: of the usual size, or,
-    for a wish, of this one address. One that still cools goes back to the pod name that gave it up, and to
-    the pod that `lives` there, unless one that lost it may run on with it."""
+    """A choice of the address `value`, or why it cannot be had.
+
+    It is taken from a block of the host, or from a new one: of the usual size, or, for a request, of this one
+    address. An address that cools down is given to the pod name that released it, and to the pod that
+    `reported` it, unless another pod may still run with it."""
     block = _block_at(context, space, value)
     if block is None:
-        choice = _opened(pod, context, space, value)
+        choice = _new_block(pod, context, space, value)
         free = space.free.holds(choice.prefix.base, choice.prefix.end)
         return choice if free else "has no room for a block around it"
     offset = value - block.prefix.base
-    taken = (block.used if lives and not _runs_on(block, offset) else block.used | block.cool) >> offset & 1
-    if taken and not _cools(host, pod, block, offset):
-        return _whose(context, block, offset)
+    ignores_cooling = reported and not _is_withheld(block, offset)
+    taken = (block.used if ignores_cooling else block.used | block.cool) >> offset & 1
+    if taken and not _cools_for(host, pod, block, offset):
+        return _why_taken(context, block, offset)
     if block.node == host.name:
         owner = own_block(pod) if block.segment == own_block(pod)[1] else owner_of(context, pod)
         if (block.tenant, block.segment) != owner and not block.idle:
@@ -104,15 +108,16 @@ def exactly(
         return Choice(owner, space, block.prefix, block, offset)
     if not block.node and block.by == host.name and block.free_at > context.state.now:
         return Choice(owner_of(context, pod), space, block.prefix, None, offset)
-    alike = block.prefix.length == space.leaf.block_length
-    if block.node and block.idle and (pod.wish is not None or (lives and alike)):
-        return _opened(pod, context, space, value)._replace(victim=block)
+    usual_size = block.prefix.length == space.leaf.block_length
+    if block.node and block.idle and (pod.request is not None or (reported and usual_size)):
+        return _new_block(pod, context, space, value)._replace(victim=block)
     return f"is in block {block.text} of node {block.node}" if block.node else "is not free yet"
 
 
-def _opened(pod: Pod, context: Context, space: FreeSpace, value: int) -> Choice:
+def _new_block(pod: Pod, context: Context, space: FreeSpace, value: int) -> Choice:
+    """A choice of `value` in a block that the host does not have yet."""
     width = space.leaf.prefix.width
-    if pod.wish is not None:
+    if pod.request is not None:
         return Choice(own_block(pod), space, Prefix(width, value, width), None, 0)
     size = 1 << (width - space.leaf.block_length)
     prefix = Prefix(width, value & -size, space.leaf.block_length)
@@ -120,30 +125,31 @@ def _opened(pod: Pod, context: Context, space: FreeSpace, value: int) -> Choice:
 
 
 def _block_at(context: Context, space: FreeSpace, value: int) -> Block | None:
-    """The block around `value` that is somebody's, or cools, if there is one."""
-    inside = space.leaf.prefix
-    for length in range(inside.width, -1, -1):
-        size = 1 << (inside.width - length)
-        block = context.state.blocks.get(str(Prefix(inside.width, value & -size, length)))
+    """The smallest block around `value` that is not free, if there is one."""
+    width = space.leaf.prefix.width
+    for length in range(width, -1, -1):
+        size = 1 << (width - length)
+        block = context.state.blocks.get(str(Prefix(width, value & -size, length)))
         if block is not None and block.taken:
             return block
     return None
 
 
-def _runs_on(block: Block, offset: int) -> bool:
-    """A pod that lost it may still have it."""
+def _is_withheld(block: Block, offset: int) -> bool:
+    """Whether a pod that lost the address may still run with it."""
     return block.until is not None and block.until.get(offset) == WHILE_IT_RUNS
 
 
-def _cools(host: Host, pod: Pod, block: Block, offset: int) -> bool:
+def _cools_for(host: Host, pod: Pod, block: Block, offset: int) -> bool:
+    """Whether the pod's name released the address, and nobody else has it."""
     record = host.records.get(pod.key)
     return not block.used >> offset & 1 and any(
         cooling.block is block and cooling.offset == offset for cooling in (record.cooling if record else ())
     )
 
 
-def _whose(context: Context, block: Block, offset: int) -> str:
-    """In words that change only when somebody else has it."""
+def _why_taken(context: Context, block: Block, offset: int) -> str:
+    """Who has the address. The words are the same as long as the same pod has it."""
     if not block.used >> offset & 1:
         return "is cooling down"
     host = context.state.hosts.get(block.node)
@@ -153,21 +159,22 @@ def _whose(context: Context, block: Block, offset: int) -> str:
     return "is in use"
 
 
-def _kept(
-    context: Context, pod: Pod, host: Host, offering: tuple[FreeSpace, ...], value: int | None = None
+def _kept_address(
+    context: Context, pod: Pod, host: Host, spaces: tuple[FreeSpace, ...], value: int | None = None
 ) -> Choice | None:
-    """What a node of the group keeps for the pod's name. From another node it comes with its block, if
-    that is no other pod's too."""
+    """An address that a node of the group keeps for the pod's name. An address on another node is taken with
+    its block, so that block must have no other address."""
     state = context.state
     for node in sorted(state.kept.get(pod.key, ())):
         donor = state.hosts[node]
         for cooling in donor.records[pod.key].cooling:
             block, offset = cooling.block, cooling.offset
-            where = block.prefix.base + offset
-            space = next((space for space in offering if space.leaf.number == block.leaf), None)
-            if not cooling.kept or space is None or (value is not None and value != where):
+            kept_value = cooling.numeric[1]
+            space = next((space for space in spaces if space.leaf.number == block.leaf), None)
+            if not cooling.kept or space is None or value not in (None, kept_value):
                 continue
-            if block.used >> offset & 1 or state.reserved_in(block.prefix.width).holds(where, where + 1):
+            reserved = state.reserved_in(block.prefix.width).holds(kept_value, kept_value + 1)
+            if reserved or block.used >> offset & 1:
                 continue
             owner: Owner = (block.tenant, block.segment)
             if block.node == host.name and node == host.name:
@@ -177,9 +184,9 @@ def _kept(
     return None
 
 
-def _own(context: Context, pod: Pod, offering: tuple[FreeSpace, ...]) -> Choice | None:
-    """A block of one address, so that it can follow the pod."""
-    for space in offering:
+def _own_address(context: Context, pod: Pod, spaces: tuple[FreeSpace, ...]) -> Choice | None:
+    """A new block of one address, which can follow the pod to other nodes."""
+    for space in spaces:
         width = space.leaf.prefix.width
         value = space.free.lowest(1, context.state.reserved_in(width))
         if value is not None:

@@ -1,4 +1,4 @@
-"""Which group each node is in, and what it gives back when it moves or goes."""
+"""Places nodes in groups, and releases their blocks when they move or are gone."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 _oldest = attrgetter("order")
 
-#: How many different wishes of a network's groups a denial names.
+#: How many of the labels that a network's groups need a denial names.
 NAMED = 6
 
 
 class Reports:
-    """The addresses that pods without one of ours report, by node. Where the store was lost, they show
-    where their nodes were; so a node that has to be placed goes there. Built only if one has to be."""
+    """The addresses reported by pods that have none from IPAM, by node.
+
+    After the store was lost, they show where the nodes were: a node is placed in the group of its pods'
+    addresses. Computed only when a node has to be placed."""
 
     def __init__(self, state: State, records: Iterable[Entry]) -> None:
         self.state = state
@@ -45,29 +47,27 @@ class Reports:
         self._of: dict[str, list[tuple[int, int]]] = {}
 
     def inside(self, node: str, prefix: Prefix) -> int:
-        """How many of the node's are in `prefix`."""
+        """How many addresses that the node's pods report are in `prefix`."""
         if node not in self._of:
             pods = (claimant(self.state, node, key) for key in self._without(node))
             self._of[node] = [address for pod in pods if pod for address in pod.reported]
-        return sum(
-            width == prefix.width and prefix.base <= value < prefix.end for width, value in self._of[node]
-        )
+        return sum(prefix.includes(width, value) for width, value in self._of[node])
 
     def _without(self, node: str) -> set[str]:
-        """The node's pods that wait for an address, or are new."""
+        """The pods on the node that are new, or wait for an address."""
         if self._fresh is None:
             self._fresh = {}
-            for at, key in self.records:
-                self._fresh.setdefault(at, set()).add(key)
+            for name, key in self.records:
+                self._fresh.setdefault(name, set()).add(key)
         host = self.state.hosts.get(node)
         return self._fresh.get(node, set()) | (host.waiting if host else set())
 
 
 def open_groups(context: Context) -> None:
-    """Without a topology: a slot of the default network for every zone that has none.
+    """Opens a slot of the default network for each zone that has none. Without a topology document only.
 
-    A node often shows its zone only some seconds after it joined. So where zones are in use, one without
-    the label gets no group of its own before a pod on it wants an address.
+    A node often gets its zone label only some seconds after it joins. So where zones are in use, nodes
+    without the label get a group of their own only when a pod on them needs an address.
     """
     state, dirty = context.state, context.index.dirty
     if state.documented:
@@ -87,11 +87,11 @@ def open_groups(context: Context) -> None:
     reports = Reports(state, dirty.records)
     for zone in sorted(zones):
         if zone not in known:
-            _open(context, zone, zones[zone], reports)
+            _open_group(context, zone, zones[zone], reports)
 
 
 def _needing(context: Context) -> set[str]:
-    """The nodes that are in no group, show no zone, and have a pod that wants an address."""
+    """The nodes without a group and without a zone that have a pod that needs an address."""
     state, dirty = context.state, context.index.dirty
     waiting = {name for name in dirty.hosts if name in state.hosts and state.hosts[name].waiting}
     for name, key in dirty.records:
@@ -110,11 +110,11 @@ def _zone(state: State, host: Host) -> str:
 
 
 def _has_addresses(host: Host) -> bool:
-    """Where it is: so it stays there when it loses its label."""
+    """Whether it has addresses in a group: then it stays there when it loses its label."""
     return any(block.leaf >= 0 and not block.idle for block in host.blocks.values())
 
 
-def _open(context: Context, zone: str, nodes: list[str], reports: Reports) -> None:
+def _open_group(context: Context, zone: str, nodes: list[str], reports: Reports) -> None:
     state = context.state
     name = zone or default.NO_ZONE
     taken = default.opened(state.groups.values(), state.default_prefix)
@@ -134,7 +134,7 @@ def _open(context: Context, zone: str, nodes: list[str], reports: Reports) -> No
 
 
 def place_hosts(context: Context, names: set[str], reports: Reports) -> None:
-    """Those that are gone first: they no longer count where the others are placed."""
+    """Removes the nodes that are gone, then places the others."""
     hosts = [context.state.hosts[name] for name in sorted(names) if name in context.state.hosts]
     for host in hosts:
         if not host.seen:
@@ -145,8 +145,8 @@ def place_hosts(context: Context, names: set[str], reports: Reports) -> None:
 
 
 def _remove(context: Context, host: Host) -> None:
-    """Once none of its pods is left. Until then all stays as it was, and its routes with it: a kubelet that
-    registers anew finds it so."""
+    """Removes a node once none of its pods is left. Until then its blocks and routes stay, for a kubelet that
+    registers again."""
     state = context.state
     if any(record.block is not None for record in host.records.values()):
         return
@@ -159,7 +159,7 @@ def _remove(context: Context, host: Host) -> None:
 
 def _place(context: Context, host: Host, reports: Reports) -> None:
     networks = context.state.topology.networks
-    leaves = [_pick(context, host, at, network, reports) for at, network in enumerate(networks)]
+    leaves = [_choose_leaf(context, host, place, network, reports) for place, network in enumerate(networks)]
     chosen = {leaf.number for leaf in leaves if leaf}
     for block in sorted(host.idle.values(), key=_oldest):
         if block.leaf not in chosen:
@@ -175,32 +175,34 @@ def _place(context: Context, host: Host, reports: Reports) -> None:
         context.publish(event, host.cause)
 
 
-def _pick(context: Context, host: Host, at: int, network: Network, reports: Reports) -> Leaf | None:
-    """A host stays where it would still be taken, and, where nothing else takes it, where it has addresses.
-    Else it goes where it is taken and has addresses already, the oldest of them; or where its pods say that
-    they have some; or to the leaf with the fewest hosts, the first one of those. The addresses that it has
-    elsewhere stay until their pods go."""
+def _choose_leaf(context: Context, host: Host, place: int, network: Network, reports: Reports) -> Leaf | None:
+    """The leaf of the network that the host is placed in.
+
+    A host stays where its labels still fit; and where it has addresses, if its labels fit nowhere. Else it
+    moves to a leaf that fits: one where it has addresses already (the oldest first), or the one where its
+    pods report most addresses, or the one with the fewest hosts. Its addresses elsewhere stay until their
+    pods go."""
     spaces, topology = context.index.spaces, context.index.topology
-    number = host.leaves[at]
+    number = host.leaves[place]
     if number >= 0 and topology.admits(network, spaces[number].leaf, host.name, host.labels):
         return spaces[number].leaf
     in_use = sorted((block for block in host.blocks.values() if not block.idle), key=_oldest)
-    there = {block.leaf: None for block in in_use if block.leaf in network.numbers}
+    occupied = {block.leaf: None for block in in_use if block.leaf in network.numbers}
     eligible = topology.eligible(network, host.name, host.labels)
-    if there and not eligible:
-        return spaces[number if number in there else next(iter(there))].leaf
-    for other in there:
+    if occupied and not eligible:
+        return spaces[number if number in occupied else next(iter(occupied))].leaf
+    for other in occupied:
         if topology.admits(network, spaces[other].leaf, host.name, host.labels):
             return spaces[other].leaf
-    crowds = {
+    ranks = {
         leaf: (-reports.inside(host.name, leaf.prefix), len(spaces[leaf.number].members)) for leaf in eligible
     }
-    return min(crowds, key=crowds.__getitem__, default=None)
+    return min(ranks, key=ranks.__getitem__, default=None)
 
 
 def _deny(context: Context, host: Host) -> None:
     topology = context.state.topology
-    reasons = [_wishes(network, host.labels) for network in topology.networks]
+    reasons = [_missing_labels(network, host.labels) for network in topology.networks]
     reason = "; ".join(reasons) or "the topology has no network"
     if not context.state.documented:
         reason = _no_slot(context.state, host)
@@ -220,18 +222,19 @@ def _no_slot(state: State, host: Host) -> str:
     )
 
 
-def _wishes(network: Network, labels: Mapping[str, str]) -> str:
+def _missing_labels(network: Network, labels: Mapping[str, str]) -> str:
     if not network.leaves:
         return f"network {network.name} has no groups"
-    wishes = dict.fromkeys(
+    missing = dict.fromkeys(
         " and ".join(f"{key}={value}" for key, value in leaf.needs if labels.get(key, "") != value)
         for leaf in network.leaves
     )
-    more = f" or {len(wishes) - NAMED} others" if len(wishes) > NAMED else ""
-    return f"network {network.name} needs the label {' or '.join(list(wishes)[:NAMED])}{more}"
+    more = f" or {len(missing) - NAMED} others" if len(missing) > NAMED else ""
+    return f"network {network.name} needs the label {' or '.join(list(missing)[:NAMED])}{more}"
 
 
 def release_block(context: Context, block: Block, cooldown: int, cause: str) -> None:
+    """Releases the block. Others may get it after `cooldown` (µs)."""
     now = context.state.now
     event = BlockReleased(
         network=block.network, block=block.text, node=block.node, at=now, until=now + cooldown

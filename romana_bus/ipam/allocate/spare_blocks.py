@@ -1,4 +1,4 @@
-"""The blocks that hosts hold without an address in them: how many, and whose they are."""
+"""Spare (warm) blocks: those that a host holds ahead of need, without an address in them."""
 
 from __future__ import annotations
 
@@ -16,44 +16,46 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.nodes import Host
 
 
-def tidy(context: Context, names: set[str]) -> None:
-    """Release what a host holds beyond its spare blocks. What it keeps serves all its owners again."""
+def release_extra_blocks(context: Context, names: set[str]) -> None:
+    """Releases the empty blocks of the hosts beyond their spare ones. The spare ones serve all owners
+    again."""
     for host in _hosts(context, names):
         for number in sorted({block.leaf for block in host.idle.values()}):
-            blocks = sorted((block for block in host.idle.values() if block.leaf == number), key=worth)
+            blocks = sorted((block for block in host.idle.values() if block.leaf == number), key=spare_order)
             keep = context.state.settings.warm_blocks if number >= 0 and number in host.leaves else 0
-            useful = [block for block in blocks if block.room and not block.single]
+            useful = [block for block in blocks if block.has_room and not block.single]
             for block in useful[:keep]:
                 if block.claimed:
-                    own(context, host, block.network, block.text, ALL, ALL, since=block.since)
-            for block in useful[keep:] + [block for block in blocks if not block.room or block.single]:
+                    assign_block(context, host, block.network, block.text, ALL, ALL, since=block.since)
+            for block in useful[keep:] + [block for block in blocks if not block.has_room or block.single]:
                 release_block(context, block, 0, "")
 
 
-def worth(block: Block) -> tuple[bool, int, int]:
-    """The best spare block sorts first: one that nobody has claimed, and the oldest."""
+def spare_order(block: Block) -> tuple[bool, int, int]:
+    """Sorts the blocks to keep first: those that serve all owners, then the oldest."""
     return block.claimed, *block.order
 
 
-def stock(context: Context, names: set[str]) -> None:
-    """Open the spare blocks that hosts lack, as long as their groups have room."""
+def open_spare_blocks(context: Context, names: set[str]) -> None:
+    """Opens the spare blocks that the hosts lack, as long as their groups have free ones."""
     for host in _hosts(context, names):
-        for at, number in enumerate(host.leaves if host.seen else ()):
-            if number >= 0 and (not context.state.topology.networks[at].tenants or _has_block(host, number)):
-                _fill(context, host, context.index.spaces[number])
+        for place, number in enumerate(host.leaves if host.seen else ()):
+            for_all = not context.state.topology.networks[place].tenants
+            if number >= 0 and (for_all or _has_block(host, number)):
+                _open_missing(context, host, context.index.spaces[number])
 
 
-def _fill(context: Context, host: Host, space: FreeSpace) -> None:
+def _open_missing(context: Context, host: Host, space: FreeSpace) -> None:
     number = space.leaf.number
     lacking = context.state.settings.warm_blocks - sum(
-        block.leaf == number and block.room and not block.single for block in host.idle.values()
+        block.leaf == number and block.has_room and not block.single for block in host.idle.values()
     )
     for _ in range(lacking):
         prefix = next_block(context, space)
         if prefix is None:
             space.short.add(host.name)
             return
-        own(context, host, space.leaf.network, str(prefix), ALL, ALL, cause=host.cause)
+        assign_block(context, host, space.leaf.network, str(prefix), ALL, ALL, cause=host.cause)
 
 
 def _has_block(host: Host, leaf: int) -> bool:
@@ -61,14 +63,16 @@ def _has_block(host: Host, leaf: int) -> bool:
 
 
 def next_block(context: Context, space: FreeSpace) -> Prefix | None:
+    """The block of the group that is opened next; None where it has no free one."""
     state = context.state
     return space.next(state.now - state.settings.order_memory, state.reserved_in(space.leaf.prefix.width))
 
 
-def own(
+def assign_block(
     context: Context, host: Host, network: str, block: str, tenant: str, segment: str, *,
     since: int | None = None, cause: str = "",
 ) -> None:  # fmt: skip
+    """Assigns the block to the host, for one tenant and segment or for all. `since`: now, if not given."""
     since = context.state.now if since is None else since
     event = BlockAssigned(
         network=network, block=block, node=host.name, tenant=tenant, segment=segment, since=since

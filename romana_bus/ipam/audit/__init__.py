@@ -1,17 +1,17 @@
-"""The log held against the API server and the kernels: what does not agree. Pure.
+"""The audit: compares the log with the API server and with the nodes' kernels. Pure.
 
-| kind | what |
+| kind | finding |
 |---|---|
-| nobody | an address whose pod is not in the API server, has finished, or is another one by now |
-| without | a pod that wants an address and has none |
+| nobody | an address whose pod is not in the API server, has finished, or was replaced |
+| without | a pod that needs an address and has none |
 | owners | one address with two owners |
-| differs | a pod that reports another address than it was given |
+| differs | a pod that reports another address than the one that was assigned |
 | outside | a block in no group, or kept empty in a group that its node has left |
 | overlap | blocks that overlap |
 | count | an address outside its block, in a block of another node, or counts that do not agree |
-| missed | a node or pod that only the log has, or only the API server, or that the log has as it was |
-| sandbox | a request of a kubelet whose node is gone: nobody else will take it back |
-| kernel | an address that a node's kernel has and the log does not, or the other way round |
+| missed | a node or pod that only the log or only the API server has, or that differs between them |
+| sandbox | a sandbox request on a node that is gone: nobody else removes it |
+| kernel | an address that only the node's kernel has, or only the log |
 """
 
 from __future__ import annotations
@@ -35,28 +35,29 @@ __all__ = ["KINDS", "Finding", "Snapshot", "covers", "doubt", "findings", "unset
 
 
 def doubt(state: State, snapshot: Snapshot) -> str:
-    """Why nothing may be concluded from this snapshot, or ''. An empty answer, or that of another cluster,
-    would free everything, however little that is. A cluster whose nodes were all made anew is told by its
-    pods."""
+    """Why this snapshot is not believed, or ''.
+
+    An empty snapshot, or the one of another cluster, would free all addresses. A cluster whose nodes were all
+    replaced is recognised by its pods."""
     ours = {host.uid for host in state.hosts.values() if host.seen}
     theirs = {node.uid for node in snapshot.nodes.values()}
     if ours and not theirs:
-        return f"the API server gives no node where the log has {len(ours)}: too few to be believed"
+        return f"the API server shows no node, and the log has {len(ours)}: too few to be believed"
     pods = state.pods
     same = (key in pods and pods[key].uid == pod.kubelet_uid for key, pod in snapshot.pods.items())
     if ours and not ours & theirs and not any(same):
-        return "the API server is that of another cluster: it has none of the log's nodes"
-    for what, here, there in (
+        return "the API server belongs to another cluster: it has none of the log's nodes"
+    for what, known, shown in (
         ("nodes", len(ours), len(theirs)),
         ("pods", len(state.pods), len(snapshot.pods)),
     ):
-        if here > 10 and there < here / 2:
-            return f"the API server gives {there} {what} where the log has {here}: too few to be believed"
+        if known > 10 and shown < known / 2:
+            return f"the API server shows {shown} {what}, and the log has {known}: too few to be believed"
     return ""
 
 
 def unsettled(state: State) -> str:
-    """Why nothing is corrected yet, whatever is found, or ''."""
+    """Why no corrections may be ordered yet, or ''."""
     missing = [resource for resource in NEEDED if not state.synced.get(resource)]
     if missing:
         return f"{' and '.join(missing)} are being listed"
@@ -65,8 +66,8 @@ def unsettled(state: State) -> str:
 
 
 def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> list[Finding]:
-    """All that does not agree, in order. `wired`: read before the log was folded."""
-    found = [
+    """Returns all findings, in order. `wired`: the reports of the nodes, read before the log was folded."""
+    unsorted = [
         *missed(state, snapshot),
         *held_by_nobody(state, snapshot, {report.node for report in wired}),
         *with_two_owners(state, snapshot),
@@ -76,4 +77,4 @@ def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> l
         *requested_nowhere(state, snapshot),
         *wired_otherwise(state, snapshot, wired),
     ]
-    return sorted(set(found), key=lambda one: (KINDS.index(one.kind), one))
+    return sorted(set(unsorted), key=lambda finding: (KINDS.index(finding.kind), finding))

@@ -1,4 +1,4 @@
-"""Addresses that nobody has, that two have, or that a pod says are others."""
+"""Findings about addresses: held by no pod, held by two, or other than the pod reports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from romana_bus.events import AddressAssigned
 from romana_bus.inet import Prefix, parse_address
 from romana_bus.ipam.audit.finding import Finding, records, runs, wants
+from romana_bus.ipam.fold.facts import pod_of
+from romana_bus.ipam.model.nodes import other_pod
+from romana_bus.ipam.model.pods import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +21,11 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
 
 
-def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator[Finding]:
-    """Where no agent of ours runs, pods may have their addresses from somebody else: what they report counts
-    where it is inside our networks."""
+def held_by_nobody(state: State, snapshot: Snapshot, with_agent: set[str]) -> Iterator[Finding]:
+    """Yields the addresses whose pod is not there, and those that differ from what the pod reports.
+
+    On a node without an agent, another plugin may assign addresses: then only reports inside our networks
+    count. `with_agent`: the nodes that have one."""
     for host, record in records(state):
         if record.block is None or snapshot.pod_since(state, record.key):
             continue
@@ -29,7 +34,7 @@ def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator
         pod = snapshot.pods.get(record.key)
         reason, absent = _why_nobodys(host, record, pod)
         for held in record.held:
-            address = held.block.address(held.offset)
+            address = held.address
             if reason:
                 yield Finding(
                     kind="nobody", node=host.name, pod=record.key, uid=record.uid, address=address,
@@ -37,7 +42,7 @@ def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator
                 )  # fmt: skip
                 continue
             others = _others(pod, held.block.prefix.width, address) if pod else []
-            if others and (host.name in ours or any(_inside(state, ip) for ip in others)):
+            if others and (host.name in with_agent or any(_inside(state, ip) for ip in others)):
                 yield Finding(
                     kind="differs", node=host.name, pod=record.key, uid=record.uid, address=address,
                     text=f"{record.key} on {host.name} was given {address} and reports {', '.join(others)}",
@@ -45,24 +50,20 @@ def held_by_nobody(state: State, snapshot: Snapshot, ours: set[str]) -> Iterator
 
 
 def _why_nobodys(host: Host, record: Record, pod: PodSeen | None) -> tuple[str, bool]:
-    """And whether the pod is not there at all."""
+    """Why no pod has the record's addresses, or ''; and whether the API server has no such pod at all."""
     if pod is None:
-        return "the API server has no such pod", True
-    if pod.kubelet_uid != record.uid:
-        return "a new pod of the same name took its place", True
-    if pod.node != host.name:
-        return f"the pod is on {f'node {pod.node}' if pod.node else 'no node'}", False
-    return ("" if wants(pod) else "the pod has finished, or uses the host's network"), False
+        return ABSENT, True
+    return other_pod(host, record, pod_of(pod)), pod.kubelet_uid != record.uid
 
 
 def _others(pod: PodSeen, width: int, address: str) -> list[str]:
-    """What it reports of the family, where the address is not among it."""
+    """The addresses of the family that the pod reports, if `address` is not one of them."""
     reported = [ip for ip in pod.ips if _width(ip) == width]
     return [] if address in reported else reported
 
 
 def _inside(state: State, ip: str) -> bool:
-    """One of our networks."""
+    """Whether the address is in one of the networks."""
     try:
         width, value = parse_address(ip)
     except ValueError:
@@ -71,6 +72,7 @@ def _inside(state: State, ip: str) -> bool:
 
 
 def _width(ip: str) -> int:
+    """The address family, as its width in bits; 0 for a text that is not an address."""
     try:
         return parse_address(ip)[0]
     except ValueError:
@@ -78,13 +80,14 @@ def _width(ip: str) -> int:
 
 
 def with_two_owners(state: State, snapshot: Snapshot) -> Iterator[Finding]:
-    """By the log, which is not believed then, and by what pods report: told for each that is to lose it, or,
-    where that is not clear, once, and a person has to look."""
+    """Yields the addresses with two owners: by a refused decision on the log, or by what pods report.
+
+    The finding names the pod that has to lose the address; if that is not clear, a person has to look."""
     yield from _refused(state)
     holders: dict[str, tuple[Host, Record]] = {}
     for host, record in records(state):
         for held in record.held if not snapshot.pod_since(state, record.key) else ():
-            holders[held.block.address(held.offset)] = host, record
+            holders[held.address] = host, record
     reporters: dict[str, list[str]] = {}
     for key, pod in sorted(snapshot.pods.items()):
         for ip in pod.ips if wants(pod) and not snapshot.pod_since(state, key) else ():
@@ -108,18 +111,18 @@ def with_two_owners(state: State, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _refused(state: State) -> Iterator[Finding]:
-    """Whoever decides takes it back."""
+    """Yields the refused assignments. The leader of `ipam` takes them back."""
     for entity, refusal in sorted(state.refused.items()):
         if isinstance(refusal.event, AddressAssigned):
             _, node, pod = entity
-            addresses = ", ".join(one.address for one in refusal.event.addresses)
+            addresses = ", ".join(given.address for given in refusal.event.addresses)
             text = f"{addresses} was given to {pod} on {node}, though {refusal.reason}"
             yield Finding(kind="owners", node=node, pod=pod, address=addresses, text=text)
 
 
 def _loses(state: State, host: Host, record: Record, reporters: list[str], snapshot: Snapshot) -> bool:
-    """Its pod is not there, or does not report it while just one other does. Where several do, any of them
-    might be the one that runs with it."""
+    """Whether the record has to lose the address: its pod is not there, or exactly one other pod reports it
+    and this one does not. If several report it, any of them may run with it."""
     if snapshot.owner(host, record) is None and not runs(state, host, record):
         return True
     return record.key not in reporters and len(reporters) == 1

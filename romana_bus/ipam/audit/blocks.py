@@ -1,4 +1,4 @@
-"""Blocks where they should not be, and counts that do not agree."""
+"""Findings about blocks: in the wrong place, overlapping, or with wrong counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def misplaced(state: State) -> Iterator[Finding]:
-    """What the log refused is taken back by whoever decides."""
+    """Yields the blocks that overlap another one, and those in no group of their node. The leader of `ipam`
+    takes the overlapping ones back."""
     for entity, refusal in sorted(state.refused.items()):
         if isinstance(refusal.event, BlockAssigned):
             _, node, block_text = entity
@@ -24,11 +25,11 @@ def misplaced(state: State) -> Iterator[Finding]:
             yield Finding(kind="overlap", node=node, block=block_text, text=text)
     if state.blocked:
         return  # no group is known
-    for block in sorted((one for one in state.blocks.values() if one.node), key=lambda one: one.prefix):
+    for block in sorted((b for b in state.blocks.values() if b.node), key=lambda block: block.prefix):
         leaf = state.topology.leaf_of(block.prefix)
         host = state.hosts[block.node]
-        here = {placement.prefix for placement in host.placed.placements} if host.placed else set()
-        left = leaf is not None and str(leaf.prefix) not in here and block.idle
+        prefixes = {placement.prefix for placement in host.placements}
+        left = leaf is not None and str(leaf.prefix) not in prefixes and block.idle
         if leaf is None or left:
             where = f"group {leaf.group}, which its node has left" if leaf else "no group"
             text = f"{block.text} of {block.node} is in {where}; {block.used.bit_count()} addresses are used"
@@ -36,26 +37,27 @@ def misplaced(state: State) -> Iterator[Finding]:
 
 
 def miscounted(state: State) -> Iterator[Finding]:
-    given: set[tuple[str, int]] = set()
+    """Yields the addresses outside their node's blocks, and the blocks whose used addresses do not add up."""
+    assigned: set[tuple[str, int]] = set()
     for host, record in records(state):
         for held in record.held:
-            given.add((held.block.text, held.offset))
-            address = held.block.address(held.offset) if held.offset >= 0 else "an address below it"
+            assigned.add((held.block.text, held.offset))
+            address = held.address if held.offset >= 0 else "an address below it"
             if not 0 <= held.offset < held.block.prefix.size:
                 text = f"{address} of {record.key} on {host.name} is outside its block {held.block.text}"
             elif held.block.node != host.name:
-                text = f"{address} of {record.key} on {host.name} is in {_whose(held.block)}"
+                text = f"{address} of {record.key} on {host.name} is in {_described(held.block)}"
             else:
                 continue
             yield Finding(
                 kind="count", node=host.name, pod=record.key, uid=record.uid, block=held.block.text, text=text
             )
-    counted = Counter(text for text, _ in given)
+    counted = Counter(text for text, _ in assigned)
     for text, block in sorted(state.blocks.items()):
         if block.used.bit_count() != counted[text]:
-            said = f"{text}: {block.used.bit_count()} addresses used, {counted[text]} given to pods"
-            yield Finding(kind="count", node=block.node, block=text, text=said)
+            reason = f"{text}: {block.used.bit_count()} addresses used, {counted[text]} given to pods"
+            yield Finding(kind="count", node=block.node, block=text, text=reason)
 
 
-def _whose(block: Block) -> str:
+def _described(block: Block) -> str:
     return f"block {block.text} of {block.node}" if block.node else f"{block.text}, which is nobody's block"

@@ -1,4 +1,4 @@
-"""What an audit's findings come to: the events that correct them, where something can. Pure."""
+"""Corrections: the events that repair an audit's findings, where an event can. Pure."""
 
 from __future__ import annotations
 
@@ -23,44 +23,51 @@ if TYPE_CHECKING:
 Correction = AddressDisowned | ListingAsked | SandboxRemoved
 
 
-def corrections(findings: Sequence[Finding], state: State, at: int) -> list[Correction]:
-    """`state`: of the later look; `at`: now (µs). Only for findings of two looks: this frees addresses. What
-    a pod that has finished still holds is freed by whoever decides, once the log knows."""
+def corrections(findings: Sequence[Finding], state: State, now: int) -> list[Correction]:
+    """Returns the events that correct the findings of two audits in a row: they free addresses. `state`: of
+    the later audit. `now`: µs. The addresses of a finished pod are left to the leader of `ipam`."""
     ended: dict[tuple[str, str, str], list[Finding]] = {}
     listings: dict[str, str] = {}
-    missing = {one.pod for one in findings if one.kind == "missed" and one.pod in state.pods and not one.seen}
-    # Then the listing that is asked for decides: it is doubted as every one that lacks as much.
+    missing = {
+        finding.pod
+        for finding in findings
+        if finding.kind == "missed" and finding.pod in state.pods and not finding.seen
+    }
+    # So many missing pods are not believed at once: the new listing decides, as the watcher doubts it too.
     many = is_much(len(missing), len(state.pods))
-    for one in findings:
-        absent = one.kind == "nobody" and one.absent and not (many and one.pod in missing)
-        if one.uid and (one.kind == "owners" or absent):
-            ended.setdefault((one.node, one.pod, one.uid), []).append(one)
-        if one.resource:
-            listings.setdefault(one.resource, f"an audit found: {one.text}")
+    for finding in findings:
+        absent = finding.kind == "nobody" and finding.absent and not (many and finding.pod in missing)
+        if finding.uid and (finding.kind == "owners" or absent):
+            ended.setdefault((finding.node, finding.pod, finding.uid), []).append(finding)
+        if finding.resource:
+            listings.setdefault(finding.resource, f"an audit found: {finding.text}")
     disowned = [
         AddressDisowned(
             namespace=pod_order(pod)[0], name=pod_order(pod)[1], uid=uid, node=node,
-            addresses=tuple(dict.fromkeys(one.address for one in found)),
-            absent=any(one.absent for one in found),
-            reason=f"an audit found: {found[0].text}", covers=state.facts,
+            addresses=tuple(dict.fromkeys(finding.address for finding in of_pod)),
+            absent=any(finding.absent for finding in of_pod),
+            reason=f"an audit found: {of_pod[0].text}", covers=state.facts,
         )
-        for (node, pod, uid), found in sorted(ended.items())
+        for (node, pod, uid), of_pod in sorted(ended.items())
     ]  # fmt: skip
     asked = [
-        ListingAsked(resource=resource, reason=reason, at=at) for resource, reason in sorted(listings.items())
+        ListingAsked(resource=resource, reason=reason, at=now)
+        for resource, reason in sorted(listings.items())
     ]
-    return [*disowned, *asked, *(_taken_back(one) for one in findings if one.kind == "sandbox")]
+    return [*disowned, *asked, *(_removal(finding) for finding in findings if finding.kind == "sandbox")]
 
 
-def _taken_back(one: Finding) -> SandboxRemoved:
-    """Whichever sandbox it was."""
-    namespace, name = pod_order(one.pod)
-    return SandboxRemoved(node=one.node, namespace=namespace, name=name, uid=one.uid, sandbox="")
+def _removal(finding: Finding) -> SandboxRemoved:
+    """Removes the sandbox request, whichever sandbox it was for."""
+    namespace, name = pod_order(finding.pod)
+    return SandboxRemoved(
+        node=finding.node, namespace=namespace, name=name, uid=finding.uid, sandbox=""
+    )  # fmt: skip
 
 
 def pending(correction: Correction, newest: object, mark: object) -> bool:
-    """Whether it was ordered already, and nobody has done it. `newest`: of its subject. `mark`: that of the
-    resource, which repeats the request that it answers."""
+    """Whether the correction was ordered before and not carried out yet. `newest`: the newest event of its
+    subject. `mark`: the newest `ResourceSynced` of the resource, which names the request that it answers."""
     if isinstance(correction, SandboxRemoved):
         return not (isinstance(newest, SandboxRequested) and newest.uid == correction.uid)
     if isinstance(correction, ListingAsked):

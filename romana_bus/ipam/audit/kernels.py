@@ -1,7 +1,6 @@
-"""What a node's kernel has, held against what the log gave out there.
+"""Findings about kernels: addresses that are routed on a node and not assigned there, or the other way round.
 
-A report says nothing about what is younger than what it covers (`State.young`): of a pod whose newest address
-event its agent had not read, neither that its address is wired nor that it is not.
+A report proves nothing about a pod whose newest address event the node's agent had not read (`State.young`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def merged(reports: Iterable[Wired]) -> list[Wired]:
-    """One report for each node: what any of its reconcilers has wired, as far as all of them have read."""
+    """Returns one report for each node: the addresses of all its reconcilers, as far as all of them have
+    read."""
     nodes: dict[str, Wired] = {}
     for report in reports:
         other = nodes.get(report.node, report)
@@ -33,12 +33,12 @@ def merged(reports: Iterable[Wired]) -> list[Wired]:
 
 
 def covers(reports: Iterable[Wired]) -> dict[str, int]:
-    """Node -> how far its report contains IPAM's log."""
+    """Node -> the last sequence of IPAM that its reports cover."""
     return {report.node: report.covers[IPAM] for report in merged(reports)}
 
 
 def wired_otherwise(state: State, snapshot: Snapshot, reports: Iterable[Wired]) -> Iterator[Finding]:
-    """Of nodes that there are: the last report of one that is gone stays in the table for ever."""
+    """Yields the differences on nodes that exist. (The last report of a deleted node stays on the log.)"""
     for report in merged(reports):
         if report.node in snapshot.nodes:
             yield from _too_much(state, report)
@@ -48,7 +48,7 @@ def wired_otherwise(state: State, snapshot: Snapshot, reports: Iterable[Wired]) 
 def _too_much(state: State, report: Wired) -> Iterator[Finding]:
     node, host = report.node, state.hosts.get(report.node)
     held = _held(host)
-    cooling = {one.block.address(one.offset) for record in _records(host) for one in record.cooling}
+    cooling = {old.address for record in _records(host) for old in record.cooling}
     for address, pod in sorted(report.addresses.items()):
         owner = held.get(address)
         if pod == owner or (owner is None and address in cooling) or (owner is not None and not pod):
@@ -61,19 +61,20 @@ def _too_much(state: State, report: Wired) -> Iterator[Finding]:
 
 
 def _younger(state: State, node: str, pod: str) -> bool:
-    """Its end may be what the agent has not read; of an address of nobody in particular, anybody's."""
-    return (node, pod) in state.young if pod else any(at == node for at, _ in state.young)
+    """Whether the agent may not have read the end of the pod; of any pod of the node, if `pod` is ''."""
+    return (node, pod) in state.young if pod else any(name == node for name, _ in state.young)
 
 
 def _too_little(state: State, snapshot: Snapshot, report: Wired) -> Iterator[Finding]:
-    """Of pods that run by the API's word: one that only its kubelet knows may not have begun."""
+    """Yields the addresses of running pods that are not routed. A pod that only its kubelet knows may not run
+    yet."""
     node, host = report.node, state.hosts.get(report.node)
     for record in _records(host):
         seen = snapshot.owner(host, record) if host else None
         if seen is None or seen.phase != "Running" or (node, record.key) in state.young:
             continue
         for held in record.held:
-            if (address := held.block.address(held.offset)) not in report.addresses:
+            if (address := held.address) not in report.addresses:
                 text = f"{address} of {record.key} is not wired on {node}"
                 yield Finding(kind="kernel", node=node, pod=record.key, address=address, text=text)
 
@@ -83,4 +84,4 @@ def _records(host: Host | None) -> list[Record]:
 
 
 def _held(host: Host | None) -> dict[str, str]:
-    return {one.block.address(one.offset): record.key for record in _records(host) for one in record.held}
+    return {address: record.key for record in _records(host) for address in record.addresses}

@@ -1,4 +1,4 @@
-"""Nodes and pods that only one side has, pods that wait, and requests that nobody takes back."""
+"""Findings about nodes, pods and sandbox requests that only the log has, or only the API server."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ CHANGED = "changed, and the log does not know"
 
 
 def missed(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    """Yields the nodes and pods that the log does not have as the API server shows them."""
     for name in sorted({name for name, host in state.hosts.items() if host.seen} | set(snapshot.nodes)):
         if snapshot.node_since(state, name):
             continue
@@ -29,31 +30,32 @@ def missed(state: State, snapshot: Snapshot) -> Iterator[Finding]:
     for key in sorted(set(state.pods) | set(snapshot.pods)):
         if snapshot.pod_since(state, key):
             continue
-        pod, there = state.pods.get(key), snapshot.pods.get(key)
-        text, seen = _difference(pod.uid if pod else "", there.kubelet_uid if there else ""), ""
-        if not text and pod and there and (pod.node, not pod.unfit) != (there.node, wants(there)):
-            text, seen = CHANGED, f"{there.phase} {there.node}"
+        pod, shown = state.pods.get(key), snapshot.pods.get(key)
+        text, seen = _difference(pod.uid if pod else "", shown.kubelet_uid if shown else ""), ""
+        if not text and pod and shown and (pod.node, not pod.unfit) != (shown.node, wants(shown)):
+            text, seen = CHANGED, f"{shown.phase} {shown.node}"
         if text:
-            uid = there.kubelet_uid if there else pod.uid if pod else ""
+            uid = shown.kubelet_uid if shown else pod.uid if pod else ""
             yield Finding(
                 kind="missed", pod=key, uid=uid, resource="pods", seen=seen, text=f"pod {key} {text}"
             )
 
 
 def _difference(log: str, api: str) -> str:
-    """Of two uids, '' for none."""
+    """How the log's uid and the API server's differ; '' as a uid means that there is none."""
     if log == api:
         return ""
     if not log:
         return "is in the API server and not on the log"
     return (
-        "is another one by now, and the log does not know"
+        "was replaced by a new one, and the log does not know"
         if api
         else "is on the log and not in the API server"
     )
 
 
 def without(state: State, snapshot: Snapshot) -> Iterator[Finding]:
+    """Yields the pods that need an address and have none."""
     for key, pod in sorted(snapshot.pods.items()):
         if not wants(pod) or snapshot.pod_since(state, key):
             continue
@@ -71,11 +73,11 @@ def without(state: State, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def requested_nowhere(state: State, snapshot: Snapshot) -> Iterator[Finding]:
-    """Its kubelet went with its node."""
+    """Yields the sandbox requests on nodes that are gone: no kubelet is left to remove them."""
     for key, nodes in sorted(state.sandboxes.items()):
         for name, box in sorted(nodes.items()):
             host = state.hosts.get(name)
             if name in snapshot.nodes or (host and host.seen) or snapshot.node_since(state, name):
                 continue
-            text = f"a sandbox for {key} is requested on {name}, which is no node"
+            text = f"a sandbox for {key} is requested on {name}, which is not a node of the cluster"
             yield Finding(kind="sandbox", node=name, pod=key, uid=text_of(box.ident), text=text)

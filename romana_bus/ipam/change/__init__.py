@@ -1,1 +1,1 @@
-"""A topology document that succeeds another: what keeps, what moves, and what ends; reserved ranges."""
+"""Changes by an operator: a new topology document with its plan and evictions, and reserved ranges."""

@@ -1,4 +1,4 @@
-"""Two trees, group by group: what is kept, what has another prefix, what is new and what ends."""
+"""Compares two topologies group by group: which groups stay, change their prefix, are new, or end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from romana_bus.ipam.change.match import NOTHING, Level, level_in, looks_of, matched, top
+from romana_bus.ipam.change.match import NOTHING, Level, level_in, matched, top, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 class NetworkChange(msgspec.Struct, frozen=True, kw_only=True):
-    """`kind`: kept, changed, opened or ended. What begins with `was_` is how it is now, '' or 0 where there
-    is none."""
+    """`kind`: kept, changed, opened or ended. Fields that begin with `was_` are the network as it is now; ''
+    or 0 for a new network."""
 
     kind: str
     network: str
@@ -31,8 +31,8 @@ class NetworkChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
-    """`kind`: kept, moved, shrunk, grown, opened or ended. `group`: its path, which may be another than
-    it was, as its labels may."""
+    """`kind`: kept, moved, shrunk, grown, opened or ended. `group`: its path. The path and the labels can
+    change in a group that is kept."""
 
     kind: str
     network: str
@@ -54,7 +54,7 @@ class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """A level has another number of slots. `group`: whose level it is, '' for a network's own."""
+    """A level gets another number of slots. `group`: the group that it splits; '' for the network itself."""
 
     network: str
     group: str
@@ -64,19 +64,21 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pair(NamedTuple):
+    """A group as it is now, and as it would be; None where it does not exist."""
+
     was: Group | None
     now: Group | None
 
 
 class Comparison:
-    """`heirs`: (network, prefix) of a group of the old topology -> the group that it is in the new one.
-    `names`: what a network of the old one is called in the new one."""
+    """What changes from `old` to `new`. `successors`: (network, prefix) of an old group -> the same group in
+    the new topology. `names`: old name of a network -> its new name."""
 
     def __init__(self, old: Topology, new: Topology) -> None:
         self.networks: list[NetworkChange] = []
         self.groups: list[GroupChange] = []
         self.growths: list[Growth] = []
-        self.heirs: dict[tuple[str, str], Group] = {}
+        self.successors: dict[tuple[str, str], Group] = {}
         self.names: dict[str, str] = {}
         pairs = list(_networks(old, new))
         self.names = {was.name: now.name for was, now in pairs if was and now}
@@ -92,31 +94,31 @@ class Comparison:
                     network=network, group=group, groups=len(was.groups), slots=now.slots, was_slots=was.slots
                 )
             )
-        found = matched([looks_of(one) for one in was.groups], [looks_of(one) for one in now.groups])
-        for at, one in zip(found, now.groups, strict=True):
-            self._group(network, before, Pair(was.groups[at] if at >= 0 else None, one))
-        known = set(found)
-        for at, one in enumerate(was.groups):
-            if at not in known:
-                self._group(network, before, Pair(one, None))
+        matches = matched([traits_of(old) for old in was.groups], [traits_of(new) for new in now.groups])
+        for place, new in zip(matches, now.groups, strict=True):
+            self._group(network, before, Pair(was.groups[place] if place >= 0 else None, new))
+        kept = set(matches)
+        for place, old in enumerate(was.groups):
+            if place not in kept:
+                self._group(network, before, Pair(old, None))
 
     def _group(self, network: str, before: Network | None, pair: Pair) -> None:
         self.groups.append(_group(network, pair))
         was, now = pair
         if was and now and before:
-            self.heirs[before.name, str(was.prefix)] = now
-        one = now or was
+            self.successors[before.name, str(was.prefix)] = now
+        known = now or was
         below = [level_in(group) if group else NOTHING for group in pair]
-        self._level(network, before, one.path if one else "", *below)
+        self._level(network, before, known.path if known else "", *below)
 
 
 def _networks(old: Topology, new: Topology) -> Iterator[tuple[Network | None, Network | None]]:
-    """Those of one name are one; else those of one CIDR."""
+    """Pairs the networks of both topologies: by name, else by CIDR."""
     left = {network.name: network for network in old.networks}
-    found = {network.name: left.pop(network.name) for network in new.networks if network.name in left}
+    same_name = {network.name: left.pop(network.name) for network in new.networks if network.name in left}
     by_prefix = {network.prefix: network for network in left.values()}
     for network in new.networks:
-        was = found.get(network.name) or by_prefix.pop(network.prefix, None)
+        was = same_name.get(network.name) or by_prefix.pop(network.prefix, None)
         if was:
             left.pop(was.name, None)
         yield was, network
@@ -125,10 +127,10 @@ def _networks(old: Topology, new: Topology) -> Iterator[tuple[Network | None, Ne
 
 
 def _network(was: Network | None, now: Network | None) -> NetworkChange:
-    here = {} if now is None else {
+    new_fields = {} if now is None else {
         "prefix": str(now.prefix), "block_mask": now.block_length, "tenants": now.tenants
     }  # fmt: skip
-    there = {} if was is None else {
+    old_fields = {} if was is None else {
         "was_network": was.name, "was_prefix": str(was.prefix), "was_block_mask": was.block_length,
         "was_tenants": was.tenants,
     }  # fmt: skip
@@ -139,18 +141,18 @@ def _network(was: Network | None, now: Network | None) -> NetworkChange:
                    for part in ("name", "prefix", "block_length", "tenants"))  # fmt: skip
         kind = "kept" if same else "changed"
     name = now.name if now else was.name if was else ""
-    return msgspec.convert({"kind": kind, "network": name, **here, **there}, NetworkChange)
+    return msgspec.convert({"kind": kind, "network": name, **new_fields, **old_fields}, NetworkChange)
 
 
 def _group(network: str, pair: Pair) -> GroupChange:
     was, now = pair
-    here = {} if now is None else {"prefix": str(now.prefix), "needs": dict(now.assignment)}
-    there = {} if was is None else {
+    new_fields = {} if now is None else {"prefix": str(now.prefix), "needs": dict(now.assignment)}
+    old_fields = {} if was is None else {
         "was_group": was.path, "was_prefix": str(was.prefix), "was_needs": dict(was.assignment)
     }  # fmt: skip
-    one = now or was
-    assert one is not None
-    fields = {"network": network, "group": one.path, "leaf": not one.groups, **here, **there}
+    group = now or was
+    assert group is not None
+    fields = {"network": network, "group": group.path, "leaf": not group.groups, **new_fields, **old_fields}
     return msgspec.convert({"kind": _kind(was, now), **fields}, GroupChange)
 
 

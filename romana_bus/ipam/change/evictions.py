@@ -1,8 +1,8 @@
-"""Which running pods lose their address by another topology, and which an operator says may.
+"""Evictions: which running pods lose their address by a new topology, and which of them an operator allows.
 
-An address has its place where it lies in a group that takes its node. It loses it only by this change:
-one that lies in no group now, left there by an earlier change, cannot lose what it does not have; nor
-does one whose node moved to another group while the pod runs.
+An address keeps its place if it lies in a group that takes its node. It loses its place only by this change:
+an address outside every group was left there by an earlier change, and has no place to lose. The same holds
+for an address whose node has moved to another group.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from romana_bus.ipam.topology.networks import Topology
     from romana_bus.ipam.topology.tree import Leaf
 
-#: How many a sentence names.
+#: How many pods a message names.
 NAMED = 5
 
 
 class PodChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A running pod, and the addresses of it that lose their place, or have none now."""
+    """A running pod, and those of its addresses that lose their place, or have none now."""
 
     pod: str
     uid: str
@@ -51,37 +51,39 @@ class PodChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def losing(state: State, document: Mapping[str, Any]) -> tuple[PodChange, ...]:
-    """The running pods that would lose an address. Raises BadTopology."""
-    return tuple(Places(state, parse(document)).pods()[0])
+    """Returns the running pods that would lose an address. Raises BadTopology."""
+    return tuple(PlacementCheck(state, parse(document)).pods()[0])
 
 
-def unfinished(state: State, document: Mapping[str, Any], said: Iterable[Eviction]) -> tuple[Eviction, ...]:
-    """Of the evictions that were `said` with the topology in force, those that nobody has carried out yet
-    and that this document gives no reason to take back. Raises BadTopology."""
+def unfinished(
+    state: State, document: Mapping[str, Any], ordered: Iterable[Eviction]
+) -> tuple[Eviction, ...]:
+    """Returns the evictions that were `ordered` with the topology in force, have not been carried out yet,
+    and are still needed by this document. Raises BadTopology."""
     new = parse(document)
-    return tuple(one for one in said if _holds(state, new, one))
+    return tuple(eviction for eviction in ordered if _is_needed(state, new, eviction))
 
 
-def _holds(state: State, new: Topology, one: Eviction) -> bool:
-    host = state.hosts.get(one.node)
-    record = host.records.get(pod_key(one.namespace, one.name)) if host else None
-    if host is None or record is None or record.uid != one.uid:
+def _is_needed(state: State, new: Topology, eviction: Eviction) -> bool:
+    host = state.hosts.get(eviction.node)
+    record = host.records.get(pod_key(eviction.namespace, eviction.name)) if host else None
+    if host is None or record is None or record.uid != eviction.uid:
         return False
-    held = [part for part in record.held if part.block.address(part.offset) in one.addresses]
-    leaves = [new.leaf_of(part.block.prefix) for part in held]
+    leaves = [new.leaf_of(held.block.prefix) for held in record.held if held.address in eviction.addresses]
     return any(leaf is None or not _takes(new, leaf, host) for leaf in leaves)
 
 
-class Places:
-    """Which addresses have a place in `new`, and which had one."""
+class PlacementCheck:
+    """Checks which addresses have a place in the topology `new`."""
 
     def __init__(self, state: State, new: Topology) -> None:
         self.state, self.new = state, new
-        self._of_block: dict[str, tuple[Leaf | None, Leaf | None]] = {}
+        self._leaves: dict[str, tuple[Leaf | None, Leaf | None]] = {}
         self._all_listed = all(state.synced.get(resource) for resource in NEEDED)
 
     def pods(self) -> tuple[list[PodChange], list[PodChange], int]:
-        """Those that lose an address, those that have none to lose, and how many addresses are kept."""
+        """Returns the pods that lose an address, those whose address has no place now, and how many addresses
+        are kept."""
         losing, homeless, kept = [], [], 0
         for _, host in sorted(self.state.hosts.items()):
             for key, record in sorted(host.records.items(), key=lambda entry: pod_order(entry[0])):
@@ -96,15 +98,16 @@ class Places:
         return losing, homeless, kept
 
     def _running(self, host: Host, record: Record) -> bool:
-        """What ends anyway loses nothing. Before all is listed that cannot be told."""
+        """Whether the record does not end anyway. Before all pods are listed, every record counts as
+        running."""
         return not self._all_listed or not misfit(host, record, bearer(self.state, host.name, record.key))
 
     def leaves(self, block: Block) -> tuple[Leaf | None, Leaf | None]:
-        """Where it is, and where it would be."""
-        if block.text not in self._of_block:
+        """The leaf that the block is in now, and in the new topology."""
+        if block.text not in self._leaves:
             now, then = self.state.topology.leaf_of(block.prefix), self.new.leaf_of(block.prefix)
-            self._of_block[block.text] = (now, then)
-        return self._of_block[block.text]
+            self._leaves[block.text] = (now, then)
+        return self._leaves[block.text]
 
     def _verdict(self, host: Host, block: Block) -> str | None:
         """Why an address of the block loses its place; '' where it keeps it, None where it has none."""
@@ -119,33 +122,36 @@ class Places:
 
 
 def _takes(topology: Topology, leaf: Leaf, host: Host) -> bool:
+    """Whether the host can be placed in the leaf."""
     network = topology.networks[topology.place[leaf.network]]
     return topology.admits(network, leaf, host.name, host.labels)
 
 
-def _pod(host: Host, key: str, record: Record, verdicts: list[str | None], places: Places) -> PodChange:
+def _pod(
+    host: Host, key: str, record: Record, verdicts: list[str | None], check: PlacementCheck
+) -> PodChange:
     worst = max((verdict for verdict in verdicts if verdict), default="")
     parts = [held for held, verdict in zip(record.held, verdicts, strict=True)
              if (verdict if worst else verdict is None)]  # fmt: skip
-    group = places.leaves(parts[0].block)[0]
+    group = check.leaves(parts[0].block)[0]
     return PodChange(
         pod=key,
         uid=record.uid,
         node=host.name,
-        addresses=tuple(held.block.address(held.offset) for held in parts),
+        addresses=tuple(held.address for held in parts),
         group=group.group if group else "",
         reason=worst or "it lies in no group now",
     )
 
 
 def evictions(losing: Sequence[PodChange], asked: Iterable[str]) -> tuple[Eviction, ...]:
-    """What ends if all that lose an address are among `asked`: NAMESPACE/POD, NAMESPACE/* or all. Raises
-    BadInput: where some are not, and where somebody is asked for that loses nothing."""
+    """Returns the evictions, if `asked` (NAMESPACE/POD, NAMESPACE/* or all) names every pod that loses an
+    address. Raises BadInput where it does not, or where it names a pod that loses nothing."""
     asked = tuple(asked)
-    wrong = [reason for one in asked if (reason := _wrong(one, losing))]
+    wrong = [reason for pattern in asked if (reason := _wrong(pattern, losing))]
     if wrong:
         raise BadInput(*wrong)
-    left = [pod for pod in losing if not any(_names(one, pod.pod) for one in asked)]
+    left = [pod for pod in losing if not any(_names(pattern, pod.pod) for pattern in asked)]
     if left:
         named = ", ".join(f"{pod.pod} ({' '.join(pod.addresses)} on {pod.node})" for pod in left[:NAMED])
         more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""

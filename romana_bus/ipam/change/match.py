@@ -1,4 +1,4 @@
-"""Which group of a tree is which group of the tree that comes after it."""
+"""Matches the groups of a topology with the groups of the one that follows it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from romana_bus.ipam.topology.tree import Group
 
 
-class Looks(NamedTuple):
-    """What a group is known by among its siblings: its name first, the nodes that it lists last."""
+class Traits(NamedTuple):
+    """What identifies a group among its siblings: its name, else its labels, else the nodes that it lists."""
 
     name: str
     assignment: frozenset[tuple[str, str]]
@@ -21,7 +21,7 @@ class Looks(NamedTuple):
 
 
 class Level(NamedTuple):
-    """The groups that share one prefix, in the order of their document, each with its slot."""
+    """The groups that split one prefix, in the order of the document. `slot`: the slot of each."""
 
     slots: int
     groups: tuple[Group, ...]
@@ -32,66 +32,65 @@ NOTHING = Level(0, (), ())
 
 
 def level_in(group: Group) -> Level:
-    """What `group` is split into."""
-    slot = {inner.prefix: at for at, inner in enumerate(group.groups)}
+    """The level that `group` is split into."""
+    slot = {inner.prefix: number for number, inner in enumerate(group.groups)}
     return Level(len(group.groups), group.open, tuple(slot[inner.prefix] for inner in group.open))
 
 
 def top(tree: Group | None) -> Level:
-    """The level that a map is. One of a single entry, which has the whole network, is one of one slot."""
+    """The top level of a network's map. A map with one entry, which has the whole network, has one slot."""
     if tree is None:
         return NOTHING
     return level_in(tree) if tree.whole else Level(1, (tree,), (0,))
 
 
-def looks_of(group: Group) -> Looks:
-    return Looks(
-        group.name, frozenset(group.assignment), frozenset(host.name for host in group.hosts)
-    )  # fmt: skip
+def traits_of(group: Group) -> Traits:
+    hosts = frozenset(host.name for host in group.hosts)
+    return Traits(group.name, frozenset(group.assignment), hosts)
 
 
-def looks_in(raw: Mapping[str, Any]) -> Looks:
-    """Of a group in a document."""
+def traits_in(raw: Mapping[str, Any]) -> Traits:
+    """The traits of a group as a document has it."""
     hosts = frozenset(entry["name"] for entry in raw.get("groups") or () if "ip" in entry)
-    return Looks(raw.get("name") or "", frozenset((raw.get("assignment") or {}).items()), hosts)
+    return Traits(raw.get("name") or "", frozenset((raw.get("assignment") or {}).items()), hosts)
 
 
-def matched(old: Sequence[Looks], new: Sequence[Looks]) -> list[int]:
-    """For each of `new` its place in `old`, or -1: the one of its name; else the one of the same labels;
-    else the one that lists the same nodes; else the one that stood where it stands."""
-    found = [-1] * len(new)
+def matched(old: Sequence[Traits], new: Sequence[Traits]) -> list[int]:
+    """Returns for each group of `new` its place in `old`, or -1. Groups match by name; else by labels; else
+    by the nodes that they list; else by their place."""
+    matches = [-1] * len(new)
     left = dict.fromkeys(range(len(old)))
-    _pair(found, left, old, new, lambda looks: looks.name)
-    _pair(found, left, old, new, lambda looks: looks.assignment)
-    _pair(found, left, old, new, lambda looks: looks.hosts)
-    for at, other in enumerate(found):
-        if other < 0 and at in left:
-            found[at] = at
-            del left[at]
-    return found
+    _pair(matches, left, old, new, lambda traits: traits.name)
+    _pair(matches, left, old, new, lambda traits: traits.assignment)
+    _pair(matches, left, old, new, lambda traits: traits.hosts)
+    for place, match in enumerate(matches):
+        if match < 0 and place in left:
+            matches[place] = place
+            del left[place]
+    return matches
 
 
 def _pair(
-    found: list[int], left: dict[int, None], old: Sequence[Looks], new: Sequence[Looks],
-    trait: Callable[[Looks], object],
+    matches: list[int], left: dict[int, None], old: Sequence[Traits], new: Sequence[Traits],
+    trait: Callable[[Traits], object],
 ) -> None:  # fmt: skip
-    """Those that have a trait, in order, as far as there are equals."""
+    """Matches the groups with the same value of one trait, in order."""
     waiting: dict[object, list[int]] = {}
-    for at in left:
-        if trait(old[at]):
-            waiting.setdefault(trait(old[at]), []).append(at)
-    for at, looks in enumerate(new):
-        if found[at] < 0 and (equals := waiting.get(trait(looks))):
-            found[at] = equals.pop(0)
-            del left[found[at]]
+    for place in left:
+        if trait(old[place]):
+            waiting.setdefault(trait(old[place]), []).append(place)
+    for place, traits in enumerate(new):
+        if matches[place] < 0 and (equals := waiting.get(trait(traits))):
+            matches[place] = equals.pop(0)
+            del left[matches[place]]
 
 
 def predecessor(old: Topology, networks: Iterable[tuple[str, Prefix]]) -> Network | None:
-    """The network with a tree that any of `networks` (name, CIDR) was: by name; else by CIDR."""
+    """The old network with a tree that one of `networks` (name, CIDR) continues: by name; else by CIDR."""
     networks = list(networks)
-    planted = [network for network in old.networks if network.tree]
-    by_name = {network.name: network for network in planted}
-    by_prefix = {network.prefix: network for network in planted}
-    found = [by_name[name] for name, _ in networks if name in by_name]
-    found += [by_prefix[prefix] for _, prefix in networks if prefix in by_prefix]
-    return found[0] if found else None
+    with_tree = [network for network in old.networks if network.tree]
+    by_name = {network.name: network for network in with_tree}
+    by_prefix = {network.prefix: network for network in with_tree}
+    matches = [by_name[name] for name, _ in networks if name in by_name]
+    matches += [by_prefix[prefix] for _, prefix in networks if prefix in by_prefix]
+    return matches[0] if matches else None

@@ -1,9 +1,9 @@
-"""The document that follows the topology in force: what an operator wrote, and where everything is.
+"""Merges an operator's document with the topology in force, so that groups keep their prefixes.
 
-No group's prefix moves because another one came or went. So each group keeps the slot that it has, one
-that is new gets a free one, the lowest, and the slot of one that went is free. A level never has fewer
-slots than before. Where it is full, it gets twice as many: every group of it keeps its base, and the
-lower half of its prefix. What the document itself says (`slots`, `slot`) counts more than what was.
+No group's prefix moves because another group is added or removed: each group keeps its slot, a new group gets
+the lowest free slot, and the slot of a removed group becomes free. A level never gets fewer slots. A full
+level gets twice as many: each group keeps its base, and the lower half of its prefix. Where the document sets
+`slots` or `slot`, that counts more.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from romana_bus.ipam.change.match import (
     NOTHING,
     Level,
     level_in,
-    looks_in,
-    looks_of,
     matched,
     predecessor,
     top,
+    traits_in,
+    traits_of,
 )
 from romana_bus.ipam.topology.slots import even, positions
 
@@ -31,38 +31,38 @@ if TYPE_CHECKING:
 Raw = dict[str, Any]
 
 
-def succeed(old: Topology, document: Mapping[str, Any]) -> Raw:
-    """`document`, which has to be a good one, with the slots that follow from `old`. What is there
-    already is not touched, so succeeding twice changes nothing."""
+def merge(old: Topology, document: Mapping[str, Any]) -> Raw:
+    """Returns `document`, which has to be valid, with the slots that follow from `old`. Slots that it sets
+    itself are kept, so a second merge changes nothing."""
     cidrs = {raw["name"]: parse_prefix(raw["cidr"]) for raw in document["networks"]}
     topologies = []
     for raw in document["topologies"]:
         before = predecessor(old, [(name, cidrs[name]) for name in raw["networks"]])
-        slots, entries = _settled(raw["map"], raw.get("slots"), top(before.tree if before else None))
-        topologies.append(_said({**raw, "map": entries}, slots))
+        slots, entries = _assign_slots(raw["map"], raw.get("slots"), top(before.tree if before else None))
+        topologies.append(_with_slots({**raw, "map": entries}, slots))
     return {**document, "topologies": topologies}
 
 
-def _settled(entries: list[Raw], said: int | None, before: Level) -> tuple[int, list[Raw]]:
-    """How many slots the level has now, and its groups with theirs."""
-    found = matched([looks_of(group) for group in before.groups], [looks_in(raw) for raw in entries])
-    slots = said or max(before.slots, even(len(entries)))
+def _assign_slots(entries: list[Raw], given: int | None, before: Level) -> tuple[int, list[Raw]]:
+    """Returns how many slots the level has, and its groups with theirs. `given`: by the document."""
+    matches = matched([traits_of(group) for group in before.groups], [traits_in(raw) for raw in entries])
+    slots = given or max(before.slots, even(len(entries)))
     mine = {raw["slot"] for raw in entries if raw.get("slot") is not None}
     wanted = []
-    for raw, at in zip(entries, found, strict=True):
-        kept = before.slot[at] * slots // before.slots if at >= 0 else -1
+    for raw, place in zip(entries, matches, strict=True):
+        kept = before.slot[place] * slots // before.slots if place >= 0 else -1
         wanted.append(raw["slot"] if raw.get("slot") is not None else -1 if kept in mine else kept)
-    inside = [level_in(before.groups[at]) if at >= 0 else NOTHING for at in found]
-    settled = []
+    inside = [level_in(before.groups[place]) if place >= 0 else NOTHING for place in matches]
+    groups = []
     for raw, slot, below in zip(entries, positions(slots, wanted), inside, strict=True):
         inner = raw.get("groups") or []
         if inner and "ip" not in inner[0]:
-            count, groups = _settled(inner, raw.get("slots"), below)
-            raw = _said({**raw, "groups": groups}, count)
-        settled.append({**raw, "slot": slot} if slots > 1 else raw)
-    return slots, settled
+            count, inner_groups = _assign_slots(inner, raw.get("slots"), below)
+            raw = _with_slots({**raw, "groups": inner_groups}, count)
+        groups.append({**raw, "slot": slot} if slots > 1 else raw)
+    return slots, groups
 
 
-def _said(raw: Raw, slots: int) -> Raw:
-    """Of a single slot there is nothing to say."""
+def _with_slots(raw: Raw, slots: int) -> Raw:
+    """Sets `slots`, unless the level has a single one."""
     return {**raw, "slots": slots} if slots > 1 else raw

@@ -1,5 +1,6 @@
-"""What another topology document would do to a cluster. Changes nothing, and asks the core itself: the
-same state, with that document, in a copy that is thrown away.
+"""Plans a new topology document: what it would change in the cluster. Changes nothing.
+
+It takes all decisions on a copy of the state with the new document, and discards the copy.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from romana_bus.events import TopologySet
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.allocate.decide import parts
 from romana_bus.ipam.change.compare import Comparison, GroupChange, Growth, NetworkChange
-from romana_bus.ipam.change.evictions import Places, PodChange
+from romana_bus.ipam.change.evictions import PlacementCheck, PodChange
 from romana_bus.ipam.fold.evolve import evolve
 from romana_bus.ipam.model.state import NEEDED
 from romana_bus.ipam.topology.document import parse
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from romana_bus.events import Placement
     from romana_bus.ipam.model.blocks import Block
-    from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.state import State
     from romana_bus.ipam.topology.tree import Group
 
@@ -44,9 +44,9 @@ class HostChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockChange(msgspec.Struct, frozen=True, kw_only=True):
-    """`kind`: ended (it is empty); outside (it lies in no group: nothing more is given out of it, and it
-    ends with the last of its addresses); elsewhere (the same, in a group that is not its node's).
-    `already`: it is so now."""
+    """`kind`: ended (it is empty); outside (it lies in no group: no address of it is assigned any more, and
+    it ends with its last address); elsewhere (the same, in a group that its node is not in). `already`: that
+    is so before the change."""
 
     kind: str
     block: str
@@ -56,10 +56,9 @@ class BlockChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """`blocks`: those that are affected; of the others the number, `blocks_kept`, as of the addresses.
-    `blocks_opened`: how many nodes would get before any new pod comes. `losing`: the running pods that lose
-    an address; `homeless`: those whose address has no place as it is. `problem`: why the topology in force
-    cannot be used."""
+    """`blocks`: those that are affected; `blocks_kept`: the number of the others. `blocks_opened`: how many
+    blocks nodes would get at once. `losing`: the running pods that lose an address. `homeless`: those whose
+    address has no place already. `problem`: why the topology in force cannot be used."""
 
     networks: tuple[NetworkChange, ...]
     groups: tuple[GroupChange, ...]
@@ -79,9 +78,9 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def changes(state: State, document: Mapping[str, Any]) -> Changes:
-    """Raises BadTopology."""
+    """Plans the document: returns what it would change. Raises BadTopology."""
     new = parse(document)
-    losing, homeless, kept = Places(state, new).pods()
+    losing, homeless, kept = PlacementCheck(state, new).pods()
     event = TopologySet(document=dict(document), evict=tuple(pod.eviction for pod in losing))
     after = _after(state, event)
     comparison = Comparison(state.topology, new)
@@ -101,7 +100,7 @@ def changes(state: State, document: Mapping[str, Any]) -> Changes:
 
 
 def _after(state: State, event: TopologySet) -> State:
-    """The state that `event` leads to. It shares nothing with this one, whatever it may consist of."""
+    """The state after `event` and the decisions that follow. It shares nothing with this one."""
     bare = copy(state)
     bare.index, bare.topology = None, Topology()
     after: State = pickle.loads(pickle.dumps(bare, pickle.HIGHEST_PROTOCOL))
@@ -116,8 +115,8 @@ def _hosts(state: State, after: State, comparison: Comparison) -> Iterator[HostC
     for name, host in sorted(state.hosts.items()):
         if not host.seen or name not in after.hosts:
             continue
-        was = {comparison.names.get(at.network, at.network): at for at in _placements(host)}
-        now = {at.network: at for at in _placements(after.hosts[name])}
+        was = {comparison.names.get(old.network, old.network): old for old in host.placements}
+        now = {new.network: new for new in after.hosts[name].placements}
         denied = after.hosts[name].denied
         for network in dict.fromkeys([*was, *now]):
             before, then = was.get(network), now.get(network)
@@ -132,10 +131,6 @@ def _hosts(state: State, after: State, comparison: Comparison) -> Iterator[HostC
             )  # fmt: skip
 
 
-def _placements(host: Host) -> tuple[Placement, ...]:
-    return host.placed.placements if host.placed else ()
-
-
 def _moved(
     state: State,
     after: State,
@@ -144,22 +139,22 @@ def _moved(
     network: str,
     then: Placement | None,
 ) -> tuple[str, str]:
-    """Whether a host is still where it was, or why not. A place of which the topology in force knows nothing
-    is still the same where its prefix is."""
-    heir = comparison.heirs.get((before.network, before.prefix))
+    """Whether a host stays in its group, and if not, why. A group that the topology in force does not have
+    any more is the same where its prefix is."""
+    successor = comparison.successors.get((before.network, before.prefix))
     known = state.topology.leaf_of(parse_prefix(before.prefix)) is not None
-    if then and then.prefix == (_prefix(heir) if heir or known else before.prefix):
+    if then and then.prefix == (_prefix(successor) if successor or known else before.prefix):
         return "stays", ""
     kind = "moves" if then else "unplaced"
     if network not in after.topology.place:
         return kind, f"network {network} ends"
     if not known:
-        return kind, "where it is belongs to no group"
-    if heir is None:
+        return kind, "its place belongs to no group"
+    if successor is None:
         return kind, f"group {before.group} ends"
-    if heir.groups:
-        return kind, f"group {heir.path} is split into groups"
-    return kind, f"group {heir.path} does not take its labels"
+    if successor.groups:
+        return kind, f"group {successor.path} is split into groups"
+    return kind, f"group {successor.path} does not take its labels"
 
 
 def _prefix(group: Group | None) -> str:
@@ -167,22 +162,23 @@ def _prefix(group: Group | None) -> str:
 
 
 def _owned(state: State) -> set[str]:
+    """The blocks that belong to nodes."""
     return {text for text, block in state.blocks.items() if block.node}
 
 
 def _blocks(state: State, after: State) -> Iterator[BlockChange]:
-    """Those that do not simply stay their nodes'."""
+    """Yields the blocks that are affected, by address."""
     index = after.index
     for text, block in sorted(state.blocks.items(), key=lambda entry: entry[1].prefix):
         if not block.node:
             continue
-        there = after.blocks.get(text)
+        new = after.blocks.get(text)
         already = False
-        if there is None or there.node != block.node:
+        if new is None or new.node != block.node:
             kind = "ended"
-        elif there.leaf < 0:
+        elif new.leaf < 0:
             kind, already = "outside", state.topology.leaf_of(block.prefix) is None
-        elif index is not None and there.leaf not in after.hosts[there.node].leaves:
+        elif index is not None and new.leaf not in after.hosts[new.node].leaves:
             kind, already = "elsewhere", _elsewhere(state, block)
         else:
             continue
@@ -192,6 +188,6 @@ def _blocks(state: State, after: State) -> Iterator[BlockChange]:
 
 
 def _elsewhere(state: State, block: Block) -> bool:
-    """It is in another group than its node already."""
+    """Whether it is in another group than its node already."""
     leaf, host = state.topology.leaf_of(block.prefix), state.hosts[block.node]
-    return leaf is not None and all(at.prefix != str(leaf.prefix) for at in _placements(host))
+    return leaf is not None and all(placement.prefix != str(leaf.prefix) for placement in host.placements)

@@ -1,4 +1,4 @@
-"""What an operator's wish about reserved ranges comes to: the events that say it, or why not. Pure."""
+"""Reserves ranges of addresses and frees them again: returns the events to publish, or why not. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 from romana_bus.errors import BadInput
 from romana_bus.events import RangeReserved, RangeUnreserved
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
+from romana_bus.ipam.model.lookup import holdings
 
 if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
 
 
-#: Pods or ranges that a reason names.
+#: How many pods or ranges a message names.
 SHOWN = 5
 
 
 class BadRange(BadInput):
-    """`kind`: bad_cidr, no_network, whole_network, in_use, or not_reserved."""
+    """A range that cannot be reserved or freed. `kind`: bad_cidr, no_network, whole_network, in_use, or
+    not_reserved."""
 
     def __init__(self, kind: str, reason: str) -> None:
         self.kind = kind
@@ -25,12 +27,12 @@ class BadRange(BadInput):
 
 
 def reserve(state: State, cidr: str, despite_use: bool = False) -> list[RangeReserved | RangeUnreserved]:
-    """Nothing where a reserved range covers it already; a larger range replaces the ones inside it.
-    With `despite_use`, pods that have addresses in it keep them. Raises BadRange."""
+    """Returns the events that reserve the range; none where a reserved range covers it already. It replaces
+    the reserved ranges inside it. With `despite_use`, pods keep their addresses in it. Raises BadRange."""
     prefix = parse(cidr)
     network = state.topology.network_of(prefix)
     if network is None:
-        known = _some([f"{one.name} {one.prefix}" for one in state.topology.networks])
+        known = _some([f"{network.name} {network.prefix}" for network in state.topology.networks])
         raise BadRange("no_network", f"{prefix} is not inside one network; there is: {known or 'none'}")
     if prefix == network.prefix:
         raise BadRange("whole_network", f"{prefix} is all of network {network.name}: reserve a part of it")
@@ -44,7 +46,8 @@ def reserve(state: State, cidr: str, despite_use: bool = False) -> list[RangeRes
 
 
 def unreserve(state: State, cidr: str) -> list[RangeReserved | RangeUnreserved]:
-    """Only what was reserved, as it was. Raises BadRange."""
+    """Returns the events that free a reserved range. It has to be given as it was reserved. Raises
+    BadRange."""
     prefix = parse(cidr)
     if str(prefix) not in state.reserves:
         known = [str(other) for other in sorted(state.reserves.values())]
@@ -54,26 +57,20 @@ def unreserve(state: State, cidr: str) -> list[RangeReserved | RangeUnreserved]:
 
 
 def covering(state: State, cidr: str) -> str:
-    """The reserved range that covers this one already, or ''. Raises BadRange."""
+    """The reserved range that contains this one, or ''. Raises BadRange."""
     prefix = parse(cidr)
     return next((text for text, other in state.reserves.items() if other.contains(prefix)), "")
 
 
 def live(state: State, cidr: str) -> list[tuple[str, str]]:
-    """The addresses that pods have inside the range, each with its pod. Raises BadRange."""
+    """Returns the addresses in the range that pods use, each with its pod, in order. Raises BadRange."""
     prefix = parse(cidr)
-    found = []
-    for host in state.hosts.values():
-        for record in host.records.values():
-            for held in record.held:
-                value = held.block.prefix.base + held.offset
-                if held.block.prefix.width == prefix.width and prefix.base <= value < prefix.end:
-                    found.append((value, record.key))
-    return [(format_address(prefix.width, value), key) for value, key in sorted(found)]
+    used = sorted(holding for holding in holdings(state, prefix) if not holding.until)
+    return [(format_address(prefix.width, value), pod) for value, pod, *_ in used]
 
 
 def parse(cidr: str) -> Prefix:
-    """An address alone is a range of one. Raises BadRange."""
+    """Parses a CIDR. An address is a range of one. Raises BadRange."""
     try:
         if "/" not in cidr:
             width, value = parse_address(cidr)

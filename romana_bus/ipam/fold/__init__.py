@@ -1,4 +1,4 @@
-"""One event into the state, or why it does not count.
+"""Folds one event into the state, or records why it is ignored.
 
 Imports `ipam.model`.
 """

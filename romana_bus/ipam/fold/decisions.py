@@ -1,8 +1,8 @@
-"""Decisions that were taken, folded into the state: whoever took them.
+"""Folds decisions into the state.
 
-They come in the order of their sequence, as the log and its table have them; but an entity's older messages
-may be missing, so an address may come before the block that it is in. What contradicts what is known (an
-address or a block that is another's) is refused: the first claim stands, as long as it does.
+They come in the order of their sequence. The older messages of an entity may be missing, so an address may
+come before its block. A decision that contradicts an earlier one (it assigns an address or a block that
+belongs to somebody else) is refused: the earlier one counts as long as it lasts.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from romana_bus.events import (
 from romana_bus.inet import parse_address
 from romana_bus.ipam.model.blocks import ALL
 from romana_bus.ipam.model.nodes import pod_key
-from romana_bus.ipam.model.pods import AS_GIVEN, asks
-from romana_bus.ipam.model.records import Cooling, Held, Record, remaining
+from romana_bus.ipam.model.pods import AS_GIVEN, make_details
+from romana_bus.ipam.model.records import Cooling, Held, Record, make_record
 from romana_bus.ipam.model.refusal import Refusal
 from romana_bus.ipam.model.uids import ident_of
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 def group_opened(state: State, event: GroupOpened, seq: int) -> None:
     key = event.network, event.group
     state.refused.pop(("group", *key), None)
-    others = (one for place, one in state.groups.items() if place != key)
-    if other := next((one for one in others if one.prefix == event.prefix), None):
-        reason = f"{event.prefix} is that of group {other.group}"
+    others = (group for other, group in state.groups.items() if other != key)
+    if owner := next((group for group in others if group.prefix == event.prefix), None):
+        reason = f"{event.prefix} belongs to group {owner.group}"
         state.refused["group", *key] = Refusal(event, seq, reason)
         return
     state.groups[key] = event
@@ -53,8 +53,8 @@ def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _se
     host.placed = event if isinstance(event, HostPlaced) else None
     host.denied = event if isinstance(event, HostDenied) else None
     if state.index is not None:
-        state.index.seat(host)
-        state.index.dirty.stocks.add(host.name)
+        state.index.place_host(host)
+        state.index.dirty.spares.add(host.name)
         state.index.dirty.retry.add(host.name)
     state.drop_if_empty(host)
 
@@ -63,10 +63,10 @@ def block_assigned(state: State, event: BlockAssigned, seq: int) -> None:
     entity = "block", event.node, event.block
     state.refused.pop(entity, None)
     block = state.block(event.block)
-    if reason := _claimed(state, block, event.node):
+    if reason := _other_owner(state, block, event.node):
         state.refused[entity] = Refusal(event, seq, reason)
         return
-    _take_from(state, block)
+    _take_from_host(state, block)
     host = state.host(intern(event.node))
     block.network, block.node, block.since = intern(event.network), host.name, event.since
     block.tenant, block.segment = intern(event.tenant), intern(event.segment)
@@ -74,15 +74,16 @@ def block_assigned(state: State, event: BlockAssigned, seq: int) -> None:
     host.blocks[block.text] = block
     if state.index is not None:
         state.index.attach(block)
-        state.index.settle(block)
+        state.index.update_free(block)
 
 
 def block_released(state: State, event: BlockReleased, _seq: int) -> None:
-    """The newest word about a block counts; what a node gives up that it does not have says nothing."""
+    """The newest message about a block counts. A release by a node that does not have the block is
+    ignored."""
     state.refused.pop(("block", event.node, event.block), None)
     block = state.block(event.block)
     if block.node == event.node:
-        _take_from(state, block)
+        _take_from_host(state, block)
     elif block.node:
         return
     block.network = block.network or intern(event.network)
@@ -90,23 +91,24 @@ def block_released(state: State, event: BlockReleased, _seq: int) -> None:
     if block.free_at > state.now:
         state.remind(block.free_at, "", block.text)
     if state.index is not None:
-        known = block.taken
-        state.index.settle(block)
-        if not known:
+        taken = block.taken
+        state.index.update_free(block)
+        if not taken:
             state.index.remember(block)
-    forget_if_over(state, block)
+    forget_unused_block(state, block)
     if state.refused:
-        _again(state, "block")
+        _retry_refused(state, "block")
 
 
-def forget_if_over(state: State, block: Block) -> None:
-    """Nobody's, nothing in it, and its place in the order of releases no longer counts."""
+def forget_unused_block(state: State, block: Block) -> None:
+    """Forgets a block that belongs to nobody, is empty, and was released so long ago that its order is
+    void."""
     horizon = state.now - state.settings.order_memory
     if not block.node and block.idle and block.at <= horizon and block.free_at <= state.now:
         state.forget(block)
 
 
-def _take_from(state: State, block: Block) -> None:
+def _take_from_host(state: State, block: Block) -> None:
     if not block.node:
         return
     host = state.hosts[block.node]
@@ -118,8 +120,8 @@ def _take_from(state: State, block: Block) -> None:
 
 
 def address_decided(state: State, event: AddressEvent, seq: int) -> None:
-    """The entity's newest event replaces all that the ones before it said. One that gives away what somebody
-    else has is refused: then the entity has nothing."""
+    """The newest event of an entity replaces the earlier ones. An event that assigns an address of another
+    pod is refused: then the entity has no address."""
     host = state.hosts.get(event.node) or state.host(intern(event.node))
     record = _record(state, event, pod_key(event.namespace, event.name))
     if state.covers and seq > state.covers.get(host.name, seq):
@@ -128,36 +130,36 @@ def address_decided(state: State, event: AddressEvent, seq: int) -> None:
         state.refused.pop(("address", host.name, record.key), None)
     if reason := _contradiction(state, host, record) if record.block is not None else "":
         state.refused["address", host.name, record.key] = Refusal(event, seq, reason)
-        record = Record(record.key, record.ident, "", None, 0, remaining((), ()))
+        record = make_record(record.key, record.ident)
     replace(state, host, record)
 
 
-def _claimed(state: State, block: Block, node: str) -> str:
-    """Who has the block already, or one that overlaps it; '' where it can be the node's."""
+def _other_owner(state: State, block: Block, node: str) -> str:
+    """Why the block cannot be the node's: another node has it, or one that overlaps it; or ''."""
     if block.node and block.node != node:
-        return f"it is node {block.node}'s"
+        return f"it belongs to node {block.node}"
     others = state.overlaps.of(block) if state.overlaps.possible(block) else ()
-    return next((f"node {one.node} has {one.text}, which overlaps it" for one in others if one.node), "")
+    return next((f"node {o.node} has {o.text}, which overlaps it" for o in others if o.node), "")
 
 
 def _contradiction(state: State, host: Host, record: Record) -> str:
-    """Why nobody can have given these addresses, or ''."""
+    """Which address of the record belongs to another pod, as a reason, or ''."""
     old = host.records.get(record.key)
     for held in record.held:
         block, offset = held.block, held.offset
         if block.used >> offset & 1 and (old is None or held not in old.held):
             return f"{block.address(offset)} is another pod's"
         if state.overlaps.possible(block):
-            for other, at in state.overlaps.around(block, offset):
-                mine = old is not None and Held(other, at) in old.held
-                if other.used >> at & 1 and not mine:
+            for other, inside in state.overlaps.around(block, offset):
+                mine = old is not None and Held(other, inside) in old.held
+                if other.used >> inside & 1 and not mine:
                     return f"{block.address(offset)} is another pod's, in block {other.text}"
     return ""
 
 
-def _again(state: State, kind: str) -> None:
-    """What was refused may be well by now: something was given back."""
-    for entity, refusal in [one for one in state.refused.items() if one[0][0] == kind]:
+def _retry_refused(state: State, kind: str) -> None:
+    """Folds refused decisions again: something was released, so they may no longer contradict anything."""
+    for entity, refusal in [item for item in state.refused.items() if item[0][0] == kind]:
         if isinstance(refusal.event, BlockAssigned):
             block_assigned(state, refusal.event, refusal.seq)
         elif isinstance(refusal.event, AddressEvent) and state.refused.get(entity) is refusal:
@@ -165,12 +167,12 @@ def _again(state: State, kind: str) -> None:
 
 
 def replace(state: State, host: Host, record: Record) -> None:
-    """What an address event comes to. Whoever decides has the record already, and need not read it out of
-    the event that it becomes."""
+    """Replaces the record of a pod's name on a node. A leader has the record already; a replica reads it from
+    the event."""
     old = host.records.get(record.key)
     if state.removed:
         state.removed.pop((host.name, record.key), None)
-    touched = {} if old is None else _withdraw(old)
+    touched = {} if old is None else _undo(old)
     block = record.block
     if block is not None:
         touched[block] = touched.get(block, block.busy)
@@ -180,28 +182,28 @@ def replace(state: State, host: Host, record: Record) -> None:
             held.block.use(held.offset)
     for cooling in record.rest.cooling:
         touched.setdefault(cooling.block, cooling.block.busy)
-        cooling.block.chill(cooling.offset, cooling.until)
+        cooling.block.start_cooling(cooling.offset, cooling.until)
         if cooling.until != WHILE_IT_RUNS:
             state.remind(cooling.until, host.name, record.key)
-    _keep(state, host, record)
+    _store(state, host, record)
     if record.rest.cooling or (old is not None and old.rest.cooling):
         keep_for_name(state, host, record)
     if block is not None or (old is not None and old.block is not None):
-        _reports_ours(state, host, old, record)
+        _update_reported(state, host, old, record)
     for block, before in touched.items():
         state.touched(block, before)
     if old is not None and old.block is not None:
         if state.refused:
-            _again(state, "address")
+            _retry_refused(state, "address")
         if record.block is None and not host.seen and state.index is not None:
             state.index.dirty.hosts.add(host.name)  # its last pod may be gone
     state.drop_if_empty(host)
 
 
-def _reports_ours(state: State, host: Host, old: Record | None, record: Record) -> None:
-    """What a pod reports is remembered only where it is not what it has."""
+def _update_reported(state: State, host: Host, old: Record | None, record: Record) -> None:
+    """Stores the addresses that the pod reports only where they differ from those that it has."""
     pod = state.pods.get(record.key)
-    if pod is None or not pod.asks.ips or pod.node != host.name:
+    if pod is None or not pod.details.ips or pod.node != host.name:
         return
     ips = pod.ips
     if ips == AS_GIVEN and old is not None:
@@ -209,23 +211,23 @@ def _reports_ours(state: State, host: Host, old: Record | None, record: Record) 
     if record.block is not None and ips == record.ips:
         ips = AS_GIVEN
     if ips != pod.ips:
-        pod.asks = asks(pod.segment, ips, pod.unfit, pod.wish)
+        pod.details = make_details(pod.segment, ips, pod.unfit, pod.request)
 
 
 def _record(state: State, event: AddressEvent, key: str) -> Record:
-    """With the strings that its pod has already."""
+    """The record that the event describes. It shares the strings that its pod has already."""
     ident = ident_of(event.uid)
     if (pod := state.pods.get(key)) is not None:
         key, ident = pod.key, pod.ident if pod.ident == ident else ident
     cooling = _cooling(state, event) if event.cooling else ()
     if isinstance(event, AddressAssigned) and event.addresses:
-        first, *more = [_held(state, a.block, a.address, a.network) for a in event.addresses]
-        rest = remaining(tuple(more), cooling, retention=event.retention)
-        return Record(key, ident, intern(event.segment), first.block, first.offset, rest)
+        held = tuple([_held(state, given.block, given.address, given.network) for given in event.addresses])
+        segment, retention = intern(event.segment), event.retention
+        return make_record(key, ident, held, cooling, segment=segment, retention=retention)
     if isinstance(event, AddressDenied):
-        rest = remaining((), cooling, intern(event.code), intern(event.reason))
-        return Record(key, ident, "", None, 0, rest)
-    return Record(key, ident, "", None, 0, remaining((), cooling))
+        code, reason = intern(event.code), intern(event.reason)
+        return make_record(key, ident, cooling=cooling, code=code, reason=reason)
+    return make_record(key, ident, cooling=cooling)
 
 
 def _cooling(state: State, event: AddressEvent) -> tuple[Cooling, ...]:
@@ -243,22 +245,23 @@ def _held(state: State, block_text: str, address: str, network: str) -> Held:
     return Held(block, parse_address(address)[1] - block.prefix.base)
 
 
-def _withdraw(old: Record) -> dict[Block, int]:
-    """What it said is void. Gives the blocks concerned, with their busy bits until now."""
+def _undo(old: Record) -> dict[Block, int]:
+    """Takes back what the record did to its blocks. Returns these blocks, with their busy bits until now."""
     touched: dict[Block, int] = {}
     if old.block is not None:
         touched[old.block] = old.block.busy
-        old.block.leave(old.offset)
+        old.block.release(old.offset)
         for held in old.rest.more:
             touched.setdefault(held.block, held.block.busy)
-            held.block.leave(held.offset)
+            held.block.release(held.offset)
     for cooling in old.rest.cooling:
         touched.setdefault(cooling.block, cooling.block.busy)
-        cooling.block.thaw(cooling.offset, cooling.until)
+        cooling.block.end_cooling(cooling.offset, cooling.until)
     return touched
 
 
-def _keep(state: State, host: Host, record: Record) -> None:
+def _store(state: State, host: Host, record: Record) -> None:
+    """Puts the record into its host, unless it is empty."""
     if record.empty:
         host.records.pop(record.key, None)
     else:
@@ -272,7 +275,7 @@ def _keep(state: State, host: Host, record: Record) -> None:
 
 
 def keep_for_name(state: State, host: Host, record: Record) -> None:
-    """Whether the node keeps an address for the pod's name may have changed."""
+    """Updates whether the node keeps an address for the pod's name."""
     for cooling in record.rest.cooling:
         if cooling.kept:
             state.kept.setdefault(record.key, set()).add(host.name)

@@ -1,4 +1,4 @@
-"""`evolve`: one event into the state. The rest of what an event means is beside it in this package."""
+"""`evolve` folds one event into the state. What nodes, pods and decisions mean is in `facts`, `decisions`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from romana_bus.inet import parse_prefix
 from romana_bus.ipam.fold import decisions, facts
 from romana_bus.ipam.model import sandboxes
 from romana_bus.ipam.model.nodes import Ended, pod_key
-from romana_bus.ipam.model.pods import ABSENT, asks
+from romana_bus.ipam.model.pods import ABSENT, make_details
 from romana_bus.ipam.model.ranges import Ranges
 from romana_bus.ipam.model.state import SECOND, Tick
 from romana_bus.ipam.topology.document import BadTopology, parse
@@ -47,16 +47,16 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
 
 
-#: Why an address ends where an operator has said that it may.
+#: Why an evicted pod loses its address.
 NO_PLACE = "the topology has no place for its address"
 
-#: How often at most what is over is looked for.
+#: The shortest time between two searches for blocks to forget: µs.
 SWEEP = 600 * SECOND
 
 
 def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
-    """Fold one event. `seq`: its stream's sequence, which becomes the cause of what follows from it.
-    An event that says nothing about addresses is ignored."""
+    """Folds one event. `seq`: its sequence in its stream, which becomes the cause of decisions. Events that
+    do not concern addresses are ignored."""
     fold = _FOLDS.get(type(event))
     if fold is not None:
         fold(state, event, seq)
@@ -65,25 +65,26 @@ def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
 def _topology_set(state: State, event: TopologySet, seq: int) -> None:
     state.wanted, state.wanted_seq = event.document, seq
     state.evicted = {
-        (one.node, one.uid): Ended(frozenset(one.addresses), NO_PLACE, f"{SPEC}/{seq}", one.uid)
-        for one in event.evict
+        (eviction.node, eviction.uid): Ended(
+            frozenset(eviction.addresses), NO_PLACE, f"{SPEC}/{seq}", eviction.uid
+        )
+        for eviction in event.evict
     }
-    _settle_topology(state)
+    _choose_topology(state)
 
 
 def _topology_accepted(state: State, event: TopologyAccepted, _seq: int) -> None:
     state.accepted = event.document
     if state.problem or (state.wanted is None and (event.document or state.documented)):
-        _settle_topology(state)
+        _choose_topology(state)
 
 
-def _settle_topology(state: State) -> None:
-    """The newest document counts. The edge refuses a bad one; where one got past it, that which was accepted
-    before it does, so that the rest goes on. Where no other is known, nothing is decided: anything would
-    depend on which document was there before."""
+def _choose_topology(state: State) -> None:
+    """The newest document counts. If it cannot be used, the document that was accepted last counts. If there
+    is none, no decisions are taken: they would depend on a document that is not known any more."""
     state.index, state.problem, state.blocked = None, "", ""
     state.to_accept = True
-    documents = [one for one in (state.wanted, state.accepted) if one is not None]
+    documents = [document for document in (state.wanted, state.accepted) if document is not None]
     for document in documents:
         state.documented = bool(document) or document is state.wanted
         try:
@@ -114,7 +115,7 @@ def _reserve(state: State) -> None:
 
 
 def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
-    """The newest word about a pod's name on a node is the whole of it."""
+    """The newest correction of a pod's name on a node replaces the earlier ones."""
     key = pod_key(event.namespace, event.name)
     ended = Ended(frozenset(event.addresses), event.reason, f"{SPEC}/{seq}", event.uid)
     state.disowned[event.node, key] = ended
@@ -126,7 +127,7 @@ def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
     if pod is not None:
         fit = "" if pod.unfit == ABSENT else pod.unfit
         unfit = fit or facts.is_absent(state, key, pod.uid, pod.seq)
-        pod.asks = asks(pod.segment, pod.ips, unfit, pod.wish)
+        pod.details = make_details(pod.segment, pod.ips, unfit, pod.request)
     if state.index is not None:
         state.index.dirty.records.add((event.node, key))
         if pod is not None:
@@ -143,12 +144,13 @@ def _tick(state: State, event: Tick, _seq: int) -> None:
             if node:
                 _cooled(state, node, name)
             elif (block := state.blocks.get(name)) and state.index is not None:
-                state.index.settle(block)
+                state.index.update_free(block)
     if state.now - state.swept >= max(period, SWEEP):
         _sweep(state)
 
 
 def _cooled(state: State, node: str, key: str) -> None:
+    """Frees the addresses of the record that have cooled down."""
     host = state.hosts.get(node)
     record = host.records.get(key) if host else None
     if host is None or record is None:
@@ -159,7 +161,7 @@ def _cooled(state: State, node: str, key: str) -> None:
             left.append(cooling)
             continue
         before = cooling.block.busy
-        cooling.block.thaw(cooling.offset, state.now)
+        cooling.block.end_cooling(cooling.offset, state.now)
         state.touched(cooling.block, before)
     record.cool(tuple(left))
     if state.kept:
@@ -172,7 +174,7 @@ def _cooled(state: State, node: str, key: str) -> None:
 def _sweep(state: State) -> None:
     state.swept = state.now
     for block in list(state.blocks.values()):
-        decisions.forget_if_over(state, block)
+        decisions.forget_unused_block(state, block)
     state.removed.clear()
 
 

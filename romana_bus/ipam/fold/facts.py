@@ -1,7 +1,7 @@
-"""Facts about nodes and pods, folded into the state.
+"""Folds facts about nodes and pods into the state.
 
-The newest message of each subject is its whole state, whatever version it has: the watcher, which alone
-writes facts, has left out what is older than it has told.
+The newest message of each subject is its whole state, whatever its resource version is: the watcher, which
+alone writes facts, leaves out what is older than what it has written.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from romana_bus.events import version_number
-from romana_bus.ipam.model.annotations import wish_of
+from romana_bus.ipam.model.annotations import parse_request
 from romana_bus.ipam.model.nodes import pod_key
-from romana_bus.ipam.model.pods import ABSENT, AS_GIVEN, HOST_NETWORK, Pod, asks, stamp
+from romana_bus.ipam.model.pods import ABSENT, AS_GIVEN, HOST_NETWORK, Pod, make_details, stamp
 from romana_bus.ipam.model.uids import ident_of
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def node_seen(state: State, event: NodeSeen, seq: int) -> None:
     if state.index is not None and before != (True, event.uid, event.addresses, labels):
         state.index.dirty.hosts.add(host.name)
         if not before[0]:
-            _look_at_all(state, host)
+            _mark_all(state, host)
 
 
 def node_gone(state: State, event: NodeGone, seq: int) -> None:
-    """Nothing is taken from the pods that are still there."""
+    """Pods that are still on the node keep their addresses."""
     state.gone_nodes.put(intern(event.name), version_number(event.resource_version), seq)
     host = state.hosts.get(event.name)
     if host is None:
@@ -54,12 +54,12 @@ def node_gone(state: State, event: NodeGone, seq: int) -> None:
     host.seen, host.uid, host.addresses, host.labels = False, "", (), {}
     if state.index is not None:
         state.index.dirty.hosts.add(host.name)
-        _look_at_all(state, host)
+        _mark_all(state, host)
     state.drop_if_empty(host)
 
 
-def _look_at_all(state: State, host: Host) -> None:
-    """At every address on the node: it has come, or gone."""
+def _mark_all(state: State, host: Host) -> None:
+    """Marks every record of the node: it came, or is gone."""
     if state.index is not None:
         state.index.dirty.records.update((host.name, key) for key in host.records)
 
@@ -71,36 +71,42 @@ def pod_seen(state: State, event: PodSeen, seq: int) -> None:
     pod = state.pods.get(key)
     node = intern(event.node)
     why_not = unfit(event) or (is_absent(state, key, event.kubelet_uid, seq) if state.absent else "")
-    wish = wish_of(event.annotations) if event.annotations else None
+    request = parse_request(event.annotations) if event.annotations else None
     segment = intern(event.labels.get(SEGMENT_LABEL, "")) if event.labels else ""
     ips = ",".join(event.ips) if event.ips else ""
     host = state.hosts.get(node)
     record = host.records.get(key) if host else None
     if ips and record is not None and record.block is not None and ips == record.ips:
         ips = AS_GIVEN
-    wants = asks(segment, ips, why_not, wish)
+    details = make_details(segment, ips, why_not, request)
     ident = ident_of(event.kubelet_uid)
     if record is not None:
         key, ident = record.key, record.ident if record.ident == ident else ident
     if pod is None:
         state.gone_pods.drop(key)
-        state.pods[key] = Pod(key, node, ident, stamp(version, seq), wants)
+        state.pods[key] = Pod(key, node, ident, stamp(version, seq), details)
         before = node
     else:
         pod.stamp, before = stamp(version, seq), pod.node
-        if before == node and pod.ident == ident and pod.asks == wants:
+        if before == node and pod.ident == ident and pod.details == details:
             return
-        pod.node, pod.ident, pod.asks = node, ident, wants
+        pod.node, pod.ident, pod.details = node, ident, details
     if state.index is not None:
         state.index.dirty.records.add((node, key))
         if before != node:
             state.index.dirty.records.add((before, key))
         if state.sandboxes:
-            _look_at_sandboxes(state, key)
+            _mark_sandboxes(state, key)
+
+
+def pod_of(event: PodSeen) -> Pod:
+    """The pod that the API server shows, without what it reports and requests."""
+    key = pod_key(event.namespace, event.name)
+    return Pod(key, event.node, ident_of(event.kubelet_uid), 0, make_details("", "", unfit(event), None))
 
 
 def unfit(event: PodSeen) -> str:
-    """Why the pod wants no address of ours, or ''."""
+    """Why the pod needs no address from IPAM, or ''."""
     if event.host_network:
         return HOST_NETWORK
     if event.phase in FINISHED:
@@ -109,9 +115,9 @@ def unfit(event: PodSeen) -> str:
 
 
 def is_absent(state: State, key: str, uid: str, seq: int) -> str:
-    """Why the fact KUBE/`seq` about the pod counts no more, or ''."""
-    words = state.absent.get(key, {}).values()
-    return ABSENT if any(gone == uid and seq <= covered for gone, covered in words) else ""
+    """Why the fact KUBE/`seq` about the pod no longer counts, or ''."""
+    missing = state.absent.get(key, {}).values()
+    return ABSENT if any(gone == uid and seq <= covered for gone, covered in missing) else ""
 
 
 def pod_gone(state: State, event: PodGone, seq: int) -> None:
@@ -124,11 +130,11 @@ def pod_gone(state: State, event: PodGone, seq: int) -> None:
         if state.index is not None:
             state.index.dirty.records.add((pod.node, key))
             if state.sandboxes:
-                _look_at_sandboxes(state, key)
+                _mark_sandboxes(state, key)
 
 
-def _look_at_sandboxes(state: State, key: str) -> None:
-    """Wherever one was requested for a pod of this name, what the API shows may count."""
+def _mark_sandboxes(state: State, key: str) -> None:
+    """Marks the nodes with a sandbox for a pod of this name: what the API shows of the pod counts there."""
     if state.index is not None:
         state.index.dirty.records.update((node, key) for node in state.sandboxes.get(key, ()))
 

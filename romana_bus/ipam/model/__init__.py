@@ -1,4 +1,4 @@
-"""What IPAM knows: nodes, pods, records, blocks, and the index by which free addresses are found.
+"""The state of IPAM: nodes, pods, records, blocks, usage, and the index that finds free addresses.
 
 Imports `ipam.topology` and `events`.
 """

@@ -1,7 +1,7 @@
-"""Blocks of addresses, and each owner's chain of them.
+"""Blocks of addresses, and the chain of blocks that each owner has.
 
-An address of a block is a bit: its offset from the block's base. The lowest free address is the lowest
-clear bit of one integer.
+Each address of a block is one bit of an integer: bit n is the address at offset n. The lowest free address
+is the lowest clear bit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import msgspec
 
 from romana_bus.inet import Prefix, format_address
 
-#: The tenant and the segment of a block that serves all of them.
+#: The tenant and the segment of a block that serves all tenants and segments.
 ALL = "*"
-#: The segment of a block that is one pod's own begins so. No label's value has a colon.
+#: The segment of a block that belongs to one pod begins with this. No label's value has a colon.
 OWN = "pod:"
 
 
@@ -24,12 +24,13 @@ ChainKey = int | tuple[int, str, str]
 
 
 class Block(msgspec.Struct, eq=False):
-    """A prefix that is some host's, was, or has addresses in use.
+    """A prefix that belongs to a host, belonged to one, or has addresses in use.
 
-    `used`, `cool` and `reserved` are bits, `busy` any of them. `until`: an address's offset -> when it
-    has cooled. `at`, `free_at`, `by`: the last release, by which host, and when others may have it.
-    `leaf`: the number of the group that contains it, -1 for none. `taken`: not free room of its leaf.
-    `chain`: its owner's. `spare`: it counts among its host's idle ones.
+    `used`, `cool` and `reserved` are bits, `busy` is any of them. `until`: offset of a cooling address ->
+    when it has cooled down. `since`: when the host got the block. `at`, `by`: when the block was last
+    released, and by which host. `free_at`: when other hosts may get it. `leaf`: the number of the leaf group
+    that contains it, -1 for none. `taken`: not part of the free space of its leaf. `chain`: the chain that it
+    is in. `spare`: its host holds it without an address in it.
     """
 
     text: str
@@ -55,28 +56,31 @@ class Block(msgspec.Struct, eq=False):
 
     @property
     def single(self) -> bool:
-        """It is one pod's own, and follows it."""
+        """Whether it belongs to one pod, and follows that pod to other hosts."""
         return self.segment.startswith(OWN)
 
     @property
     def order(self) -> tuple[int, int]:
+        """The key that sorts blocks by age."""
         return self.since, self.prefix.base
 
     @property
     def claimed(self) -> bool:
+        """Whether it serves only one tenant or segment."""
         return self.tenant != ALL or self.segment != ALL
 
     @property
     def idle(self) -> bool:
-        """No address of it is used or cooling."""
+        """Whether none of its addresses is used or cooling."""
         return not self.used and not self.cool
 
     @property
-    def room(self) -> bool:
+    def has_room(self) -> bool:
+        """Whether one of its addresses is free."""
         return self.busy != self.full
 
     def lowest(self) -> int:
-        """The offset of the lowest free address. There has to be room."""
+        """The offset of the lowest free address. Requires `has_room`."""
         return (~self.busy & (self.busy + 1)).bit_length() - 1
 
     def address(self, offset: int) -> str:
@@ -85,30 +89,31 @@ class Block(msgspec.Struct, eq=False):
     def use(self, offset: int) -> None:
         self.used |= 1 << offset
 
-    def leave(self, offset: int) -> None:
+    def release(self, offset: int) -> None:
         self.used &= ~(1 << offset)
 
-    def chill(self, offset: int, until: int) -> None:
-        """Two entities may name one address, the older one with the earlier end: the later one holds."""
+    def start_cooling(self, offset: int, until: int) -> None:
+        """Records that `offset` cools down. Where two records say so, the later time counts."""
         if self.until is None:
             self.until = {}
         self.until[offset] = max(until, self.until.get(offset, 0))
         self.cool |= 1 << offset
 
-    def thaw(self, offset: int, now: int) -> None:
+    def end_cooling(self, offset: int, now: int) -> None:
+        """Has no effect before the address has cooled down."""
         if self.until is not None and self.until.get(offset, now + 1) <= now:
             del self.until[offset]
             self.cool &= ~(1 << offset)
 
 
 def chain_key(leaf: int, tenant: str, segment: str) -> ChainKey:
-    """Under which a host has the chain of one owner in one group."""
+    """The key of an owner's chain in one leaf group, in `Host.chains`."""
     return leaf if tenant == ALL and segment == ALL else (leaf, tenant, segment)
 
 
 class Chain:
-    """The blocks of one owner in one group, oldest first. All before `hint` are full, so finding room
-    costs nothing on average, however many there are."""
+    """The blocks that one owner has in one leaf group, oldest first. All blocks before `hint` are full, so
+    the search for a free address takes constant time on average."""
 
     __slots__ = ("blocks", "hint")
 
@@ -116,81 +121,83 @@ class Chain:
         self.blocks: list[Block] = []
         self.hint = 0
 
-    def _place(self, block: Block) -> int:
+    def _position(self, block: Block) -> int:
         return bisect_left(self.blocks, block.order, key=attrgetter("order"))
 
     def add(self, block: Block) -> None:
-        at = self._place(block)
-        self.blocks.insert(at, block)
-        self.hint = min(self.hint, at)
+        position = self._position(block)
+        self.blocks.insert(position, block)
+        self.hint = min(self.hint, position)
 
     def remove(self, block: Block) -> None:
-        at = self._place(block)
-        del self.blocks[at]
-        self.hint -= at < self.hint
+        position = self._position(block)
+        del self.blocks[position]
+        self.hint -= position < self.hint
 
-    def has_room(self, block: Block) -> None:
+    def gained_room(self, block: Block) -> None:
+        """Has to be called when an address of the block becomes free."""
         blocks, hint = self.blocks, self.hint
         if hint < len(blocks) and blocks[hint] is block:
             return
-        self.hint = min(self.hint, self._place(block))
+        self.hint = min(self.hint, self._position(block))
 
     def first(self) -> Block | None:
-        """The first block with room."""
+        """The oldest block with a free address."""
         blocks = self.blocks
-        for at in range(self.hint, len(blocks)):
-            block = blocks[at]
+        for position in range(self.hint, len(blocks)):
+            block = blocks[position]
             if block.busy != block.full:
-                self.hint = at
+                self.hint = position
                 return block
         self.hint = len(blocks)
         return None
 
 
 class Overlaps:
-    """All blocks that are known, by where they are: which of them share addresses. Costs nothing as long as
-    all blocks of a family are of one size."""
+    """Finds the blocks that share addresses. Costs nothing as long as all blocks of a family have one
+    size."""
 
     def __init__(self) -> None:
-        self._places: dict[Prefix, Block] = {}
+        self._blocks: dict[Prefix, Block] = {}
         self._lengths: dict[int, Counter[int]] = {}
 
     def add(self, block: Block) -> None:
-        self._places[block.prefix] = block
+        self._blocks[block.prefix] = block
         self._lengths.setdefault(block.prefix.width, Counter())[block.prefix.length] += 1
 
     def remove(self, block: Block) -> None:
-        del self._places[block.prefix]
+        del self._blocks[block.prefix]
         lengths = self._lengths[block.prefix.width]
         lengths[block.prefix.length] -= 1
         if not lengths[block.prefix.length]:
             del lengths[block.prefix.length]
 
     def possible(self, block: Block) -> bool:
+        """Whether blocks of another size exist in its family."""
         return len(self._lengths[block.prefix.width]) > 1
 
     def around(self, block: Block, offset: int) -> list[tuple[Block, int]]:
-        """The other blocks that hold this address, each with its offset there."""
+        """Returns the other blocks that contain the address, each with the address's offset in it."""
         width, value = block.prefix.width, block.prefix.base + offset
-        found = []
+        others = []
         for length in self._lengths[width]:
             base = value >> (width - length) << (width - length)
-            other = self._places.get(Prefix(width, base, length))
+            other = self._blocks.get(Prefix(width, base, length))
             if other is not None and other is not block:
-                found.append((other, value - base))
-        return found
+                others.append((other, value - base))
+        return others
 
     def of(self, block: Block) -> list[Block]:
-        """The other blocks that share addresses with it."""
+        """Returns the other blocks that share addresses with the block."""
         width, base, length = block.prefix
-        found = [other for other, _ in self.around(block, 0)]
-        for longer in sorted(one for one in self._lengths[width] if one > length):
+        others = [other for other, _ in self.around(block, 0)]
+        for longer in sorted(known for known in self._lengths[width] if known > length):
             if longer - length > 16:
-                inside = (one for one in self._places.values() if one.prefix.length == longer)
-                found += [one for one in inside if block.prefix.contains(one.prefix)]
+                smaller = (known for known in self._blocks.values() if known.prefix.length == longer)
+                others += [known for known in smaller if block.prefix.contains(known.prefix)]
                 continue
             step = 1 << (width - longer)
-            for at in range(base + step, block.prefix.end, step):
-                if other := self._places.get(Prefix(width, at, longer)):
-                    found.append(other)
-        return found
+            for start in range(base + step, block.prefix.end, step):
+                if other := self._blocks.get(Prefix(width, start, longer)):
+                    others.append(other)
+        return others

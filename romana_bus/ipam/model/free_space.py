@@ -1,4 +1,4 @@
-"""The room of one leaf group: what is free, and which block is next."""
+"""The free space of one leaf group, and which block is opened next."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 
 class FreeSpace:
-    """The room of one leaf group.
+    """The free space of one leaf group, and the hosts that wait for it.
 
-    `free`: what is no block's, and is not cooling. `released`: free blocks by (released at, base).
-    `idle`: blocks that some host holds without an address in them. `members`: the hosts placed here.
-    `waiting`: those with a pod that found no room; `wishing`: those of them with one that waits for a
-    certain address; `short`: those that found none for a spare block.
+    `free`: the ranges that belong to no block and are not cooling. `released`: free blocks, by (time of
+    release, base). `idle`: blocks that hosts hold without an address in them. `members`: the hosts placed
+    here. `waiting`: the hosts with a pod that found no address here. `waiting_pinned`: those of them with a
+    pod that waits for one certain address. `short`: the hosts that found no spare block here. `overlapping`:
+    some of the blocks overlap.
     """
 
-    __slots__ = ("free", "idle", "leaf", "members", "released", "short", "tangled", "waiting", "wishing")
+    __slots__ = (
+        "free", "idle", "leaf", "members", "overlapping", "released", "short", "waiting", "waiting_pinned",
+    )  # fmt: skip
 
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
@@ -32,52 +35,49 @@ class FreeSpace:
         self.idle: dict[str, Block] = {}
         self.members: set[str] = {host.name for host in leaf.hosts}
         self.waiting: set[str] = set()
-        self.wishing: set[str] = set()
+        self.waiting_pinned: set[str] = set()
         self.short: set[str] = set()
-        self.tangled = False
+        self.overlapping = False
 
-    def unseat(self, host: str) -> None:
-        """A host that the leaf lists counts here even when it is not there."""
+    def remove_member(self, host: str) -> None:
+        """A host that the leaf lists by name stays a member, whether it exists or not."""
         if all(host != listed.name for listed in self.leaf.hosts):
             self.members.discard(host)
 
     def _inside(self, prefix: Prefix) -> tuple[int, int]:
+        """The part of the prefix that lies in the leaf: start and end."""
         return max(prefix.base, self.leaf.prefix.base), min(prefix.end, self.leaf.prefix.end)
 
     def take(self, prefix: Prefix) -> None:
-        """`tangled`: there are blocks that overlap."""
         start, end = self._inside(prefix)
-        self.tangled |= not self.free.holds(start, end)
+        self.overlapping |= not self.free.holds(start, end)
         self.free.remove(start, end)
 
     def give(self, block: Block) -> None:
-        start, end = (
-            max(block.prefix.base, self.leaf.prefix.base),
-            min(block.prefix.end, self.leaf.prefix.end),
-        )
-        self.free.add(start, end)
+        self.free.add(*self._inside(block.prefix))
         if block.leaf == self.leaf.number:
             self.remember(block)
 
     def remember(self, block: Block) -> None:
+        """Adds the block to those that were released."""
         if block.by:
             insort(self.released, (block.at, block.prefix.base, block), key=_when)
 
     def next(self, since: int, reserved: Ranges) -> Prefix | None:
-        """A block for a host: the one released longest ago, if after `since`; else the lowest that is
-        nobody's. One whose addresses are all reserved is none."""
+        """The block to open next: the one released longest ago, if after `since`; else the lowest free one.
+        A block whose addresses are all reserved is left out."""
         leaf = self.leaf
         size = 1 << (leaf.prefix.width - leaf.block_length)
-        at = 0
-        while at < len(self.released):
-            released, base, block = self.released[at]
+        position = 0
+        while position < len(self.released):
+            released, base, block = self.released[position]
             if released <= since or block.node or block.at != released:
-                del self.released[at]
+                del self.released[position]
                 continue
             fits = block.prefix.length == leaf.block_length and self.free.holds(base, base + size)
             if fits and not reserved.holds(base, base + size):
                 return block.prefix
-            at += 1
+            position += 1
         lowest = self.free.lowest(size, reserved)
         return None if lowest is None else Prefix(leaf.prefix.width, lowest, leaf.block_length)
 

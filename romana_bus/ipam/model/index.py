@@ -1,8 +1,8 @@
-"""What follows from the state and would be slow to find each time: which leaf a block is in, each
-leaf's free room, each owner's blocks in order, and what changed since the last decision.
+"""The index of the state: each block's leaf, each leaf's free space, each owner's blocks, and what changed.
 
-It is thrown away when the topology or a reserved range changes, and built anew from the whole state:
-then everything counts as changed.
+It follows from the rest of the state, and is kept because it would be slow to compute for each decision. It
+is discarded when the topology or a reserved range changes, and rebuilt from the whole state: then everything
+counts as changed.
 """
 
 from __future__ import annotations
@@ -20,30 +20,33 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
 
 
+#: A node and a pod (NAMESPACE/NAME).
 Entry = tuple[str, str]
 
 
 class Dirty:
     """What the next decision has to look at.
 
-    `records`: entries, (node, pod). `hosts`: where they are placed. `stocks`: their blocks without addresses.
-    `retry`: hosts whose waiting pods may find something now. `rooms`: leaves that have more room.
+    `records`: entries whose pod or address changed. `hosts`: hosts that may have to be placed. `spares`:
+    hosts whose spare blocks have to be counted. `retry`: hosts whose waiting pods may find an address now.
+    `leaves`: leaf groups that have more free space.
     """
 
     def __init__(self) -> None:
         self.records: set[Entry] = set()
         self.hosts: set[str] = set()
-        self.stocks: set[str] = set()
+        self.spares: set[str] = set()
         self.retry: set[str] = set()
-        self.rooms: set[int] = set()
+        self.leaves: set[int] = set()
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.hosts or self.stocks or self.retry or self.rooms)
+        return bool(self.records or self.hosts or self.spares or self.retry or self.leaves)
 
 
 class Index:
-    """`families`: which spaces a pod's addresses come from, by (networks of its tenant, leaves of its
-    host). `stale`: blocks overlap, so that room cannot be told any more without building it anew."""
+    """`spaces`: the free space of each leaf, by its number. `families`: the spaces that a pod's addresses
+    come from, by (networks of its tenant, leaves of its host). `stale`: blocks overlap, so the free space is
+    right again only after a rebuild."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -56,42 +59,42 @@ class Index:
         for host in state.hosts.values():
             host.chains, host.idle, host.leaves = {}, {}, ()
             host.waiting = {key for key, record in host.records.items() if record.code}
-            self.seat(host)
+            self.place_host(host)
         for block in state.blocks.values():
             block.taken = block.spare = False
             block.chain = None
             self.locate(block)
             if block.node:
                 self.attach(block)
-            self.settle(block)
+            self.update_free(block)
             self.remember(block)
-        if any(space.tangled for space in self.spaces):
-            self._part()
+        if any(space.overlapping for space in self.spaces):
+            self._close_overlaps()
         self.stale = False
-        self._everything()
+        self._mark_everything()
 
-    def _everything(self) -> None:
+    def _mark_everything(self) -> None:
         state, dirty = self.state, self.dirty
         dirty.hosts.update(state.hosts)
-        dirty.stocks.update(state.hosts)
+        dirty.spares.update(state.hosts)
         for host in state.hosts.values():
             for key, record in host.records.items():
                 pod = bearer(state, host.name, key)
-                over = misfit(host, record, pod) or state.ended(host, record)
-                if record.code or (record.held and over):
+                ends = misfit(host, record, pod) or state.ended(host, record)
+                if record.code or (record.held and ends):
                     dirty.records.add((host.name, key))
         for pod in state.pods.values():
             if not pod.unfit:
-                home = state.hosts.get(pod.node)
-                found = home.records.get(pod.key) if home else None
-                if found is None or not found.held or found.segment != pod.segment:
+                node = state.hosts.get(pod.node)
+                known = node.records.get(pod.key) if node else None
+                if known is None or not known.held or known.segment != pod.segment:
                     dirty.records.add((pod.node, pod.key))
         for key, nodes in state.sandboxes.items():
             dirty.records.update((node, key) for node in nodes)
 
-    def _part(self) -> None:
-        """Blocks overlap. That is no work of ours, but a store may bring it; then the larger one is shut
-        where the smaller one is, so that no address has two owners."""
+    def _close_overlaps(self) -> None:
+        """Reserves the part of a block that a smaller block covers, so that no address has two owners."""
+        # IPAM itself opens no block inside another one, but a restored store may contain such blocks.
         around: list[Block] = []
         for block in sorted((b for b in self.state.blocks.values() if b.taken), key=lambda b: b.prefix):
             while around and not around[-1].prefix.contains(block.prefix):
@@ -103,47 +106,51 @@ class Index:
             around.append(block)
 
     def remember(self, block: Block) -> None:
-        """When it was released, if it is free room."""
+        """Adds a block that is free to the released ones of its leaf."""
         if not block.taken and block.leaf >= 0:
             self.spaces[block.leaf].remember(block)
 
     # --- hosts ---
 
-    def seat(self, host: Host) -> None:
-        """Count the host in the leaves that its placements name, by where those prefixes are now."""
+    def place_host(self, host: Host) -> None:
+        """Makes the host a member of the leaves that its placements name."""
         for number in host.leaves:
             if number >= 0:
-                self.spaces[number].unseat(host.name)
+                self.spaces[number].remove_member(host.name)
         leaves = [-1] * len(self.topology.networks)
-        for placement in host.placed.placements if host.placed else ():
+        for placement in host.placements:
             leaf = self.topology.leaf_of(parse_prefix(placement.prefix))
             if leaf and leaves[self.topology.place[leaf.network]] < 0:
                 leaves[self.topology.place[leaf.network]] = leaf.number
                 self.spaces[leaf.number].members.add(host.name)
         host.leaves = self._shared.setdefault(tuple(leaves), tuple(leaves))
-        host.offers = self.offers(self.topology.everyones, host.leaves)
+        host.spaces = self.spaces_for(self.topology.everyones, host.leaves)
         self.wait(host, any(host.records[key].code == "wish" for key in host.waiting))
 
-    def offers(self, order: tuple[int, ...], leaves: tuple[int, ...]) -> tuple[tuple[FreeSpace, ...], ...]:
-        """For each address family that networks offer on a host in these leaves: the groups in order."""
+    def spaces_for(
+        self, order: tuple[int, ...], leaves: tuple[int, ...]
+    ) -> tuple[tuple[FreeSpace, ...], ...]:
+        """For each address family that these networks have on a host in these leaves: its groups, in
+        order."""
         known = self.families.get((order, leaves))
         if known is None:
-            spaces = [self.spaces[leaves[at]] for at in order if leaves[at] >= 0]
+            spaces = [self.spaces[leaves[place]] for place in order if leaves[place] >= 0]
             split = [tuple(s for s in spaces if s.leaf.prefix.width == width) for width in (V4, V6)]
-            known = self.families[order, leaves] = tuple(offering for offering in split if offering)
+            known = self.families[order, leaves] = tuple(family for family in split if family)
         return known
 
-    def wait(self, host: Host, wishing: bool) -> None:
-        """`wishing`: for one address, and not just for any."""
+    def wait(self, host: Host, pinned: bool) -> None:
+        """Records that pods of the host wait. `pinned`: for one certain address, and not for any."""
         for number in host.leaves if host.waiting else ():
             if number >= 0:
                 self.spaces[number].waiting.add(host.name)
-                if wishing:
-                    self.spaces[number].wishing.add(host.name)
+                if pinned:
+                    self.spaces[number].waiting_pinned.add(host.name)
 
     # --- blocks ---
 
     def locate(self, block: Block) -> None:
+        """Sets the block's leaf and its reserved addresses."""
         leaf = self.topology.leaf_of(block.prefix)
         block.leaf = leaf.number if leaf else -1
         reserved = self.state.reserved_in(block.prefix.width)
@@ -151,9 +158,9 @@ class Index:
         block.busy = block.used | block.cool | block.reserved
 
     def attach(self, block: Block) -> None:
-        """The block has become its host's, or its owner's."""
-        if block.leaf >= 0 and self.spaces[block.leaf].wishing:
-            self._look_at_wishes(self.spaces[block.leaf])
+        """Puts the block into the chain of its owner."""
+        if block.leaf >= 0 and self.spaces[block.leaf].waiting_pinned:
+            self._retry_pinned(self.spaces[block.leaf])
         host = self.state.hosts[block.node]
         key = chain_key(block.leaf, block.tenant, block.segment)
         block.chain = host.chains.get(key) or host.chains.setdefault(key, Chain())
@@ -164,6 +171,7 @@ class Index:
             self._idle(host, block)
 
     def detach(self, block: Block) -> None:
+        """Takes the block out of its chain: its host or its owner changes."""
         host = self.state.hosts[block.node]
         assert block.chain is not None
         block.chain.remove(block)
@@ -174,16 +182,16 @@ class Index:
             self._busy(host, block)
 
     def touched(self, block: Block, before: int) -> None:
-        """Addresses of the block were used, or given back; `before`: its busy bits until then."""
+        """Addresses of the block were assigned or released. `before`: its busy bits until then."""
         leaf, node = block.leaf, block.node
-        if leaf >= 0 and self.spaces[leaf].wishing:
-            self._look_at_wishes(self.spaces[leaf])
+        if leaf >= 0 and self.spaces[leaf].waiting_pinned:
+            self._retry_pinned(self.spaces[leaf])
         if not node:
-            self.settle(block)
+            self.update_free(block)
             return
         if before & ~block.busy:
             if block.chain is not None:
-                block.chain.has_room(block)
+                block.chain.gained_room(block)
             self.dirty.retry.add(node)
         idle = not (block.used or block.cool)
         if idle == block.spare:
@@ -194,15 +202,16 @@ class Index:
             return
         self._idle(host, block)
         self.dirty.hosts.add(node)
-        self.dirty.stocks.add(node)
+        self.dirty.spares.add(node)
         if leaf >= 0:
-            self.dirty.rooms.add(leaf)
+            self.dirty.leaves.add(leaf)
 
-    def _look_at_wishes(self, space: FreeSpace) -> None:
-        """Whoever waits for one address hears of all that happens around it: it may be told why anew."""
+    def _retry_pinned(self, space: FreeSpace) -> None:
+        """Retries the pods that wait for one certain address: the reason why they have none may change."""
         hosts = self.state.hosts
-        space.wishing = {name for name in space.wishing if name in hosts and hosts[name].waiting}
-        self.dirty.retry |= space.wishing
+        waiting = {name for name in space.waiting_pinned if name in hosts and hosts[name].waiting}
+        space.waiting_pinned = waiting
+        self.dirty.retry |= waiting
 
     def _idle(self, host: Host, block: Block) -> None:
         block.spare = True
@@ -211,14 +220,14 @@ class Index:
             self.spaces[block.leaf].idle[block.text] = block
 
     def _busy(self, host: Host, block: Block) -> None:
-        self.dirty.stocks.add(host.name)
+        self.dirty.spares.add(host.name)
         block.spare = False
         del host.idle[block.text]
         if block.leaf >= 0:
             del self.spaces[block.leaf].idle[block.text]
 
-    def settle(self, block: Block) -> None:
-        """Take the block out of its leaf's free room, or give it back."""
+    def update_free(self, block: Block) -> None:
+        """Takes the block out of the free space of its leaf, or gives it back."""
         taken = bool(block.node) or not block.idle or block.free_at > self.state.now
         if taken == block.taken:
             return
@@ -230,11 +239,11 @@ class Index:
             space = self.spaces[number]
             if taken:
                 space.take(block.prefix)
-                self.stale |= space.tangled
-            elif space.tangled:
+                self.stale |= space.overlapping
+            elif space.overlapping:
                 self.stale = True
             else:
                 space.give(block)
-                self.dirty.rooms.add(number)
-                self.dirty.stocks |= space.short
+                self.dirty.leaves.add(number)
+                self.dirty.spares |= space.short
                 space.short.clear()

@@ -1,4 +1,4 @@
-"""What is remembered of nodes, and of what is gone; and why what a pod has must end."""
+"""Nodes and what they hold; what was deleted; and why a pod's record has to end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus.events import KUBE, HostDenied, HostPlaced
+from romana_bus.events import KUBE, HostDenied, HostPlaced, Placement
 from romana_bus.ipam.model.blocks import Block, Chain, ChainKey
 from romana_bus.ipam.model.free_space import FreeSpace
 from romana_bus.ipam.model.records import Record
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Host(msgspec.Struct, gc=False, eq=False):
-    """A node: in the API (`seen`), or only remembered for what it still has.
+    """A node that is in the API (`seen`), or that still holds something.
 
-    `leaves` (one place for each network), `offers` (of everyone's networks), `chains`, `idle` (its blocks
-    without any address) and `waiting` (its pods that were denied) follow from the rest; `index.py` keeps
-    them.
+    `index.py` computes the rest: `leaves` (its leaf in each network, -1 for none), `spaces` (the free space
+    for tenants without networks of their own), `chains`, `idle` (its blocks without an address), and
+    `waiting` (its pods that were denied).
     """
 
     name: str
@@ -35,14 +35,20 @@ class Host(msgspec.Struct, gc=False, eq=False):
     blocks: dict[str, Block] = {}
     records: dict[str, Record] = {}
     leaves: tuple[int, ...] = ()
-    offers: tuple[tuple[FreeSpace, ...], ...] = ()
+    spaces: tuple[tuple[FreeSpace, ...], ...] = ()
     chains: dict[ChainKey, Chain] = {}
     idle: dict[str, Block] = {}
     waiting: set[str] = set()
 
     @property
     def cause(self) -> str:
+        """STREAM/SEQUENCE of the newest fact about it."""
         return fact(self.seq)
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Its place in each network that has a group for it."""
+        return self.placed.placements if self.placed else ()
 
     @property
     def empty(self) -> bool:
@@ -50,13 +56,14 @@ class Host(msgspec.Struct, gc=False, eq=False):
 
 
 class Gone:
-    """Versions and sequences of what was deleted, remembered for at least `period`: a version tells an audit
-    what happened behind its listing, a sequence is the cause of what follows."""
+    """Versions and sequences of deleted entities, remembered for at least `period`. An audit needs the
+    version to know what happened after its listing; the sequence is the cause of the decisions that
+    follow."""
 
     def __init__(self) -> None:
         self._young: dict[str, tuple[int, int]] = {}
         self._old: dict[str, tuple[int, int]] = {}
-        self._turned = 0
+        self._turned_at = 0
 
     def put(self, name: str, version: int, seq: int) -> None:
         self._young[name] = (version, seq)
@@ -75,14 +82,15 @@ class Gone:
         self._old.pop(name, None)
 
     def turn(self, now: int, period: int) -> None:
-        if now - self._turned >= period:
-            self._old = self._young if self._turned else {**self._old, **self._young}
+        """Forgets what was deleted more than `period` to two periods ago."""
+        if now - self._turned_at >= period:
+            self._old = self._young if self._turned_at else {**self._old, **self._young}
             self._young = {}
-            self._turned = now
+            self._turned_at = now
 
 
 class Ended(msgspec.Struct, gc=False, frozen=True):
-    """An operator's word that what the pod `uid` has of `addresses` ends. `cause`: STREAM/SEQUENCE of it."""
+    """An order to end `addresses` of the pod `uid`. `cause`: STREAM/SEQUENCE of the order."""
 
     addresses: frozenset[str]
     reason: str
@@ -90,21 +98,16 @@ class Ended(msgspec.Struct, gc=False, frozen=True):
     uid: str
 
     def ends(self, record: Record) -> bool:
-        return any(held.block.address(held.offset) in self.addresses for held in record.held)
+        """Whether the record holds any of the addresses."""
+        return not self.addresses.isdisjoint(record.addresses)
 
 
 def misfit(host: Host, record: Record, pod: Pod | None) -> str:
-    """Why what `record` says has to end, or ''. `pod`: whose its name is there (`sandboxes.bearer`)."""
+    """Why the record has to end, or ''. `pod`: the one that has the record's name on the node."""
     if pod is None:
         return "the pod is gone"
-    if pod.node != host.name:
-        return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
-    if pod.asks.unfit:
-        return pod.asks.unfit
-    if record.block is None:
-        return ""
-    if pod.ident != record.ident:
-        return "a new pod of the same name took its place"
+    if (reason := other_pod(host, record, pod)) or record.block is None:
+        return reason
     more = [held.block for held in record.rest.more] if record.rest.more else ()
     for block in (record.block, *more):
         if block.node != host.name:
@@ -112,8 +115,19 @@ def misfit(host: Host, record: Record, pod: Pod | None) -> str:
     return ""
 
 
+def other_pod(host: Host, record: Record, pod: Pod) -> str:
+    """Why the record's addresses are not for this pod, which has its name, or ''."""
+    if pod.node != host.name:
+        return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
+    if pod.details.unfit:
+        return pod.details.unfit
+    if record.block is not None and pod.ident != record.ident:
+        return "a new pod of the same name took its place"
+    return ""
+
+
 def fact(seq: int) -> str:
-    """STREAM/SEQUENCE of a fact; '' where none is known."""
+    """STREAM/SEQUENCE of a fact; '' where the sequence is not known."""
     return f"{KUBE}/{seq}" if seq else ""
 
 
@@ -122,6 +136,6 @@ def pod_key(namespace: str, name: str) -> str:
 
 
 def pod_order(key: str) -> tuple[str, str]:
-    """Sorts as (namespace, name) does; the key itself would not: '-' and '.' come before '/'."""
+    """Namespace and name, by which pods are sorted. (The key sorts otherwise: '-' comes before '/'.)"""
     namespace, _, name = key.partition("/")
     return namespace, name

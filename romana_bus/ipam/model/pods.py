@@ -1,6 +1,6 @@
-"""What is remembered of pods: the facts about them.
+"""Pods, as the API shows them.
 
-They are kept by the hundred thousand, so they are small, share their strings, and hold no reference back
+A state has hundreds of thousands of them. So they are small, share their strings, and hold no reference back
 to what holds them (`gc=False`).
 """
 
@@ -12,47 +12,49 @@ import msgspec
 
 from romana_bus.events import KUBE
 from romana_bus.inet import parse_address
-from romana_bus.ipam.model.annotations import Wish
+from romana_bus.ipam.model.annotations import PodRequest
 from romana_bus.ipam.model.uids import Ident, text_of
 
-#: How much of a pod's stamp is the sequence: enough for 1,000 facts a second and two years.
+#: Bits of a pod's stamp that hold the sequence: enough for 1,000 facts a second in two years.
 SEQ_BITS = 36
 LAST_SEQ = (1 << SEQ_BITS) - 1
 
 
-class Asks(msgspec.Struct, gc=False, frozen=True):
-    """What most pods have not. `ips`: what it reports, joined by ','; AS_GIVEN where that is what it has
-    from us. `unfit`: why it wants no address of ours, '' if it does. `wish`: what it asks for."""
+class Details(msgspec.Struct, gc=False, frozen=True):
+    """What most pods do not have. `ips`: the addresses that the pod reports, joined by ','; AS_GIVEN where
+    IPAM assigned them. `unfit`: why the pod needs no address from IPAM, '' if it does. `request`: what its
+    annotations request."""
 
     segment: str = ""
     ips: str = ""
     unfit: str = ""
-    wish: Wish | None = None
+    request: PodRequest | None = None
 
 
 AS_GIVEN = "="
-#: Why a pod wants no address of ours.
+#: Why a pod needs no address from IPAM.
 HOST_NETWORK = "the pod uses the host's network"
-#: The same, of one that an audit did not find.
+#: The same, for a pod that an audit did not find.
 ABSENT = "the API server has no such pod"
-PLAIN, CONTENT = Asks(), Asks(ips=AS_GIVEN)
+#: Shared by the many pods that have no more.
+NO_DETAILS, REPORTS_AS_GIVEN = Details(), Details(ips=AS_GIVEN)
 
 
-def asks(segment: str, ips: str, unfit: str, wish: Wish | None) -> Asks:
-    if segment or unfit or wish is not None:
-        return Asks(segment, ips, unfit, wish)
-    return PLAIN if not ips else CONTENT if ips == AS_GIVEN else Asks("", ips)
+def make_details(segment: str, ips: str, unfit: str, request: PodRequest | None) -> Details:
+    if segment or unfit or request is not None:
+        return Details(segment, ips, unfit, request)
+    return NO_DETAILS if not ips else REPORTS_AS_GIVEN if ips == AS_GIVEN else Details("", ips)
 
 
 class Pod(msgspec.Struct, gc=False, eq=False):
-    """A pod in the API. `key`: NAMESPACE/NAME. `ident`: its uid, as `idents.py` has it. `stamp`: the
-    resource version, and the sequence of the fact that told (for causes), in one integer."""
+    """A pod in the API. `key`: NAMESPACE/NAME. `ident`: its uid (`uids.py`). `stamp`: the resource version
+    and the sequence of the newest fact, in one integer."""
 
     key: str
     node: str
     ident: Ident
     stamp: int
-    asks: Asks
+    details: Details
 
     @property
     def tenant(self) -> str:
@@ -72,43 +74,43 @@ class Pod(msgspec.Struct, gc=False, eq=False):
 
     @property
     def cause(self) -> str:
-        """STREAM/SEQUENCE of what told."""
+        """STREAM/SEQUENCE of the newest fact about it."""
         seq = self.stamp & LAST_SEQ
         return f"{KUBE}/{seq}" if seq else ""
 
     @property
     def segment(self) -> str:
-        return self.asks.segment
+        return self.details.segment
 
     @property
     def unfit(self) -> str:
-        return self.asks.unfit
+        return self.details.unfit
 
     @property
-    def wish(self) -> Wish | None:
-        return self.asks.wish
+    def request(self) -> PodRequest | None:
+        return self.details.request
 
     @property
     def ips(self) -> str:
-        return self.asks.ips
+        return self.details.ips
 
     @property
     def reported(self) -> list[tuple[int, int]]:
-        """`ips`, those of them that are addresses; none where it has them from us."""
-        found = []
+        """The addresses that it reports, as (width, value); none where IPAM assigned them."""
+        addresses = []
         for text in self.ips.split(",") if self.ips and self.ips != AS_GIVEN else ():
             with contextlib.suppress(ValueError):
-                found.append(parse_address(text))
-        return found
+                addresses.append(parse_address(text))
+        return addresses
 
 
 def stamp(version: int, seq: int) -> int:
-    """`version`: 0 where it is no number."""
+    """`version`: 0 where the resource version is not a number."""
     return version << SEQ_BITS | min(seq, LAST_SEQ)
 
 
 class Sandbox(msgspec.Struct, gc=False, frozen=True):
-    """One that a kubelet asked for. `ident`: the pod's uid, as `uids.py` has it. `seq`: of the request."""
+    """A sandbox that a kubelet requested. `ident`: the uid of its pod (`uids.py`). `seq`: of the request."""
 
     ident: Ident
     seq: int

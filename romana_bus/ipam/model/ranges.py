@@ -1,4 +1,4 @@
-"""Sets of integers as sorted, disjoint ranges: the free room of a group, the addresses reserved.
+"""Sets of integers as sorted, disjoint ranges: the free space of a group, or reserved addresses.
 
 The cost of every operation grows with the number of ranges, never with the number of addresses.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Ranges:
-    """`[start, end)` ranges; touching ones are merged."""
+    """Ranges `[start, end)`. Ranges that touch are merged."""
 
     __slots__ = ("ends", "starts")
 
@@ -38,33 +38,34 @@ class Ranges:
         self.ends[first:behind] = [b for _, b in rest]
 
     def holds(self, start: int, end: int) -> bool:
-        """All of `[start, end)` is in here."""
+        """Whether all of `[start, end)` is in the set."""
         return self.reach(start) >= end
 
     def reach(self, value: int) -> int:
-        """The end of the range that `value` is in, or `value` itself where it is in none."""
-        at = bisect_right(self.starts, value) - 1
-        return self.ends[at] if at >= 0 and self.ends[at] > value else value
+        """The end of the range that contains `value`, or `value` itself where no range does."""
+        last = bisect_right(self.starts, value) - 1
+        return self.ends[last] if last >= 0 and self.ends[last] > value else value
 
     def within(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """What of `[start, end)` is in here."""
-        for at in range(bisect_right(self.ends, start), bisect_left(self.starts, end)):
-            yield max(start, self.starts[at]), min(end, self.ends[at])
+        """Yields the parts of `[start, end)` that are in the set."""
+        for number in range(bisect_right(self.ends, start), bisect_left(self.starts, end)):
+            yield max(start, self.starts[number]), min(end, self.ends[number])
 
     def count(self, start: int, end: int) -> int:
+        """How many integers of `[start, end)` are in the set."""
         return sum(b - a for a, b in self.within(start, end))
 
     def mask(self, start: int, end: int) -> int:
-        """Bit n is set where `start + n` is in here."""
+        """An integer whose bit n is set where `start + n` is in the set."""
         return sum(((1 << (b - a)) - 1) << (a - start) for a, b in self.within(start, end))
 
-    def lowest(self, size: int, shut: Ranges) -> int | None:
-        """The lowest aligned `size` integers in here that are not all in `shut`."""
+    def lowest(self, size: int, excluded: Ranges) -> int | None:
+        """The lowest aligned run of `size` integers in the set that is not wholly in `excluded`."""
         for start, end in zip(self.starts, self.ends, strict=True):
-            at = (start + size - 1) & -size
-            while at + size <= end:
-                behind = shut.reach(at)
-                if behind < at + size:
-                    return at
-                at = behind & -size
+            first = (start + size - 1) & -size
+            while first + size <= end:
+                behind = excluded.reach(first)
+                if behind < first + size:
+                    return first
+                first = behind & -size
         return None

@@ -1,6 +1,6 @@
-"""What was decided for pods' names: the addresses that they hold, and those that still cool down.
+"""Records: what was decided for a pod's name on a node. There are as many of them as pods.
 
-As small as pods are, and as many.
+A record has the addresses that the name holds, and those that still cool down; or why it has none.
 """
 
 from __future__ import annotations
@@ -12,23 +12,32 @@ from romana_bus.ipam.model.uids import Ident, text_of
 
 
 class Held(msgspec.Struct, gc=False, frozen=True):
-    block: Block
-    offset: int
-
-
-class Cooling(msgspec.Struct, gc=False, frozen=True):
-    """`kept`: for a pod of the same name that wants it back. `ident`: the uid of the pod that may still run
-    with it, where that is not the record's."""
+    """An address, as an offset from its block's base."""
 
     block: Block
     offset: int
+
+    @property
+    def address(self) -> str:
+        return self.block.address(self.offset)
+
+    @property
+    def numeric(self) -> tuple[int, int]:
+        """Width and value of the address."""
+        return self.block.prefix.width, self.block.prefix.base + self.offset
+
+
+class Cooling(Held, gc=False, frozen=True):
+    """An address that was released and is free again at `until` (µs). `kept`: for a pod of the same name that
+    wants it back. `ident`: the uid of the pod that may still run with it, where that is not the record's."""
+
     until: int
     kept: bool = False
     ident: Ident = ""
 
 
 class Rest(msgspec.Struct, gc=False, frozen=True):
-    """What most records have not: `more` addresses than one, a denial, `retention` ..."""
+    """What most records do not have: `more` addresses than one, a denial, `retention` ..."""
 
     more: tuple[Held, ...] = ()
     cooling: tuple[Cooling, ...] = ()
@@ -60,6 +69,11 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return () if self.block is None else (Held(self.block, self.offset), *self.rest.more)
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses held, as text."""
+        return tuple(held.address for held in self.held)
+
+    @property
     def cooling(self) -> tuple[Cooling, ...]:
         return self.rest.cooling
 
@@ -81,18 +95,29 @@ class Record(msgspec.Struct, gc=False, eq=False):
 
     @property
     def ips(self) -> str:
-        """The addresses held as a pod reports them."""
-        return ",".join(held.block.address(held.offset) for held in self.held)
+        """The addresses held, as a pod reports them."""
+        return ",".join(self.addresses)
 
     def cool(self, cooling: tuple[Cooling, ...]) -> None:
-        """Only that is left of what cooled."""
+        """Replaces the cooling addresses: the others have cooled down."""
         rest = self.rest
-        self.rest = remaining(rest.more, cooling, rest.code, rest.reason, rest.retention)
+        self.rest = _rest(rest.more, cooling, rest.code, rest.reason, rest.retention)
 
 
-def remaining(
-    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str = "", reason: str = "", retention: int = 0
+def _rest(
+    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str, reason: str, retention: int
 ) -> Rest:
     if more or cooling or code or retention:
         return Rest(more, cooling, code, reason, retention)
     return NOTHING
+
+
+def make_record(
+    key: str, ident: Ident, held: tuple[Held, ...] = (), cooling: tuple[Cooling, ...] = (), *,
+    segment: str = "", code: str = "", reason: str = "", retention: int = 0,
+) -> Record:  # fmt: skip
+    """Builds the record of an address event, for the leader that decides it and for replicas that read it."""
+    rest = _rest(held[1:], cooling, code, reason, retention)
+    if not held:
+        return Record(key, ident, "", None, 0, rest)
+    return Record(key, ident, segment, held[0].block, held[0].offset, rest)

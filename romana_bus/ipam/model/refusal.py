@@ -1,4 +1,4 @@
-"""A decision on the log that contradicts what was known before it, and so counts for nothing."""
+"""A decision on the log that contradicts an earlier one, and so is ignored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Entity = tuple[str, str, str]
 
 
 class Refusal(NamedTuple):
-    """`event`: as it stands on the log, at IPAM/`seq`. `reason`: what it contradicts."""
+    """A refused decision. `event`: the decision, at IPAM/`seq`. `reason`: what it contradicts."""
 
     event: AddressEvent | BlockAssigned | GroupOpened
     seq: int

@@ -1,8 +1,7 @@
-"""What the address management core knows: facts, decisions, and what follows from both.
+"""The state of IPAM: facts, decisions, and the index of both.
 
-Reads nothing and writes nothing. `facts.py` and `decisions.py` fold events into it; it is rebuilt from
-the newest message of each subject, in any order. What merely follows from the rest (`index`) is built
-by the first decision that needs it, and kept up to date from then on.
+`ipam.fold` folds events into it. It is rebuilt from the newest message of each subject, in any order. The
+first decision builds `index`, which follows from the rest; from then on, it is kept up to date.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ NEEDED = ("nodes", "pods")
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """It is `now` (µs since the epoch). Time never goes back."""
+    """The time is `now` (µs since the epoch). An earlier time than the last one is ignored."""
 
     now: int
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`block_owner`: whom a block belongs to: the host, or that and a tenant, or also a segment.
-    `cooldown`: µs before an address is given out again. `warm_blocks`: how many blocks each host holds
-    ahead of need. `default_block_mask`: of the blocks of the default network; 0 for blocks of 16 addresses,
-    or fewer where they would not fit into a slot.
-    `order_memory`: µs for which the order of released blocks counts."""
+    """`block_owner`: who shares a block: all pods of a host, or those of one tenant there, or of one segment.
+    `cooldown`: µs before a released address is assigned again. `warm_blocks`: spare blocks for each host.
+    `default_block_mask`: prefix length of the blocks of the default network; 0 for blocks of 16 addresses, or
+    fewer where those do not fit into a slot. `order_memory`: µs for which the order of released blocks
+    counts."""
 
     block_owner: Literal["host", "tenant", "segment"] = "host"
     cooldown: int = 30 * SECOND
@@ -57,9 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.block_owner not in ("host", "tenant", "segment"):
-            raise BadInput(f"block_owner: {self.block_owner!r} is none of host, tenant, segment")
+            raise BadInput(f"block_owner: {self.block_owner!r}: write host, tenant or segment")
         if min(self.cooldown, self.warm_blocks, self.order_memory) < 0:
-            raise BadInput("cooldown, warm_blocks, order_memory: none of them can be negative")
+            raise BadInput("cooldown, warm_blocks and order_memory cannot be negative")
         try:
             prefix = parse_prefix(self.default_network)
         except ValueError as error:
@@ -68,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if not lowest <= self.block_mask <= prefix.width:
             wide = prefix.width - SLOT_BITS - 4
             raise BadInput(
-                f"default_network: {prefix} is too small for groups of blocks: /{wide} is the smallest"
+                f"default_network: {prefix} is too small to be split into groups: use a /{wide} or larger"
             )
 
     @property
@@ -78,51 +77,53 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State:
-    """Changed in place by `evolve`, and by `decide` through it."""
+    """Everything that IPAM knows. `evolve` changes it in place; `decide` does so through `evolve`."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.now = 0
         self.synced: dict[str, bool] = {}
-        self.doubted: dict[str, int] = {}  # resource -> entities that the API server does not show any more
+        #: Resource -> how many entities the API server no longer shows, while the watcher asks again.
+        self.doubted: dict[str, int] = {}
         self.hosts: dict[str, Host] = {}
         self.pods: dict[str, Pod] = {}
         self.blocks: dict[str, Block] = {}
         self.overlaps = Overlaps()
         self.gone_nodes, self.gone_pods = Gone(), Gone()
-        #: Pod -> node -> what the kubelet there has asked for; and (node, pod) -> the sequence of the word
-        #: that ended it, as long as nobody has decided about that.
+        #: Pod -> node -> the sandbox that the kubelet there requested; and (node, pod) -> the sequence of the
+        #: message that removed it, until a decision was taken about that.
         self.sandboxes: dict[str, dict[str, Sandbox]] = {}
         self.removed: dict[tuple[str, str], int] = {}
-        #: For an audit, set before anything is folded: node -> how far its reports contain IPAM's log. And
-        #: (node, pod) whose newest address event is younger than that.
+        #: For an audit, set before anything is folded: node -> the last sequence of IPAM that its reports
+        #: cover. `young`: (node, pod) whose newest address event is younger than that.
         self.covers: Mapping[str, int] = {}
         self.young: set[tuple[str, str]] = set()
         self.reserves: dict[str, Prefix] = {}
         self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
-        #: What operators have ended: by (node, uid of the pod), and by (node, pod); and the pods that an
-        #: audit did not find: pod -> node of the word -> uid, and up to which sequence of KUBE.
+        #: The orders to end addresses: evictions, by (node, uid of the pod), and corrections, by (node, pod).
+        #: `absent`: the pods that an audit did not find: pod -> node of the correction -> uid, and up to
+        #: which sequence of KUBE that counts.
         self.evicted: dict[tuple[str, str], Ended] = {}
         self.disowned: dict[tuple[str, str], Ended] = {}
         self.absent: dict[str, dict[str, tuple[str, int]]] = {}
-        #: Decisions on the log that contradict what was known, so they count for nothing: until the next
-        #: message of their subject, or until what they claim is free. By entity; see `decisions.py`.
+        #: Decisions on the log that contradict earlier ones, by entity (`decisions.py`). They are ignored
+        #: until the next message of their subject, or until what they claim is free.
         self.refused: dict[Entity, Refusal] = {}
-        #: The last sequence of KUBE that a fact about a pod had.
+        #: The sequence (in KUBE) of the last fact about a pod.
         self.facts = 0
-        #: The nodes that keep an address for a pod's name.
+        #: Pod -> the nodes that keep an address for its name.
         self.kept: dict[str, set[str]] = {}
-        #: The newest topology document, with its sequence, and the one that decisions were taken by.
-        #: `documented`: one of them is in force.
+        #: The newest topology document, with its sequence, and the one that decisions were last based on.
+        #: `documented`: one of them is in force, and not the default topology.
         self.wanted: dict[str, Any] | None = None
         self.wanted_seq = 0
         self.accepted: dict[str, Any] | None = None
         self.documented = False
-        self.to_accept = True  # which one is in force may have to be said
-        #: Why the newest one cannot be used, or ''; and why no other can either.
+        self.to_accept = True  # a `TopologyAccepted` may be due
+        #: Why the newest document cannot be used, or ''; and why no document can be used, or ''.
         self.problem = self.blocked = ""
-        #: When something has cooled, and what: (node, pod), or ('', block).
+        #: When something has cooled down, and what: (node, pod), or ('', block).
         self.timers: list[int] = []
         self.due: dict[int, list[tuple[str, str]]] = {}
         self.default_prefix = parse_prefix(self.settings.default_network)
@@ -131,38 +132,39 @@ class State:
         self.swept = 0
 
     def default(self) -> Topology:
-        return default_topology(
-            self.default_prefix, self.settings.block_mask, self.groups.values()
-        )  # fmt: skip
+        """The topology that counts where there is no document."""
+        return default_topology(self.default_prefix, self.settings.block_mask, self.groups.values())
 
     @property
     def ready(self) -> bool:
-        """Nothing is decided, and nothing swept, before it is known what there is."""
+        """Whether decisions may be taken: all nodes and pods were listed, and a topology can be used."""
         return bool(self.synced.get("nodes") and self.synced.get("pods")) and not self.blocked
 
     @property
     def obstacle(self) -> str:
-        """Why nothing is decided now, or ''."""
+        """Why no decisions are taken now, or ''."""
         if missing := [resource for resource in NEEDED if not self.synced.get(resource)]:
             return f"not listed in full yet: {', '.join(missing)}"
         return self.blocked
 
     @property
     def in_force(self) -> dict[str, Any]:
-        """The topology document that addresses are given out by; empty where none is."""
+        """The topology document that counts now; empty where none does."""
         if not self.documented:
             return {}
         return (self.accepted if self.problem else self.wanted) or {}
 
     def host(self, name: str) -> Host:
+        """The host of this name; a new one where there is none."""
         host = self.hosts.get(name)
         if host is None:
             host = self.hosts[name] = Host(name)
             if self.index is not None:
-                self.index.seat(host)
+                self.index.place_host(host)
         return host
 
     def block(self, text: str) -> Block:
+        """The block of this CIDR; a new one where there is none."""
         block = self.blocks.get(text)
         if block is None:
             prefix = parse_prefix(text)
@@ -177,6 +179,7 @@ class State:
         self.overlaps.remove(block)
 
     def remind(self, until: int, node: str, name: str) -> None:
+        """Has the pod of the node looked at again at `until`; or the block, if `node` is ''."""
         due = self.due.get(until)
         if due is None:
             self.due[until] = [(node, name)]
@@ -185,41 +188,42 @@ class State:
             due.append((node, name))
 
     def touched(self, block: Block, before: int) -> None:
-        """The block's addresses in use have changed; `before`: its busy bits until then."""
+        """Has to be called when addresses of the block change. `before`: its busy bits until then."""
         block.busy = block.used | block.cool | block.reserved
         if self.index is not None:
             self.index.touched(block, before)
 
     def reserved_in(self, width: int) -> Ranges:
+        """The reserved addresses of one family."""
         return self.reserved.get(width) or self.reserved.setdefault(width, Ranges())
 
     def ended(self, host: Host, record: Record) -> Ended | None:
-        """The operator's word that ends it, if there is one."""
+        """The order that ends the record, if there is one."""
         if record.block is None or not (self.evicted or self.disowned):
             return None
-        words = self._words(host.name, record.key, record.uid)
-        return next((word for word in words if word.ends(record)), None)
+        orders = self._orders(host.name, record.key, record.uid)
+        return next((order for order in orders if order.ends(record)), None)
 
     def ended_for(self, node: str, pod: Pod) -> frozenset[str]:
-        """The addresses that an operator has ended for this pod."""
-        return frozenset().union(*(word.addresses for word in self._words(node, pod.key, pod.uid)))
+        """The addresses that orders end for this pod."""
+        return frozenset().union(*(order.addresses for order in self._orders(node, pod.key, pod.uid)))
 
-    def _words(self, node: str, key: str, uid: str) -> list[Ended]:
-        words = (self.evicted.get((node, uid)), self.disowned.get((node, key)))
-        return [word for word in words if word and word.uid == uid]
+    def _orders(self, node: str, key: str, uid: str) -> list[Ended]:
+        orders = (self.evicted.get((node, uid)), self.disowned.get((node, key)))
+        return [order for order in orders if order and order.uid == uid]
 
     def drop_if_empty(self, host: Host) -> None:
         if host.empty:
             self.hosts.pop(host.name, None)
 
     def node_cause(self, name: str) -> str:
-        """The fact that says how the node is."""
+        """STREAM/SEQUENCE of the newest fact about the node."""
         host = self.hosts.get(name)
         return host.cause if host and host.seen else self.gone_nodes.cause(name)
 
 
 def refusals(state: State) -> Iterator[tuple[str, int, str, str]]:
-    """What of the log is not believed: (stream, sequence, subject, why)."""
+    """Yields the messages that are ignored: (stream, sequence, subject, why)."""
     if state.problem:
         yield SPEC, state.wanted_seq, "spec.topology", state.problem
     for _, refusal in sorted(state.refused.items()):
@@ -227,8 +231,8 @@ def refusals(state: State) -> Iterator[tuple[str, int, str, str]]:
 
 
 def wake(state: State) -> int | None:
-    """When the next cooldown ends: the earliest time at which `decide` may have something new without
-    a new event."""
+    """When the next cooldown ends (µs): the earliest time at which `decide` may answer differently without a
+    new event. None where nothing cools down."""
     while state.timers:
         until = state.timers[0]
         if any(_matters(state, until, node, name) for node, name in state.due[until]):
@@ -238,7 +242,7 @@ def wake(state: State) -> int | None:
 
 
 def _matters(state: State, until: int, node: str, name: str) -> bool:
-    """Something of the node's pod, or, without a node, the block, cools until then."""
+    """Whether an address of the node's pod, or, without a node, the block, cools down until then."""
     if node:
         host = state.hosts.get(node)
         record = host.records.get(name) if host else None

@@ -1,4 +1,4 @@
-"""Uids in little room: a UUID (RFC 9562) as an integer takes half of what its text does. Any other uid
+"""Uids, stored compactly: a UUID (RFC 9562) as an integer takes half the memory of its text. Any other uid
 stays text."""
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""For people and programs: usage, exhaustion, growth, forecasts, lookup. Changes nothing."""
+"""Reads the state for people and programs: views, exhaustion, growth, forecasts, lookup. Changes nothing."""

@@ -1,9 +1,9 @@
-"""How long the free addresses last, at the rate at which they went of late.
+"""Forecasts: how long the free addresses last if usage grows as it did recently.
 
-What counts is always what is free *there*, and how fast it goes *there*: a network runs out with the
-groups that nodes are placed in (what is kept for groups to come is given to nobody); a node runs out
-when its own blocks are full and its group has no whole block left; a tenant with the networks that it
-may use. A pod needs an address of each family, so the family that ends first counts.
+A network is exhausted when the groups that nodes are placed in are (prefixes kept for later groups do not
+count); a node, when its own blocks are full and its group has no whole block left; a tenant, when the
+networks that it may use are. A pod needs an address of each family, so the family that is exhausted first
+counts.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from romana_bus.inet import Prefix, parse_prefix
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from romana_bus.ipam.model.usage import Usage
     from romana_bus.ipam.report.growth import Growth
     from romana_bus.ipam.report.tenants import TenantView
-    from romana_bus.ipam.report.usage import Room
     from romana_bus.ipam.report.views import GroupView, HostView, NetworkView
 
 
-class Outlook(msgspec.Struct, frozen=True):
-    """`growth`: addresses an hour, net. `hours_left`: 0 where nothing is free, None where no end is in
-    sight. Both None where too little is known."""
+class Forecast(msgspec.Struct, frozen=True):
+    """`growth`: net growth, in addresses an hour. `hours_left`: 0 where nothing is free, None where usage
+    does not grow. Both are None where the log is too short."""
 
     growth: float | None = None
     hours_left: float | None = None
 
 
-class Outlooks:
-    """`growth`: None where nobody knows."""
+class Forecasts:
+    """Forecasts for all networks. `growth`: None where the log is too short."""
 
     def __init__(self, networks: Iterable[NetworkView], growth: Growth | None) -> None:
         self.networks = tuple(networks)
@@ -44,49 +44,50 @@ class Outlooks:
             if group.leaf
         }
 
-    def network(self, view: NetworkView) -> Outlook:
-        return self._outlook(view.usable, parse_prefix(view.prefix))
+    def network(self, view: NetworkView) -> Forecast:
+        return self._forecast(view.usable, parse_prefix(view.prefix))
 
-    def group(self, view: GroupView) -> Outlook:
-        return self._outlook(view.room, parse_prefix(view.prefix))
+    def group(self, view: GroupView) -> Forecast:
+        return self._forecast(view.usage, parse_prefix(view.prefix))
 
-    def _outlook(self, room: Room, prefix: Prefix) -> Outlook:
+    def _forecast(self, usage: Usage, prefix: Prefix) -> Forecast:
         if self.growth is None:
-            return Outlook(None, _left(None, room.free, 0) if room.size else None)
+            return Forecast(None, _hours_left(None, usage.free, 0) if usage.size else None)
         net = self.growth.within(prefix)
-        return Outlook(self.growth.per_hour(net), _left(self.growth, room.free, net) if room.size else None)
+        left = _hours_left(self.growth, usage.free, net) if usage.size else None
+        return Forecast(self.growth.per_hour(net), left)
 
-    def host(self, view: HostView) -> Outlook:
-        """Whole blocks of its group are for others too: it cannot last longer than they do."""
+    def host(self, view: HostView) -> Forecast:
+        """The whole blocks of its group are shared, so a host lasts no longer than its group."""
         growth, total, ends = self.growth, 0, []
-        for place in view.groups.items():
-            if place not in self._groups:
+        for network, path in view.groups.items():
+            if (network, path) not in self._groups:
                 continue
-            group, prefix = self._groups[place]
+            group, prefix = self._groups[network, path]
             net = growth.of_node(view.node, prefix) if growth else 0
-            own = sum(block.room.fragmented for block in view.blocks if block.network == place[0])
+            own = sum(block.usage.fragmented for block in view.blocks if block.network == network)
             total += net
-            ends.append(_left(growth, own + group.room.free - group.room.fragmented, net))
+            ends.append(_hours_left(growth, own + group.usage.free - group.usage.fragmented, net))
             if net > 0:
                 ends.append(self.group(group).hours_left)
-        return Outlook(growth.per_hour(total) if growth else None, _first(ends))
+        return Forecast(growth.per_hour(total) if growth else None, _first(ends))
 
-    def tenant(self, view: TenantView) -> Outlook:
+    def tenant(self, view: TenantView) -> Forecast:
         ends = []
-        for family in view.rooms:
-            mine = [
+        for family in view.usage:
+            prefixes = [
                 parse_prefix(network.prefix)
                 for network in self.networks
                 if network.network in view.networks and (":" in network.prefix) == (family == "ipv6")
             ]
-            net = sum(self.growth.within(prefix) for prefix in mine) if self.growth else 0
-            ends.append(_left(self.growth, view.rooms[family].free, net))
-        grown = self.growth.per_hour(self.growth.of_tenant(view.tenant)) if self.growth else None
-        return Outlook(grown, _first(ends))
+            net = sum(self.growth.within(prefix) for prefix in prefixes) if self.growth else 0
+            ends.append(_hours_left(self.growth, view.usage[family].free, net))
+        growth = self.growth.per_hour(self.growth.of_tenant(view.tenant)) if self.growth else None
+        return Forecast(growth, _first(ends))
 
 
-def _left(growth: Growth | None, free: int, net: int) -> float | None:
-    """What is full is full, whether it grew or not."""
+def _hours_left(growth: Growth | None, free: int, net: int) -> float | None:
+    """Hours until nothing is free: 0 where that is so already, whether usage grows or not."""
     return 0.0 if free <= 0 else growth.left(free, net) if growth else None
 
 

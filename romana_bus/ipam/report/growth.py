@@ -1,8 +1,7 @@
-"""How fast addresses go: what was taken and given back within a window of the log. Pure.
+"""Growth of usage: the addresses assigned and released within a window of the log. Pure.
 
-A log's beginning is no growth: a cluster that is seen for the first time, or again after its store was
-lost, gets all its addresses at once. So the first `SETTLING` of a log is left out, and nothing is said
-of less than `LEAST`: that would be chance.
+At the beginning of a log, a cluster gets all its addresses at once, which is not growth. So the first
+`SETTLING` of a log is left out. A window shorter than `LEAST` says nothing.
 """
 
 from __future__ import annotations
@@ -32,27 +31,29 @@ Entity = tuple[str, str, str]
 
 
 def window(now: int, hours: float, began: int) -> int | None:
-    """Where the last `hours` begin, in a log that began at `began`; None where that is too late to say
-    anything. All in µs."""
+    """When the window of the last `hours` begins, in a log that began at `began`; None where the window would
+    be too short. Times in µs."""
     start = max(now - int(hours * HOUR), began + SETTLING)
     return start if now - start >= LEAST else None
 
 
 class Ledger:
-    """What each pod's name held when the window began, and what it holds now."""
+    """The addresses that each pod's name held when the window began, and those that it holds now."""
 
     def __init__(self) -> None:
         self._before: dict[Entity, tuple[Address, ...]] = {}
         self._now: dict[Entity, tuple[Address, ...]] = {}
 
     def fold(self, event: AddressEvent, time: int) -> None:
-        """Events in their order, from the window's beginning on. What an entity held until then is told
-        by its first event: an address is assigned to who had none, and what is released lists what cools
-        from then on. (Without a cooldown nothing is listed, so growth seems larger than it is.)"""
+        """Folds the events of the window, in order, each with its time on the log.
+
+        The first event of an entity shows what it held before: nothing, if an address is assigned; the
+        addresses that now cool down, if it is released. (Without a cooldown, growth therefore seems too
+        large.)"""
         entity = (event.node, event.namespace, event.name)
         if entity not in self._before:
             ended = event.cooling if isinstance(event, AddressReleased) else ()
-            self._before[entity] = tuple(parse_address(c.address) for c in ended if c.until > time)
+            self._before[entity] = tuple(parse_address(old.address) for old in ended if old.until > time)
         held = event.addresses if isinstance(event, AddressAssigned) else ()
         self._now[entity] = tuple(parse_address(given.address) for given in held)
 
@@ -79,24 +80,23 @@ class Growth:
             values[width].append((value, sign))
             self._tenants[tenant] += sign
             self._nodes.setdefault(node, []).append(((width, value), sign))
-        for one in values.values():
-            one.sort()
-        self._values = {width: [value for value, _ in one] for width, one in values.items()}
-        self._sums = {width: [0, *accumulate(sign for _, sign in one)] for width, one in values.items()}
+        for family in values.values():
+            family.sort()
+        self._values = {width: [value for value, _ in family] for width, family in values.items()}
+        self._sums = {width: [0, *accumulate(sign for _, sign in family)] for width, family in values.items()}
 
     @property
     def hours(self) -> float:
         return (self.until - self.since) / HOUR
 
     def within(self, prefix: Prefix) -> int:
+        """The net change inside the prefix."""
         values, sums = self._values[prefix.width], self._sums[prefix.width]
         return sums[bisect_left(values, prefix.end)] - sums[bisect_left(values, prefix.base)]
 
     def of_node(self, node: str, prefix: Prefix) -> int:
         return sum(
-            sign
-            for (width, value), sign in self._nodes.get(node, ())
-            if width == prefix.width and prefix.base <= value < prefix.end
+            sign for (width, value), sign in self._nodes.get(node, ()) if prefix.includes(width, value)
         )
 
     def of_tenant(self, tenant: str) -> int:
@@ -106,5 +106,5 @@ class Growth:
         return net / self.hours
 
     def left(self, free: int, net: int) -> float | None:
-        """Hours until `free` addresses are used up, if they go on as in the window: None for never."""
+        """Hours until `free` addresses are used, at the growth `net` of the window; None for never."""
         return free / net * self.hours if net > 0 else None

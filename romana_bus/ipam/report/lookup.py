@@ -1,4 +1,4 @@
-"""One address, and the reserved ranges: whose they are and where they lie. Changes nothing."""
+"""The lookup of one address, and the reserved ranges. Changes nothing."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.inet import Prefix, format_address, parse_address
-from romana_bus.ipam.report.usage import both_families
+from romana_bus.ipam.model.lookup import Holding, holdings
+from romana_bus.ipam.model.usage import usage_index
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.state import State
-    from romana_bus.ipam.report.usage import Sums
+    from romana_bus.ipam.model.usage import UsageIndex
     from romana_bus.ipam.topology.tree import Group
 
+#: Nobody has the address, and nobody had it a moment ago.
+UNHELD = Holding(0, "", "")
 USED, COOLING, RESERVED, FREE, KEPT, OUTSIDE = "used", "cooling", "reserved", "free", "kept", "outside"
 
 
 class ReservedView(msgspec.Struct, frozen=True, kw_only=True):
-    """`live`: addresses inside that pods still have: it is drained once there are none. `network`: ''
-    where no network has all of the range."""
+    """A reserved range. `live`: addresses in it that pods still use; the range is drained once there are
+    none. `network`: '' where no network contains the whole range."""
 
     cidr: str
     network: str
@@ -32,9 +33,9 @@ class ReservedView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AddressView(msgspec.Struct, frozen=True, kw_only=True):
-    """`state`: `used`, `cooling`, `reserved`, `free`, `kept` (for groups to come), or `outside` (every
-    network). `node`: whose block it is in. `pod`, `pod_node`: who has it, or had it last while it cools,
-    `until` when (µs). `reserved`: the range that holds it, used or not."""
+    """`state`: `used`, `cooling`, `reserved`, `free`, `kept` (for later groups), or `outside` (in no
+    network). `node`: the owner of its block. `pod`, `pod_node`: the pod that has it, or had it last while it
+    cools down (until `until`, µs). `reserved`: the range that contains it, used or not."""
 
     address: str
     state: str
@@ -49,30 +50,29 @@ class AddressView(msgspec.Struct, frozen=True, kw_only=True):
     reserved: str = ""
 
 
-def reserved(state: State, sums: Mapping[int, Sums] | None = None) -> tuple[ReservedView, ...]:
-    """By address."""
-    sums = sums or (both_families(state) if state.reserves else {})
-    found = []
-    for prefix in sorted(state.reserves.values()):
-        network, room = state.topology.network_of(prefix), sums[prefix.width].room(prefix)
-        found.append(
-            ReservedView(
-                cidr=str(prefix), network=network.name if network else "", size=prefix.size,
-                live=room.used, cooling=room.cooling,
-            )
-        )  # fmt: skip
-    return tuple(found)
+def reserved(state: State) -> tuple[ReservedView, ...]:
+    """The reserved ranges, by address."""
+    index = usage_index(state) if state.reserves else {}
+    return tuple(_reserved(state, prefix, index[prefix.width]) for prefix in sorted(state.reserves.values()))
+
+
+def _reserved(state: State, prefix: Prefix, index: UsageIndex) -> ReservedView:
+    network, usage = state.topology.network_of(prefix), index.usage(prefix)
+    return ReservedView(
+        cidr=str(prefix), network=network.name if network else "", size=prefix.size,
+        live=usage.used, cooling=usage.cooling,
+    )  # fmt: skip
 
 
 def address(state: State, text: str) -> AddressView:
-    """Raises ValueError where `text` is no address."""
+    """Looks one address up. Raises ValueError where `text` is not an address."""
     width, value = parse_address(text)
-    one = Prefix(width, value, width)
-    network, leaf = state.topology.network_of(one), state.topology.leaf_of(one)
-    block = _block(state, one)
-    pod, node, until = _holder(state, width, value)
-    range_ = next((str(prefix) for prefix in state.reserves.values() if prefix.contains(one)), "")
-    group = _around(network.tree, one) if network and network.tree else None
+    prefix = Prefix(width, value, width)
+    network, leaf = state.topology.network_of(prefix), state.topology.leaf_of(prefix)
+    block = _block(state, prefix)
+    _, pod, node, until = _holder(state, prefix)
+    range_ = next((text for text, other in state.reserves.items() if other.contains(prefix)), "")
+    group = _smallest_group(network.tree, prefix) if network and network.tree else None
     kind = USED if pod and not until else COOLING if pod else RESERVED if range_ else ""
     return AddressView(
         address=format_address(width, value),
@@ -89,27 +89,20 @@ def address(state: State, text: str) -> AddressView:
     )
 
 
-def _block(state: State, one: Prefix) -> Block | None:
-    """The smallest that is somebody's."""
-    around = [b for b in state.blocks.values() if (b.node or not b.idle) and b.prefix.contains(one)]
+def _block(state: State, prefix: Prefix) -> Block | None:
+    """The smallest block that contains the prefix, and belongs to a node or is in use."""
+    around = [b for b in state.blocks.values() if (b.node or not b.idle) and b.prefix.contains(prefix)]
     return max(around, key=lambda block: block.prefix.length, default=None)
 
 
-def _holder(state: State, width: int, value: int) -> tuple[str, str, int]:
-    """Pod, node, and when it has cooled (0 for one that is in use); of two, who has it comes first."""
-    last = ("", "", 0)
-    for host in state.hosts.values():
-        for record in host.records.values():
-            for held in record.held:
-                if held.block.prefix.base + held.offset == value and held.block.prefix.width == width:
-                    return record.key, host.name, 0
-            for old in record.cooling:
-                if old.block.prefix.base + old.offset == value and old.block.prefix.width == width:
-                    last = max(last, (record.key, host.name, old.until), key=lambda found: found[2])
-    return last
+def _holder(state: State, address: Prefix) -> Holding:
+    """The pod that uses the address, or else the one that cools down last; one without a name for none."""
+    held = list(holdings(state, address))
+    used = [holding for holding in held if not holding.until]
+    return used[0] if used else max(held, key=lambda holding: holding.until, default=UNHELD)
 
 
-def _around(group: Group, one: Prefix) -> Group:
-    """The smallest group that holds it, closed or not."""
-    inner = next((inner for inner in group.groups if inner.prefix.contains(one)), None)
-    return group if inner is None else _around(inner, one)
+def _smallest_group(group: Group, prefix: Prefix) -> Group:
+    """The smallest group that contains the prefix, closed or not."""
+    inner = next((inner for inner in group.groups if inner.prefix.contains(prefix)), None)
+    return group if inner is None else _smallest_group(inner, prefix)

@@ -1,4 +1,4 @@
-"""Tenants, which are namespaces: what their pods have, and what they may still get."""
+"""Tenants, which are namespaces: the addresses that their pods have, and those that are left for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from romana_bus.inet import V4, V6
 from romana_bus.ipam.model.nodes import pod_order
-from romana_bus.ipam.report.usage import Room, total
+from romana_bus.ipam.model.usage import Usage, total
 from romana_bus.ipam.report.views import NetworkView, networks
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ FAMILIES = {V4: "ipv4", V6: "ipv6"}
 
 
 class TenantView(msgspec.Struct, kw_only=True):
-    """`pods`, `used`, `cooling`: its pods with an address, the addresses that they use, and those that
-    they gave back a moment ago. `blocks`: those that are its alone. `networks`: which it may use, in
-    order; `rooms`: family -> what there is in them, for it and all others who may use them."""
+    """`pods`: its pods with an address. `used`, `cooling`: its addresses. `waiting`: its pods without an
+    address. `blocks`: the blocks that serve it alone. `networks`: those that it may use, in order. `usage`:
+    family -> the usage of these networks, by all tenants that may use them."""
 
     tenant: str
     pods: int = 0
@@ -31,16 +31,16 @@ class TenantView(msgspec.Struct, kw_only=True):
     waiting: int = 0
     blocks: int = 0
     networks: tuple[str, ...] = ()
-    rooms: dict[str, Room] = {}
+    usage: dict[str, Usage] = msgspec.field(default_factory=dict, name="rooms")
 
 
 def tenants(state: State, known: Iterable[NetworkView] | None = None) -> tuple[TenantView, ...]:
-    """All that have pods, addresses or blocks, or that a network is for; by name."""
+    """The tenants that have pods, addresses or blocks, or a network for them; by name."""
     views = tuple(networks(state) if known is None else known)
-    found = {name: TenantView(tenant=name) for view in views for name in view.tenants}
+    views_by_name = {name: TenantView(tenant=name) for view in views for name in view.tenants}
 
     def of(name: str) -> TenantView:
-        return found.get(name) or found.setdefault(name, TenantView(tenant=name))
+        return views_by_name.get(name) or views_by_name.setdefault(name, TenantView(tenant=name))
 
     for host in state.hosts.values():
         for record in host.records.values():
@@ -52,21 +52,19 @@ def tenants(state: State, known: Iterable[NetworkView] | None = None) -> tuple[T
     for block in state.blocks.values():
         if block.node and block.claimed:
             of(block.tenant).blocks += 1
-    rooms: dict[tuple[int, ...], dict[str, Room]] = {}
-    for name, tenant in found.items():
+    usages: dict[tuple[int, ...], dict[str, Usage]] = {}
+    for name, tenant in views_by_name.items():
         order = state.topology.order(name)
-        if order not in rooms:
-            rooms[order] = _rooms(state, [views[at] for at in order])
-        tenant.networks, tenant.rooms = tuple(views[at].network for at in order), rooms[order]
-    return tuple(tenant for _, tenant in sorted(found.items()))
+        if order not in usages:
+            usages[order] = _usage(state, order, views)
+        tenant.networks, tenant.usage = tuple(views[place].network for place in order), usages[order]
+    return tuple(tenant for _, tenant in sorted(views_by_name.items()))
 
 
-def _rooms(state: State, views: list[NetworkView]) -> dict[str, Room]:
-    found = {}
-    for width, family in FAMILIES.items():
-        mine = [
-            v for v in views if state.topology.networks[state.topology.place[v.network]].prefix.width == width
-        ]
-        if mine:
-            found[family] = total(view.usable for view in mine)
-    return found
+def _usage(state: State, order: tuple[int, ...], views: tuple[NetworkView, ...]) -> dict[str, Usage]:
+    """Family -> the usage of the networks in these places of the topology."""
+    usages: dict[str, list[Usage]] = {}
+    for place in order:
+        family = FAMILIES[state.topology.networks[place].prefix.width]
+        usages.setdefault(family, []).append(views[place].usable)
+    return {family: total(usages[family]) for family in FAMILIES.values() if family in usages}

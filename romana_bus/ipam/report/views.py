@@ -1,4 +1,4 @@
-"""The state for people and programs: how full everything is, and who has what. Changes nothing."""
+"""Views of networks, groups, hosts, blocks and pods, for people and programs. Changes nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from romana_bus.inet import parse_address
 from romana_bus.ipam.model import sandboxes
 from romana_bus.ipam.model.nodes import pod_key, pod_order
-from romana_bus.ipam.report.usage import Room, both_families, count, total
+from romana_bus.ipam.model.usage import Usage, block_usage, total, usage_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.state import State
-    from romana_bus.ipam.report.usage import Sums
+    from romana_bus.ipam.model.usage import UsageByFamily, UsageIndex
     from romana_bus.ipam.topology.networks import Network
     from romana_bus.ipam.topology.tree import Group, Leaf
 
@@ -29,11 +28,11 @@ class BlockView(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     tenant: str
     segment: str
-    room: Room
+    usage: Usage = msgspec.field(name="room")
 
 
 class GroupView(msgspec.Struct, frozen=True, kw_only=True):
-    """`closed`: room for a group to come. `leaf`: nodes are placed in it."""
+    """`closed`: kept for a later group. `leaf`: nodes are placed in it."""
 
     group: str
     prefix: str
@@ -42,25 +41,25 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
     needs: dict[str, str]
     routing: Any
     hosts: int
-    room: Room
+    usage: Usage = msgspec.field(name="room")
 
 
 class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
-    """`room`: that of the whole prefix; `usable`: that of the groups that nodes are placed in, which is
-    all that can be given out now."""
+    """`usage`: of the whole prefix. `usable`: of the groups that nodes are placed in: all that can be
+    allocated now."""
 
     network: str
     prefix: str
     block_mask: int
     tenants: tuple[str, ...]
     hosts: int
-    room: Room
-    usable: Room
+    usage: Usage = msgspec.field(name="room")
+    usable: Usage
     groups: tuple[GroupView, ...]
 
 
 class HostView(msgspec.Struct, frozen=True, kw_only=True):
-    """`groups`: network -> the path of its group. `room`: that of its blocks."""
+    """`groups`: network -> the path of its group. `usage`: of its blocks."""
 
     node: str
     in_api: bool
@@ -69,12 +68,13 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     denied: str
     pods: int
     waiting: int
-    room: Room
+    usage: Usage = msgspec.field(name="room")
     blocks: tuple[BlockView, ...]
 
 
 class PodView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pod's name has on a node. `cooling`: address -> when it is free again (µs)."""
+    """A pod's record on a node. `cooling`: address -> when it is free again (µs). `code`, `reason`: why it
+    was denied an address."""
 
     namespace: str
     name: str
@@ -86,9 +86,9 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Standing(NamedTuple):
-    """Nodes and pods of the API server; of the pods, and of those that only their kubelets know, those that
-    want an address, and those that have one."""
+class Totals(NamedTuple):
+    """`nodes`, `pods`: those in the API. `wanting`, `held`: the pods that need an address and those that have
+    one, with the pods that only their kubelets know."""
 
     nodes: int
     pods: int
@@ -96,9 +96,9 @@ class Standing(NamedTuple):
     held: int
 
 
-def standing(state: State) -> Standing:
+def totals(state: State) -> Totals:
     hosts = state.hosts.values()
-    return Standing(
+    return Totals(
         nodes=sum(host.seen for host in hosts),
         pods=len(state.pods),
         wanting=sum(not pod.unfit for pod in state.pods.values()) + len(sandboxes.beyond_the_api(state)),
@@ -106,41 +106,41 @@ def standing(state: State) -> Standing:
     )
 
 
-def networks(state: State, sums: dict[int, Sums] | None = None) -> tuple[NetworkView, ...]:
-    """`sums`: of both families, where somebody has them already."""
-    sums = sums or both_families(state)
+def networks(state: State, index: UsageByFamily | None = None) -> tuple[NetworkView, ...]:
+    """`index`: where the caller has it already."""
+    index = index or usage_index(state)
     members = _members(state)
     return tuple(
-        _network(network, sums[network.prefix.width], members) for network in state.topology.networks
+        _network(network, index[network.prefix.width], members) for network in state.topology.networks
     )
 
 
-def _network(network: Network, sums: Sums, members: Mapping[str, set[str]]) -> NetworkView:
-    groups = tuple(_groups(network.tree, sums, members) if network.tree else ())
+def _network(network: Network, index: UsageIndex, members: Mapping[str, set[str]]) -> NetworkView:
+    groups = tuple(_groups(network.tree, index, members) if network.tree else ())
     return NetworkView(
         network=network.name,
         prefix=str(network.prefix),
         block_mask=network.block_length,
         tenants=network.tenants,
         hosts=len(set().union(*(members.get(str(leaf.prefix), set()) for leaf in network.leaves))),
-        room=sums.room(network.prefix),
-        usable=total(group.room for group in groups if group.leaf),
+        usage=index.usage(network.prefix),
+        usable=total(group.usage for group in groups if group.leaf),
         groups=groups,
     )
 
 
 def _members(state: State) -> dict[str, set[str]]:
-    """Prefix of a leaf -> the hosts in it."""
+    """Prefix of a leaf -> the hosts placed in it."""
     members: dict[str, set[str]] = {}
     for host in state.hosts.values():
-        for placement in host.placed.placements if host.placed else ():
+        for placement in host.placements:
             members.setdefault(placement.prefix, set()).add(host.name)
     return members
 
 
-def _groups(group: Group, sums: Sums, members: Mapping[str, set[str]]) -> Iterator[GroupView]:
+def _groups(group: Group, index: UsageIndex, members: Mapping[str, set[str]]) -> Iterator[GroupView]:
     leaf = not group.groups and not group.closed
-    inside = [view for inner in group.groups for view in _groups(inner, sums, members)]
+    inside = [view for inner in group.groups for view in _groups(inner, index, members)]
     yield GroupView(
         group=group.path,
         prefix=str(group.prefix),
@@ -149,35 +149,26 @@ def _groups(group: Group, sums: Sums, members: Mapping[str, set[str]]) -> Iterat
         needs=dict(group.assignment),
         routing=group.routing,
         hosts=len(members.get(str(group.prefix), ())) if leaf else sum(v.hosts for v in inside if v.leaf),
-        room=sums.room(group.prefix),
+        usage=index.usage(group.prefix),
     )
     yield from inside
 
 
 def blocks(state: State) -> tuple[BlockView, ...]:
-    """All that are somebody's, by address."""
+    """The blocks that belong to a node, by address."""
     owned = (block for block in state.blocks.values() if block.node)
     return tuple(_block(state, block) for block in sorted(owned, key=lambda block: block.prefix))
 
 
 def _block(state: State, block: Block) -> BlockView:
     leaf = state.topology.leaf_of(block.prefix)
-    ranges = state.reserved_in(block.prefix.width)
-    used, cool, both, _ = count(ranges, block, block.prefix)
-    reserved = ranges.count(block.prefix.base, block.prefix.end) - both
-    size = block.prefix.size
-    free = size - used - cool - reserved
-    room = Room(
-        size=size, used=used, cooling=cool, reserved=reserved, free=free, blocks=1,
-        fragmented=0 if block.idle else free,
-    )  # fmt: skip
     return BlockView(
         block=block.text,
         network=leaf.network if leaf else block.network,
         node=block.node,
         tenant=block.tenant,
         segment=block.segment,
-        room=room,
+        usage=block_usage(block, state.reserved_in(block.prefix.width)),
     )
 
 
@@ -196,17 +187,19 @@ def _host(state: State, host: Host) -> HostView:
         node=host.name,
         in_api=host.seen,
         addresses=host.addresses,
-        groups={at.network: at.group for at in host.placed.placements} if host.placed else {},
+        groups={placement.network: placement.group for placement in host.placed.placements}
+        if host.placed
+        else {},
         denied=host.denied.reason if host.denied else "",
         pods=sum(bool(record.held) for record in host.records.values()),
         waiting=sum(bool(record.code) for record in host.records.values()),
-        room=total(view.room for view in views),
+        usage=total(view.usage for view in views),
         blocks=views,
     )
 
 
 def pod(state: State, namespace: str, name: str) -> tuple[PodView, ...]:
-    """On each node where the name has, or had, something: usually one."""
+    """The records of a pod's name, one for each node that has one: usually one node."""
     key = pod_key(namespace, name)
     return tuple(
         _pod(host, host.records[key]) for _, host in sorted(state.hosts.items()) if key in host.records
@@ -214,23 +207,11 @@ def pod(state: State, namespace: str, name: str) -> tuple[PodView, ...]:
 
 
 def pods_on(state: State, node: str) -> tuple[PodView, ...]:
-    """By namespace and name."""
+    """The records of a node, by namespace and name."""
     host = state.hosts[node]
     return tuple(
-        _pod(host, record) for _, record in sorted(host.records.items(), key=lambda one: pod_order(one[0]))
+        _pod(host, record) for _, record in sorted(host.records.items(), key=lambda item: pod_order(item[0]))
     )
-
-
-def address(state: State, text: str) -> PodView | None:
-    """Who has the address, or gave it back last and it still cools. Raises ValueError."""
-    width, value = parse_address(text)
-    for _, host in sorted(state.hosts.items()):
-        for _, record in sorted(host.records.items()):
-            parts = [(part.block.prefix, part.offset) for part in record.held]
-            parts += [(part.block.prefix, part.offset) for part in record.cooling]
-            if any(inside.width == width and inside.base + offset == value for inside, offset in parts):
-                return _pod(host, record)
-    return None
 
 
 def _pod(host: Host, record: Record) -> PodView:
@@ -240,20 +221,20 @@ def _pod(host: Host, record: Record) -> PodView:
         name=name,
         node=host.name,
         uid=record.uid,
-        addresses=tuple(held.block.address(held.offset) for held in record.held),
-        cooling={c.block.address(c.offset): c.until for c in record.cooling},
+        addresses=record.addresses,
+        cooling={cooling.address: cooling.until for cooling in record.cooling},
         code=record.code,
         reason=record.reason,
     )
 
 
 def misplaced(state: State, node: str, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
-    """The groups that the node is in now and would no longer be eligible for with these labels."""
+    """The groups that the node is in, and that would not take it with these labels."""
     host = state.hosts.get(node)
-    here = {placement.prefix for placement in host.placed.placements} if host and host.placed else set()
+    prefixes = {placement.prefix for placement in host.placements} if host else set()
     return tuple(
         leaf
         for network in state.topology.networks
         for leaf in network.leaves
-        if str(leaf.prefix) in here and not state.topology.admits(network, leaf, node, labels)
+        if str(leaf.prefix) in prefixes and not state.topology.admits(network, leaf, node, labels)
     )

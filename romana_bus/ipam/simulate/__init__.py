@@ -1,1 +1,1 @@
-"""Romana's own operations, played without a cluster (`romana-bus ipam simulate`)."""
+"""A simulated cluster that runs Romana's operations (`romana-bus ipam simulate`)."""

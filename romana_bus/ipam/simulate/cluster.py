@@ -1,16 +1,20 @@
-"""What a simulation remembers beside the state: its hosts, and what each name was given."""
+"""The hosts and addresses of a simulated cluster, and the hosts that its document lists."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus.events import NodeGone, NodeSeen, PodGone, PodSeen
 from romana_bus.inet import format_address, parse_address
 from romana_bus.ipam.fold.facts import SEGMENT_LABEL
 
+if TYPE_CHECKING:
+    from romana_bus.ipam.topology.networks import Topology
+    from romana_bus.ipam.topology.tree import Listed
+
 
 class OpError(Exception):
-    """An operation that fails, and changes nothing. `kind` is for programs."""
+    """An operation that failed and changed nothing. `kind` is for programs."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -18,7 +22,7 @@ class OpError(Exception):
 
 
 class Node(NamedTuple):
-    """A host. `labels`: its newest ones; where it was placed, those that it had then counted."""
+    """A host. `labels`: its newest ones. It was placed by those that it had then."""
 
     name: str
     ip: str
@@ -34,9 +38,9 @@ class Node(NamedTuple):
         return NodeGone(resource_version="", uid=self.name, name=self.name)
 
 
-class Given(NamedTuple):
-    """A name with its addresses: a pod of the tenant's namespace. `serial` tells it from others that
-    had the name before."""
+class Allocation(NamedTuple):
+    """A name with its addresses: a pod in the tenant's namespace. `serial`: its uid, since names are used
+    again."""
 
     name: str
     host: str
@@ -64,8 +68,36 @@ class Given(NamedTuple):
 
 
 def canonical(text: str) -> str:
-    """An address as it is always written; '' for what is none."""
+    """The usual form of an address; '' for a text that is not an address."""
     try:
         return format_address(*parse_address(text))
     except ValueError:
         return ""
+
+
+def listings(topology: Topology) -> dict[str, Listed]:
+    """Returns the hosts that the document lists, each as it is listed first."""
+    listed: dict[str, Listed] = {}
+    for leaf in topology.leaves:
+        for host in leaf.hosts:
+            listed.setdefault(host.name, host)
+    return listed
+
+
+def unlisted(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns the document, which has to be valid, without the first listing of `name` in each map."""
+    maps = [{**entry, "map": _without(entry["map"], name)} for entry in document["topologies"]]
+    return {**document, "topologies": maps}
+
+
+def _without(entries: list[Any], name: str) -> list[Any]:
+    """Returns the same list where `name` is not in it."""
+    for place, entry in enumerate(entries):
+        if "ip" in entry:
+            if entry["name"] == name:
+                return entries[:place] + entries[place + 1 :]
+        elif inner := entry.get("groups"):
+            left = _without(inner, name)
+            if left is not inner:
+                return [*entries[:place], {**entry, "groups": left}, *entries[place + 1 :]]
+    return entries

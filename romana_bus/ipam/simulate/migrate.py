@@ -1,7 +1,7 @@
-"""A simulated cluster under a new topology: the state that it comes to when everybody keeps their address.
+"""Moves a simulated cluster to a new topology: every name keeps its address.
 
-As Romana did it: everything is built anew, and each address is asked for again where it was. The blocks
-that lie before the last one with an address in it count as given back, in their order.
+As in Romana, a new state is built, and each address is requested again in its old place. The free blocks
+before the last one in use count as released, in their order.
 """
 
 from __future__ import annotations
@@ -30,98 +30,105 @@ if TYPE_CHECKING:
 
     from romana_bus.events import Event
     from romana_bus.ipam.model.state import State
-    from romana_bus.ipam.simulate.cluster import Given, Node
+    from romana_bus.ipam.simulate.cluster import Allocation, Node
     from romana_bus.ipam.topology.networks import Topology
     from romana_bus.ipam.topology.tree import Leaf
 
-#: How many blocks at most count as given back. Nobody reads a longer list of them.
-GIVEN_BACK = 1 << 16
-#: Who gave them back: no host's name.
+#: The most blocks that count as released.
+MOST_RELEASED = 1 << 16
+#: The node that released them: not the name of a host.
 NOBODY = " "
 #: How many addresses without a place a message names.
 NAMED = 5
 
 
 class Owned(NamedTuple):
+    """A block: its group, and whom it belongs to."""
+
     leaf: Leaf
     host: str
     tenant: str
     segment: str
 
 
-class Seating:
-    """Who is where in the new topology: `homes` (host -> network -> leaf), `blocks`, and each name's
-    addresses. Raises OpError, which names the addresses that have no place."""
+class Migration:
+    """Where everything is in the new topology: `homes` (host -> network -> leaf), `blocks`, and the addresses
+    of each name. Raises OpError, which names the addresses without a place."""
 
     def __init__(
-        self, topology: Topology, block_owner: str, nodes: Mapping[str, Node], given: Iterable[Given]
+        self,
+        topology: Topology,
+        block_owner: str,
+        nodes: Mapping[str, Node],
+        allocations: Iterable[Allocation],
     ) -> None:
         self.topology = topology
         self.block_owner = block_owner
         self.nodes = nodes
         self.homes: dict[str, dict[str, Leaf]] = {}
         self.blocks: dict[Prefix, Owned] = {}
-        self.addresses: list[tuple[Given, tuple[PodAddress, ...]]] = []
+        self.addresses: list[tuple[Allocation, tuple[PodAddress, ...]]] = []
         problems: list[tuple[str, str]] = []
-        for one in given:
-            found = []
-            for address in one.addresses:
+        for allocation in allocations:
+            kept = []
+            for address in allocation.addresses:
                 try:
-                    found.append(self._seat(one, address))
+                    kept.append(self._keep_address(allocation, address))
                 except OpError as error:
-                    problems.append((error.kind, f"{one.name} ({address} on {one.host}): {error}"))
-            self.addresses.append((one, tuple(found)))
+                    text = f"{allocation.name} ({address} on {allocation.host}): {error}"
+                    problems.append((error.kind, text))
+            self.addresses.append((allocation, tuple(kept)))
         if problems:
             more = f"; and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
             raise OpError(problems[0][0], "; ".join(text for _, text in problems[:NAMED]) + more)
 
-    def _seat(self, one: Given, address: str) -> PodAddress:
-        leaf = self._leaf(one, address)
-        home = self.homes.setdefault(one.host, {}).setdefault(leaf.network, leaf)
+    def _keep_address(self, allocation: Allocation, address: str) -> PodAddress:
+        leaf = self._leaf(allocation, address)
+        home = self.homes.setdefault(allocation.host, {}).setdefault(leaf.network, leaf)
         if home is not leaf:
             raise OpError("no_room", f"it is in group {leaf.group}, its host's others in group {home.group}")
         block = aligned(leaf, parse_address(address)[1])
-        tenant = ALL if self.block_owner == "host" else one.tenant
-        segment = one.segment if self.block_owner == "segment" else ALL
-        owned = Owned(leaf, one.host, tenant, segment)
+        tenant = ALL if self.block_owner == "host" else allocation.tenant
+        segment = allocation.segment if self.block_owner == "segment" else ALL
+        owned = Owned(leaf, allocation.host, tenant, segment)
         if self.blocks.setdefault(block, owned) != owned:
             raise OpError("no_room", f"others have addresses in its block, {block}")
         return PodAddress(address=address, network=leaf.network, block=str(block))
 
-    def _leaf(self, one: Given, address: str) -> Leaf:
+    def _leaf(self, allocation: Allocation, address: str) -> Leaf:
         width, value = parse_address(address)
-        here = Prefix(width, value, width)
-        network = self.topology.network_of(here)
-        if network is None or self.topology.place[network.name] not in self.topology.order(one.tenant):
-            raise OpError("no_network", f"no network for tenant {one.tenant!r} has this address")
-        leaf = self.topology.leaf_of(here)
+        prefix = Prefix(width, value, width)
+        network = self.topology.network_of(prefix)
+        if network is None or self.topology.place[network.name] not in self.topology.order(allocation.tenant):
+            raise OpError("no_network", f"no network for tenant {allocation.tenant!r} has this address")
+        leaf = self.topology.leaf_of(prefix)
         if leaf is None:
             raise OpError("no_room", f"it is in no group of network {network.name}")
-        if not self.topology.admits(network, leaf, one.host, self.nodes[one.host].labels):
+        if not self.topology.admits(network, leaf, allocation.host, self.nodes[allocation.host].labels):
             raise OpError("no_room", f"it is in group {leaf.group}, which does not take its host")
         return leaf
 
 
 def aligned(leaf: Leaf, value: int) -> Prefix:
-    """The block of `leaf` that has the address."""
+    """The block of `leaf` that contains the address."""
     size = 1 << (leaf.prefix.width - leaf.block_length)
     return Prefix(leaf.prefix.width, value & -size, leaf.block_length)
 
 
-def settle(state: State, seating: Seating, old: State) -> None:
-    """Into `state`, which has the new topology and no host yet, and has decided nothing. Those that have
-    addresses are where these are; then come the others, each in its turn."""
-    cooling = _cooling(old, seating.topology)
-    homes = seating.homes
+def migrate(state: State, migration: Migration, old: State) -> None:
+    """Fills `state`, which has the new topology and no hosts, from the state `old`. Hosts with addresses are
+    placed where these are, then the others, one by one."""
+    cooling = _cooling(old, migration.topology)
+    homes = migration.homes
     for event in chain(
-        (node.seen() for node in seating.nodes.values() if node.name in homes),
-        (_placed(seating.nodes[name], leaves.values()) for name, leaves in homes.items()),
-        _blocks(seating.blocks, state.now),
-        _addresses(seating, cooling),
+        (node.seen() for node in migration.nodes.values() if node.name in homes),
+        (_placed(migration.nodes[name], leaves.values()) for name, leaves in homes.items()),
+        _blocks(migration.blocks, state.now),
+        _addresses(migration, cooling),
     ):
         evolve(state, event)
     decide(state)
-    for node in seating.nodes.values():
+    for node in migration.nodes.values():
         if node.name not in homes:
             evolve(state, node.seen())
             decide(state)
@@ -142,7 +149,7 @@ def _blocks(blocks: Mapping[Prefix, Owned], now: int) -> Iterator[Event]:
             network=leaf.network, block=str(block), node=host, tenant=tenant, segment=segment, since=now
         )
     last = {owned.leaf.number: (owned.leaf, block) for block, owned in sorted(blocks.items(), key=_base)}
-    for leaf, block in islice(_before(last.values(), blocks), GIVEN_BACK):
+    for leaf, block in islice(_before(last.values(), blocks), MOST_RELEASED):
         yield BlockReleased(network=leaf.network, block=str(block), node=NOBODY, at=now, until=now)
 
 
@@ -160,31 +167,31 @@ def _before(
 
 
 def _addresses(
-    seating: Seating, cooling: dict[tuple[str, str, str], tuple[CoolingAddress, ...]]
+    migration: Migration, cooling: dict[tuple[str, str, str], tuple[CoolingAddress, ...]]
 ) -> Iterator[Event]:
-    for one, addresses in seating.addresses:
-        yield one.seen()
+    for allocation, addresses in migration.addresses:
+        yield allocation.seen()
         yield AddressAssigned(
-            namespace=one.tenant, name=one.name, uid=one.uid, node=one.host, tenant=one.tenant,
-            segment=one.segment, addresses=addresses,
-            cooling=cooling.pop((one.host, one.tenant, one.name), ()),
+            namespace=allocation.tenant, name=allocation.name, uid=allocation.uid, node=allocation.host,
+            tenant=allocation.tenant, segment=allocation.segment, addresses=addresses,
+            cooling=cooling.pop((allocation.host, allocation.tenant, allocation.name), ()),
         )  # fmt: skip
     for (node, namespace, name), left in cooling.items():
         yield AddressReleased(namespace=namespace, name=name, uid="", node=node, cooling=left)
 
 
 def _cooling(old: State, topology: Topology) -> dict[tuple[str, str, str], tuple[CoolingAddress, ...]]:
-    """(host, tenant, name) -> the addresses that it gave back a moment ago."""
-    found: dict[tuple[str, str, str], tuple[CoolingAddress, ...]] = {}
+    """(host, tenant, name) -> its addresses that still cool down."""
+    cooling_of: dict[tuple[str, str, str], tuple[CoolingAddress, ...]] = {}
     for host in old.hosts.values():
         for record in host.records.values():
             left = []
             for cooling in record.cooling:
-                width, value = cooling.block.prefix.width, cooling.block.prefix.base + cooling.offset
+                width, value = cooling.numeric
                 if leaf := topology.leaf_of(Prefix(width, value, width)):
-                    address, block = cooling.block.address(cooling.offset), str(aligned(leaf, value))
-                    left.append(CoolingAddress(address=address, block=block, until=cooling.until))
+                    block = str(aligned(leaf, value))
+                    left.append(CoolingAddress(address=cooling.address, block=block, until=cooling.until))
             if left:
                 tenant, _, name = record.key.partition("/")
-                found[host.name, tenant, name] = tuple(left)
-    return found
+                cooling_of[host.name, tenant, name] = tuple(left)
+    return cooling_of

@@ -1,6 +1,6 @@
-"""The operations of a simulation, as Romana's tests wrote them down: one JSON object each.
+"""The operations of a simulation, in the format of Romana's tests: one JSON object each.
 
-What else such an object has (the results that somebody expects of it) is not looked at.
+Other fields of such an object, such as the expected results, are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Tenant = Annotated[str, msgspec.Meta(pattern="^[^/]*$")]
 
 class Op(msgspec.Struct, frozen=True, kw_only=True, tag_field="op"):
     def __post_init__(self) -> None:
-        """Raises ValueError, as msgspec does for all else that is wrong with an object."""
+        """Checks the fields. Raises ValueError, as msgspec does for other errors."""
 
 
 class Allocate(Op, frozen=True, kw_only=True, tag="allocate"):
@@ -29,7 +29,7 @@ class Allocate(Op, frozen=True, kw_only=True, tag="allocate"):
 
 
 class Deallocate(Op, frozen=True, kw_only=True, tag="deallocate"):
-    """`name`: as it was given to `allocate`, or the address itself."""
+    """`name`: the name given to `allocate`, or the address itself."""
 
     name: Name
 
@@ -44,7 +44,8 @@ class AddHost(Op, frozen=True, kw_only=True, tag="add_host"):
 
 
 class RemoveHost(Op, frozen=True, kw_only=True, tag="remove_host"):
-    """By `ip` where there is one; then `name`, where there is one too, has to be that host's."""
+    """Finds the host by `ip`, if it is given, else by `name`. If both are given, they have to be of one
+    host."""
 
     name: str | None = None
     ip: str | None = None

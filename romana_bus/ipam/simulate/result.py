@@ -1,7 +1,7 @@
-"""What a simulation has come to, in the form in which Romana's results were written down.
+"""The result of a simulation, in the format of Romana's tests.
 
-Each network with a map: its tree, and its blocks in the order of the tree. A block that was used once and
-is nobody's now is there too, with an empty host.
+For each network with a map: its tree, and its blocks in the order of the tree. A block that was used once and
+belongs to no host now has an empty host.
 """
 
 from __future__ import annotations
@@ -21,56 +21,56 @@ _base = attrgetter("prefix.base")
 
 
 def tree(state: State, document: dict[str, Any], hosts: Iterable[str]) -> dict[str, Any]:
-    """`hosts`: in the order in which they joined."""
-    there: dict[tuple[str, str], list[str]] = {}
+    """The tree of each network. `hosts`: in the order in which they joined."""
+    placed_in: dict[tuple[str, str], list[str]] = {}
     for name in hosts:
-        placed = state.hosts[name].placed if name in state.hosts else None
-        for placement in placed.placements if placed else ():
-            there.setdefault((placement.network, placement.prefix), []).append(name)
+        for placement in state.hosts[name].placements if name in state.hosts else ():
+            placed_in.setdefault((placement.network, placement.prefix), []).append(name)
     joined = {name for entry in document["topologies"] if len(entry["map"]) > 1 for name in entry["networks"]}
     return {
-        network.name: _root(network, network.tree, there, network.name in joined)
+        network.name: _root(network, network.tree, placed_in, network.name in joined)
         for network in state.topology.networks
         if network.tree
     }
 
 
-def _root(network: Network, root: Group, there: dict[tuple[str, str], list[str]], joined: bool) -> Any:
-    """One that was made to join the entries of a map has no CIDR of its own."""
-    drawn = _group(network, root, there)
-    return {**drawn, "cidr": ""} if joined else drawn
+def _root(network: Network, root: Group, placed_in: dict[tuple[str, str], list[str]], joined: bool) -> Any:
+    """The root of a tree. A root that joins the entries of a map has no CIDR of its own."""
+    tree = _group(network, root, placed_in)
+    return {**tree, "cidr": ""} if joined else tree
 
 
-def _group(network: Network, group: Group, there: dict[tuple[str, str], list[str]]) -> dict[str, Any]:
-    drawn: dict[str, Any] = {"cidr": str(group.prefix)}
+def _group(network: Network, group: Group, placed_in: dict[tuple[str, str], list[str]]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"cidr": str(group.prefix)}
     if group.name:
-        drawn["name"] = group.name
+        entry["name"] = group.name
     if group.assignment:
-        drawn["assignment"] = dict(group.assignment)
+        entry["assignment"] = dict(group.assignment)
     if group.routing:
-        drawn["routing"] = group.routing
+        entry["routing"] = group.routing
     if group.groups:
-        drawn["groups"] = [_group(network, inner, there) for inner in group.groups]
-        return drawn
+        entry["groups"] = [_group(network, inner, placed_in) for inner in group.groups]
+        return entry
     listed = [host.name for host in group.hosts]
-    added = there.get((network.name, str(group.prefix)), ())
-    drawn["hosts"] = listed + [name for name in added if name not in network.listed]
-    return drawn
+    added = placed_in.get((network.name, str(group.prefix)), ())
+    entry["hosts"] = listed + [name for name in added if name not in network.listed]
+    return entry
 
 
 def blocks(state: State) -> dict[str, list[dict[str, Any]]]:
-    inside: dict[int, list[Block]] = {}
+    """The blocks of each network."""
+    by_leaf: dict[int, list[Block]] = {}
     for block in sorted(state.blocks.values(), key=_base):
         if leaf := state.topology.leaf_of(block.prefix):
-            inside.setdefault(leaf.number, []).append(block)
+            by_leaf.setdefault(leaf.number, []).append(block)
     return {
-        network.name: list(_blocks(network, inside)) for network in state.topology.networks if network.tree
+        network.name: list(_blocks(network, by_leaf)) for network in state.topology.networks if network.tree
     }
 
 
-def _blocks(network: Network, inside: dict[int, list[Block]]) -> Iterator[dict[str, Any]]:
+def _blocks(network: Network, by_leaf: dict[int, list[Block]]) -> Iterator[dict[str, Any]]:
     for leaf in network.leaves:
-        for block in inside.get(leaf.number, ()):
+        for block in by_leaf.get(leaf.number, ()):
             yield {
                 "cidr": block.text,
                 "host": block.node,
@@ -80,6 +80,6 @@ def _blocks(network: Network, inside: dict[int, list[Block]]) -> Iterator[dict[s
             }
 
 
-def shown(found: tuple[str, ...]) -> str | list[str]:
-    """An address; or one of each family."""
-    return found[0] if len(found) == 1 else list(found)
+def shown(addresses: tuple[str, ...]) -> str | list[str]:
+    """The address; or a list of one address of each family."""
+    return addresses[0] if len(addresses) == 1 else list(addresses)

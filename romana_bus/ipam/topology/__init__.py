@@ -1,1 +1,1 @@
-"""A topology document, read and checked, and the tree of prefixes that follows from it."""
+"""Topologies: reads and checks a document, and splits its networks into a tree of groups."""

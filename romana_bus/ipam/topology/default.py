@@ -1,6 +1,6 @@
-"""Without a topology document: one network of equal slots, and a group for each zone that nodes show.
+"""The default topology, for a cluster without a document: one network with a group for each zone.
 
-A zone's slot is stored (`GroupOpened`), so the order in which zones appeared is not needed again.
+A zone's slot is stored (`GroupOpened`), so the order in which zones appeared does not matter later.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.inet import Prefix
-from romana_bus.ipam.topology.networks import Topology, planted
+from romana_bus.ipam.topology.networks import Topology, build_network
 from romana_bus.ipam.topology.tree import Group
 
 if TYPE_CHECKING:
@@ -23,19 +23,20 @@ SLOT_BITS = 3
 
 
 def slots(prefix: Prefix) -> list[Prefix]:
+    """The equal slots that the default network is split into."""
     length = prefix.length + SLOT_BITS
     step = 1 << (prefix.width - length)
-    return [Prefix(prefix.width, prefix.base + at * step, length) for at in range(1 << SLOT_BITS)]
+    return [Prefix(prefix.width, prefix.base + number * step, length) for number in range(1 << SLOT_BITS)]
 
 
 def opened(groups: Iterable[GroupOpened], prefix: Prefix) -> dict[str, GroupOpened]:
-    """Slot -> the group in it. A group outside (another default network was set then) is none."""
-    places = {str(slot) for slot in slots(prefix)}
-    return {event.prefix: event for event in groups if event.network == NETWORK and event.prefix in places}
+    """Slot -> the group in it. Groups of an earlier default network are left out."""
+    known = {str(slot) for slot in slots(prefix)}
+    return {event.prefix: event for event in groups if event.network == NETWORK and event.prefix in known}
 
 
 def vacant(prefix: Prefix, groups: Iterable[GroupOpened]) -> list[Prefix]:
-    """The slots that no group has."""
+    """Returns the slots that belong to no group."""
     taken = opened(groups, prefix)
     return [slot for slot in slots(prefix) if str(slot) not in taken]
 
@@ -43,11 +44,11 @@ def vacant(prefix: Prefix, groups: Iterable[GroupOpened]) -> list[Prefix]:
 def default_topology(prefix: Prefix, block_length: int, groups: Iterable[GroupOpened]) -> Topology:
     taken = opened(groups, prefix)
     parts = []
-    for at, slot in enumerate(slots(prefix)):
+    for number, slot in enumerate(slots(prefix)):
         if event := taken.get(str(slot)):
             needs = tuple(event.assignment.items())
             parts.append(Group(event.group, event.group, slot, needs))
         else:
-            parts.append(Group("", str(at), slot, closed=True))
+            parts.append(Group("", str(number), slot, closed=True))
     tree = Group("/", "/", prefix, groups=tuple(parts), whole=True)
-    return Topology([planted(0, NETWORK, prefix, block_length, (), tree)])
+    return Topology([build_network(0, NETWORK, prefix, block_length, (), tree)])

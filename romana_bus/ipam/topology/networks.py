@@ -1,7 +1,7 @@
-"""The networks, and where things are in them: which group takes a node, which leaf holds an address.
+"""Networks and their lookups: which group takes a node, and which leaf contains a prefix.
 
-A `Topology` never changes. It is made from an operator's document (`document.py`), or from the groups
-that were opened where there is none (`default.py`).
+A `Topology` never changes. It is made from an operator's document (`document.py`), or, without one, from the
+groups that were opened (`default.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """`tenants`: empty for everyone. `tree`: None where no topology entry mentions the network."""
+    """`tenants`: empty for a network of all tenants. `tree`: None where no map of the document names the
+    network. `listed`: node -> the leaf that lists it by name. `keys`: the labels that leaves need. `numbers`:
+    of its leaves."""
 
     name: str
     prefix: Prefix
@@ -34,7 +36,7 @@ class Network:
     _admitting: dict[tuple[str, ...], tuple[Leaf, ...]] = field(default_factory=dict)
 
     def eligible(self, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
-        """The leaves that admit a node with these labels, in the order of the tree."""
+        """Returns the leaves that admit a node with these labels, in the order of the tree."""
         values = tuple(labels.get(key, "") for key in self.keys)
         if values not in self._admitting:
             self._admitting[values] = tuple(leaf for leaf in self.leaves if leaf.admits(labels))
@@ -42,66 +44,70 @@ class Network:
 
 
 class Topology:
-    """`order`: which networks serve a tenant, as places in `networks`: those that name it come first.
-    `everyones`: those for all tenants; `particular`: there are others."""
+    """`place`: network -> its place in `networks`. `everyones`: the places of the networks for all tenants.
+    `particular`: there are networks for certain tenants."""
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self.networks = tuple(networks)
-        self.place = {network.name: at for at, network in enumerate(self.networks)}
+        self.place = {network.name: place for place, network in enumerate(self.networks)}
         self.leaves = tuple(leaf for network in self.networks for leaf in network.leaves)
         self._sorted = sorted(self.leaves, key=lambda leaf: (leaf.prefix.width, leaf.prefix.base))
         self._bases = [(leaf.prefix.width, leaf.prefix.base) for leaf in self._sorted]
-        self.everyones = tuple(at for at, network in enumerate(self.networks) if not network.tenants)
+        self.everyones = tuple(place for place, network in enumerate(self.networks) if not network.tenants)
         self.particular = len(self.everyones) < len(self.networks)
         self._order: dict[str, tuple[int, ...]] = {}
         self._listed = {name for network in self.networks for name in network.listed}
 
     def order(self, tenant: str) -> tuple[int, ...]:
+        """The places of the networks that a tenant may use. Those that name the tenant come first."""
         if tenant not in self._order:
-            named = tuple(at for at, network in enumerate(self.networks) if tenant in network.tenants)
+            named = tuple(place for place, network in enumerate(self.networks) if tenant in network.tenants)
             self._order[tenant] = named + self.everyones
         return self._order[tenant]
 
     def eligible(self, network: Network, node: str, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
-        """The leaves of `network` that would take the node. One that is listed by name anywhere belongs
-        where it is listed, whatever its labels are, and nowhere else."""
+        """Returns the leaves of `network` that admit the node. A node that is listed by name belongs only
+        where it is listed, whatever its labels are."""
         if node in self._listed:
             return (network.listed[node],) if node in network.listed else ()
         return network.eligible(labels)
 
     def admits(self, network: Network, leaf: Leaf, node: str, labels: Mapping[str, str]) -> bool:
+        """Whether the leaf is one of those that are eligible for the node."""
         if node in self._listed:
             return network.listed.get(node) is leaf
         return leaf.admits(labels)
 
     def leaf_of(self, prefix: Prefix) -> Leaf | None:
         """The leaf that contains all of `prefix`."""
-        at = bisect_right(self._bases, (prefix.width, prefix.base)) - 1
-        return self._sorted[at] if at >= 0 and self._sorted[at].prefix.contains(prefix) else None
+        before = bisect_right(self._bases, (prefix.width, prefix.base)) - 1
+        return self._sorted[before] if before >= 0 and self._sorted[before].prefix.contains(prefix) else None
 
     def overlapping(self, prefix: Prefix) -> list[Leaf]:
+        """Returns the leaves that share addresses with `prefix`."""
         first = max(bisect_right(self._bases, (prefix.width, prefix.base)) - 1, 0)
         behind = bisect_right(self._bases, (prefix.width, prefix.end - 1))
         return [leaf for leaf in self._sorted[first:behind] if leaf.prefix.overlaps(prefix)]
 
     def network_of(self, prefix: Prefix) -> Network | None:
+        """The network that contains all of `prefix`."""
         return next((network for network in self.networks if network.prefix.contains(prefix)), None)
 
 
-def planted(
+def build_network(
     number: int, name: str, prefix: Prefix, block_length: int, tenants: tuple[str, ...], tree: Group
 ) -> Network:
-    """A network with its tree, whose leaves are numbered from `number` on. A host that is listed more
+    """Builds a network from its tree. Its leaves are numbered from `number` on. A host that is listed more
     than once belongs where it is listed first."""
     taken: set[str] = set()
-    found = []
-    for at, (group, needs) in enumerate(leaves(tree)):
+    numbered = []
+    for place, (group, needs) in enumerate(leaves(tree)):
         hosts = tuple(dict.fromkeys(host for host in group.hosts if host.name not in taken))
         taken.update(host.name for host in hosts)
-        found.append(
-            Leaf(number + at, name, group.path, group.prefix, block_length, needs, group.routing, hosts)
+        numbered.append(
+            Leaf(number + place, name, group.path, group.prefix, block_length, needs, group.routing, hosts)
         )
-    listed = {host.name: leaf for leaf in found for host in leaf.hosts}
-    keys = tuple(sorted({key for leaf in found for key, _ in leaf.needs}))
-    numbers = range(number, number + len(found))
-    return Network(name, prefix, block_length, tenants, tree, tuple(found), listed, keys, numbers)
+    listed = {host.name: leaf for leaf in numbered for host in leaf.hosts}
+    keys = tuple(sorted({key for leaf in numbered for key, _ in leaf.needs}))
+    numbers = range(number, number + len(numbered))
+    return Network(name, prefix, block_length, tenants, tree, tuple(numbered), listed, keys, numbers)

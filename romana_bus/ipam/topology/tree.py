@@ -1,8 +1,8 @@
 """The tree of groups that a network's CIDR is split into.
 
-Every level is split evenly into slots, a power of two of them (`slots.py`). What is left over stays
-closed: free room for groups added later, which no node is ever placed in. A group without groups is a
-leaf: nodes are placed there, and all of them share its prefix.
+Each level is split evenly into slots, a power of two of them (`slots.py`). Slots without a group are closed:
+they are kept for later groups, and no node is placed in them. A group without groups is a leaf: nodes are
+placed in it, and share its prefix.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 Labels = tuple[tuple[str, str], ...]
 
-#: Groups within groups. Nobody has that many; a document that does is not walked into.
+#: The deepest nesting of groups that is read.
 DEPTH = 32
-#: Prefixes that the groups of all networks have, closed ones among them. A short document can ask for
-#: more of them than any machine holds.
+#: The most prefixes of all networks together, with the closed ones. A short document can define more of them
+#: than fit into memory.
 MOST_PARTS = 1 << 18
 
 
 class Problem(NamedTuple):
-    """What is wrong at one place of a topology document. `kind` is for programs."""
+    """A problem at one place of a topology document. `kind` is for programs."""
 
     place: str
     kind: str
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A node that a leaf names: it belongs there whatever its labels are."""
+    """A node that a leaf lists by name: it belongs there, whatever its labels are."""
 
     name: str
     ip: str
@@ -43,8 +43,8 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """One entry of `map` as it was written, before a network's CIDR is split over it; or, `whole`, a map
-    of several entries. `slots`: 0 where it does not say; `slot`: -1 where it does not."""
+    """A group as the document has it, before a network's CIDR is split; or, if `whole`, a map with several
+    entries. `slots`: 0, and `slot`: -1, where the document does not set them."""
 
     place: str
     name: str = ""
@@ -58,14 +58,15 @@ class Sketch:
 
     @property
     def size(self) -> int:
-        """How many groups it stands for, itself too."""
+        """The number of groups in it, with itself."""
         return 1 + sum(inner.size for inner in self.groups)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`path`: the names from the root on, joined by '/'. `groups`: one for each slot. `closed`: left over
-    by the split. `whole`: a map of several entries, and none of them. `at`: its place in its list."""
+    """A group with its prefix. `path`: the names from the root on, joined by '/'. `groups`: one for each
+    slot. `closed`: a slot without a group. `whole`: a map with several entries. `place`: its place in its
+    list."""
 
     name: str
     path: str
@@ -76,12 +77,12 @@ class Group:
     hosts: tuple[Listed, ...] = ()
     closed: bool = False
     whole: bool = False
-    at: int = 0
+    place: int = 0
 
     @property
     def open(self) -> tuple[Group, ...]:
-        """The groups in it that are some group's, in the order of the document."""
-        return tuple(sorted((group for group in self.groups if not group.closed), key=_at))
+        """The groups in it that are not closed, in the order of the document."""
+        return tuple(sorted((group for group in self.groups if not group.closed), key=_order))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,10 +103,10 @@ class Leaf:
 
 
 def read(place: str, raw: Any, problems: list[Problem]) -> Sketch:
-    """One group of a document. What cannot be read is noted, and read as if it were not there."""
+    """Reads one group of a document. A value that cannot be read is noted in `problems` and left out."""
 
-    def note(at: str, kind: str, text: str) -> None:
-        problems.append(Problem(at, kind, text))
+    def note(where: str, kind: str, text: str) -> None:
+        problems.append(Problem(where, kind, text))
 
     def bad(key: str, kind: str, text: str) -> None:
         problems.append(Problem(f"{place}.{key}" if key else place, kind, text))
@@ -130,22 +131,22 @@ def read(place: str, raw: Any, problems: list[Problem]) -> Sketch:
         bad("assignment", "bad_assignment", "labels and their values, all strings, are expected")
         assignment = {}
     leaf = bool(entries) and isinstance(entries[0], dict) and "ip" in entries[0]
-    inner = [(f"{place}.groups[{at}]", entry) for at, entry in enumerate(entries)]
-    groups = () if leaf else tuple(read(at, entry, problems) for at, entry in inner)
+    inner = [(f"{place}.groups[{number}]", entry) for number, entry in enumerate(entries)]
+    groups = () if leaf else tuple(read(where, entry, problems) for where, entry in inner)
     return Sketch(
         place,
         name,
         tuple(assignment.items()),
         raw.get("routing"),
         groups,
-        tuple(_host(at, entry, problems) for at, entry in inner) if leaf else (),
+        tuple(_host(where, entry, problems) for where, entry in inner) if leaf else (),
         slots_in(raw, place, "groups", [group.slot for group in groups], note),
         slot_in(raw, place, note),
     )
 
 
 def or_none(raw: dict[str, Any], key: str, nothing: Any) -> Any:
-    """What is there, if anything: `null` is nothing, and 0, false and '' are not."""
+    """The value under `key`; `nothing` where it is missing or `null`."""
     value = raw.get(key)
     return nothing if value is None else value
 
@@ -166,13 +167,13 @@ def _host(place: str, raw: Any, problems: list[Problem]) -> Listed:
 
 
 def parts(sketch: Sketch) -> int:
-    """How many prefixes it is split into, closed ones among them."""
+    """How many prefixes it is split into, with the closed ones."""
     slots = (sketch.slots or even(len(sketch.groups))) if sketch.groups else 0
     return slots + sum(parts(inner) for inner in sketch.groups)
 
 
-def split(sketch: Sketch, prefix: Prefix, problems: list[Problem], path: str = "", at: int = 0) -> Group:
-    """`prefix` spread over the groups of `sketch`, all the way down."""
+def split(sketch: Sketch, prefix: Prefix, problems: list[Problem], path: str = "", place: int = 0) -> Group:
+    """Splits `prefix` into the groups of `sketch`, at all levels."""
     slots = sketch.slots or even(len(sketch.groups))
     length = prefix.length + slots.bit_length() - 1
     if length > prefix.width:
@@ -192,19 +193,19 @@ def split(sketch: Sketch, prefix: Prefix, problems: list[Problem], path: str = "
             groups.append(Group("", _join(path, str(slot)), part, closed=True))
     return Group(
         sketch.name, path, prefix, sketch.assignment, sketch.routing, tuple(groups), sketch.hosts,
-        whole=sketch.whole, at=at,
+        whole=sketch.whole, place=place,
     )  # fmt: skip
 
 
 def listed(group: Group) -> Iterator[Listed]:
-    """The nodes that the tree names, in order, as often as it does."""
+    """Yields the nodes that the tree lists by name, in order, each as often as it is listed."""
     yield from group.hosts
     for inner in group.groups:
         yield from listed(inner)
 
 
-def _at(group: Group) -> tuple[int, Prefix]:
-    return group.at, group.prefix
+def _order(group: Group) -> tuple[int, Prefix]:
+    return group.place, group.prefix
 
 
 def _join(path: str, name: str) -> str:
@@ -212,7 +213,7 @@ def _join(path: str, name: str) -> str:
 
 
 def leaves(group: Group, above: Labels = ()) -> Iterator[tuple[Group, Labels]]:
-    """Each open leaf, in order, with everything that it asks of a node."""
+    """Yields each leaf that is not closed, in order, with all labels that it needs of a node."""
     needs = above + group.assignment
     if group.groups:
         for inner in group.groups:

@@ -1,18 +1,9 @@
 """The lab: a cluster of network namespaces on one Linux machine.
 
-spec       pure: which zones and nodes there are, their names, addresses and topology
-place      the lab's directory: its record, and the files that people and processes read
-netns      network namespaces: in and out of them, what is there, and `ip` in one
-fabric     the router, the bridges of the zones, and the links of the nodes
-processes  what runs in the background: started, recorded, found again, ended
-relay      NATS, offered to the nodes at their gateway
-serve      the process with the API server, the scheduler and the relay
-silence    nodes whose kubelets are silent are shown as not ready
-nats       the process that keeps the embedded NATS server running
-commands   what each of these processes is, and how it is started
-rising, falling, power   the lab comes up, goes down; one node does; what has ended is started again
-running, finding   pods are run and waited for; pods and nodes by the names that people use
-placed, routing    what the log says about the lab, and the router's routes, which follow it
-looking, tracing, counting   who reaches whom, on which way, and which routes were changed
-demonstration   pods in every zone, while the routes that change are counted
+up, down, power   the whole lab, or one node, comes up and goes down
+fabric            the network: the router, the bridges of the zones, the links of the nodes
+services          the lab's processes, and how each is started
+serve, nats       two of these processes; relay: NATS, offered to the nodes
+router, block_log the router's routes follow the log; node_lifecycle: silent nodes are not ready
+waiting           until a condition holds, or a process that it needs has ended
 """

@@ -1,4 +1,4 @@
-"""How a lab goes down, whatever is left of it: by its records where they are, and by its marks where not.
+"""How a lab goes down, whatever state it is in: by its records, and by marks where records are lost.
 
 Every process of a lab has its name in the environment, every namespace in its own name, and everything
 else is in those namespaces or in its directory. May be repeated, at any time.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.machine import netns, processes
-from romana_bus.lab.machine.directory import ROOT, Facts, Place
+from romana_bus.lab.machine.directory import ROOT, Facts, Lab
+from romana_bus.lab.spec import Spec
 
 
 class Removed(NamedTuple):
@@ -30,20 +30,20 @@ def down(name: str) -> Removed:
     spec = Spec(name=name)
     ended = _end_processes(spec)
     namespaces = netns.named(spec.prefix)
-    for one in namespaces:
-        netns.delete(one)
+    for namespace in namespaces:
+        netns.delete(namespace)
     directory = ROOT / name
     existed = directory.exists()
     if existed:
-        Place(directory, Facts(spec=spec)).forget()
-    pods = sum("-pod-" in one for one in namespaces)
+        Lab(directory, Facts(spec=spec)).forget()
+    pods = sum("-pod-" in namespace for namespace in namespaces)
     return Removed(ended, pods, len(namespaces) - pods, existed)
 
 
 def _end_processes(spec: Spec) -> int:
-    """Again until there are none: one that ends may just have started another."""
+    """Repeated until there are none: a process may have started another before it ended."""
     ended = 0
-    while found := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
-        processes.end(found)
-        ended += len(found)
+    while pids := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
+        processes.end(pids)
+        ended += len(pids)
     return ended

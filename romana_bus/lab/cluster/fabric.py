@@ -10,17 +10,17 @@ zone's as a static route to all nodes of the zone that are alive, any of which f
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster.spec import length_of
-from romana_bus.lab.machine import netns
+from romana_bus.lab.machine import netns, rtnl
+from romana_bus.lab.spec import length_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.cluster.spec import Node, Spec, Zone
+    from romana_bus.lab.machine.rtnl import Kernel
+    from romana_bus.lab.spec import Node, Spec, Zone
 
 #: rp_filter off and no redirects: the router may hand a packet to any node of a zone, so ways are not
 #: symmetric, and a node sends some packets out where they came in.
@@ -40,36 +40,45 @@ def build_router(spec: Spec) -> None:
     """Raises Failed."""
     netns.add(spec.router)
     netns.sysctl(spec.router, _FORWARDING)
-    netns.batch(spec.router, [line for zone in spec.zone_list for line in _bridge(zone)])
 
+    def add_zones(kernel: Kernel) -> None:
+        for zone in spec.zone_list:
+            kernel.link("add", ifname=zone.name, kind="bridge", br_forward_delay=0, br_mcast_snooping=0)
+            _bring_up(kernel, zone.name, zone.gateways)
 
-def _bridge(zone: Zone) -> Iterable[str]:
-    yield f"link add {zone.name} type bridge forward_delay 0 mcast_snooping 0"
-    yield f"link set {zone.name} up"
-    for address in zone.gateways:
-        yield f"address add {address}/{length_of(address)} dev {zone.name}"
+    rtnl.within(spec.router, add_zones)
 
 
 def build_node(spec: Spec, node: Node) -> None:
     """Its namespace and its link. Raises Failed."""
-    name = spec.namespace(node.name)
-    netns.add(name)
-    netns.sysctl(name, _FORWARDING)
-    netns.batch(
-        spec.router,
-        [
-            f"link add {node.name} type veth peer name eth0 address {card(node)} netns {name}",
-            f"link set {node.name} master {node.zone} up",
-        ],
-    )
-    netns.batch(
-        name,
-        [
-            *(f"address add {address}/{length_of(address)} dev eth0" for address in node.addresses),
-            "link set eth0 up",
-            *(_default(gateway) for gateway in spec.zone(node.zone).gateways),
-        ],
-    )
+    namespace = spec.namespace(node.name)
+    netns.add(namespace)
+    netns.sysctl(namespace, _FORWARDING)
+
+    def add_link(kernel: Kernel) -> None:
+        with open(netns.path(namespace), "rb") as there:
+            peer = {"ifname": "eth0", "address": card(node), "net_ns_fd": there.fileno()}
+            kernel.link("add", ifname=node.name, kind="veth", peer=peer)
+        zone = rtnl.index(kernel, node.zone)
+        kernel.link("set", index=rtnl.index(kernel, node.name), master=zone, state="up")
+
+    def configure(kernel: Kernel) -> None:
+        link = _bring_up(kernel, "eth0", node.addresses)
+        for gateway in spec.zone(node.zone).gateways:
+            default = "::/0" if ":" in gateway else "0.0.0.0/0"
+            kernel.route("add", dst=default, gateway=gateway, oif=link, proto=rtnl.BOOT)
+
+    rtnl.within(spec.router, add_link)
+    rtnl.within(namespace, configure)
+
+
+def _bring_up(kernel: Kernel, name: str, addresses: Iterable[str]) -> int:
+    """The link with its addresses, up; gives its index."""
+    link = rtnl.index(kernel, name)
+    for address in addresses:
+        kernel.addr("add", index=link, address=address, prefixlen=length_of(address))
+    kernel.link("set", index=link, state="up")
+    return link
 
 
 def card(node: Node) -> str:
@@ -78,61 +87,72 @@ def card(node: Node) -> str:
     return "02:72:" + ":".join(f"{int(part):02x}" for part in node.addresses[0].split("."))
 
 
-def _default(gateway: str) -> str:
-    return f"route add default via {gateway} dev eth0"
-
-
 def cut(spec: Spec, node: Node) -> None:
     """Take the node's link away, at once: the kernel takes its time with a namespace that was removed,
-    and a node that comes back needs the name."""
+    and a node that comes back needs the name. May be repeated."""
+
+    def delete(kernel: Kernel) -> None:
+        for link in kernel.link_lookup(ifname=node.name):
+            kernel.link("del", index=link)
+
     try:
-        netns.ip("-n", spec.router, "link", "delete", node.name)
-    except Failed:  # perhaps because it has just gone by itself
-        links = netns.asked(spec.router, "link", "show", "type", "veth")
-        if any(link.get("ifname") == node.name for link in links):
-            raise
+        rtnl.within(spec.router, delete)
+    except Failed:
+        if rtnl.within(spec.router, lambda kernel: kernel.link_lookup(ifname=node.name)):
+            raise  # else it went by itself at the same moment
 
 
 def unplug(spec: Spec, node: Node) -> None:
     """Take the cable out at the switch: to the node its link looks as before. May be repeated."""
-    netns.ip("-n", spec.router, "link", "set", node.name, "nomaster")
+    rtnl.within(spec.router, lambda kernel: _set_master(kernel, node, 0))
 
 
 def plug(spec: Spec, node: Node) -> None:
     """May be repeated."""
-    netns.ip("-n", spec.router, "link", "set", node.name, "master", node.zone)
+    rtnl.within(spec.router, lambda kernel: _set_master(kernel, node, rtnl.index(kernel, node.zone)))
+
+
+def _set_master(kernel: Kernel, node: Node, master: int) -> None:
+    kernel.link("set", index=rtnl.index(kernel, node.name), master=master)
 
 
 def plugged(spec: Spec) -> set[str]:
     """The nodes whose cables are in."""
     if not netns.exists(spec.router):
         return set()
-    return {
-        link["ifname"]
-        for link in netns.asked(spec.router, "link", "show", "type", "veth")
-        if "master" in link
-    }
+    return rtnl.within(
+        spec.router,
+        lambda kernel: {link.get("IFLA_IFNAME") for link in kernel.get_links() if link.get("IFLA_MASTER")},
+    )
 
 
 def route_zone(spec: Spec, zone: Zone, prefixes: Iterable[str], alive: Iterable[str]) -> None:
     """The router's static routes to a zone's pods: one next hop for each of its nodes that is alive.
     Where none is, the prefix is unreachable, instead of going round by some default. May be repeated."""
     living = set(alive)
-    legs = [node for node in zone.nodes if node.name in living]
-    netns.batch(spec.router, [_route(zone, prefix, legs) for prefix in prefixes])
+    nodes = [node for node in zone.nodes if node.name in living]
+
+    def replace(kernel: Kernel) -> None:
+        link = rtnl.index(kernel, zone.name)
+        for prefix in prefixes:
+            hops = [hop for node in nodes for hop in node.addresses if (":" in hop) == (":" in prefix)]
+            if hops:
+                through: dict[str, Any] = {"multipath": [{"gateway": hop, "oif": link} for hop in hops]}
+            else:
+                through = {"type": "unreachable"}
+            kernel.route("replace", dst=prefix, proto=rtnl.STATIC, **through)
+
+    rtnl.within(spec.router, replace)
 
 
 def unroute(spec: Spec, prefixes: Iterable[str]) -> None:
-    """Routes to what is no zone's any more. Those that are gone are no error."""
-    for prefix in prefixes:
-        with contextlib.suppress(Failed):
-            netns.ip("-n", spec.router, "route", "delete", prefix, "proto", "static")
+    """Remove the routes to prefixes that no zone has any more. A route that is gone already is no error."""
+    gone = set(prefixes)
 
+    def delete(kernel: Kernel) -> None:
+        for route in kernel.get_routes(table=rtnl.MAIN, proto=rtnl.STATIC):
+            if rtnl.destination(route) in gone:
+                kernel.route("del", dst=rtnl.destination(route), proto=rtnl.STATIC)
 
-def _route(zone: Zone, prefix: str, legs: list[Node]) -> str:
-    hops = [address for node in legs for address in node.addresses if (":" in address) == (":" in prefix)]
-    if not hops:
-        return f"route replace unreachable {prefix} proto static"
-    return f"route replace {prefix} proto static" + "".join(
-        f" nexthop via {address} dev {zone.name}" for address in hops
-    )
+    if gone:
+        rtnl.within(spec.router, delete)

@@ -1,7 +1,7 @@
 """The process that keeps the lab's NATS server running: `python -m romana_bus.lab.cluster.nats DIRECTORY`.
 
-The server ends with its last user (bus/embedded.py), and this is the only one: what is on the log is
-reached by URL. So to end this process is to end NATS; its port and its store stay for the next one.
+The server ends with its last user (bus/embedded), and this process is the only one: all others connect by
+URL. So NATS ends with this process; its port and its store stay for the next one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def _hold(directory: Path) -> None:
 
 
 async def _moved(_endpoint: Endpoint) -> None:
-    """Whoever connects reads the new place from the keeper's file."""
+    """Clients read the new address from the keeper's file."""
 
 
 if __name__ == "__main__":

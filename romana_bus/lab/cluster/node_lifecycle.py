@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from romana_bus.errors import RomanaError
-from romana_bus.lab.kubeapi.store import NODES
+from romana_bus.lab.kubeapi.resources import NODES
 from romana_bus.lab.kubelet import node as shown
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ async def watch_nodes(client: KubeClient) -> None:
                     log.info("a node is silent", node=node["metadata"]["name"])
                     await lose(client, node["metadata"]["name"])
         except RomanaError as error:
-            log.warning("nodes cannot be looked at", why=str(error))
+            log.warning("nodes cannot be read", why=str(error))
         await asyncio.sleep(_EVERY)
 
 
 async def lose(client: KubeClient, name: str) -> None:
-    """Nothing is known of the node from now on. Raises RomanaError."""
+    """Set the node's conditions to Unknown. Raises RomanaError."""
     there = await client.get(NODES, "", name)
     if there is not None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

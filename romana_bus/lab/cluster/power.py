@@ -15,113 +15,112 @@ from romana_bus.lab.kubelet.sandboxes import Ground, read_records
 from romana_bus.lab.machine import netns, processes
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Node
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
+    from romana_bus.lab.spec import Node
 
 
-def is_on(place: Place, node: Node) -> bool:
-    return netns.exists(place.spec.namespace(node.name))
+def is_on(lab: Lab, node: Node) -> bool:
+    return netns.exists(lab.spec.namespace(node.name))
 
 
-def switch_off(place: Place, node: Node) -> int:
-    """How many pods went with it. Raises BadInput where it is off already."""
-    if not is_on(place, node) and not any(
-        processes.alive(place, name) for name in services.of_node(place, node)
-    ):
-        raise BadInput(f"node {node.name} is off already: {place.command(f'node start {node.name}')}")
-    pods = _clear(place, node)
-    router.route_zone(place, place.spec.zone(node.zone))
+def switch_off(lab: Lab, node: Node) -> int:
+    """Switch the node off; returns how many pods it had. Raises BadInput where it is off already."""
+    if not is_on(lab, node) and not any(processes.alive(lab, name) for name in services.of_node(lab, node)):
+        raise BadInput(f"node {node.name} is off already: {lab.command(f'node start {node.name}')}")
+    pods = _clear(lab, node)
+    router.route_zone(lab, lab.spec.zone(node.zone))
     return pods
 
 
-def _clear(place: Place, node: Node) -> int:
-    """Whatever there is of a node: also where somebody has removed its namespace, and its processes go on
-    in what has no name any more. How many pods went."""
-    processes.kill(place, *services.of_node(place, node))
-    own = place.spec.namespace(node.name)
-    pods = netns.named(Ground(own, (), place.node(node.name), place.directory).prefix)
+def _clear(lab: Lab, node: Node) -> int:
+    """Remove everything of a node, also where its namespace was removed while processes ran on in it.
+    Returns how many pods it had."""
+    processes.kill(lab, *services.of_node(lab, node))
+    own = lab.spec.namespace(node.name)
+    pods = netns.named(Ground(own, (), lab.node(node.name), lab.directory).prefix)
     processes.end(netns.processes([own, *pods]))
-    fabric.cut(place.spec, node)
+    fabric.cut(lab.spec, node)
     for name in [*pods, own]:
         netns.delete(name)
-    shutil.rmtree(place.node(node.name) / "run", ignore_errors=True)  # a tmpfs, on a real one
+    shutil.rmtree(lab.node(node.name) / "run", ignore_errors=True)  # a tmpfs, on a real one
     return len(pods)
 
 
-def switch_on(place: Place, node: Node) -> None:
+def switch_on(lab: Lab, node: Node) -> None:
     """Raises BadInput where it is on already."""
-    if is_on(place, node):
+    if is_on(lab, node):
         raise BadInput(f"node {node.name} is on already")
-    _clear(place, node)
-    fabric.build_node(place.spec, node)
-    services.make_node(place, node)
-    router.route_zone(place, place.spec.zone(node.zone))
-    start_processes(place, node)
+    _clear(lab, node)
+    fabric.build_node(lab.spec, node)
+    services.make_node(lab, node)
+    router.route_zone(lab, lab.spec.zone(node.zone))
+    start_processes(lab, node)
 
 
-def start_processes(place: Place, node: Node) -> None:
-    if not place.spec.conflist:
-        services.start_agent(place, node)
-    services.start_kubelet(place, node)
+def start_processes(lab: Lab, node: Node) -> None:
+    if not lab.spec.conflist:
+        services.start_agent(lab, node)
+    services.start_kubelet(lab, node)
 
 
-def pods_are_back(place: Place, node: Node) -> bool:
+def pods_are_back(lab: Lab, node: Node) -> bool:
     """Whether every sandbox on record has its network."""
-    return all(one.complete and netns.exists(one.netns) for one in read_records(place.node(node.name)))
+    return all(
+        sandbox.complete and netns.exists(sandbox.netns) for sandbox in read_records(lab.node(node.name))
+    )
 
 
-def ended(place: Place) -> list[str]:
+def ended(lab: Lab) -> list[str]:
     """The processes that should run and do not; nodes that are off need none."""
-    off = {
-        name for node in place.spec.nodes if not is_on(place, node) for name in services.of_node(place, node)
-    }
-    running = processes.recorded(place)
+    off = {name for node in lab.spec.nodes if not is_on(lab, node) for name in services.of_node(lab, node)}
+    running = processes.recorded(lab)
     return [
         name
-        for name in services.everything(place)
+        for name in services.everything(lab)
         if name not in off and not (name in running and running[name].alive)
     ]
 
 
-def what_to_do(place: Place) -> str:
+def what_to_do(lab: Lab) -> str:
     """One sentence where a process has ended; '' where all run."""
-    if not place.facts.up:
-        return f"It is on its way up, or was left half up: then {place.command('down')}"
-    names = ended(place)
+    if not lab.facts.up:
+        return f"It is on its way up, or was left half up: then {lab.command('down')}"
+    names = ended(lab)
     if not names:
         return ""
     if services.SERVE in names:
-        return f"The API server has ended, and its objects with it: {place.command('down')}, then up again."
-    return f"Ended: {', '.join(names)}. To start what has ended: {place.command('start')}"
+        return f"The API server has ended, and its objects with it: {lab.command('down')}, then up again."
+    return f"Ended: {', '.join(names)}. To start what has ended: {lab.command('start')}"
 
 
-async def start_ended(place: Place) -> list[str]:
-    """What was started, or was stopped by a signal and goes on. Raises BadInput where that cannot help."""
-    names = ended(place)
-    if services.SERVE in names or not place.facts.up:
-        raise BadInput(what_to_do(place))
+async def start_ended(lab: Lab) -> list[str]:
+    """Start what has ended and continue what is stopped; returns their names. Raises BadInput where that
+    cannot help."""
+    names = ended(lab)
+    if services.SERVE in names or not lab.facts.up:
+        raise BadInput(what_to_do(lab))
     if services.NATS in names:
-        await start_nats(place)
+        await start_nats(lab)
     if services.BUS in names:
-        services.start_bus(place)
-    for node in place.spec.nodes:
+        services.start_bus(lab)
+    for node in lab.spec.nodes:
         if services.agent(node) in names:
-            services.start_agent(place, node)
+            services.start_agent(lab, node)
         if services.kubelet(node) in names:
-            services.start_kubelet(place, node)
-    return [*names, *processes.resume(place)]
+            services.start_kubelet(lab, node)
+    return [*names, *processes.resume(lab)]
 
 
-async def stop_nats(place: Place) -> None:
+async def stop_nats(lab: Lab) -> None:
     """Raises BadInput where it does not run."""
-    if not processes.terminate(place, services.NATS):
-        raise BadInput(f"NATS does not run: {place.command('nats start')}")
-    await waiting.until(place, "NATS ends", lambda: up.nats_listens(place) is None)
+    if not processes.terminate(lab, services.NATS):
+        raise BadInput(f"NATS does not run: {lab.command('nats start')}")
+    await waiting.until(lab, "NATS ends", lambda: up.nats_listens(lab) is None)
 
 
-async def start_nats(place: Place) -> None:
+async def start_nats(lab: Lab) -> None:
     """Raises BadInput where it runs."""
-    if processes.alive(place, services.NATS):
+    if processes.alive(lab, services.NATS):
         raise BadInput("NATS runs already")
-    services.start_nats(place)
-    await waiting.until(place, "NATS listens", lambda: up.nats_listens(place), services.NATS)
+    services.start_nats(lab)
+    await waiting.until(lab, "NATS listens", lambda: up.nats_listens(lab), services.NATS)

@@ -1,7 +1,7 @@
 """NATS, offered to the nodes: TCP connections to a zone's gateway are passed on to the server on loopback.
 
-The listening sockets are in the router's namespace, so a node reaches NATS by its own link, and loses it
-with that. What cannot be passed on is closed: the client tries again.
+The listening sockets are in the router's namespace, so a node reaches NATS by its own link, and
+loses NATS with the link. A connection that cannot be passed on is closed: the client tries again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def listening(namespace: str, addresses: Iterable[str], port: int) -> list[socke
                 family = socket.AF_INET6 if ":" in address else socket.AF_INET
                 opened.append(socket.create_server((address, port), family=family, backlog=128))
     except OSError as error:
-        for one in opened:
-            one.close()
+        for listener in opened:
+            listener.close()
         raise Failed(f"cannot listen in {namespace} on port {port}: {error.strerror}") from None
     return opened
 
@@ -43,8 +43,8 @@ async def relayed(
 ) -> AsyncIterator[None]:
     """`target`: where to, asked anew for each connection. Raises Failed by way of `target`."""
     async with contextlib.AsyncExitStack() as stack:
-        for one in sockets:
-            server = await asyncio.start_server(functools.partial(_serve, target), sock=one)
+        for listener in sockets:
+            server = await asyncio.start_server(functools.partial(_serve, target), sock=listener)
             stack.callback(server.close)
         yield
 

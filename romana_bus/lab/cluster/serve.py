@@ -1,8 +1,8 @@
 """The lab's own services, in one process: `python -m romana_bus.lab.cluster.serve NAME`.
 
 The small API server with the stand-ins for the scheduler and for who watches nodes, unless the lab's nodes
-belong to another cluster; NATS for the nodes, and the router's routes. It writes down where it is when it is
-ready; objects end with it.
+belong to another cluster; NATS for the nodes, and the router's routes. When it is ready it
+writes its URL into a file. Its objects are in memory only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.lab.cluster.relay import listening, relayed
 from romana_bus.lab.cluster.router import keep_routes
-from romana_bus.lab.machine.directory import RELAY_PORT, Place, write
+from romana_bus.lab.machine.directory import RELAY_PORT, Lab, write
 from romana_bus.runtime.signals import run, signalled
 from romana_bus.tasks import until_one_ends
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 async def _serve(name: str) -> None:
-    place = Place.open(name)
-    jobs: list[Coroutine[Any, Any, None]] = [signalled(), keep_routes(place)]
+    lab = Lab.open(name)
+    jobs: list[Coroutine[Any, Any, None]] = [signalled(), keep_routes(lab)]
     async with contextlib.AsyncExitStack() as stack:
-        gateways = [address for zone in place.spec.zone_list for address in zone.gateways]
-        sockets = listening(place.spec.router, gateways, RELAY_PORT)
-        await stack.enter_async_context(relayed(sockets, lambda: ("127.0.0.1", place.nats().port)))
-        if not place.spec.kubeconfig:
-            jobs += await _api_server(stack, place)
+        gateways = [address for zone in lab.spec.zone_list for address in zone.gateways]
+        sockets = listening(lab.spec.router, gateways, RELAY_PORT)
+        await stack.enter_async_context(relayed(sockets, lambda: ("127.0.0.1", lab.nats().port)))
+        if not lab.spec.kubeconfig:
+            jobs += await _api_server(stack, lab)
         await until_one_ends(jobs)
 
 
-async def _api_server(stack: AsyncExitStack, place: Place) -> list[Coroutine[Any, Any, None]]:
+async def _api_server(stack: AsyncExitStack, lab: Lab) -> list[Coroutine[Any, Any, None]]:
     """It serves; gives what is to run beside it."""
     from romana_bus.lab.cluster.node_lifecycle import watch_nodes
     from romana_bus.lab.kubeapi.server import ApiServer
@@ -43,7 +43,7 @@ async def _api_server(stack: AsyncExitStack, place: Place) -> list[Coroutine[Any
     from romana_bus.lab.scheduler.scheduler import Scheduler
 
     server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
-    write(place.directory / "server", server.url)
+    write(lab.directory / "server", server.url)
     client = KubeClient(await stack.enter_async_context(Plain(server.url)))
     return [Scheduler(client).run(), watch_nodes(client)]
 

@@ -1,7 +1,7 @@
 """How a lab comes up: its network, NATS, the API server, the bus, the nodes, and the router's routes.
 
-What does not depend on each other starts at the same time: most of it is Python that starts. Whatever
-fails is the caller's to clean up, with `falling.down`.
+Independent processes start at the same time, as starting Python takes most of it. Where something fails, the
+caller cleans up with `down.down`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import fabric, services, waiting
-from romana_bus.lab.kubeapi.store import NODES
+from romana_bus.lab.kubeapi.resources import NODES
 from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.kubelet.node import is_ready, why_not_ready
 from romana_bus.lab.machine import processes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from romana_bus.lab.kubeclient.client import KubeClient
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
     #: Tells a person what goes on, for as long as it goes on.
     Step = Callable[[str], AbstractContextManager[None]]
@@ -36,115 +36,115 @@ if TYPE_CHECKING:
 _FOR_A_NODE = 3.0
 
 
-async def start_services(place: Place, step: Step) -> None:
+async def start_services(lab: Lab, step: Step) -> None:
     """Everything that the nodes need. Raises Failed."""
-    spec = place.spec
+    spec = lab.spec
     with step(f"network: a router, {_many(spec.zones, 'zone')}, {_many(len(spec.nodes), 'node')}"):
         fabric.build_router(spec)
         for node in spec.nodes:
             fabric.build_node(spec, node)
-            services.make_node(place, node)
+            services.make_node(lab, node)
     with step("NATS"):
-        services.start_nats(place)
-        services.start_serve(place)
-        await waiting.until(place, "NATS listens", lambda: nats_listens(place), services.NATS)
+        services.start_nats(lab)
+        services.start_serve(lab)
+        await waiting.until(lab, "NATS listens", lambda: nats_listens(lab), services.NATS)
     with step("API server"):
-        await _learn_server(place)
-    write(place.directory / "topology.yaml", yaml.safe_dump(spec.topology(), sort_keys=False))
-    write(place.directory / "env", _environment(place))
-    services.start_bus(place)
+        await _learn_server(lab)
+    write(lab.directory / "topology.yaml", yaml.safe_dump(spec.topology(), sort_keys=False))
+    write(lab.directory / "env", _environment(lab))
+    services.start_bus(lab)
 
 
-async def start_nodes(place: Place, client: KubeClient, step: Step) -> None:
+async def start_nodes(lab: Lab, client: KubeClient, step: Step) -> None:
     """Raises Failed."""
-    spec = place.spec
+    spec = lab.spec
     with step("nodes: " + ("kubelets" if spec.conflist else "agents and kubelets")):
         if not spec.conflist:
-            installs = [services.start_install(place, node).name for node in spec.nodes]
+            installs = [services.start_install(lab, node).name for node in spec.nodes]
             for node in spec.nodes:
-                services.start_agent(place, node)
-            await waiting.ended(place, *installs)
-            _check_installed(place)
+                services.start_agent(lab, node)
+            await waiting.ended(lab, *installs)
+            _check_installed(lab)
         for node in spec.nodes:
-            services.start_kubelet(place, node)
-        await nodes_ready(place, client, {node.name for node in spec.nodes})
+            services.start_kubelet(lab, node)
+        await nodes_ready(lab, client, {node.name for node in spec.nodes})
     with step("the router's routes, one for each zone"):
-        await _route_zones(place)
-    place.learn(up=True)
+        await _route_zones(lab)
+    lab.learn(up=True)
 
 
 def _many(number: int, one: str) -> str:
     return f"{number} {one}{'s' * (number != 1)}"
 
 
-def _check_installed(place: Place) -> None:
-    for node in place.spec.nodes:
-        if not any((place.node(node.name) / "net.d").iterdir()):
-            words = processes.last_words(place, f"install-{node.name}")
+def _check_installed(lab: Lab) -> None:
+    for node in lab.spec.nodes:
+        if not any((lab.node(node.name) / "net.d").iterdir()):
+            words = processes.last_words(lab, f"install-{node.name}")
             raise Failed(f"the CNI plugin of node {node.name} was not installed: {words}")
 
 
-async def nodes_ready(place: Place, client: KubeClient, names: set[str]) -> None:
+async def nodes_ready(lab: Lab, client: KubeClient, names: set[str]) -> None:
     """Raises Failed, with what the nodes say for themselves."""
     why: dict[str, str] = {}
 
     async def all_are() -> bool:
-        found = {node["metadata"]["name"]: node for node in await client.objects(NODES)}
-        missing = [name for name in sorted(names) if name not in found or not is_ready(found[name])]
+        shown = {node["metadata"]["name"]: node for node in await client.objects(NODES)}
+        missing = [name for name in sorted(names) if name not in shown or not is_ready(shown[name])]
         why.clear()
         why.update(
-            (name, why_not_ready(found[name]) if name in found else "not registered") for name in missing
+            (name, why_not_ready(shown[name]) if name in shown else "not registered") for name in missing
         )
         return not missing
 
-    nodes = [node for node in place.spec.nodes if node.name in names]
-    needed = [services.BUS, *(name for node in nodes for name in services.of_node(place, node))]
+    nodes = [node for node in lab.spec.nodes if node.name in names]
+    needed = [services.BUS, *(name for node in nodes for name in services.of_node(lab, node))]
     try:
         within = waiting.WITHIN + _FOR_A_NODE * len(nodes)
-        await waiting.until(place, "all nodes are ready", all_are, *needed, within=within)
+        await waiting.until(lab, "all nodes are ready", all_are, *needed, within=within)
     except Failed as error:
         reasons = "; ".join(f"{name}: {text}" for name, text in why.items())
         raise Failed(f"{error} ({reasons})" if reasons else str(error)) from None
 
 
-def nats_listens(place: Place) -> NatsAccess | None:
+def nats_listens(lab: Lab) -> NatsAccess | None:
     try:
-        access = place.nats()
+        access = lab.nats()
         with socket.create_connection(("127.0.0.1", access.port), 1.0):
             return access
     except (OSError, Failed):
         return None
 
 
-async def _learn_server(place: Place) -> None:
-    if place.spec.kubeconfig:
+async def _learn_server(lab: Lab) -> None:
+    if lab.spec.kubeconfig:
         return
-    file = place.directory / "server"
-    await waiting.until(place, "the API server listens", file.exists, services.SERVE)
+    file = lab.directory / "server"
+    await waiting.until(lab, "the API server listens", file.exists, services.SERVE)
     server = file.read_text()
-    place.learn(server=server)
-    write(place.directory / "kubeconfig", kubeconfig(server, name=place.spec.name))
+    lab.learn(server=server)
+    write(lab.directory / "kubeconfig", kubeconfig(server, name=lab.spec.name))
 
 
-def kubeconfig_file(place: Place) -> str:
-    return place.spec.kubeconfig or str(place.directory / "kubeconfig")
+def kubeconfig_file(lab: Lab) -> str:
+    return lab.spec.kubeconfig or str(lab.directory / "kubeconfig")
 
 
-def _environment(place: Place) -> str:
-    """Nothing that would make a shell a process of the lab."""
+def _environment(lab: Lab) -> str:
+    """For a shell, which must not count as a process of the lab: so ROMANA_LAB is not set."""
     return (
-        f"# . this, and `romana-bus` and `kubectl` mean lab {place.spec.name}\n"
-        f"export ROMANA_LAB_NAME='{place.spec.name}'\n"
-        f"export ROMANA_NATS='{place.nats().url}'\n"
-        f"export ROMANA_CLUSTER='{place.spec.name}'\n"
-        f"export KUBECONFIG='{kubeconfig_file(place)}'\n"
+        f"# . this, and `romana-bus` and `kubectl` mean lab {lab.spec.name}\n"
+        f"export ROMANA_LAB_NAME='{lab.spec.name}'\n"
+        f"export ROMANA_NATS='{lab.nats().url}'\n"
+        f"export ROMANA_CLUSTER='{lab.spec.name}'\n"
+        f"export KUBECONFIG='{kubeconfig_file(lab)}'\n"
         f"command -v romana-bus >/dev/null || PATH=\"$PATH\":'{Path(sys.executable).parent}'\n"
     )
 
 
-async def _route_zones(place: Place) -> None:
+async def _route_zones(lab: Lab) -> None:
     def all_have() -> bool:
-        known = place.prefixes()
-        return all(known.get(zone.name) for zone in place.spec.zone_list)
+        known = lab.prefixes()
+        return all(known.get(zone.name) for zone in lab.spec.zone_list)
 
-    await waiting.until(place, "every zone has its prefix", all_have, services.BUS, services.SERVE)
+    await waiting.until(lab, "every zone has its prefix", all_have, services.BUS, services.SERVE)

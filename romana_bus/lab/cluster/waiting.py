@@ -12,7 +12,7 @@ from romana_bus.lab.machine import processes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
 #: Seconds that anything may take on a busy machine.
 WITHIN = 60.0
@@ -20,38 +20,38 @@ _LOOK_EVERY = 0.05
 
 
 async def until(
-    place: Place, what: str, condition: Callable[[], Any], *needed: str, within: float = WITHIN
+    lab: Lab, what: str, condition: Callable[[], Any], *needed: str, within: float = WITHIN
 ) -> Any:
     """What `condition` gives (it may be awaitable) once that is true. `needed`: processes without which
     it never will be. Raises Failed."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + within
     while True:
-        found = condition()
-        if inspect.isawaitable(found):
-            found = await found
-        if found:
-            return found
-        check(place, *needed)
+        result = condition()
+        if inspect.isawaitable(result):
+            result = await result
+        if result:
+            return result
+        check(lab, *needed)
         if loop.time() > ends_at:
-            raise Failed(f"{what}: not within {within:g} s; see {place.directory}/logs")
+            raise Failed(f"{what}: not within {within:g} s; see {lab.directory}/logs")
         await asyncio.sleep(_LOOK_EVERY)
 
 
-def check(place: Place, *names: str) -> None:
+def check(lab: Lab, *names: str) -> None:
     """Raises Failed where one of them has ended."""
-    found = processes.recorded(place)
+    records = processes.recorded(lab)
     for name in names:
-        if name not in found or not found[name].alive:
-            words = processes.last_words(place, name)
-            raise Failed(f"{name} has ended: {words} (see {place.directory}/logs/{name}.log)")
+        if name not in records or not records[name].alive:
+            words = processes.last_words(lab, name)
+            raise Failed(f"{name} has ended: {words} (see {lab.directory}/logs/{name}.log)")
 
 
-async def ended(place: Place, *names: str) -> None:
+async def ended(lab: Lab, *names: str) -> None:
     """Until these processes have ended by themselves. Raises Failed."""
 
     def over() -> bool:
-        found = processes.recorded(place)
-        return not any(found[name].alive for name in names if name in found)
+        records = processes.recorded(lab)
+        return not any(records[name].alive for name in names if name in records)
 
-    await until(place, f"the end of {', '.join(names)}", over)
+    await until(lab, f"the end of {', '.join(names)}", over)

@@ -1,4 +1,4 @@
-"""Pods in every zone, while every kernel is listened to: how many routes did they change, and where?
+"""The demonstration: pods in every zone, and a count of the routes that they change in every kernel.
 
 The promise: a pod that comes or goes changes no route outside its own subnet; inside it only a block that
 opens does, one route on each other node, and none for a pod.
@@ -6,25 +6,27 @@ opens does, one route on each other node, and none for a pod.
 
 from __future__ import annotations
 
+from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus.events import IPAM
 from romana_bus.inet import covering, parse_prefix
-from romana_bus.lab.cluster import placed, waiting
+from romana_bus.lab.cluster import block_log, waiting
 from romana_bus.lab.inspect import route_counter, workloads
-from romana_bus.lab.kubeapi.store import PODS
+from romana_bus.lab.kubeapi.resources import PODS
 from romana_bus.lab.kubelet import pods
-from romana_bus.lab.machine import netns
+from romana_bus.lab.machine import rtnl
 
 if TYPE_CHECKING:
     from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.events import BlockAssigned
     from romana_bus.inet import Prefix
-    from romana_bus.lab.cluster.spec import Node
     from romana_bus.lab.cluster.up import Step
     from romana_bus.lab.inspect.route_counter import Tally
     from romana_bus.lab.kubeclient.client import KubeClient
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
+    from romana_bus.lab.machine.rtnl import Kernel
+    from romana_bus.lab.spec import Node
 
 #: For each node, again and again until a block opens. Blocks have eight addresses and one is held ahead of
 #: need, so at first one round does; later there are blocks with room.
@@ -32,7 +34,7 @@ PODS_PER_NODE, _ROUNDS = 3, 6
 #: By it a second demonstration finds the pods of the first.
 _LABEL = {"romana-bus.io/demo": "pod"}
 #: The protocol number of routes to blocks (`ip route show proto 82`).
-_BLOCK_ROUTES = "82"
+_BLOCK_ROUTES = 82
 
 Json = dict[str, Any]
 
@@ -50,81 +52,80 @@ class Outcome(NamedTuple):
 
     @property
     def outside(self) -> int:
-        return sum(one.outside for one in (self.router, *self.nodes.values()))
+        return sum(tally.outside for tally in (self.router, *self.nodes.values()))
 
     @property
     def as_promised(self) -> bool:
         """Blocks that opened together may have come as one route."""
         return not self.outside and all(
-            one.inside <= self.expected[name] and bool(one.inside) == bool(self.expected[name])
-            for name, one in self.nodes.items()
+            tally.inside <= self.expected[name] and bool(tally.inside) == bool(self.expected[name])
+            for name, tally in self.nodes.items()
         )
 
 
-async def demonstrate(place: Place, client: KubeClient, store: JetStream, step: Step) -> Outcome:
+async def demonstrate(lab: Lab, client: KubeClient, store: JetStream, step: Step) -> Outcome:
     """Raises Failed."""
-    spec = place.spec
+    spec = lab.spec
     await _clear(client)
     before = (await store.tail(IPAM)).last
     with route_counter.Monitors(
         [spec.router, *(spec.namespace(node.name) for node in spec.nodes)]
     ) as monitors:
         opened: list[BlockAssigned] = []
-        found: list[Json] = []
-        while not opened and len(found) < _ROUNDS * PODS_PER_NODE * len(spec.nodes):
-            with step(f"{PODS_PER_NODE * len(spec.nodes)}{' more' * bool(found)} pods in {spec.zones} zones"):
-                found += await _run_pods(place, client, len(found))
-            opened = await placed.opened_since(store, before)
+        made: list[Json] = []
+        while not opened and len(made) < _ROUNDS * PODS_PER_NODE * len(spec.nodes):
+            with step(f"{PODS_PER_NODE * len(spec.nodes)}{' more' * bool(made)} pods in {spec.zones} zones"):
+                made += await _run_pods(lab, client, len(made))
+            opened = await block_log.opened_since(store, before)
         with step("routes to the blocks that they opened"):
-            await _until_routed(place, opened)
+            await _until_routed(lab, opened)
         changes = monitors.take()
     return Outcome(
-        pods=found,
-        blocks=await placed.blocks(store),
-        opened=[one.block for one in opened],
+        pods=made,
+        blocks=await block_log.blocks(store),
+        opened=[block.block for block in opened],
         router=route_counter.tally(changes[spec.router], ()),
         nodes={
-            node.name: route_counter.tally(changes[spec.namespace(node.name)], _subnet(place, node))
+            node.name: route_counter.tally(changes[spec.namespace(node.name)], _subnet(lab, node))
             for node in spec.nodes
         },
-        expected={node.name: len(_elsewhere(place, node, opened)) for node in spec.nodes},
+        expected={node.name: len(_elsewhere(lab, node, opened)) for node in spec.nodes},
     )
 
 
 async def _clear(client: KubeClient) -> None:
-    """Pods of an earlier one."""
+    """Delete the pods of an earlier demonstration."""
     selector = ",".join(f"{key}={value}" for key, value in _LABEL.items())
     await workloads.delete(client, await client.objects(PODS, label_selector=selector))
 
 
-async def _run_pods(place: Place, client: KubeClient, there: int) -> list[Json]:
+async def _run_pods(lab: Lab, client: KubeClient, there: int) -> list[Json]:
     """`there`: how many have been run already."""
-    first = there // place.spec.zones + 1
+    first = there // lab.spec.zones + 1
     metadata = {"namespace": "default", "labels": _LABEL}
     wanted = [
         workloads.pod_object(f"demo-{zone.name[-1]}{number}", metadata, zone.name)
-        for zone in place.spec.zone_list
+        for zone in lab.spec.zone_list
         for number in range(first, first + PODS_PER_NODE * len(zone.nodes))
     ]
     await workloads.create(client, wanted)
     return await workloads.until_running(client, [pods.key(pod) for pod in wanted], waiting.WITHIN)
 
 
-async def _until_routed(place: Place, opened: list[BlockAssigned]) -> None:
+async def _until_routed(lab: Lab, opened: list[BlockAssigned]) -> None:
     """Until every node has a route to each block that opened on another of its zone. Raises Failed."""
 
     def all_are() -> bool:
         return all(
-            _routed(place.spec.namespace(node.name), _elsewhere(place, node, opened))
-            for node in place.spec.nodes
+            _routed(lab.spec.namespace(node.name), _elsewhere(lab, node, opened)) for node in lab.spec.nodes
         )
 
-    await waiting.until(place, "every node has a route to each block in its subnet", all_are)
+    await waiting.until(lab, "every node has a route to each block in its subnet", all_are)
 
 
-def _elsewhere(place: Place, node: Node, opened: list[BlockAssigned]) -> list[Prefix]:
+def _elsewhere(lab: Lab, node: Node, opened: list[BlockAssigned]) -> list[Prefix]:
     """The blocks that opened on the other nodes of its zone."""
-    others = {one.name for one in place.spec.zone(node.zone).nodes} - {node.name}
+    others = {other.name for other in lab.spec.zone(node.zone).nodes} - {node.name}
     return [parse_prefix(block.block) for block in opened if block.node in others]
 
 
@@ -132,18 +133,22 @@ def _routed(namespace: str, blocks: list[Prefix]) -> bool:
     """Whether the kernel there has our route to all of them; blocks side by side may share one."""
     if not blocks:
         return True
-    shown = [
-        route
-        for family in ("-4", "-6")
-        for route in netns.asked(namespace, family, "route", "show", "proto", _BLOCK_ROUTES)
+    installed = rtnl.within(namespace, _block_routes)
+    return all(any(route.contains(block) for route in installed) for block in blocks)
+
+
+def _block_routes(kernel: Kernel) -> list[Prefix]:
+    return [
+        _destination(rtnl.destination(route))
+        for family in (AF_INET, AF_INET6)
+        for route in kernel.get_routes(family=family, table=rtnl.MAIN)
+        if route["proto"] == _BLOCK_ROUTES and route["type"] != rtnl.UNREACHABLE
     ]
-    there = [_destination(route["dst"]) for route in shown if route.get("type") != "unreachable"]
-    return all(any(route.contains(block) for route in there) for block in blocks)
 
 
 def _destination(text: str) -> Prefix:
     return covering(text if "/" in text else f"{text}/{128 if ':' in text else 32}")
 
 
-def _subnet(place: Place, node: Node) -> list[Prefix]:
-    return [parse_prefix(one) for one in place.prefixes().get(node.zone, ())]
+def _subnet(lab: Lab, node: Node) -> list[Prefix]:
+    return [parse_prefix(prefix) for prefix in lab.prefixes().get(node.zone, ())]

@@ -11,7 +11,7 @@ from romana_bus.lab.kubelet.sandboxes import read_records
 from romana_bus.lab.machine import netns
 
 if TYPE_CHECKING:
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
 POD, NODE, ROUTER, ADDRESS = "pod", "node", "router", "address"
 
@@ -36,41 +36,41 @@ class End(NamedTuple):
         return netns.exists(self.netns)
 
 
-def ends(place: Place) -> list[End]:
+def ends(lab: Lab) -> list[End]:
     """Pods by name, then nodes, then the router."""
-    spec, pods, nodes = place.spec, [], []
+    spec, pods, nodes = lab.spec, [], []
     for node in spec.nodes:
         nodes.append(End(NODE, node.name, spec.namespace(node.name), node.addresses, node.name, node.zone))
-        for one in read_records(place.node(node.name)):
-            if one.complete:
-                name = f"{one.namespace}/{one.name}"
-                pods.append(End(POD, name, one.netns, one.addresses, node.name, node.zone))
+        for sandbox in read_records(lab.node(node.name)):
+            if sandbox.complete:
+                name = f"{sandbox.namespace}/{sandbox.name}"
+                pods.append(End(POD, name, sandbox.netns, sandbox.addresses, node.name, node.zone))
     gateways = tuple(address for zone in spec.zone_list for address in zone.gateways)
     return [*sorted(pods, key=lambda end: end.name), *nodes, End(ROUTER, ROUTER, spec.router, gateways)]
 
 
-def pods(place: Place) -> list[End]:
-    return [end for end in ends(place) if end.kind == POD]
+def pods(lab: Lab) -> list[End]:
+    return [end for end in ends(lab) if end.kind == POD]
 
 
-def find(place: Place, text: str, addresses: bool = False) -> End:
+def find(lab: Lab, text: str, addresses: bool = False) -> End:
     """`addresses`: packets are to go there, so one that nobody is known to have will do, and what is off
     too. Raises BadInput."""
-    everyone = ends(place)
-    found = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
-    found = found or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]
-    if not found and addresses and _is_address(text):
+    everyone = ends(lab)
+    matches = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
+    matches = matches or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]
+    if not matches and addresses and _is_address(text):
         return End(ADDRESS, text, "", (text,))
-    if not found:
+    if not matches:
         names = [end.short for end in everyone]
         close = get_close_matches(text, names, 3)
         meant = f". Did you mean {', '.join(close)}?" if close else f": it has {', '.join(names)}"
-        raise BadInput(f"lab {place.spec.name} has no pod or node {text}{meant}")
-    if len(found) > 1:
-        raise BadInput(f"{text} is {' and '.join(end.name for end in found)}: name one of them whole")
-    if not addresses and not found[0].is_there:
-        raise BadInput(f"{found[0].kind} {text} is off: its node {found[0].node} does not run")
-    return found[0]
+        raise BadInput(f"lab {lab.spec.name} has no pod or node {text}{meant}")
+    if len(matches) > 1:
+        raise BadInput(f"{text} is {' and '.join(end.name for end in matches)}: name one of them whole")
+    if not addresses and not matches[0].is_there:
+        raise BadInput(f"{matches[0].kind} {text} is off: its node {matches[0].node} does not run")
+    return matches[0]
 
 
 def _is_address(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who reaches whom: pings from one namespace to an address, and from every pod to every other. Blocking."""
+"""Pings from one namespace to an address, and from every pod to every other. Blocking."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def matrix(pods: Sequence[End]) -> list[Pair]:
 
 
 def _pair(source: End, target: End) -> Pair:
-    found = Ping(0, 0, 0.0, "it has no address")
+    answer = Ping(0, 0, 0.0, "it has no address")
     for address in target.addresses:
-        found = ping(source.netns, address, 1)
-        if not found.received:  # one packet may get lost while an address is looked up
-            found = ping(source.netns, address, 3)
-        if not found.received:
+        answer = ping(source.netns, address, 1)
+        if not answer.received:  # one packet may get lost while an address is looked up
+            answer = ping(source.netns, address, 3)
+        if not answer.received:
             break
-    return Pair(source, target, found)
+    return Pair(source, target, answer)

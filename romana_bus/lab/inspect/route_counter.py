@@ -1,31 +1,28 @@
-"""Counting the routes that change: the kernels' own notifications, heard in every namespace at once.
+"""Counts the routes that change, from the kernels' notifications, in every namespace at once.
 
-A monitor is a netlink socket in its namespace; what it has heard is read at the end. Only the main table
-counts, and only what is no pod's own /32 (or /128) on its own node, which has a count of its own.
+A monitor is a netlink socket in its namespace, which is read at the end. Only the main table counts. A pod's
+own /32 (or /128) on its node is counted apart.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from romana_bus.errors import Failed
-from romana_bus.inet import V4, V6, Prefix, format_address, parse_prefix
-from romana_bus.lab.machine import netns
-from romana_bus.netlink.messages import attributes, messages
+from romana_bus.inet import parse_prefix
+from romana_bus.lab.machine import netns, rtnl
 from romana_bus.netlink.socket import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from romana_bus.inet import Prefix
+
 # linux/rtnetlink.h
-_NEWROUTE, _DELROUTE = 24, 25
 _GROUPS = (7, 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
 _SOL_NETLINK, _ADD_MEMBERSHIP, _RCVBUFFORCE = 270, 1, 33
-_RTMSG = struct.Struct("=BBBBBBBBI")
-_MAIN, _RTA_DST = 254, 1
 _CLONED = 0x200  # RTM_F_CLONED: an entry of a cache
 
 #: The protocol number of pods' own routes on their node.
@@ -41,10 +38,6 @@ class Change(NamedTuple):
     prefix: str
     protocol: int
 
-    @property
-    def is_pods_own(self) -> bool:
-        return self.protocol == POD_ROUTES
-
 
 class Monitor:
     """One namespace's. Raises Failed where it cannot listen."""
@@ -59,16 +52,16 @@ class Monitor:
         self._socket.setblocking(False)
 
     def take(self) -> list[Change]:
-        """What has changed since it was asked last. Raises Failed where that was too much to keep."""
-        found: list[Change] = []
+        """The changes since the last call. Raises Failed where the socket's buffer was too small for them."""
+        changes: list[Change] = []
         while True:
             try:
                 data = self._socket.recv(ROOM)
             except BlockingIOError:
-                return found
+                return changes
             except OSError as error:
                 raise Failed(f"routes changed faster than they could be counted: {error.strerror}") from None
-            found += read(data)
+            changes += read(data)
 
     def close(self) -> None:
         self._socket.close()
@@ -98,21 +91,14 @@ class Monitors:
 
 def read(data: bytes) -> Iterator[Change]:
     """The changes in what one read gave."""
-    for kind, _flags, _sequence, start, end in messages(data):
-        if kind in (_NEWROUTE, _DELROUTE):
-            family, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(data, start)
-            if table == _MAIN and not flags & _CLONED:
-                prefix = _prefix(data, start + _RTMSG.size, end, family, length)
-                yield Change(kind == _NEWROUTE, prefix, protocol)
+    from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
-
-def _prefix(data: bytes, start: int, end: int, family: int, length: int) -> str:
-    width = V4 if family == socket.AF_INET else V6
-    value = 0
-    for kind, first, last in attributes(data, start, end):
-        if kind == _RTA_DST:
-            value = int.from_bytes(data[first:last], "big")
-    return f"{format_address(width, value)}/{length}"
+    for message in MarshalRtnl().parse(data):
+        is_route = message["event"] in ("RTM_NEWROUTE", "RTM_DELROUTE")
+        if is_route and message["table"] == rtnl.MAIN and not message["flags"] & _CLONED:
+            address = message.get("RTA_DST") or ("::" if message["family"] == socket.AF_INET6 else "0.0.0.0")
+            prefix = f"{address}/{message['dst_len']}"
+            yield Change(message["event"] == "RTM_NEWROUTE", prefix, message["proto"])
 
 
 class Tally(NamedTuple):
@@ -133,7 +119,7 @@ def tally(changes: Iterable[Change], subnet: Iterable[Prefix]) -> Tally:
         prefix = parse_prefix(change.prefix)
         if change.protocol == POD_ROUTES or _LINK_LOCAL.contains(prefix):
             own += 1
-        elif not any(one.contains(prefix) for one in ours):
+        elif not any(own_prefix.contains(prefix) for own_prefix in ours):
             outside += 1
         elif change.added:
             inside += 1

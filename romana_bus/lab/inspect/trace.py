@@ -1,23 +1,38 @@
-"""The way that a packet takes, hop by hop, asked of the kernels that forward it. Blocking.
+"""The path of a packet, hop by hop, as the kernels on it decide. Blocking.
 
-Each namespace is asked which route it has for the destination; its next hop's address says which
-namespace comes next. So it shows also where a way ends that leads nowhere.
+Each namespace is asked for its route to the destination; the next hop's address tells which namespace comes
+next. So the trace also shows where a path ends before the destination.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.errors import Failed
 from romana_bus.lab.inspect import names
-from romana_bus.lab.machine import netns
+from romana_bus.lab.machine import rtnl
 
 if TYPE_CHECKING:
     from romana_bus.lab.inspect.names import End
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
+    from romana_bus.lab.machine.rtnl import Kernel
 
-#: More hops than any way in a lab has.
+#: More hops than any path in a lab has.
 _LONGEST = 12
+
+
+#: rtm_flags: the route that matches, instead of what it means for this packet (linux/rtnetlink.h).
+_FIB_MATCH = 0x2000
+#: How `ip route` shows rtm_protocol; others as numbers.
+_PROTOCOLS = {2: "kernel", rtnl.BOOT: "", rtnl.STATIC: "static", 9: "ra"}
+
+
+class _Route(NamedTuple):
+    """`text`: the route itself, `10.20.0.0/29 proto 82`; `via` and `link` as in Hop."""
+
+    text: str
+    via: str
+    link: str
 
 
 class Hop(NamedTuple):
@@ -29,11 +44,11 @@ class Hop(NamedTuple):
     link: str
 
 
-def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
-    """The hops, and who gets it; '' where nobody does."""
-    everyone = names.ends(place)
+def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
+    """The hops, and who receives the packet; '' where nobody does."""
+    everyone = names.ends(lab)
     by_netns = {end.netns: end for end in everyone if end.kind != names.POD} | {source.netns: source}
-    owners = {one: end for end in reversed(everyone) for one in end.addresses}
+    owners = {address: end for end in reversed(everyone) for address in end.addresses}
     here, came_by = source, ""
     hops: list[Hop] = []
     been: set[tuple[str, str]] = set()
@@ -43,9 +58,8 @@ def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
         route = _route(here.netns, address, source, came_by)
         if route is None:
             return [*hops, Hop(here.short, "no route", "", "")], ""
-        via, link = str(route.get("gateway", "")), str(route["dev"])
-        hops.append(Hop(here.short, _matched(here.netns, address), via, link))
-        there = _next(place, here, owners, via or address)
+        hops.append(Hop(here.short, route.text, route.via, route.link))
+        there = _next(lab, here, owners, route.via or address)
         came_by = _entry(there, here) if there else ""
         if there is None or there.netns == here.netns or (there.netns, came_by) in been:
             return hops, ""
@@ -54,10 +68,10 @@ def trace(place: Place, source: End, address: str) -> tuple[list[Hop], str]:
     return hops, ""
 
 
-def _next(place: Place, here: End, owners: dict[str, End], address: str) -> End | None:
+def _next(lab: Lab, here: End, owners: dict[str, End], address: str) -> End | None:
     """A pod's gateway is the node that it is on, whatever address it has there."""
     if here.kind == names.POD and address not in owners:
-        return owners.get(place.spec.node(here.node).addresses[0])
+        return owners.get(lab.spec.node(here.node).addresses[0])
     return owners.get(address)
 
 
@@ -68,26 +82,20 @@ def _entry(there: End, here: End) -> str:
     return "eth0" if there.kind == names.NODE and here.kind != names.POD else ""
 
 
-def _route(namespace: str, address: str, source: End, came_by: str) -> dict[str, Any] | None:
-    """As the kernel decides for this packet."""
-    asked = ["route", "get", address]
-    own = next((one for one in source.addresses if (":" in one) == (":" in address)), "")
-    if came_by and own:
-        asked += ["from", own, "iif", came_by]
+def _route(namespace: str, address: str, source: End, came_by: str) -> _Route | None:
+    """As the kernel decides for this packet; None where it has no route."""
+    own = next((other for other in source.addresses if (":" in other) == (":" in address)), "")
+
+    def ask(kernel: Kernel) -> _Route:
+        packet = {"src": own, "iif": rtnl.index(kernel, came_by)} if came_by and own else {}
+        (route,) = kernel.route("get", dst=address, **packet)
+        link = kernel.get_links(route.get("RTA_OIF"))[0].get("IFLA_IFNAME")
+        (matched,) = kernel.route("get", dst=address, flags=_FIB_MATCH)
+        protocol = _PROTOCOLS.get(matched["proto"], str(matched["proto"]))
+        text = rtnl.destination(matched) + (f" proto {protocol}" if protocol else "")
+        return _Route(text, route.get("RTA_GATEWAY") or "", link)
+
     try:
-        found = netns.asked(namespace, *asked)
+        return rtnl.within(namespace, ask)
     except Failed:
         return None
-    return found[0] if found and "dev" in found[0] and found[0].get("type") != "unreachable" else None
-
-
-def _matched(namespace: str, address: str) -> str:
-    """The route itself: `10.20.0.0/29 proto 82`."""
-    try:
-        found = netns.asked(namespace, "route", "get", "fibmatch", address)
-    except Failed:
-        return ""
-    if not found:
-        return ""
-    protocol = str(found[0].get("protocol", ""))
-    return f"{found[0].get('dst', '')}{f' proto {protocol}' if protocol not in ('', 'boot') else ''}"

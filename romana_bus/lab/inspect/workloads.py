@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.errors import Failed
-from romana_bus.lab.cluster.spec import ZONE_LABEL
-from romana_bus.lab.kubeapi.store import NAMESPACES, PODS
+from romana_bus.lab.kubeapi.resources import NAMESPACES, PODS
 from romana_bus.lab.kubeclient.client import Refused
 from romana_bus.lab.kubelet import pods
+from romana_bus.lab.spec import ZONE_LABEL
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeclient.client import KubeClient
@@ -52,10 +52,10 @@ async def until_running(client: KubeClient, keys: list[tuple[str, str]], wait: f
     ends_at = loop.time() + wait
     while True:
         known = {pods.key(pod): pod for pod in await client.objects(PODS)}
-        found = [known[key] for key in keys if key in known]
+        running = [known[key] for key in keys if key in known]
         late = [key for key in keys if key not in known or not _runs(known[key])]
         if not late:
-            return found
+            return running
         if loop.time() > ends_at:
             raise Failed(_why_late(late, known, wait))
         await asyncio.sleep(_LOOK_EVERY)

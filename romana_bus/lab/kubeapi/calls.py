@@ -9,12 +9,12 @@ from romana_bus.lab.kubeapi.status import bad_request, invalid_options, method_n
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
-_ON_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_ON_COLLECTION = {"GET": "list", "POST": "create"}
 _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
-#: Subresources that are no part of the object: something is done to it by creating one.
+#: Subresources that are actions: they are created, and cannot be read.
 CREATED_ONLY = ("binding",)
 
 
@@ -71,9 +71,7 @@ def read_call(
     verb = _verb(method, name, subresource)
     call = Call(verb, resource, namespace, name, subresource, _view(accept), query)
     everywhere = resource.namespaced and not namespace
-    if not verb or (everywhere and verb in ("create", "deletecollection")):
-        raise method_not_allowed()
-    if verb not in resource.verbs:
+    if not verb or (everywhere and verb == "create"):
         raise method_not_allowed()
     return call._replace(verb="watch") if verb == "list" and call.flag("watch") else call
 

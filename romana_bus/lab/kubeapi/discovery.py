@@ -1,29 +1,30 @@
-"""What a client is told of the API itself: its version, groups and resources. Pure.
+"""Discovery: the API's version, groups and resources, and what may be asked of them. Pure.
 
-Discovery is given one by one, as ever, and aggregated (apidiscovery.k8s.io), as newer clients ask for it.
+Each group is described apart: clients that ask for aggregated discovery (apidiscovery.k8s.io) accept that
+too. The OpenAPI documents hold no schemas: their query parameters tell kubectl that the server knows dryRun
+and fieldValidation, so that it leaves both to the server. (Unknown fields are accepted here in any case.)
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from romana_bus.lab.kubeapi import openapi
 from romana_bus.lab.kubeapi.calls import CREATED_ONLY
-from romana_bus.lab.kubeapi.openapi import VERSION, Document
+from romana_bus.lab.kubeapi.resources import VERBS
 from romana_bus.lab.kubeapi.status import go_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 
-#: Of the server whose words these are.
+#: The real server whose answers this one gives.
 _VERSION = {
     "major": "1",
     "minor": "36",
-    "gitVersion": VERSION,
+    "gitVersion": "v1.36.0",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
@@ -32,138 +33,99 @@ _VERSION = {
     "platform": "linux/amd64",
 }
 
-_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
+_OPTIONS = ("dryRun", "fieldManager", "fieldValidation")
 
 
-def document(path: str, accept: str, resources: Iterable[Resource]) -> Document | None:
-    """What stands at `path`; None where it is no place of discovery."""
-    served = sorted(resources)
-    groups = sorted({one.group for one in served} - {""})
+def document(path: str, resources: Iterable[Resource]) -> bytes | None:
+    """The document at `path`, with its newline; None where discovery has none."""
+    body = _document(path, sorted(resources))
+    return None if body is None else go_json(body) + b"\n"
+
+
+def _document(path: str, served: list[Resource]) -> Json | None:
     match path.strip("/").split("/"):
         case ["version"]:
-            return _json(_VERSION)
-        case ["api" | "apis" as root] if form := _aggregated_form(accept):
-            return _aggregated(form, [""] if root == "api" else groups, served)
+            return _VERSION
         case ["api"]:
-            return _json({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+            return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         case ["apis"]:
+            groups = sorted({resource.group for resource in served} - {""})
             listed = [_group(group, served) for group in groups]
-            return _json({"kind": "APIGroupList", "apiVersion": "v1", "groups": listed})
-        case ["apis", group] if group in groups:
-            return _json({"kind": "APIGroup", "apiVersion": "v1"} | _group(group, served))
-        case ["api", version] | ["apis", _, version] as parts:
-            return _resources(parts[1] if len(parts) == 3 else "", version, served)
-        case ["openapi", "v2"]:
-            return openapi.v2(accept, served)
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
+        case ["api", version]:
+            return _resources(version, served)
+        case ["apis", group, version]:
+            return _resources(f"{group}/{version}", served)
+        case ["openapi", "v3"]:
+            return {"paths": {root: {"serverRelativeURL": f"/openapi/v3/{root}"} for root in _roots(served)}}
         case ["openapi", "v3", *rest]:
-            return openapi.v3("/".join(rest), served)
+            return _openapi("/".join(rest), served)
     return None
 
 
-def _json(value: Json) -> Document:
-    return Document(go_json(value) + b"\n")
-
-
 def _group(group: str, served: list[Resource]) -> Json:
-    versions = sorted({one.version for one in served if one.group == group})
+    versions = sorted({resource.version for resource in served if resource.group == group})
     listed = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
     return {"name": group, "versions": listed, "preferredVersion": listed[-1]}
 
 
-def _resources(group: str, version: str, served: list[Resource]) -> Document | None:
-    found = [one for one in served if (one.group, one.version) == (group, version)]
-    if not found:
+def _resources(api_version: str, served: list[Resource]) -> Json | None:
+    matching = [resource for resource in served if resource.api_version == api_version]
+    if not matching:
         return None
-    listed = [entry for one in found for entry in _entries(one)]
-    kind = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if group else {})
-    return _json(kind | {"groupVersion": found[0].api_version, "resources": listed})
+    listed = [entry for resource in matching for entry in _entries(resource)]
+    kind = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if matching[0].group else {})
+    return kind | {"groupVersion": api_version, "resources": listed}
 
 
-def _entries(one: Resource) -> list[Json]:
+def _entries(resource: Resource) -> list[Json]:
     """A resource and its subresources."""
-    common = {"namespaced": one.namespaced}
+    common = {"namespaced": resource.namespaced}
     entry = {
-        "name": one.plural,
-        "singularName": one.kind.lower(),
+        "name": resource.plural,
+        "singularName": resource.kind.lower(),
         **common,
-        "kind": one.kind,
-        "verbs": one.verbs,
+        "kind": resource.kind,
+        "verbs": VERBS,
     }
-    if one.short:
-        entry["shortNames"] = list(one.short)
-    if categories := _categories(one):
-        entry["categories"] = categories
+    if resource.short:
+        entry["shortNames"] = list(resource.short)
     return [entry] + [
-        {"name": f"{one.plural}/{sub}", "singularName": "", **common}
-        | {"kind": _kind(one, sub), "verbs": _verbs(sub)}
-        for sub in one.subresources
+        {"name": f"{resource.plural}/{sub}", "singularName": "", **common}
+        | {"kind": sub.capitalize() if sub in CREATED_ONLY else resource.kind}
+        | {"verbs": ["create"] if sub in CREATED_ONLY else ["get", "patch", "update"]}
+        for sub in resource.subresources
     ]
 
 
-def _categories(one: Resource) -> list[str]:
-    return ["all"] if one.kind == "Pod" else []
+def _roots(served: list[Resource]) -> list[str]:
+    """`api/v1`, `apis/networking.k8s.io/v1` ..."""
+    return sorted({_root(resource) for resource in served})
 
 
-def _kind(one: Resource, sub: str) -> str:
-    return sub.capitalize() if sub in CREATED_ONLY else one.kind
+def _root(resource: Resource) -> str:
+    return resource.path.rpartition("/")[0].strip("/")
 
 
-def _verbs(sub: str) -> list[str]:
-    return ["create"] if sub in CREATED_ONLY else ["get", "patch", "update"]
-
-
-# --- aggregated ---------------------------------------------------------------------------------------
-
-
-def _aggregated_form(accept: str) -> str:
-    """v2 or v2beta1, whichever the client names first and before plain JSON; '' where it names neither."""
-    for media_type in accept.replace(" ", "").split(","):
-        parts = media_type.split(";")
-        if "as=APIGroupDiscoveryList" in parts:
-            return next((part[2:] for part in parts if part in ("v=v2", "v=v2beta1")), "")
-        if parts[0] in ("application/json", "*/*"):
-            return ""
-    return ""
-
-
-def _aggregated(form: str, groups: list[str], served: list[Resource]) -> Document:
-    items = [_aggregated_group(group, [one for one in served if one.group == group]) for group in groups]
-    top = {"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{form}", "metadata": {}}
-    return Document(go_json(top | {"items": items}) + b"\n", _AGGREGATED.format(form))
-
-
-def _aggregated_group(group: str, served: list[Resource]) -> Json:
-    versions = [
-        {
-            "version": version,
-            "resources": [_aggregated_resource(one) for one in served if one.version == version],
-            "freshness": "Current",
-        }
-        for version in sorted({one.version for one in served})
-    ]
-    name = {"name": group} if group else {}
-    return {"metadata": name | {"creationTimestamp": None}, "versions": versions}
-
-
-def _aggregated_resource(one: Resource) -> Json:
-    entry: Json = {
-        "resource": one.plural,
-        "responseKind": _gvk(one, one.kind),
-        "scope": "Namespaced" if one.namespaced else "Cluster",
-        "singularResource": one.kind.lower(),
-        "verbs": one.verbs,
+def _openapi(root: str, served: list[Resource]) -> Json | None:
+    """The document of one group and version."""
+    if root not in _roots(served):
+        return None
+    paths = {
+        f"{resource.path}/{{name}}": {"patch": _patch(resource)}
+        for resource in served
+        if _root(resource) == root
     }
-    if one.short:
-        entry["shortNames"] = list(one.short)
-    if categories := _categories(one):
-        entry["categories"] = categories
-    if one.subresources:
-        entry["subresources"] = [
-            {"subresource": sub, "responseKind": _gvk(one, _kind(one, sub)), "verbs": _verbs(sub)}
-            for sub in one.subresources
-        ]
-    return entry
+    info = {"title": "Kubernetes", "version": _VERSION["gitVersion"]}
+    return {"openapi": "3.0.0", "info": info, "paths": paths}
 
 
-def _gvk(one: Resource, kind: str) -> Json:
-    return {"group": one.group, "version": one.version, "kind": kind}
+def _patch(resource: Resource) -> Json:
+    parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in _OPTIONS]
+    gvk = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    return {
+        "parameters": parameters,
+        "responses": {"200": {"description": "OK"}},
+        "x-kubernetes-action": "patch",
+        "x-kubernetes-group-version-kind": gvk,
+    }

@@ -1,4 +1,4 @@
-"""What a test wants to go wrong with the next requests.
+"""Faults that a test injects into the next requests.
 
     server.faults.append(Fault("list", "pods", code=503, retry_after=1))
     server.faults.append(Fault("list", "pods", times=3, without=every_second))  # a wrong 200
@@ -9,8 +9,8 @@
     # an authenticating proxy, say, that lets no streaming list through:
     server.faults.append(Fault(times=FOREVER, code=400, streaming=True))
 
-What happens in watches that are open already is told to them with `ApiServer.tell` (changes that are not
-true, of `false_change` and `past_change`) and `ApiServer.send_line` (raw bytes).
+Open watches are sent wrong changes (`false_change`) with `ApiServer.tell`, and raw bytes with
+`ApiServer.send_line`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from romana_bus.lab.kubeapi import status, wire
+from romana_bus.lab.kubeapi import wire
 from romana_bus.lab.kubeapi.table import Change
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
 
-#: Of all keys that a list would show, in its order, those that are left out.
+#: From the keys that a list would show, in its order, those to leave out.
 Omission = Callable[[Sequence[str]], Collection[str]]
 
 FOREVER = math.inf
@@ -40,8 +41,8 @@ STREAMING_OPTIONS = ("sendInitialEvents", "resourceVersionMatch")
 @dataclass
 class Fault:
     """Happens to the next `times` requests of `verb` (as RBAC names it) on `plural`; '' is any. `below`: only
-    to those from a version below it (and above 0); `streaming`: only to streaming lists. A request meets the
-    first fault that is meant for it and no other; what one fault says adds up.
+    to those from a version below it (and above 0); `streaming`: only to streaming lists. A request gets
+    the first fault that matches it, with everything that this fault asks for.
 
     Instead of an answer: `code` (see status.fault), with `retry_after` in seconds; `silent`: headers, and
     then nothing; `raw`: these bytes, status line and all, and the connection is closed; `expired`: a watch is
@@ -56,9 +57,7 @@ class Fault:
     A watch: `line` is raw bytes behind what it begins with.
 
     The bytes of an answer to list, get or watch: after `cut_at` of them, or `cut_after` seconds, the
-    connection is closed, `reset`: with a TCP reset. `gzip`: compressed, whatever the client accepts.
-    `drip`: one byte each so many seconds, and a body never ends. `endless`: a body, or the first line
-    of a watch, begins with these bytes and goes on with `x` for ever."""
+    connection is closed, `reset`: with a TCP reset."""
 
     verb: str = ""
     plural: str = ""
@@ -79,9 +78,6 @@ class Fault:
     same_page: bool = False
     cut_after: float | None = None
     reset: bool = False
-    gzip: bool = False
-    drip: float | None = None
-    endless: bytes = b""
 
     def meets(self, call: Call) -> bool:
         return (
@@ -92,18 +88,17 @@ class Fault:
         )
 
     @property
-    def spoils_bytes(self) -> bool:
-        """Whether an answer has to be sent bit by bit."""
-        timed = self.cut_at is not None or self.cut_after is not None or self.drip is not None
-        return timed or self.gzip or bool(self.endless)
+    def cuts(self) -> bool:
+        """Whether an answer breaks off."""
+        return self.cut_at is not None or self.cut_after is not None
 
 
 NONE = Fault()
 
 
 def take(pending: list[Fault], call: Call) -> Fault:
-    """The first that is meant for `call`, one time less; NONE if there is none. Raises Refused (400) where
-    that depends on a version that cannot be read."""
+    """The first fault that matches `call`, with its count lowered; NONE where none does. Raises Refused (400)
+    where a version that cannot be read decides it."""
     for fault in pending:
         if fault.meets(call):
             fault.times -= 1
@@ -130,34 +125,14 @@ def only(*left_out: str) -> Omission:
     return lambda _: left_out
 
 
-# --- for `items` ---
-
-NOT_AN_OBJECT = b"17"
-A_STATUS = status.refusal(500, "InternalError", "Internal error occurred: injected").body
-
-
-def nested_item(depth: int = 100_000) -> bytes:
-    """An object with so many lists in each other."""
-    return _item(b"nested", b',"spec":' + b"[" * depth + b"]" * depth)
-
-
-def long_named_item(length: int = 100_000) -> bytes:
-    return _item(b"n" * length)
-
-
-def _item(name: bytes, rest: bytes = b"") -> bytes:
-    metadata = b'{"name":"%s","namespace":"default","uid":"injected","resourceVersion":"1"}' % name
-    return b'{"metadata":%s%s}' % (metadata, rest)
-
-
 # --- for `ApiServer.tell` ---
 
 
 def false_change(
     store: Store, resource: Resource, key: str, kind: str = "DELETED", version: int | None = None
 ) -> Change:
-    """The object that is there, as though `kind` (as Change.type) had happened to it at `version`, which may
-    be older than others; None is a new one. The store keeps the object."""
+    """A change of `kind` (as Change.type) that did not happen to the object, at `version`, which may be older
+    than others; None is a new version. The store keeps the object. Raises KeyError where there is none."""
     raw = store.get(resource, key)
     if raw is None:
         raise KeyError(key)
@@ -165,11 +140,3 @@ def false_change(
         version = store.version + 1
         store.advance(version)
     return Change(kind, key, version, wire.at_version(raw, version), raw)
-
-
-def past_change(store: Store, resource: Resource, version: int) -> Change:
-    """What was written at `version`, as it was told then. KeyError where it wrote nothing."""
-    for change in store.changes(resource, version - 1):
-        if change.version == version:
-            return change
-    raise KeyError(version)

@@ -1,4 +1,4 @@
-"""How answers travel: their headers, chunked or not, compressed or not, and spoiled when told to."""
+"""How answers are sent: their headers, chunked or not, compressed or not, cut off where a fault says so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import gzip
 import socket
 import struct
 import uuid
-import zlib
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -53,15 +52,14 @@ def reply(request: web.Request, code: int, body: bytes, more: Mapping[str, str])
 
 
 class Stream:
-    """An answer whose body comes bit by bit, with what `fault` does to its bytes. `async with` sends the
-    headers: a client sees them before there is anything to say."""
+    """An answer whose body comes in parts, until `fault` cuts it off. `async with` sends the headers: a
+    client sees them before there is anything to send."""
 
     def __init__(self, request: web.Request, fault: Fault = NONE) -> None:
-        self.response = web.StreamResponse(headers=_headers(_GZIP if fault.gzip else {}))
+        self.response = web.StreamResponse(headers=_headers({}))
         self.response.enable_chunked_encoding()
         self._request, self._fault = request, fault
         self._left = fault.cut_at
-        self._packer = zlib.compressobj(wbits=31) if fault.gzip else None
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -70,29 +68,12 @@ class Stream:
             self._timer = asyncio.get_running_loop().call_later(self._fault.cut_after, self._cut)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()  # the connection may live on, with another request
-        if self._packer is not None and kind is None:
-            await self._send(self._packer.flush())
 
     async def write(self, body: bytes) -> None:
         """Raises ConnectionError when the client is gone, or was cut off."""
-        if self._packer is not None:
-            body = self._packer.compress(body) + self._packer.flush(zlib.Z_SYNC_FLUSH)
-        if self._fault.drip is None:
-            await self._send(body)
-            return
-        for byte in body:
-            await self._send(bytes([byte]))
-            await asyncio.sleep(self._fault.drip)
-
-    async def write_forever(self, filler: bytes) -> None:
-        """Raises ConnectionError as `write`."""
-        while True:
-            await self.write(filler)
-
-    async def _send(self, body: bytes) -> None:
         if self._left is None:
             await self.response.write(body)
             return
@@ -114,23 +95,13 @@ class Stream:
             transport.close()
 
 
-async def spoiled(request: web.Request, body: bytes, fault: Fault) -> web.StreamResponse:
-    """A whole answer, with what `fault` does to its bytes."""
+async def cut(request: web.Request, body: bytes, fault: Fault) -> web.StreamResponse:
+    """A whole answer, until `fault` ends it."""
     stream = Stream(request, fault)
     with contextlib.suppress(ConnectionError):
         async with stream:
-            if fault.endless:
-                await write_endless(stream, fault.endless)
             await stream.write(body)
-            if fault.drip is not None:
-                await stream.write_forever(b" ")
     return stream.response
-
-
-async def write_endless(stream: Stream, start: bytes) -> None:
-    """`start`, and `x` as fast as it is read. Raises ConnectionError when the client is gone."""
-    await stream.write(start)
-    await stream.write_forever(b"x" * 65536)
 
 
 def raw(request: web.Request, answer: bytes) -> web.Response:

@@ -1,11 +1,12 @@
-"""Bodies in Kubernetes' protobuf encoding: the few that kubectl sends so, `create ns` since 1.32. Pure.
+"""Bodies in Kubernetes' protobuf encoding. Pure. (k8s.io/api and apimachinery, generated.proto)
 
-(k8s.io/api and apimachinery, generated.proto.) Other kinds are refused: clients may always send JSON.
+kubectl sends two kinds in it, and does not try JSON where that is refused: `create namespace` (since 1.32) a
+Namespace, `drain` DeleteOptions. Everything else comes as JSON.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from romana_bus.lab.kubeapi.status import bad_request
 
@@ -18,126 +19,76 @@ CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 
 _MAGIC = b"k8s\x00"
 
-
-class _Field(NamedTuple):
-    """`message`: what it is made of, '' for text, 'int' or 'map' (of text to text)."""
-
-    name: str
-    message: str = ""
-    repeated: bool = False
-
-
-_MESSAGES: dict[str, dict[int, _Field]] = {
-    "Unknown": {1: _Field("typeMeta", "TypeMeta"), 2: _Field("raw", "bytes")},
-    "TypeMeta": {1: _Field("apiVersion"), 2: _Field("kind")},
-    "ObjectMeta": {
-        1: _Field("name"),
-        2: _Field("generateName"),
-        3: _Field("namespace"),
-        5: _Field("uid"),
-        6: _Field("resourceVersion"),
-        11: _Field("labels", "map"),
-        12: _Field("annotations", "map"),
-        14: _Field("finalizers", "", repeated=True),
-    },
-    "Namespace": {1: _Field("metadata", "ObjectMeta")},
-    "DeleteOptions": {
-        1: _Field("gracePeriodSeconds", "int"),
-        2: _Field("preconditions", "Preconditions"),
-        4: _Field("propagationPolicy"),
-        5: _Field("dryRun", "", repeated=True),
-    },
-    "Preconditions": {1: _Field("uid"), 2: _Field("resourceVersion")},
+#: By message: the name of each field, and what it is made of: a message, or one of these.
+_TEXT, _BYTES, _INTEGER = "text", "bytes", "integer"
+_MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
+    "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", _BYTES)},
+    "TypeMeta": {1: ("apiVersion", _TEXT), 2: ("kind", _TEXT)},
+    "Namespace": {1: ("metadata", "ObjectMeta")},
+    "ObjectMeta": {1: ("name", _TEXT)},
+    "DeleteOptions": {1: ("gracePeriodSeconds", _INTEGER), 2: ("preconditions", "Preconditions")},
+    "Preconditions": {1: ("uid", _TEXT), 2: ("resourceVersion", _TEXT)},
 }
-
-#: What a body may be.
-_READABLE = ("Namespace", "DeleteOptions")
+_KINDS = ("Namespace", "DeleteOptions")
 
 
 def read(body: bytes) -> Json:
-    """As JSON would have it; empty texts are left out. Raises Refused (400)."""
+    """The object as JSON would have it; empty texts are left out. Raises Refused (400)."""
     try:
         if not body.startswith(_MAGIC):
             raise ValueError("it does not begin with k8s")
         envelope = _message(body[len(_MAGIC) :], "Unknown")
-        kind = envelope["typeMeta"]["kind"]
-        if kind not in _READABLE:
-            raise bad_request(f"a {kind} is read as JSON or YAML here, not as {CONTENT_TYPE}")
-        top: Json = envelope["typeMeta"]
-        return top | _message(envelope.get("raw", b""), kind)
-    except (LookupError, ValueError) as error:
+        head: Json = envelope["typeMeta"]
+        if head["kind"] not in _KINDS:
+            raise ValueError(f"a {head['kind']} is read as JSON or YAML only")
+        return head | _message(envelope.get("raw", b""), head["kind"])
+    except (LookupError, TypeError, ValueError) as error:
         raise bad_request(f"the body of the request is not {CONTENT_TYPE}: {error}") from None
 
 
 def _message(body: bytes, name: str) -> Json:
-    fields, found = _MESSAGES[name], dict[str, Any]()
-    for number, value in _fields(body):
-        field = fields.get(number)
-        if field is None or value == b"":
-            continue
-        read_value = _value(value, field.message)
-        if field.message == "map":
-            found.setdefault(field.name, {}).update(read_value)
-        elif field.repeated:
-            found.setdefault(field.name, []).append(read_value)
-        else:
-            found[field.name] = read_value
-    return found
+    fields = _MESSAGES[name]
+    return {
+        fields[number][0]: _value(value, fields[number][1])
+        for number, value in _fields(body)
+        if number in fields and value != b""
+    }
 
 
-def _value(value: bytes | int, message: str) -> Any:
-    if isinstance(value, int):
-        return value - (1 << 64) if value >> 63 else value
-    match message:
-        case "bytes":
+def _value(value: Any, kind: str) -> Any:
+    match kind:
+        case "bytes" | "integer":
             return value
-        case "map":
-            pair = dict(_fields(value))
-            return {bytes(pair.get(1, b"")).decode(): bytes(pair.get(2, b"")).decode()}
-        case "" | "int":
+        case "text":
             return value.decode()
         case _:
-            return _message(value, message)
+            return _message(value, kind)
 
 
 def _fields(body: bytes) -> Iterator[tuple[int, bytes | int]]:
     """(number, value) of each field of a message. Raises ValueError and LookupError."""
-    at = 0
-    while at < len(body):
-        tag, at = _varint(body, at)
-        match tag & 7:
-            case 0:
-                value, at = _varint(body, at)
-                yield tag >> 3, value
-            case 2:
-                size, at = _varint(body, at)
-                if at + size > len(body):
-                    raise ValueError("it ends within a field")
-                yield tag >> 3, body[at : at + size]
-                at += size
-            case other:
-                raise ValueError(f"a field of wire type {other}")
+    start = 0
+    while start < len(body):
+        tag, start = _varint(body, start)
+        if tag & 7 not in (0, 2):
+            raise ValueError(f"a field of wire type {tag & 7}")
+        value, start = _varint(body, start)
+        if tag & 7 == 0:
+            yield tag >> 3, value
+            continue
+        if start + value > len(body):
+            raise ValueError("it ends within a field")
+        yield tag >> 3, body[start : start + value]
+        start += value
 
 
-def _varint(body: bytes, at: int) -> tuple[int, int]:
+def _varint(body: bytes, start: int) -> tuple[int, int]:
+    """The number, and where the next one starts."""
     value = shift = 0
     while True:
-        byte = body[at]
-        at += 1
+        byte = body[start]
+        start += 1
         value |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            return value, at
-
-
-def field(number: int, value: bytes) -> bytes:
-    """A text, or a message, as a field of another."""
-    return _written(number << 3 | 2) + _written(len(value)) + value
-
-
-def _written(value: int) -> bytes:
-    digits = bytearray()
-    while value >= 0x80:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*digits, value])
+            return value, start

@@ -1,11 +1,11 @@
 """A small Kubernetes API server: lists, watches and writes of a few resources over HTTP, in one process.
 
-It says what a real server says, byte for byte, in everything that it serves; `recordings/` is what it
-is held to, and kubectl works against it. On top of that it does what tests need of a server: it forgets
-its history, refuses, fails, lies and hangs on demand (`faults.py`), goes back to an older state, counts what
-it was asked, and repeats what another server was recorded saying.
+Its answers are those of a real server, byte for byte: tests compare them with `recordings/`, and run
+kubectl against it. Tests can also make it compact its history, refuse, fail, give wrong answers and hang
+(`faults.py`), go back to an older state, count requests, and replay a recording.
 
-Not served: finalizers, managedFields, schemas; answers in protobuf; logs, exec, evictions, events.
+Not served: finalizers, managedFields, schemas; the deletion of collections; answers in protobuf; logs, exec,
+evictions, events.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from romana_bus.lab.kubeapi.read.selectors import selection
 from romana_bus.lab.kubeapi.read.views import view_of
 from romana_bus.lab.kubeapi.read.watches import Watches
 from romana_bus.lab.kubeapi.read.watching import Beginning, Watch, beginning
+from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES
 from romana_bus.lab.kubeapi.status import Refused
-from romana_bus.lab.kubeapi.store import BUILT_IN, LONGEST, NAMESPACES, Compacted, Store, watch_line
+from romana_bus.lab.kubeapi.store import Compacted, Store, watch_line
 from romana_bus.lab.kubeapi.write import patches
 from romana_bus.lab.kubeapi.write.admission import BORN, Rules
 from romana_bus.lab.kubeapi.write.writes import write
@@ -39,12 +40,16 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
     from romana_bus.lab.kubeapi.faults import Fault
-    from romana_bus.lab.kubeapi.store import Backup, Resource
-    from romana_bus.lab.kubeapi.table import Change, Extent
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Backup
+    from romana_bus.lab.kubeapi.table import Change
     from romana_bus.lab.kubeapi.write.writes import Written
 
 #: Seconds between two renewals of the real server's lease (controlplane, IdentityLeaseRenewIntervalPeriod).
 _LEASE_INTERVAL = 10.0
+
+#: Whom refusals name: the user of the recordings.
+USER = "romana-watcher"
 
 _HEALTH = ("/readyz", "/livez", "/healthz")
 
@@ -57,12 +62,12 @@ class ApiServer:
     same objects.
 
     `token`: what requests must bear, if anything; `tokens`: or one of these, a set that may change at any
-    time. `user`: whom refusals name. `streaming_list`: whether it knows sendInitialEvents.
+    time. `streaming_list`: whether it knows sendInitialEvents.
     `bookmark_interval`, `compact_interval` and `lease_interval`: seconds, inf is never; the last is how often
     it writes something of its own, which moves the version: None is as often as a real one where there is
-    `admission`, and else never, since what is recorded brings its versions along. `longest_history`: it is
-    compacted before its time where it is longer. `watch_buffer`: lines that may wait for one slow watch.
-    `graceful` and `admission` are Rules: with both it behaves as a cluster does.
+    `admission`, and else never, since what is recorded brings its versions along. `watch_buffer`:
+    lines that may wait for one slow watch. `graceful` and `admission` are Rules: with both it behaves as a
+    cluster does.
     `requests` counts (verb, plural); `faults` are what happens to the next ones."""
 
     def __init__(
@@ -75,18 +80,16 @@ class ApiServer:
         admission: bool = False,
         token: str | None = None,
         tokens: set[str] | None = None,
-        user: str = "romana-watcher",
         streaming_list: bool = True,
         bookmark_interval: float = 60.0,
         compact_interval: float = 300.0,
         lease_interval: float | None = None,
-        longest_history: Extent = LONGEST,
         watch_buffer: int = 10_000,
     ) -> None:
-        self.store = Store(resources, longest_history)
+        self.store = Store(resources)
         self.faults: list[Fault] = []
         self.requests: Counter[tuple[str, str]] = Counter()
-        self._host, self._port, self._token, self._tokens, self._user = host, port, token, tokens, user
+        self._host, self._port, self._token, self._tokens = host, port, token, tokens
         self._rules = Rules(graceful, admission)
         self._streaming_list = streaming_list
         self._bookmark_interval, self._watch_buffer = bookmark_interval, watch_buffer
@@ -131,8 +134,8 @@ class ApiServer:
     # --- what tests and the player do to it ---
 
     def apply_recorded(self, kind: str, resource: Resource, raw: bytes) -> None:
-        """One event of a recorded watch, with the version and the bytes that it had there. ValueError if
-        it is no such object, or no newer than the resource's last."""
+        """One event of a recorded watch, with the version and the bytes that it had there. Raises
+        ValueError if it is another kind of object, or not newer than the resource's last change."""
         key, version = wire.placed(resource, raw)
         self._watches.offer(resource, self.store.write(resource, kind, key, raw, version))
 
@@ -151,7 +154,7 @@ class ApiServer:
 
     def restore(self, backup: Backup) -> None:
         """As when etcd is restored from an older snapshot: objects and version go back, and versions are
-        given out again. Open watches hear nothing until the version is above the one they had come to."""
+        given out again. Open watches are sent nothing until the version has passed theirs."""
         self._watches.skip(self.store.version)
         self.store.restore(backup)
 
@@ -163,19 +166,19 @@ class ApiServer:
         self._forbidden.discard((verb, plural))
 
     def watches(self, plural: str = "") -> int:
-        """How many are open."""
+        """How many watches are open."""
         return len(self._watches.of(plural))
 
     def close_watches(self, plural: str = "") -> None:
-        """End them as a timeout would, after what they have still to be sent."""
+        """End the open watches as a timeout does: queued lines are still sent."""
         self._watches.end(plural)
 
     def send_line(self, line: bytes, plural: str = "") -> None:
-        """Raw bytes into the watches that are open."""
+        """Send raw bytes into the open watches."""
         self._watches.send(line, plural)
 
     def tell(self, resource: Resource, change: Change) -> None:
-        """Show it to the watches that are open, true or not, news or not. The store knows nothing of it."""
+        """Send it to the open watches, even where it is not true or not new. The store does not change."""
         self._watches.show(resource, change)
 
     # --- requests ---
@@ -189,10 +192,9 @@ class ApiServer:
             return http.reply(request, refused.code, refused.body + b"\n", refused.headers)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        accept = request.headers.get("Accept", "")
-        if request.method == "GET" and (found := document(request.path, accept, self.store.resources)):
+        if request.method == "GET" and (found := document(request.path, self.store.resources)):
             self._authenticate(request)
-            return http.reply(request, 200, found.body, {"Content-Type": found.content_type})
+            return http.reply(request, 200, found, {})
         call = self._read(request)
         fault = faults.take(self.faults, call)
         call = call.without_options(fault.ignored)
@@ -204,7 +206,7 @@ class ApiServer:
             return http.raw(request, fault.raw)
         self._authenticate(request)
         if (call.verb, call.resource.plural) in self._forbidden:
-            raise status.forbidden(call.resource, call.verb, self._user, call.namespace, call.name)
+            raise status.forbidden(call.resource, call.verb, USER, call.namespace, call.name)
         match call.verb:
             case "watch":
                 return await self._watch(request, call, fault)
@@ -225,7 +227,7 @@ class ApiServer:
                 self.store.resources,
             )
         except Refused:
-            self._authenticate(request)  # who may not ask is not told what is there
+            self._authenticate(request)  # without credentials a client does not learn what is served
             raise
         self.requests[call.verb, call.resource.plural] += 1
         return call
@@ -255,9 +257,7 @@ class ApiServer:
             written = self._do(call, body, request.content_type)
         except RecursionError:
             raise status.bad_request("exceeded max depth") from None
-        warnings = ", ".join(f"299 - {msgspec.json.encode(one).decode()}" for one in written.warnings)
-        more = {"Warning": warnings} if warnings else {}
-        return http.reply(request, written.code, written.body + b"\n", more)
+        return http.reply(request, written.code, written.body + b"\n", {})
 
     def _do(self, call: Call, body: bytes, content_type: str) -> Written:
         now = _clock().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -274,16 +274,14 @@ class ApiServer:
         if fault.line:
             watch.send(fault.line)
         stream = http.Stream(request, fault)
-        with self._watches.open(watch), contextlib.suppress(ConnectionError):  # a client that goes may do so
+        with self._watches.open(watch), contextlib.suppress(ConnectionError):  # the client has gone
             async with stream:
-                if fault.endless:
-                    await http.write_endless(stream, fault.endless)
                 while lines := await watch.next():
                     await stream.write(lines)
         return stream.response
 
     def _open(self, request: web.Request, call: Call, fault: Fault) -> Watch:
-        """From here on it misses nothing. What is wrong with its version is said in the stream."""
+        """A watch that is sent every change from now on. An unusable version is an error in its stream."""
         chosen, view = selection(call), view_of(call, _clock)
         error = b""
         try:
@@ -314,8 +312,8 @@ class ApiServer:
 
 
 async def _shown(request: web.Request, body: bytes, fault: Fault) -> web.StreamResponse:
-    if fault.spoils_bytes:
-        return await http.spoiled(request, body, fault)
+    if fault.cuts:
+        return await http.cut(request, body, fault)
     return http.reply(request, 200, body, {})
 
 
@@ -330,5 +328,5 @@ def _healthy(request: web.Request) -> web.StreamResponse:
 
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:
-    """The real one doesn't say what it is."""
+    """The real server sends no Server header."""
     response.headers.pop("Server", None)

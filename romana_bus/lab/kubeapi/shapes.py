@@ -1,4 +1,4 @@
-"""The form of what is read here of objects: another form is refused, the rest is not looked at. Pure."""
+"""The types of the fields that are read here; a value of another type is refused. Pure."""
 
 from __future__ import annotations
 
@@ -7,207 +7,126 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from collections.abc import Iterator
+
+    from romana_bus.lab.kubeapi.resources import Resource
+
+Json = dict[str, Any]
+
+_OBJECTS = list[dict[str, Any]]
+_TEXTS = dict[str, str]
+
+#: By path, what a value has to be, if it is there and not null; `[]` stands for each element of a list. What
+#: holds others comes before them.
+_Types = dict[str, Any]
 
 
-class _Shape(msgspec.Struct, rename="camel"):
-    """Any field may be absent, or null, as Go has it."""
+def _texts(place: str, *names: str) -> _Types:
+    return {f"{place}.{name}": str for name in names}
 
 
-class _Metadata(_Shape):
-    name: str | None = None
-    namespace: str | None = None
-    generate_name: str | None = None
-    uid: str | None = None
-    resource_version: str | None = None
-    creation_timestamp: str | None = None
-    deletion_timestamp: str | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    finalizers: list[str] | None = None
-    owner_references: list[dict[str, Any]] | None = None
-    deletion_grace_period_seconds: int | None = None
+def _expressions(place: str) -> _Types:
+    each = f"{place}[]"
+    return {place: _OBJECTS} | _texts(each, "key", "operator") | {f"{each}.values": list[str]}
 
 
-class _Condition(_Shape):
-    type: str | None = None
-    status: str | None = None
-    reason: str | None = None
-    message: str | None = None
+def _containers(place: str) -> _Types:
+    ports = f"{place}[].ports"
+    types = {place: _OBJECTS} | _texts(f"{place}[]", "name", "image") | {ports: _OBJECTS}
+    return types | {f"{ports}[].containerPort": int, f"{ports}[].protocol": str}
 
 
-class _Taint(_Shape):
-    """Of a node, or what a pod tolerates of one."""
+_METADATA: _Types = {
+    "metadata": Json,
+    **_texts("metadata", "name", "namespace", "generateName", "uid", "resourceVersion"),
+    **_texts("metadata", "creationTimestamp", "deletionTimestamp"),
+    "metadata.labels": _TEXTS,
+    "metadata.annotations": _TEXTS,
+    "metadata.finalizers": list[str],
+    "metadata.ownerReferences": _OBJECTS,
+    "metadata.deletionGracePeriodSeconds": int,
+    "spec": Json,
+    "status": Json,
+}
+_CONDITIONS = {"status.conditions": _OBJECTS} | _texts(
+    "status.conditions[]", "type", "status", "reason", "message"
+)
+_AFFINITY = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+_TERMS = f"{_AFFINITY}.nodeSelectorTerms"
+_STATE = "status.containerStatuses[].state"
 
-    key: str | None = None
-    value: str | None = None
-    effect: str | None = None
-    operator: str | None = None
-
-
-class _Expression(_Shape):
-    key: str
-    operator: str
-    values: list[str] | None = None
-
-
-class _Term(_Shape):
-    match_expressions: list[_Expression] | None = None
-    match_fields: list[_Expression] | None = None
-
-
-class _Required(_Shape):
-    node_selector_terms: list[_Term] | None = None
-
-
-class _NodeAffinity(_Shape):
-    required: _Required | None = msgspec.field(
-        name="requiredDuringSchedulingIgnoredDuringExecution", default=None
-    )
-
-
-class _Affinity(_Shape):
-    node_affinity: _NodeAffinity | None = None
-
-
-class _Port(_Shape):
-    container_port: int | None = None
-    protocol: str | None = None
-
-
-class _Container(_Shape):
-    name: str | None = None
-    image: str | None = None
-    ports: list[_Port] | None = None
-
-
-class _Gate(_Shape):
-    condition_type: str | None = None
-
-
-class _PodSpec(_Shape):
-    containers: list[_Container] | None = None
-    init_containers: list[_Container] | None = None
-    node_name: str | None = None
-    node_selector: dict[str, str] | None = None
-    affinity: _Affinity | None = None
-    tolerations: list[_Taint] | None = None
-    scheduler_name: str | None = None
-    scheduling_gates: list[dict[str, Any]] | None = None
-    readiness_gates: list[_Gate] | None = None
-    termination_grace_period_seconds: int | None = None
-    host_network: bool | None = None
-
-
-class _Ended(_Shape):
-    exit_code: int | None = None
-    signal: int | None = None
-    reason: str | None = None
-    finished_at: str | None = None
-
-
-class _State(_Shape):
-    waiting: _Condition | None = None
-    running: dict[str, Any] | None = None
-    terminated: _Ended | None = None
-
-
-class _ContainerStatus(_Shape):
-    ready: bool | None = None
-    restart_count: int | None = None
-    state: _State | None = None
-    last_state: _State | None = None
-
-
-class _Ip(_Shape):
-    ip: str | None = None
-
-
-class _PodStatus(_Shape):
-    phase: str | None = None
-    reason: str | None = None
-    conditions: list[_Condition] | None = None
-    container_statuses: list[_ContainerStatus] | None = None
-    init_container_statuses: list[_ContainerStatus] | None = None
-    pod_ip: str | None = msgspec.field(name="podIP", default=None)
-    pod_ips: list[_Ip] | None = msgspec.field(name="podIPs", default=None)
-
-
-class _Pod(_Shape):
-    metadata: _Metadata
-    spec: _PodSpec | None = None
-    status: _PodStatus | None = None
-
-
-class _NodeSpec(_Shape):
-    unschedulable: bool | None = None
-    taints: list[_Taint] | None = None
-
-
-class _Address(_Shape):
-    type: str | None = None
-    address: str | None = None
-
-
-class _NodeStatus(_Shape):
-    conditions: list[_Condition] | None = None
-    addresses: list[_Address] | None = None
-    node_info: dict[str, Any] | None = None
-
-
-class _Node(_Shape):
-    metadata: _Metadata
-    spec: _NodeSpec | None = None
-    status: _NodeStatus | None = None
-
-
-class _NamespaceStatus(_Shape):
-    phase: str | None = None
-
-
-class _Namespace(_Shape):
-    metadata: _Metadata
-    spec: dict[str, Any] | None = None
-    status: _NamespaceStatus | None = None
-
-
-class _Selector(_Shape):
-    match_labels: dict[str, str] | None = None
-    match_expressions: list[_Expression] | None = None
-
-
-class _Rule(_Shape):
-    ports: list[dict[str, Any]] | None = None
-
-
-class _PolicySpec(_Shape):
-    pod_selector: _Selector | None = None
-    ingress: list[_Rule | None] | None = None
-    egress: list[_Rule | None] | None = None
-    policy_types: list[str] | None = None
-
-
-class _NetworkPolicy(_Shape):
-    metadata: _Metadata
-    spec: _PolicySpec | None = None
-
-
-class _Other(_Shape):
-    metadata: _Metadata
-
-
-_SHAPES: dict[str, type[_Shape]] = {
-    "Pod": _Pod,
-    "Node": _Node,
-    "Namespace": _Namespace,
-    "NetworkPolicy": _NetworkPolicy,
+_TYPES: dict[str, _Types] = {
+    "Pod": {
+        **_containers("spec.containers"),
+        **_containers("spec.initContainers"),
+        **_texts("spec", "nodeName", "schedulerName"),
+        "spec.nodeSelector": _TEXTS,
+        "spec.affinity": Json,
+        "spec.affinity.nodeAffinity": Json,
+        _AFFINITY: Json,
+        _TERMS: _OBJECTS,
+        **_expressions(f"{_TERMS}[].matchExpressions"),
+        **_expressions(f"{_TERMS}[].matchFields"),
+        "spec.tolerations": _OBJECTS,
+        **_texts("spec.tolerations[]", "key", "value", "effect", "operator"),
+        "spec.schedulingGates": _OBJECTS,
+        "spec.terminationGracePeriodSeconds": int,
+        "spec.hostNetwork": bool,
+        **_texts("status", "phase", "reason", "podIP"),
+        "status.podIPs": _OBJECTS,
+        "status.podIPs[].ip": str,
+        **_CONDITIONS,
+        "status.containerStatuses": _OBJECTS,
+        "status.containerStatuses[].ready": bool,
+        "status.containerStatuses[].restartCount": int,
+        _STATE: Json,
+        f"{_STATE}.waiting": Json,
+        f"{_STATE}.waiting.reason": str,
+        f"{_STATE}.terminated": Json,
+        f"{_STATE}.terminated.reason": str,
+    },
+    "Node": {
+        "spec.unschedulable": bool,
+        "spec.taints": _OBJECTS,
+        **_texts("spec.taints[]", "key", "value", "effect"),
+        **_CONDITIONS,
+        "status.addresses": _OBJECTS,
+        **_texts("status.addresses[]", "type", "address"),
+        "status.nodeInfo": Json,
+    },
+    "Namespace": {"status.phase": str},
+    "NetworkPolicy": {
+        "spec.podSelector": Json,
+        "spec.podSelector.matchLabels": _TEXTS,
+        **_expressions("spec.podSelector.matchExpressions"),
+        "spec.ingress": list[Json | None],
+        "spec.ingress[].ports": _OBJECTS,
+        "spec.egress": list[Json | None],
+        "spec.egress[].ports": _OBJECTS,
+        "spec.policyTypes": list[str],
+    },
 }
 
 
-def misshapen(resource: Resource, item: dict[str, Any]) -> str:
-    """What has another form than it should; '' where nothing has."""
-    try:
-        msgspec.convert(item, type=_SHAPES.get(resource.kind, _Other))
-    except msgspec.ValidationError as error:
-        return str(error)
+def misshapen(resource: Resource, item: Json) -> str:
+    """The first field of another type than it should be; '' where there is none."""
+    for path, kind in (_METADATA | _TYPES.get(resource.kind, {})).items():
+        for value in _values(item, path.split(".")):
+            try:
+                msgspec.convert(value, type=kind | None)
+            except msgspec.ValidationError as error:
+                return f"{str(error).partition(' - at ')[0]} - at `$.{path}`"
     return ""
+
+
+def _values(item: Any, path: list[str]) -> Iterator[Any]:
+    """What is at `path`, and not null."""
+    if item is None:
+        return
+    if not path:
+        yield item
+    elif path[0].endswith("[]"):
+        for element in item.get(path[0][:-2]) or ():
+            yield from _values(element, path[1:])
+    else:
+        yield from _values(item.get(path[0]), path[1:])

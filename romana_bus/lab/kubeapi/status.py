@@ -1,4 +1,4 @@
-"""What the API server says when it does not do what was asked: metav1.Status, in its own words. Pure."""
+"""Refusals of the API server, as metav1.Status in the words of a real one. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.kubeapi.store import Compacted, Resource
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Compacted
 
 _REASONS = {
     400: ("BadRequest", "the server rejected our request for an unknown reason"),
@@ -64,7 +65,7 @@ def success(resource: Resource, name: str, uid: str) -> bytes:
 
 
 def done(code: int) -> bytes:
-    """The answer to what makes nothing that could be shown."""
+    """The answer to a create that gives no object, as a binding does."""
     body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}
     return go_json(body)
 
@@ -100,7 +101,7 @@ def forbidden(resource: Resource, verb: str, user: str, namespace: str, name: st
 
 
 def not_admitted(resource: Resource, name: str, why: str) -> Refused:
-    """Allowed in general, but not this one."""
+    """The user may do this in general, but not to this object."""
     message = f'{_qualified(resource)} "{name}" is forbidden: {why}'
     return refusal(403, "Forbidden", message, _details(resource, name))
 
@@ -198,8 +199,10 @@ class Cause(NamedTuple):
 
 
 def invalid(resource: Resource, name: str, causes: list[Cause]) -> Refused:
-    listed = [{"reason": f"FieldValue{one.kind}", "message": one.text, "field": one.field} for one in causes]
-    texts = [f"{one.field}: {one.text}" for one in causes]
+    listed = [
+        {"reason": f"FieldValue{cause.kind}", "message": cause.text, "field": cause.field} for cause in causes
+    ]
+    texts = [f"{cause.field}: {cause.text}" for cause in causes]
     message = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     details: dict[str, Any] = {"name": name} if name else {}

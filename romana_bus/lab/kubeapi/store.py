@@ -12,58 +12,17 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.lab.kubeapi import wire
-from romana_bus.lab.kubeapi.table import Change, Extent, Table
+from romana_bus.lab.kubeapi.resources import BUILT_IN, Resource
+from romana_bus.lab.kubeapi.table import Change, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from romana_bus.lab.kubeapi.table import Snapshot
 
-_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-
-
-class Resource(NamedTuple):
-    """One kind of object that is served: `group` is '' for the core API. `short`: what people call it;
-    `subresources`: what can be asked of one object apart."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-    namespaced: bool
-    short: tuple[str, ...] = ()
-    subresources: tuple[str, ...] = ("status",)
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def verbs(self) -> list[str]:
-        """What can be asked of it, as RBAC names it. Nobody deletes all namespaces at once."""
-        return [verb for verb in _VERBS if verb != "deletecollection" or self.kind != "Namespace"]
-
-    @property
-    def path(self) -> str:
-        """Where it is listed cluster wide: `/api/v1/pods`."""
-        return f"{'/apis' if self.group else '/api'}/{self.api_version}/{self.plural}"
-
-    def key(self, namespace: str, name: str) -> str:
-        return f"{namespace}/{name}" if self.namespaced else name
-
-
-NODES = Resource("", "v1", "nodes", "Node", False, ("no",))
-PODS = Resource("", "v1", "pods", "Pod", True, ("po",), ("binding", "status"))
-NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, ("ns",))
-NETWORK_POLICIES = Resource(
-    "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), ()
-)
-
-BUILT_IN = (NODES, PODS, NAMESPACES, NETWORK_POLICIES)
-
 
 class Compacted(Exception):
-    """Nothing is known any more of `version`: history begins at `floor`."""
+    """The history of `version` is gone: it begins at `floor`."""
 
     def __init__(self, version: int, floor: int) -> None:
         super().__init__(f"version {version} is compacted, history begins at {floor}")
@@ -76,13 +35,6 @@ def watch_line(kind: str, raw: bytes) -> bytes:
     return b'{"type":"%s","object":%s}\n' % (kind.encode(), raw)
 
 
-#: What is kept at most, whatever the time: a real etcd has a quota of bytes, and a real cache one of changes.
-LONGEST = Extent(changes=100_000, size=64 * 1024 * 1024)
-
-#: What is left of the longest history when it became longer: not all of it is gone through for each write.
-_LEFT = 0.75
-
-
 class Backup(NamedTuple):
     """A store at one moment, as a snapshot of etcd holds it, with the history that it has then."""
 
@@ -92,24 +44,16 @@ class Backup(NamedTuple):
 
 
 class Store:
-    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients. `longest`: a
-    longer history is compacted by the write that makes it so."""
+    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients."""
 
-    def __init__(self, resources: Iterable[Resource] = BUILT_IN, longest: Extent = LONGEST) -> None:
+    def __init__(self, resources: Iterable[Resource] = BUILT_IN) -> None:
         self.version = 1
         self.compacted = 0
-        self._longest = longest
         self._tables = {resource: Table() for resource in resources}
 
     @property
     def resources(self) -> tuple[Resource, ...]:
         return tuple(self._tables)
-
-    @property
-    def history(self) -> Extent:
-        """How much of it there is."""
-        extents = [table.extent for table in self._tables.values()]
-        return Extent(sum(one.changes for one in extents), sum(one.size for one in extents))
 
     def get(self, resource: Resource, key: str) -> bytes | None:
         return self._tables[resource].objects.get(key)
@@ -130,8 +74,6 @@ class Store:
         change = Change(kind, sys.intern(key), version, None if repeats else raw, before)
         table.record(change)
         self.advance(version)
-        if not self.history.within(self._longest):
-            self._shorten()
         return change
 
     def advance(self, version: int) -> None:
@@ -143,18 +85,6 @@ class Store:
         self.compacted = max(self.compacted, min(version, self.version))
         for table in self._tables.values():
             table.forget(self.compacted)
-
-    def _shorten(self) -> None:
-        """Compact it to the newest changes that are `_LEFT` of the longest history."""
-        wanted = Extent(int(self._longest.changes * _LEFT), int(self._longest.size * _LEFT))
-        left, to = self.history, self.compacted
-        written = [(one.version, one.size) for table in self._tables.values() for one in table.changes]
-        for version, size in sorted(written):
-            if left.within(wanted):
-                break
-            left = Extent(left.changes - 1, left.size - size)
-            to = version
-        self.compact(to)
 
     def changes(self, resource: Resource, after: int) -> list[Change]:
         """In the order of their versions. Raises Compacted."""

@@ -37,21 +37,6 @@ class Change(NamedTuple):
         assert self.before is not None
         return wire.at_version(self.before, self.version)
 
-    @property
-    def size(self) -> int:
-        """Bytes that are kept for it alone."""
-        return len(self.written or b"")
-
-
-class Extent(NamedTuple):
-    """How long a history is: its changes, and the bytes of the objects that they wrote."""
-
-    changes: int
-    size: int
-
-    def within(self, limit: Extent) -> bool:
-        return self.changes <= limit.changes and self.size <= limit.size
-
 
 class Snapshot(NamedTuple):
     """All objects of one resource at one version, in the order of their keys."""
@@ -82,37 +67,29 @@ class Table:
         self.objects: dict[str, bytes] = {}
         self.changes: list[Change] = []
         self.filled_at = 0
-        self._size = 0
         self._snapshots: dict[int, Snapshot] = {}
-
-    @property
-    def extent(self) -> Extent:
-        return Extent(len(self.changes), self._size)
 
     def copy(self) -> Table:
         """The same objects and changes, independent from now on."""
         table = Table()
         table.objects, table.changes = dict(self.objects), list(self.changes)
-        table.filled_at, table._size = self.filled_at, self._size
+        table.filled_at = self.filled_at
         return table
 
     def fill(self, version: int, objects: Mapping[str, bytes]) -> None:
         self.objects = dict(objects)
         self.changes = []
         self.filled_at = version
-        self._size = 0
         self._snapshots.clear()
 
     def forget(self, version: int) -> None:
         """The changes up to `version`."""
         gone = bisect_right(self.changes, version, key=_version)
-        self._size -= sum(change.size for change in self.changes[:gone])
         del self.changes[:gone]
         self._snapshots.clear()
 
     def record(self, change: Change) -> None:
         self.changes.append(change)
-        self._size += change.size
         if change.type == "DELETED":
             self.objects.pop(change.key, None)
         else:

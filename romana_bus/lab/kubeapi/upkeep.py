@@ -1,4 +1,4 @@
-"""What the API server writes and forgets by itself, without being asked. Each for ever, until cancelled."""
+"""Tasks of the API server: compaction, and a lease whose renewal moves the version. Until cancelled."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The bytes that Kubernetes puts around objects: lists' items, bookmarks, metadata only. Pure.
 
-Held to recordings of a real server, byte for byte; where Go's encoder differs from others, this says so.
+Tests compare them with recordings of a real server. Comments say where Go's encoder is special.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 _PARTIAL = b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1",'
 
@@ -62,11 +62,11 @@ def identity(raw: bytes) -> _Identity:
 
 
 def placed(resource: Resource, raw: bytes) -> tuple[str, int]:
-    """(key, version) of an object that comes from elsewhere. ValueError if it is none of `resource`."""
+    """(key, version) of an object that comes from elsewhere. Raises ValueError if it is of another kind."""
     if not raw.startswith(head(resource)):
-        raise ValueError(f"no {resource.kind} as a watch shows it: {raw[:80]!r}")
-    found = identity(raw)
-    return resource.key(found.namespace, found.name), int(found.resource_version)
+        raise ValueError(f"not a {resource.kind} as a watch shows it: {raw[:80]!r}")
+    metadata = identity(raw)
+    return resource.key(metadata.namespace, metadata.name), int(metadata.resource_version)
 
 
 def metadata_only(raw: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What the stand-ins (scheduler, kubelet) ask of the API server, be it the small one or a real one.
+"""The Kubernetes client of the stand-ins (scheduler, kubelet), for the small API server and for real ones.
 
     api = Api(Target(server=url))          # producers.kubernetes.client: kubeconfig, TLS, credentials
     await api.open()
@@ -30,7 +30,7 @@ from romana_bus.lab.kubeclient.known import Known
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeclient.known import Seen
 
 log = structlog.get_logger(__name__)
@@ -44,12 +44,12 @@ PATCHES = {
     "json": "application/json-patch+json",
 }
 
-#: What goes wrong on the way, and passes.
+#: Errors of the network: another try may succeed.
 _NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class Connection(Protocol):
-    """One API server with our credentials. `body` travels as JSON, None is no body; `silence`: seconds
+    """One API server with our credentials. `body` is sent as JSON, None is no body; `silence`: seconds
     without a byte that end it. The answer is the caller's to read, whatever its status."""
 
     async def call(
@@ -65,7 +65,7 @@ class Connection(Protocol):
 
 
 class Refused(Failed):
-    """The API server does not do it: 404, 409, 422 ... `reason` is one of metav1.StatusReason."""
+    """The API server refused the request: 404, 409, 422 ... `reason` is one of metav1.StatusReason."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ class Refused(Failed):
 
 
 class Unreachable(Failed):
-    """The API server did not answer. What was asked may have been done all the same."""
+    """The API server did not answer. It may have carried out the request all the same."""
 
 
 class Pace(NamedTuple):
@@ -151,8 +151,8 @@ class KubeClient:
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, grace: int | None = None, uid: str = ""
     ) -> bool:
-        """Whether it was there: deleting what is gone is no error. `grace` 0 is the kubelet's last word
-        about a pod; without it a pod that is on a node is only marked (deletionTimestamp). `uid`: only
+        """Returns whether the object was there. `grace` 0 removes a pod at once, as its kubelet does in the
+        end; without it a pod that is on a node is only marked (deletionTimestamp). `uid`: only
         if it is still that one, else False."""
         body: Json = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace is not None:
@@ -252,7 +252,7 @@ class KubeClient:
         try:
             return msgspec.json.decode(said, type=Json)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unreachable(f"{method} {path}: an answer that is no JSON: {error}") from None
+            raise Unreachable(f"{method} {path}: the answer is not JSON: {error}") from None
 
 
 def place(resource: Resource, namespace: str = "", name: str = "", subresource: str = "") -> str:

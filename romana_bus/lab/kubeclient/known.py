@@ -1,4 +1,4 @@
-"""What a client of the API server has been told of one resource, so that it tells each thing once. Pure."""
+"""What a client knows of one resource, so that it reports each change once. Pure."""
 
 from __future__ import annotations
 

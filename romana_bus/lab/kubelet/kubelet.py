@@ -1,4 +1,4 @@
-"""The kubelet's loops: what is to run, told by the API server and the directory of manifests, is run.
+"""The kubelet's loops: they run the pods that the API server and the directory of manifests ask for.
 
 Level-triggered: each pod has a task of its own that compares what is wanted with what is there, and does
 that again after each change and, with a growing pause, after each failure. So a kubelet that was killed
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from romana_bus.errors import RomanaError
-from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubeclient.client import Refused
 from romana_bus.lab.kubelet import node, pods, static
 from romana_bus.tasks import stop, until_one_ends, until_set
@@ -57,7 +57,7 @@ class Kubelet:
     # --- the node ---
 
     async def _show_node(self) -> None:
-        """Register, and say again and again whether pods can be run."""
+        """Register, and report regularly whether pods can be run."""
         shown = node.Readiness(False, "", "")
         while True:
             why = await asyncio.to_thread(self._sandboxes.why_not_ready)
@@ -69,7 +69,7 @@ class Kubelet:
                     await self._put_node(readiness)
                     shown = readiness
                 except RomanaError as error:
-                    log.warning("the node cannot be shown to the API server", why=str(error))
+                    log.warning("the node's status cannot be written", why=str(error))
                     await asyncio.sleep(1.0)
             await asyncio.sleep(_ALIVE_EVERY if readiness.ready else _READY_EVERY)
 
@@ -108,18 +108,18 @@ class Kubelet:
     async def _read_manifests(self) -> None:
         directory, before = self._sandboxes.ground.directory / "manifests", set[str]()
         while True:
-            found = static.read(directory, self._who.name, _now())
-            for uid in before - found.keys():
+            manifests = static.read(directory, self._who.name, _now())
+            for uid in before - manifests.keys():
                 self.wanted.pop(uid, None)
-            for uid in found.keys() - before:
-                self.wanted[uid] = found[uid]
-            self._look_at(*sorted(before ^ found.keys()))
-            before = set(found)
+            for uid in manifests.keys() - before:
+                self.wanted[uid] = manifests[uid]
+            self._look_at(*sorted(before ^ manifests.keys()))
+            before = set(manifests)
             await self._drop_strange_mirrors()
             await asyncio.sleep(_MANIFESTS_EVERY)
 
     async def _drop_strange_mirrors(self) -> None:
-        """Mirrors of what no manifest says any more, and those that somebody has deleted."""
+        """Delete mirrors whose manifest is gone, and those that somebody has marked for deletion."""
         for (namespace, name), pod in sorted(self._mirrors.items()):
             if static.mirrored(pod) not in self.wanted or pods.is_ending(pod):
                 try:
@@ -136,7 +136,7 @@ class Kubelet:
                 self._tasks[uid] = asyncio.create_task(self._tend(uid), name=f"pod {uid}")
 
     async def _tend(self, uid: str) -> None:
-        """Until nothing of it is wanted and nothing is left."""
+        """Runs until the pod is not wanted, and nothing is left of it."""
         changed, (delay, longest) = self._changed[uid], _BACKOFF
         try:
             while True:
@@ -145,7 +145,7 @@ class Kubelet:
                     await self._sync(uid)
                     delay, pause = _BACKOFF[0], None
                 except (RomanaError, OSError) as error:
-                    log.warning("pod", uid=uid, why=str(error))
+                    log.warning("pod not as wanted, tried again", uid=uid, why=str(error))
                     delay, pause = min(2 * delay, longest), delay
                 if pause is None and uid not in self.wanted and uid not in self._sandboxes.of:
                     return
@@ -154,7 +154,7 @@ class Kubelet:
             del self._tasks[uid], self._changed[uid]
 
     async def _sync(self, uid: str) -> None:
-        """Make it as it is wanted. Raises RomanaError."""
+        """Create or remove the pod's sandbox, as it is wanted. Raises RomanaError."""
         pod, sandbox = self.wanted.get(uid), self._sandboxes.of.get(uid)
         going = pod is None or pods.is_ending(pod) or pods.is_over(pod)
         if sandbox and (going or not self._sandboxes.is_alive(sandbox)):

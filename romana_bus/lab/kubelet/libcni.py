@@ -36,7 +36,7 @@ _SUFFIXES = (".conflist", ".conf", ".json")
 
 
 class CniError(RomanaError):
-    """A plugin said no. `code`: as the specification lists them, 0 where it said none."""
+    """A plugin failed. `code`: as in the specification, 0 where the plugin gave none."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ def read_list(document: Any) -> ConfList:
     if not isinstance(document, dict) or not isinstance(document.get("name"), str):
         raise CniError("a CNI configuration needs a name")
     plugins = document.get("plugins", [document] if "type" in document else [])
-    if not plugins or not all(isinstance(one, dict) and one.get("type") for one in plugins):
+    if not plugins or not all(isinstance(plugin, dict) and plugin.get("type") for plugin in plugins):
         raise CniError(f"the CNI configuration {document['name']} has no plugins, or one without a type")
     versions = [document.get("cniVersion") or "", *document.get("cniVersions", [])]
     known = [version for version in versions if _number(version)]
@@ -91,10 +91,10 @@ def read_list(document: Any) -> ConfList:
 def _number(version: str) -> tuple[int, ...]:
     """() for what is none, and for what is newer than we know (1.1.0)."""
     try:
-        found = tuple(int(part) for part in version.split("."))
+        numbers = tuple(int(part) for part in version.split("."))
     except ValueError:
         return ()
-    return found if found <= (1, 1, 0) else ()
+    return numbers if numbers <= (1, 1, 0) else ()
 
 
 def load(directory: Path) -> ConfList | None:

@@ -1,4 +1,4 @@
-"""The Node object that a kubelet shows of itself. Pure: time is given."""
+"""The Node object that a kubelet writes. Pure: time is given."""
 
 from __future__ import annotations
 

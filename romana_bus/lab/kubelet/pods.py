@@ -76,16 +76,16 @@ def _quantity(text: str) -> int:
     return int(digits) * scales.get(text[len(digits) :], 0) if digits.isdecimal() else 0
 
 
-def running(pod: Json, found: Running) -> Json:
-    addresses = {"podIP": found.addresses[0], "podIPs": _ips(found.addresses)} if found.addresses else {}
+def running(pod: Json, state: Running) -> Json:
+    addresses = {"podIP": state.addresses[0], "podIPs": _ips(state.addresses)} if state.addresses else {}
     return {
-        **_common("Running", found.host, found.since),
+        **_common("Running", state.host, state.since),
         **addresses,
         "message": None,
-        "conditions": _conditions(True, found.since, "", ""),
+        "conditions": _conditions(True, state.since, "", ""),
         "containerStatuses": [
-            _container(one, {"running": {"startedAt": found.since}}, found.sandbox)
-            for one in _containers(pod)
+            _container(container, {"running": {"startedAt": state.since}}, state.sandbox)
+            for container in _containers(pod)
         ],
     }
 
@@ -101,7 +101,7 @@ def waiting(pod: Json, host: tuple[str, ...], since: str, why: str) -> Json:
         "podIPs": None,
         "message": message,
         "conditions": _conditions(False, since, "FailedCreatePodSandBox", message),
-        "containerStatuses": [_container(one, state, "") for one in _containers(pod)],
+        "containerStatuses": [_container(container, state, "") for container in _containers(pod)],
     }
 
 

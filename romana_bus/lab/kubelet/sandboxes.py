@@ -1,4 +1,4 @@
-"""The pods' sandboxes of one node: a network namespace each, and a record on disk.
+"""The sandboxes of one node's pods: a network namespace each, and a record on disk.
 
 A record is written before its namespace is made and goes after it was removed, so that whatever is left
 by a crash is found again: a sandbox that was never finished, one whose namespace a power cut took, and
@@ -64,11 +64,11 @@ class Sandboxes:
         self.ground, self._plugins = ground, plugins
         self._records = ground.directory / "sandboxes"
         self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.of = {one.uid: one for one in read_records(ground.directory)}
+        self.of = {sandbox.uid: sandbox for sandbox in read_records(ground.directory)}
         self._remove_strangers()
 
     def _remove_strangers(self) -> None:
-        known = {one.netns for one in self.of.values()}
+        known = {sandbox.netns for sandbox in self.of.values()}
         for name in netns.named(self.ground.prefix):
             if name not in known:
                 netns.delete(name)
@@ -77,8 +77,8 @@ class Sandboxes:
         return sandbox.complete and netns.exists(sandbox.netns)
 
     def create(self, pod: Json, now: str) -> Sandbox:
-        """With its network. Raises Failed and CniError; nothing is left of it then, but where even that
-        fails: then it is taken down before the next try."""
+        """A sandbox with its network. Raises Failed and CniError, and removes what was made; what cannot be
+        removed is removed before the next try."""
         sandbox = self._begin(pod, now)
         if sandbox.on_host:
             return self._keep(msgspec.structs.replace(sandbox, complete=True, addresses=self.ground.host))
@@ -162,8 +162,8 @@ class Sandboxes:
 
 def read_records(directory: Path) -> list[Sandbox]:
     """Those of a node, by what is on disk."""
-    found = []
+    sandboxes = []
     for path in sorted((directory / "sandboxes").glob("[!.]*.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            found.append(msgspec.json.decode(path.read_bytes(), type=Sandbox))
-    return found
+            sandboxes.append(msgspec.json.decode(path.read_bytes(), type=Sandbox))
+    return sandboxes

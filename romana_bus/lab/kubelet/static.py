@@ -1,4 +1,4 @@
-"""Static pods: manifests in a directory, which the kubelet runs with no word from the API server.
+"""Static pods: manifests in a directory, which the kubelet runs without the API server.
 
 A static pod's uid is a hash of its manifest and its node, so that a changed manifest is another pod. The
 API server is shown a mirror: the same pod with a uid of its own, and the static one's in an annotation.
@@ -25,14 +25,14 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def read(directory: Path, node: str, now: str) -> dict[str, Json]:
-    """The pods of a directory by uid; what is no pod is left out, and said in the log."""
-    found = {}
+    """The pods of a directory by uid. Other files are left out, with a line in the log."""
+    pods = {}
     for path in sorted(directory.glob("[!.]*")) if directory.is_dir() else ():
         if path.suffix in _SUFFIXES:
             pod = _read(path, node, now)
             if pod is not None:
-                found[pod["metadata"]["uid"]] = pod
-    return found
+                pods[pod["metadata"]["uid"]] = pod
+    return pods
 
 
 def _read(path: Path, node: str, now: str) -> Json | None:
@@ -44,7 +44,7 @@ def _read(path: Path, node: str, now: str) -> Json | None:
         if pod["kind"] != "Pod":
             raise ValueError(f"a {pod['kind']}")
         if not isinstance(pod["metadata"], dict) or not isinstance(pod["spec"], dict):
-            raise ValueError("metadata and spec are no objects")
+            raise ValueError("metadata and spec must be objects")
         return static_pod(pod, hashlib.md5(node.encode() + b"\0" + body).hexdigest(), node, now)
     except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError) as error:
         log.warning("not a manifest of a pod", file=str(path), why=str(error))

@@ -1,6 +1,6 @@
-"""A lab's directory, /run/romana-bus-lab/NAME: what it is, and what people and its processes read.
+"""A lab's directory, /run/romana-bus-lab/NAME: the lab's record, and what people and its processes read.
 
-    lab.json        the spec, and what was found out while it came up
+    lab.json        the spec, and facts recorded while it came up
     prefixes.json   the prefixes of each zone's pods
     env             to source: which log and which API server the commands mean
     kubeconfig      topology.yaml
@@ -9,7 +9,7 @@
     nats/           the embedded NATS server's store and credentials
     nodes/NODE/     run, state (the agent's), bin, net.d (CNI), sandboxes, cni, manifests (the kubelet's)
 
-Whoever makes it owns the name: making it is what tells two `lab up` at once apart.
+Making it takes the name: of two `lab up` at the same time, one fails here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.cluster.spec import Spec
+from romana_bus.lab.spec import Spec
 
 ROOT = Path("/run/romana-bus-lab")
 
@@ -42,7 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NatsAccess(msgspec.Struct, frozen=True):
-    """What the embedded server's keeper wrote down (bus/keeper.py)."""
+    """What the embedded server's keeper wrote down (bus/embedded/keeper.py)."""
 
     port: int
     user: str
@@ -58,15 +58,15 @@ class NatsAccess(msgspec.Struct, frozen=True):
         return f"nats://{self.user}:{self.password}@{gateway}:{RELAY_PORT}"
 
 
-class Place:
+class Lab:
     """`facts`: as they were when this was opened, or last written."""
 
     def __init__(self, directory: Path, facts: Facts) -> None:
         self.directory, self.facts = directory, facts
 
     @classmethod
-    def make(cls, spec: Spec) -> Place:
-        """Raises BadInput where there is one already, Failed where it cannot be made."""
+    def make(cls, spec: Spec) -> Lab:
+        """Make the directory. Raises BadInput where there is one already, Failed where it cannot be made."""
         directory = ROOT / spec.name
         try:
             ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -79,15 +79,15 @@ class Place:
             ) from None
         except OSError as error:
             raise Failed(f"cannot make {directory}: {error.strerror}") from None
-        place = cls(directory, Facts(spec=spec))
+        lab = cls(directory, Facts(spec=spec))
         for part in ("logs", "processes", "nats"):
             (directory / part).mkdir(mode=0o700, parents=True)
-        place.learn()
-        return place
+        lab.learn()
+        return lab
 
     @classmethod
-    def open(cls, name: str) -> Place:
-        """Raises BadInput where it is not up."""
+    def open(cls, name: str) -> Lab:
+        """Raises BadInput where no such lab is up."""
         directory = ROOT / name
         facts = _facts(directory)
         if facts is None:
@@ -106,7 +106,7 @@ class Place:
         return self.directory / "nodes" / name
 
     def learn(self, **facts: object) -> None:
-        """Write down what has been found out."""
+        """Record these facts in lab.json."""
         self.facts = msgspec.structs.replace(self.facts, **facts)
         write(self.directory / "lab.json", msgspec.json.encode(self.facts))
 
@@ -149,12 +149,12 @@ def _is_up(directory: Path) -> bool:
 
 
 def command(lab: str, text: str) -> str:
-    """A command for that lab, as it is typed: the usual one goes without saying."""
+    """A command for that lab, as it is typed: the default name is left out."""
     return f"romana-bus lab {text}{'' if lab == 'lab' else f' --name {lab}'}"
 
 
 def write(path: Path, body: bytes | str) -> None:
-    """Whole or not at all, readable by its owner alone."""
+    """Write a file atomically, readable by its owner alone."""
     new = path.with_name(f".{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
 """Network namespaces by name, as `ip netns` keeps them: /run/netns/NAME.
 
-A thread can be in another namespace than its process. What it makes there, a socket or a child, stays
-there for good, so this goes in, makes it, and comes back; nothing may be awaited in between.
+A thread can be in another namespace than its process. A socket or a child that it makes stays there for good:
+so a thread enters, makes it, and comes back. Await nothing in between.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from romana_bus.errors import BadInput, Failed
 from romana_bus.netlink import namespaces
@@ -35,7 +33,7 @@ def path(name: str) -> Path:
 
 
 def exists(name: str) -> bool:
-    """Whether it is a namespace; a file that nothing is mounted on is what a crash left of one."""
+    """Whether there is such a namespace. (A crash may leave a file that nothing is mounted on.)"""
     try:
         return path(name).stat().st_dev != DIRECTORY.stat().st_dev
     except OSError:
@@ -57,7 +55,7 @@ def inside(name: str) -> Iterator[None]:
 
 
 def enter(name: str) -> None:
-    """This thread goes there for good. Raises Failed."""
+    """Move this thread into that namespace, for good. Raises Failed."""
     try:
         there = namespaces.opened(path(name))
         try:
@@ -75,7 +73,7 @@ def _no_entry(name: str, why: OSError) -> Failed:
 
 
 def named(prefix: str) -> list[str]:
-    """Those whose names start with it."""
+    """The namespaces whose names start with `prefix`."""
     try:
         return sorted(name for name in os.listdir(DIRECTORY) if name.startswith(prefix))
     except FileNotFoundError:
@@ -83,33 +81,37 @@ def named(prefix: str) -> list[str]:
 
 
 def add(name: str) -> None:
-    """With its loopback up. Raises Failed."""
+    """Make a namespace, with its loopback up. Raises Failed.
+
+    By `ip`, not pyroute2: that forks for each namespace, which a kubelet with threads must not, and every
+    kubelet would import it for this alone.
+    """
     ip("netns", "add", name)
     ip("-n", name, "link", "set", "lo", "up")
 
 
 def delete(name: str) -> None:
-    """What is gone already is no error. Raises Failed."""
-    found = path(name)
-    _libc.umount2(os.fsencode(found), _MNT_DETACH)
+    """Remove a namespace; that it is gone already is not an error. Raises Failed."""
+    file = path(name)
+    _libc.umount2(os.fsencode(file), _MNT_DETACH)
     try:
-        found.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
     except OSError as error:
         raise Failed(f"cannot remove the network namespace {name}: {error.strerror}") from None
 
 
 def processes(names: Iterable[str]) -> set[int]:
-    """Who is in one of these namespaces now."""
+    """The pids of the processes that are in these namespaces."""
     known = set()
     for name in names:
         if exists(name):
             known.add(path(name).stat().st_ino)
-    found = set()
+    pids = set()
     for entry in filter(str.isdigit, os.listdir("/proc")) if known else ():
         with contextlib.suppress(OSError):
             if os.stat(f"/proc/{entry}/ns/net").st_ino in known:
-                found.add(int(entry))
-    return found
+                pids.add(int(entry))
+    return pids
 
 
 def required(*tools: str) -> None:
@@ -120,12 +122,11 @@ def required(*tools: str) -> None:
             raise BadInput(f"`{tool}` is not installed: apt-get install {packages.get(tool, tool)}")
 
 
-def ip(*arguments: str, stdin: str = "") -> str:
-    """What `ip` says. Raises Failed with its reason."""
+def ip(*arguments: str) -> None:
+    """Run it. Raises Failed with its reason."""
     try:
         done = subprocess.run(
             ["ip", *arguments],
-            input=stdin,
             capture_output=True,
             text=True,
             timeout=_WITHIN,
@@ -137,18 +138,6 @@ def ip(*arguments: str, stdin: str = "") -> str:
     if done.returncode:
         reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise Failed(f"`ip {' '.join(arguments)}` failed: {reason}")
-    return done.stdout
-
-
-def batch(name: str, lines: Iterable[str]) -> None:
-    """Many `ip` commands in one namespace, up to the first that fails. Raises Failed."""
-    ip("-n", name, "-batch", "-", stdin="\n".join(lines) + "\n")
-
-
-def asked(name: str, *arguments: str) -> list[dict[str, Any]]:
-    """What `ip -json` says in that namespace. Raises Failed."""
-    found = ip("-json", "-n", name, *arguments).strip()
-    return msgspec.json.decode(found, type=list[dict[str, Any]]) if found else []
 
 
 def sysctl(name: str, settings: dict[str, str]) -> None:

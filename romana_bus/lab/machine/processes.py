@@ -23,7 +23,7 @@ from romana_bus.lab.machine.directory import MARK, write
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
 #: What a background process keeps of the environment of whoever typed `lab up`.
 _KEPT = ("HOME", "LANG", "TMPDIR", "PYTHONWARNINGS", "ROMANA_NATS_SERVER")
@@ -51,21 +51,21 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def start(
-    place: Place,
+    lab: Lab,
     name: str,
     command: Sequence[str],
     namespace: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Record:
     """In a session of its own, so that Ctrl-C does not reach it. Raises Failed."""
-    log = os.open(place.directory / f"logs/{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(lab.directory / f"logs/{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ} | {"PATH": netns.search_path()}
     try:
         with netns.inside(namespace):
             pid = os.posix_spawn(
                 command[0],
                 list(command),
-                kept | dict(environment or {}) | {MARK: place.spec.name},
+                kept | dict(environment or {}) | {MARK: lab.spec.name},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, log, 1),
@@ -79,47 +79,47 @@ def start(
     finally:
         os.close(log)
     record = Record(name, pid, _started(pid) or 0)
-    write(_path(place, name), msgspec.json.encode(record))
+    write(_path(lab, name), msgspec.json.encode(record))
     return record
 
 
-def recorded(place: Place) -> dict[str, Record]:
+def recorded(lab: Lab) -> dict[str, Record]:
     """All that were started, also those that have ended."""
-    found = {}
-    for path in sorted((place.directory / "processes").glob("*.json")):
+    records = {}
+    for path in sorted((lab.directory / "processes").glob("*.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
             record = msgspec.json.decode(path.read_bytes(), type=Record)
-            found[record.name] = record
-    return found
+            records[record.name] = record
+    return records
 
 
-def alive(place: Place, name: str) -> Record | None:
-    record = recorded(place).get(name)
+def alive(lab: Lab, name: str) -> Record | None:
+    record = recorded(lab).get(name)
     return record if record and record.alive else None
 
 
-def kill(place: Place, *names: str) -> list[str]:
-    """SIGKILL, and wait until they are gone; gives those that were alive. Raises Failed."""
-    found = recorded(place)
-    chosen = [found[name] for name in names if name in found and found[name].alive]
+def kill(lab: Lab, *names: str) -> list[str]:
+    """Kill these (SIGKILL) and wait until they are gone; returns those that were alive. Raises Failed."""
+    records = recorded(lab)
+    chosen = [records[name] for name in names if name in records and records[name].alive]
     end(record.pid for record in chosen)
     for name in names:
-        _path(place, name).unlink(missing_ok=True)
+        _path(lab, name).unlink(missing_ok=True)
     return [record.name for record in chosen]
 
 
-def terminate(place: Place, name: str) -> bool:
-    """SIGTERM; whether it was alive."""
-    record = alive(place, name)
+def terminate(lab: Lab, name: str) -> bool:
+    """Send SIGTERM; returns whether the process was alive."""
+    record = alive(lab, name)
     if record:
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.pid, signal.SIGTERM)
     return record is not None
 
 
-def resume(place: Place) -> list[str]:
-    """SIGCONT to those that are stopped; who that was."""
-    stopped = [record for record in recorded(place).values() if record.stopped]
+def resume(lab: Lab) -> list[str]:
+    """Send SIGCONT to those that are stopped; returns their names."""
+    stopped = [record for record in recorded(lab).values() if record.stopped]
     for record in stopped:
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.pid, signal.SIGCONT)
@@ -127,17 +127,17 @@ def resume(place: Place) -> list[str]:
 
 
 def marked(lab: str) -> set[int]:
-    """Those of that lab by their environment, but whoever asks, and those it was started by."""
-    mark, found = f"{MARK}={lab}".encode(), set()
+    """The lab's processes by their environment, without this one and its ancestors."""
+    mark, pids = f"{MARK}={lab}".encode(), set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                found.add(int(entry))
-    return {pid for pid in found - _ancestors() if _started(pid) is not None}
+                pids.add(int(entry))
+    return {pid for pid in pids - _ancestors() if _started(pid) is not None}
 
 
 def inside(namespaces: Iterable[str]) -> set[int]:
-    """Those in one of these network namespaces, with the same exceptions."""
+    """The processes in these network namespaces, without this one and its ancestors."""
     return {pid for pid in netns.processes(namespaces) if _started(pid) is not None} - _ancestors()
 
 
@@ -172,28 +172,28 @@ def _await(ends: Mapping[int, int]) -> None:
                 os.waitpid(pid, os.WNOHANG)  # where we started it ourselves
 
 
-def last_words(place: Place, name: str) -> str:
+def last_words(lab: Lab, name: str) -> str:
     """The last line of its log."""
     with contextlib.suppress(OSError, IndexError):
-        text = (place.directory / f"logs/{name}.log").read_text(errors="replace")
+        text = (lab.directory / f"logs/{name}.log").read_text(errors="replace")
         return text.strip().splitlines()[-1][:400]
     return "it said nothing"
 
 
-def _path(place: Place, name: str) -> Path:
-    return place.directory / f"processes/{name}.json"
+def _path(lab: Lab, name: str) -> Path:
+    return lab.directory / f"processes/{name}.json"
 
 
 def _ancestors() -> set[int]:
-    found, pid = set(), os.getpid()
-    while pid > 1 and pid not in found:
-        found.add(pid)
+    ancestors, pid = set(), os.getpid()
+    while pid > 1 and pid not in ancestors:
+        ancestors.add(pid)
         pid = int((_stat(pid) or ["", "0"])[1])
-    return found
+    return ancestors
 
 
 def _started(pid: int) -> int | None:
-    """None where it has ended, also where nobody has taken notice of that yet (a zombie)."""
+    """None where it has ended; a zombie has."""
     fields = _stat(pid)
     return int(fields[_STARTED]) if fields and fields[_STATE] not in "ZX" else None
 

@@ -20,15 +20,15 @@ import msgspec
 import uvloop
 
 from romana_bus.errors import BadInput
+from romana_bus.lab.kubeapi.resources import BUILT_IN
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.store import BUILT_IN
 from romana_bus.lab.recordings.track import Track, apply
 from romana_bus.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.recordings.track import Objects, RecordedEvent
 
 
@@ -82,8 +82,8 @@ def fill(recording: Recording, server: ApiServer) -> None:
 
 
 async def play(recording: Recording, server: ApiServer, speed: float = 1.0) -> None:
-    """Fill the server, then apply every event at its time divided by `speed` (inf: at once). Who has
-    listed before that has listed nothing."""
+    """Fill the server, then apply every event at its time divided by `speed` (inf: at once). A client that
+    lists before that gets an empty list."""
     fill(recording, server)
     await play_events(recording, server, speed)
 

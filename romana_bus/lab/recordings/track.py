@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 #: Keys (`namespace/name`, or `name`) and the objects as a watch shows them.
 Objects = dict[str, bytes]
@@ -102,7 +102,7 @@ class Track:
             except (msgspec.DecodeError, ValueError) as error:
                 raise BadInput(f"{path}:{number}: {error}") from None
         if not track.version:
-            raise BadInput(f"{path}: no listing in it")
+            raise BadInput(f"{path}: it holds no listing")
         return track
 
     def _read(self, line: Line) -> None:
@@ -139,4 +139,4 @@ def _resource(path: Path, line: Line, resources: Iterable[Resource]) -> Resource
     for resource in resources:
         if resource.path == asked:
             return resource
-    raise BadInput(f"{path}:1: {asked} is no resource that the small API server has")
+    raise BadInput(f"{path}:1: the small API server does not serve {asked}")

@@ -2,8 +2,8 @@
 
 A node is eligible if it is Ready, not cordoned, has the labels that the pod's nodeSelector and required
 nodeAffinity want, and no taint that the pod does not tolerate. Of those the one with the fewest pods is
-taken, then the first by name; older pods choose first. Not heeded: resources, preferences, (anti-)affinity
-to other pods, spread constraints, priorities.
+taken, then the first by name; older pods choose first. Not considered: resources, preferences,
+(anti-)affinity to other pods, spread constraints, priorities.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def choose(pods: Iterable[Json], nodes: Iterable[Json]) -> list[Decision]:
     load = Counter(_spec(pod).get("nodeName", "") for pod in pods if not _ended(pod))
     decisions = []
     for pod in sorted(filter(wanted, pods), key=_turn):
-        found = [node for node in nodes if not objection(pod, node)]
-        node = min(found, key=lambda one: (load[_name(one)], _name(one))) if found else None
+        eligible = [node for node in nodes if not objection(pod, node)]
+        node = min(eligible, key=lambda node: (load[_name(node)], _name(node))) if eligible else None
         load[_name(node) if node else ""] += 1
         decisions.append(_decision(pod, nodes, node))
     return decisions
@@ -69,9 +69,9 @@ def wanted(pod: Json) -> bool:
 
 def said(pod: Json) -> str:
     """Why it is not scheduled, as its condition tells; '' where it tells nothing."""
-    for one in (pod.get("status") or {}).get("conditions") or []:
-        if one.get("type") == "PodScheduled" and one.get("status") == "False":
-            return str(one.get("message", ""))
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message", ""))
     return ""
 
 
@@ -83,8 +83,8 @@ def objection(pod: Json, node: Json) -> str:
     cordon = {"key": _CORDON, "effect": "NoSchedule"}
     if _spec(node).get("unschedulable") and not _tolerated(cordon, tolerations):
         return _CORDONED
-    taints = [one for one in _spec(node).get("taints") or [] if one.get("key") != _CORDON]
-    hard = [one for one in taints if one.get("effect") in ("NoSchedule", "NoExecute")]
+    taints = [taint for taint in _spec(node).get("taints") or [] if taint.get("key") != _CORDON]
+    hard = [taint for taint in taints if taint.get("effect") in ("NoSchedule", "NoExecute")]
     if not all(_tolerated(taint, tolerations) for taint in hard):
         return _TAINTED
     return "" if _ready(node) else _NOT_READY
@@ -97,7 +97,7 @@ def _decision(pod: Json, nodes: list[Json], node: Json | None) -> Decision:
         return Decision(*who, _name(node))
     if not nodes:
         return Decision(*who, "", "no nodes available to schedule pods")
-    counts = Counter(objection(pod, one) for one in nodes)
+    counts = Counter(objection(pod, node) for node in nodes)
     reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
     return Decision(*who, "", f"0/{len(nodes)} nodes are available: {reasons}.")
 
@@ -117,31 +117,36 @@ def _term(term: Json, labels: dict[str, str], name: str) -> bool:
     """All expressions of a term have to hold; one without any holds for no node."""
     expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
     return bool(expressions or fields) and (
-        all(_requirement(one).met(labels.get(one["key"])) for one in expressions)
-        and all(_requirement(one).met(name if one["key"] == "metadata.name" else None) for one in fields)
+        all(_requirement(wanted).met(labels.get(wanted.get("key", ""))) for wanted in expressions)
+        and all(
+            _requirement(wanted).met(name if wanted.get("key") == "metadata.name" else None)
+            for wanted in fields
+        )
     )
 
 
-def _requirement(one: Json) -> Requirement:
-    operator = _OPERATORS.get(one.get("operator", ""), "in")
-    return Requirement(one["key"], operator, tuple(one.get("values") or ()))
+def _requirement(expression: Json) -> Requirement:
+    operator = _OPERATORS.get(expression.get("operator", ""), "in")
+    return Requirement(expression.get("key", ""), operator, tuple(expression.get("values") or ()))
 
 
 def _tolerated(taint: Json, tolerations: list[Json]) -> bool:
     return any(
-        one.get("effect", "") in ("", taint.get("effect"))
-        and one.get("key", "") in ("", taint.get("key"))
+        toleration.get("effect", "") in ("", taint.get("effect"))
+        and toleration.get("key", "") in ("", taint.get("key"))
         and (
-            one.get("operator") == "Exists"
-            or (one.get("key") and one.get("value", "") == taint.get("value", ""))
+            toleration.get("operator") == "Exists"
+            or (toleration.get("key") and toleration.get("value", "") == taint.get("value", ""))
         )
-        for one in tolerations
+        for toleration in tolerations
     )
 
 
 def _ready(node: Json) -> bool:
     conditions = (node.get("status") or {}).get("conditions") or []
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    return any(
+        condition.get("type") == "Ready" and condition.get("status") == "True" for condition in conditions
+    )
 
 
 def _turn(pod: Json) -> tuple[str, str, str]:

@@ -3,8 +3,8 @@
 It reads pods and nodes, writes pods/binding and, where no node will do, the pod's condition PodScheduled,
 and owns nothing: whatever it knows comes from two watches, so it may be killed at any time, and a second
 one only makes conflicts. It decides from all pods and nodes anew after every change, so a pod that fits
-nowhere is placed as soon as a node allows it. What the API server refuses, somebody else was faster: the
-watch will tell. What it does not answer is asked again.
+nowhere is placed as soon as a node allows it. A refusal means that somebody else was faster:
+the watch shows the result. A request without an answer is repeated.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from romana_bus.lab.kubeapi.store import NODES, PODS
+from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubeclient.client import Refused, Unreachable
 from romana_bus.lab.scheduler.choose import choose, said
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeclient.client import KubeClient
     from romana_bus.lab.scheduler.choose import Decision
 
@@ -67,7 +67,7 @@ class Scheduler:
             await self._changed.wait()
             self._changed.clear()
             if len(self._synced) < len(self._seen):
-                continue  # half a picture
+                continue  # one of the two listings is still missing
             for decision in choose(self._seen[PODS].values(), self._seen[NODES].values()):
                 try:
                     await self._carry_out(decision)
@@ -91,7 +91,7 @@ class Scheduler:
             log.info("unschedulable", pod="/".join(key), why=decision.why)
 
     def _placed(self, key: tuple[str, str], decision: Decision) -> None:
-        """What the watch is about to tell counts already: the next decision may come first."""
+        """Count the placement at once: the next decision may come before the watch shows it."""
         log.info("scheduled", pod="/".join(key), node=decision.node)
         pod = self._seen[PODS].get(key)
         if pod is not None and pod["metadata"].get("uid", "") == decision.uid:

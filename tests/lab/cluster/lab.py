@@ -9,7 +9,7 @@ from romana_bus.lab.machine import netns, processes
 from romana_bus.lab.machine.directory import ROOT
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
     from tests.cli.processes import Done, Home
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.inet import covering, parse_prefix
-from romana_bus.lab.machine import netns, processes
+from romana_bus.lab.machine import processes
 from tests.cli.processes import Home, until
-from tests.lab.cluster.conftest import needs_root
+from tests.lab import iproute
 from tests.lab.cluster.lab import Commands
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 pytestmark = needs_root
 
@@ -33,44 +34,47 @@ class Stream:
     """Pings from a pod, ten a second, while something happens. `lost` is asked at the end."""
 
     def __init__(self, source: str, address: str) -> None:
-        command = ["ip", "netns", "exec", source, "ping", "-n", "-i", "0.1", "-D", address]
+        command = ["ip", "netns", "exec", source, "ping", "-n", "-i", "0.1", address]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._lines: list[str] = []
+        self._answered: set[int] = set()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        self._lines += self._process.stdout
-        self._process.stdout.close()
+        with self._process.stdout as lines:
+            for line in lines:
+                self._answered.update(int(seq) for seq in re.findall(r"icmp_seq=(\d+) ttl", line))
 
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(10)
-        self._reader.join(10)
+        """Two more are answered first: ping does not read what has come when it is stopped."""
+        newest = max(self._answered, default=0)
+        try:
+            until(lambda: max(self._answered, default=0) > newest + 1, "it is answered still")
+        finally:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(10)
+            self._reader.join(10)
 
     @property
     def lost(self) -> set[int]:
-        """Which of them were not answered. The last one may have been on its way when it was stopped."""
-        text = "".join(self._lines)
-        sent = re.search(r"^(\d+) packets transmitted", text, re.MULTILINE)
-        assert sent, text
-        return {*range(1, int(sent[1]))} - {int(seq) for seq in re.findall(r"icmp_seq=(\d+) ttl", text)}
+        """Which of those before the last answer were not answered."""
+        return {*range(1, max(self._answered))} - self._answered
 
 
 def space(run: Commands, pod: str) -> str:
     """A pod's network namespace."""
     from romana_bus.lab.inspect import names
-    from romana_bus.lab.machine.directory import Place
+    from romana_bus.lab.machine.directory import Lab
 
-    return names.find(Place.open(run.spec.name), pod).netns
+    return names.find(Lab.open(run.spec.name), pod).netns
 
 
 def block_routes(run: Commands, node: str) -> set[str]:
-    shown = netns.asked(run.spec.namespace(node), "route", "show", "proto", "82")
+    shown = iproute.asked(run.spec.namespace(node), "route", "show", "proto", "82")
     return {str(route["dst"]) for route in shown if route.get("type") != "unreachable"}
 
 

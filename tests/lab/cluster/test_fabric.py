@@ -9,11 +9,12 @@ import pytest
 
 from romana_bus.errors import Failed
 from romana_bus.lab.cluster import down, fabric
-from romana_bus.lab.cluster.spec import Spec
 from romana_bus.lab.inspect import reachability
 from romana_bus.lab.machine import netns
-from tests.lab.cluster.conftest import needs_root
+from romana_bus.lab.spec import Spec
+from tests.lab import iproute
 from tests.lab.cluster.lab import links_of
+from tests.lab.conftest import needs_root
 
 pytestmark = needs_root
 
@@ -68,7 +69,7 @@ def test_the_router_takes_only_legs_that_are_alive(lab: Spec, prefix: str) -> No
     family = "-6" if ":" in prefix else "-4"
 
     def legs() -> set[str]:
-        (route,) = netns.asked(spec.router, family, "route", "show", "exact", prefix)
+        (route,) = iproute.asked(spec.router, family, "route", "show", "exact", prefix)
         hops = route.get("nexthops") or [route]
         return {str(hop["gateway"]) for hop in hops if "gateway" in hop}
 

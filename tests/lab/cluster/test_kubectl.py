@@ -11,7 +11,7 @@ import pytest
 
 from romana_bus.lab.machine.directory import ROOT
 from tests.cli.processes import until
-from tests.lab.cluster.conftest import needs_root
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

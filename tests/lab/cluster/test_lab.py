@@ -14,15 +14,16 @@ import pytest
 
 from romana_bus.lab.cluster import services
 from romana_bus.lab.machine import netns
-from romana_bus.lab.machine.directory import ROOT, Place
+from romana_bus.lab.machine.directory import ROOT, Lab
 from tests.cli.processes import ROMANA_BUS, Home, until
-from tests.lab.cluster.conftest import needs_plugins, needs_root
+from tests.lab import iproute
 from tests.lab.cluster.lab import Commands, links_of
+from tests.lab.conftest import needs_plugins, needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
 
 pytestmark = [needs_root, needs_plugins]
 
@@ -104,7 +105,7 @@ def test_an_up_that_is_interrupted_cleans_up_after_itself(
 
 
 def test_an_up_that_fails_says_why_and_cleans_up(run: Commands, home: Home) -> None:
-    netns.ip("netns", "add", run.spec.namespace("b1"))
+    iproute.ip("netns", "add", run.spec.namespace("b1"))
     failed = home.run(*run.up_arguments)
     assert failed.code == 1
     assert "File exists" in failed.err
@@ -131,7 +132,7 @@ def test_a_kubelet_that_was_killed_finds_its_pods_again(run: Commands) -> None:
     os.kill(run.pid("kubelet-a1"), signal.SIGKILL)
     stranger = f"{run.spec.namespace('a1')}-pod-000000000000"
     netns.add(stranger)
-    place = Place.open(run.spec.name)
+    place = Lab.open(run.spec.name)
     services.start_kubelet(place, place.spec.node("a1"))
     until(lambda: not netns.exists(stranger), "namespaces that nobody knows are removed")
     run("pod", "run", "more", "--node", "a1")
@@ -188,7 +189,7 @@ def test_the_router_follows_a_topology_that_is_changed(run: Commands) -> None:
     run.up("--zones", "2", "--nodes-per-zone", "1")
 
     def static() -> set[str]:
-        shown = netns.asked(run.spec.router, "route", "show", "proto", "static")
+        shown = iproute.asked(run.spec.router, "route", "show", "proto", "static")
         return {str(route["dst"]) for route in shown}
 
     assert static() == {"10.20.0.0/17", "10.20.128.0/17"}
@@ -247,7 +248,7 @@ def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:
     for arguments, words in (
         (("ping", "a1", "nobody"), "has no pod or node nobody"),
         (("ping", "a11", "a1"), "Did you mean a1?"),
-        (("exec", "a1"), "what shall be run?"),
+        (("exec", "a1"), "no command given"),
         (("exec", "a1", "--", "no-such-program"), "no-such-program cannot be run"),
         (("pod", "run", "x", "--node", "c1"), "no node c1"),
         (("pod", "run", "x", "--zone", "z"), "no zone z"),

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from romana_bus.lab.machine import netns, processes
-from romana_bus.lab.machine.directory import ROOT, Place
+from romana_bus.lab.machine import processes
+from romana_bus.lab.machine.directory import ROOT, Lab
 from tests.cli.processes import until
-from tests.lab.cluster.conftest import needs_root
+from tests.lab import iproute
 from tests.lab.cluster.lab import Commands
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
-    from romana_bus.lab.cluster.spec import Spec
+    from romana_bus.lab.spec import Spec
     from tests.cli.processes import Home
 
 pytestmark = needs_root
@@ -56,7 +57,7 @@ def test_what_was_stopped_goes_on(shared: Commands, name: str) -> None:
 def test_a_node_whose_namespace_was_removed_comes_back_with_its_pods(shared: Commands) -> None:
     shared("pod", "run", "web", "--count", "2", "--node", "a1")
     before = shared.pods()
-    netns.ip("netns", "delete", shared.spec.namespace("a1"))
+    iproute.ip("netns", "delete", shared.spec.namespace("a1"))
     assert "a1 (off)" in shared("status").out
     assert "a1" in shared("exec", "a1", "--", "true", code=2).err
     shared("node", "start", "a1")
@@ -76,7 +77,7 @@ def test_an_api_server_that_has_ended_is_the_end_of_the_lab(shared: Commands) ->
     shared("up", code=2).complains(2, "is up already", "whether something has ended")
     bystander = subprocess.Popen(["sleep", "600"])
     try:
-        place = Place.open(shared.spec.name)
+        place = Lab.open(shared.spec.name)
         stale = processes.Record("agent-a2", bystander.pid, 1)  # its pid was given to another process
         (ROOT / shared.spec.name / "processes/agent-a2.json").write_bytes(msgspec.json.encode(stale))
         assert not processes.recorded(place)["agent-a2"].alive
@@ -106,7 +107,7 @@ def test_down_takes_what_is_stopped_too(shared: Commands) -> None:
     shared("pod", "run", "web", "--node", "a1")
     for pid in processes.marked(shared.spec.name):
         os.kill(pid, signal.SIGSTOP)
-    netns.ip("netns", "delete", shared.spec.namespace("a1"))
+    iproute.ip("netns", "delete", shared.spec.namespace("a1"))
     Path("/run/netns", f"{shared.spec.prefix}left").touch()  # what a crash leaves of a namespace
     shared("down")
     assert shared.is_left() == []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.lab.machine.directory import ROOT
 from tests.cli.processes import until
-from tests.lab.cluster.conftest import needs_root
 from tests.lab.cluster.test_end_to_end import Stream, block_routes, space
+from tests.lab.conftest import needs_root
 
 if TYPE_CHECKING:
     from tests.lab.cluster.lab import Commands

@@ -55,12 +55,12 @@ def page(store: Store, call: Call, fault: Fault = NONE) -> Page:
         again = continue_token(-1, f"/{begin.start}")
         raise (expired_page(again) if begin.paged else expired_list()) from None
     # the real server stops looking behind a page of what is selected, so it knows no rest
-    found = _cut(snapshot, begin, call.prefix, call.number("limit"))
-    return found._replace(counted=not chosen)
+    cut = _cut(snapshot, begin, call.prefix, call.number("limit"))
+    return cut._replace(counted=not chosen)
 
 
 def shown(store: Store, call: Call, chosen: Selection, version: int, fault: Fault = NONE) -> Snapshot:
-    """What `call` is to see of its resource at `version`. Raises Compacted."""
+    """The objects that `call` asks for, as they were at `version`. Raises Compacted."""
     snapshot = store.snapshot(call.resource, version).under(call.prefix)
     if chosen:
         snapshot = selected(snapshot, chosen)
@@ -68,7 +68,7 @@ def shown(store: Store, call: Call, chosen: Selection, version: int, fault: Faul
 
 
 def selected(snapshot: Snapshot, chosen: Selection) -> Snapshot:
-    """Only those that are meant."""
+    """The objects that `chosen` selects."""
     both = zip(snapshot.keys, snapshot.raws, strict=True)
     kept = [(key, raw) for key, raw in both if chosen.matches(msgspec.json.decode(raw))]
     return Snapshot([key for key, _ in kept], [raw for _, raw in kept])
@@ -97,19 +97,19 @@ def _cut(snapshot: Snapshot, begin: _From, prefix: str, limit: int) -> Page:
 
 def list_body(store: Store, call: Call, view: View, fault: Fault = NONE) -> bytes:
     """The answer to a list, with its newline. Raises what `page` raises."""
-    found = page(store, call, fault)
-    body = view.listed(found.raws, _metadata(found, fault))
+    current = page(store, call, fault)
+    body = view.listed(current.raws, _metadata(current, fault))
     if fault.items:
-        body = body.removesuffix(b"]}") + b"," * bool(found.raws) + b",".join(fault.items) + b"]}"
+        body = body.removesuffix(b"]}") + b"," * bool(current.raws) + b",".join(fault.items) + b"]}"
     return body + b"\n"
 
 
-def _metadata(found: Page, fault: Fault) -> bytes:
-    version = str(found.version) if fault.version is None else fault.version
+def _metadata(listed: Page, fault: Fault) -> bytes:
+    version = str(listed.version) if fault.version is None else fault.version
     metadata: dict[str, str | int] = {"resourceVersion": version}
-    if found.rest or fault.same_page:
+    if listed.rest or fault.same_page:
         # the key right behind the last one, as etcd orders them
-        metadata["continue"] = continue_token(found.version, f"/{found.after}\0")
-        if found.counted and found.rest:
-            metadata["remainingItemCount"] = found.rest
+        metadata["continue"] = continue_token(listed.version, f"/{listed.after}\0")
+        if listed.counted and listed.rest:
+            metadata["remainingItemCount"] = listed.rest
     return msgspec.json.encode(metadata)

@@ -1,4 +1,4 @@
-"""Label and field selectors: read as Kubernetes reads them, refused in its words, matched with objects. Pure.
+"""Label and field selectors: read as Kubernetes reads them, matched with objects. Pure.
 
 Labels: apimachinery, pkg/labels/selector.go. Fields: pkg/fields/selector.go, and which fields a kind has:
 pkg/apis/core/v1/conversion.go; other kinds have only name and namespace.
@@ -13,12 +13,17 @@ from romana_bus.lab.kubeapi.status import bad_request
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 
-_OPERATORS = ("in", "notin", "=", "==", "!=", "gt", "lt")
-_WORD = re.compile(r"\s*(==|!=|[=!<>(),]|[^\s=!<>(),]+)")
+#: One requirement of a label selector. Keys and values are checked no further.
+_WORD = r"[^\s=!<>(),]"
+_REQUIREMENT = re.compile(
+    rf"\s*(?:!\s*(?P<absent>{_WORD}+)|(?P<key>{_WORD}+)"
+    rf"(?:\s*(?P<operator>==|=|!=|<|>)\s*(?P<value>{_WORD}*)|\s+(?P<set>in|notin)\s*\((?P<values>[^=!<>()]*)\))?)\s*"
+)
+_COMPARED = {"=": "in", "==": "in", "!=": "notin", ">": "gt", "<": "lt"}
 
 #: The fields that these kinds can be selected by, beside metadata.name (and metadata.namespace).
 _FIELDS = {
@@ -71,7 +76,7 @@ class Requirement(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which objects are meant; without any requirement all are."""
+    """Which objects are selected: all, where there is no requirement."""
 
     labels: tuple[Requirement, ...] = ()
     fields: tuple[Requirement, ...] = ()
@@ -81,8 +86,8 @@ class Selection(NamedTuple):
 
     def matches(self, item: Json) -> bool:
         labels = item["metadata"].get("labels") or {}
-        return all(one.met(labels.get(one.key)) for one in self.labels) and all(
-            one.met(field_of(item, one.key)) for one in self.fields
+        return all(wanted.met(labels.get(wanted.key)) for wanted in self.labels) and all(
+            wanted.met(field_of(item, wanted.key)) for wanted in self.fields
         )
 
 
@@ -119,94 +124,30 @@ def _field(term: str, resource: Resource) -> Requirement:
         raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
     field, operator, value = parts.groups()
     common = ("metadata.name", "metadata.namespace") if resource.namespaced else ("metadata.name",)
-    own = _FIELDS.get(resource.kind)
-    if own is None and field not in ("metadata.name", "metadata.namespace"):
-        only = '"metadata.name", "metadata.namespace"'
-        raise bad_request(f'"{field}" is not a known field selector: only {only}')
-    if own is not None and field not in (*common, *own):
+    if field not in (*common, *_FIELDS.get(resource.kind, ())):
         raise bad_request(f"field label not supported: {field}")
     plain = re.sub(r"\\([\\,=])", r"\1", value)
     return Requirement(field, "notin" if operator == "!=" else "in", (plain,))
 
 
 def read_labels(text: str) -> tuple[Requirement, ...]:
-    """`a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`."""
-    return tuple(_Labels(_WORD.findall(text)).read())
+    """`a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`. Raises Refused (400)."""
+    if not text.strip():
+        return ()
+    return tuple(
+        _requirement(part) for part in re.split(r",(?![^(]*\))", text)
+    )  # not at commas in parentheses
 
 
-class _Labels:
-    """A label selector's words, from the left."""
-
-    def __init__(self, words: list[str]) -> None:
-        self._words = words
-        self._at = 0
-
-    def read(self) -> list[Requirement]:
-        found: list[Requirement] = []
-        while self._peek():
-            if self._peek() != "!" and not _identifier(self._peek()):
-                raise _unexpected(self._peek(), "!, identifier, or 'end of string'")
-            found.append(self._requirement())
-            if (word := self._take()) not in ("", ","):
-                raise _unexpected(word, "',' or 'end of string'")
-            if word and self._peek() != "!" and not _identifier(self._peek()):
-                raise _unexpected(self._peek(), "identifier after ','")
-        return found
-
-    def _requirement(self) -> Requirement:
-        if self._peek() == "!":
-            self._take()
-            return Requirement(self._key(), "!")
-        key = self._key()
-        if self._peek() in ("", ","):
-            return Requirement(key, "exists")
-        match operator := self._take():
-            case "in" | "notin":
-                return Requirement(key, operator, self._values())
-            case "=" | "==":
-                return Requirement(key, "in", (self._value(),))
-            case "!=":
-                return Requirement(key, "notin", (self._value(),))
-            case ">" | "<":
-                return Requirement(key, "gt" if operator == ">" else "lt", (self._value(),))
-        raise _unparsed(f"found '{operator}', expected: {', '.join(_OPERATORS)}")
-
-    def _key(self) -> str:
-        word = self._take()
-        if not _identifier(word):
-            raise _unparsed(f"found '{word}', expected: identifier")
-        return word
-
-    def _value(self) -> str:
-        """It may be empty."""
-        return self._take() if _identifier(self._peek()) else ""
-
-    def _values(self) -> tuple[str, ...]:
-        if (word := self._take()) != "(":
-            raise _unparsed(f"found '{word}' expected: '('")
-        values = [self._value()]
-        while (word := self._take()) == ",":
-            values.append(self._value())
-        if word != ")":
-            raise _unparsed(f"found '{word}', expected: ',' or ')'")
-        return tuple(sorted(set(values)))
-
-    def _peek(self) -> str:
-        return self._words[self._at] if self._at < len(self._words) else ""
-
-    def _take(self) -> str:
-        word = self._peek()
-        self._at += 1
-        return word
-
-
-def _identifier(word: str) -> bool:
-    return bool(word) and word[0] not in "=!<>(),"
-
-
-def _unexpected(found: str, expected: str) -> Exception:
-    return bad_request(f"found '{found}', expected: {expected}")
-
-
-def _unparsed(why: str) -> Exception:
-    return bad_request(f"unable to parse requirement: {why}")
+def _requirement(text: str) -> Requirement:
+    parts = _REQUIREMENT.fullmatch(text)
+    if parts is None:
+        raise bad_request(f"unable to parse requirement: '{text}'")
+    if parts["absent"]:
+        return Requirement(parts["absent"], "!")
+    if parts["set"]:
+        values = {value.strip() for value in parts["values"].split(",")}
+        return Requirement(parts["key"], parts["set"], tuple(sorted(values)))
+    if parts["operator"]:
+        return Requirement(parts["key"], _COMPARED[parts["operator"]], (parts["value"],))
+    return Requirement(parts["key"], "exists")

@@ -15,7 +15,7 @@ from romana_bus.lab.kubeapi.read.pod_columns import pod_cells
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 
@@ -90,7 +90,7 @@ def _node(node: Json, now: datetime) -> list[object]:
 
 def _readiness(node: Json) -> str:
     conditions = (node.get("status") or {}).get("conditions") or []
-    ready = [one.get("status") for one in conditions if one.get("type") == "Ready"]
+    ready = [condition.get("status") for condition in conditions if condition.get("type") == "Ready"]
     said = ("Ready" if ready[0] == "True" else "NotReady") if ready else "Unknown"
     return said + (",SchedulingDisabled" if (node.get("spec") or {}).get("unschedulable") else "")
 
@@ -103,19 +103,22 @@ def _roles(labels: dict[str, str]) -> set[str]:
 
 def _address(node: Json, kind: str) -> str:
     addresses = (node.get("status") or {}).get("addresses") or []
-    return next((one.get("address", "") for one in addresses if one.get("type") == kind), _NONE)
+    return next((entry.get("address", "") for entry in addresses if entry.get("type") == kind), _NONE)
 
 
 def selector_text(selector: Json) -> str:
     """A metav1.LabelSelector in one line (metav1.FormatLabelSelector)."""
     terms = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
-    terms += [(one.get("key", ""), _expression(one)) for one in selector.get("matchExpressions") or []]
+    terms += [
+        (expression.get("key", ""), _expression(expression))
+        for expression in selector.get("matchExpressions") or []
+    ]
     return ",".join(text for _, text in sorted(terms)) or _NONE
 
 
-def _expression(one: Json) -> str:
-    key, values = one.get("key", ""), ",".join(sorted(one.get("values") or []))
-    match one.get("operator"):
+def _expression(expression: Json) -> str:
+    key, values = expression.get("key", ""), ",".join(sorted(expression.get("values") or []))
+    match expression.get("operator"):
         case "In":
             return f"{key} in ({values})"
         case "NotIn":

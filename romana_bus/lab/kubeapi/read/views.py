@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.table import Change
 
 Json = dict[str, Any]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from romana_bus.lab.kubeapi.read.watching import Watch
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.table import Change
 
 
@@ -23,7 +23,7 @@ class Watches:
 
     @contextlib.contextmanager
     def open(self, watch: Watch) -> Iterator[None]:
-        """It hears everything as long as this lasts."""
+        """The watch is sent changes while this lasts."""
         self._open[watch] = None
         try:
             yield
@@ -34,14 +34,14 @@ class Watches:
         return [watch for watch in self._open if plural in ("", watch.resource.plural)]
 
     def offer(self, resource: Resource, change: Change) -> None:
-        """It has happened."""
+        """Send a change that has happened."""
         event = Event(change)
         for watch in self._open:
             if watch.resource == resource:
                 watch.offer(event)
 
     def show(self, resource: Resource, change: Change) -> None:
-        """Whether it has happened or not, and also where it is no news."""
+        """Send a change even where it is not true, or not new."""
         event = Event(change)
         for watch in self._open:
             if watch.resource == resource:
@@ -52,11 +52,11 @@ class Watches:
             watch.send(line)
 
     def end(self, plural: str = "") -> None:
-        """After what they have still to be sent."""
+        """End them; queued lines are still sent."""
         for watch in self.of(plural):
             watch.end()
 
     def skip(self, version: int) -> None:
-        """What happens up to it is no news to any of them."""
+        """None of them is sent changes up to `version`."""
         for watch in self._open:
             watch.skip(version)

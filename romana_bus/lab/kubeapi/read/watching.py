@@ -1,4 +1,4 @@
-"""One open watch: what it has still to be sent, and when it gets a bookmark or ends.
+"""One open watch: its queue of lines, its bookmarks, its end.
 
 Lines are rendered by the event and shared. A watch that does not keep up is cut off when `limit`
 lines wait for it, as the real server does; nobody else waits for it.
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.faults import Fault
     from romana_bus.lab.kubeapi.read.selectors import Selection
     from romana_bus.lab.kubeapi.read.views import View
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
 
 #: From so many seconds before its end on a watch gets bookmarks once a second (cacher, nextBookmarkTime).
 _NEAR_THE_END = 2.0
@@ -38,10 +39,10 @@ _BATCH = 256
 
 @dataclass(eq=False)
 class Watch:
-    """`after`: what happened up to this version is no news to it: it is in the `backlog`, the lines to send
-    before any change, or was asked not to be. `view`: how it is shown objects, `chosen`: which of them.
+    """`after`: changes up to this version are not sent: they are in the `backlog`, the lines to send before
+    any change, or the client has them. `view`: how objects are shown, `chosen`: which of them.
     `timeout` and `bookmark_interval` in seconds, inf where there is none. `current`: the store's version.
-    `cut_off`: called when it did not keep up."""
+    `cut_off`: called where the client is too slow."""
 
     call: Call
     view: View
@@ -67,17 +68,17 @@ class Watch:
         return self.call.resource
 
     def offer(self, event: Event) -> None:
-        """It has happened to this watch's resource."""
+        """A change of this watch's resource has happened."""
         if event.change.version > self.after:
             self.show(event)
 
     def show(self, event: Event) -> None:
-        """Whether it is news or not."""
+        """Send it, also where it is older than `after`."""
         if event.change.key.startswith(self.call.prefix):
             self.send(_line(event, self.view, self.chosen))
 
     def skip(self, version: int) -> None:
-        """What happens up to `version` is no news any more."""
+        """Changes up to `version` are not sent."""
         self.after = max(self.after, version)
 
     def send(self, line: bytes) -> None:
@@ -91,7 +92,7 @@ class Watch:
         self._wake.set()
 
     def end(self) -> None:
-        """What is already waiting still goes out."""
+        """Queued lines are still sent."""
         self._ended = True
         self._wake.set()
 
@@ -133,8 +134,8 @@ class Watch:
 
 
 def _line(event: Event, view: View, chosen: Selection) -> bytes:
-    """`event` as a watch of those `chosen` sees it: what begins to be meant is ADDED, what ends to be is
-    DELETED, as it last was (cacher, convertToWatchEvent). b'' where it is not concerned."""
+    """The line of `event` for a watch that selects `chosen`: an object that begins to match is ADDED, one
+    that matches no longer is DELETED, as it last was (cacher, convertToWatchEvent). b'' where neither did."""
     if not chosen:
         return event.line_in(view)
     change = event.change
@@ -168,7 +169,7 @@ def beginning(store: Store, call: Call, view: View, chosen: Selection, fault: Fa
         return Beginning(store.version, _initial(store, call, view, chosen, fault, marked=marked))
     version = version or store.version
     changes = store.changes(call.resource, version)
-    own = (Event(one) for one in changes if one.key.startswith(call.prefix))
+    own = (Event(change) for change in changes if change.key.startswith(call.prefix))
     lines = filter(None, (_line(event, view, chosen) for event in own))
     until = changes[-1].version if changes else version
     return Beginning(until, iter(list(lines)) if call.view == "table" else lines)

@@ -1,4 +1,4 @@
-"""What a cluster asks of a write beyond its form: that the namespace is there, that names are names ... Pure.
+"""What a cluster checks in a write beyond its form: the namespace exists, the name is valid ... Pure.
 
 Both rules are off where objects are played from recordings, or made up: then they are kept as they come.
 """
@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from romana_bus.lab.kubeapi import status
-from romana_bus.lab.kubeapi.store import NAMESPACES
+from romana_bus.lab.kubeapi.resources import NAMESPACES
 from romana_bus.lab.kubeapi.write import validation
 from romana_bus.lab.kubeapi.write.defaults import begun, completed
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
 
 Json = dict[str, Any]
 
-#: Those that a cluster is born with, and that may not be deleted.
+#: The namespaces of a new cluster, which may not be deleted.
 BORN = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
 class Rules(NamedTuple):
     """`graceful`: a pod that is on a node is not gone before its kubelet says so. `admission`: defaults are
-    filled in, nonsense is refused, the status is written apart, namespaces have to exist."""
+    filled in, invalid objects are refused, the status is written apart, namespaces have to exist."""
 
     graceful: bool = False
     admission: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from romana_bus.lab.kubeapi import status
-from romana_bus.lab.kubeapi.store import PODS
+from romana_bus.lab.kubeapi.resources import PODS
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.write.transaction import Transaction
@@ -29,7 +29,7 @@ def bind(writes: Transaction, key: str, binding: Json) -> bytes:
         raise status.invalid(PODS._replace(kind="Binding"), name, [status.Cause("Required", "target.name")])
     pod = msgspec.json.decode(raw)
     _check(pod, named.get("uid"))
-    conditions = [one for one in _conditions(pod) if one.get("type") != "PodScheduled"]
+    conditions = [condition for condition in _conditions(pod) if condition.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": writes.now}
     writes.put(
         PODS,

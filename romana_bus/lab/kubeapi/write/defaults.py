@@ -1,4 +1,4 @@
-"""What Kubernetes fills in when an object leaves it open: as much of it as somebody here reads. Pure.
+"""Defaults that Kubernetes fills in: those that somebody here reads. Pure.
 
 Not filled in: what only a kubelet with containers would look at (pull policies, volumes for tokens ...).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 
@@ -51,7 +51,7 @@ def _pod(spec: Json) -> Json:
     containers = spec.get("containers")
     if not isinstance(containers, list):
         return _POD_SPEC | spec
-    return _POD_SPEC | spec | {"containers": [_with_protocols(one) for one in containers]}
+    return _POD_SPEC | spec | {"containers": [_with_protocols(container) for container in containers]}
 
 
 def _namespace(item: Json) -> Json:

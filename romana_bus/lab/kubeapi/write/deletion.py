@@ -1,4 +1,4 @@
-"""How objects go: at once, or marked first; a namespace with all that is in it. Pure.
+"""Deletion: at once, or graceful; a namespace is deleted with everything in it. Pure.
 
 Where deletion is graceful, a pod that is on a node is only marked (deletionTimestamp, when it has to be
 gone), until its kubelet deletes it with a grace period of 0; and a namespace is Terminating while
@@ -16,20 +16,20 @@ import msgspec
 
 from romana_bus.lab.kubeapi import status
 from romana_bus.lab.kubeapi.read.ages import read_time
-from romana_bus.lab.kubeapi.store import NAMESPACES, PODS
+from romana_bus.lab.kubeapi.resources import NAMESPACES, PODS
 from romana_bus.lab.kubeapi.write.patches import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.write.transaction import Transaction
 
 Json = dict[str, Any]
 
 
 class Options(NamedTuple):
-    """metav1.DeleteOptions, as far as they are heeded. `grace` in seconds, None: what the pod says."""
+    """The fields of metav1.DeleteOptions that are used. `grace` in seconds, None: what the pod says."""
 
     grace: int | None = None
     uid: str = ""
@@ -56,13 +56,13 @@ def read_options(query: Mapping[str, str], body: bytes, content_type: str) -> Op
 
 
 def _seconds(value: object) -> int | None:
-    """None where it is not a whole number of them, or more than anybody lives to see."""
+    """None where it is not a whole number, or has more than ten digits."""
     text = str(value)
     return int(text) if re.fullmatch(r"-?[0-9]{1,10}", text) else None
 
 
 def delete(writes: Transaction, resource: Resource, key: str, options: Options, *, graceful: bool) -> bytes:
-    """Gives its last state so far. Raises Refused: 404, 409."""
+    """Returns the object's last state. Raises Refused: 404, 409."""
     old = writes.store.get(resource, key)
     if old is None:
         raise status.not_found(resource, key.rpartition("/")[2])
@@ -129,7 +129,7 @@ def _delete_namespace(writes: Transaction, name: str, old: bytes, item: Json, *,
 
 
 def _end_namespace(writes: Transaction, name: str) -> None:
-    """One that is Terminating goes with the last that was in it."""
+    """A Terminating namespace is removed with the last object in it."""
     raw = writes.store.get(NAMESPACES, name) if NAMESPACES in writes.store.resources else None
     if raw is None or not msgspec.json.decode(raw)["metadata"].get("deletionTimestamp"):
         return

@@ -7,9 +7,9 @@ done: managedFields, conflicts between appliers, and the removal of what an appl
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+import jsonpatch
 import msgspec
 import yaml
 
@@ -18,7 +18,7 @@ from romana_bus.lab.kubeapi.status import bad_request, unprocessable
 from romana_bus.lab.kubeapi.write.strategic import strategic
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 
@@ -27,6 +27,9 @@ STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 ACCEPTED = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+#: What jsonpatch raises where an operation's path, or what it leads to, is of another type than it expects.
+_MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 
 class _Loader(yaml.SafeLoader):
@@ -83,70 +86,13 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def json_patch(target: Json, operations: Any) -> Json:
-    """RFC 6902. Raises Refused: 400 for what is no patch, 422 for what cannot be done."""
-    if not isinstance(operations, list) or not all(isinstance(one, dict) for one in operations):
+    """RFC 6902. Raises Refused: 400 for what is not a patch, 422 for what cannot be applied."""
+    if not isinstance(operations, list) or not all(isinstance(step, dict) for step in operations):
         raise bad_request("json: a JSON patch is a list of operations")
-    document = {"": deepcopy(target)}  # so that the whole is a member too
     try:
-        for one in operations:
-            _operate(document, one)
-    except (LookupError, TypeError, ValueError):
+        patched = jsonpatch.apply_patch(target, operations)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, *_MALFORMED):
         raise unprocessable() from None
-    if not isinstance(document[""], dict):
+    if not isinstance(patched, dict):
         raise unprocessable()
-    return document[""]
-
-
-def _operate(document: Json, one: Json) -> None:
-    path = _pointer(one["path"])
-    match one.get("op"):
-        case "add":
-            _add(document, path, one["value"])
-        case "remove":
-            _remove(document, path)
-        case "replace":
-            _remove(document, path)
-            _add(document, path, one["value"])
-        case "move":
-            _add(document, path, _remove(document, _pointer(one["from"])))
-        case "copy":
-            _add(document, path, deepcopy(_at(document, _pointer(one["from"]))))
-        case "test" if _at(document, path) == one.get("value"):
-            pass
-        case other:
-            raise ValueError(other)
-
-
-def _pointer(text: object) -> list[str]:
-    """RFC 6901. Raises ValueError."""
-    if not isinstance(text, str) or (text and not text.startswith("/")):
-        raise ValueError(text)
-    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")]
-
-
-def _at(document: Any, path: list[str]) -> Any:
-    for part in path:
-        document = document[_index(part) if isinstance(document, list) else part]
-    return document
-
-
-def _add(document: Json, path: list[str], value: object) -> None:
-    parent = _at(document, path[:-1])
-    if isinstance(parent, list):
-        place = len(parent) if path[-1] == "-" else _index(path[-1])
-        if place > len(parent):
-            raise IndexError(place)
-        parent.insert(place, value)
-    else:
-        parent[path[-1]] = value
-
-
-def _remove(document: Json, path: list[str]) -> Any:
-    parent = _at(document, path[:-1])
-    return parent.pop(_index(path[-1]) if isinstance(parent, list) else path[-1])
-
-
-def _index(part: str) -> int:
-    if not (part.isascii() and part.isdigit()):
-        raise ValueError(part)
-    return int(part)
+    return patched

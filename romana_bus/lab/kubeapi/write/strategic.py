@@ -15,7 +15,7 @@ from romana_bus.lab.kubeapi.status import bad_request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 
@@ -71,7 +71,7 @@ def _object(current: Json, patch: Json, keys: Mapping[str, str], path: str) -> J
     merged = dict(current)
     if (kept := patch.get("$retainKeys")) is not None:
         if not isinstance(kept, list):
-            raise bad_request("$retainKeys is no list")
+            raise bad_request("$retainKeys: a list was expected")
         merged = {field: value for field, value in merged.items() if field in kept}
     for field, value in patch.items():
         if not field.startswith("$"):
@@ -102,50 +102,54 @@ def _directive(merged: Json, field: str, value: Any, keys: Mapping[str, str], pa
     if not isinstance(value, list) or not isinstance(there, list):
         raise bad_request(f"{field}: a list was expected")
     if field.startswith(_DELETED):
-        merged[name] = [one for one in there if one not in value]
+        merged[name] = [element for element in there if element not in value]
     else:
         key = keys.get(f"{path}.{name}" if path else name)
         if key is not None and there:
-            order = [_key(one, key) if isinstance(one, dict) else one for one in value]
+            order = [_key(element, key) if isinstance(element, dict) else element for element in value]
             merged[name] = _ordered(there, there, order, key)
 
 
 def _list(current: list[Any], patch: list[Any], keys: Mapping[str, str], path: str) -> list[Any]:
     key = keys[path]
     if key == _ITSELF:
-        if not all(isinstance(one, str) for one in (*current, *patch)):
+        if not all(isinstance(element, str) for element in (*current, *patch)):
             raise bad_request(f"{path}: a list of strings was expected")
         return _ordered(list(dict.fromkeys([*current, *patch])), current, patch, key)
-    if not all(isinstance(one, dict) for one in (*current, *patch)):
+    if not all(isinstance(element, dict) for element in (*current, *patch)):
         raise bad_request(f"{path}: a list of objects was expected")
-    sent = [one for one in patch if one.get("$patch") not in ("delete", "replace")]
-    if any(one.get("$patch") == "replace" for one in patch):
+    sent = [element for element in patch if element.get("$patch") not in ("delete", "replace")]
+    if any(element.get("$patch") == "replace" for element in patch):
         return sent
-    gone = [_key(one, key) for one in patch if one.get("$patch") == "delete"]
-    merged = {_key(one, key): one for one in current if _key(one, key) not in gone}
-    for one in sent:
-        merged[_key(one, key)] = _object(merged.get(_key(one, key), {}), one, keys, path)
-    return _ordered(list(merged.values()), current, [_key(one, key) for one in sent], key)
+    gone = [_key(element, key) for element in patch if element.get("$patch") == "delete"]
+    merged = {_key(element, key): element for element in current if _key(element, key) not in gone}
+    for element in sent:
+        merged[_key(element, key)] = _object(merged.get(_key(element, key), {}), element, keys, path)
+    return _ordered(list(merged.values()), current, [_key(element, key) for element in sent], key)
 
 
 def _ordered(items: list[Any], live: list[Any], order: list[Any], key: str) -> list[Any]:
     """Those of `order` in that order, the others in theirs; between the two the `live` order decides as far
     as it can (strategicpatch, mergeSortedSlice)."""
-    places = {_key(one, key): place for place, one in enumerate(live)}
-    by_key = {_key(one, key): one for one in items}
-    named = [by_key[one] for one in order if one in by_key]
-    others = [one for one in items if _key(one, key) not in order]
-    found: list[Any] = []
+    places = {_key(element, key): place for place, element in enumerate(live)}
+    by_key = {_key(element, key): element for element in items}
+    named = [by_key[element] for element in order if element in by_key]
+    others = [element for element in items if _key(element, key) not in order]
+    ordered: list[Any] = []
     while named and others:
         first, other = places.get(_key(named[0], key)), places.get(_key(others[0], key))
         before = first is not None and other is not None and first < other
-        found.append(named.pop(0) if before else others.pop(0))
-    return found + named + others
+        ordered.append(named.pop(0) if before else others.pop(0))
+    return ordered + named + others
 
 
-def _key(one: Any, key: str) -> Any:
+def _key(element: Any, key: str) -> Any:
     if key == _ITSELF:
-        return one
-    if not isinstance(one, dict) or not isinstance(one.get(key), str | int | float | None) or key not in one:
-        raise bad_request(f"map: {one} does not contain declared merge key: {key}")
-    return one[key]
+        return element
+    if (
+        not isinstance(element, dict)
+        or not isinstance(element.get(key), str | int | float | None)
+        or key not in element
+    ):
+        raise bad_request(f"map: {element} does not contain declared merge key: {key}")
+    return element[key]

@@ -12,7 +12,8 @@ from romana_bus.lab.kubeapi import wire
 from romana_bus.lab.kubeapi.status import go_json
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
     from romana_bus.lab.kubeapi.table import Change
 
 Json = dict[str, Any]
@@ -36,21 +37,19 @@ _METADATA = (
 
 
 class Transaction:
-    """`now`: RFC 3339, in seconds; `uid`: of what is created. `changes`: in the order of their versions.
-    `warnings`: what the writer should be told although it was done."""
+    """`now`: RFC 3339, in seconds; `uid`: of what is created. `changes`: in the order of their versions."""
 
     def __init__(self, store: Store, *, now: str, uid: str, dry: bool = False) -> None:
         self.store, self.now, self.uid = store, now, uid
         self.changes: list[tuple[Resource, Change]] = []
-        self.warnings: list[str] = []
         self._dry = dry
 
     def put(self, resource: Resource, key: str, wanted: Json) -> bytes:
         """Create or replace; gives the object as it now is."""
         store, version = self.store, self.store.version + 1
-        found = wanted["metadata"] if self._dry else wanted["metadata"] | {"resourceVersion": str(version)}
-        metadata = {field: found[field] for field in _METADATA if field in found}
-        metadata |= {field: value for field, value in found.items() if field not in metadata}
+        sent = wanted["metadata"] if self._dry else wanted["metadata"] | {"resourceVersion": str(version)}
+        metadata = {field: sent[field] for field in _METADATA if field in sent}
+        metadata |= {field: value for field, value in sent.items() if field not in metadata}
         top = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         raw = go_json(top | {field: part for field, part in wanted.items() if field not in top})
         if not self._dry:

@@ -1,4 +1,4 @@
-"""What Kubernetes does not take, in its own words: as much of it as users would run into. Pure.
+"""Which objects are refused, in the words of Kubernetes: what could not be kept, shown or scheduled. Pure.
 
 (apimachinery, pkg/util/validation; kubernetes, pkg/apis/core/validation)
 """
@@ -10,23 +10,18 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.lab.kubeapi.shapes import misshapen
-from romana_bus.lab.kubeapi.status import Cause, invalid
-from romana_bus.lab.kubeapi.write.fields import check_texts, undecodable
+from romana_bus.lab.kubeapi.status import Cause, bad_request, invalid
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeapi.store import Resource
+    from romana_bus.lab.kubeapi.resources import Resource
 
 Json = dict[str, Any]
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_LONGEST_NAME = 253
 
-_NO_LABEL = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
-    "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-    f"'{_LABEL}')"
-)
-_NO_SUBDOMAIN = (
+_BAD_NAME = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
     "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     f"'{_SUBDOMAIN}')"
@@ -39,58 +34,30 @@ _FIXED = (
 
 
 def check_form(resource: Resource, item: Json) -> None:
-    """Raises Refused (400) where something is of another type than it has to be; before anything is read."""
-    check_texts(resource, item)
+    """Raises Refused (400) where a field is of another type than it has to be."""
     if why := misshapen(resource, item):
-        raise undecodable(resource, f"json: {why}")
+        kind = resource.kind
+        raise bad_request(
+            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: json: {why}'
+        )
 
 
 def check_new(resource: Resource, item: Json) -> None:
     """Raises Refused (422)."""
-    causes = _name(resource, item["metadata"]["name"])
-    if resource.kind == "Pod":
-        causes += _containers(item.get("spec") or {})
+    name = item["metadata"]["name"]
+    causes = []
+    if len(name) > _LONGEST_NAME or not re.fullmatch(_SUBDOMAIN, name):
+        causes.append(Cause("Invalid", "metadata.name", _BAD_NAME, name))
+    if resource.kind == "Pod" and not (item.get("spec") or {}).get("containers"):
+        causes.append(Cause("Required", "spec.containers"))
     if causes:
-        raise invalid(resource, item["metadata"]["name"], causes)
+        raise invalid(resource, name, causes)
 
 
 def check_change(resource: Resource, old: Json, new: Json) -> None:
-    """Raises Refused (422)."""
-    causes = _containers(new.get("spec") or {}) if resource.kind == "Pod" else []
-    if resource.kind == "Pod" and not causes and _fixed(old) != _fixed(new):
-        causes = [Cause("Forbidden", "spec", _FIXED)]
-    if causes:
-        raise invalid(resource, new["metadata"]["name"], causes)
-
-
-def _name(resource: Resource, name: str) -> list[Cause]:
-    pattern, why, most = (_LABEL, _NO_LABEL, 63) if resource.kind == "Namespace" else (_SUBDOMAIN, "", 253)
-    causes = []
-    if len(name) > most:
-        causes.append(Cause("Invalid", "metadata.name", f"must be no more than {most} bytes", name))
-    if not re.fullmatch(pattern, name):
-        causes.append(Cause("Invalid", "metadata.name", why or _NO_SUBDOMAIN, name))
-    return causes
-
-
-def _containers(spec: Json) -> list[Cause]:
-    containers = spec.get("containers")
-    if not isinstance(containers, list) or not containers:
-        return [Cause("Required", "spec.containers")]
-    causes, names = [], set()
-    for place, one in enumerate(containers):
-        field = f"spec.containers[{place}]"
-        name = one.get("name") if isinstance(one, dict) else None
-        if not name:
-            causes.append(Cause("Required", f"{field}.name"))
-        elif not re.fullmatch(_LABEL, name) or len(name) > 63:
-            causes.append(Cause("Invalid", f"{field}.name", _NO_LABEL, name))
-        elif name in names:
-            causes.append(Cause("Duplicate", f"{field}.name", value=name))
-        names.add(name)
-        if isinstance(one, dict) and not one.get("image"):
-            causes.append(Cause("Required", f"{field}.image"))
-    return causes
+    """Raises Refused (422) where a pod that is there is to become another one."""
+    if resource.kind == "Pod" and _fixed(old) != _fixed(new):
+        raise invalid(resource, new["metadata"]["name"], [Cause("Forbidden", "spec", _FIXED)])
 
 
 def _fixed(pod: Json) -> Json:
@@ -99,6 +66,6 @@ def _fixed(pod: Json) -> Json:
     for field in ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"):
         spec.pop(field, None)
     for containers in ("containers", "initContainers"):
-        for one in spec.get(containers) or []:
-            one.pop("image", None)
+        for container in spec.get(containers) or []:
+            container.pop("image", None)
     return spec

@@ -1,4 +1,4 @@
-"""What a write makes of an object: create, update, patch, delete. Pure: clock and uid are given.
+"""Writes: create, update, patch, delete. Pure: clock and uid are given.
 
 A write that changes nothing makes no event; one that deletes a namespace makes many.
 """
@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from romana_bus.lab.kubeapi import status, wire
-from romana_bus.lab.kubeapi.read.listing import selected
-from romana_bus.lab.kubeapi.read.selectors import selection
 from romana_bus.lab.kubeapi.write import deletion, patches
 from romana_bus.lab.kubeapi.write.admission import NO_RULES, Rules, admit_change, admit_deletion, admit_new
 from romana_bus.lab.kubeapi.write.binding import bind
-from romana_bus.lab.kubeapi.write.fields import undecodable, unknown_fields
 from romana_bus.lab.kubeapi.write.transaction import Transaction
 from romana_bus.lab.kubeapi.write.validation import check_form
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.store import Resource, Store
+    from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.store import Store
     from romana_bus.lab.kubeapi.table import Change
 
 #: Deleting one of these answers with its last state, any other with a Status (registry, ReturnDeletedObject).
@@ -50,7 +46,6 @@ class Written(NamedTuple):
     code: int
     body: bytes
     changes: list[tuple[Resource, Change]]
-    warnings: Sequence[str] = ()
 
 
 def write(
@@ -65,72 +60,74 @@ def write(
 ) -> Written:
     """Do what `call` says. `now`: RFC 3339, in seconds. Raises Refused: 400, 403, 404, 409, 422."""
     dry = "dryRun" in call.query
-    if call.verb in ("delete", "deletecollection"):
+    if call.verb == "delete":
         options = deletion.read_options(call.query, body, content_type)
-        one = Transaction(store, now=now, uid=uid, dry=dry or options.dry)
-        delete = _delete if call.verb == "delete" else _delete_all
-        return Written(200, delete(one, call, options, rules), one.changes)
-    one = Transaction(store, now=now, uid=uid, dry=dry)
+        transaction = Transaction(store, now=now, uid=uid, dry=dry or options.dry)
+        return Written(200, _delete(transaction, call, options, rules), transaction.changes)
+    transaction = Transaction(store, now=now, uid=uid, dry=dry)
     if call.verb == "create":
         sent = patches.read_object(body, content_type)
-        answer = bind(one, call.key, sent) if call.subresource else _create(one, call, sent, rules)
-        return Written(201, answer, one.changes, one.warnings)
-    code, answer = _change(one, call, body, content_type, rules)
-    return Written(code, answer, one.changes, one.warnings)
+        answer = (
+            bind(transaction, call.key, sent) if call.subresource else _create(transaction, call, sent, rules)
+        )
+        return Written(201, answer, transaction.changes)
+    code, answer = _change(transaction, call, body, content_type, rules)
+    return Written(code, answer, transaction.changes)
 
 
-def _create(one: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
+def _create(transaction: Transaction, call: Call, sent: Json, rules: Rules) -> bytes:
     _check_kind(call.resource, sent)
     metadata = _metadata(sent)
     if rules.admission:
         check_form(call.resource, sent | {"metadata": metadata})
         metadata = _of_the_sender(metadata)
-    name = metadata.get("name") or _generated(one, call, metadata.get("generateName", ""))
+    name = metadata.get("name") or _generated(transaction, call, metadata.get("generateName", ""))
     key = call.resource.key(call.namespace, name)
-    if one.store.get(call.resource, key) is not None:
+    if transaction.store.get(call.resource, key) is not None:
         raise status.already_exists(call.resource, name)
     if call.namespace and metadata.setdefault("namespace", call.namespace) != call.namespace:
         raise status.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     metadata["name"] = name
-    metadata.setdefault("uid", one.uid)
-    metadata.setdefault("creationTimestamp", one.now)
+    metadata.setdefault("uid", transaction.uid)
+    metadata.setdefault("creationTimestamp", transaction.now)
     wanted = sent | {"metadata": metadata}
     if rules.admission:
-        _check_fields(one, call, wanted)
-        wanted = admit_new(one.store, call.resource, wanted)
-    return one.put(call.resource, key, wanted)
+        wanted = admit_new(transaction.store, call.resource, wanted)
+    return transaction.put(call.resource, key, wanted)
 
 
 def _of_the_sender(metadata: Json) -> Json:
-    """Of a new object: without what the server alone decides. Raises Refused (400)."""
+    """The metadata of a new object, without the fields that only the server sets. Raises Refused (400)."""
     if metadata.get("resourceVersion"):
         raise status.bad_request("resourceVersion should not be set on objects to be created")
     return {field: value for field, value in metadata.items() if field not in _OF_THE_SERVER}
 
 
-def _generated(one: Transaction, call: Call, start: str) -> str:
+def _generated(transaction: Transaction, call: Call, start: str) -> str:
     """A name that is free, the same for the same uid. Raises Refused (422) where none is wanted."""
     if not start:
         raise status.nameless(call.resource)
     tries = 0
     while True:
-        digest = hashlib.sha256(f"{one.uid}/{tries}".encode()).digest()
+        digest = hashlib.sha256(f"{transaction.uid}/{tries}".encode()).digest()
         name = start + "".join(_SAFE[byte % len(_SAFE)] for byte in digest[:5])
-        if one.store.get(call.resource, call.resource.key(call.namespace, name)) is None:
+        if transaction.store.get(call.resource, call.resource.key(call.namespace, name)) is None:
             return name
         tries += 1
 
 
-def _change(one: Transaction, call: Call, body: bytes, content_type: str, rules: Rules) -> tuple[int, bytes]:
+def _change(
+    transaction: Transaction, call: Call, body: bytes, content_type: str, rules: Rules
+) -> tuple[int, bytes]:
     """An update or a patch: the HTTP status and the answer."""
-    old = one.store.get(call.resource, call.key)
+    old = transaction.store.get(call.resource, call.key)
     applied = call.verb == "patch" and content_type == patches.APPLY
     if old is None and applied and not call.subresource:
         sent = patches.read_object(body, content_type)
         named = _metadata(sent) | {"name": call.name}
-        return 201, _create(one, call, sent | {"metadata": named}, rules)
+        return 201, _create(transaction, call, sent | {"metadata": named}, rules)
     if old is None:
         raise status.not_found(call.resource, call.name)
     current = msgspec.json.decode(old)
@@ -139,10 +136,12 @@ def _change(one: Transaction, call: Call, body: bytes, content_type: str, rules:
     else:
         wanted = patches.read_object(body, content_type)
     _check_kind(call.resource, wanted)
-    return 200, _replace(one, call, old, current, wanted, rules)
+    return 200, _replace(transaction, call, old, current, wanted, rules)
 
 
-def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Json, rules: Rules) -> bytes:
+def _replace(
+    transaction: Transaction, call: Call, old: bytes, current: Json, wanted: Json, rules: Rules
+) -> bytes:
     if _metadata(wanted).get("resourceVersion", "") not in ("", current["metadata"]["resourceVersion"]):
         raise status.conflict(call.resource, call.name)
     if call.subresource:
@@ -161,41 +160,18 @@ def _replace(one: Transaction, call: Call, old: bytes, current: Json, wanted: Js
     metadata |= {field: current["metadata"][field] for field in kept if field in current["metadata"]}
     wanted = wanted | {"metadata": metadata}
     if rules.admission and not call.subresource:
-        _check_fields(one, call, wanted)
         wanted = admit_change(call.resource, current, wanted)
     top = {"kind": call.resource.kind, "apiVersion": call.resource.api_version}
-    return old if wanted | top == current | top else one.put(call.resource, call.key, wanted)
+    return old if wanted | top == current | top else transaction.put(call.resource, call.key, wanted)
 
 
-def _delete(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
+def _delete(transaction: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
     if rules.admission:
         admit_deletion(call.resource, call.name)
-    last = deletion.delete(one, call.resource, call.key, options, graceful=rules.graceful)
+    last = deletion.delete(transaction, call.resource, call.key, options, graceful=rules.graceful)
     if call.resource.plural in _SHOWN_WHEN_DELETED:
         return last
     return status.success(call.resource, call.name, wire.identity(last).uid)
-
-
-def _delete_all(one: Transaction, call: Call, options: deletion.Options, rules: Rules) -> bytes:
-    """All that the selectors mean. Answers with a list of what is gone, or going."""
-    options = options._replace(uid="", version="")  # of one object; here they could only stop it halfway
-    there = one.store.snapshot(call.resource, one.store.version).under(call.prefix)
-    if chosen := selection(call):
-        there = selected(there, chosen)
-    gone = [deletion.delete(one, call.resource, key, options, graceful=rules.graceful) for key in there.keys]
-    items = (wire.list_item(call.resource, raw) for raw in gone)
-    version = b'{"resourceVersion":"%d"}' % one.store.version
-    return wire.list_of(f"{call.resource.kind}List", call.resource.api_version, items, version)
-
-
-def _check_fields(one: Transaction, call: Call, wanted: Json) -> None:
-    """Raises Refused (400) where it is to be strict about fields that the kind does not have."""
-    unknown = unknown_fields(call.resource, wanted)
-    match call.query.get("fieldValidation") or "Warn":
-        case "Strict" if unknown:
-            raise undecodable(call.resource, f"strict decoding error: {', '.join(unknown)}")
-        case "Warn":
-            one.warnings += unknown
 
 
 def _check_kind(resource: Resource, sent: Json) -> None:
@@ -216,11 +192,11 @@ def _check_kind(resource: Resource, sent: Json) -> None:
 
 
 def _metadata(wanted: Json) -> Json:
-    found = wanted.get("metadata") or {}
-    if not isinstance(found, dict):
+    metadata = wanted.get("metadata") or {}
+    if not isinstance(metadata, dict):
         raise status.bad_request("metadata is not an object")
     for fields, kind, name in ((_TEXTS, str, "a string"), (_MAPS, dict, "an object")):
         for field in fields:
-            if not isinstance(found.get(field) or kind(), kind):
+            if not isinstance(metadata.get(field) or kind(), kind):
                 raise status.bad_request(f"metadata.{field} is not {name}")
-    return {field: value for field, value in found.items() if value is not None}
+    return {field: value for field, value in metadata.items() if value is not None}

@@ -1,0 +1,44 @@
+"""The blocks in the lab's log: which ones its nodes have, and which ones opened since."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.streams import DAY, Layout
+from romana_bus.bus.tail import ROLES, tail
+from romana_bus.events import IPAM, BlockAssigned, codec
+
+if TYPE_CHECKING:
+    from romana_bus.bus.api import Store
+    from romana_bus.bus.connect import Session
+    from romana_bus.lab.machine.directory import Lab
+
+
+async def log_of(lab: Lab) -> Session:
+    """The lab's log. Raises Failed."""
+    return await open_store(
+        Access(servers=(lab.nats().url,)), Layout(lab.spec.name, 7 * DAY, 1), "lab", ROLES
+    )
+
+
+async def blocks(store: Store) -> dict[str, list[str]]:
+    """Node -> its blocks now."""
+    of_node: dict[str, list[str]] = {}
+    async for messages in store.table(IPAM, "ipam.map.block.>"):
+        for message in messages:
+            event = codec.decode(message.body)
+            if isinstance(event, BlockAssigned):
+                of_node.setdefault(event.node, []).append(event.block)
+    return of_node
+
+
+async def opened_since(store: Store, sequence: int) -> list[BlockAssigned]:
+    """The blocks that opened behind that sequence of IPAM."""
+    opened = []
+    async for batch in tail(store, [IPAM], last=None, follow=False):
+        for _, message in batch:
+            event = codec.decode(message.body) if message.seq > sequence else None
+            if isinstance(event, BlockAssigned):
+                opened.append(event)
+    return opened

@@ -1,0 +1,235 @@
+"""What the log is told of sandboxes: static pods, pods of one name, an address that goes to another pod."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from romana_bus.bus.memory import MemoryStore
+from romana_bus.cni import spec
+from romana_bus.cni.server.attachments import Attachment, Attachments
+from romana_bus.cni.server.journal import Journal
+from romana_bus.cni.server.outbox import Outbox
+from romana_bus.cni.server.sandbox_requests import REMEMBERED, Wishes
+from romana_bus.cni.server.threads import Threads
+from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
+from romana_bus.tasks import stop
+from tests.cni.calling import execute, pings, sh, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.cni.calling import Pod
+    from tests.cni.node import Node
+
+#: As a kubelet makes them for the pods of its files.
+STATIC, OTHER = "5d41402abc4b2a76b9719d911017c592", "7d793037a0760186574b0282f2f435e7"
+
+
+async def nobody_runs(_: spec.Pod) -> bool:
+    return False
+
+
+def told(node: Node, pod: Pod, kind: type[Any]) -> Any:
+    """The newest word about the pod's name, when it is about this sandbox and of that kind."""
+
+    def newest() -> Any:
+        found = node.newest_of(pod)
+        return found if type(found) is kind and found.sandbox == pod.container else None
+
+    return until(newest, f"{kind.__name__} of {pod.container}", node.log)
+
+
+def test_a_static_pod_holds_an_address_that_is_known_already(node: Node) -> None:
+    """Its mirror may be deleted at the API while it runs; a pod of the API asks for nothing."""
+    static, ordinary = node.pod("static", STATIC), node.pod()
+    for pod in (static, ordinary):
+        node.decided(pod, *node.fresh())
+    node.until_read()
+    node.added(static, timeout=0)  # it waits for nothing
+    assert told(node, static, SandboxRequested).uid == STATIC
+    node.added(ordinary)
+    assert node.newest_of(ordinary) is None
+    node.delete(static)
+    told(node, static, SandboxRemoved)
+
+
+def test_a_static_pod_whose_address_is_known_starts_without_the_log(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    pod = node.pod("static", STATIC)
+    four, _ = node.decided(pod, *node.fresh())
+    node.until_read()
+    node.nats.kill()
+    node.added(pod, timeout=0)
+    assert pings(node.netns, four)
+    node.nats.start()
+    told(node, pod, SandboxRequested)
+
+
+def test_an_address_that_still_is_another_pod_s_here_waits_for_its_end(node: Node) -> None:
+    old, new = node.pod("sticky", "uid-old"), node.pod("sticky", "uid-new")
+    four, six = node.decided(old, *node.fresh())
+    before = node.added(old)
+    node.decided(new, four, six)  # by its own request, the address is the successor's
+    node.until_read()
+    node.add(new, timeout=0).fails(11, four, "uid-old", old.container, "removed first")
+    assert execute(new.netns, "ip", "link", "show", "eth0").returncode != 0
+    assert {one.container for one in node.attached()} & {old.container, new.container} == {old.container}
+    assert node.routes()[four] == before["interfaces"][0]["name"]
+    assert pings(node.netns, four)
+    node.delete(old)
+    after = node.added(new)
+    assert node.routes()[four] == node.routes()[six] == after["interfaces"][0]["name"]
+    assert pings(node.netns, six)
+
+
+def test_of_two_pods_that_would_have_one_address_at_once_one_has_it(node: Node) -> None:
+    pods, both = [node.pod(), node.pod()], node.fresh()
+    for pod in pods:
+        node.decided(pod, *both)
+    node.until_read()
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(node.add, pods))
+    codes = [one.json["code"] if one.code else 0 for one in answers]
+    assert sorted(codes) == [0, 11], answers
+    node.delete(pods[codes.index(0)])
+    node.added(pods[codes.index(11)])
+    assert pings(node.netns, both[0])
+
+
+def test_the_end_of_one_sandbox_is_not_that_of_its_name_s_other_wish(node: Node) -> None:
+    old, new = node.pod("two", STATIC), node.pod("two", OTHER)
+    node.decided(old, *node.fresh())
+    node.added(old)
+    told(node, old, SandboxRequested)
+    node.decided(new, *node.fresh())
+    node.until_read()
+    node.added(new)
+    told(node, new, SandboxRequested)
+    node.delete(old)
+    assert told(node, new, SandboxRequested).uid == OTHER
+    node.delete(new)
+    told(node, new, SandboxRemoved)
+
+
+def test_a_wish_that_has_failed_gives_the_word_back_to_the_sandbox_that_is_there(node: Node) -> None:
+    """Or the log would keep the wish of a sandbox that was never made."""
+    old, new = node.pod("back", STATIC), node.pod("back", OTHER)
+    node.decided(old, *node.fresh())
+    node.added(old)
+    told(node, old, SandboxRequested)
+    node.add(new, timeout=0.2).fails(11, "default/back", STATIC, OTHER)
+    told(node, old, SandboxRequested)
+    node.delete(old)
+    told(node, old, SandboxRemoved)
+
+
+def test_an_address_of_a_sandbox_that_has_gone_without_a_word_is_free(node: Node) -> None:
+    """Its namespace was removed, and no DEL ever came."""
+    old, new = node.pod("lost", "uid-old"), node.pod("found", "uid-new")
+    both = node.decided(old, *node.fresh())
+    host = node.added(old)["interfaces"][0]["name"]
+    node.decided(new, *both)
+    node.until_read()
+    node.add(new, timeout=0).fails(11, "removed first")
+    sh("ip", "netns", "del", old.netns)
+    until(lambda: host not in node.ip("link"), "its link has gone")
+    node.added(new)
+    assert pings(node.netns, both[0])
+    assert old.container not in {one.container for one in node.attached()}
+
+
+@contextlib.asynccontextmanager
+async def wishing(directory: Path, store: MemoryStore) -> AsyncIterator[tuple[Wishes, Outbox, Attachments]]:
+    """With an outbox that goes on."""
+    await store.prepare([NODE])
+    threads, attachments = Threads(), Attachments(directory / "attachments")
+    outbox = Outbox("n1", Journal(directory / "journal"), threads)
+    wishes = Wishes("n1", attachments, outbox, nobody_runs)
+    task = asyncio.create_task(outbox.run(store))
+    try:
+        yield wishes, outbox, attachments
+    finally:
+        await stop(task)
+        threads.close()
+
+
+def attachment(pod: spec.Pod, container: str) -> Attachment:
+    attached = spec.Attached(container, "eth0")
+    return Attachment(
+        network="pods", attached=attached, netns="/n", pod=pod, addresses=("10.0.0.1",), requested=True
+    )
+
+
+WEB = spec.Pod("ns", "web", "uid-web")
+
+
+async def test_a_pod_whose_request_the_log_has_was_asked_for(tmp_path: Path) -> None:
+    """Where neither disk knows of it, as after a reboot."""
+    store = MemoryStore()
+    async with wishing(tmp_path / "before", store) as (wishes, outbox, _):
+        wish = wishes.of(WEB, "one")
+        await outbox.put(wish)
+        await outbox.stored(wish)
+    async with wishing(tmp_path / "after", store) as (wishes, outbox, _):
+        assert WEB not in wishes
+        await outbox.requests()
+        assert WEB in wishes
+        assert spec.Pod("ns", "web", "another") not in wishes
+
+
+async def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
+    """It would be held back, and this end is told at once."""
+    store = MemoryStore()
+    async with wishing(tmp_path, store) as (wishes, outbox, attachments):
+        wish, one = wishes.of(WEB, "one"), attachment(WEB, "one")
+        attachments.put(one)
+        await outbox.put(wish)
+        await outbox.stored(wish)
+        with wishes.ending(one):
+            await wishes.resend()
+            assert outbox.waiting() == []
+            await wishes.end(WEB, "one", was_made=True)
+        while outbox.waiting():
+            await asyncio.sleep(0.001)
+        assert await outbox.requests() == []
+
+
+async def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_path: Path) -> None:
+    """The end of a sandbox, whose successor runs; and the request of one that has ended."""
+    store, idle = MemoryStore(), spec.Pod("ns", "idle", "uid-idle")
+    for number, (kind, pod) in enumerate(((SandboxRemoved, WEB), (SandboxRequested, idle)), 1):
+        event = kind(node="n1", namespace="ns", name=pod.name, uid=pod.uid, sandbox="one")
+        (tmp_path / "journal").mkdir(exist_ok=True)
+        (tmp_path / "journal" / f"{number:016}.json").write_bytes(codec.encode(event))
+    Attachments(tmp_path / "attachments").put(attachment(WEB, "two"))
+    async with wishing(tmp_path, store) as (wishes, outbox, _):
+        assert outbox.waiting() == []
+        await wishes.resend()
+        while outbox.waiting():
+            await asyncio.sleep(0.001)
+        assert [request.sandbox for request in await outbox.requests()] == ["two"]
+    assert not list((tmp_path / "journal").iterdir())
+
+
+def test_of_pods_that_were_asked_for_those_that_run_are_remembered(tmp_path: Path) -> None:
+    threads = Threads()
+    attachments = Attachments(tmp_path / "attachments")
+    wishes = Wishes("n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), nobody_runs)
+    names = ("runs", "idle", "again")
+    runs, idle, again = (spec.Pod("ns", name, f"uid-{name}") for name in names)
+    kept = Attachment(
+        network="pods", attached=spec.Attached("one", "eth0"), netns="/n", pod=runs, requested=True
+    )
+    attachments.put(kept)
+    for pod in (runs, idle, again):
+        wishes.of(pod, "one")
+    for number in range(REMEMBERED - 2):
+        wishes.of(again, "one")
+        wishes.of(spec.Pod("ns", f"pod-{number}", "uid"), "one")
+    assert [pod in wishes for pod in (runs, idle, again)] == [True, False, True]
+    threads.close()

@@ -1,0 +1,309 @@
+"""Routes and nexthops in a real kernel: what is written is what `ip route` shows, and nothing else moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from romana_bus.inet import parse_address, parse_prefix
+from romana_bus.netlink import nexthops
+from romana_bus.netlink.fib import Forwarding
+from romana_bus.netlink.fib_apply import HELD, Unapplied
+from romana_bus.netlink.messages import message
+from romana_bus.routing import Kernel, State, evolve, plan
+from romana_bus.routing.routes.nexthop_ids import OBJECTS
+from tests.netns import Namespace, namespace, needs_namespaces
+from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed, released, removed
+
+pytestmark = needs_namespaces
+
+FIRST = OBJECTS.start
+
+
+class Here:
+    """The whole way without log and loop: fold, ask, dump, plan, apply."""
+
+    def __init__(self, forwarding: Forwarding) -> None:
+        self.forwarding, self.kernel, self.state = forwarding, Kernel(), State("me")
+
+    def tell(self, *events: object, full: bool = False) -> int:
+        for event in events:
+            evolve(self.state, event, 1)  # type: ignore[arg-type]
+        if full or not self.state.adopted:
+            list(self.forwarding.read(self.kernel))
+        for answers in self.forwarding.ask(self.state.addresses(self.state.hosts)):
+            self.state.touch_where(self.kernel.answer(answers))
+        return sum(self.forwarding.apply(plan(self.state, self.kernel), self.kernel))
+
+
+@pytest.fixture
+def here(forwarding: Forwarding) -> Here:
+    return Here(forwarding)
+
+
+def test_blocks_lead_to_their_hosts_in_both_families(node: Namespace, here: Here, objects: bool) -> None:
+    assert here.tell(*PAIR) == 7
+    shown = [line.split(" pref")[0] for line in node.routes("proto", "82")]
+    by = (f"nhid {FIRST} ", f"nhid {FIRST + 1} ") if objects else ("", "")
+    assert shown == [
+        "unreachable 10.1.0.0/16 metric 82000000",
+        f"10.1.0.16/28 {by[0]}via 10.99.0.2 dev eth0 metric 8200",
+        f"10.1.1.0/28 {by[0]}via 10.99.0.2 dev eth0 metric 8200",
+        f"fd01::10/124 {by[1]}via fd99::2 dev eth0 metric 8200",
+        "unreachable fd01::/64 dev lo metric 82000000",
+    ]
+
+
+def test_a_second_look_finds_nothing_to_do(node: Namespace, here: Here, objects: bool) -> None:
+    here.tell(*PAIR)
+    assert here.tell(full=True) == 0
+    again = Here(here.forwarding)
+    assert again.tell(*PAIR) == 0
+
+
+def test_what_has_not_changed_comes_as_the_same_bytes(node: Namespace, here: Here, objects: bool) -> None:
+    """In both families: so a look at an unchanged kernel parses nothing."""
+    here.tell(*PAIR)
+    list(here.forwarding.read(here.kernel))
+    here.kernel.fresh = False
+    list(here.forwarding.read(here.kernel))
+    assert not here.kernel.fresh
+    node.ip("route", "del", "10.1.1.0/28", "proto", "82")
+    list(here.forwarding.read(here.kernel))
+    assert here.kernel.fresh
+
+
+def test_everything_that_was_ours_goes_and_everything_else_stays(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    before = node.routes()
+    here.tell(*PAIR)
+    here.state = State("me")
+    here.tell(denied("me"))
+    assert node.routes() == before
+    assert node.ip("nexthop") == ""
+
+
+FOREIGN = [
+    ("10.1.0.16/28", "via", "10.99.7.7", "metric", "8200", "proto", "static"),
+    ("10.1.0.16/28", "via", "10.99.7.8", "proto", "bird"),
+    ("10.1.0.16/28", "via", "10.99.7.9", "metric", "8200", "proto", "boot", "table", "7"),
+    ("unreachable", "10.1.0.0/16", "metric", "82000000", "proto", "static"),
+]
+FOREIGN_6 = [
+    ("fd01::10/124", "via", "fd99::7", "metric", "8200", "proto", "static"),
+    ("fd01::10/124", "via", "fd99::8", "proto", "bird"),
+]
+
+
+def test_foreign_routes_to_the_same_prefix_are_not_touched(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    for route in FOREIGN:
+        node.ip("route", "add", *route)
+    for route in FOREIGN_6:
+        node.ip("-6", "route", "add", *route)
+    node.ip("nexthop", "add", "id", "7", "via", "10.99.7.7", "dev", "eth0")
+    before, table, nexthops = node.routes(), node.ip("route", "show", "table", "7"), node.ip("nexthop")
+    here.tell(*PAIR)
+    if objects:  # without, IPv6 shows routes of one metric as paths of one route
+        assert {*before} <= {*node.routes()}
+    here.tell(placed("you", "10.99.0.9", "fd99::9"))
+    here.tell(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.0.16/28", 5), removed("you"))
+    here.tell(full=True)
+    here.state = State("me")
+    here.tell(denied("me"))
+    assert node.routes() == before
+    assert node.ip("route", "show", "table", "7") == table
+    assert node.ip("nexthop") == nexthops
+
+
+def test_an_operators_route_without_metric_wins(node: Namespace, here: Here, objects: bool) -> None:
+    here.tell(*PAIR)
+    node.ip("route", "add", "10.1.0.16/28", "via", "10.99.7.7")
+    node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::77")
+    assert "via 10.99.7.7" in node.ip("route", "get", "10.1.0.17")
+    assert "via fd99::77" in node.ip("-6", "route", "get", "fd01::11")
+
+
+def test_a_packet_to_nobody_hears_that_there_is_no_way(node: Namespace, here: Here, objects: bool) -> None:
+    here.tell(*PAIR)
+    for address in ("10.1.7.7", "fd01::7777"):
+        with pytest.raises(AssertionError, match=r"No route to host|unreachable"):
+            node.ip("route", "get", address)
+    assert "via 10.99.255.254" in node.ip("route", "get", "10.2.0.1")
+
+
+def test_a_block_moves_to_another_host(node: Namespace, here: Here, objects: bool) -> None:
+    here.tell(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.8.0/28"), *PAIR)
+    here.tell(
+        released("you", "10.1.0.16/28"), block("they", "10.1.0.16/28", 3), block("they", "fd01::10/124", 3)
+    )
+    assert "via 10.99.0.3" in node.ip("route", "get", "10.1.0.17")
+    assert "via fd99::3" in node.ip("-6", "route", "get", "fd01::11")
+    assert len(node.routes("proto", "82")) == 6
+    assert here.tell(full=True) == 0
+
+
+def test_one_bad_route_does_not_stop_the_others_and_is_named(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    here.tell(*PAIR[:2])
+    here.kernel.links[parse_address("192.0.2.9")] = here.kernel.links[parse_address("10.99.0.2")]
+    for event in [placed("bad", "192.0.2.9"), block("bad", "10.3.0.0/28"), *PAIR[2:]]:
+        evolve(here.state, event, 1)
+    with pytest.raises(Unapplied, match=r"10\.3\.0\.0/28|192\.0\.2\.9"):
+        list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
+    assert "via 10.99.0.2" in node.ip("route", "get", "10.1.0.17")
+    assert parse_prefix("10.3.0.0/28") not in here.kernel.routes
+
+
+def test_only_the_first_few_of_many_failures_are_named(node: Namespace, here: Here, objects: bool) -> None:
+    here.tell(*PAIR)
+    here.kernel.links[parse_address("192.0.2.9")] = here.kernel.links[parse_address("10.99.0.2")]
+    evolve(here.state, placed("bad", "192.0.2.9"), 1)
+    for number in range(1000):
+        evolve(here.state, block("bad", f"10.3.{number >> 3}.{(number & 7) * 32}/28"), 1)
+    with pytest.raises(Unapplied, match=r"; and (997|998) more$"):
+        list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
+
+
+def test_what_leads_to_a_route_that_cannot_be_added_stays(node: Namespace, here: Here, objects: bool) -> None:
+    """Blocks merge, but the aggregate is refused: the parts are all there is."""
+    here.tell(*PAIR)
+    evolve(here.state, block("you", "10.1.1.16/28"), 1)
+    delta = plan(here.state, here.kernel)
+    number = here.kernel.routes[parse_prefix("10.1.1.0/28")]
+    gone = here.kernel.nexthops[number]
+    if objects:
+        node.ip("nexthop", "del", "id", str(number))
+    else:
+        here.kernel.nexthops[number] = (32, parse_address("192.0.2.9")[1], gone[2])
+    with pytest.raises(Unapplied):
+        list(here.forwarding.apply(delta, here.kernel))
+    assert parse_prefix("10.1.1.0/28") in here.kernel.routes
+
+
+def test_a_route_with_our_mark_and_another_metric_is_not_the_wanted_one(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    """Also beside ours, where ours is there already."""
+    for _ in range(2):
+        node.ip("route", "add", "10.1.0.16/28", "via", "10.99.0.2", "proto", "82", "metric", "7")
+        node.ip("route", "add", "10.1.1.0/28", "via", "10.99.0.77", "proto", "82")
+        node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::2", "proto", "82", "metric", "7")
+        node.ip("route", "add", "unreachable", "10.1.0.0/16", "proto", "82", "metric", "7")
+        here.tell(*PAIR, full=True)
+        shown = [line.split(" pref")[0].split() for line in node.routes("proto", "82")]
+        metrics = {words[words[0] == "unreachable"]: words[words.index("metric") + 1] for words in shown}
+        assert len(shown) == 5
+        assert metrics == {
+            "10.1.0.0/16": "82000000",
+            "10.1.0.16/28": "8200",
+            "10.1.1.0/28": "8200",
+            "fd01::10/124": "8200",
+            "fd01::/64": "82000000",
+        }
+        assert here.tell(full=True) == 0
+
+
+def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node: Namespace) -> None:
+    with node.entered(), Forwarding() as opened:
+        here = Here(opened)
+        here.tell(*PAIR)
+        node.ip("route", "add", "10.7.7.0/24", "nhid", str(FIRST))
+        node.ip("-6", "route", "add", "fd07::/64", "nhid", str(FIRST + 1), "table", "7")
+        refused = (
+            r"nexthop \d+ cannot be deleted: a route of somebody else to 10\.7\.7\.0/24 uses it; "
+            r"nexthop .* fd07::/64"
+        )
+        for full in (False, True):
+            with pytest.raises(Unapplied, match=refused):
+                here.tell(removed("you"), full=full)
+            assert "via 10.99.0.2" in node.ip("route", "show", "10.7.7.0/24")
+            assert "via fd99::2" in node.ip("-6", "route", "show", "table", "7")
+            assert [line.split()[0] for line in node.routes("proto", "82")] == ["unreachable"] * 2
+        node.ip("route", "del", "10.7.7.0/24")
+        node.ip("-6", "route", "del", "fd07::/64", "table", "7")
+        here.tell(full=True)
+        assert node.ip("nexthop") == ""
+
+
+def test_of_more_missing_routes_than_are_looked_at_nothing_is_removed(
+    node: Namespace, here: Here, objects: bool
+) -> None:
+    here.tell(*PAIR)
+    here.kernel.links[parse_address("192.0.2.9")] = here.kernel.links[parse_address("10.99.0.2")]
+    missing = [block("bad", f"10.3.{at >> 3}.{(at & 7) * 32}/28") for at in range(HELD + 1)]
+    for event in [placed("bad", "192.0.2.9"), released("you", "10.1.1.0/28"), *missing]:
+        evolve(here.state, event, 1)
+    with pytest.raises(Unapplied):
+        list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
+    assert "via 10.99.0.2" in node.ip("route", "show", "10.1.1.0/28")
+    here.tell(placed("bad", "10.99.0.9"), full=True)
+    assert node.ip("route", "show", "10.1.1.0/28") == ""
+    assert len(node.routes("proto", "82")) == 2 + 2 + len(missing)
+
+
+def test_10_000_routes_in_a_few_batches(node: Namespace, here: Here, objects: bool) -> None:
+    hosts = [placed(f"n{at}", f"10.99.{1 + at // 200}.{at % 200}") for at in range(1000)]
+    blocks = [
+        block(f"n{at % 1000}", f"10.{16 + (at >> 12)}.{at >> 4 & 255}.{(at & 15) * 16}/28")
+        for at in range(3000)
+    ]
+    assert here.tell(*hosts, *blocks) >= 3000
+    assert len(node.routes("proto", "82")) == 3000
+    assert here.tell(full=True) == 0
+
+
+def test_switching_between_objects_and_gateways_keeps_the_routes(node: Namespace) -> None:
+    """As after another kernel was booted, or another option was given."""
+    with node.entered():
+        for objects in (True, False, True):
+            with Forwarding(objects) as opened:
+                here = Here(opened)
+                here.tell(*PAIR)
+                assert len(node.routes("proto", "82")) == 5
+                assert ("nhid" in "".join(node.routes())) == objects
+                assert (node.ip("nexthop") != "") == objects
+                assert here.tell(full=True) == 0
+
+
+def test_a_kernel_that_knows_no_nexthop_objects_gets_gateway_routes(
+    node: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for something that this kernel does not know either."""
+    monkeypatch.setattr(nexthops, "dump_all", lambda: message(250, 0, bytes(8)))
+    with node.inside(Forwarding) as opened:
+        here = Here(opened)
+        here.tell(*PAIR)
+        assert not here.kernel.objects
+        assert len(node.routes("proto", "82")) == 5
+        assert "nhid" not in "".join(node.routes())
+        assert here.tell(full=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "on_link"),
+    [
+        ("10.99.3.4", True),
+        ("fd99::44", True),
+        ("192.0.2.1", False),  # by the default route
+        ("2001:db8::1", False),
+        ("10.99.0.1", False),  # our own
+        ("fd99::1", False),
+        ("127.0.0.5", False),
+        ("10.98.0.1", False),  # barred
+    ],
+)
+def test_what_is_on_link_is_what_the_kernel_says(node: Namespace, address: str, on_link: bool) -> None:
+    node.ip("route", "add", "unreachable", "10.98.0.0/16")
+    with node.entered(), Forwarding() as opened:
+        asked = parse_address(address)
+        [answers] = opened.ask([asked])
+        assert bool(answers[asked]) == on_link
+
+
+def test_without_any_route_nothing_is_on_link() -> None:
+    with namespace("bare") as bare, bare.entered(), Forwarding() as opened:
+        [answers] = opened.ask([parse_address("10.99.0.2"), parse_address("fd99::2")])
+        assert set(answers.values()) == {0}

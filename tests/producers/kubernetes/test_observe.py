@@ -1,0 +1,374 @@
+"""What goes on the log of what the API server tells, without any of the telling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from romana_bus.events import (
+    Event,
+    NodeGone,
+    NodeSeen,
+    ObjectSeen,
+    PodGone,
+    PodSeen,
+    PolicySeen,
+    ResourceListing,
+    ResourceSynced,
+    codec,
+)
+from romana_bus.lab.kubeapi.resources import NODES as NODES_AT_THE_SERVER
+from romana_bus.lab.recordings.track import read_lines
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind
+from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.responses import Action
+from romana_bus.producers.kubernetes.size_limit import LARGEST
+from romana_bus.producers.kubernetes.watch_stream import WatchStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RECORDINGS = Path(__file__).parents[3] / "recordings"
+
+
+def pod(name: str, version: int, uid: str = "", **fields: Any) -> Pod:
+    metadata = {"name": name, "namespace": "web", "uid": uid or f"u-{name}", "resourceVersion": str(version)}
+    for key in ("labels", "annotations"):
+        if value := fields.pop(key, None):
+            metadata[key] = value
+    raw = {"metadata": metadata, "spec": fields.pop("spec", {}), "status": fields.pop("status", {})}
+    return msgspec.convert(raw, Pod)
+
+
+def listing(state: Watched, items: Iterable[Pod], version: int, now: float = 0.0) -> list[Event]:
+    return [
+        *observe.begin_listing(state, PODS, "test"),
+        *observe.listed(state, PODS, items),
+        *observe.end_listing(state, PODS, str(version), now),
+    ]
+
+
+def told(events: Iterable[Event]) -> list[str]:
+    """What was published, in short."""
+    return [f"{type(event).__name__} {getattr(event, 'name', '')}".strip() for event in events]
+
+
+def synced(*pods: Pod, version: int = 100) -> Watched:
+    state = Watched()
+    listing(state, pods, version)
+    return state
+
+
+def test_a_first_listing_tells_everything_between_its_marks() -> None:
+    events = listing(Watched(), [pod("a", 5), pod("b", 7)], 100)
+    assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen b", "ResourceSynced"]
+    assert events[0] == ResourceListing(resource="pods", reason="test", number=1)
+    assert events[-1] == ResourceSynced(
+        resource="pods", resource_version="100", number=1, count=2, fields=PODS.fields
+    )
+
+
+def test_a_second_listing_tells_what_changed_and_a_third_what_is_gone() -> None:
+    state = synced(pod("a", 5), pod("b", 7), pod("c", 8))
+    there = [pod("a", 5), pod("c", 150, spec={"nodeName": "n1"}), pod("d", 160)]
+    events = listing(state, there, 200)
+    assert told(events) == ["ResourceListing", "PodSeen c", "PodSeen d", "ResourceSynced"]
+    assert isinstance(mark := events[-1], ResourceSynced)
+    assert (mark.count, mark.doubted) == (4, 1)
+    events = listing(state, there, 210)
+    assert told(events) == ["ResourceListing", "PodGone b", "ResourceSynced"]
+    assert events[1] == PodGone(resource_version="210", listing=3, uid="u-b", namespace="web", name="b")
+    assert isinstance(mark := events[-1], ResourceSynced)
+    assert (mark.count, mark.doubted) == (3, 0)
+
+
+def test_of_a_static_pods_mirror_the_static_pods_own_uid_is_told() -> None:
+    """The kubelet calls CNI with it, and makes the mirror anew where somebody has deleted it."""
+    static = {"kubernetes.io/config.mirror": "0123abc", "kubernetes.io/config.hash": "0123abc"}
+    state = Watched()
+    events = listing(state, [pod("a", 5), pod("b", 6, annotations=static)], 100)
+    seen = [event for event in events if isinstance(event, PodSeen)]
+    assert [(one.static, one.kubelet_uid, one.annotations) for one in seen] == [
+        ("", "u-a", {}),
+        ("0123abc", "0123abc", {}),
+    ]
+    again = pod("b", 101, uid="another", annotations=static)
+    (mirror,) = observe.changed(state, PODS, "MODIFIED", again)
+    assert isinstance(mirror, PodSeen)
+    assert (mirror.uid, mirror.kubelet_uid) == ("another", "0123abc")
+    assert observe.changed(state, PODS, "MODIFIED", pod("b", 102, uid="another", annotations=static)) == []
+
+
+def test_a_watcher_that_knows_of_static_pods_lists_again() -> None:
+    """What its predecessor told had one field less."""
+    state = synced(pod("a", 5))
+    assert observe.resumes(state, PODS)
+    before = ResourceSynced(resource="pods", resource_version="100", count=1, fields="62c3f1a0")
+    observe.evolve(state, before)
+    assert not observe.resumes(state, PODS)
+    again = listing(state, [pod("a", 5, annotations={"kubernetes.io/config.mirror": "x"})], 200)
+    assert told(again) == ["ResourceListing", "PodSeen a", "ResourceSynced"]
+
+
+def test_of_annotations_only_ours_are_told() -> None:
+    """Others write theirs all the time."""
+    state = Watched()
+    wish = {"romana.io/address": "10.0.0.7"}
+    events = listing(state, [pod("a", 5, annotations={**wish, "other.io/checksum": "1"})], 100)
+    (seen,) = (event for event in events if isinstance(event, PodSeen))
+    assert seen.annotations == wish
+    churn = pod("a", 101, annotations={**wish, "other.io/checksum": "2"})
+    assert observe.changed(state, PODS, "MODIFIED", churn) == []
+    assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 102))) == ["PodSeen a"]
+
+
+def test_status_churn_is_no_news() -> None:
+    state = synced(pod("a", 5, status={"phase": "Running"}))
+    churn = pod("a", 101, status={"phase": "Running", "conditions": [{"type": "Ready"}]})
+    assert observe.changed(state, PODS, "MODIFIED", churn) == []
+    assert state.of("pods").version == 101
+    assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 102, status={"phase": "Failed"}))) == [
+        "PodSeen a"
+    ]
+
+
+def test_an_older_version_than_the_one_told_is_ignored_unless_a_listing_has_it() -> None:
+    """A listing is a new word on everything."""
+    state = synced(pod("a", 50, spec={"nodeName": "n2"}))
+    assert observe.changed(state, PODS, "MODIFIED", pod("a", 40, spec={"nodeName": "n1"})) == []
+    assert observe.changed(state, PODS, "DELETED", pod("a", 40)) == []
+    assert told(listing(state, [pod("a", 40, spec={"nodeName": "n1"})], 101)[1:-1]) == ["PodSeen a"]
+
+
+def test_a_pod_replaced_under_its_name_is_told_with_its_new_uid() -> None:
+    state = synced(pod("pg-0", 50, uid="old"))
+    assert told(observe.changed(state, PODS, "DELETED", pod("pg-0", 101, uid="old"))) == ["PodGone pg-0"]
+    [event] = observe.changed(state, PODS, "ADDED", pod("pg-0", 102, uid="new"))
+    assert isinstance(event, PodSeen)
+    assert (event.uid, event.resource_version) == ("new", "102")
+
+
+def test_a_deletion_of_what_was_never_told_is_no_news() -> None:
+    assert observe.changed(synced(), PODS, "DELETED", pod("a", 101)) == []
+
+
+def test_a_bookmark_is_told_when_it_leads_further() -> None:
+    state = synced(version=100)
+    assert observe.bookmark(state, PODS, "100") == []
+    [mark] = observe.bookmark(state, PODS, "140")
+    assert isinstance(mark, ResourceSynced)
+    assert mark.resource_version == "140"
+    assert observe.bookmark(state, PODS, "140") == []
+
+
+def test_what_vanishes_among_the_initial_events_of_a_streaming_list_stays_gone() -> None:
+    state = synced(pod("a", 5), pod("b", 6))
+    observe.begin_listing(state, PODS, "test")
+    assert observe.initial(state, PODS, "ADDED", pod("a", 5)) == []
+    assert told(observe.initial(state, PODS, "DELETED", pod("a", 120))) == ["PodGone a"]
+    assert told(observe.end_listing(state, PODS, "130", 0.0)) == ["ResourceSynced"]
+    assert told(listing(state, [], 140)) == ["ResourceListing", "PodGone b", "ResourceSynced"]
+
+
+def test_the_log_gives_the_same_state_as_having_told_it() -> None:
+    state = synced(pod("a", 5), pod("b", 7))
+    log = listing(Watched(), [pod("a", 5), pod("b", 7)], 100)
+    log += observe.changed(state, PODS, "MODIFIED", pod("b", 120, status={"phase": "Running"}))
+    log += observe.changed(state, PODS, "ADDED", pod("c", 121))
+    log += observe.changed(state, PODS, "DELETED", pod("a", 122))
+    again = Watched()
+    for event in log:
+        observe.evolve(again, event)
+    assert again.of("pods").held == state.of("pods").held
+    assert observe.resumes(again, PODS)
+    assert again.of("pods").version == 122
+
+
+def test_a_listing_that_was_broken_off_is_begun_again() -> None:
+    log = listing(Watched(), [pod("a", 5)], 100)
+    again = Watched()
+    for event in [*log, ResourceListing(resource="pods", reason="410")]:
+        observe.evolve(again, event)
+    assert not observe.resumes(again, PODS)
+
+
+def test_a_watcher_that_knows_more_fields_lists_again() -> None:
+    again = Watched()
+    for event in listing(Watched(), [pod("a", 5)], 100):
+        observe.evolve(again, event)
+    assert not observe.resumes(again, PODS._replace(fields="more"))
+
+
+def test_an_api_server_restored_from_a_backup_is_told_from_the_beginning() -> None:
+    state = synced(pod("a", 50), pod("b", 60), version=100)
+    observe.begin_listing(state, PODS, "test")
+    assert observe.went_back(state, PODS, "70")
+    there = [pod("a", 50), pod("c", 61)]
+    events = listing(state, there, 70)
+    assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen c", "ResourceSynced"]
+    assert events[0] == ResourceListing(resource="pods", reason="test", number=3, rewound=True)
+    events += listing(state, there, 70)
+    assert told(events[4:]) == ["ResourceListing", "PodGone b", "ResourceSynced"]
+    again = Watched()
+    for event in events:
+        observe.evolve(again, event)
+    assert again.of("pods").version == state.of("pods").version == 70
+    assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 71, spec={"nodeName": "n"}))) == [
+        "PodSeen a"
+    ]
+
+
+def test_a_pod_with_more_labels_than_a_message_takes_is_told_without_most_of_them() -> None:
+    """It gets an address like any other: what that needs is told."""
+    state = synced()
+    labels = {f"l{n}": "x" * 60 for n in range(15_000)} | {"romana.io/segment": "front"}
+    huge = pod("huge", 101, labels=labels, spec={"nodeName": "n1"})
+    (seen,) = observe.changed(state, PODS, "ADDED", huge)
+    assert isinstance(seen, PodSeen)
+    assert (seen.node, seen.labels["romana.io/segment"]) == ("n1", "front")
+    assert len(codec.encode(seen)) < LARGEST < len(codec.encode(PODS.seen(huge, 0)))
+    ((key, why),) = state.of("pods").unusable
+    assert key == "web/huge"
+    assert "labels are told" in why
+    assert (
+        observe.changed(state, PODS, "MODIFIED", pod("huge", 102, labels=labels, spec={"nodeName": "n1"}))
+        == []
+    )
+
+
+def test_an_object_that_cannot_be_cut_is_left_out_and_said() -> None:
+    state, kind = Watched(), other_kind("g", "v1", "things")
+    item = {"metadata": {"name": "huge", "uid": "u", "resourceVersion": "7"}, "spec": "x" * LARGEST}
+    observe.begin_listing(state, kind, "test")
+    assert observe.listed(state, kind, [item]) == []
+    ((key, why),) = state.of(kind.name).unusable
+    assert key == "/huge"
+    assert "it is left out" in why
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"name": ""},
+        {"name": "x" * 100_000},
+        {"name": "a", "namespace": "n" * 300},
+        {"name": "a", "uid": "u" * 5000},
+        {"name": "a", "resourceVersion": "9" * 5000},
+        {"name": "a/b"},
+    ],
+)
+def test_an_object_with_a_name_that_is_none_is_left_out(metadata: dict[str, str]) -> None:
+    state = synced(pod("fine", 5))
+    odd = msgspec.convert({"metadata": metadata}, Pod)
+    assert told(listing(state, [odd, pod("fine", 5)], 100)) == ["ResourceListing", "ResourceSynced"]
+    assert len(state.of("pods").unusable) == 1
+
+
+def test_any_other_kind_whole_or_in_chosen_fields() -> None:
+    raw = {
+        "apiVersion": "apps/v1",
+        "metadata": {
+            "name": "api",
+            "namespace": "web",
+            "uid": "u",
+            "resourceVersion": "9",
+            "managedFields": [1],
+        },
+        "spec": {"replicas": 3, "template": {"spec": {"x": 1}}},
+    }
+    whole = other_kind("apps", "v1", "deployments")
+    assert (whole.name, whole.path) == ("apps/v1/deployments", "/apis/apps/v1/deployments")
+    event = whole.seen(msgspec.json.decode(msgspec.json.encode(raw)), 0)
+    assert isinstance(event, ObjectSeen)
+    assert event.object["spec"] == raw["spec"]
+    assert "managedFields" not in event.object["metadata"]
+    assert event.subject() == "kube.object.apps.v1.deployments.web.api"
+    some = other_kind("apps", "v1", "deployments", ["spec.replicas", "spec.missing.deep"])
+    event = some.seen(msgspec.json.decode(msgspec.json.encode(raw)), 0)
+    assert isinstance(event, ObjectSeen)
+    assert event.object == {"spec": {"replicas": 3}}
+    core = other_kind("", "v1", "services")
+    assert (core.name, core.path) == ("core/v1/services", "/api/v1/services")
+    assert some.fields != whole.fields
+
+
+def recorded(kind: Kind) -> bytes:
+    lines = read_lines(RECORDINGS / f"{kind.plural}.jsonl")
+    return b"".join(line.body.encode() + b"\n" for line in lines if line.kind == "watch")
+
+
+def tell(kind: Kind, stream: bytes, cuts: list[int]) -> list[Event]:
+    state, events, at, turn = Watched(), [], 0, 0
+    observe.begin_listing(state, kind, "test")
+    observe.end_listing(state, kind, "273", 0.0)
+    story = WatchStream(kind, state)
+    while at < len(stream):
+        size = cuts[turn % len(cuts)]
+        told = story.feed(stream[at : at + size])
+        assert told.trouble is None
+        events += told.events
+        at, turn = at + size, turn + 1
+    return events
+
+
+@pytest.mark.parametrize("kind", BUILT_IN, ids=[kind.name for kind in BUILT_IN])
+@given(cuts=st.lists(st.one_of(st.integers(1, 40), st.integers(1000, 70_000)), min_size=1, max_size=8))
+def test_a_recorded_watch_tells_the_same_however_its_bytes_are_cut(kind: Kind, cuts: list[int]) -> None:
+    stream = recorded(kind)[:60_000]
+    stream = stream[: stream.rindex(b"\n") + 1]
+    assert tell(kind, stream, cuts) == tell(kind, stream, [len(stream)])
+
+
+def test_the_recorded_nodes_as_facts() -> None:
+    events = tell(NODES, recorded(NODES), [4096])
+    seen = [event for event in events if isinstance(event, NodeSeen)]
+    assert seen[0].name == "ip-10-1-0-4.ec2.internal"
+    assert seen[0].labels["topology.kubernetes.io/zone"] == "us-east-1a"
+    last = [event for event in events if getattr(event, "name", "") == "ip-10-3-0-6.ec2.internal"]
+    assert [type(event) for event in last[-3:]] == [NodeGone, NodeSeen, NodeSeen]
+    assert [event.addresses for event in last if isinstance(event, NodeSeen)][-1] == ("10.3.0.66",)
+    assert len(events) < 51  # of 51 lines, most changed nothing in use
+
+
+def test_the_recorded_policies_keep_their_spec() -> None:
+    policies = [event for event in tell(POLICIES, recorded(POLICIES), [999]) if isinstance(event, PolicySeen)]
+    assert [policy.name for policy in policies] == ["default-deny", "api-from-frontend", "frontend-world"]
+    assert policies[0].spec == {"podSelector": {}, "policyTypes": ["Ingress"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"type":"ADDED","object":{"metadata":', "truncated"),
+        (b"<html>502 Bad Gateway</html>", "malformed"),
+        (b'{"type":"ADDED","object":{"kind":"Node","metadata":"none"}}', "Expected `object`"),
+        (b'{"type":"TELEPORTED","object":{"metadata":{"name":"x","uid":"u"}}}', "TELEPORTED"),
+        (b"[1,2]", "Expected `object`"),
+        (b"\xff\xfe", "byte 0"),
+        (b'{"type":"BOOKMARK"}', "missing required field"),
+    ],
+)
+def test_garbage_ends_the_story_with_its_place_and_what_came_before_counts(line: bytes, said: str) -> None:
+    first = recorded(NODES).split(b"\n")[0] + b"\n"
+    state = Watched()
+    told = WatchStream(NODES, state).feed(first + line + b"\n" + first)
+    assert [type(event) for event in told.events] == [NodeSeen]
+    assert told.trouble is not None
+    assert told.trouble.do is Action.RETRY
+    assert f"at byte {len(first) + len(line) + 1} behind version 274" in told.trouble.why
+    assert said in told.trouble.why
+    assert NODES_AT_THE_SERVER.path == NODES.path
+
+
+def test_a_line_without_end_is_given_up() -> None:
+    story = WatchStream(NODES, Watched())
+    chunk = b"x" * (1 << 20)
+    while (told := story.feed(chunk)).trouble is None:
+        pass
+    assert "16 MiB" in told.trouble.why

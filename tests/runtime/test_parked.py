@@ -1,0 +1,176 @@
+"""What of the log cannot be used, and the word before it; and logs that are not as they were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from romana_bus.bus.api import Message, Outgoing, Position
+from romana_bus.bus.memory import MemoryStore
+from romana_bus.bus.search import newest_before
+from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodAddress
+from romana_bus.runtime.feed import Feed, Read, outgoing
+from romana_bus.runtime.fold import Fold
+from romana_bus.runtime.parked import SEARCHES, ParkedEntry, ParkedMessages
+from tests.conftest import ROLES
+from tests.runtime.test_loop import NUMBERS, number_of, say, seen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+POD = "kube.pod.web.a"
+
+
+async def holding(role: str, *messages: Outgoing) -> MemoryStore:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    for message in messages:
+        await store.publish(role, message)
+    return store
+
+
+def junk(subject: str = POD) -> Outgoing:
+    return Outgoing(subject, b"{")
+
+
+def given(name: str, number: int) -> Outgoing:
+    address = PodAddress(address=f"10.0.0.{number}", network="n", block="10.0.0.0/24")
+    event = AddressAssigned(namespace="web", name=name, uid="u", node="n", tenant="web", addresses=(address,))
+    return outgoing(event, "", 1, 3600)._replace(id=f"ipam/1-abcdef/{name}-{number}")
+
+
+def place_of(message: Message | None) -> int:
+    return message.seq if message else 0
+
+
+# --- the word before ----------------------------------------------------------------------------------------
+
+
+async def test_the_newest_of_a_subject_before_a_place() -> None:
+    names = ["a", "b", "a", "b", "b", "a", "b"]
+    store = await holding(KUBE, *(seen(name) for name in names))
+    for forgotten in (1, 2, 4):
+        store.forget(KUBE, forgotten)
+        for seq in range(1, len(names) + 3):
+            for name in "abc":
+                kept = [at for at, one in enumerate(names, 1) if one == name and forgotten <= at < seq]
+                found = await newest_before(store, KUBE, f"kube.pod.web.{name}", seq)
+                assert place_of(found) == max(kept, default=0)
+
+
+async def test_the_word_before_steps_over_what_cannot_be_used_either() -> None:
+    store = await holding(KUBE, seen("a"), seen("b"), junk(), seen("b"), junk(), junk())
+    flaws = ParkedMessages("test")
+    assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 6, POD, "no event"))) == 1
+    assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 1, POD, "no event"))) == 0
+    assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 6, "kube.pod.web.c", "no event"))) == 0
+
+
+async def test_a_flood_of_junk_hides_no_word() -> None:
+    for count in (SEARCHES, 5 * SEARCHES):
+        store = await holding(KUBE, seen("a"), *[junk() for _ in range(count)])
+        flaw = ParkedEntry(KUBE, count + 1, POD, "no event")
+        assert place_of(await ParkedMessages("test").usable_before(store, flaw)) == 1
+
+
+@pytest.mark.parametrize("subject", ["kube.pod.web.*", "kube.pod.>"])
+async def test_a_subject_that_would_select_others_has_no_word_before_it(subject: str) -> None:
+    """Where a name is a wildcard, somebody wrote it by hand."""
+    store = await holding(KUBE, seen("a"), junk(subject))
+    assert (
+        await ParkedMessages("test").usable_before(store, ParkedEntry(KUBE, 2, subject, "no event")) is None
+    )
+
+
+async def test_whoever_believes_leaders_alone_takes_no_other_word() -> None:
+    ours = seen("a")._replace(id="kube/1-abcdef/1")
+    store = await holding(KUBE, ours, seen("a", 2), seen("a", 3))
+    for believes, found in (("", 2), (KUBE, 1)):
+        flaw = ParkedEntry(KUBE, 3, POD, "somebody wrote it who was not elected")
+        assert place_of(await ParkedMessages("test", believes).usable_before(store, flaw)) == found
+
+
+# --- who leads says it again --------------------------------------------------------------------------------
+
+
+async def said_again(store: MemoryStore) -> tuple[bool, list[tuple[int, str]], Fold[object]]:
+    """Whether all is known, the numbers that are told again with their causes, and the state that they are
+    told from."""
+    told: list[tuple[int, str]] = []
+
+    async def publish(decided: Sequence[tuple[Event, str]]) -> None:
+        told.extend((number_of(event), cause) for event, cause in decided)  # type: ignore[arg-type]
+
+    fold = Fold(store, NUMBERS, "start")
+    await fold.boot()
+    whole = await fold.republish_overwritten(store, publish)
+    await fold.feed.close()
+    return whole, told, fold  # type: ignore[return-value]
+
+
+async def test_a_leader_says_again_what_a_stranger_has_written_over() -> None:
+    over = junk("ipam.address.n.web.a")
+    store = await holding(IPAM, given("a", 1), given("b", 2), given("a", 3), over)
+    whole, told, fold = await said_again(store)
+    assert (whole, told) == (True, [(3, "IPAM/4")])
+    assert fold.state.given == {"a": 3, "b": 2}  # type: ignore[attr-defined]
+    assert not fold.parked
+
+
+async def test_what_the_log_has_forgotten_cannot_be_said_again_and_that_is_known() -> None:
+    store = await holding(IPAM, given("a", 1), given("b", 2), junk("ipam.address.n.web.a"))
+    store.forget(IPAM, 2)
+    whole, told, fold = await said_again(store)
+    assert (whole, told) == (False, [])
+    assert [flaw.seq for flaw in fold.parked.kept] == [3]
+
+
+async def test_what_a_leader_of_another_version_wrote_stays() -> None:
+    """It has the id of its place: a leader gave it, and whoever knows its type goes by it."""
+    newer = Outgoing("ipam.address.n.web.a", b'{"type":"AddressLent"}', "ipam/2-abcdef/2")
+    store = await holding(IPAM, given("a", 1), newer)
+    assert (await said_again(store))[:2] == (True, [])
+
+
+async def test_junk_on_a_stream_that_others_write_is_theirs_to_mend() -> None:
+    store = await holding(KUBE, seen("a"), junk())
+    whole, told, fold = await said_again(store)
+    assert (whole, told) == (True, [])
+    assert fold.state.pods == {"a": 1}  # type: ignore[attr-defined]
+
+
+# --- logs that are not as they were -------------------------------------------------------------------------
+
+
+async def lost(store: MemoryStore, *before: tuple[str, Position]) -> list[str]:
+    feed = Feed(store, [Read(KUBE), Read(IPAM)], "test", ParkedMessages("test"))
+    return await feed.lost(dict(before))
+
+
+async def test_a_log_that_lost_what_was_read_is_told_from_one_that_grew() -> None:
+    store = await holding(KUBE, *(seen(name)._replace(id=f"id-{name}") for name in "abc"))
+    at = {seq: Position((await store.tail(KUBE)).epoch, seq, f"id-{'.abc'[seq]}") for seq in (1, 2, 3)}
+    await store.publish(IPAM, given("a", 1))
+    ipam = (IPAM, Position((await store.tail(IPAM)).epoch, 1, "ipam/1-abcdef/a-1"))
+    assert await lost(store) == []
+    await say(store, [seen("d")])
+    assert await lost(store, (KUBE, at[3]), ipam) == []
+    store.forget(KUBE, 3)  # its window has moved on
+    assert await lost(store, (KUBE, at[1])) == await lost(store, (KUBE, at[3])) == []
+    store.rewind(KUBE, 2)
+    assert await lost(store, (KUBE, at[3]), ipam) == [KUBE]
+    assert await lost(store, (KUBE, Position(at[1].epoch, 0, ""))) == []
+
+
+async def test_a_log_that_grew_again_to_where_it_was_is_another() -> None:
+    store = await holding(KUBE, *(seen(name)._replace(id=f"id-{name}") for name in "abc"))
+    before = Position((await store.tail(KUBE)).epoch, 3, "id-c")
+    store.rewind(KUBE, 2)
+    await store.publish(KUBE, seen("other")._replace(id="id-other"))
+    assert await lost(store, (KUBE, before)) == [KUBE]
+    store.empty(KUBE)
+    await store.prepare(ROLES)
+    for name in "abc":
+        await store.publish(KUBE, seen(name)._replace(id=f"id-{name}"))
+    assert await lost(store, (KUBE, before)) == [KUBE]  # made anew, by its epoch

@@ -1,0 +1,189 @@
+"""When a reconciler looks, what makes it look again, and how seldom it says so."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from romana_bus.bus.memory import MemoryStore
+from romana_bus.events import KUBE, NODE, Applied, ApplyFailed, PodGone
+from romana_bus.runtime import reports
+from romana_bus.runtime.feed import outgoing
+from romana_bus.runtime.reconcile import run_reconciler
+from tests.conftest import ROLES
+from tests.runtime.test_loop import Numbers, World, events, reconciler, running, say, seen, until_last
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from romana_bus.bus.api import Outgoing
+
+
+async def fresh() -> MemoryStore:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    return store
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def gone(name: str) -> Outgoing:
+    return outgoing(PodGone(resource_version="9", uid=f"u-{name}", namespace="web", name=name), "", 1, 3600)
+
+
+async def test_events_are_applied_without_a_full_look() -> None:
+    store, world = await fresh(), World()
+    async with running(run_reconciler(store, reconciler(world))):
+        await until(lambda: world.looks == [True])
+        await say(store, [seen("a")])
+        await until(lambda: world.there == {"a"})
+        await say(store, [seen("b")])
+        await until(lambda: world.there == {"a", "b"})
+        assert world.looks == [True, False, False]
+
+
+async def test_work_names_the_event_that_led_to_it_and_nothing_where_none_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reports, "SPACING", 0.01)
+
+    store, world = await fresh(), World()
+    one = reconciler(world)
+
+    async def caused_by(cause: str) -> None:
+        while not (said := await store.newest(NODE, "node.n1.world")) or said.cause != cause:
+            await asyncio.sleep(0.001)
+
+    async with running(run_reconciler(store, one)):
+        await caused_by("")  # its first look
+        await say(store, [seen("a")])
+        await caused_by(f"KUBE/{(await store.tail(KUBE)).last}")
+        world.there.add("foreign")  # somebody's change, and no event
+        one.resync.request()
+        await caused_by("")
+        assert world.there == {"a"}
+
+
+async def test_who_rings_gets_a_full_look() -> None:
+    store, world = await fresh(), World()
+    one = reconciler(world)
+    await say(store, [seen("a")])
+    async with running(run_reconciler(store, one)):
+        await until(lambda: world.there == {"a"})
+        for _ in range(3):
+            world.there.clear()
+            one.resync.request()
+            await until(lambda: world.there == {"a"})
+        assert world.looks == [True] * 4
+
+
+async def test_a_bell_that_never_stops_does_not_keep_it_looking() -> None:
+    """Ten times what a look takes lies between two, and the events between them are not kept waiting."""
+    store, world = await fresh(), World()
+    world.slow = 0.02
+    one = reconciler(world)
+    async with running(run_reconciler(store, one)):
+        for number in range(50):
+            one.resync.request()
+            await say(store, [seen(f"p{number}")])
+            await until(functools.partial(world.has, number + 1))
+        assert sum(world.looks) <= 1 + len(world.looks) // 10
+
+
+async def test_what_failed_is_looked_at_anew_and_events_go_on_meanwhile() -> None:
+    store, world = await fresh(), World()
+    world.failing = ["no", "no", "no"]
+    await say(store, [seen("a")])
+    async with running(run_reconciler(store, reconciler(world))):
+        await until(lambda: len(world.failing) == 0)
+        await say(store, [seen("b")])
+        await until(lambda: world.there == {"a", "b"})
+        await until_last(store, NODE, 4)
+    said = await events(store, NODE)
+    assert [type(one) for one in said] == [ApplyFailed] * 3 + [Applied]
+    assert said[-1].covers == {KUBE: 2}
+    assert world.looks[:3] == [True, True, True]
+
+
+class Mended(World):
+    """What fails in it fails until everything was looked at."""
+
+    async def observe(self, state: Numbers, full: bool) -> set[str]:
+        if full:
+            self.failing = []
+        return await super().observe(state, full)
+
+
+@pytest.mark.within(15)
+async def test_events_that_fail_one_after_the_other_do_not_put_off_the_full_look() -> None:
+    store, world = await fresh(), Mended()
+    async with running(run_reconciler(store, reconciler(world))):
+        await until(lambda: world.looks == [True])
+        world.failing = ["no"] * 100_000
+        said = 0
+        while sum(world.looks) < 2:
+            await say(store, [seen(f"p{said}")])
+            said += 1
+            await asyncio.sleep(0.01)
+        await until(functools.partial(world.has, said))
+
+
+@pytest.mark.within(15)
+async def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_the_backoff() -> None:
+    store, world = await fresh(), World()
+    world.failing = ["no"] * 7  # 25 s by the clock alone
+    one = reconciler(world)
+    await say(store, [seen("a")])
+    async with running(run_reconciler(store, one)):
+        while world.there != {"a"}:
+            one.resync.request()
+            await asyncio.sleep(0.001)
+
+
+async def test_many_changes_are_said_once_a_second_and_the_last_one_always() -> None:
+    store, world = await fresh(), World()
+    async with running(run_reconciler(store, reconciler(world))):
+        await until_last(store, NODE, 1)
+        for number in range(40):
+            await say(store, [seen(f"p{number}")])
+            await until(functools.partial(world.has, number + 1))
+    said = await events(store, NODE)
+    assert len(said) <= 4
+    assert said[-1].covers == {KUBE: 40}
+    assert sum(one.changes for one in said) == 40
+
+
+async def test_that_nothing_had_to_be_changed_is_said_late_and_life_sooner_or_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reports, "QUIET", 3600.0)
+    monkeypatch.setattr(reports, "LIFE", 3600.0)
+    store, world = await fresh(), World()
+    async with running(run_reconciler(store, reconciler(world))):
+        await until_last(store, NODE, 1)
+        await say(store, [gone("nobody")])
+        await until(lambda: len(world.looks) == 2)
+        await asyncio.sleep(0)
+        assert (await store.tail(NODE)).last == 1
+        monkeypatch.setattr(reports, "QUIET", 0.01)
+        await until_last(store, NODE, 2)
+        monkeypatch.setattr(reports, "LIFE", 0.01)
+        await until_last(store, NODE, 4)
+    said = await events(store, NODE)
+    assert [one.covers.get(KUBE) for one in said[:3]] == [0, 1, 1]
+    assert sum(one.changes for one in said) == 0
+
+
+async def test_how_it_stands_is_in_the_report() -> None:
+    store, world = await fresh(), World()
+    await say(store, [seen("a"), seen("b")])
+    async with running(run_reconciler(store, reconciler(world))):
+        await until_last(store, NODE, 1)
+    [said] = await events(store, NODE)
+    assert said.standing == {"pods": 2}

@@ -111,7 +111,9 @@ class FakeForwarding:
             kernel.unreachable.discard(prefix)
         for number in delta.deleted:
             if other := next((way for way in self.ways if number and way.number == number), None):
-                refused.append(f"nexthop {number} cannot be deleted: a route to {other.prefix} uses it")
+                refused.append(
+                    f"nexthop {number} cannot be deleted: a route of somebody else to {other.prefix} uses it"
+                )
                 continue
             if number in kernel.routes.values():
                 continue

@@ -29,11 +29,11 @@ from romana_bus.cni.server.commands import Commands, Node
 from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
-from romana_bus.cni.sole import sole
 from romana_bus.consumers import routes
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, resend_requests
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
+from romana_bus.files import single_holder
 from romana_bus.runtime.health import Health, served
 from romana_bus.runtime.loop import run_projection
 from romana_bus.runtime.reconcile import run_reconciler
@@ -150,8 +150,8 @@ class _Agent:
         self.health.say("log", "the log was not reached since the agent started")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.threads.close)
-            stack.enter_context(sole("--run-dir", self.run_dir, "lock"))
-            stack.enter_context(sole("--state-dir", self.state_dir, "journal.lock"))
+            stack.enter_context(single_holder("--run-dir", self.run_dir, "lock"))
+            stack.enter_context(single_holder("--state-dir", self.state_dir, "journal.lock"))
             attachments, journal = self._kept()
             self.outbox = Outbox(self.node, journal, self.threads)
             self._forward(attachments)

@@ -29,8 +29,9 @@ from romana_bus.netlink import nexthops
 from romana_bus.netlink import routes as packed
 from romana_bus.netlink.fib import Forwarding
 from romana_bus.netlink.fib_apply import BATCH
-from romana_bus.netlink.messages import Socket, messages
+from romana_bus.netlink.messages import messages
 from romana_bus.netlink.monitor import Monitor
+from romana_bus.netlink.socket import Socket
 from romana_bus.routing import Kernel, State, evolve, plan
 from tests.netns import Namespace, namespace, why_not
 
@@ -220,8 +221,10 @@ async def afterwards() -> Afterwards:
             with here.inside(Socket) as opened:
                 for _ in range(LOOKS):
                     look.append(await once(True))
-                    dumps.append(_dumped(opened, nexthops.all_of_them(), packed.ours(V4), packed.ours(V6)))
-                    routes_only.append(_dumped(opened, packed.ours(V4)))
+                    dumps.append(
+                        _dumped(opened, nexthops.dump_all(), packed.dump_own(V4), packed.dump_own(V6))
+                    )
+                    routes_only.append(_dumped(opened, packed.dump_own(V4)))
             for host in range(LOOKS):
                 evolve(state, HostPlaced(node=f"node-{host}", uid="u", addresses=(f"10.99.200.{host}",)), 1)
                 change.append(await once(False))

@@ -33,7 +33,8 @@ from romana_bus.events import (
 )
 from romana_bus.inet import format_address
 from romana_bus.lab.cluster import relay
-from romana_bus.netlink.messages import Socket, messages
+from romana_bus.netlink.messages import messages
+from romana_bus.netlink.socket import Socket
 from romana_bus.runtime.feed import outgoing
 from tests.netns import Namespace, namespace
 

@@ -38,7 +38,7 @@ Exit codes: 0 done, 1 failed, 2 bad input and nothing was changed.
 
 
 def _default(value: Any) -> str | None:
-    """As it would be written; nothing where nothing is the default."""
+    """A default as the user would write it; None if the default is nothing."""
     return (
         None if value in ("", (), False, None) else f"{value:g}" if isinstance(value, float) else str(value)
     )
@@ -98,10 +98,10 @@ app.register_install_completion_command()
 
 
 def call(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Run a command; returns the exit code."""
     try:
         app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (CycloptsError, RomanaError, OSError) as error:
-        return exit.said(error)
+        return exit.report(error)
     return 0

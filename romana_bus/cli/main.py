@@ -1,5 +1,4 @@
-"""`romana-bus`: where the process begins and ends. Little is imported until it can be interrupted in
-good order."""
+"""`romana-bus`: entry point and exit of the process. It imports little before an interrupt is handled."""
 
 from __future__ import annotations
 
@@ -8,14 +7,14 @@ import sys
 
 from romana_bus.runtime.stderr import make_lossy
 
-#: Columns, and lines, of the largest terminal that we believe in.
+#: The most columns and lines that a terminal can have.
 WIDEST = "99999"
 
 
 def main() -> None:
-    """Run what the command line says, and exit."""
+    """Run the command line, and exit."""
     _open_standard_streams()
-    _mend_environment()
+    _fix_environment()
     try:
         from romana_bus.cli.app import call
         from romana_bus.cli.common.terminal import print_traceback
@@ -24,15 +23,16 @@ def main() -> None:
         code = call(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
-    except Exception as error:  # noqa: BLE001  it is said, whole where it is our own defect
-        from romana_bus.cli.common.exit import said
+    except Exception as error:  # noqa: BLE001  every error is printed, a bug with its traceback
+        from romana_bus.cli.common.exit import report
 
-        code = said(error)
+        code = report(error)
     sys.exit(_flushed(code))
 
 
 def _flushed(code: int) -> int:
-    """Write what is left in stdout. Where that fails at the interpreter's own exit, the code is 120."""
+    """Flush stdout; returns the exit code. If it failed only at the interpreter's exit, the code would be
+    120."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -42,13 +42,14 @@ def _flushed(code: int) -> int:
 
 
 def _open_standard_streams() -> None:
-    """All three are there, and take every character: what is closed is replaced (a socket would get its
-    number), and what cannot be written is written as an escape."""
+    """Make sure that all three streams exist and accept every character: a closed one is replaced by
+    /dev/null (else a socket would get its number), and characters that cannot be encoded are written as
+    escapes."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
     if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115  for as long as we live
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  until the process ends
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
@@ -58,9 +59,9 @@ def _open_standard_streams() -> None:
     make_lossy()
 
 
-def _mend_environment() -> None:
-    """What libraries take for granted, already when they are imported: a home directory, and that the size of
-    a terminal is a number that a line can have."""
+def _fix_environment() -> None:
+    """Fix variables that libraries use when they are imported: a missing HOME, and COLUMNS and LINES that are
+    not usable numbers."""
     if not os.environ.get("HOME"):
         os.environ["HOME"] = _home()
     for name in ("COLUMNS", "LINES"):
@@ -72,8 +73,7 @@ def _mend_environment() -> None:
 
 
 def _home() -> str:
-    """That of the user; where there is none, a place in which nothing can be, so that only what needs it
-    fails."""
+    """The user's home directory; without one /dev/null, so that only commands that need a home fail."""
     import pwd
 
     try:

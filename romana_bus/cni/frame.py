@@ -1,6 +1,6 @@
-"""One call between the executable and the agent, as bytes. Pure; client.c says it the same way.
+"""One call between the executable and the agent, as bytes. Pure; client.c uses the same format.
 
-A request is four bytes of length (big-endian), then NAME=VALUE strings with a NUL behind each, one empty
+A request is four bytes of length (big-endian), then NAME=VALUE strings, each with a NUL at its end, an empty
 string, and the network configuration. An answer is four bytes of length, one byte of exit code, and the text
 for stdout.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: Bytes of an answer; and of a request: a configuration of 1 MiB with its environment.
+#: The most bytes of an answer, and of a request: a configuration of 1 MiB with its environment.
 LARGEST_ANSWER, LARGEST = 1 << 20, (1 << 20) + (1 << 16)
 HEAD = 4
 
@@ -20,20 +20,20 @@ class Request(NamedTuple):
 
 
 def request(body: bytes) -> Request:
-    """Raises ValueError where it is none."""
+    """Parse a request without its length. Raises ValueError."""
     environment: dict[str, str] = {}
-    at = 0
+    start = 0
     while True:
-        end = body.find(b"\0", at)
+        end = body.find(b"\0", start)
         if end < 0:
             raise ValueError("the environment does not end")
-        if end == at:
+        if end == start:
             return Request(environment, body[end + 1 :])
-        name, equals, value = body[at:end].decode(errors="surrogateescape").partition("=")
+        name, equals, value = body[start:end].decode(errors="surrogateescape").partition("=")
         if not equals:
             raise ValueError("a variable without '='")
         environment[name] = value
-        at = end + 1
+        start = end + 1
 
 
 def packed(environment: dict[str, str], config: bytes) -> bytes:
@@ -44,6 +44,6 @@ def packed(environment: dict[str, str], config: bytes) -> bytes:
 
 
 def answer(code: int, text: bytes) -> bytes:
-    """With its length. One that would be too large for the executable is cut: it is no JSON either way."""
+    """An answer with its length. A text that is too large for the executable is cut."""
     body = bytes([code]) + text[: LARGEST_ANSWER - 1]
     return len(body).to_bytes(HEAD, "big") + body

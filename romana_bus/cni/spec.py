@@ -1,4 +1,4 @@
-"""What CNI says: a call taken apart and checked, and answers in the words of the version that was asked for.
+"""The CNI specification: parses and checks calls, and writes answers in the requested version.
 
 Pure. https://github.com/containernetworking/cni/blob/main/SPEC.md, versions 0.4.0, 1.0.0 and 1.1.0.
 """
@@ -13,7 +13,7 @@ import msgspec
 VERSIONS = ("0.4.0", "1.0.0", "1.1.0")
 NEWEST = VERSIONS[-1]
 COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC")
-#: Commands that came with a version.
+#: The version in which a command was introduced.
 SINCE = {"STATUS": "1.1.0", "GC": "1.1.0"}
 
 # Error codes of the specification; from 100 on they are ours.
@@ -30,7 +30,7 @@ _STATIC = re.compile(r"[0-9a-f]{32}")
 
 
 class CniError(Exception):
-    """Refused or failed: what the caller is told."""
+    """A call was refused or failed: the error object that the caller gets."""
 
     def __init__(self, code: int, message: str, details: str = "") -> None:
         super().__init__(f"{message}: {details}" if details else message)
@@ -38,15 +38,15 @@ class CniError(Exception):
 
 
 class Attached(msgspec.Struct, frozen=True):
-    """Which interface of which container: what a runtime attaches to a network."""
+    """An interface of a container, which a runtime attaches to a network."""
 
     container: str = msgspec.field(name="containerID")
     ifname: str
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A network configuration, as far as it is read here. GC names what is still attached under the first
-    of the two keys, libcni 1.2.0 to 1.2.2 under the second alone."""
+    """The fields of a network configuration that are used. GC lists the valid attachments under
+    `cni.dev/valid-attachments`; libcni 1.2.0 to 1.2.2 uses only `cni.dev/attachments`."""
 
     cni_version: str = msgspec.field(default="", name="cniVersion")
     name: str = ""
@@ -59,7 +59,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """Whose sandbox it is, in the kubelet's words. `uid`: '' where the runtime does not say."""
+    """The pod of a sandbox, as the kubelet names it. `uid`: '' if the runtime does not tell it."""
 
     namespace: str = ""
     name: str = ""
@@ -70,16 +70,16 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def static(self) -> bool:
-        """Whether it is of the kubelet's own files: it makes their uids itself, by MD5 and without dashes
+        """Whether it is a static pod: the kubelet makes their uids itself, with MD5 and without dashes
         (applyDefaults in pkg/kubelet/config/common.go)."""
         return bool(_STATIC.fullmatch(self.uid))
 
     def named(self, other: Pod) -> bool:
-        """Whether the two have one name."""
+        """Whether both have the same namespace and name."""
         return (self.namespace, self.name) == (other.namespace, other.name)
 
     def may_be(self, other: Pod) -> bool:
-        """Whether nothing says that the two are not one."""
+        """Whether both may be the same pod: same name, and the same uid unless one is unknown."""
         return self.named(other) and (self.uid == other.uid or not (self.uid and other.uid))
 
 
@@ -97,7 +97,7 @@ class Call(NamedTuple):
 
 
 class Interface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`sandbox`: path of its network namespace, '' on the host."""
+    """An interface in a result. `sandbox`: path of its network namespace; '' on the host."""
 
     name: str
     mac: str = ""
@@ -106,7 +106,7 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`interface`: index into the result's interfaces."""
+    """An address in a result. `interface`: index into the result's interfaces."""
 
     address: str
     gateway: str = ""
@@ -119,7 +119,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What ADD made, in the words that the versions have in common."""
+    """The result of ADD: the fields that all versions have."""
 
     interfaces: tuple[Interface, ...] = ()
     ips: tuple[Address, ...] = ()
@@ -132,7 +132,7 @@ _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def version_of(config: bytes) -> str:
-    """What an error about it is said in: the version that it names, if that is one of ours."""
+    """The version for an error object: that of the configuration if it is supported, else the newest."""
     try:
         named = msgspec.json.decode(config).get("cniVersion")
     except (*_NO_JSON, AttributeError):
@@ -141,7 +141,7 @@ def version_of(config: bytes) -> str:
 
 
 def parse(environment: dict[str, str], stdin: bytes) -> Call:
-    """Raises CniError, which says what is wrong with which of them."""
+    """Parse and check a call. Raises CniError, which names the wrong variable or field."""
     command = environment.get("CNI_COMMAND", "")
     if command not in COMMANDS:
         raise CniError(ENVIRONMENT, f"CNI_COMMAND {command!r}: one of {', '.join(COMMANDS)}, VERSION")
@@ -151,7 +151,7 @@ def parse(environment: dict[str, str], stdin: bytes) -> Call:
     container = _variable(environment, "CNI_CONTAINERID", _ID)
     ifname = _variable(environment, "CNI_IFNAME", _IFNAME)
     if ifname in (".", ".."):
-        raise CniError(ENVIRONMENT, f"CNI_IFNAME {ifname!r}: that is no name of an interface")
+        raise CniError(ENVIRONMENT, f"CNI_IFNAME {ifname!r}: not an interface name")
     netns = environment.get("CNI_NETNS", "")
     if not netns.isprintable() or (command != "DEL" and not netns.startswith("/")):
         raise CniError(
@@ -175,7 +175,7 @@ def _decoded(stdin: bytes) -> Config:
     except msgspec.ValidationError as error:
         raise CniError(CONFIG, "the network configuration cannot be used", str(error)) from None
     except _NO_JSON as error:
-        raise CniError(UNDECODABLE, "the network configuration is no JSON object", str(error)) from None
+        raise CniError(UNDECODABLE, "the network configuration is not a JSON object", str(error)) from None
 
 
 def _checked(config: Config, command: str) -> Config:
@@ -193,7 +193,7 @@ def _checked(config: Config, command: str) -> Config:
     if config.timeout is not None and not 0 <= config.timeout <= LONGEST:
         raise CniError(CONFIG, f"timeout {config.timeout:g}: between 0 and {LONGEST:g} seconds")
     if command == "GC" and config.valid is None and config.attachments is None:
-        raise CniError(CONFIG, "cni.dev/valid-attachments: GC needs to know what is to stay")
+        raise CniError(CONFIG, "cni.dev/valid-attachments: GC needs the list of valid attachments")
     return config
 
 
@@ -206,15 +206,15 @@ def _variable(environment: dict[str, str], name: str, allowed: re.Pattern[str]) 
 
 def _pod(arguments: str) -> Pod:
     given = dict(pair.partition("=")[::2] for pair in arguments.split(";"))
-    words = [given.get(f"K8S_POD_{what}", "") for what in ("NAMESPACE", "NAME", "UID")]
-    for word in words:
-        if not _POD.fullmatch(word):
-            raise CniError(ENVIRONMENT, f"CNI_ARGS: {word!r} is no name of Kubernetes")
-    return Pod(*words)
+    values = [given.get(f"K8S_POD_{name}", "") for name in ("NAMESPACE", "NAME", "UID")]
+    for value in values:
+        if not _POD.fullmatch(value):
+            raise CniError(ENVIRONMENT, f"CNI_ARGS: {value!r} is not a Kubernetes name")
+    return Pod(*values)
 
 
 def previous(config: Config) -> Result:
-    """The result of the ADD, whichever of the versions it is written in. Raises CniError."""
+    """The prevResult, in any of the versions. Raises CniError."""
     try:
         return msgspec.convert(config.previous, Result)
     except msgspec.ValidationError as error:
@@ -222,14 +222,14 @@ def previous(config: Config) -> Result:
 
 
 def result(version: str, made: Result) -> bytes:
-    """What an ADD answers."""
-    interfaces = [msgspec.to_builtins(one) for one in made.interfaces]
-    ips = [msgspec.to_builtins(one) for one in made.ips]
+    """The answer of an ADD in a version."""
+    interfaces = [msgspec.to_builtins(interface) for interface in made.interfaces]
+    ips = [msgspec.to_builtins(ip) for ip in made.ips]
     if version < "1.1.0":
         for interface in interfaces:
             interface.pop("mtu", None)
     if version < "1.0.0":
-        ips = [{"version": "6" if ":" in one["address"] else "4"} | one for one in ips]
+        ips = [{"version": "6" if ":" in ip["address"] else "4"} | ip for ip in ips]
     body = {
         "cniVersion": version,
         "interfaces": interfaces,

@@ -1,8 +1,9 @@
-"""The audit: looks at the API server and at the log from time to time, and corrects what two looks found.
+"""The audit: compares the API server with the log from time to time, and corrects what two passes in a row
+found.
 
-Reads everything, and keeps nothing but what the look before has found. Writes corrections on SPEC, which
-those who own the facts and the decisions carry out; on NODE a report, and for nodes that are gone what their
-kubelets cannot say any more. A look that fails is repeated.
+Reads everything, and remembers only the findings of the last pass. Writes corrections on SPEC, which the
+owners of facts and decisions carry out; on NODE a report, and for deleted nodes the removals of sandboxes
+that their kubelets cannot report any more. A pass that fails is repeated.
 """
 
 from __future__ import annotations
@@ -52,16 +53,17 @@ REPAIRS = Total("romana_audit_repairs", "Corrections ordered by audits")
 LAST = Gauge("romana_audit_last_success_timestamp_seconds", "When an audit last came to its end")
 
 
-#: Seconds in which an agent whose node has changed says so, and more.
+#: Seconds within which an agent reports a change of its node, with a margin.
 REPORTED_WITHIN = 3.0
 
 Lister = Callable[[str], Awaitable[tuple[Sequence[Fact], str]]]
-#: The state of the log now, given how far each node's report covers it.
+#: Folds the state of the log now. Takes how far each node's report covers the log.
 Fold = Callable[["Store", Mapping[str, int]], Awaitable["State"]]
 
 
-class Look(NamedTuple):
-    """`doubt`: why nothing may be concluded from it, or ''. `unsettled`: why nothing is corrected yet."""
+class Observation(NamedTuple):
+    """The result of one pass. `doubt`: why nothing may be concluded from it, or ''. `unsettled`: why nothing
+    is corrected yet, or ''."""
 
     state: State
     snapshot: Snapshot
@@ -75,76 +77,78 @@ async def look(
     store: Store,
     lister: Lister,
     fold: Fold,
-) -> Look:
-    """The API server first, then what nodes report, then the log up to its end: what is only on its way is
-    gone at the next look. Raises Failed, BusError."""
-    nodes, at_nodes = await lister("nodes")
-    pods, at_pods = await lister("pods")
+) -> Observation:
+    """One pass: read the API server, then the nodes' reports, then the log to its end. A difference that is
+    only a delay is gone at the next pass. Raises Failed, BusError."""
+    nodes, nodes_version = await lister("nodes")
+    pods, pods_version = await lister("pods")
     snapshot = audit.Snapshot(
         [node for node in nodes if isinstance(node, NodeSeen)],
         [pod for pod in pods if isinstance(pod, PodSeen)],
-        {"nodes": at_nodes, "pods": at_pods},
+        {"nodes": nodes_version, "pods": pods_version},
     )
     wired = await _wired(store)
     state = await fold(store, audit.covers(wired))
     if doubt := audit.doubt(state, snapshot):
-        return Look(state, snapshot, wired, doubt, audit.unsettled(state), ())
-    # Of 150,000 pods this takes some seconds, more than a leader's lease lasts: not on the event loop.
-    found = await asyncio.to_thread(audit.findings, state, snapshot, wired)
-    if any(one.kind == "kernel" for one in found):
-        # A pod that runs was wired before, and its agent may still be about to say so.
+        return Observation(state, snapshot, wired, doubt, audit.unsettled(state), ())
+    # For 150,000 pods this takes some seconds, longer than a leader's lease: so not on the event loop.
+    findings = await asyncio.to_thread(audit.findings, state, snapshot, wired)
+    if any(finding.kind == "kernel" for finding in findings):
+        # A running pod was attached before, but its agent may not have reported it yet.
         await asyncio.sleep(REPORTED_WITHIN)
         wired = await _wired(store)
         kernels = set(audit.wired_otherwise(state, snapshot, wired))
-        found = [one for one in found if one.kind != "kernel" or one in kernels]
-    return Look(state, snapshot, wired, "", audit.unsettled(state), tuple(found))
+        findings = [finding for finding in findings if finding.kind != "kernel" or finding in kernels]
+    return Observation(state, snapshot, wired, "", audit.unsettled(state), tuple(findings))
 
 
 async def _wired(store: Store) -> tuple[Wired, ...]:
-    """The newest of each node and reconciler."""
-    found: dict[str, Wired] = {}
-    flaws = ParkedMessages("audit")
-    async for _, messages in read_once(store, (Read(NODE),), "audit", flaws):
+    """The newest Wired report of each node and reconciler."""
+    reports: dict[str, Wired] = {}
+    parked = ParkedMessages("audit")
+    async for _, messages in read_once(store, (Read(NODE),), "audit", parked):
         for message in messages:
-            if event := flaws.read(message, NODE):
-                found.pop(message.subject, None)
+            if event := parked.read(message, NODE):
+                reports.pop(message.subject, None)
             if isinstance(event, Wired):
-                found[message.subject] = event
-    return tuple(found.values())
+                reports[message.subject] = event
+    return tuple(reports.values())
 
 
 async def order(store: Store, wanted: Sequence[Correction]) -> list[Correction]:
-    """Publish what was not ordered before; gives that. Raises BusError."""
+    """Publish the corrections that are not pending already; returns them. Raises BusError."""
     ordered = []
-    for one in wanted:
-        newest = await store.newest(one.role, one.subject())
-        if newest is not None and pending(one, codec.decode(newest.body), await _mark(store, one)):
-            continue
+    for correction in wanted:
+        newest = await store.newest(correction.role, correction.subject())
+        if newest is not None:
+            mark = await _mark(store, correction)
+            if pending(correction, codec.decode(newest.body), mark):
+                continue
         try:
-            message = outgoing(one, "", store.clock.now(), store.history)
-            await store.publish(one.role, message, newest.seq if newest is not None else 0)
+            message = outgoing(correction, "", store.clock.now(), store.history)
+            await store.publish(correction.role, message, newest.seq if newest is not None else 0)
         except WrongSequence:
             continue  # somebody else has just ordered it
-        ordered.append(one)
+        ordered.append(correction)
     REPAIRS.inc(len(ordered))
     return ordered
 
 
-async def _mark(store: Store, one: Correction) -> object:
-    """How far the listing of what is asked for is."""
-    if not isinstance(one, ListingAsked):
+async def _mark(store: Store, correction: Correction) -> object:
+    """The newest mark of the listing that a correction asks for."""
+    if not isinstance(correction, ListingAsked):
         return None
-    newest = await store.newest(KUBE, f"kube.synced.-.{token(one.resource)}")
+    newest = await store.newest(KUBE, f"kube.synced.-.{token(correction.resource)}")
     return codec.decode(newest.body) if newest else None
 
 
 async def done(store: Store, order: AddressDisowned) -> bool:
-    """Whether the pod's name on that node has none of the addresses any more. Raises BusError."""
+    """Whether the pod's name on that node no longer has any of the addresses. Raises BusError."""
     subject = f"ipam.address.{token(order.node)}.{token(order.namespace)}.{token(order.name)}"
     newest = await store.newest(IPAM, subject)
-    there = codec.decode(newest.body) if newest else None
-    held = there.addresses if isinstance(there, AddressAssigned) and there.uid == order.uid else ()
-    return not any(one.address in order.addresses for one in held)
+    decision = codec.decode(newest.body) if newest else None
+    held = decision.addresses if isinstance(decision, AddressAssigned) and decision.uid == order.uid else ()
+    return not any(assigned.address in order.addresses for assigned in held)
 
 
 async def run_audit(
@@ -155,51 +159,51 @@ async def run_audit(
     every: float,
     grace: float,
 ) -> None:
-    """For ever. What one look found, and the next one still does, `grace` seconds later at least, is
-    corrected."""
+    """Run a pass every `every` seconds until cancelled. A finding is corrected when two passes in a row, at
+    least `grace` seconds apart, have it."""
     auditor = _Auditor(store, node, grace)
     while True:
         await asyncio.sleep(every)
         try:
-            await auditor.heed(await look(store, lister, fold))
-        except Exception as error:  # noqa: BLE001  whatever it is: said, and looked again; the watch goes on
-            log.warning("the audit could not look", why=str(error) or type(error).__name__)
+            await auditor.process(await look(store, lister, fold))
+        except Exception as error:  # noqa: BLE001  an audit must not end the watch: it is logged, and retried
+            log.warning("the audit failed", why=str(error) or type(error).__name__)
 
 
 class _Auditor:
-    """`since`: when each finding of the last look was first found, in looks without a gap. `listed`: for
-    which of them a listing was asked for; once is enough, if it does not help nothing will."""
+    """`since`: when each finding of the last pass was first found, in passes without a gap. `listed`:
+    findings for which a listing was requested; once is enough, since a second one would not help either."""
 
     def __init__(self, store: Store, node: str, grace: float) -> None:
         self._store, self._node, self._grace = store, node, grace
         self.since: dict[Finding, float] = {}
         self.listed: set[Finding] = set()
 
-    async def heed(self, seen: Look) -> None:
-        """Raises BusError."""
-        if seen.doubt:
+    async def process(self, observed: Observation) -> None:
+        """Correct and report the findings that persist. Raises BusError."""
+        if observed.doubt:
             self.since = {}
-            log.error("the audit does not believe what it sees", why=seen.doubt)
+            log.error("the audit does not trust what it read", why=observed.doubt)
             return
-        moment, before = time.monotonic(), self.since
-        lasting = [one for one in seen.findings if one.same in before]
-        ripe = [one for one in lasting if moment - before[one.same] >= self._grace]
-        self.since = {one.same: before.get(one.same, moment) for one in seen.findings}
-        ordered = [] if seen.unsettled else await self._correct(ripe, seen.state)
-        await self._report(Counter(one.kind for one in lasting), len(ordered))
+        now, before = time.monotonic(), self.since
+        persistent = [finding for finding in observed.findings if finding.same in before]
+        due = [finding for finding in persistent if now - before[finding.same] >= self._grace]
+        self.since = {finding.same: before.get(finding.same, now) for finding in observed.findings}
+        ordered = [] if observed.unsettled else await self._correct(due, observed.state)
+        await self._report(Counter(finding.kind for finding in persistent), len(ordered))
         LAST.set_to_current_time()
 
-    async def _correct(self, ripe: list[Finding], state: State) -> list[Correction]:
-        wanted = [one for one in ripe if one.same not in self.listed]
+    async def _correct(self, due: list[Finding], state: State) -> list[Correction]:
+        wanted = [finding for finding in due if finding.same not in self.listed]
         ordered = await order(self._store, corrections(wanted, state, self._store.clock.now()))
-        self.listed = {one.same for one in ripe if one.resource}
-        for one in ordered:
-            why = "its node is gone" if isinstance(one, SandboxRemoved) else one.reason
-            log.warning("the audit corrects", subject=one.subject(), why=why)
+        self.listed = {finding.same for finding in due if finding.resource}
+        for correction in ordered:
+            why = "its node is gone" if isinstance(correction, SandboxRemoved) else correction.reason
+            log.warning("the audit corrects", subject=correction.subject(), why=why)
         return ordered
 
     async def _report(self, counts: Counter[str], repaired: int) -> None:
-        """Only where it is news."""
+        """Publish the report if it differs from the last one."""
         for kind in audit.KINDS:
             FINDINGS.labels(kind).set(counts[kind])
         report = Audited(

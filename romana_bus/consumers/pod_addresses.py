@@ -1,7 +1,7 @@
-"""The addresses of this node's pods, as the log gives them, for the node's CNI server; and Wired reports.
+"""The addresses of this node's pods, folded from the log for the node's CNI server; and Wired reports.
 
-Reads `ipam.address.<node>.>`, so pods elsewhere cost nothing. Writes NODE: what the kernel has wired. While
-the log is out of reach, what was read last is what is known; it is read anew without forgetting that.
+Reads `ipam.address.<node>.>`, so pods of other nodes cost nothing. Writes NODE: the addresses that the kernel
+has attached. While the log is out of reach, the last known addresses count; a rebuild does not forget them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds in which changes of what is wired become one report; and before a failed one is made again.
-COALESCE, AGAIN = 0.5, 1.0
-#: Seconds that a report may be behind what was read of the log.
+#: Seconds: within which changes become one report; before a failed report is retried.
+COALESCE, RETRY = 0.5, 1.0
+#: Seconds that the newest report may lag behind the log that was read.
 STALE = 5.0
 
 
 class Named(Protocol):
-    """A pod in the kubelet's words; `uid` is '' where the runtime does not say."""
+    """A pod as the kubelet names it. `uid`: '' if the runtime does not tell it."""
 
     @property
     def namespace(self) -> str: ...
@@ -45,7 +45,7 @@ class Named(Protocol):
 
 @dataclass
 class Known:
-    """The newest word about each pod's name, and the last sequence that is in it."""
+    """The newest decision about each pod's name, and the last sequence that was folded."""
 
     pods: dict[tuple[str, str], AddressAssigned | AddressDenied] = field(default_factory=dict)
     seq: int = 0
@@ -61,12 +61,12 @@ def evolve(known: Known, event: Event, seq: int) -> None:
 
 
 class OwnAddresses:
-    """What is known now. `trouble`: why it cannot be believed, until it was read once. `anew`: set when the
-    log was read from its beginning, as at the start and where it was lost."""
+    """The current addresses. `trouble`: why they cannot be used yet, or ''. `read`: set once they are known.
+    `reread`: set whenever the state was rebuilt, at the start and after the log was lost."""
 
     def __init__(self) -> None:
         self.trouble = "the log was not read since the agent started"
-        self.read, self.anew = asyncio.Event(), asyncio.Event()
+        self.read, self.reread = asyncio.Event(), asyncio.Event()
         self._known = Known()
         self._news = asyncio.Event()
 
@@ -75,28 +75,33 @@ class OwnAddresses:
         return self._known.seq
 
     def assigned(self, pod: Named) -> tuple[str, ...]:
-        there = self._of(pod)
-        return tuple(one.address for one in there.addresses) if isinstance(there, AddressAssigned) else ()
+        """The pod's addresses; () if it has none."""
+        decision = self._of(pod)
+        if not isinstance(decision, AddressAssigned):
+            return ()
+        return tuple(assigned.address for assigned in decision.addresses)
 
     def denied(self, pod: Named) -> str:
-        there = self._of(pod)
-        return there.reason if isinstance(there, AddressDenied) else ""
+        """Why the pod was denied addresses, or ''."""
+        decision = self._of(pod)
+        return decision.reason if isinstance(decision, AddressDenied) else ""
 
-    def bearer(self, pod: Named) -> str:
-        there = self._known.pods.get((pod.namespace, pod.name))
-        return there.uid if there else ""
+    def uid_of(self, pod: Named) -> str:
+        """The uid of the pod that the log knows by this name, or ''."""
+        decision = self._known.pods.get((pod.namespace, pod.name))
+        return decision.uid if decision else ""
 
     def _of(self, pod: Named) -> AddressAssigned | AddressDenied | None:
-        there = self._known.pods.get((pod.namespace, pod.name))
-        return there if there is not None and pod.uid in ("", there.uid) else None
+        decision = self._known.pods.get((pod.namespace, pod.name))
+        return decision if decision is not None and pod.uid in ("", decision.uid) else None
 
     async def news(self) -> None:
         await self._news.wait()
 
     async def show(self, known: Known) -> None:
-        """From now on it is this."""
+        """Set the current state, and wake those that wait for news."""
         if known is not self._known:
-            self.anew.set()
+            self.reread.set()
         self._known, self.trouble = known, ""
         self.read.set()
         self._news.set()
@@ -113,12 +118,13 @@ def projection(node: str, addresses: OwnAddresses) -> Projection[Known]:
     )
 
 
-async def told_anew(addresses: OwnAddresses, tell: Callable[[], Awaitable[None]]) -> None:
-    """For ever: what this node wants of the log, whenever that was read anew."""
+async def resend_requests(addresses: OwnAddresses, resend: Callable[[], Awaitable[None]]) -> None:
+    """Call `resend` whenever the state was rebuilt, until cancelled: the log may have lost this node's
+    requests."""
     while True:
-        await addresses.anew.wait()
-        addresses.anew.clear()
-        await tell()
+        await addresses.reread.wait()
+        addresses.reread.clear()
+        await resend()
 
 
 async def report_wired(
@@ -129,23 +135,24 @@ async def report_wired(
     wired: Callable[[], Awaitable[dict[str, str]]],
     stale: float = STALE,
 ) -> None:
-    """For ever: when it starts; when what is wired has changed, at once where `changed` is set; and, within
-    `stale` seconds, when more was read, so that audits see that too. Raises Closed, Refused."""
+    """Publish Wired until cancelled: at the start; when attached addresses changed, at once if `changed` is
+    set; and within `stale` seconds after more was read of the log, so that audits see how far this node has
+    read. Raises Closed, Refused."""
     await addresses.read.wait()
     last: dict[str, str] | None = None
-    said, when = -1, 0.0
+    reported_seq, reported_at = -1, 0.0
     while True:
         changed.clear()
         seq = addresses.seq
-        due = seq != said and tasks.monotonic() >= when + stale
+        due = seq != reported_seq and tasks.monotonic() >= reported_at + stale
         try:
-            if (there := await wired()) != last or due:
-                report = Wired(node=node, consumer="cni", covers={IPAM: seq}, addresses=there)
+            if (attached := await wired()) != last or due:
+                report = Wired(node=node, consumer="cni", covers={IPAM: seq}, addresses=attached)
                 await store.publish(NODE, outgoing(report, "", store.clock.now(), store.history))
-                last, said, when = there, seq, tasks.monotonic()
+                last, reported_seq, reported_at = attached, seq, tasks.monotonic()
         except (Unavailable, StreamMissing, OSError) as error:
-            log.info("what is wired could not be reported", why=str(error))
-            await asyncio.sleep(AGAIN)
+            log.info("attached addresses could not be reported", why=str(error))
+            await asyncio.sleep(RETRY)
             continue
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(stale):

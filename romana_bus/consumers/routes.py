@@ -1,10 +1,10 @@
-"""Routes by netlink: each block of another host that is on-link from here leads through that host.
+"""The routes reconciler: a route to each block of another host that is on-link from this node, by netlink.
 
-Reads the map of hosts and blocks (IPAM). Writes routes and nexthop objects into the kernel of the network
-namespace that it was opened in, and owns there: routes of protocol 82 in the main table, and nexthops of
-ids from 0x52000000 on. Whatever else is there it neither changes nor removes. Recovers by a full look: a
-dump of what is ours, held against what the log wants; what is right already stays untouched, so a restart
-changes nothing. A route that somebody removes, a link or an address that changes wakes it at once.
+Reads the map of hosts and blocks (IPAM). Writes routes and nexthop objects into the kernel, in the network
+namespace in which it was opened. It owns routes of protocol 82 in the main table, and nexthops with ids from
+0x52000000 on; it neither changes nor removes others. Recovers by a full resync: a dump of its own routes,
+compared with the desired ones. Correct routes stay untouched, so a restart changes nothing. A removed route,
+and a change of a link or an address, trigger a resync at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import IPAM
 from romana_bus.netlink.fib import Forwarding
-from romana_bus.netlink.monitor import Monitor, Seen
+from romana_bus.netlink.monitor import Monitor, Stale
 from romana_bus.routing import Kernel, State, evolve, plan, standing
 from romana_bus.runtime.consumer import Reconciler, ResyncTrigger
 from romana_bus.runtime.feed import Read
@@ -29,15 +29,15 @@ NAME, READS = "routes", (Read(IPAM, "ipam.map.>"),)
 
 
 class Routes:
-    """The reconciler, with what the agent wants to know of it."""
+    """The reconciler of one node, and its state for the agent."""
 
     def __init__(self, node: str, forwarding: Forwarding, monitor: Monitor) -> None:
         self.node = node
         self.state, self.kernel = State(node), Kernel()
         self._forwarding, self._monitor = forwarding, monitor
         self._resync = ResyncTrigger()
-        self._seen, self._read = Seen(all=True), False  # nothing was looked at yet
-        #: How many blocks this node has, as far as the log knows the node: one that was lost takes none away.
+        self._stale, self._read = Stale(all=True), False
+        #: How many blocks this node has; the last known number if the log does not know the node.
         self.own_blocks = 0
 
     def standing(self) -> dict[str, int]:
@@ -59,14 +59,14 @@ class Routes:
         )
 
     def heard(self) -> None:
-        """The monitor has something to tell."""
-        self._seen |= self._monitor.take()
-        if self._seen:
+        """Take the monitor's notifications, and request a resync if they concern us."""
+        self._stale |= self._monitor.take()
+        if self._stale:
             self._resync.request()
 
     def _initial(self) -> State:
         self.state = State(self.node)
-        self._seen |= Seen(all=True)  # who left while there was no state was not noticed
+        self._stale |= Stale(all=True)  # addresses that were removed meanwhile were not noticed
         return self.state
 
     async def _observe(self, state: State, full: bool) -> Kernel:
@@ -75,45 +75,47 @@ class Routes:
             self.own_blocks = state.own_blocks
         self._forget_who_left(state)
         if full or not self._read:
-            seen, self._seen = self._seen | self._monitor.take(), Seen()
+            stale, self._stale = self._stale | self._monitor.take(), Stale()
             try:
-                await self._ask(self._doubtful(state, seen))
+                await self._look_up(self._stale_addresses(state, stale))
                 for _ in self._forwarding.read(kernel):
                     await asyncio.sleep(0)
             except BaseException:
-                self._seen |= seen
+                self._stale |= stale
                 raise
             self._read = True
-        await self._ask([one for one in state.addresses(state.touched) if one not in kernel.links])
+        await self._look_up(
+            [address for address in state.addresses(state.touched) if address not in kernel.links]
+        )
         return kernel
 
     def _forget_who_left(self, state: State) -> None:
-        """Nobody keeps up what the kernel said of an address that no host has: when it comes back, or
-        where another host has it, it is asked again."""
+        """Forget the lookups of addresses that a host no longer has: they are not kept up to date. If a host
+        has one of them again, it is looked up again."""
         if state.left:
             self.kernel.forget_links(state.left)
             state.touch_where(state.left)
             state.left.clear()
 
-    def _doubtful(self, state: State, seen: Seen) -> list[Address]:
-        """The addresses to which the kernel's way may be another now."""
-        if not seen.all and not seen.prefixes:
+    def _stale_addresses(self, state: State, stale: Stale) -> list[Address]:
+        """The addresses to which the kernel's route may have changed."""
+        if not stale.all and not stale.prefixes:
             return []
         addresses = state.addresses(state.hosts)
-        if seen.all:
+        if stale.all:
             self.kernel.forget_links_but(addresses)
             return addresses
         return [
             (width, value)
             for width, value in addresses
-            for prefix in seen.prefixes
+            for prefix in stale.prefixes
             if width == prefix.width and prefix.base <= value < prefix.end
         ]
 
-    async def _ask(self, addresses: list[Address]) -> None:
+    async def _look_up(self, addresses: list[Address]) -> None:
         for answers in self._forwarding.ask(addresses):
-            if news := self.kernel.answer(answers):
-                self.state.touch_where(news)
+            if changed := self.kernel.answer(answers):
+                self.state.touch_where(changed)
             await asyncio.sleep(0)
 
     async def _apply(self, delta: Delta) -> int:
@@ -123,15 +125,15 @@ class Routes:
                 changes += made
                 await asyncio.sleep(0)
         except BaseException:
-            self._seen |= Seen(all=True)
+            self._stale |= Stale(all=True)
             raise
         return changes
 
 
 @contextlib.asynccontextmanager
 async def opened(node: str, *, objects: bool | None = None) -> AsyncIterator[Routes]:
-    """In this thread's network namespace. `objects`: False does without nexthop objects even where the
-    kernel has them. Raises OSError where it lets us have no socket."""
+    """The reconciler for this thread's network namespace. `objects`: False uses no nexthop objects, even if
+    the kernel has them. Raises OSError if the kernel refuses a socket."""
     loop = asyncio.get_running_loop()
     with Forwarding(objects) as forwarding, Monitor(forwarding.port) as monitor:
         routes = Routes(node, forwarding, monitor)

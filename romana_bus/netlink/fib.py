@@ -1,7 +1,7 @@
-"""The kernel's routes and nexthops of ours: read by dumps, asked what is on-link, and changed by a Delta.
+"""Our routes and nexthops in the kernel: read by dumps, and changed by a Delta; and which address is on-link.
 
-It reads and writes routes of our protocol in the main table, and nexthop objects of our id range. All is
-in short steps, so that whoever shares the thread gets its turn between them.
+Reads and writes routes of our protocol in the main table, and nexthop objects of our id range. Everything
+runs in short steps, so that other tasks of the thread can run between them.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Self
 
 from romana_bus.inet import V4, V6
 from romana_bus.netlink import nexthops, routes
-from romana_bus.netlink.fib_apply import Changing
-from romana_bus.netlink.fib_dump import take_in
-from romana_bus.netlink.messages import Failure, NetlinkError, Socket, dump
+from romana_bus.netlink.fib_apply import DeltaWriter
+from romana_bus.netlink.fib_dump import read_dump
+from romana_bus.netlink.socket import Failure, NetlinkError, Socket, dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from romana_bus.routing import Address, Delta, Kernel
 
-#: Questions in one system call: an answer takes 4 KB of the socket's room until it is read.
-QUESTIONS = 256
+#: Lookups in one system call: an answer takes 4 KB of the socket's buffer until it is read.
+LOOKUPS = 256
 _NO_OBJECTS = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class Forwarding:
-    """`objects`: None finds out whether the kernel has nexthop objects; False does without them."""
+    """`objects`: whether to use nexthop objects; None: if the kernel has them."""
 
     def __init__(self, objects: bool | None = None) -> None:
         self._socket = Socket()
@@ -42,33 +42,33 @@ class Forwarding:
 
     @property
     def port(self) -> int:
-        """By which the kernel's notifications tell who caused them."""
+        """The port id of our socket: the kernel's notifications contain that of the cause."""
         return self._socket.port
 
     def ask(self, addresses: Sequence[Address]) -> Iterator[dict[Address, int]]:
-        """For each address the interface on whose link it is, or 0; in steps. Raises OSError."""
-        for at in range(0, len(addresses), QUESTIONS):
-            asked = addresses[at : at + QUESTIONS]
-            answers = self._socket.ask([routes.where(*address) for address in asked])
+        """Yields, in steps, for each address the interface on whose link it is, or 0. Raises OSError."""
+        for start in range(0, len(addresses), LOOKUPS):
+            asked = addresses[start : start + LOOKUPS]
+            answers = self._socket.ask([routes.get_route(*address) for address in asked])
             yield {
                 address: 0 if isinstance(answer, Failure) else routes.link_of(answer)
                 for address, answer in zip(asked, answers, strict=True)
             }
 
     def read(self, kernel: Kernel) -> Iterator[None]:
-        """Dump, and where that is not what it was after the last one, put it into `kernel`. The kernel
-        answers with the same bytes while nothing changes, and comparing them costs next to nothing.
-        Raises OSError, Interrupted."""
-        dumped = [self._nexthops(), self._dump(routes.ours(V4)), self._dump(routes.ours(V6))]
+        """Dump into `kernel`, in steps; do nothing if the dump is the same as the last one. The kernel
+        returns the same bytes while nothing changes, and comparing them is cheap. Raises OSError,
+        Interrupted."""
+        dumped = [self._nexthops(), self._dump(routes.dump_own(V4)), self._dump(routes.dump_own(V6))]
         if dumped == self._last:
             return
         kernel.objects = self._objects_exist if self._wanted is None else self._wanted
-        yield from take_in(kernel, dumped)
+        yield from read_dump(kernel, dumped)
         self._last, kernel.fresh = dumped, True
 
     def _nexthops(self) -> list[bytes]:
         try:
-            return self._dump(nexthops.all_of_them()) if self._objects_exist else []
+            return self._dump(nexthops.dump_all()) if self._objects_exist else []
         except NetlinkError as error:
             if error.errno not in _NO_OBJECTS:
                 raise
@@ -79,7 +79,8 @@ class Forwarding:
         return dump(self._socket, request)
 
     def apply(self, delta: Delta, kernel: Kernel) -> Iterator[int]:
-        """Make the changes, in the delta's order, and note in `kernel` those that were made; gives the
-        number of each step. Raises OSError, and Unapplied when all others are made."""
+        """Apply the changes in the delta's order, and note in `kernel` those that were made; yields the
+        number of changes of each step. Raises OSError, and Unapplied at the end if the kernel refused
+        some."""
         self._last = None
-        yield from Changing(self._socket, kernel).all_of(delta)
+        yield from DeltaWriter(self._socket, kernel).apply(delta)

@@ -1,9 +1,9 @@
-"""What others do to the kernel's links, addresses, routes and nexthops, as it happens.
+"""Notices changes that others make to the kernel's links, addresses, routes and nexthops.
 
-It reads multicast notifications, and writes nothing. What our own requests cause is dropped inside the
-kernel by a filter on the socket, as FRR's zebra does (netlink_install_filter in zebra/kernel_netlink.c), so
-that writing in bulk costs nothing here; so are the host routes of pods, which come and go all day. When more
-comes than the socket has room for, the kernel says so (ENOBUFS), and everything has to be looked at anew.
+Reads multicast notifications; writes nothing. A filter on the socket drops, inside the kernel, notifications
+of our own requests, as FRR's zebra does (netlink_install_filter in zebra/kernel_netlink.c), so that bulk
+writes cost nothing here. It also drops those of the host routes of pods, which change all day. When the
+socket's buffer overflows, the kernel reports ENOBUFS, and everything counts as changed.
 """
 
 from __future__ import annotations
@@ -15,39 +15,49 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from romana_bus.inet import V4, V6, Prefix
-from romana_bus.netlink.messages import (
+from romana_bus.inet import Prefix
+from romana_bus.netlink.constants import (
     ADD_MEMBERSHIP,
+    BLOCK_ROUTES,
+    DELADDR,
+    DELLINK,
+    DELNEXTHOP,
+    DELROUTE,
+    DELRULE,
     NETLINK_ROUTE,
+    NEWADDR,
+    NEWLINK,
+    NEWNEXTHOP,
+    NEWROUTE,
+    NEWRULE,
+    POD_ROUTES,
+    RTA_DST,
+    SCOPE_LINK,
+    SO_ATTACH_FILTER,
     SOL_NETLINK,
-    attributes,
-    messages,
-    sized,
+    WIDTH,
 )
-from romana_bus.netlink.routes import PROTOCOL
+from romana_bus.netlink.messages import attributes, messages
+from romana_bus.netlink.socket import set_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # linux/rtnetlink.h: RTNLGRP_*: links, and of both families addresses, routes and rules; nexthops
 _GROUPS = (1, 5, 9, 7, 11, 8, 19, 32)
-_LINKS, _ADDRESSES, _ROUTES, _RULES, _NEXTHOPS = (16, 17), (20, 21), (24, 25), (32, 33), (104, 105)
-_SO_ATTACH_FILTER = 26
-#: The protocol of the host routes of pods, which no other host's address is behind.
-POD_PROTOCOL = 83
+_LINKS, _ADDRESSES, _ROUTES = (NEWLINK, DELLINK), (NEWADDR, DELADDR), (NEWROUTE, DELROUTE)
+_RULES, _NEXTHOPS = (NEWRULE, DELRULE), (NEWNEXTHOP, DELNEXTHOP)
 #: The host's end of a pod's link.
 _POD_LINK = re.compile(rb"rb[0-9a-f]{13}\0")
-_WIDTH = {2: V4, 10: V6}
-_SCOPE_LINK = 253
-#: Of more changed routes of others than these, it is not kept which addresses each concerns.
+#: After changes of more foreign routes than these, all addresses are looked up again.
 PREFIXES = 64
-_IFNAME, _DST = 3, 1
+_IFNAME = 3
 _ROOM = 1 << 21
 
 
-class Seen(NamedTuple):
-    """What is to be looked at anew: `ours`: routes or nexthops of ours were changed by somebody else;
-    `prefixes`: where the kernel's way to an address may be another now; `all`: everything may be."""
+class Stale(NamedTuple):
+    """What has to be read again. `ours`: somebody else changed our routes or nexthops. `prefixes`: the
+    kernel's route to addresses in them may have changed. `all`: any route may have changed."""
 
     ours: bool = False
     prefixes: frozenset[Prefix] = frozenset()
@@ -56,22 +66,22 @@ class Seen(NamedTuple):
     def __bool__(self) -> bool:
         return self.ours or self.all or bool(self.prefixes)
 
-    def __or__(self, other: Seen) -> Seen:
+    def __or__(self, other: Stale) -> Stale:
         ours, prefixes = self.ours or other.ours, self.prefixes | other.prefixes
         if self.all or other.all or len(prefixes) > PREFIXES:
-            return Seen(ours, frozenset(), all=True)
-        return Seen(ours, prefixes)
+            return Stale(ours, frozenset(), all=True)
+        return Stale(ours, prefixes)
 
 
 class Monitor:
-    """`port`: that of the socket whose changes are our own. Never blocks."""
+    """The non-blocking notification socket. `port`: port id of the socket that makes our own changes."""
 
     def __init__(self, port: int, room: int = _ROOM) -> None:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
         )
         try:
-            sized(self._socket, room)
+            set_buffers(self._socket, room)
             _attach(self._socket, _without(port))
             self._socket.bind((0, 0))
             for group in _GROUPS:
@@ -93,61 +103,62 @@ class Monitor:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def take(self, at_most: int = 1000) -> Seen:
-        """What has been heard since. Raises OSError."""
-        seen = Seen()
+    def take(self, at_most: int = 1000) -> Stale:
+        """The changes since the last call, from at most so many reads. Raises OSError."""
+        stale = Stale()
         for _ in range(at_most):
             try:
-                heard = self._socket.recv(1 << 16)
+                data = self._socket.recv(1 << 16)
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                seen |= Seen(ours=True, all=True)
+                stale |= Stale(ours=True, all=True)
                 continue
-            for one in _read(heard):
-                seen |= one
-        return seen
+            for change in _parse(data):
+                stale |= change
+        return stale
 
 
-def _read(heard: bytes) -> Iterator[Seen]:
-    for kind, _, _, start, end in messages(heard):
+def _parse(data: bytes) -> Iterator[Stale]:
+    for kind, _, _, start, end in messages(data):
         if kind in _ROUTES:
-            yield _route(heard, start, end)
+            yield _route(data, start, end)
         elif kind in _NEXTHOPS:
-            if heard[start + 2] == PROTOCOL:
-                yield Seen(ours=True)
+            if data[start + 2] == BLOCK_ROUTES:
+                yield Stale(ours=True)
         elif kind in _LINKS:
-            # A link that goes down takes nexthops and IPv4 routes with it, without a word about them.
+            # A link that goes down removes nexthops and IPv4 routes without a notification of them.
             names = (
-                heard[first:last] for at, first, last in attributes(heard, start + 16, end) if at == _IFNAME
+                data[first:last] for name, first, last in attributes(data, start + 16, end) if name == _IFNAME
             )
             if not any(map(_POD_LINK.fullmatch, names)):
-                yield Seen(ours=True, all=True)
+                yield Stale(ours=True, all=True)
         elif kind in _ADDRESSES:
-            if heard[start + 3] < _SCOPE_LINK:
-                yield Seen(ours=True, all=True)
+            if data[start + 3] < SCOPE_LINK:
+                yield Stale(ours=True, all=True)
         elif kind in _RULES:
-            yield Seen(all=True)
+            yield Stale(all=True)
 
 
-def _route(heard: bytes, start: int, end: int) -> Seen:
+def _route(data: bytes, start: int, end: int) -> Stale:
     """struct rtmsg: family, length, ..., protocol, ..."""
-    width, length, protocol = _WIDTH.get(heard[start], 0), heard[start + 1], heard[start + 5]
-    if protocol == PROTOCOL:
-        return Seen(ours=True)
+    width, length, protocol = WIDTH.get(data[start], 0), data[start + 1], data[start + 5]
+    if protocol == BLOCK_ROUTES:
+        return Stale(ours=True)
     if not width:
-        return Seen()
+        return Stale()
     base = 0
-    for kind, first, last in attributes(heard, start + 12, end):
-        if kind == _DST:
-            base = int.from_bytes(heard[first:last], "big")
-    return Seen(prefixes=frozenset([Prefix(width, base, length)]))
+    for kind, first, last in attributes(data, start + 12, end):
+        if kind == RTA_DST:
+            base = int.from_bytes(data[first:last], "big")
+    return Stale(prefixes=frozenset([Prefix(width, base, length)]))
 
 
 def _without(port: int) -> list[tuple[int, int, int, int]]:
-    """Classic BPF: drop what `port` caused and the routes of pods. It loads in network order."""
+    """Classic BPF that drops notifications caused by `port`, and those of pods' routes. Loads are in network
+    byte order."""
     load_word, load_half, load_byte, equal, give = 0x20, 0x28, 0x30, 0x15, 0x06
     new, gone = (socket.htons(kind) for kind in _ROUTES)
     return [
@@ -157,15 +168,17 @@ def _without(port: int) -> list[tuple[int, int, int, int]]:
         (equal, 1, 0, new),
         (equal, 0, 2, gone),
         (load_byte, 0, 0, 16 + 5),  # rtmsg.rtm_protocol
-        (equal, 1, 0, POD_PROTOCOL),
+        (equal, 1, 0, POD_ROUTES),
         (give, 0, 0, 0xFFFFFFFF),
         (give, 0, 0, 0),
     ]
 
 
 def _attach(to: socket.socket, program: list[tuple[int, int, int, int]]) -> None:
-    """struct sock_fprog: how many instructions, and where they are."""
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in program))
+    """Attach a filter (struct sock_fprog: number and address of the instructions)."""
+    code = ctypes.create_string_buffer(
+        b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    )
     to.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
+        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
     )

@@ -1,4 +1,4 @@
-"""Being in another network namespace for a moment. A thread's affair: the others stay where they are."""
+"""Enter another network namespace for a moment. Only the calling thread enters it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _libc = ctypes.CDLL(None, use_errno=True)  # os.setns came with Python 3.12
 
 
 def opened(path: str | os.PathLike[str] = _OWN) -> int:
-    """A file descriptor of a namespace; without a path, of the one that this thread is in. What is none is
-    not opened: that of a pipe would wait for ever, that of a device might do something. Raises OSError."""
+    """A file descriptor of a network namespace; without a path, of this thread's. Nothing else is opened:
+    opening a pipe would block, and opening a device might have effects. Raises OSError."""
     if os.stat(path).st_dev == os.stat(_OWN).st_dev:
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if fcntl.ioctl(namespace, _NS_GET_NSTYPE) == _CLONE_NEWNET:
             return namespace
         os.close(namespace)
-    raise OSError(errno.EINVAL, "it is no network namespace", os.fspath(path))
+    raise OSError(errno.EINVAL, "not a network namespace", os.fspath(path))
 
 
 def closed(namespace: int) -> None:
@@ -37,13 +37,13 @@ def closed(namespace: int) -> None:
 
 
 def same(one: int, other: int) -> bool:
-    """Whether two file descriptors are of one namespace."""
+    """Whether two file descriptors are of the same namespace."""
     first, second = os.fstat(one), os.fstat(other)
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
 def enter(namespace: int) -> None:
-    """Raises OSError."""
+    """Move this thread into a namespace. Raises OSError."""
     if _libc.setns(namespace, _CLONE_NEWNET):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -51,8 +51,8 @@ def enter(namespace: int) -> None:
 
 @contextlib.contextmanager
 def inside(namespace: int, home: int) -> Iterator[None]:
-    """There, and back home whatever happens. A thread that could not come back would work on the wrong
-    namespace from then on, so the process ends instead. Raises OSError."""
+    """Run in `namespace`, and return to `home`. If the thread cannot return, the process ends, since it would
+    work in the wrong namespace from then on. Raises OSError."""
     enter(namespace)
     try:
         yield
@@ -60,20 +60,20 @@ def inside(namespace: int, home: int) -> Iterator[None]:
         try:
             enter(home)
         except OSError as error:
-            log.critical("cannot go back to the network namespace that it came from: ending", why=str(error))
+            log.critical("cannot return to the previous network namespace: ending", why=str(error))
             os._exit(70)
 
 
 @contextlib.contextmanager
 def visited(path: str | os.PathLike[str]) -> Iterator[None]:
-    """There, and back where this thread was. Raises OSError."""
+    """Run in the namespace of `path`, and return to this thread's. Raises OSError."""
     home = opened()
     try:
-        there = opened(path)
+        namespace = opened(path)
         try:
-            with inside(there, home):
+            with inside(namespace, home):
                 yield
         finally:
-            closed(there)
+            closed(namespace)
     finally:
         closed(home)

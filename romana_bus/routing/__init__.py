@@ -1,8 +1,8 @@
-"""Which routes a node should have, and what is to be changed for it. Pure.
+"""The routes that a node should have, and the delta to those that its kernel has. Pure.
 
-`state` is folded from the map of hosts and blocks, `kernel` is what the node's kernel has, as far as it is
-ours; `plan` gives the `Delta` between them. What is on-link only the kernel knows: it is asked outside, and
-its answers are data here.
+`State` is folded from the map of hosts and blocks; `Kernel` is what the node's kernel has of ours; `plan`
+gives the `Delta` between them. Only the kernel knows which address is on-link: the caller asks it, and its
+answers are data here.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ import pytest
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import IPAM, NODE, Applied, ApplyFailed, codec
 from romana_bus.inet import parse_address, parse_prefix
-from romana_bus.netlink.messages import Socket, attributes, messages
-from romana_bus.netlink.routes import where
+from romana_bus.netlink.messages import attributes, messages
+from romana_bus.netlink.routes import get_route
+from romana_bus.netlink.socket import Socket
 from tests.conftest import ROLES
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
@@ -172,7 +173,7 @@ async def test_a_block_that_moves_is_reachable_all_the_time(node: Namespace) -> 
         seen: set[bytes] = set()
 
         def ask() -> None:
-            questions = [where(*parse_address("10.1.0.17")), where(*parse_address("fd01::11"))]
+            questions = [get_route(*parse_address("10.1.0.17")), get_route(*parse_address("fd01::11"))]
             while not stop.is_set():
                 seen.update(gateway(answer) for answer in asking.ask(questions))
 

@@ -14,7 +14,7 @@ from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.streams import Layout
 from romana_bus.events import IPAM, NODE, ApplyFailed, codec
-from romana_bus.netlink.monitor import Monitor, Seen
+from romana_bus.netlink.monitor import Monitor, Stale
 from tests.conftest import ROLES
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
@@ -80,7 +80,7 @@ async def test_killed_and_started_again_it_changes_no_route(nats_server: NatsSer
         assert ways(node) == TO_YOU
         with node.inside(lambda: Monitor(0)) as monitor, process(command):
             await reports(store, 2)
-            assert monitor.take() == Seen()
+            assert monitor.take() == Stale()
             await say(store, block("you", "10.1.2.0/28"))
             await until(lambda: "10.1.2.0/28" in ways(node))
 

@@ -213,7 +213,8 @@ def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node
         node.ip("route", "add", "10.7.7.0/24", "nhid", str(FIRST))
         node.ip("-6", "route", "add", "fd07::/64", "nhid", str(FIRST + 1), "table", "7")
         refused = (
-            r"nexthop \d+ has to stay: 10\.7\.7\.0/24 of somebody else leads by it; nexthop .* fd07::/64"
+            r"nexthop \d+ cannot be deleted: a route of somebody else to 10\.7\.7\.0/24 uses it; "
+            r"nexthop .* fd07::/64"
         )
         for full in (False, True):
             with pytest.raises(Unapplied, match=refused):
@@ -271,7 +272,7 @@ def test_a_kernel_that_knows_no_nexthop_objects_gets_gateway_routes(
     node: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked for something that this kernel does not know either."""
-    monkeypatch.setattr(nexthops, "all_of_them", lambda: message(250, 0, bytes(8)))
+    monkeypatch.setattr(nexthops, "dump_all", lambda: message(250, 0, bytes(8)))
     with node.inside(Forwarding) as opened:
         here = Here(opened)
         here.tell(*PAIR)

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.netlink.messages import (
-    CREATE,
-    EXCL,
-    NLMSG_DONE,
-    NetlinkError,
-    Socket,
-    _ends,
-    attribute,
-    message,
-    messages,
-)
+from romana_bus.netlink.constants import CREATE, EXCL, NLMSG_DONE
+from romana_bus.netlink.messages import attribute, message, messages
+from romana_bus.netlink.socket import NetlinkError, Socket, _ends
 from tests.netns import Namespace, namespace, needs_namespaces
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.inet import parse_prefix
-from romana_bus.netlink.monitor import PREFIXES, Monitor, Seen
+from romana_bus.netlink.monitor import PREFIXES, Monitor, Stale
 from romana_bus.routing import State
 from tests.netlink.test_fib import Here
 from tests.netns import Namespace, needs_namespaces
@@ -34,7 +34,7 @@ def monitor(node: Namespace, forwarding: Forwarding) -> Iterator[Monitor]:
         yield opened
 
 
-def heard(monitor: Monitor) -> Seen:
+def heard(monitor: Monitor) -> Stale:
     select.select([monitor], [], [], 5)
     return monitor.take()
 
@@ -53,14 +53,14 @@ def test_a_foreign_hand_on_our_routes_is_heard(
 ) -> None:
     Here(forwarding).tell(*PAIR)
     node.ip("route", "del", "10.1.0.16/28")
-    assert heard(monitor) == Seen(ours=True)
+    assert heard(monitor) == Stale(ours=True)
     node.ip("-6", "route", "del", "fd01::10/124")
-    assert heard(monitor) == Seen(ours=True)
+    assert heard(monitor) == Stale(ours=True)
 
 
 def test_another_route_says_which_addresses_it_concerns(monitor: Monitor, node: Namespace) -> None:
     node.ip("route", "add", "10.50.0.0/16", "via", "10.99.0.77")
-    assert heard(monitor) == Seen(prefixes=frozenset([parse_prefix("10.50.0.0/16")]))
+    assert heard(monitor) == Stale(prefixes=frozenset([parse_prefix("10.50.0.0/16")]))
 
 
 def test_of_many_other_routes_it_is_not_kept_which_they_were(monitor: Monitor, node: Namespace) -> None:
@@ -70,7 +70,7 @@ def test_of_many_other_routes_it_is_not_kept_which_they_were(monitor: Monitor, n
     assert not seen.all
     assert len(seen.prefixes) == PREFIXES
     node.ip("route", "add", "10.51.0.0/24", "via", "10.99.0.77")
-    assert seen | heard(monitor) == Seen(all=True)
+    assert seen | heard(monitor) == Stale(all=True)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_pods_that_come_and_go_wake_nobody(monitor: Monitor, node: Namespace) ->
 def test_too_much_to_hear_is_heard_as_everything(forwarding: Forwarding, node: Namespace) -> None:
     with node.entered(), Monitor(0, room=2048) as deaf:
         Here(forwarding).tell(*PAIR, *(block("you", f"10.3.{at}.0/28") for at in range(250)))
-        assert deaf.take() == Seen(ours=True, all=True)
+        assert deaf.take() == Stale(ours=True, all=True)

@@ -14,7 +14,7 @@ from romana_bus.ipam.model.nodes import pod_key
 from romana_bus.producers.kubernetes.absence import Absences
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.producers.kubernetes.responses import Action, Verdict
-from romana_bus.producers.kubernetes.server_version import Standing
+from romana_bus.producers.kubernetes.server_version import ServerVersion
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def _an_error_is_a_broken_line(patch: pytest.MonkeyPatch) -> None:
 def _nobody_asks_where_the_server_stands(patch: pytest.MonkeyPatch) -> None:
     """A watch for a version that the restored server has yet to reach is waited for (9)."""
 
-    async def keep_asking(_: Standing) -> None:
+    async def keep_asking(_: ServerVersion) -> None:
         await asyncio.Event().wait()
 
-    patch.setattr(Standing, "keep_asking", keep_asking)
+    patch.setattr(ServerVersion, "keep_asking", keep_asking)
 
 
 def _the_last_place_is_enough(patch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.bus.api import BusError
-from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, told_anew
+from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, resend_requests
 from romana_bus.consumers.routes import READS
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.inet import format_address
@@ -76,7 +76,7 @@ class Machine:
             run_reconciler(store, self._reconciler()),
             self._tell(process),
             self._end_strays(),
-            told_anew(self.addresses, self._tell_again),
+            resend_requests(self.addresses, self._tell_again),
             report_wired(store, self.name, self.addresses, changed, wired),
         ])  # fmt: skip
 

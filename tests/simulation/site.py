@@ -150,7 +150,7 @@ class Site:
                 self.taken.append((self.time, what))
 
     def _logged(self, _logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
-        if method in ("warning", "error", "exception") or line.get("event") in ("leading", "looked again"):
+        if method in ("warning", "error", "exception") or line.get("event") in ("leading", "checked again"):
             process = asyncio.current_task()
             who = process.get_name() if process else ""
             why = line.get("exc_info") or ""

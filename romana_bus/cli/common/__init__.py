@@ -1,1 +1,1 @@
-"""What several commands use: options, sessions, files, and how things are shown."""
+"""Shared by several commands: options, sessions, files, and output."""

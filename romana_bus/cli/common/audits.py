@@ -1,4 +1,4 @@
-"""The audit as `up` and `watch` run it, and `ipam check` once."""
+"""Options and jobs of the audit, which `up` and `watch` run regularly, and `ipam check` once."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ if TYPE_CHECKING:
 @Parameter(name="*", group=AUDIT)
 @dataclass(frozen=True)
 class Audits:
-    """How often the log is held against the API server."""
+    """How often the log is compared with the API server."""
 
     audit_every: float = 300.0
     """Seconds between two audits; 0 for none."""
     audit_grace: float = 60.0
-    """Seconds for which two audits in a row must have found something before it is corrected."""
+    """Seconds between two audits in a row that must find the same before it is corrected."""
 
     def checked(self) -> None:
-        """Raises BadInput."""
+        """Check the options. Raises BadInput."""
         for option, seconds in (("--audit-every", self.audit_every), ("--audit-grace", self.audit_grace)):
             if not (math.isfinite(seconds) and 0 <= seconds <= 86_400):
                 raise BadInput(f"{option} {seconds:g}: between 0 and 86400 seconds")
 
     def beside(self, store: OpenStore, api: Api) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        """What whoever leads the watch does too."""
+        """The jobs that the leader of the watch runs beside it."""
         if not self.audit_every:
             return []
         node = socket.gethostname()
-        one = functools.partial(
+        job = functools.partial(
             run_audit, store, lister(api), ipam_state, node, self.audit_every, self.audit_grace
         )
-        return [one]
+        return [job]
 
 
 def lister(api: Api) -> Lister:
+    """Lists nodes or pods of an API server, for an audit."""
     from romana_bus.producers.kubernetes.list_once import listed
     from romana_bus.producers.kubernetes.objects import NODES, PODS
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Columns of a screen below which tables leave out what can be spared, and from which on they have all.
+#: Columns of a screen below which tables omit less important columns, and from which on they show all.
 NARROW, WIDE = 100, 130
-#: Rows of a table that a person reads, and where the others are.
+#: The most rows of a table for a person, and how to see the others.
 ROWS, ALL = 50, "--all shows all, --json too"
-#: Where nobody looks at a screen nothing is folded: lines stay lines for grep.
+#: Columns if stdout is not a terminal: lines are not folded, so that grep works.
 ENDLESS = 500
 
 
@@ -39,18 +39,18 @@ console = Console(width=_width())
 
 
 def as_json(value: Any) -> None:
-    """One JSON document on one line. (Counts in an IPv6 network exceed what msgspec writes as JSON.)"""
+    """Print one JSON document on one line. (msgspec cannot write the counts of an IPv6 network.)"""
     print_json(msgspec.to_builtins(value))
     sys.stdout.flush()
 
 
 def section(title: str, *parts: RenderableType) -> None:
-    """A title, what belongs to it, and an empty line."""
+    """Print a title, its parts, and an empty line."""
     console.print(Text(title, style="bold"), *parts, "", sep="\n")
 
 
 def hint(text: str) -> None:
-    """What to do next, where there is nothing to show."""
+    """Print what to do next."""
     console.print(Text(text, style="yellow"))
 
 
@@ -59,7 +59,7 @@ def dim(text: str) -> Text:
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """Numbers (`right`) are never folded."""
+    """An empty table. `right`: columns of numbers, which are never folded."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         number = column in right
@@ -68,7 +68,7 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def pairs(rows: dict[str, str]) -> Table:
-    """Names and values; what has no value is left out."""
+    """A table of names and values, without empty values."""
     made = table("", "")
     made.show_header = False
     for name, value in rows.items():
@@ -78,7 +78,7 @@ def pairs(rows: dict[str, str]) -> Table:
 
 
 def leave_screen() -> None:
-    """Give the terminal back as it was, where a live view has taken it."""
+    """Restore the terminal if a live view uses it."""
     if console.is_terminal:
         console.show_cursor()
         console.set_alt_screen(False)
@@ -92,7 +92,7 @@ def when(time: int) -> str:
 
 
 def lasting(time: int) -> str:
-    """`12 s`, `3 min`, `5 h`, `4 d` of µs: the largest of them that is not too coarse."""
+    """A duration in µs as `12 s`, `3 min`, `5 h` or `4 d`: the largest unit of which there are two."""
     seconds = max(0, time) // 1_000_000
     for size, unit, least in ((86_400, "d", 2), (3600, "h", 2), (60, "min", 2)):
         if seconds >= least * size:
@@ -106,14 +106,14 @@ def many(number: int, one: str, more: str = "") -> str:
 
 
 def count(number: int) -> str:
-    """1,234; above a million million, as a power of two (an IPv6 prefix), `~` where it is near one."""
+    """`1,234`; from 10**12 on a power of two (as of an IPv6 prefix), with `~` if it is only near one."""
     if number < 10**12:
         return f"{number:,}"
     return f"{'' if number.bit_count() == 1 else '~'}2^{round(log2(number))}"
 
 
 def use(room: Usage) -> str:
-    """How much of a prefix is in use, as a bar and in percent: 100% only where nothing is free."""
+    """How much of a prefix is in use, as a bar and in percent: 100% only if nothing is free."""
     share = (room.size - room.free) / room.size if room.size else 0.0
     filled = min(5, -int(-share * 5 // 1))
     percent = (
@@ -124,7 +124,7 @@ def use(room: Usage) -> str:
 
 
 def room_columns(beside: int = 0) -> tuple[str, ...]:
-    """What fits. `beside`: characters that the table needs more than that of groups."""
+    """The columns that fit. `beside`: characters that this table needs more than the table of groups."""
     width = console.width - beside
     if width < NARROW:
         return ("use", "free", "frag")
@@ -144,7 +144,7 @@ def percent(share: float) -> str:
 
 
 def lasts(hours: float | None) -> Text:
-    """For how long there is room; `-` where no end is in sight, or nothing is known."""
+    """The hours until a prefix is full; `-` if it is not growing, or nothing is known."""
     if not hours:
         return Text("-") if hours is None else Text("full", "red")
     if hours >= 8760:
@@ -154,22 +154,22 @@ def lasts(hours: float | None) -> Text:
 
 
 def rate(growth: float | None) -> str:
-    """Addresses an hour, with their sign."""
+    """Addresses per hour, with the sign."""
     if not growth:
         return "-" if growth is None else "0/h"
     return f"{growth:+,.0f}/h" if abs(growth) >= 10 else f"{growth:+.1f}/h"
 
 
 def first(rows: Sequence[T], every: bool) -> tuple[Sequence[T], int]:
-    """As many as a person reads, and how many more there are."""
+    """The rows to show, and how many are left out. `every`: show all."""
     return (rows, 0) if every or len(rows) <= ROWS else (rows[:ROWS], len(rows) - ROWS)
 
 
 def and_more(number: int, how: str) -> list[Text]:
-    """The line below a table that does not have all."""
+    """The line below a table that does not show all rows."""
     return [dim(f"and {number:,} more: {how}")] if number else []
 
 
 def meant(names: Sequence[str]) -> str:
-    """Names that somebody may have meant."""
+    """A question for an unknown name: `Did you mean ...?`; '' without similar names."""
     return f". Did you mean {', '.join(names[:3])}?" if names else ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def clock(time: int) -> str:
-    """Local time with milliseconds, or blanks where a message does not say when it was written."""
+    """Local time with milliseconds of µs since the epoch; blanks for 0."""
     if not time:
         return " " * 12
     return f"{datetime.fromtimestamp(time / 1e6):%H:%M:%S.%f}"[:-3]  # noqa: DTZ006  a person's clock
@@ -32,6 +32,7 @@ def short_line(message: Message, event: Event) -> str:
 
 
 def sentence(event: Event) -> str:
+    """What an event says, without its type."""
     match event:
         case ev.NodeSeen():
             zone = event.labels.get("topology.kubernetes.io/zone", "")
@@ -61,7 +62,9 @@ def sentence(event: Event) -> str:
         case ev.LeaderElected():
             return f"{event.holder} writes {event.stream} in term {event.term}"
         case ev.MessagesParked():
-            newest = "".join(f"; {one.stream}/{one.seq}: {one.reason}" for one in event.parked[-1:])
+            newest = "".join(
+                f"; {parked.stream}/{parked.seq}: {parked.reason}" for parked in event.parked[-1:]
+            )
             return f"{event.consumer} cannot use {event.count} messages{newest}"
         case ev.ForeignWriteSeen():
             return f"somebody wrote {event.stream}/{event.seq}, {event.written}, who must not"
@@ -82,7 +85,7 @@ def _decision(event: Event) -> str:
         case ev.GroupOpened():
             return f"{event.prefix} of network {event.network} for {event.group}"
         case ev.HostPlaced():
-            places = ", ".join(f"{at.group} {at.prefix}" for at in event.placements)
+            places = ", ".join(f"{placement.group} {placement.prefix}" for placement in event.placements)
             return f"{event.node} in {places}"
         case ev.HostDenied():
             return f"{event.node}: {event.reason}"
@@ -124,12 +127,13 @@ def _report(event: ev.Report) -> str:
 
 
 def numbers(standing: dict[str, int]) -> str:
-    """`12 routes, 3 nexthops`: those that are not 0."""
+    """`12 routes, 3 nexthops`: the numbers that are not 0."""
     return ", ".join(f"{number:,} {name}" for name, number in standing.items() if number)
 
 
 def networks(document: dict[str, Any]) -> str:
-    """Their names in a topology document, which may be any JSON."""
-    listed = document.get("networks")
-    found = listed if isinstance(listed, list) else []
-    return ", ".join(str(one.get("name")) for one in found if isinstance(one, dict)) or "of no name"
+    """The names of the networks in a topology document, which may be any JSON."""
+    value = document.get("networks")
+    listed = value if isinstance(value, list) else []
+    names = [str(network.get("name")) for network in listed if isinstance(network, dict)]
+    return ", ".join(names) or "of no name"

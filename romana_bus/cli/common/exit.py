@@ -1,4 +1,4 @@
-"""How the process ends: what went wrong as one line on stderr each, and the exit code.
+"""The end of the process: errors as lines on stderr, and the exit code.
 
 0 done, 1 failed, 2 bad input (nothing was changed), 130 interrupted before it could end in order.
 """
@@ -15,9 +15,9 @@ from romana_bus.cli.common.terminal import print_error, print_traceback
 from romana_bus.errors import BadInput, RomanaError
 
 
-def said(error: BaseException) -> int:
-    """The exit code for what a command raised, once it was said. What nobody can cause from outside is
-    our own defect, and shown whole."""
+def report(error: BaseException) -> int:
+    """Print an error of a command; returns the exit code. An error that cannot be caused from outside is a
+    bug, and is printed with its traceback."""
     match error:
         case CycloptsError():
             return _say(2, _usage(error))
@@ -26,7 +26,7 @@ def said(error: BaseException) -> int:
         case RomanaError():
             return _say(error.exit_code, str(error))
         case BrokenPipeError() if _stdout_has_no_reader():
-            _silence_stdout()  # whoever read has seen enough
+            _silence_stdout()  # the reader closed the pipe: that is not an error
             return 0
         case OSError() if str(error.filename).startswith(f"{os.devnull}/"):  # see main.py
             return _say(2, "there is no home directory: set HOME to a directory of your own")
@@ -50,14 +50,14 @@ def _usage(error: CycloptsError) -> str:
 
 
 def _stdout_has_no_reader() -> bool:
-    """Other pipes and sockets break too."""
+    """Whether the pipe behind stdout is closed: other pipes and sockets can break too."""
     poller = select.poll()
     poller.register(1, 0)
     return bool(poller.poll(0))
 
 
 def _out_of_reach(error: OSError) -> str:
-    """A full disk behind stdout, a file system that went away ..."""
+    """The text for an OSError: a full disk behind stdout, a file system that disappeared ..."""
     what = error.strerror or str(error) or type(error).__name__
     try:
         sys.stdout.flush()
@@ -68,7 +68,7 @@ def _out_of_reach(error: OSError) -> str:
 
 
 def _silence_stdout() -> None:
-    """What is still in its buffer goes nowhere, instead of failing once more at exit."""
+    """Drop what is in the buffer of stdout, so that it does not fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -1,4 +1,4 @@
-"""The address state as the log has it now, for commands that look once."""
+"""The IPAM state of the log now, for commands that read it once."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 async def ipam_state(store: Store, covers: Covers | None = None) -> State:
-    """All that was on the log when it was called. `covers`: node -> how far its reports contain IPAM's log;
-    the state says which records are younger. Raises BusError.
+    """Fold everything that was on the log when it was called. `covers`: node -> sequence of IPAM's log that
+    its reports cover; the state shows which records are newer. Raises BusError.
 
-    The network that is used without a topology is an option of whoever decides, and not on the log; but
-    the groups that were opened in it are, and each is a slot of it."""
-    looked = await _look(store, Settings(), covers)
-    if looked.network and not looked.state.documented:
-        looked = await _look(store, Settings(default_network=looked.network), covers)
-    return looked.state
+    The network that is used without a topology is an option of the decider, and not on the log. But the
+    groups that were opened in it are, and each is a slot of it."""
+    read = await _read(store, Settings(), covers)
+    if read.network and not read.state.documented:
+        read = await _read(store, Settings(default_network=read.network), covers)
+    return read.state
 
 
-class _Look:
-    """`network`: the one that the newest group was opened in, '' if that is the one that is assumed."""
+class _Reading:
+    """`network`: the network of the newest group; '' if it is the one in the settings."""
 
     def __init__(self, settings: Settings, covers: Covers | None, now: int) -> None:
         self.parked = ParkedMessages("show")
@@ -47,7 +47,7 @@ class _Look:
             if event := self.parked.read(message, role):
                 try:
                     evolve(self.state, event, message.seq)
-                except Exception as error:  # noqa: BLE001  one that nobody could fold, as the decider says too
+                except Exception as error:  # noqa: BLE001  the decider parks such a message too
                     self.parked.park(message, role, f"it cannot be folded: {type(error).__name__}: {error}")
                 if isinstance(event, GroupOpened) and event.network == NETWORK:
                     network = _around(parse_prefix(event.prefix))
@@ -55,15 +55,15 @@ class _Look:
 
 
 def _around(slot: Prefix) -> str:
-    """The network that a group's prefix is a slot of."""
+    """The default network of which a group's prefix is a slot."""
     length = max(0, slot.length - SLOT_BITS)
     base = slot.base >> (slot.width - length) << (slot.width - length)
     return str(Prefix(slot.width, base, length))
 
 
-async def _look(store: Store, settings: Settings, covers: Covers | None) -> _Look:
-    look = _Look(settings, covers, store.clock.now())
-    async for role, messages in read_once(store, READS, "show", look.parked):
-        look.fold(role, messages)
-        await asyncio.sleep(0)  # an audit does this beside a watch, whose lease has to be renewed
-    return look
+async def _read(store: Store, settings: Settings, covers: Covers | None) -> _Reading:
+    reading = _Reading(settings, covers, store.clock.now())
+    async for role, messages in read_once(store, READS, "show", reading.parked):
+        reading.fold(role, messages)
+        await asyncio.sleep(0)  # an audit runs beside a watch, whose lease has to be renewed
+    return reading

@@ -1,4 +1,4 @@
-"""The options that commands share, and what they come to."""
+"""The options that commands share, and the settings made of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Level = Literal["debug", "info", "warning", "error"]
 
-#: What no pod can have: the kernel takes such packets for nobody's, its own, or many hosts'.
+#: Prefixes that no pod can use: the kernel drops such packets, keeps them, or sends them to many hosts.
 SPECIAL = {
     "0.0.0.0/8": "unspecified",
     "127.0.0.0/8": "loopback",
@@ -39,15 +39,15 @@ SPECIAL = {
     "ff00::/8": "multicast",
 }
 
-#: Part of a stream's and of a directory's name.
+#: A cluster's name, which is part of names of streams and directories.
 CLUSTER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 @Parameter(name="*", group=STORE)
 @dataclass(frozen=True)
 class Store:
-    """Where the log is. Without --nats, a server that this machine starts by itself and keeps for as
-    long as somebody uses it."""
+    """Where the log is. Without --nats: a server that is started on this machine, and runs as long as it is
+    used."""
 
     nats: Annotated[tuple[str, ...], Parameter(env_var="ROMANA_NATS", negative="")] = ()
     """URL of a NATS server; repeat it for the servers of one NATS cluster."""
@@ -64,7 +64,7 @@ class Store:
     cluster: Annotated[str, Parameter(env_var="ROMANA_CLUSTER")] = "default"
     """Name of the Kubernetes cluster; each has a log of its own."""
     history_days: float = 7.0
-    """Days for which a new log keeps what happened."""
+    """Days for which a new log keeps events."""
     replicas: int = 1
     """Copies of a new log: 1, or 3 on a cluster of NATS servers."""
 
@@ -99,25 +99,25 @@ class Store:
 @Parameter(name="*", group=KUBERNETES)
 @dataclass(frozen=True)
 class Kubernetes:
-    """Which API server is watched."""
+    """The API server to watch."""
 
     kubeconfig: Path | None = None
     """Kubeconfig file. Else $KUBECONFIG, ~/.kube/config, or the pod's service account."""
     context: str = ""
     """Context of the kubeconfig."""
     server: str = ""
-    """URL of an API server that wants no credentials, such as that of `kubectl proxy`."""
+    """URL of an API server that needs no credentials, such as that of `kubectl proxy`."""
     resource: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Put this on the log too, for consumers of your own: GROUP/VERSION/PLURAL[:FIELD,...]. Repeatable."""
+    """Publish this resource too, for your own consumers: GROUP/VERSION/PLURAL[:FIELD,...]. Repeatable."""
 
     @property
     def target(self) -> Target:
         """Raises BadInput."""
-        # What it imports takes most commands too long.
+        # Imported here: its imports would slow down all commands.
         from romana_bus.producers.kubernetes.client import Target
 
         if self.server and (self.kubeconfig or self.context):
-            raise BadInput("--server is for no credentials: give either it, or --kubeconfig and --context")
+            raise BadInput("--server uses no credentials: give either it, or --kubeconfig and --context")
         try:
             url = urlsplit(self.server)
             usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -131,17 +131,16 @@ class Kubernetes:
 @Parameter(name="*", group=ADDRESSES)
 @dataclass(frozen=True)
 class Addresses:
-    """How addresses are given out. The same on all replicas."""
+    """How addresses are assigned. All replicas need the same values."""
 
     block_owner: Literal["host", "tenant", "segment"] = "host"
-    """Whom a block of addresses is for: a node, or one namespace on it, or one segment of that."""
+    """The owner of a block of addresses: a node, one namespace on it, or one segment of that."""
     cooldown: float = 30.0
-    """Seconds for which an address that was given back is not given out again."""
+    """Seconds for which a released address is not assigned again."""
     warm_blocks: int = 1
-    """Blocks that each node holds ahead of need."""
+    """Spare blocks that each node has."""
     network: str = "100.64.0.0/10"
-    """Where pods get addresses as long as no topology was set, IPv4 or IPv6: each zone has an eighth of
-    it."""
+    """The network for pods as long as no topology was set, IPv4 or IPv6; each zone gets an eighth of it."""
 
     @property
     def settings(self) -> Settings:
@@ -182,7 +181,7 @@ class Addresses:
 @Parameter(name="*", group=OUTPUT)
 @dataclass(frozen=True)
 class Output:
-    """For what looks, or does one thing."""
+    """Output of commands that end by themselves."""
 
     json: Annotated[bool, Parameter(negative="")] = False
     """JSON for programs: one document on a line."""
@@ -193,7 +192,7 @@ class Output:
 @Parameter(name="*", group=OUTPUT)
 @dataclass(frozen=True)
 class Serving:
-    """For what runs until it is stopped."""
+    """Output of commands that run until they are stopped."""
 
     json: Annotated[bool, Parameter(negative="")] = False
     """JSON for programs: one document on a line."""
@@ -204,6 +203,6 @@ class Serving:
 
 
 def holder() -> str:
-    """The name of this process as a leader. Host and pid alone may be those of others too: of two containers
-    with the host's network, each of which is its own pid 1."""
+    """The name of this process as a leader. Host name and pid are not unique: two containers with the host's
+    network may both have pid 1."""
     return f"{socket.gethostname()}/{os.getpid()}-{tasks.nonce()}"

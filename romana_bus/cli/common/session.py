@@ -1,4 +1,4 @@
-"""Running a command's coroutine: signals end it in order, errors become one line and an exit code."""
+"""Runs a command's coroutine: signals cancel it, errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from romana_bus.cli.common.options import Output, Serving
 
-#: Descriptors that a command needs at least.
+#: The descriptors that a command needs.
 DESCRIPTORS = 64
 #: Seconds that the event loop may take to close once everything has ended.
 CLOSE_WITHIN = 3.0
 
 
 def run(main: Coroutine[Any, Any, None], output: Output | Serving) -> None:
-    """Until it returns, or SIGINT, SIGTERM or SIGHUP cancels it. Raises RomanaError."""
+    """Run `main` until it returns, or SIGINT, SIGTERM or SIGHUP cancels it. Raises RomanaError."""
     logs.configure(output.log_level, True if output.json else None)
     try:
         _claim_descriptors()
@@ -45,7 +45,8 @@ def run(main: Coroutine[Any, Any, None], output: Output | Serving) -> None:
 
 
 def _claim_descriptors() -> None:
-    """The event loop does not survive to have none, and says so in no way. Raises BadInput."""
+    """Raise the limit of open files if it is too low: without descriptors the event loop fails silently.
+    Raises BadInput."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= DESCRIPTORS:
         return
@@ -78,7 +79,7 @@ async def _until_signalled(main: Coroutine[Any, Any, None], closing: _Closing) -
 
 
 def _stop(task: asyncio.Task[None]) -> None:
-    """The first signal ends it in order, one more at once."""
+    """Handle a signal: the first cancels the command, the second ends the process at once."""
     if task.cancelling():
         with contextlib.suppress(OSError):  # the terminal may be gone
             console.leave_screen()
@@ -87,8 +88,8 @@ def _stop(task: asyncio.Task[None]) -> None:
 
 
 class _Closing:
-    """uvloop waits for a connection that nobody closed until its peer does: minutes, for nothing. So
-    there is an end to that, with the exit code that it would have come to."""
+    """Ends the process if the event loop does not close in time, with the same exit code. uvloop waits for a
+    connection that was not closed here until its peer closes it, which can take minutes."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
@@ -98,9 +99,9 @@ class _Closing:
     def _end(self) -> None:
         code = 1
         try:
-            code = exit.said(self.error) if self.error else 0
+            code = exit.report(self.error) if self.error else 0
             sys.stdout.flush()
         except OSError as error:
-            code = code or exit.said(error)
+            code = code or exit.report(error)
         finally:
             os._exit(code)

@@ -1,8 +1,8 @@
-"""Where texts leave for a terminal: each is escaped here, so that no caller has to think of it.
+"""Output to a terminal: every text is escaped here, so that callers need not do it.
 
-Lines go through `print_line`, error lines through `print_error`, documents through `print_json`, and all
-that rich lays out is made of `Text`, or of strings, and printed by a `Console`. A `Text` and a string are
-one line each: layouts put lines below one another, a newline in a text is somebody else's.
+Lines go through `print_line`, error lines through `print_error`, documents through `print_json`. What rich
+lays out is made of `Text` or strings, and printed by a `Console`. A `Text` and a string are one line each:
+layouts put lines below one another, and a newline inside a text comes from outside and is escaped.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
 
 def print_line(line: str) -> None:
-    """On stdout, which the caller flushes."""
+    """Print a line on stdout, which the caller flushes."""
     sys.stdout.write(f"{printable(line)}\n")
 
 
 def print_error(reason: str) -> None:
-    """One line on stderr."""
+    """Print an error, one line on stderr."""
     sys.stderr.write(f"romana-bus: {printable(reason)}\n")
     sys.stderr.flush()
 
 
 def print_traceback(error: BaseException) -> None:
-    """On stderr, in whole."""
+    """Print an exception with its traceback on stderr."""
     sys.stderr.write(printable_lines("".join(traceback.format_exception(error))))
     sys.stderr.flush()
 
 
 def print_json(document: Any) -> None:
-    """On one line of stdout, which the caller flushes. JSON has escapes of its own for all that is not
-    printable ASCII, lone surrogates too: nothing is lost to the program that reads it."""
+    """Print a document on one line of stdout, which the caller flushes. JSON escapes everything that is not
+    printable ASCII, lone surrogates too, so nothing is lost for the program that reads it."""
     sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
 
 
 class Text(RichText):
-    """Rich's own lets most controls through, and drops some."""
+    """A rich Text with escaped control characters: rich's own keeps most of them, and drops some."""
 
     __slots__ = ()
 
@@ -66,7 +66,7 @@ class Text(RichText):
 
 
 class Console(RichConsole):
-    """Without markup: a `[` in a name is a `[`."""
+    """A rich Console without markup, so that a `[` in a name is printed as it is."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
@@ -79,7 +79,7 @@ class Console(RichConsole):
         return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """A second look: whatever a text was made with, it keeps its colours, and no link or control."""
+        """Escape once more: a text keeps its colours, but no links or control characters."""
         for segment in super().render(renderable, options):
             text, style, control = segment
             if control:

@@ -35,20 +35,20 @@ def tail_(
     store: Store = Store(),
     output: Output = Output(),
 ) -> None:
-    """Show the latest events, and then each as it comes, until interrupted.
+    """Show the latest events, and then new ones as they arrive, until interrupted.
 
-    A line: when it happened, stream and number, what happened, and in brackets the event that led to it.
+    A line: the time, stream and sequence, what happened, and in brackets the event that led to it.
 
     Parameters
     ----------
     subject
         Only events whose subject matches, such as 'ipam.address.>' ('>': the rest, '*': one token).
     last
-        How many stored events of each stream are looked at first.
+        How many stored events of each stream to begin with.
     all
-        Begin with all that the log has.
+        Begin with all events of the log.
     no_follow
-        End at the present.
+        End after the stored events.
     """
     check(subject)
     if last < 0:
@@ -57,7 +57,7 @@ def tail_(
 
 
 def check(subject: str) -> None:
-    """Raises BadInput for a pattern that nothing could ever match."""
+    """Raises BadInput for a pattern that no subject can match."""
     tokens = subject.split(".")
     if not roles_of(subject):
         names = ", ".join(role.lower() for role in ROLES)
@@ -73,21 +73,21 @@ def check(subject: str) -> None:
 
 
 async def _tail(subject: str, last: int | None, follow: bool, store: Store, output: Output) -> None:
-    told = False
+    printed = False
     async with await open_store(store.access, store.layout, "events tail", ROLES, looking=True) as opened:
         async for batch in tail(opened, roles_of(subject), last, follow):
             for role, message in batch:
                 if matches(subject, message.subject):
-                    tell(role, message, output.json)
-                    told = True
+                    print_event(role, message, output.json)
+                    printed = True
             sys.stdout.flush()
-    if not told and not follow:
+    if not printed and not follow:
         among = "on the log" if last is None else f"among the last {last} of each stream (--all looks at all)"
         print_error(f"no such event {among}")
 
 
-def tell(role: str, message: Message, as_json: bool) -> None:
-    """One event on stdout."""
+def print_event(role: str, message: Message, as_json: bool) -> None:
+    """Print one event on stdout."""
     event = codec.decode(message.body)
     if as_json:
         shown = {

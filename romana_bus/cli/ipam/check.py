@@ -16,7 +16,7 @@ from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Kubernetes, Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.ipam.orders import pending_orders
-from romana_bus.consumers.audit import Look, look, order
+from romana_bus.consumers.audit import Observation, look, order
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
@@ -88,7 +88,9 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
         raise Failed(f"{console.many(len(lasting), 'finding')}: see `romana-bus ipam check --help`")
 
 
-async def _looks(store: OpenStore, api: Any, pause: float) -> tuple[Look, list[Finding], list[Finding]]:
+async def _looks(
+    store: OpenStore, api: Any, pause: float
+) -> tuple[Observation, list[Finding], list[Finding]]:
     """Returns the last audit, the findings of both, and those of only one. Raises BadInput, Failed."""
     first = await _believed(store, api)
     if not first.findings:
@@ -103,7 +105,7 @@ async def _looks(store: OpenStore, api: Any, pause: float) -> tuple[Look, list[F
     return second, lasting, passing
 
 
-async def _believed(store: OpenStore, api: Any) -> Look:
+async def _believed(store: OpenStore, api: Any) -> Observation:
     """One audit. Raises BadInput where the API server is not believed."""
     audit = await look(store, lister(api), ipam_state)
     if audit.doubt:
@@ -112,7 +114,11 @@ async def _believed(store: OpenStore, api: Any) -> Look:
 
 
 def _as_json(
-    audit: Look, lasting: list[Finding], passing: list[Finding], ordered: list[Correction], left: list[Any]
+    audit: Observation,
+    lasting: list[Finding],
+    passing: list[Finding],
+    ordered: list[Correction],
+    left: list[Any],
 ) -> None:
     console.as_json(
         {
@@ -128,7 +134,7 @@ def _as_json(
     )
 
 
-def _as_tables(audit: Look, lasting: list[Finding], passing: list[Finding]) -> None:
+def _as_tables(audit: Observation, lasting: list[Finding], passing: list[Finding]) -> None:
     kernels = {report.node for report in audit.wired}
     looked = (
         f"{console.many(len(audit.snapshot.nodes), 'node')}, {console.many(len(audit.snapshot.pods), 'pod')}"

@@ -1,4 +1,4 @@
-"""`romana-bus agent`: what runs on every node, and the installation of its CNI plugin."""
+"""`romana-bus agent`: the agent of one node, and the installation of its CNI plugin."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from romana_bus.cni.server.commands import Commands, Node
 from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
-from romana_bus.cni.sole import sole
 from romana_bus.consumers import routes
-from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, told_anew
+from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, resend_requests
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
+from romana_bus.files import single_holder
 from romana_bus.runtime.health import Health, served
 from romana_bus.runtime.loop import run_projection
 from romana_bus.runtime.reconcile import run_reconciler
@@ -42,10 +42,10 @@ from romana_bus.tasks import until_one_ends
 log = structlog.get_logger(__name__)
 
 RUN_DIR, STATE_DIR = Path("/run/romana-bus"), Path("/var/lib/romana-bus")
-#: Seconds for which romana-cni surely waits where its configuration does not say.
-PATIENCE = 15.0
-#: Seconds before the log is tried again.
-AGAIN, AGAIN_AT_MOST = 0.25, 5.0
+#: The most seconds of --timeout: romana-cni waits a little longer by default.
+PLUGIN_WAITS = 15.0
+#: Seconds of backoff for the log, at first and at most.
+BACKOFF, MAX_BACKOFF = 0.25, 5.0
 
 app = App(
     name="agent",
@@ -64,34 +64,34 @@ def agent(
     store: Store = Store(),
     output: Serving = Serving(),
 ) -> None:
-    """Run this node's agent until stopped: it gives pods their links, and routes to the pods of others.
+    """Run this node's agent until stopped: it attaches pods, and adds routes to the pods of other nodes.
 
     It serves romana-cni from the start, also while the log cannot be reached. It changes nothing when it
-    stops, and finds what it made when it starts again.
+    stops, and adopts existing links and routes when it starts again.
 
     Parameters
     ----------
     node
-        Name of this node in Kubernetes; the host name where nothing is said.
+        Name of this node in Kubernetes; by default the host name.
     run_dir
-        Holds the socket and what is attached; must be gone after a reboot, as links are.
+        Directory of the socket and the attachments; must be empty after a reboot, since links are gone too.
     state_dir
-        Holds what the log does not know yet; must survive a reboot.
+        Directory of events that the log does not have yet; must survive a reboot.
     mtu
-        Of pods' links, where their CNI configuration does not say; 0: that of the default route's link.
+        Default MTU of pods' links; 0: that of the default route's link.
     timeout
-        Seconds that a pod may wait for its address, where its CNI configuration does not say.
+        Default for the seconds that a pod waits for its address.
     """
     if mtu and not 68 <= mtu <= 65535:
         raise BadInput(f"--mtu {mtu}: 0, or between 68 and 65535")
-    if not 0 < timeout <= PATIENCE:
+    if not 0 < timeout <= PLUGIN_WAITS:
         raise BadInput(
-            f"--timeout {timeout:g}: above 0, and {PATIENCE:g} seconds at most: romana-cni waits for 20. "
-            'For more write "timeout" into the network configuration'
+            f"--timeout {timeout:g}: above 0, and {PLUGIN_WAITS:g} seconds at most: romana-cni waits for 20. "
+            'For more, set "timeout" in the network configuration'
         )
     if os.geteuid() != 0:
         raise Failed("the agent changes links and routes: run it as root")
-    store.access, store.layout  # noqa: B018  wrong ones are said before anything is started
+    store.access, store.layout  # noqa: B018  raises BadInput before anything is started
     run(_Agent(node or socket.gethostname(), run_dir, state_dir, mtu, timeout, store, output).run(), output)
 
 
@@ -104,22 +104,22 @@ def install_cni(
     name: str = "romana-bus",
     mtu: int = 0,
 ) -> None:
-    """Put romana-cni and its network configuration where the container runtime looks for them.
+    """Install romana-cni and its network configuration where the container runtime looks for them.
 
-    Plugins for host ports and bandwidth (portmap, bandwidth) are chained where they are in BIN_DIR.
+    The plugins portmap and bandwidth are chained if they are in BIN_DIR.
 
     Parameters
     ----------
     bin_dir
-        Where the runtime's plugins are.
+        Directory of the runtime's plugins.
     conf_dir
-        Where the runtime's network configurations are.
+        Directory of the runtime's network configurations.
     run_dir
         The agent's --run-dir.
     name
-        Of the network.
+        Name of the network.
     mtu
-        Of pods' links; 0: as the agent says.
+        MTU of pods' links; 0: the agent's default.
     """
     done = install.install(bin_dir, conf_dir, run_dir / "cni.sock", name, mtu)
     chain = ", ".join((install.PLUGIN, *done.plugins))
@@ -127,10 +127,12 @@ def install_cni(
     print_line(f"{done.conflist}: CNI {done.version}, {chain}")
     if done.first:
         before = ", ".join(done.first)
-        print_line(f"the runtime takes the first by name, which is not this: remove {before}")
+        print_line(f"the runtime uses the first file by name, which is not this one: remove {before}")
 
 
 class _Agent:
+    """One run of the agent."""
+
     def __init__(
         self,
         node: str,
@@ -150,8 +152,8 @@ class _Agent:
         self.health.say("log", "the log was not reached since the agent started")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.threads.close)
-            stack.enter_context(sole("--run-dir", self.run_dir, "lock"))
-            stack.enter_context(sole("--state-dir", self.state_dir, "journal.lock"))
+            stack.enter_context(single_holder("--run-dir", self.run_dir, "lock"))
+            stack.enter_context(single_holder("--state-dir", self.state_dir, "journal.lock"))
             attachments, journal = self._kept()
             self.outbox = Outbox(self.node, journal, self.threads)
             self._forward(attachments)
@@ -180,25 +182,25 @@ class _Agent:
         try:
             sysctls.forward_v4()
             sysctls.warn_of_loose_filters()
-            if any(":" in address for one in attachments for address in one.addresses):
+            if any(":" in address for attachment in attachments for address in attachment.addresses):
                 sysctls.forward_v6()
         except OSError as error:
-            raise Failed(f"this node cannot forward: {error.filename}: {error.strerror}") from None
+            raise Failed(f"cannot turn on forwarding: {error.filename}: {error.strerror}") from None
 
     # --- the log ----------------------------------------------------------------------------------------
 
     async def _follow(self, attachments: Attachments, commands: Commands) -> None:
-        """What needs the log, for as long as there is one; and again, for ever."""
-        delay = AGAIN
+        """Run the consumers of the log; after every failure open it again."""
+        delay = BACKOFF
         while True:
             try:
                 async with self._opened() as store:
-                    delay = AGAIN
+                    delay = BACKOFF
                     await until_one_ends(self._consumers(store, attachments, commands))
             except (BusError, Failed) as error:
                 self._out_of_reach(str(error))
             await asyncio.sleep(delay)
-            delay = min(delay * 2, AGAIN_AT_MOST)
+            delay = min(delay * 2, MAX_BACKOFF)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[JetStream]:
@@ -229,7 +231,7 @@ class _Agent:
         return [
             run_projection(store, projection(self.node, self.addresses), self.health),
             self.outbox.run(store),
-            told_anew(self.addresses, commands.tell_again),
+            resend_requests(self.addresses, commands.resend),
             report_wired(store, self.node, self.addresses, self.changed, wired),
             run_reconciler(store, self.routes.reconciler(), self.health),
         ]

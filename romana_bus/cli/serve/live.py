@@ -1,5 +1,5 @@
-"""What `romana-bus up` shows while it runs: zones with their nodes, prefixes with their use, events as
-they come, and lag. Rendering only: it is given the state."""
+"""The live view of `romana-bus up`: zones with nodes, prefixes with their use, events, and lag. Rendering
+only."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 Row = tuple[Text, ...]
 
-#: Lines that the events keep, however many zones there are.
+#: The least lines for events, however many zones there are.
 EVENTS_AT_LEAST = 5
-#: Nodes without a place that are named; the others are in `ipam show`.
+#: How many nodes without a placement are named; `ipam show` lists all.
 DENIED_SHOWN = 3
-#: Columns from which on there is room for the names of blocks.
+#: Columns from which on the names of blocks are shown.
 WIDE = 110
 
-#: As log lines have them for a terminal.
+#: The colour codes in log lines for a terminal.
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 COLOURS = {
     "Gone": "red", "Denied": "red", "Failed": "red", "Released": "yellow", "Removed": "yellow",
@@ -45,7 +45,7 @@ COLOURS = {
 
 
 class LiveView:
-    """`title`: what is watched. `lines`: the latest events, and what the process has to say."""
+    """The view. `title`: what is watched. `lines`: the latest events and log lines."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -62,7 +62,7 @@ class LiveView:
         self.seen += 1
 
     def write(self, text: str) -> int:
-        """As a file that stands in for stderr, which would be written over."""
+        """Take log lines: the view replaces stderr, which it would overwrite."""
         for line in filter(None, COLOUR.sub("", text).split("\n")):
             self.lines.append(_one_line(Text(line, "yellow")))
         return len(text)
@@ -95,7 +95,7 @@ def _one_line(text: Text) -> Text:
 
 
 def _head(title: str, state: State, problems: list[str]) -> list[Text]:
-    """What is watched, how it stands, and, if anything, what is wrong."""
+    """The title, the counts, and the problems if there are any."""
     now = views.totals(state)
     counts = Text.assemble(
         f"{console.many(now.nodes, 'node')}  ·  {console.many(now.pods, 'pod')}  ·  ",
@@ -109,7 +109,7 @@ def _head(title: str, state: State, problems: list[str]) -> list[Text]:
 
 
 def lag() -> str:
-    """How far the consumers of this process are behind their streams."""
+    """The lag of this process's consumers."""
     behind: dict[str, int] = {}
     for metric in metrics.LAG.collect():
         for sample in metric.samples:
@@ -119,7 +119,7 @@ def lag() -> str:
 
 
 def _zones(state: State, width: int, rows: int) -> Table:
-    """Each group that takes nodes, with its prefix and use, and, if all of them find room, its nodes."""
+    """Each group with nodes, its prefix and use, and, if there is room for all, its nodes."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
     table.add_column(_one_line(Text("group or node")), ratio=1)
     for column in ("prefix or address", "use"):

@@ -1,4 +1,4 @@
-"""`romana-bus run`: consumers, on any machine that reaches the log."""
+"""`romana-bus run`: runs consumers, on any machine that can reach the log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _run_ipam(store: OpenStore, addresses: Addresses, health: Health) -> N
         await run_decider(store, decider, holder(), health)
 
 
-#: What can be run, by name.
+#: The consumers by name.
 CONSUMERS: dict[str, Callable[[OpenStore, Addresses, Health], Awaitable[Any]]] = {"ipam": _run_ipam}
 
 
@@ -34,20 +34,20 @@ def run(
     store: Store = Store(),
     output: Serving = Serving(),
 ) -> None:
-    """Run consumers of the log, one or more in one process, until stopped.
+    """Run one or more consumers of the log in one process, until stopped.
 
-    Any number of replicas may run: one leads, the others follow, ready to go on within seconds.
+    Any number of replicas may run: one is the leader, the others are standbys, and take over within seconds.
 
     Parameters
     ----------
     consumer
-        ipam: gives each node a place in the topology and each pod an address.
+        ipam: places nodes in the topology, and assigns addresses to pods.
     """
     if unknown := [name for name in consumer if name not in CONSUMERS]:
         raise BadInput(f"there is no consumer {', '.join(unknown)}: there is {', '.join(CONSUMERS)}")
     if not consumer:
         raise BadInput(f"name what to run, such as: romana-bus run {next(iter(CONSUMERS))}")
-    addresses.settings  # noqa: B018  wrong ones are said before anything is started
+    addresses.settings  # noqa: B018  raises BadInput before anything is started
     run_session(_run(dict.fromkeys(consumer), addresses, store, output), output)
 
 
@@ -57,4 +57,4 @@ async def _run(consumers: dict[str, None], addresses: Addresses, store: Store, o
         opened = await stack.enter_async_context(await open_store(store.access, store.layout, name, ROLES))
         health.watch(opened)
         await stack.enter_async_context(served(output.listen, health))
-        await until_one_ends([CONSUMERS[one](opened, addresses, health) for one in consumers])  # type: ignore[misc]
+        await until_one_ends([CONSUMERS[name](opened, addresses, health) for name in consumers])  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""`romana-bus up`: everything that a cluster needs to get addresses, in one process."""
+"""`romana-bus up`: watcher, IPAM and a view of both, in one process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_line
-from romana_bus.cli.events.commands import tell
+from romana_bus.cli.events.commands import print_event
 from romana_bus.cli.ipam import show
 from romana_bus.cli.serve.live import LiveView
 from romana_bus.cli.serve.watch import all_kinds
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.server import ApiServer
     from romana_bus.lab.recordings.player import Recording
 
-#: Seconds between two pictures of the live view, at least.
+#: The least seconds between two updates of the live view.
 REFRESH = 0.5
-#: Seconds that addresses may take to settle when a recording has ended.
+#: Seconds to wait for the last addresses when a recording has ended.
 SETTLE_WITHIN = 30.0
 
 
@@ -62,35 +62,35 @@ def up(
     store: Store = Store(),
     output: Serving = Serving(),
 ) -> None:
-    """Watch a cluster and give its nodes a place and its pods an address, in one process.
+    """Watch a cluster, place its nodes in the topology, and assign addresses to its pods, in one process.
 
-    On a terminal it shows what happens as it happens; elsewhere, or with --plain, a line for each event.
+    On a terminal it shows a live view; elsewhere, or with --plain, a line for each event.
 
     Parameters
     ----------
     topology_file
         Set this topology first, as `topology apply` does.
     recording
-        Play this directory, a recorded API server, instead of watching a real one; end with it.
+        Play a recorded API server from this directory instead of watching a real one, and end with it.
     speed
-        How many times as fast as it was recorded.
+        Speed of the recording; 2 is twice as fast.
     plain
-        Lines instead of the live view.
+        Print lines instead of the live view.
     """
     if recording and (kubernetes.server or kubernetes.kubeconfig or kubernetes.context):
-        raise BadInput("--recording stands in for a cluster: leave --server, --kubeconfig, --context away")
+        raise BadInput("--recording replaces a cluster: leave out --server, --kubeconfig and --context")
     if not speed > 0:
         raise BadInput(f"--speed {speed}: above 0")
     addresses.settings  # noqa: B018  wrong ones are said before anything is started
     audits.checked()
     live = sys.stdout.isatty() and not plain and not output.json
     if live and output.log_level == "info":
-        output = dataclasses.replace(output, log_level="warning")  # the events say it better
+        output = dataclasses.replace(output, log_level="warning")  # the live view shows the events
     run(_Up(topology_file, kubernetes, addresses, audits, store, output, live).run(recording, speed), output)
 
 
 class _Up:
-    """`state`: the decider's, whichever it works on now."""
+    """One run of `up`. `state`: the decider's current state."""
 
     def __init__(
         self,
@@ -119,14 +119,14 @@ class _Up:
             recording = Recording.load(directory)
             self.watched = f"the recording {directory}, {speed:g} times as fast"
             server = await stack.enter_async_context(_filled(recording))
-            # A recorded cluster is not the user's: it gets a store that goes with it.
+            # A recorded cluster is not the user's: its store is deleted at the end.
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="romana-bus-"))
             access = self.store.access
             if not access.servers:
                 access = msgspec.structs.replace(access, state=Path(scratch))
             self.kubernetes = dataclasses.replace(self.kubernetes, server=server.url)
             await self._everything(stack, access, lambda: self._play(recording, server, speed))
-        self._last_words()
+        self._print_result()
 
     async def _everything(
         self,
@@ -173,7 +173,7 @@ class _Up:
         from romana_bus.lab.kubeapi.resources import NODES, PODS
         from romana_bus.lab.recordings.player import final, play_events
 
-        while not self.state.ready:  # what happens before anybody watches would not be seen happening
+        while not self.state.ready:  # earlier changes would come as a list, not as events
             await asyncio.sleep(0.02)
         await play_events(recording, server, speed)
         ended = final(recording)
@@ -183,7 +183,7 @@ class _Up:
                     await asyncio.sleep(0.05)
                 await asyncio.sleep(2 * REFRESH)  # let the last events be shown
 
-    def _last_words(self) -> None:
+    def _print_result(self) -> None:
         if self.output.json:
             return
         if not self.live:
@@ -201,7 +201,7 @@ class _Up:
                 print_line(f"watching {title}")
             async for batch in tail(store, ROLES, last=0):
                 for role, message in batch:
-                    tell(role, message, self.output.json)
+                    print_event(role, message, self.output.json)
                 sys.stdout.flush()
             return
         picture = LiveView(title)
@@ -223,7 +223,7 @@ class _Up:
             began = time.monotonic()
             width, height = console.console.size
             live.update(picture.render(self.state, width, height, self.health.problems), refresh=True)
-            # Looking at 5,000 nodes takes a while: it must not take a tenth of our time.
+            # A view of 5,000 nodes is slow to compute: it may take at most a tenth of the time.
             await asyncio.sleep(max(REFRESH, 10 * (time.monotonic() - began)))
 
 

@@ -1,1 +1,1 @@
-"""`romana-bus status`, and `resync`."""
+"""`romana-bus status` and `romana-bus resync`."""

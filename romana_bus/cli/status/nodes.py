@@ -1,4 +1,4 @@
-"""What nodes report, in `status`: whether each has what the log wants, and who says nothing."""
+"""The reports of nodes, in `status`: which nodes are up to date, which have trouble, which are silent."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.runtime.parked import ParkedMessages
 
-#: µs after which a reconciler is silent: each reports every minute, whatever happens.
+#: µs without a report after which a reconciler is silent: each reports every minute.
 SILENT = 180 * 1_000_000
-#: µs within which a reconciler says that it has read something, where it had nothing to change for it.
+#: µs within which a reconciler reports that it has read an event, even if it had nothing to change.
 LATE = 45 * 1_000_000
-#: Where the blocks go that no route of a node is for, and those that nothing is for.
+#: Counts in reports: blocks that are reached by the default route, and blocks that cannot be reached.
 BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "blocks cut off"
-#: Different views of the default route that are told.
+#: How many different counts of the default route are shown.
 VIEWS = 3
 
 
 async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str, Any]]:
-    """Every node that has a place, a block, or has reported; by name. Raises BusError."""
+    """Every node that is placed, has a block, or has reported; by name. `flaws`: collects parked messages.
+    Raises BusError."""
     newest = await store.newest(IPAM, "ipam.map.>")
     end = newest.seq if newest else 0
     found: dict[str, dict[str, Any]] = {}
@@ -66,7 +67,7 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
 async def newest_events(
     store: Store, role: str, under: str, flaws: ParkedMessages
 ) -> list[tuple[int, Event]]:
-    """Of each subject, with its time. `flaws`: takes what cannot be used. Raises BusError."""
+    """The newest event of each subject, with its time. `flaws`: collects parked messages. Raises BusError."""
     found: dict[str, tuple[int, Event]] = {}
     async for _, messages in read_once(store, (Read(role, under),), "status", flaws):
         for message in messages:
@@ -76,8 +77,8 @@ async def newest_events(
 
 
 async def _late(store: Store, covers: list[int], before: int) -> list[int]:
-    """Those of these places on the log (in order) behind which something of the map has been since before
-    that time. Who covers less misses something older: so few of them have to be asked about."""
+    """Those of these sequences (sorted) behind which the map has an event from before that time. A report
+    that covers less misses an older event: so a binary search finds them with few requests."""
     low, high = 0, len(covers)
     while low < high:
         middle = (low + high) // 2
@@ -90,8 +91,8 @@ async def _late(store: Store, covers: list[int], before: int) -> list[int]:
 
 
 def _report(event: Applied | ApplyFailed | Wired, time: int, end: int) -> dict[str, Any]:
-    """`behind`: how many events of IPAM's log lie between what it covers and the newest of the map; of a
-    Wired, which covers the node's own addresses alone, it is not known."""
+    """A report as JSON. `behind`: how many events of IPAM's log are between what it covers and the newest of
+    the map; a Wired report covers only the node's own addresses, so it has none."""
     told = {"consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers}
     match event:
         case Wired():
@@ -107,7 +108,7 @@ def _behind(event: Applied | ApplyFailed, end: int) -> int:
 
 
 def trouble(one: dict[str, Any], now: int) -> list[str]:
-    """What a person should look at, of a node that there is."""
+    """The problems of an existing node that a person should look at."""
     if not (one["placed"] or one["blocks"]):
         return []
     reports = one["reports"]
@@ -127,8 +128,7 @@ def trouble(one: dict[str, Any], now: int) -> list[str]:
 
 
 def _heard(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
-    """Of those who report again and again, each for itself: what the pods' side says, it says only when
-    pods come and go."""
+    """Problems of reconcilers that report every minute. (Wired reports come only when pods come and go.)"""
     if not reports:
         yield "no report of its routes"
     for report in reports:
@@ -143,7 +143,7 @@ def _heard(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
 
 
 def print_nodes(found: list[dict[str, Any]]) -> None:
-    """Of many nodes, those that a person should look at."""
+    """Print the nodes; if there are many, only those with trouble."""
     there = [one for one in found if one["placed"] or one["blocks"]]
     if not there:
         console.section("nodes", "none has a place")
@@ -191,7 +191,7 @@ def _standing(report: dict[str, Any]) -> Text:
 
 
 def _summary(there: list[dict[str, Any]]) -> list[Text]:
-    """All of them in a line, and what the default route is for."""
+    """One line about all nodes, and lines about blocks that are reached by the default route."""
     reports = [report for one in there for report in one["reports"]]
     wrong = sum(bool(one["trouble"]) for one in there)
     routes = sum(report.get("standing", {}).get("routes", 0) for report in reports)

@@ -1,4 +1,4 @@
-"""What of the log cannot be used, in `status`: what is parked, and what somebody wrote who must not."""
+"""Parked messages and foreign writes, in `status`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.runtime.parked import ParkedMessages
 
-#: Who leads a stream, and reports what it cannot use.
+#: The consumers whose leaders report parked messages, and their streams.
 LEADERS = {"ipam": IPAM, "watch": KUBE}
 
 
 async def flaws(store: Store, own: ParkedMessages) -> dict[str, Any]:
-    """`own`: what was found by reading for the rest of the view. Raises BusError."""
-    parked = {(one.role, one.seq): _parked(*one) for one in own.kept}
+    """Parked messages and foreign writes. `own`: those that this command parked itself. Raises BusError."""
+    parked = {(entry.role, entry.seq): _parked(*entry) for entry in own.kept}
     count, foreign = 0, []
     for consumer, stream in LEADERS.items():
         report, _ = await _newest(store, f"node.-.parked.{consumer}")
         if isinstance(report, MessagesParked):
             count += report.count
-            for one in report.parked:
-                parked[one.stream, one.seq] = _parked(one.stream, one.seq, one.subject, one.reason)
+            for message in report.parked:
+                parked[message.stream, message.seq] = _parked(
+                    message.stream, message.seq, message.subject, message.reason
+                )
         event, time = await _newest(store, f"node.-.foreign.{stream}")
         if isinstance(event, ForeignWriteSeen):
             foreign.append({"stream": event.stream, "seq": event.seq, "subject": event.written, "time": time})
-    return {"parked": [one for _, one in sorted(parked.items())], "foreign": foreign,
+    return {"parked": [entry for _, entry in sorted(parked.items())], "foreign": foreign,
             "count": max(count, len(parked))}  # fmt: skip
 
 
@@ -38,20 +40,20 @@ def _parked(stream: str, seq: int, subject: str, why: str) -> dict[str, Any]:
 
 
 async def _newest(store: Store, subject: str) -> tuple[object, int]:
-    """What was reported last, and when (µs)."""
-    found = await store.newest(NODE, subject)
-    return (codec.decode(found.body), found.stored) if found else (None, 0)
+    """The newest report of a subject, and its time (µs)."""
+    message = await store.newest(NODE, subject)
+    return (codec.decode(message.body), message.stored) if message else (None, 0)
 
 
-def print_flaws(found: dict[str, Any]) -> None:
-    """Nothing where all is well."""
+def print_unusable(found: dict[str, Any]) -> None:
+    """Print parked messages and foreign writes, if there are any."""
     if found["parked"]:
         table = console.table("stream", "number", "why", "subject", right=("number",))
         rows, more = console.first(found["parked"], False)
         for one in rows:
             table.add_row(one["stream"], str(one["seq"]), Text(one["why"], "red"), one["subject"])
         more = max(more, found["count"] - len(rows))
-        title = "messages that cannot be used: they are stepped over"
+        title = "messages that cannot be used: they are skipped"
         console.section(title, table, *console.and_more(more, "--json has more"))
     if found["foreign"]:
         table = console.table("stream", "number", "written", "subject", right=("number",))

@@ -1,4 +1,5 @@
-"""What of the API server is on the log, and up to where, in `status`."""
+"""The watched resources, in `status`: synced or not, up to which version, and when the server answered
+last."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     from romana_bus.runtime.parked import ParkedMessages
 
 
-#: µs after which a resource has had no good answer for too long: there is one each minute.
+#: µs after which the last good answer is too old: there is one every minute.
 LATE = 180 * 1_000_000
 
 
 async def resources(store: Store, flaws: ParkedMessages) -> list[dict[str, Any]]:
-    """By name. `time`: of the last good answer, or since when it is being listed. Raises BusError."""
+    """The resources by name. `time`: of the last good answer, or of the start of the listing. Raises
+    BusError."""
     found = []
     for time, event in await newest_events(store, KUBE, "kube.synced.>", flaws):
         if isinstance(event, ResourceSynced):
@@ -45,8 +47,8 @@ def print_resources(found: list[dict[str, Any]], now: int) -> None:
     for one in found:
         if one.get("doubted"):
             console.hint(
-                f"The API server does not show {one['doubted']:,} of {one['resource']}: they are asked about "
-                f"again before they are gone. `romana-bus "
+                f"The API server does not show {one['doubted']:,} of {one['resource']}: they are checked "
+                f"again before they count as deleted. `romana-bus "
                 f"resync {one['resource']} --believe` believes it at once."
             )
 

@@ -1,4 +1,4 @@
-"""`romana-bus resync`: have the watcher list a resource again, and believe what it lacks."""
+"""`romana-bus resync`: makes the watcher list a resource again."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def resync(
     store: Store = Store(),
     output: Output = Output(),
 ) -> None:
-    """Have the watcher list a resource again.
+    """Make the watcher list a resource again.
 
-    What a listing lacks is gone only when further listings agree: after the second, or, where much would go
-    at once, after three in half a minute.
+    What a listing lacks counts as deleted only if further listings lack it too: the second one, or, if a
+    large part is missing, three within half a minute.
 
     Parameters
     ----------
     resource
-        As `romana-bus status` names it, such as pods.
+        Name of the resource in `romana-bus status`, such as pods.
     believe
-        What the new listing lacks is gone at once.
+        What the new listing lacks counts as deleted at once.
     """
     run(_resync(resource, believe, store, output), output)
 

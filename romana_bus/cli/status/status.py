@@ -1,4 +1,4 @@
-"""`romana-bus status`: the streams, who leads, who lags, and what nodes report."""
+"""`romana-bus status`: streams, leaders, consumers with their lag, resources, and reports of nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.status.nodes import nodes, print_nodes
-from romana_bus.cli.status.parked import flaws, print_flaws
+from romana_bus.cli.status.parked import flaws, print_unusable
 from romana_bus.cli.status.resources import print_resources, resources
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected, codec
 from romana_bus.runtime.parked import ParkedMessages
@@ -25,15 +25,15 @@ HOLDS = {
     IPAM: "places and addresses",
     NODE: "reports of nodes",
 }
-#: What writes a stream, as one would start it.
+#: The command that starts the writer of a stream.
 STARTS = {KUBE: "watch", IPAM: "run ipam"}
 
 
 def status(*, store: Store = Store(), output: Output = Output()) -> None:
-    """Show how the log stands: streams, leaders, consumers with their lag, what is synced, and how nodes do.
+    """Show the state of the log: streams, leaders, consumers with their lag, synced resources, and nodes.
 
-    A stream holds what happened; its entities are what there is now. Lag: events not read yet. Of more than
-    50 nodes, those that a person should look at; --json has all."""
+    A stream holds events; its entities are the current state. Lag: events that were not read yet. Of more
+    than 50 nodes only those with trouble are shown; --json has all."""
     run(_status(store, output), output)
 
 
@@ -68,7 +68,7 @@ async def _server(store: JetStream) -> dict[str, Any]:
 
 
 async def _why_not_written(store: JetStream) -> str:
-    """Tried with a message that goes by itself (a lease that nobody goes by); '' where it is stored."""
+    """Why NATS stores nothing, or ''. Tried with a message that expires (a lease that nobody uses)."""
     try:
         await store.put(store.layout.lease, Outgoing("lease.status", b"status"))
     except BusError as error:
@@ -108,7 +108,7 @@ async def _leader(store: JetStream, role: str) -> dict[str, Any]:
 
 
 async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
-    """Whoever follows the stream now."""
+    """The consumers that follow a stream now."""
     try:
         listed = await store.api(f"CONSUMER.LIST.{store.layout.stream(role)}", {"offset": 0})
     except StreamMissing:
@@ -137,7 +137,7 @@ def _print(found: dict[str, Any], now: int) -> None:
     _print_consumers(found["consumers"])
     print_resources(found["resources"], now)
     print_nodes(found["nodes"])
-    print_flaws(found["flaws"])
+    print_unusable(found["flaws"])
 
 
 def _print_streams(streams: list[dict[str, Any]]) -> None:

@@ -1,14 +1,15 @@
-"""The kernel's side of a sandbox: a veth pair with its addresses, routes and neighbours, in worker threads.
+"""Attaches a sandbox in the kernel: a veth pair with its addresses, routes and neighbours. For worker
+threads.
 
     pod: eth0 A/32 and B/128, default via 169.254.1.1 and fe80::1 ◄─ veth ─► node: A/32 and B/128 dev rb...
 
-Writes links, addresses, routes (protocol 83), neighbours and sysctls; owns the links named `rb` and 13 hex
-digits, and what hangs on them. Names and hardware addresses come from the container's id and the interface's
-name alone (`veth`), so what was left half done is found again and made anew.
+Writes links, addresses, routes (protocol 83), neighbours and sysctls. Owns the links named `rb` and 13 hex
+digits, with their addresses and routes. Names and hardware addresses depend only on the container's id and
+the interface's name (`veth`), so the rest of an interrupted attempt is found and replaced.
 
-The gateway is answered for on that veth alone, by a proxy neighbour entry, which the kernel heeds only where
-the host itself has another route to the gateway's address, such as a default route (arp_process in
-net/ipv4/arp.c). So the pod also knows its gateway for ever, and needs to ask nobody.
+A proxy neighbour entry on the veth answers for the gateway. The kernel uses it only if the host has another
+route to the gateway's address, such as a default route (arp_process in net/ipv4/arp.c). So the pod also has a
+permanent neighbour entry for its gateway, and needs no ARP.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from typing import TYPE_CHECKING
 from romana_bus.cni.link.veth import GATEWAY
 from romana_bus.inet import V4, V6, format_address, parse_address
 from romana_bus.netlink import links, namespaces
-from romana_bus.netlink.messages import Failure, Interrupted, NetlinkError, Socket
+from romana_bus.netlink.constants import POD_ROUTES
+from romana_bus.netlink.socket import Failure, Interrupted, NetlinkError, Socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from romana_bus.cni.link.veth import Veth
 
-#: Reserved for documentation (RFC 5737, RFC 3849): nobody has a route there but the default route.
+#: Addresses for documentation (RFC 5737, RFC 3849): only a default route leads to them.
 _NOWHERE = ((V4, parse_address("203.0.113.1")[1]), (V6, parse_address("2001:db8::1")[1]))
 _MTU = 1500
 _SYSCTL = Path("/proc/sys/net")
@@ -50,7 +52,7 @@ class NoNamespace(Exception):
 
 
 def attach(wanted: Veth, netns: str) -> None:
-    """Make it; what is left of an earlier attempt is replaced. Where it fails, nothing is left.
+    """Attach a sandbox; the rest of an earlier attempt is replaced. After a failure nothing is left.
     Raises Taken, NoNamespace, NetlinkError, OSError."""
     with _namespace(netns) as pod:
         with _host() as host:
@@ -77,12 +79,12 @@ def _make_pair(host: Socket, wanted: Veth, pod: int) -> None:
             host.do(pair)
         except NetlinkError as again:
             if again.errno == errno.EEXIST:
-                raise Taken(f"the pod has an interface {wanted.ifname} already, and it is not ours") from None
+                raise Taken(f"the pod already has an interface {wanted.ifname}, which is not ours") from None
             raise
 
 
 def _in_pod(wanted: Veth, pod: int) -> int:
-    """Gives the index of the host's end."""
+    """Configure the pod's end; returns the index of the host's end."""
     with namespaces.inside(pod, _home()):
         if wanted.six:
             _sysctl(f"ipv6/conf/{wanted.ifname}/disable_ipv6", "0")
@@ -97,7 +99,7 @@ def _in_pod(wanted: Veth, pod: int) -> int:
                 if width == V4:
                     requests.append(links.on_link(width, GATEWAY[width], index))
                 requests.append(links.neighbour(width, GATEWAY[width], index, wanted.host_mac))
-                optional.add(len(requests))  # a pod that has a default route already keeps it
+                optional.add(len(requests))  # a pod that already has a default route keeps it
                 requests.append(links.default_via(width, GATEWAY[width], index))
             _all_done(
                 failure
@@ -109,9 +111,9 @@ def _in_pod(wanted: Veth, pod: int) -> int:
 
 def _on_host(host: Socket, wanted: Veth, index: int) -> None:
     _sysctl(f"ipv4/neigh/{wanted.host}/proxy_delay", "0")
-    six = (_SYSCTL / "ipv6/conf" / wanted.host).exists()  # not with a small MTU, nor where there is no IPv6
+    six = (_SYSCTL / "ipv6/conf" / wanted.host).exists()  # missing with a small MTU, and without IPv6
     if six:
-        _sysctl(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # a pod is nobody's router (CVE-2020-10749)
+        _sysctl(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # pods must not be routers (CVE-2020-10749)
         _sysctl(f"ipv6/conf/{wanted.host}/disable_ipv6", "0" if wanted.six else "1")
     requests = links.for_pod(index, six=six)
     if wanted.six:
@@ -119,24 +121,25 @@ def _on_host(host: Socket, wanted: Veth, index: int) -> None:
     if any(width == V4 for width, _ in wanted.addresses):
         requests.append(links.proxy(V4, GATEWAY[V4], index))
     first = len(requests)
-    requests += [links.on_link(*one, index, protocol=links.POD_ROUTES) for one in wanted.addresses]
+    requests += [links.on_link(*address, index, protocol=POD_ROUTES) for address in wanted.addresses]
     failures = host.batch(requests)
-    _all_done(one for one in failures if one.at < first or one.errno != errno.EEXIST)
+    _all_done(failure for failure in failures if failure.at < first or failure.errno != errno.EEXIST)
     for failure in failures:
         _take_over(host, *wanted.addresses[failure.at - first], index)
 
 
 def _take_over(host: Socket, width: int, value: int, index: int) -> None:
-    """The route to this address stands on the veth of an older sandbox of the pod. It moves at once."""
-    there = _route_to(host, width, value)
-    if there is not None and there.protocol != links.POD_ROUTES:
-        whose = f"a route to {format_address(width, value)} of protocol {there.protocol}"
-        raise Taken(f"the node has {whose}, which is not ours: remove it")
-    host.do(links.on_link(width, value, index, protocol=links.POD_ROUTES, replace=True))
+    """Move the route to an address from the veth of an older sandbox of the pod to this one, at once. Raises
+    Taken."""
+    existing = _route_to(host, width, value)
+    if existing is not None and existing.protocol != POD_ROUTES:
+        route = f"a route to {format_address(width, value)} of protocol {existing.protocol}"
+        raise Taken(f"the node has {route}, which is not ours: remove it")
+    host.do(links.on_link(width, value, index, protocol=POD_ROUTES, replace=True))
 
 
-def look_into(netns: str) -> None:
-    """Whether a pod can be wired there, before anybody waits for its address. Raises NoNamespace."""
+def check_namespace(netns: str) -> None:
+    """Check the network namespace of a pod before waiting for its address. Raises NoNamespace."""
     with _namespace(netns):
         pass
 
@@ -145,8 +148,8 @@ def look_into(netns: str) -> None:
 
 
 def detach(host: str) -> None:
-    """Its routes and neighbours go with it; a route that has moved to another veth stays. What is gone
-    already is no error. Raises OSError."""
+    """Delete the host's end of a veth pair, with its routes and neighbours; a route that moved to another
+    veth stays. A missing link is not an error. Raises OSError."""
     try:
         with _host() as socket:
             socket.do(links.delete_link(host))
@@ -159,8 +162,8 @@ def detach(host: str) -> None:
 
 
 def faults(wanted: Veth, netns: str, routes: frozenset[tuple[int, int, int]]) -> list[str]:
-    """What is missing of it, or other than it was made. `routes`: (width, base, length) that are expected in
-    the pod. Raises NoNamespace, OSError."""
+    """What is missing of an attached sandbox, or differs. `routes`: (width, base, length) that are expected
+    in the pod. Raises NoNamespace, OSError."""
     with _namespace(netns) as pod:
         inner, peer = _faults_in_pod(wanted, pod, routes)
     return inner + _faults_on_host(wanted, peer)
@@ -177,7 +180,7 @@ def _faults_in_pod(
             return [f"interface {name} is missing in the pod"], 0
         index = link.ifindex
         have = links.addresses(_dump(socket, links.get_addresses(index)), index)
-        stand = {
+        actual = {
             (route.width, route.base, route.length)
             for width in sorted({width for width, _, _ in expected})
             for route in links.routes(_dump(socket, links.get_routes(width)))
@@ -186,10 +189,12 @@ def _faults_in_pod(
     found = [] if link.up else [f"interface {name} of the pod is down"]
     if link.mac != wanted.mac:
         found.append(f"interface {name} of the pod has the address {link.mac}, not {wanted.mac}")
-    found += [f"{name} has no {format_address(*one)}" for one in wanted.addresses if one not in have]
+    found += [
+        f"{name} has no {format_address(*address)}" for address in wanted.addresses if address not in have
+    ]
     missing = [
         f"the pod has no route to {format_address(width, base)}/{length}"
-        for width, base, length in sorted(expected - stand)
+        for width, base, length in sorted(expected - actual)
     ]
     return found + missing, link.peer
 
@@ -214,11 +219,12 @@ def _faults_of_link(host: Socket, wanted: Veth, peer: int) -> list[str]:
     return found
 
 
-# --- what there is --------------------------------------------------------------------------------------
+# --- what is attached -----------------------------------------------------------------------------------
 
 
-def is_wired(host: str) -> bool:
-    """Whether the veth with this end is there: it goes with the namespace of its pod. Raises OSError."""
+def is_attached(host: str) -> bool:
+    """Whether the veth with this host end exists; the kernel deletes it with the pod's namespace.
+    Raises OSError."""
     try:
         with _host() as socket:
             _link(socket, links.get_link(host))
@@ -230,19 +236,19 @@ def is_wired(host: str) -> bool:
 
 
 def routed() -> dict[str, str]:
-    """The addresses that the node's kernel routes to pods on it, each with the link. Raises OSError."""
-    found = {}
+    """Address -> link, for all addresses that the kernel routes to pods of this node. Raises OSError."""
+    link_of = {}
     for width in (V4, V6):
         with contextlib.suppress(NetlinkError), _host() as host:  # a kernel without IPv6
-            for route in links.routes(_dump(host, links.get_routes(width, links.POD_ROUTES))):
-                if route.length == width and route.protocol == links.POD_ROUTES:
-                    with contextlib.suppress(OSError):  # the link has just gone, and the route with it
-                        found[format_address(width, route.base)] = if_indextoname(route.oif)
-    return found
+            for route in links.routes(_dump(host, links.get_routes(width, POD_ROUTES))):
+                if route.length == width and route.protocol == POD_ROUTES:
+                    with contextlib.suppress(OSError):  # the link was just deleted, and the route with it
+                        link_of[format_address(width, route.base)] = if_indextoname(route.oif)
+    return link_of
 
 
 def uplink_mtu() -> int:
-    """That of the link which the default route leads over; what Ethernet has where there is none."""
+    """The MTU of the default route's link; without a default route that of Ethernet."""
     with _host() as host:
         for width, value in _NOWHERE:
             route = _route_to(host, width, value)
@@ -256,7 +262,7 @@ def uplink_mtu() -> int:
 
 
 def _home() -> int:
-    """The node's namespace, where every worker thread begins."""
+    """The node's namespace, in which every worker thread starts."""
     if not hasattr(_thread, "home"):
         _thread.home = namespaces.opened()
     home: int = _thread.home
@@ -265,8 +271,8 @@ def _home() -> int:
 
 @contextlib.contextmanager
 def _host() -> Iterator[Socket]:
-    """This thread's socket in the node's namespace. One that failed itself, as when an answer did not come in
-    time, is not used again: what comes late would be taken for an answer to the next."""
+    """This thread's socket in the node's namespace. After an error of the socket itself, such as a timeout,
+    it is replaced: a late answer would be taken for that of the next request."""
     if not hasattr(_thread, "socket"):
         _thread.socket = Socket()
     socket: Socket = _thread.socket
@@ -283,7 +289,7 @@ def _host() -> Iterator[Socket]:
 
 @contextlib.contextmanager
 def _namespace(path: str) -> Iterator[int]:
-    """Raises NoNamespace."""
+    """A descriptor of a pod's namespace. Raises NoNamespace."""
     try:
         pod = namespaces.opened(path)
     except OSError as error:

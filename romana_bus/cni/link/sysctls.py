@@ -1,7 +1,7 @@
-"""What a node's kernel has to do for its pods: forward. Sysctls, set when the agent starts and needs them.
+"""The sysctls that make a node forward packets of its pods.
 
-A kernel that forwards IPv6 ignores router advertisements unless accept_ra is 2: a node that has its default
-route from them would lose it. So where they were heeded, they are before anything else is changed.
+A kernel that forwards IPv6 ignores router advertisements unless accept_ra is 2: a node with a default route
+from them would lose it. So accept_ra is set to 2 first, on links where it is 1.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ _LOOSE = _NET / "ipv4/conf/all/rp_filter"
 
 
 def forward_v4() -> None:
-    """Raises OSError."""
+    """Turn IPv4 forwarding on. Raises OSError."""
     _set(_V4, "1")
 
 
 def forward_v6() -> None:
-    """Nothing where it is so already. Raises OSError."""
+    """Turn IPv6 forwarding on, unless it is on. Raises OSError."""
     everywhere = _V6 / "all/forwarding"
     if everywhere.read_text().strip() != "0":
         return
-    for heeded in sorted(_V6.glob("*/accept_ra")):
-        link = heeded.parent.name
-        if link not in ("all", "default", "lo") and heeded.read_text().strip() == "1":
-            _set(heeded, "2")
+    for accept_ra in sorted(_V6.glob("*/accept_ra")):
+        link = accept_ra.parent.name
+        if link not in ("all", "default", "lo") and accept_ra.read_text().strip() == "1":
+            _set(accept_ra, "2")
     _set(everywhere, "1")
 
 
 def warn_of_loose_filters() -> None:
-    """The kernel takes the greater of a link's own value and that of all. Raises OSError."""
+    """Warn if pods can send packets with foreign source addresses: the kernel uses the greater of a link's
+    rp_filter and that of `all`. Raises OSError."""
     if _LOOSE.read_text().strip() == "2":
         log.warning(
             "net.ipv4.conf.all.rp_filter is 2: pods may send IPv4 packets with the addresses of others; "
@@ -49,6 +50,6 @@ def _set(file: Path, value: str) -> None:
     if before != value:
         try:
             file.write_text(value)
-        except OSError as error:  # one that comes of the write names no file
+        except OSError as error:  # an error of the write has no file name
             raise OSError(error.errno, error.strerror, str(file)) from None
         log.info("sysctl set", name=str(file.relative_to("/proc/sys")), before=before, now=value)

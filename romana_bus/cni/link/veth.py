@@ -1,4 +1,4 @@
-"""What one interface of a sandbox is: its two ends by name and hardware address, and its addresses. Pure."""
+"""The names and addresses of one interface of a sandbox: a veth pair. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from romana_bus.inet import V4, V6, parse_address
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: What pods send everything to; fe80::1 is the host's own on each veth.
+#: The gateway of every pod; fe80::1 is the host's own address on each veth.
 GATEWAY = {V4: parse_address("169.254.1.1")[1], V6: parse_address("fe80::1")[1]}
 
 
 class Veth(NamedTuple):
-    """`host`, `ifname`: the names of its ends. `addresses`: (width, value)."""
+    """A veth pair. `host`, `ifname`: the names of its ends on the node and in the pod. `addresses`: (width,
+    value) of the pod."""
 
     host: str
     host_mac: str
@@ -30,9 +31,9 @@ class Veth(NamedTuple):
 
 
 def veth(container: str, ifname: str, addresses: Iterable[str] = (), mtu: int = 0) -> Veth:
-    """Made of the container's id and the interface's name alone. The hardware addresses are locally
-    administered, and set from the start: udev leaves such links alone. Raises ValueError."""
+    """The veth pair of a container's interface; its names depend only on these two. The hardware addresses
+    are locally administered and set at creation, so udev does not change them. Raises ValueError."""
     digest = hashlib.sha1(f"{container}/{ifname}".encode(), usedforsecurity=False).hexdigest()
-    tail = ":".join(digest[at : at + 2] for at in range(20, 30, 2))
+    tail = ":".join(digest[start : start + 2] for start in range(20, 30, 2))
     parsed = tuple(map(parse_address, addresses))
     return Veth(f"rb{digest[:13]}", f"0a:{tail}", ifname, f"0e:{tail}", parsed, mtu)

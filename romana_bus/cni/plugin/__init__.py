@@ -1,1 +1,1 @@
-"""What the container runtime starts, and how it is installed."""
+"""The executable that the container runtime starts, and its installer."""

@@ -1,9 +1,9 @@
-"""`romana-cni` and its network configuration, put where a container runtime looks for them.
+"""Installs `romana-cni` and its network configuration where a container runtime looks for them.
 
-Writes BIN_DIR/romana-cni and CONF_DIR/10-romana-bus.conflist, each whole or not at all. Both are on the disk
-before either takes its place, the executable first: where the second cannot take its own, the new executable
-stands with the configuration that was there, or none. Of the plugins that may stand behind ours it chains
-those that are in BIN_DIR, and names the newest version of CNI that all of them know.
+Writes BIN_DIR/romana-cni and CONF_DIR/10-romana-bus.conflist, each as a whole or not at all. Both are written
+to disk before either is renamed into place, the executable first: if the second rename fails, the new
+executable works with the old configuration, or none. It chains those of the known plugins that are in
+BIN_DIR, and uses the newest version of CNI that all of them support.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLUGIN, CONFLIST = "romana-cni", "10-romana-bus.conflist"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 _HERE = Path(__file__).parent
 
-#: Plugins that make what a pod's hostPort and bandwidth annotations ask for.
+#: Plugins that implement a pod's hostPort and bandwidth annotations.
 _CHAINED: dict[str, dict[str, Any]] = {
     "portmap": {"capabilities": {"portMappings": True}, "snat": True},
     "bandwidth": {"capabilities": {"bandwidth": True}},
@@ -35,7 +35,8 @@ _CHAINED: dict[str, dict[str, Any]] = {
 
 
 class Installed(NamedTuple):
-    """`first`: configurations in CONF_DIR that a runtime takes instead, since their names come first."""
+    """What was installed. `first`: configurations in CONF_DIR that a runtime uses instead, since their names
+    sort before ours."""
 
     executable: Path
     conflist: Path
@@ -45,8 +46,8 @@ class Installed(NamedTuple):
 
 
 def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) -> Installed:
-    """Raises BadInput where it cannot be done: nothing was changed. Raises Failed where it went wrong: at
-    most the executable is new."""
+    """Install both files. Raises BadInput if that is impossible, and nothing was changed; Failed if it
+    failed, and at most the executable is new."""
     for option, directory in (("--bin-dir", bin_dir), ("--conf-dir", conf_dir)):
         _usable(option, directory)
     if not _NAME.fullmatch(name):
@@ -57,7 +58,7 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) ->
         raise BadInput(f"--run-dir: {socket} is longer than the 107 bytes that the path of a socket has")
     plugins, version = _chain(bin_dir)
     ours = {"type": PLUGIN, "socket": str(socket)} | ({"mtu": mtu} if mtu else {})
-    chained = [{"type": one} | _CHAINED[one] for one in plugins]
+    chained = [{"type": plugin} | _CHAINED[plugin] for plugin in plugins]
     conflist = {"cniVersion": version, "name": name, "plugins": [ours, *chained]}
     executable, config = bin_dir / PLUGIN, conf_dir / CONFLIST
     text = msgspec.json.format(msgspec.json.encode(conflist), indent=2) + b"\n"
@@ -66,44 +67,44 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) ->
 
 
 def source() -> Path:
-    """The executable: compiled where a compiler was found when this was built."""
+    """The executable: the compiled one, if a compiler was found when the package was built."""
     compiled = _HERE / PLUGIN
     return compiled if compiled.is_file() else _HERE / "client.py"
 
 
 def _usable(option: str, directory: Path) -> None:
     if not directory.is_dir():
-        raise BadInput(f"{option} {directory}: there is no such directory; make it, or name another")
+        raise BadInput(f"{option} {directory}: there is no such directory; create it, or name another")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise BadInput(f"{option} {directory}: not writable; run this as root, or name another")
 
 
 def _first(conf_dir: Path) -> tuple[str, ...]:
     names = [file.name for ending in ("conf", "conflist", "json") for file in conf_dir.glob(f"*.{ending}")]
-    return tuple(sorted(one for one in names if one < CONFLIST))
+    return tuple(sorted(name for name in names if name < CONFLIST))
 
 
 # --- what can be chained --------------------------------------------------------------------------------
 
 
 def _chain(bin_dir: Path) -> tuple[tuple[str, ...], str]:
-    """The plugins that are there and work, and the newest version that all of them know."""
+    """The known plugins that are installed and work, and the newest version that all of them support."""
     common, plugins = set(VERSIONS), list[str]()
-    for one in _CHAINED:
-        if not (bin_dir / one).exists():
+    for name in _CHAINED:
+        if not (bin_dir / name).exists():
             continue
-        known = common & _versions(bin_dir / one)
-        if known:
-            common, plugins = known, [*plugins, one]
+        supported = common & _versions(bin_dir / name)
+        if supported:
+            common, plugins = supported, [*plugins, name]
         else:
-            log.warning("not chained: it does not say that it knows our versions", plugin=str(bin_dir / one))
+            log.warning("not chained: it supports none of our versions", plugin=str(bin_dir / name))
     return tuple(plugins), max(common)
 
 
 def _versions(plugin: Path) -> set[str]:
-    """What it says that it supports; nothing where it does not work."""
+    """The CNI versions that a plugin supports; none if it does not work."""
     try:
-        said = subprocess.run(
+        answer = subprocess.run(
             [plugin],
             input=msgspec.json.encode({"cniVersion": VERSIONS[0]}),
             stdout=subprocess.PIPE,
@@ -112,7 +113,7 @@ def _versions(plugin: Path) -> set[str]:
             timeout=10.0,
             check=True,
         ).stdout
-        return set(msgspec.json.decode(said)["supportedVersions"])
+        return set(msgspec.json.decode(answer)["supportedVersions"])
     except (OSError, subprocess.SubprocessError, msgspec.DecodeError, KeyError, TypeError):
         return set()
 
@@ -121,7 +122,7 @@ def _versions(plugin: Path) -> set[str]:
 
 
 def _write(files: list[tuple[Path, bytes, int]]) -> None:
-    """All are on the disk before the first takes its place. Raises Failed."""
+    """Write all files to disk, then rename them into place. Raises Failed."""
     ready: list[tuple[Path, Path]] = []
     try:
         for file, body, mode in files:

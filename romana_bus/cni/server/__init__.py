@@ -1,1 +1,1 @@
-"""The agent's side of CNI: calls, attachments, and what the log is told of them."""
+"""The agent's CNI server: calls, attachments, and the events about sandboxes for the log."""

@@ -1,8 +1,8 @@
-"""What this agent has attached, one file each: whose it is, and what there is to undo.
+"""The attachments of this node, one file each: the pod, and what has to be undone.
 
-Owns RUN_DIR/attachments, which is gone after a reboot, as the links are. A file is there before anything is
-done for its attachment and until everything is undone, so a killed agent leaves nothing that no file names.
-What has no address yet has nothing to undo, and its ADD fails with the agent.
+Owns RUN_DIR/attachments, which does not survive a reboot, as the links do not. A file exists before anything
+is done for its attachment, and until everything is undone, so after a killed agent a file names everything
+that is left. An attachment without addresses has nothing to undo; its ADD ended with the agent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from romana_bus.cni import disk
+from romana_bus import files
 from romana_bus.cni.link.veth import veth
 from romana_bus.cni.spec import Attached, Pod
 
@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
-    """`addresses`: () until they are known. `requested`: it was asked for by event."""
+    """One interface of a sandbox. `addresses`: () until they are known. `requested`: whether SandboxRequested
+    was published for it."""
 
     network: str
     attached: Attached
@@ -46,29 +47,31 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attachments:
-    """All of them in memory, in the order in which they were put, and on disk as they are there."""
+    """All attachments, in memory in the order in which they were put, and on disk."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises OSError."""
+        """Load the directory. Raises OSError."""
         self._directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._all: dict[tuple[str, Attached], Attachment] = {}
-        for file in sorted(directory.glob("*.json"), key=lambda one: (one.stat().st_mtime_ns, one.name)):
+        for file in sorted(directory.glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name)):
             try:
-                one = msgspec.json.decode(file.read_bytes(), type=Attachment)
+                attachment = msgspec.json.decode(file.read_bytes(), type=Attachment)
             except msgspec.DecodeError as error:
-                log.error("not an attachment: left alone", file=str(file), why=str(error))
+                log.error("not an attachment: ignored", file=str(file), why=str(error))
                 continue
-            if one.addresses:
-                self._all[one.key] = one
+            if attachment.addresses:
+                self._all[attachment.key] = attachment
             else:
                 with contextlib.suppress(OSError):  # the next start removes it
                     file.unlink()
 
     def __iter__(self) -> Iterator[Attachment]:
+        """By network, container and interface."""
         return iter(
             sorted(
-                self._all.values(), key=lambda one: (one.network, one.attached.container, one.attached.ifname)
+                self._all.values(),
+                key=lambda each: (each.network, each.attached.container, each.attached.ifname),
             )
         )
 
@@ -76,23 +79,23 @@ class Attachments:
         return self._all.get((network, attached))
 
     def newest(self, pod: Pod) -> Attachment | None:
-        """What was put last for a pod of that name."""
-        return next((one for one in reversed(self._all.values()) if one.pod.named(pod)), None)
+        """The last attachment that was put for a pod of that name."""
+        return next((each for each in reversed(self._all.values()) if each.pod.named(pod)), None)
 
-    def put(self, one: Attachment) -> None:
-        """Raises OSError."""
-        disk.write(self._file(one.key), msgspec.json.encode(one))
-        self._all.pop(one.key, None)
-        self._all[one.key] = one
+    def put(self, attachment: Attachment) -> None:
+        """Store an attachment. Raises OSError."""
+        files.write(self._file(attachment.key), msgspec.json.encode(attachment))
+        self._all.pop(attachment.key, None)
+        self._all[attachment.key] = attachment
 
     def drop(self, network: str, attached: Attached) -> None:
-        """One that is not there is dropped already. Raises OSError."""
+        """Delete an attachment; a missing one is not an error. Raises OSError."""
         self._file((network, attached)).unlink(missing_ok=True)
         self._all.pop((network, attached), None)
 
     def pods(self) -> dict[str, str]:
-        """The host's end of each link -> the pod that it leads to."""
-        return {veth(one.attached.container, one.attached.ifname).host: str(one.pod) for one in self}
+        """The host's end of each link -> its pod."""
+        return {veth(each.attached.container, each.attached.ifname).host: str(each.pod) for each in self}
 
     def _file(self, key: tuple[str, Attached]) -> Path:
         digest = hashlib.sha1(_path(*key).encode(), usedforsecurity=False).hexdigest()

@@ -1,8 +1,8 @@
-"""What this node has to tell the log about sandboxes, on disk until the log has it.
+"""The journal: events about this node's sandboxes, on disk until the log has them.
 
-Owns STATE_DIR/journal: one file for each event that waits, numbered in their order. The newest event of a
-subject replaces an older one that still waits, as it would on the log. It is on disk, past every cache,
-before `put` returns.
+Owns STATE_DIR/journal: one file for each waiting event, numbered in order. The newest event of a subject
+replaces an older one that still waits, as it would on the log. `put` returns after the file is synced to
+disk.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from romana_bus.cni import disk
+from romana_bus import files
 from romana_bus.events import SandboxEvent, SandboxRemoved, SandboxRequested, codec
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ class Entry(NamedTuple):
 
 
 class Journal:
+    """The waiting events of one node."""
+
     def __init__(self, directory: Path) -> None:
-        """Raises OSError."""
+        """Load the directory. Raises OSError."""
         self._directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._waiting: dict[str, Entry] = {}
-        self._held: set[str] = set()  # subjects of which what waits is in memory alone
+        self._held: set[str] = set()  # subjects whose waiting event is only in memory
         self._last = 0
         for file in sorted(directory.glob("*.json")):
             self._load(file)
@@ -39,7 +41,7 @@ class Journal:
     def _load(self, file: Path) -> None:
         event = codec.decode(file.read_bytes())
         if not isinstance(event, SandboxEvent) or not file.stem.isdecimal():
-            log.error("not an entry of the journal: left alone", file=str(file))
+            log.error("not an entry of the journal: ignored", file=str(file))
             return
         self._last = int(file.stem)
         if older := self._waiting.pop(event.subject(), None):
@@ -47,30 +49,30 @@ class Journal:
         self._waiting[event.subject()] = Entry(self._last, event)
 
     def waiting(self) -> list[Entry]:
-        """In their order."""
+        """All waiting entries in order."""
         return sorted(self._waiting.values(), key=lambda entry: entry.number)
 
     def of(self, subject: str) -> SandboxEvent | None:
-        """What waits of this subject."""
+        """The waiting event of a subject."""
         entry = self._waiting.get(subject)
         return entry.event if entry else None
 
     def waits(self, entry: Entry) -> bool:
-        """Whether it is this very entry that waits."""
+        """Whether exactly this entry waits."""
         return self._waiting.get(entry.event.subject()) == entry
 
     def held(self, subject: str) -> bool:
-        """Whether what waits of this subject is in memory alone."""
+        """Whether the waiting event of a subject is only in memory."""
         return subject in self._held
 
     def put(self, event: SandboxEvent) -> None:
-        """Raises OSError: it is not kept."""
+        """Store an event until it is dropped. Raises OSError, and then it is not stored."""
         subject = event.subject()
         older = self._waiting.get(subject)
-        if older is not None and _is_said(event, older.event) and subject not in self._held:
+        if older is not None and _says_the_same(event, older.event) and subject not in self._held:
             return
         number = self._last + 1
-        disk.write(self._file(number), codec.encode(event), past_caches=True)
+        files.write(self._file(number), codec.encode(event), sync=True)
         self._last = number
         self._waiting[subject] = Entry(number, event)
         self._held.discard(subject)
@@ -78,11 +80,11 @@ class Journal:
             self._file(older.number).unlink(missing_ok=True)
 
     def hold(self, event: SandboxEvent) -> None:
-        """In memory alone: there is no room for it on the disk. It has the number of what it replaces, whose
-        file thus goes with it."""
+        """Keep an event only in memory, because the disk is full. It gets the number of the event that it
+        replaces, so that the file of that one is deleted with it."""
         subject = event.subject()
         older = self._waiting.get(subject)
-        if older is not None and _is_said(event, older.event):
+        if older is not None and _says_the_same(event, older.event):
             return
         if older is None:
             self._last += 1
@@ -90,28 +92,29 @@ class Journal:
         self._held.add(subject)
 
     def drop(self, entry: Entry) -> None:
-        """The log has it. Raises OSError: its file is still there."""
+        """Delete an entry that the log has. Raises OSError, and then its file still exists."""
         subject = entry.event.subject()
-        there = self._waiting.get(subject)
-        if there == entry:
+        waiting = self._waiting.get(subject)
+        if waiting == entry:
             del self._waiting[subject]
             self._held.discard(subject)
-        elif there is not None and there.number == entry.number:
-            return  # the file goes with that one
+        elif waiting is not None and waiting.number == entry.number:
+            return  # the file is deleted with that one
         self._file(entry.number).unlink(missing_ok=True)
 
     def _file(self, number: int) -> Path:
         return self._directory / f"{number:016}.json"
 
 
-def _is_said(event: SandboxEvent, older: SandboxEvent) -> bool:
-    """Whether `older`, of the same subject, says the same. One end of a name is as good as another."""
+def _says_the_same(event: SandboxEvent, older: SandboxEvent) -> bool:
+    """Whether two events of a subject say the same. All SandboxRemoved of a subject do."""
     return event == older or (isinstance(event, SandboxRemoved) and isinstance(older, SandboxRemoved))
 
 
-def over(event: SandboxEvent, there: object) -> bool:
-    """Whether the log needs it no more, which has `there` as its newest word. A request is the pod's, with
-    whichever sandbox it came; and an end says that no sandbox of the name here wants an address."""
+def is_settled(event: SandboxEvent, newest: object) -> bool:
+    """Whether the log does not need the event, because `newest` of its subject already says it. A request is
+    the pod's, whichever sandbox made it; a SandboxRemoved says that no sandbox of the name on this node needs
+    an address."""
     if isinstance(event, SandboxRemoved):
-        return not isinstance(there, SandboxRequested)
-    return isinstance(there, SandboxRequested) and there.uid == event.uid
+        return not isinstance(newest, SandboxRequested)
+    return isinstance(newest, SandboxRequested) and newest.uid == event.uid

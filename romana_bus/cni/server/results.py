@@ -1,4 +1,4 @@
-"""From an attachment to CNI's words, and back from a prevResult to what has to be there. Pure."""
+"""CNI results: the answer of ADD, and what CHECK expects from a prevResult. Pure."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ if TYPE_CHECKING:
     from romana_bus.cni.server.attachments import Attachment
     from romana_bus.cni.spec import Call
 
-#: Routes of a pod that are looked for: (width, base, length).
+#: Routes of a pod: (width, base, length).
 Routes = frozenset[tuple[int, int, int]]
 
 _EVERYWHERE = {V4: "0.0.0.0/0", V6: "::/0"}
 
 
-def veth_of(one: Attachment) -> Veth:
-    return veth(one.attached.container, one.attached.ifname, one.addresses, one.mtu)
+def veth_of(attachment: Attachment) -> Veth:
+    """The veth pair of an attachment."""
+    attached = attachment.attached
+    return veth(attached.container, attached.ifname, attachment.addresses, attachment.mtu)
 
 
 def routes(wanted: Veth) -> Routes:
-    """The default route of each family, and the one to its gateway where that is no link-local of IPv6."""
+    """The default route of each family, and the route to the IPv4 gateway (that of IPv6 is link-local)."""
     widths = {width for width, _ in wanted.addresses}
     gateways = {(width, GATEWAY[width], width) for width in widths if width == V4}
     return frozenset({(width, 0, 0) for width in widths} | gateways)
 
 
-def added(call: Call, one: Attachment) -> bytes:
-    """What ADD answers: always the same for the same attachment."""
-    wanted = veth_of(one)
+def added(call: Call, attachment: Attachment) -> bytes:
+    """The answer of ADD, always the same for the same attachment."""
+    wanted = veth_of(attachment)
     gateways = {width: format_address(width, GATEWAY[width]) for width, _ in wanted.addresses}
     made = spec.Result(
         interfaces=(
-            spec.Interface(name=wanted.host, mac=wanted.host_mac, mtu=one.mtu),
-            spec.Interface(name=wanted.ifname, mac=wanted.mac, mtu=one.mtu, sandbox=call.netns),
+            spec.Interface(name=wanted.host, mac=wanted.host_mac, mtu=attachment.mtu),
+            spec.Interface(name=wanted.ifname, mac=wanted.mac, mtu=attachment.mtu, sandbox=call.netns),
         ),
         ips=tuple(
             spec.Address(
@@ -52,15 +54,15 @@ def added(call: Call, one: Attachment) -> bytes:
 
 
 def expected(call: Call) -> tuple[Veth, Routes]:
-    """What CHECK has to find: what the result lists of this interface. A route that a later plugin took out
-    of the result is not missed. Raises CniError."""
+    """What CHECK has to find: what the prevResult lists for this interface. A route that a later plugin
+    removed from the result is not expected. Raises CniError."""
     made = spec.previous(call.config)
-    at = [
+    indexes = [
         index
-        for index, one in enumerate(made.interfaces)
-        if one.name == call.ifname and one.sandbox == call.netns
+        for index, interface in enumerate(made.interfaces)
+        if interface.name == call.ifname and interface.sandbox == call.netns
     ]
-    ours = [one.address for one in made.ips if one.interface is None or one.interface in at]
+    ours = [ip.address for ip in made.ips if ip.interface is None or ip.interface in indexes]
     if not ours:
         raise CniError(spec.CONFIG, f"prevResult lists no address of {call.ifname} in {call.netns}")
     try:
@@ -68,7 +70,7 @@ def expected(call: Call) -> tuple[Veth, Routes]:
         listed = {tuple(parse_prefix(route.dst)) for route in made.routes}
     except ValueError as error:
         raise CniError(spec.CONFIG, "prevResult cannot be used", str(error)) from None
-    # A later plugin, such as tuning, may have given it another hardware address, and says so.
-    macs = [made.interfaces[index].mac.lower() for index in at if made.interfaces[index].mac]
+    # A later plugin, such as tuning, may have changed the hardware address; then the result contains it.
+    macs = [made.interfaces[index].mac.lower() for index in indexes if made.interfaces[index].mac]
     wanted = wanted._replace(mac=macs[0]) if macs else wanted
-    return wanted, frozenset(one for one in routes(wanted) if one[2] or one in listed)
+    return wanted, frozenset(route for route in routes(wanted) if route[2] or route in listed)

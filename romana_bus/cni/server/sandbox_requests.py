@@ -1,13 +1,13 @@
-"""What the log is told of this node's sandboxes: that one wants an address, and that it wants none any more.
+"""Requests and ends of addresses for this node's sandboxes: decides which events the log needs.
 
-Reads the attachments, of which each says whether it has a wish, and the requests of this node on the log.
-Writes SandboxRequested and SandboxRemoved, by the outbox. The log knows but the newest word about a pod's
-name on a node. So where one sandbox ends and another one of that name goes on with a wish of its own, it is
-that wish that is told, and no end. Where nothing was asked for, there is nothing to end.
+Reads the attachments, which say whether an address was requested for them, and this node's requests on the
+log. Writes SandboxRequested and SandboxRemoved, through the outbox. The log keeps only the newest event about
+a pod's name on a node. So when a sandbox ends while another one of that name has a request, that request is
+published, and no end. Without a request there is nothing to end.
 
-A kubelet that cannot start a pod tries again for ever. So the end of a sandbox that was made is told at once,
-unless another sandbox of the pod ended a moment ago; every other end is held back, since the next try takes
-up the request that is on the log. A request there that no sandbox here has is ended in the same way, so none
+A kubelet that cannot start a pod retries for ever. So the end of an attached sandbox is published at once,
+unless another sandbox of the pod ended a moment ago; every other end is held back, since the next attempt
+reuses the request on the log. A request on the log without a sandbox here is ended in the same way, so none
 outlives its pod, whatever was lost.
 """
 
@@ -32,14 +32,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Pods of which it is remembered that they were asked for.
+#: How many pods with a request are remembered.
 REMEMBERED = 4096
-#: When the last sandbox has ended of a pod that had none yet.
+#: When the last sandbox of a pod ended, if none has ended yet.
 NEVER = float("-inf")
 
 
-class Wishes:
-    """`runs(pod)`: whether a pod of that name may run here of which no attachment is left."""
+class SandboxRequests:
+    """The requests of one node. `runs(pod)`: whether a pod of that name may run here without an
+    attachment."""
 
     def __init__(
         self,
@@ -51,26 +52,25 @@ class Wishes:
         self._node, self._attachments, self._outbox, self._runs = node, attachments, outbox, runs
         self._ending: set[tuple[str, Attached]] = set()
         outbox.keep_only(self._is_true)
-        # Pods that were asked for by event: when that sandbox ends, so may what they hold. And when the last
-        # sandbox of each has ended.
-        told = [_pod(event) for event in outbox.waiting()]
-        self._asked = dict.fromkeys([*(one.pod for one in attachments if one.requested), *told], NEVER)
+        # Pods with a request, and when the last sandbox of each ended.
+        waiting = [_pod(event) for event in outbox.waiting()]
+        self._asked = dict.fromkeys([*(each.pod for each in attachments if each.requested), *waiting], NEVER)
 
     def _is_true(self, event: SandboxEvent) -> bool:
-        """Whether what the journal had when the agent started is still so."""
-        return isinstance(event, SandboxRequested) == (self._with_wish(_pod(event)) is not None)
+        """Whether an event that the journal had when the agent started still holds."""
+        return isinstance(event, SandboxRequested) == (self._requesting(_pod(event)) is not None)
 
     def __contains__(self, pod: Pod) -> bool:
-        """Whether it was asked for by event."""
+        """Whether an address was requested for the pod by event."""
         return pod in self._asked or self._stands(pod)
 
     def _stands(self, pod: Pod) -> bool:
-        """Whether the log has its request."""
-        there = self._outbox.request_of(self._end_of(pod, "").subject())
-        return there is not None and there.uid == pod.uid
+        """Whether the log has the pod's request."""
+        request = self._outbox.request_of(self._end_of(pod, "").subject())
+        return request is not None and request.uid == pod.uid
 
     def of(self, pod: Pod, container: str) -> SandboxRequested:
-        """The wish, which is still to be told. From now on the pod was asked for."""
+        """The request of a sandbox, for the caller to publish. The pod counts as requested from now on."""
         self._remember(pod, self._asked.get(pod, NEVER))
         return SandboxRequested(**self._sandbox(pod, container))
 
@@ -78,64 +78,66 @@ class Wishes:
         self._asked.pop(pod, None)
         self._asked[pod] = ended
         if len(self._asked) > REMEMBERED:
-            self._forget_one()
+            self._forget_oldest()
 
-    def _forget_one(self) -> None:
-        """The one that was asked for the longest time ago, and of which no sandbox is left."""
-        kept = {one.pod for one in self._attachments if one.requested}
+    def _forget_oldest(self) -> None:
+        """Forget the oldest requested pod without a sandbox."""
+        kept = {each.pod for each in self._attachments if each.requested}
         if (oldest := next((pod for pod in self._asked if pod not in kept), None)) is not None:
             del self._asked[oldest]
 
-    async def tell_again(self) -> None:
-        """Every wish that still counts: the log may have lost it, or an audit has taken it back. And the end
-        of what is asked for there and nobody here wants. What the log has already is not told twice."""
-        for one in list(self._attachments):
-            counts = one.requested and one.addresses and one.key not in self._ending
-            if counts and self._attachments.newest(one.pod) is one:
-                with _unless_impossible(one.pod):
-                    await self._outbox.put(SandboxRequested(**self._sandbox(one.pod, one.attached.container)))
+    async def resend(self) -> None:
+        """Publish every request that still counts, since the log may have lost it, or an audit ended it; and
+        end requests on the log without a sandbox here. What the log already has is not stored twice."""
+        for each in list(self._attachments):
+            counts = each.requested and each.addresses and each.key not in self._ending
+            if counts and self._attachments.newest(each.pod) is each:
+                with _logged(each.pod):
+                    await self._outbox.put(
+                        SandboxRequested(**self._sandbox(each.pod, each.attached.container))
+                    )
         for request in await self._outbox.requests():
-            if self._with_wish(_pod(request), ending=True) is None:
-                with _unless_impossible(_pod(request)):
+            if self._requesting(_pod(request), ending=True) is None:
+                with _logged(_pod(request)):
                     await self.end(_pod(request), request.sandbox, was_made=False)
 
     @contextlib.contextmanager
-    def ending(self, one: Attachment | None) -> Iterator[None]:
-        """While it is being removed, its wish counts no more."""
-        if one is None:
+    def ending(self, attachment: Attachment | None) -> Iterator[None]:
+        """While an attachment is being removed, its request does not count."""
+        if attachment is None:
             yield
             return
-        self._ending.add(one.key)
+        self._ending.add(attachment.key)
         try:
             yield
         finally:
-            self._ending.discard(one.key)
+            self._ending.discard(attachment.key)
 
     async def end(self, pod: Pod, container: str, was_made: bool) -> None:
-        """A sandbox is gone. `was_made`: it had its address, as far as is known. Raises OSError where neither
-        the disk nor the log takes it."""
+        """A sandbox was removed. `was_made`: it had its address, as far as known. Raises OSError if neither
+        the disk nor the log takes the event."""
         end = self._end_of(pod, container)
-        if self._with_wish(pod) is None:
+        if self._requesting(pod) is None:
             if not self._outbox.may_have_request(end.subject()):
                 return
             if await self._runs(pod):
-                log.warning("a request stays: a pod of its name may run", pod=str(pod))
+                log.warning("a request is kept: a pod of its name may run", pod=str(pod))
                 return
-        if left := self._with_wish(pod):
+        if left := self._requesting(pod):
             await self._outbox.put(SandboxRequested(**self._sandbox(left.pod, left.attached.container)))
             return
-        moment, hold_down = time.monotonic(), self._outbox.hold_down
-        tries_again = not was_made or moment - self._asked.get(pod, NEVER) < hold_down
+        now, hold_down = time.monotonic(), self._outbox.hold_down
+        may_retry = not was_made or now - self._asked.get(pod, NEVER) < hold_down
         if pod in self:
-            self._remember(pod, moment)
-        await self._outbox.put(end, hold_down if tries_again else 0.0)
+            self._remember(pod, now)
+        await self._outbox.put(end, hold_down if may_retry else 0.0)
 
-    def _with_wish(self, pod: Pod, *, ending: bool = False) -> Attachment | None:
-        """A sandbox of that name with a wish. `ending`: also one that is being removed, whose end is told."""
-        for one in self._attachments:
-            counts = one.pod.named(pod) and (ending or one.key not in self._ending)
-            if counts and (one.requested or self._stands(one.pod)):
-                return one
+    def _requesting(self, pod: Pod, *, ending: bool = False) -> Attachment | None:
+        """A sandbox of that name with a request. `ending`: also one that is being removed."""
+        for each in self._attachments:
+            counts = each.pod.named(pod) and (ending or each.key not in self._ending)
+            if counts and (each.requested or self._stands(each.pod)):
+                return each
         return None
 
     def _end_of(self, pod: Pod, container: str) -> SandboxRemoved:
@@ -156,8 +158,9 @@ def _pod(event: SandboxEvent) -> Pod:
 
 
 @contextlib.contextmanager
-def _unless_impossible(pod: Pod) -> Iterator[None]:
+def _logged(pod: Pod) -> Iterator[None]:
+    """Log an OSError instead of raising it."""
     try:
         yield
     except OSError as error:
-        log.error("the log could not be told what this node wants", pod=str(pod), why=str(error))
+        log.error("a sandbox event could not be stored", pod=str(pod), why=str(error))

@@ -1,8 +1,8 @@
-"""The unix socket that `romana-cni` calls: one request and one answer on each connection.
+"""The unix socket that `romana-cni` connects to: one request and one answer on each connection.
 
-Owns RUN_DIR/cni.sock (0600); one that a killed agent has left is replaced. Whatever comes in, the answer is a
-CNI error object at worst. Of those who connect and say nothing, the newest SILENT are borne. An ADD whose
-caller hangs up is undone; all else goes on to its end.
+Owns RUN_DIR/cni.sock (0600); the socket of a killed agent is replaced. Any invalid request is answered with a
+CNI error object. Of connections without a request, only the newest SILENT are kept. An ADD whose caller
+disconnects is undone; other commands are completed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from romana_bus.cni.spec import Call
 
-    class Doing(Protocol):
+    class Execute(Protocol):
         def __call__(self, call: Call) -> Coroutine[Any, Any, bytes]:
-            """What the caller is told. Raises CniError."""
+            """Run a call; returns the answer. Raises CniError."""
 
 
 log = structlog.get_logger(__name__)
@@ -48,18 +48,19 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 
-#: Seconds in which a request has to be here in whole, and its answer to be taken; and in which what was begun
-#: ends when the agent stops.
-WITHIN, FAREWELL = 10.0, 5.0
-#: Callers that may be about to say what they want: fewer than the files that a process may have open.
+#: Seconds: within which a request has to be complete, and its answer be read; and which running calls get
+#: when the agent stops.
+WITHIN, STOP_WITHIN = 10.0, 5.0
+#: Connections without a request: fewer than the files that a process may have open.
 SILENT = 512
 BACKLOG = 1024
 _INTERNAL = 999
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, do: Doing, within: float = WITHIN) -> AsyncIterator[Path]:
-    """Serve at the socket in `directory`, which nobody else may do; gives its path. Raises Failed."""
+async def served(directory: Path, do: Execute, within: float = WITHIN) -> AsyncIterator[Path]:
+    """Serve at the socket in `directory`, of which the caller is the single owner; yields its path. Raises
+    Failed."""
     with _listening(directory / "cni.sock") as listener:
         connections = _Connections(do, within)
         server = await asyncio.start_unix_server(connections.take, sock=listener, backlog=BACKLOG)
@@ -80,7 +81,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
         listener.bind(str(path))
     except OSError as error:
         listener.close()
-        raise Failed(f"no socket can be made at {path}: {error}") from None
+        raise Failed(f"cannot create a socket at {path}: {error}") from None
     finally:
         os.umask(mask)
     try:
@@ -92,7 +93,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
 
 
 class _Connections:
-    def __init__(self, do: Doing, within: float) -> None:
+    def __init__(self, do: Execute, within: float) -> None:
         self._do, self._within = do, within
         self._adding: set[asyncio.Future[bytes]] = set()
         self._open: set[asyncio.Task[None]] = set()
@@ -105,18 +106,18 @@ class _Connections:
         try:
             await self._converse(reader, writer)
         except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
-            log.info("a caller has gone before it was answered")
+            log.info("a caller disconnected before it was answered")
         finally:
             self._open.discard(task)
             self._silent.pop(writer, None)
             writer.close()
 
     async def end(self) -> None:
-        """What can be undone is undone, what was begun otherwise ends."""
+        """Cancel and undo ADDs, and wait for other running calls."""
         for adding in self._adding:
             adding.cancel()
         if self._open:
-            await asyncio.wait(self._open, timeout=FAREWELL)
+            await asyncio.wait(self._open, timeout=STOP_WITHIN)
         for task in list(self._open):
             await stop(task)
 
@@ -137,18 +138,18 @@ class _Connections:
             async with asyncio.timeout(self._within):
                 size = int.from_bytes(await reader.readexactly(frame.HEAD), "big")
                 if size > frame.LARGEST:
-                    raise ValueError(f"it would have {size} bytes, and {frame.LARGEST} are the most")
+                    raise ValueError(f"{size} bytes, more than {frame.LARGEST}")
                 return frame.request(await reader.readexactly(size))
         except ValueError as error:
             raise CniError(spec.UNDECODABLE, "not a call of romana-cni", str(error)) from None
         except TimeoutError:
-            raise CniError(spec.IO, f"the call did not come in whole within {self._within:g} s") from None
+            raise CniError(spec.IO, f"the call was not complete within {self._within:g} s") from None
 
     async def _answered(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> tuple[int, bytes]:
-        """Exit code and text. Raises ConnectionError, IncompleteReadError where the caller has hung up."""
-        begun, command, version = time.monotonic(), "?", spec.NEWEST
+        """Exit code and text. Raises ConnectionError, IncompleteReadError if the caller has disconnected."""
+        started, command, version = time.monotonic(), "?", spec.NEWEST
         try:
             environment, config = await self._request(reader)
             self._silent.pop(writer, None)
@@ -159,21 +160,21 @@ class _Connections:
         except CniError as error:
             failure = error
         except (ConnectionError, asyncio.IncompleteReadError):
-            _count(command, "gone", begun)
+            _count(command, "gone", started)
             raise
-        except Exception as error:  # a mistake of ours in one call must not end all others
-            log.error("a call failed for no reason that is known", command=command, exc_info=True)
-            failure = CniError(_INTERNAL, "the agent has made a mistake", f"{type(error).__name__}: {error}")
+        except Exception as error:  # a bug in one call must not end the others
+            log.error("a call failed because of a bug", command=command, exc_info=True)
+            failure = CniError(_INTERNAL, "internal error of the agent", f"{type(error).__name__}: {error}")
         else:
-            _count(command, "0", begun)
+            _count(command, "0", started)
             return 0, text
-        _count(command, str(failure.code), begun)
-        say = log.info if command == "STATUS" else log.warning  # which is asked every few seconds
-        say("refused", command=command, code=failure.code, why=str(failure))
+        _count(command, str(failure.code), started)
+        write = log.info if command == "STATUS" else log.warning  # STATUS comes every few seconds
+        write("refused", command=command, code=failure.code, why=str(failure))
         return 1, spec.failure(version, failure)
 
     async def _done(self, call: Call, reader: asyncio.StreamReader) -> bytes:
-        """Raises CniError; ConnectionError where the caller has hung up."""
+        """Run the call; an ADD is cancelled if the caller disconnects. Raises CniError, ConnectionError."""
         doing = asyncio.ensure_future(self._do(call))
         if call.command != "ADD":
             return await doing
@@ -182,9 +183,9 @@ class _Connections:
         try:
             await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not doing.done():
-                raise ConnectionAbortedError("the caller has hung up")
+                raise ConnectionAbortedError("the caller has disconnected")
             if doing.cancelled():
-                raise CniError(spec.AGAIN, "the agent stops", "the call can be repeated when it is back")
+                raise CniError(spec.AGAIN, "the agent stops", "repeat the call when it is running again")
             return doing.result()
         finally:
             self._adding.discard(doing)
@@ -192,9 +193,9 @@ class _Connections:
             await stop(doing)
 
 
-def _count(command: str, outcome: str, begun: float) -> None:
+def _count(command: str, outcome: str, started: float) -> None:
     CALLS.labels(command, outcome).inc()
-    SECONDS.labels(command).observe(time.monotonic() - begun)
+    SECONDS.labels(command).observe(time.monotonic() - started)
 
 
 async def _hung_up(reader: asyncio.StreamReader) -> None:

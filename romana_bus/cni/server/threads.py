@@ -1,4 +1,4 @@
-"""Work that blocks, in a few threads of our own."""
+"""A few worker threads for blocking work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: The kernel changes links one by one anyway.
+#: More would not help: the kernel changes links one at a time.
 THREADS = 4
 
 
@@ -20,8 +20,8 @@ class Threads:
         self._pool = ThreadPoolExecutor(THREADS, "cni")
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """What is begun is waited for, also by one who is cancelled: nobody else may touch the same
-        meanwhile."""
+        """Run `work` in a thread and wait for it, even if the caller is cancelled: nobody else may work on
+        the same object meanwhile."""
         running = asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
         try:
             return await asyncio.shield(running)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from romana_bus.errors import Failed
 from romana_bus.inet import parse_prefix
 from romana_bus.lab.machine import netns, rtnl
-from romana_bus.netlink.messages import ROOM
+from romana_bus.netlink.socket import ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

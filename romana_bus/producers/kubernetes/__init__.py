@@ -1,1 +1,1 @@
-"""The Kubernetes API server -> facts on the log: lists, watches, and what is doubted of them."""
+"""Publishes facts of a Kubernetes API server on the log: lists, watches, and checks of their answers."""

@@ -1,8 +1,8 @@
-"""By which a server is known again: the newest of what it has told of a resource. Pure.
+"""Anchors: the newest objects of a resource, by which a restored API server is recognized. Pure.
 
-A store that was restored from a backup may have gone past the version that a watch was at before the watch is
-back, so versions alone may say nothing. But of the objects that were changed last it has older ones, or none;
-and those that were deleted last are there again.
+A store that was restored from a backup may already be past the version at which a watch stopped when the
+watch reconnects, so versions alone prove nothing. But the objects that were changed last are older or missing
+in it, and those that were deleted last exist again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class Anchor(NamedTuple):
-    """`key`: namespace/name. `version`: the one in which it was changed last, or, where it is not `there` any
-    more, deleted."""
+    """One object. `key`: namespace/name. `there`: whether it exists. `version`: of its last change, or of its
+    deletion."""
 
     key: str
     version: int
@@ -23,30 +23,30 @@ class Anchor(NamedTuple):
 
 
 def anchors(progress: Progress) -> list[Anchor]:
-    """At most one that is there, and one that is gone."""
+    """At most one object that exists, and one that was deleted."""
     held, gone = progress.held, progress.gone
-    found = []
+    newest = []
     if held:
-        key = max(held, key=lambda one: held[one].version)
-        found.append(Anchor(key, held[key].version, there=True))
+        key = max(held, key=lambda key: held[key].version)
+        newest.append(Anchor(key, held[key].version, there=True))
     if gone:
-        key = max(gone, key=lambda one: gone[one])
-        found.append(Anchor(key, gone[key], there=False))
-    return [one for one in found if one.version]
+        key = max(gone, key=lambda key: gone[key])
+        newest.append(Anchor(key, gone[key], there=False))
+    return [anchor for anchor in newest if anchor.version]
 
 
-def other_story(progress: Progress, anchor: Anchor, version: int | None) -> str:
-    """Why a server that has the object in `version`, or not at all, tells another story than it did, or ''.
-    What has changed since the anchor was chosen is no news."""
-    key, told = anchor.key, anchor.version
+def contradiction(progress: Progress, anchor: Anchor, version: int | None) -> str:
+    """How the server contradicts what it reported before, or ''. `version`: of the object on the server now;
+    None: it does not exist. Changes since the anchor was chosen are no contradiction."""
+    key, reported = anchor.key, anchor.version
     if anchor.there and version is None:
         held = progress.held.get(key)
         doubted = progress.absences.doubts(key)
-        if held is None or held.version != told or doubted:
+        if held is None or held.version != reported or doubted:
             return ""
-        return f"the API server does not show {key}, which it has told of last"
-    if version is None or version >= told:
+        return f"the API server does not show {key}, which it reported last"
+    if version is None or version >= reported:
         return ""
     if anchor.there:
-        return f"the API server has {key} in version {version}, and has told of {told}"
-    return f"the API server has {key} in version {version}, and has told that it was deleted in {told}"
+        return f"the API server has {key} in version {version}, but it reported version {reported} before"
+    return f"the API server has {key} in version {version}, but it reported its deletion in {reported} before"

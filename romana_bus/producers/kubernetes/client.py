@@ -1,7 +1,7 @@
-"""The API server: where it is, who we are, and requests to it.
+"""The client of the API server: its address, our credentials, and requests.
 
-Kubeconfig, exec plugins, in-cluster tokens and their renewal are kubernetes-asyncio's; the bodies are
-read as bytes, past its model classes (2,100 watch events/s; a partial decode does 150 times that).
+kubernetes-asyncio handles kubeconfig, exec plugins, in-cluster tokens and their renewal. Bodies are read as
+bytes, without its model classes (2,100 watch events/s; decoding only the used fields is 150 times as fast).
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: What goes wrong between us and the API server, and passes.
+#: Errors of the connection to the API server; they may pass.
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 def distrusted(error: Exception) -> bool:
-    """Whether the server's certificate is not of the authority that we know, which may have been replaced."""
+    """Whether the server's certificate is not signed by the authority that we trust, which may have been
+    replaced."""
     return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError)
 
 
 def reason(error: Exception) -> str:
-    """One of NETWORK_ERRORS, for a person."""
+    """One of NETWORK_ERRORS as a text for a person."""
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
         why = os.strerror(error.os_error.errno)
         return f"cannot connect to the API server at {error.host}:{error.port}: {why}"
@@ -47,8 +48,9 @@ def reason(error: Exception) -> str:
 
 
 async def read(answer: aiohttp.ClientResponse, most: int = 256 << 20, within: float = 120.0) -> bytes:
-    """The whole body. Raises aiohttp.ClientPayloadError where it has more than `most` bytes, TimeoutError
-    where it is not complete in `within` seconds: one that sends a byte now and then is never silent."""
+    """The whole body. Raises aiohttp.ClientPayloadError if it has more than `most` bytes, TimeoutError if it
+    is not complete within `within` seconds: a timeout of the socket does not end an answer that comes byte by
+    byte."""
     parts: list[bytes] = []
     size = 0
     async with asyncio.timeout(within):
@@ -60,7 +62,7 @@ async def read(answer: aiohttp.ClientResponse, most: int = 256 << 20, within: fl
     return b"".join(parts)
 
 
-#: What makes two configurations the same place.
+#: The fields that two configurations of the same server have in common.
 _PLACE = ("host", "ssl_ca_cert", "key_file", "verify_ssl", "tls_server_name", "proxy")
 
 #: Seconds to connect.
@@ -68,8 +70,8 @@ CONNECT_WITHIN = 10.0
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Which API server. `server`: a URL without credentials, as of `kubectl proxy`; else `kubeconfig`
-    (None: $KUBECONFIG or ~/.kube/config, and inside a pod its service account) and `context`."""
+    """Names an API server. `server`: a URL without credentials, such as that of `kubectl proxy`; else
+    `kubeconfig` (None: $KUBECONFIG or ~/.kube/config; in a pod its service account) and `context`."""
 
     server: str = ""
     kubeconfig: Path | None = None
@@ -86,19 +88,19 @@ class Api:
         self._renewing = asyncio.Lock()
 
     async def open(self) -> None:
-        """Raises BadInput where there is no usable configuration."""
+        """Load the configuration. Raises BadInput if there is none that can be used."""
         self._use(await self._configuration())
 
     async def renew(self, generation: int, anew: bool = False) -> None:
-        """The credentials of that generation were not accepted: load them again, once for all who ask.
-        `anew`: certificates too, which may have been replaced in their files. Raises BadInput."""
+        """Load the credentials again, because those of `generation` were not accepted; once for all callers.
+        `anew`: certificates too, since their files may have been replaced. Raises BadInput."""
         async with self._renewing:
             if generation != self.generation:
                 return
             fresh, used = await self._configuration(), self._client.configuration
             moved = any(getattr(fresh, name) != getattr(used, name) for name in _PLACE)
             if anew or fresh.cert_file or moved:
-                await self.close()  # certificates belong to connections: all begin anew
+                await self.close()  # certificates belong to connections, so all have to be opened again
                 self._use(fresh)
             else:
                 used.api_key, used.refresh_api_key_hook = fresh.api_key, fresh.refresh_api_key_hook
@@ -114,7 +116,7 @@ class Api:
         return str(self._client.configuration.host)
 
     async def get(self, path: str, query: Mapping[str, str], silence: float) -> aiohttp.ClientResponse:
-        """One GET; the body is the caller's to read. `silence`: seconds without a byte that end it.
+        """One GET; the caller reads the body. `silence`: seconds without a byte after which it fails.
         Raises NETWORK_ERRORS."""
         return await self.call("GET", path, query, silence=silence)
 
@@ -128,9 +130,9 @@ class Api:
         content_type: str = "application/json",
         silence: float,
     ) -> aiohttp.ClientResponse:
-        """As `get`, with any method and with a body, which travels as JSON."""
+        """The same as `get` with any method, and a body that is sent as JSON."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN, sock_read=silence)
-        # Compression would cost both sides more than the bytes on a cluster's network.
+        # Compression would cost both sides more than it saves on a cluster's network.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         answer: aiohttp.ClientResponse = await self._client.call_api(
             path,
@@ -163,16 +165,16 @@ class Api:
             return
         path = target.kubeconfig or _default_kubeconfig()
         if path is None and Path(SERVICE_TOKEN_FILENAME).exists():
-            with _said("in-cluster configuration"):
+            with _as_bad_input("in-cluster configuration"):
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return
         if path is None:
             raise BadInput(
                 "no kubeconfig: name one with --kubeconfig FILE, set KUBECONFIG, or run inside a pod"
             )
-        if not all(Path(one).is_file() for one in str(path).split(os.pathsep)):
+        if not all(Path(part).is_file() for part in str(path).split(os.pathsep)):
             raise BadInput(f"--kubeconfig {path}: there is no such file")
-        with _said(f"kubeconfig {path}"):
+        with _as_bad_input(f"kubeconfig {path}"):
             await config.load_kube_config(
                 config_file=str(path),
                 context=target.context or None,
@@ -187,9 +189,9 @@ def _default_kubeconfig() -> Path | None:
     return usual if usual.is_file() else None
 
 
-class _said(contextlib.AbstractContextManager[None]):
-    """Whatever kubernetes-asyncio has against a configuration, as one line. It raises what it happens to
-    meet: ConfigException, yaml errors, KeyError, AssertionError, OSError of an exec plugin."""
+class _as_bad_input(contextlib.AbstractContextManager[None]):
+    """Turns any error of kubernetes-asyncio about a configuration into BadInput, one line. It raises
+    ConfigException, yaml errors, KeyError, AssertionError, OSError of an exec plugin and others."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -204,8 +206,8 @@ class _said(contextlib.AbstractContextManager[None]):
 
 
 async def refuse_unwatchable(api: Api, kinds: Iterable[Kind]) -> None:
-    """What the API server offers no watch of is said now, not found out. Where the server cannot be asked,
-    nothing is known. Raises Failed."""
+    """Raises Failed if the API server offers no watch for one of the kinds. If the server does not answer,
+    nothing is checked."""
     for kind in kinds:
         try:
             async with await api.get(kind.path.rpartition("/")[0], {}, CONNECT_WITHIN) as answer:

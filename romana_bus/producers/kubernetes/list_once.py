@@ -1,4 +1,4 @@
-"""One consistent list of a resource, for whoever looks once."""
+"""Lists a resource once, consistently, for audits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.client import Api
     from romana_bus.producers.kubernetes.objects import Kind
 
-#: Objects on one page; seconds without a byte; objects of one list.
+#: Limits: objects on one page; seconds without a byte; objects of one list.
 PAGE, SILENCE, MOST = 500, 30.0, 5_000_000
 
 
 async def listed(api: Api, kind: Kind) -> tuple[list[Fact], str]:
-    """All objects as facts, and the version of the list. From the server's store, never from its cache,
+    """All objects as facts, and the version of the list. Read from the server's store, not from its cache,
     which may be behind. Raises Failed."""
     facts: list[Fact] = []
     following, renewed = "", False

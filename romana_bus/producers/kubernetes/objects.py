@@ -1,7 +1,7 @@
-"""What is read of a Kubernetes object: just the fields in use, decoded from the bytes as they come.
+"""Kubernetes objects: only the fields that are used, decoded from bytes, and the facts made of them.
 
-Field names are those of the Kubernetes API (v1.Pod, v1.Node, ...); what else an object has is skipped
-by the decoder without being built. Fields may be null or missing: an API server leaves out what is empty.
+Field names are those of the Kubernetes API (v1.Pod, v1.Node, ...). The decoder skips all other fields. Fields
+may be null or missing: an API server omits empty ones.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Which of a pod's annotations are for us.
+#: The prefix of the annotations that we read.
 WISH = "romana.io/"
-#: The kubelet puts it on a mirror: the uid of the static pod.
+#: The kubelet's annotation on a mirror pod: the uid of the static pod.
 MIRROR = "kubernetes.io/config.mirror"
 
 
 class Shape(msgspec.Struct, rename="camel", gc=False, frozen=True):
-    """Camel case on the wire, as in the Kubernetes API."""
+    """A part of an object, with field names in camel case as in the Kubernetes API."""
 
 
 class Meta(Shape, frozen=True):
@@ -111,7 +111,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """metav1.Status: how the API server says no."""
+    """metav1.Status: an error of the API server."""
 
     message: str = ""
     reason: str = ""
@@ -119,13 +119,13 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Kind(NamedTuple):
-    """One resource: where it is, what is read of it, and the facts that come of it.
+    """One resource: its path, its decoders, and the facts made of its objects.
 
-    `name` is the plural, or GROUP/VERSION/PLURAL of another resource; `item`, `events` and `pages` decode
-    an object, a watch's lines and a list's pages; `seen` makes a fact of an item and the number of its
-    listing, `gone` one of (uid, version, listing, namespace, name); `fields` names the set of fields that the
-    facts carry; `ordered`: a watch's events come in the order of their versions (KEP-5504), of which servers
-    behind the API server's aggregation know nothing."""
+    `name`: the plural, or GROUP/VERSION/PLURAL for other resources. `item`, `events`, `pages`: decoders of an
+    object, a line of a watch, a page of a list. `seen(item, listing)` and `gone(uid, version, listing,
+    namespace, name)` make facts; `listing` is the number of the listing. `fields`: names the set of fields in
+    the facts. `ordered`: a watch's events come in the order of their versions (KEP-5504); servers behind the
+    API server's aggregation do not promise that."""
 
     name: str
     path: str
@@ -158,7 +158,7 @@ def _node(node: Node, listing: int) -> Fact:
         listing=listing,
         uid=node.metadata.uid,
         name=node.metadata.name,
-        addresses=tuple(one.address for one in addresses if one.type == "InternalIP"),
+        addresses=tuple(address.address for address in addresses if address.type == "InternalIP"),
         labels=node.metadata.labels or {},
     )
 
@@ -178,15 +178,15 @@ def _pod(pod: Pod, listing: int) -> Fact:
         node=pod.spec.node_name,
         phase=pod.status.phase,
         host_network=pod.spec.host_network,
-        ips=tuple([one.ip for one in ips]) if ips else (),
+        ips=tuple([pod_ip.ip for pod_ip in ips]) if ips else (),
         labels=meta.labels or {},
-        annotations=_wishes(meta.annotations) if meta.annotations else {},
+        annotations=_own(meta.annotations) if meta.annotations else {},
         static=meta.annotations.get(MIRROR, "") if meta.annotations else "",
     )
 
 
-def _wishes(annotations: dict[str, str]) -> dict[str, str]:
-    """Ours alone: others write theirs (leases, checksums ...) all the time."""
+def _own(annotations: dict[str, str]) -> dict[str, str]:
+    """Only our annotations: others (leases, checksums ...) change all the time."""
     return {key: value for key, value in annotations.items() if key.startswith(WISH)}
 
 
@@ -226,7 +226,8 @@ def _policy_gone(uid: str, version: str, listing: int, namespace: str, name: str
 
 
 def _fields(seen: type[Event], *more: str) -> str:
-    """Changes whenever a fact gets another field: then everything is listed and told again."""
+    """A digest of the field names. It changes when a fact gets another field: then everything is listed and
+    published again."""
     names = ",".join([*seen.__struct_fields__, *more])
     return hashlib.blake2b(names.encode(), digest_size=4).hexdigest()
 
@@ -238,10 +239,10 @@ POLICIES = _kind(
     "networkpolicies", Policy, _policy, _policy_gone, _fields(PolicySeen), group="networking.k8s.io"
 )
 
-#: What is watched always.
+#: Resources that are always watched.
 BUILT_IN = (NODES, PODS, NAMESPACES, POLICIES)
 
-#: The kind of each fact.
+#: The name of the kind of each fact.
 KIND_OF: dict[type[Event], str] = {
     NodeSeen: "nodes",
     NodeGone: "nodes",
@@ -255,8 +256,8 @@ KIND_OF: dict[type[Event], str] = {
 
 
 def other_kind(group: str, version: str, plural: str, paths: Iterable[str] = ()) -> Kind:
-    """Any other resource, for third parties: whole (without `metadata.managedFields`), or only the
-    fields at `paths` (`spec.replicas`), which then stand where they stood."""
+    """The kind of any other resource, for third parties. Facts contain whole objects (without
+    `metadata.managedFields`), or only the fields at `paths` (such as `spec.replicas`)."""
     name = f"{group or 'core'}/{version}/{plural}"
     chosen = [path.split(".") for path in paths]
 

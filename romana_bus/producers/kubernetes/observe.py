@@ -1,16 +1,16 @@
-"""What of the API server's story has to go on the log. Pure.
+"""Decides which answers of the API server become events on the log. Pure.
 
-For each resource: which entities the log knows, in which version and with which fields (as a digest), and
-how far it has come. From there:
+State, for each resource: the entities on the log, with version and digest of the used fields, and the
+position of the watch. From that:
 
-    a list item or watch event   -> a fact, if a field in use differs from what the log has
-    the end of a listing         -> Synced; what the list lacks is doubted, or gone (`absence.py`)
-    a bookmark                   -> Synced, so that a restart goes on from there
+    a list item or watch event   -> a fact, if a used field differs from what the log has
+    the end of a listing         -> Synced; entities that the list lacks are doubted, or deleted
+    (`absence.py`) a bookmark                   -> Synced, so that a restart continues from there
 
-Listings are numbered, and facts carry the number of theirs. A listing is a new word on everything: what it
-shows is told whatever version the log has of it. What a watch says that is older than what was told is left
-out. The same state comes out of the log itself (`evolve`), so a standby, or the process after a restart,
-knows what its predecessor had published and where its watch was.
+Listings are numbered, and facts carry the number of their listing. A listing decides about everything: its
+objects are published whatever version the log has. Watch events that are older than what was published are
+dropped. The same state is folded from the log (`evolve`), so a standby, and a restarted process, knows what
+was published before and where the watch was.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
     from romana_bus.producers.kubernetes.objects import Kind
 
-#: Deletions that are remembered of one listing, so that an older event brings nothing back.
+#: Deletions since a listing that are remembered, so that an older event does not bring an entity back.
 REMEMBERED = 10_000
-#: Seconds after which a mark is told again though nothing has changed: it says that all is well.
+#: Seconds after which Synced is published again without a change, as a sign of life.
 MARK_AGAIN = 60.0
 
 
 class Held(NamedTuple):
-    """What the log has of one entity, and the number of the listing that it was told by."""
+    """An entity on the log. `listing`: the number of the listing in which it was published."""
 
     uid: str
     version: int
@@ -55,9 +55,9 @@ class Held(NamedTuple):
 
 
 class Progress:
-    """One resource. `place`: the resource version up to which everything is on the log or did not matter, if
-    `synced`; `version`: that as a number, 0 where it is none; `listing`: the number of the newest listing;
-    `fields`: with which set of fields it was synced."""
+    """The state of one resource. `place`: if `synced`, the resource version up to which everything relevant
+    is on the log; `version`: the same as a number, 0 if it is none; `listing`: the number of the newest
+    listing; `fields`: the set of fields of the facts."""
 
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}  # namespace/name
@@ -66,21 +66,21 @@ class Progress:
         self.listing = 0
         self.synced = False
         self.fields = ""
-        self.marked, self.marked_at = "", 0.0  # the place of the last Synced; when it was told
+        self.marked, self.marked_at = "", 0.0  # the place of the last Synced, and when it was published
         self.listed: set[str] | None = None
-        self.about: frozenset[str] | None = None  # of a second look: what it is to decide about
-        self.unread = False  # the list had items that cannot be read: it says nothing about absence
-        self.rewound = False  # until a listing is complete, everything is told anew
+        self.about: frozenset[str] | None = None  # of an absence check: the entities that it decides about
+        self.unread = False  # the list had unreadable items, so it proves no absence
+        self.rewound = False  # until a listing is complete, everything is published again
         self.unusable: list[Unusable] = []  # objects that were left out, or cut, and why
         self.absences = Absences()
-        self.doubted = 0  # how many the log's mark says are doubted
-        self.asked, self.why, self.believe = 0, "", False  # the newest wish to list again
-        self.answered = 0  # the one that a listing has answered, or is answering
-        self.believing = False  # what the present listing lacks is gone: an operator says so
+        self.doubted = 0  # how many entities are doubted, according to the last Synced
+        self.asked, self.why, self.believe = 0, "", False  # the newest request to list again
+        self.answered = 0  # the request that a listing has answered, or is answering
+        self.believing = False  # an operator said that what the current listing lacks is deleted
 
 
 class Watched:
-    """All resources, by the kind's name."""
+    """The state of all resources, by the kind's name."""
 
     def __init__(self) -> None:
         self.progress: dict[str, Progress] = {}
@@ -150,7 +150,7 @@ def _bury(progress: Progress, key: str, version: int) -> None:
 
 
 def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
-    """From here until `end_listing`, what the log says of this resource may be behind."""
+    """A listing begins. Until `end_listing` the log may be behind for this resource."""
     progress = state.of(kind.name)
     progress.synced, progress.listed, progress.about, progress.unread = False, set(), None, False
     progress.believing = progress.believe and progress.asked not in (0, progress.answered)
@@ -165,8 +165,8 @@ def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
 
 
 def listed(state: Watched, kind: Kind, items: Iterable[Any]) -> list[Event]:
-    """Items of a list, in any order. In a second look, what came to be doubted since it began is left to the
-    next one."""
+    """The events for items of a list, in any order. During an absence check, entities that became doubted
+    after its start are left to the next check."""
     progress = state.of(kind.name)
     events: list[Event] = []
     for item in items:
@@ -178,16 +178,16 @@ def listed(state: Watched, kind: Kind, items: Iterable[Any]) -> list[Event]:
             continue
         held = progress.held.get(key)
         if held is not None and held.listing == progress.listing and 0 < version < held.version:
-            continue  # the watch has told what is newer
+            continue  # the watch has reported a newer version
         if held is None and 0 < version <= progress.gone.get(key, 0):
-            continue  # the watch has told that it is gone
+            continue  # the watch has reported its deletion
         progress.absences.forget(key)
-        events += _tell(progress, fact, key, version)
+        events += _publish(progress, fact, key, version)
     return events
 
 
 def unread(state: Watched, kind: Kind, key: str, why: str) -> None:
-    """An item of a list that cannot be read: `key`, where at least that can."""
+    """Note an item of a list that cannot be read. `key`: '' if not even its name can be read."""
     progress = state.of(kind.name)
     progress.unusable.append(Unusable(key or "an object without a name", why))
     if key and progress.listed is not None:
@@ -195,18 +195,19 @@ def unread(state: Watched, kind: Kind, key: str, why: str) -> None:
     progress.unread |= not key
 
 
-def went_back(state: Watched, kind: Kind, version: str) -> str:
-    """The API server is at `version`. '' if that is not behind what it has told us; if it is, its store
-    was restored from a backup, and the next listing has to tell everything anew: says so."""
+def rewound_to(state: Watched, kind: Kind, version: str) -> str:
+    """Why the API server, which is at `version` now, was rewound; '' if it was not. If its version is lower
+    than before, its store was restored from a backup, and the next listing has to publish everything
+    again."""
     progress = state.of(kind.name)
     if not 0 < version_number(version) < progress.version:
         return ""
     progress.rewound = True
-    return f"the API server went back to version {version}, behind {progress.version}"
+    return f"the API server went back to version {version}, before {progress.version}"
 
 
 def end_listing(state: Watched, kind: Kind, version: str, now: float) -> list[Event]:
-    """The list was complete at `version`. `now`: seconds, of a clock that never goes back."""
+    """The list is complete at `version`. `now`: seconds of a clock that never goes back."""
     progress = state.of(kind.name)
     assert progress.listed is not None, "no listing has begun"
     events = _missing(progress, kind, progress.held.keys() - progress.listed, version, now)
@@ -215,9 +216,9 @@ def end_listing(state: Watched, kind: Kind, version: str, now: float) -> list[Ev
     return [*events, _mark(progress, kind, now)]
 
 
-def begin_second_look(state: Watched, kind: Kind) -> frozenset[str]:
-    """Another listing begins beside the watch, about what is doubted, which it gives: what the watch tells
-    from here on is behind it. Over as soon as `about` is another."""
+def begin_check(state: Watched, kind: Kind) -> frozenset[str]:
+    """A listing begins beside the watch, to decide about the doubted entities; returns them. Watch events
+    from now on are newer than the listing. It is void as soon as `about` is another set."""
     progress = state.of(kind.name)
     progress.listed, progress.unread = set(), False
     _begin(progress, progress.listing + 1)
@@ -225,19 +226,19 @@ def begin_second_look(state: Watched, kind: Kind) -> frozenset[str]:
     return progress.about
 
 
-def end_second_look(state: Watched, kind: Kind, version: str, now: float) -> list[Event]:
-    """It was complete at `version`, and what it shows was told (`listed`)."""
+def end_check(state: Watched, kind: Kind, version: str, now: float) -> list[Event]:
+    """The check is complete at `version`, and its items were published (`listed`)."""
     progress = state.of(kind.name)
     assert progress.listed is not None, "no listing has begun"
-    assert progress.about is not None, "it is not the second one"
+    assert progress.about is not None, "no check has begun"
     missing = (progress.about & progress.absences.keys & progress.held.keys()) - progress.listed
     events = _missing(progress, kind, missing, version, now)
     progress.listed = progress.about = None
     return [*events, _mark(progress, kind, now)]
 
 
-def give_up_second_look(state: Watched, kind: Kind, about: frozenset[str]) -> None:
-    """It did not come to its end: it says nothing."""
+def abandon_check(state: Watched, kind: Kind, about: frozenset[str]) -> None:
+    """The check failed before its end: it decides nothing."""
     progress = state.of(kind.name)
     if progress.about is about:
         progress.listed = progress.about = None
@@ -246,48 +247,49 @@ def give_up_second_look(state: Watched, kind: Kind, about: frozenset[str]) -> No
 def _missing(
     progress: Progress, kind: Kind, missing: AbstractSet[str], version: str, now: float
 ) -> list[Event]:
-    """What a complete list lacks. A word of an operator ends all doubt."""
+    """The tombstones for entities that a complete list lacks. An operator's --believe makes them all
+    deleted."""
     if progress.unread:
         return []
     if progress.believing:
-        progress.believing, gone = False, sorted(missing)
+        progress.believing, deleted = False, sorted(missing)
         progress.absences.clear()
     else:
-        gone = progress.absences.listed(missing, len(progress.held), now)
-    return [_tombstone(progress, kind, key, progress.held[key].uid, version) for key in gone]
+        deleted = progress.absences.listed(missing, len(progress.held), now)
+    return [_tombstone(progress, kind, key, progress.held[key].uid, version) for key in deleted]
 
 
 # --- from the API server: the watch -----------------------------------------------------------------------
 
 
 def changed(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) -> list[Event]:
-    """One watch event: ADDED, MODIFIED or DELETED. `now`: seconds, of a clock that never goes back. Raises
-    ValueError for another type."""
+    """The events for one watch event: ADDED, MODIFIED or DELETED. `now`: seconds of a clock that never goes
+    back. Raises ValueError for another type."""
     progress = state.of(kind.name)
     fact = kind.seen(item, progress.listing)
     key, version = fact.key(), version_number(fact.resource_version)
     held = progress.held.get(key)
     last = progress.gone.get(key, 0) + 1 if held is None else held.version
     if 0 < version < last or (kind.ordered and 0 < version <= progress.version):
-        return []  # older than what was told
+        return []  # older than what was published
     if version:
         progress.place, progress.version = fact.resource_version, version
     if type in ("ADDED", "MODIFIED"):
         progress.absences.forget(key)
-        return _tell(progress, fact, key, version)
+        return _publish(progress, fact, key, version)
     if type != "DELETED":
         raise ValueError(f"a watch event of type {type!r}")
     if held is None:
         return []
     if progress.absences.deleted(key, now):
         return [_tombstone(progress, kind, key, fact.uid, fact.resource_version)]
-    # It is looked at again; that it is doubted is told at once, so that nobody else concludes anything.
+    # It is checked again. The doubt is published at once, so that nobody else takes the entity for deleted.
     return [] if progress.doubted else [_mark(progress, kind, now)]
 
 
 def initial(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) -> list[Event]:
-    """The same among the initial events of a streaming list, which come in any order; one that is deleted
-    meanwhile is told as well."""
+    """The events for one initial event of a streaming list. They come in any order; an object that is deleted
+    meanwhile comes as DELETED."""
     progress = state.of(kind.name)
     if type in ("ADDED", "MODIFIED"):
         return listed(state, kind, (item,))
@@ -302,7 +304,7 @@ def initial(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) 
 
 
 def bookmark(state: Watched, kind: Kind, version: str, now: float = 0.0) -> list[Event]:
-    """Nothing happened up to `version`."""
+    """A bookmark: nothing else happened up to `version`."""
     progress = state.of(kind.name)
     number = version_number(version)
     if number > progress.version or (version and not number):
@@ -311,22 +313,22 @@ def bookmark(state: Watched, kind: Kind, version: str, now: float = 0.0) -> list
 
 
 def well(state: Watched, kind: Kind, now: float) -> list[Event]:
-    """The API server has just had a good answer. It is told once a minute, and where it is news."""
+    """The API server has just answered: Synced, if the place has changed, or a minute has passed."""
     progress = state.of(kind.name)
-    news = progress.place != progress.marked or now - progress.marked_at >= MARK_AGAIN
-    return [_mark(progress, kind, now)] if progress.synced and news else []
+    due = progress.place != progress.marked or now - progress.marked_at >= MARK_AGAIN
+    return [_mark(progress, kind, now)] if progress.synced and due else []
 
 
 def settled(state: Watched, kind: Kind, now: float) -> list[Event]:
-    """Where the log's mark says that something is doubted, and nothing is any more."""
+    """Synced, if the last one says that something is doubted, and nothing is any more."""
     progress = state.of(kind.name)
-    over = progress.synced and progress.doubted and progress.about is None and not progress.absences.keys
-    return [_mark(progress, kind, now)] if over else []
+    due = progress.synced and progress.doubted and progress.about is None and not progress.absences.keys
+    return [_mark(progress, kind, now)] if due else []
 
 
 def resumes(state: Watched, kind: Kind) -> bool:
-    """Whether a watch may go on from `place`: the log has the whole listing, with today's fields, and nothing
-    on it is doubted that nobody here doubts."""
+    """Whether a watch may continue from `place`: the log has a complete listing with the current fields, no
+    listing is requested, and the doubted entities are known here."""
     progress = state.of(kind.name)
     return (
         progress.synced
@@ -338,8 +340,8 @@ def resumes(state: Watched, kind: Kind) -> bool:
 
 
 def wanted(state: Watched, kind: Kind) -> str:
-    """Why somebody wants a listing that has not begun yet, or ''. Only whether it is another wish than the
-    one that was answered counts, not which is later: wishes come by many clocks."""
+    """The reason of a requested listing that has not begun yet, or ''. A request counts if it differs from
+    the answered one, later or not: requests carry times of different clocks."""
     progress = state.of(kind.name)
     return "" if progress.asked in (0, progress.answered) else progress.why
 
@@ -347,8 +349,8 @@ def wanted(state: Watched, kind: Kind) -> str:
 # --- one object ---------------------------------------------------------------------------------------
 
 
-def _tell(progress: Progress, fact: Fact, key: str, version: int) -> list[Event]:
-    """What the log has to hear of an object that is there."""
+def _publish(progress: Progress, fact: Fact, key: str, version: int) -> list[Event]:
+    """The fact, if the log does not have it already."""
     fact, body, unusable = fitted(fact, key)
     if unusable:
         progress.unusable.append(unusable)
@@ -356,8 +358,8 @@ def _tell(progress: Progress, fact: Fact, key: str, version: int) -> list[Event]
             return []
     held, now = progress.held.get(key), Held(fact.uid, version, digest(body), progress.listing)
     progress.held[key] = now
-    told = held is not None and (held.listing == now.listing or not progress.rewound)
-    if held is not None and told and (held.uid, held.digest) == (now.uid, now.digest):
+    current = held is not None and (held.listing == now.listing or not progress.rewound)
+    if held is not None and current and (held.uid, held.digest) == (now.uid, now.digest):
         return []
     progress.gone.pop(key, None)
     return [fact]
@@ -380,5 +382,6 @@ def _mark(progress: Progress, kind: Kind, now: float) -> ResourceSynced:
 
 
 def digest(body: bytes) -> bytes:
-    """Of all fields behind the version: it changes with every status update, and is no news by itself."""
+    """A digest of all fields after the version, which changes with every status update and alone means
+    nothing."""
     return hashlib.blake2b(body[body.index(b',"uid":') :], digest_size=16).digest()

@@ -1,6 +1,6 @@
-"""Lists in pages, and single requests, of one resource: bounded, and no more than are good for a server.
+"""Lists in pages, and single requests, of one resource: bounded in size, and in rate to protect the server.
 
-A list without a resourceVersion is the store's own word (a quorum read), never that of a cache.
+A list without a resourceVersion is a quorum read of the store, never of a cache.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Pages of one list, and objects on one page, that are believed.
+#: Limits of what is accepted: pages of one list, objects on one page.
 MOST_PAGES, MOST_ITEMS = 10_000, 100_000
-#: Bytes of a `continue` token.
+#: The most bytes of a `continue` token.
 LONGEST_TOKEN = 16_384
 
 
 class Again(Exception):
-    """This did not work; the verdict says what to do."""
+    """A request failed; the verdict says what to do."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.why)
@@ -47,14 +47,15 @@ class Again(Exception):
 
 
 class Limits(NamedTuple):
-    """`page`: objects on one page of a list. `timeout`: seconds until a watch is asked to end, drawn anew
-    each time, so that watches of many do not end together. `silence`: seconds without a byte before a
-    connection is taken for dead (the server sends a bookmark within 94 s). `quiet`: seconds without a word
-    after which the server is asked where it stands. `initial`: seconds within which the initial events of a
-    streaming list go on. `backoff`: seconds between tries, doubled from the first to the last, and never in
-    step with others. `burst`: connections that may follow one another at once, and how many more a second
-    after that. `lists`: seconds between two lists at least. `look`: seconds before what is doubted is looked
-    at again."""
+    """Limits of a watch; times in seconds.
+
+    `page`: objects on one page of a list. `timeout`: range of the random duration of a watch, so that many
+    watches do not end together. `silence`: without a byte after which a connection counts as dead (the server
+    sends a bookmark within 94 s). `quiet`: without an event after which the server is asked for its version.
+    `initial`: between two initial events of a streaming list. `backoff`: between attempts, doubled from the
+    first value to the second, with jitter. `burst`: connections that may follow each other at once, and per
+    second after that. `lists`: at least between two lists. `look`: until doubted entities are checked
+    again."""
 
     page: int = 500
     timeout: tuple[int, int] = (240, 360)
@@ -67,15 +68,15 @@ class Limits(NamedTuple):
     look: float = 1.0
 
 
-class Telling(Protocol):
-    """Where events go, and who hears that the server has answered."""
+class EventSink(Protocol):
+    """Takes events, and notes that the server has answered."""
 
     async def tell(self, make: Callable[[], list[Event]]) -> None: ...
     def worked(self) -> None: ...
 
 
-class Watch(Telling, Protocol):
-    """What its helpers need of the one that watches a resource (`resource_watch.ResourceWatch`)."""
+class Watch(EventSink, Protocol):
+    """What the parts of a watch need of `resource_watch.ResourceWatch`."""
 
     @property
     def progress(self) -> observe.Progress: ...
@@ -89,7 +90,7 @@ class _Named(Shape, frozen=True):
 
 
 class _Where(msgspec.Struct):
-    """Of a list, just where it stands."""
+    """Of a list only its metadata."""
 
     metadata: ListMeta
 
@@ -101,26 +102,28 @@ _names = msgspec.json.Decoder(Page[_Named])
 
 
 class Pages:
-    def __init__(self, api: Api, kind: Kind, state: Watched, limits: Limits, watch: Telling) -> None:
+    """Requests for one resource."""
+
+    def __init__(self, api: Api, kind: Kind, state: Watched, limits: Limits, watch: EventSink) -> None:
         self.kind, self.state, self.limits = kind, state, limits
         self.generation = 0  # of the credentials of the last request
         self._api, self._watch = api, watch
         self._listed_at = -limits.lists
 
     async def may_list(self) -> None:
-        """Until the last list is long enough ago, whatever is the reason for another one."""
+        """Wait until the last list is long enough ago."""
         while (pause := self._listed_at + self.limits.lists - tasks.monotonic()) > 0:
-            await asyncio.sleep(pause)  # another one that waited too may have been first
+            await asyncio.sleep(pause)  # another task that waited too may have been first
         self._listed_at = tasks.monotonic()
 
     def refused(self) -> None:
-        """That was none: the next one need not wait for it."""
+        """The last request was not a list: the next list need not wait."""
         self._listed_at = -self.limits.lists
 
     async def get(
         self, query: Mapping[str, str], verb: str, silence: float, path: str = ""
     ) -> aiohttp.ClientResponse:
-        """A 200. `path`: of another list than the whole one. Raises Again, NETWORK_ERRORS."""
+        """An answer with status 200. `path`: if not that of the whole list. Raises Again, NETWORK_ERRORS."""
         self.generation = self._api.generation
         answer = await self._api.get(path or self.kind.path, query, silence)
         if answer.status == 200:
@@ -131,18 +134,19 @@ class Pages:
         raise Again(classify(answer.status, answer.headers, body, self.kind, verb))
 
     async def where(self) -> str:
-        """The version at which the API server's store is now. Raises Again, NETWORK_ERRORS."""
+        """The current version of the API server's store. Raises Again, NETWORK_ERRORS."""
         body = await self._body({"limit": "1"})
         return _read_as(_where, body).metadata.resource_version
 
     async def version_of(self, key: str) -> int | None:
-        """The version of one object there; None where there is none. Raises Again, NETWORK_ERRORS."""
+        """The version of one object on the server; None if it does not exist. Raises Again,
+        NETWORK_ERRORS."""
         namespace, _, name = key.rpartition("/")
         start, _, plural = self.kind.path.rpartition("/")
         path = f"{start}/namespaces/{quote(namespace, safe='')}/{plural}" if namespace else self.kind.path
         body = await self._body({"fieldSelector": f"metadata.name={name}", "limit": "1"}, path)
         items = _read_as(_names, body).items or ()
-        versions = [one.metadata.resource_version for one in items if one.metadata.name == name]
+        versions = [item.metadata.resource_version for item in items if item.metadata.name == name]
         return version_number(versions[0]) if versions else None
 
     async def all(
@@ -151,9 +155,9 @@ class Pages:
         starting: Callable[[], None] | None = None,
         counts: Callable[[], bool] = lambda: True,
     ) -> str:
-        """All pages of one consistent list, told as they come; gives its version. `starting`: called before
-        the first request; `begin`: once the server has begun to answer; `counts`: whether what comes is still
-        of use. Raises Again, NETWORK_ERRORS."""
+        """Read all pages of one consistent list, and publish each; returns the list's version. `starting`:
+        called before the first request; `begin`: after the first answer; `counts`: whether the list is still
+        needed. Raises Again, NETWORK_ERRORS."""
         await self.may_list()
         if starting:
             starting()
@@ -170,7 +174,7 @@ class Pages:
                 return page.metadata.resource_version
             if following == before or len(following) > LONGEST_TOKEN or not page.items:
                 raise Again(
-                    Verdict(Action.RETRY, "a list that goes on for ever: its `continue` leads nowhere")
+                    Verdict(Action.RETRY, "a list without an end: its `continue` token does not advance")
                 )
         raise Again(Verdict(Action.RETRY, f"a list of more than {MOST_PAGES:,} pages"))
 
@@ -179,7 +183,7 @@ class Pages:
             return await read(answer)
 
     def _decoded(self, body: bytes) -> Page[Any]:
-        """Its items decoded, or, where one of them cannot be, as bytes. Raises Again."""
+        """A page with decoded items; if one of them cannot be decoded, with items as bytes. Raises Again."""
         page: Page[Any]
         try:
             page = self.kind.pages.decode(body)
@@ -211,7 +215,7 @@ def _read_as(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 
 def _key(item: Any) -> str:
-    """NAMESPACE/NAME of an item of which nothing else can be read; '' where that cannot either."""
+    """NAMESPACE/NAME of an item that cannot be read; '' if not even its name can be read."""
     try:
         meta = _named.decode(item).metadata if isinstance(item, msgspec.Raw) else item.metadata
     except (ValueError, TypeError, AttributeError, RecursionError):

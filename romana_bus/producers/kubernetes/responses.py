@@ -1,7 +1,7 @@
-"""What an answer of the API server means for a watcher. Pure.
+"""Classifies answers of the API server: what a watcher does next. Pure.
 
 Sources: the Kubernetes API concepts page (watch, 410 Gone, bookmarks, streaming lists) and metav1.Status;
-`recordings/answers.jsonl` holds what a real server says.
+`recordings/answers.jsonl` contains answers of a real server.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 
     from romana_bus.producers.kubernetes.objects import Kind
 
-#: Characters of what the API server says that are kept.
+#: The most characters of an answer's text that are kept.
 SAID = 500
 
 
 class Action(Enum):
-    RETRY = "retry"  # the same again, later
-    RELIST = "relist"  # what we know is too old to go on from
-    RENEW = "renew"  # the credentials are not accepted
-    REFUSED = "refused"  # nothing here can change it: a person has to
-    PAGES = "pages"  # the server has no streaming list
+    """What a watcher does after an answer."""
+
+    RETRY = "retry"  # repeat the request, later
+    RELIST = "relist"  # list again: the position of the watch is too old
+    RENEW = "renew"  # load the credentials again
+    REFUSED = "refused"  # report it: only a person can change it
+    PAGES = "pages"  # list in pages: the server has no streaming list
 
 
 class Verdict(NamedTuple):
-    """`after`: seconds that the server asked us to wait, or 0."""
+    """The action after an answer, and why. `after`: seconds that the server asked us to wait, or 0."""
 
     do: Action
     why: str
@@ -39,7 +41,7 @@ class Verdict(NamedTuple):
 
 
 def classify(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, verb: str) -> Verdict:
-    """An answer that is not 200, or the Status in a watch's ERROR event (then `code` is 0: it says)."""
+    """The verdict on an answer that is not 200, or on the Status in a watch's ERROR event (`code` 0)."""
     status = _status(body)
     code = code or status.code
     said = (status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}")[:SAID]
@@ -61,7 +63,7 @@ def classify(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, ver
         case 400:
             return Verdict(Action.RELIST, said)  # a continue token that it cannot read
         case 504 if "resource version" in said.lower():
-            return Verdict(Action.RETRY, said, 1.0)  # it is behind, and will catch up
+            return Verdict(Action.RETRY, said, 1.0)  # the server is behind, and will catch up
         case _:
             return Verdict(Action.RETRY, f"HTTP {code}: {said}", _seconds(headers.get("Retry-After", "")))
 
@@ -79,7 +81,7 @@ def _status(body: bytes) -> Status:
 
 
 def _seconds(retry_after: str) -> float:
-    """RFC 9110, 10.2.3; the API server gives seconds, never a date. Bounded, as nobody waits for ever."""
+    """Seconds of a Retry-After header (RFC 9110, 10.2.3), at most 300. The API server never sends a date."""
     usable = len(retry_after) <= 9 and retry_after.isascii() and retry_after.isdecimal()
     return min(float(retry_after), 300.0) if usable else 0.0
 
@@ -96,13 +98,13 @@ class _Resources(msgspec.Struct):
 
 
 def unwatchable(body: bytes, kind: Kind) -> str:
-    """What the API server's own list of its resources (`kind.path` without its last part) says against
-    watching this one, or ''."""
+    """Why a resource cannot be watched, or ''. `body`: the API server's list of resources (`kind.path`
+    without its last part)."""
     try:
         served = msgspec.json.decode(body, type=_Resources).resources
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    verbs = next((one.verbs for one in served if one.name == kind.plural), None)
+    verbs = next((resource.verbs for resource in served if resource.name == kind.plural), None)
     if verbs is None or {"list", "watch"} <= set(verbs):
         return ""
     return f"{kind.name} cannot be watched: the API server only offers {', '.join(verbs)[:SAID]} for it"

@@ -1,8 +1,8 @@
-"""Where the API server stands: asked soon after a watch goes on from a version, and when it has been quiet.
+"""Asks the API server for its version soon after a watch resumes, and when the watch has been quiet.
 
-A watch that says nothing may be one of a version that the server has yet to reach: where its store was
-restored from a backup, for ever. That ends all connections, so whoever makes one anew asks: later the store
-may have gone past that version, with another story. And a connection may be dead without either side knowing.
+A quiet watch may wait for a version that the server has not reached: if its store was restored from a backup,
+for ever. A restore ends all connections, so the question is asked after each new one; later the store may be
+past that version, with other contents. And a connection may be dead without either side noticing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus import tasks
 from romana_bus.producers.kubernetes import observe
-from romana_bus.producers.kubernetes.anchors import anchors, other_story
+from romana_bus.producers.kubernetes.anchors import anchors, contradiction
 from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes.pages import Again
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.pages import Pages, Watch
 
 
-class Standing:
-    """`heard`: when the server has said something last, or answered this question."""
+class ServerVersion:
+    """`heard`: when the server sent something last, or answered this question."""
 
     def __init__(self, pages: Pages, watch: Watch) -> None:
         self._pages, self._watch = pages, watch
         self.heard = tasks.monotonic()
-        self._resumed = math.inf  # when the answer is due because a watch has gone on
+        self._resumed = math.inf  # when to ask after a watch has resumed
         self._wake = asyncio.Event()
 
-    def heard_now(self) -> None:
+    def answered(self) -> None:
         self.heard = tasks.monotonic()
 
-    def resumed(self) -> None:
-        """A watch has gone on."""
+    def watch_resumed(self) -> None:
+        """Ask soon."""
         self._resumed = tasks.monotonic() + self._pages.limits.look
         self._wake.set()
 
@@ -44,7 +44,7 @@ class Standing:
         return min(self._resumed, self.heard + self._pages.limits.quiet)
 
     async def keep_asking(self) -> None:
-        """For ever."""
+        """Ask whenever it is due, until cancelled."""
         while True:
             await tasks.until_set(self._wake, max(0.0, self._due - tasks.monotonic()))
             self._wake.clear()
@@ -65,12 +65,12 @@ class Standing:
         resumed, progress = self._resumed < math.inf, self._watch.progress
         version = await self._pages.where()
         self.heard, self._resumed = tasks.monotonic(), math.inf
-        why = observe.went_back(state, kind, version) if progress.synced else ""
+        why = observe.rewound_to(state, kind, version) if progress.synced else ""
         for anchor in anchors(progress) if resumed and progress.synced and not why else ():
-            with contextlib.suppress(Again):  # of a server that cannot be asked so
-                why = why or other_story(progress, anchor, await self._pages.version_of(anchor.key))
+            with contextlib.suppress(Again):  # a server may not support this request
+                why = why or contradiction(progress, anchor, await self._pages.version_of(anchor.key))
         if not progress.synced:
-            return  # it is being listed by now
+            return  # a listing has begun meanwhile
         if why:
             self._watch.relist(why)
             return

@@ -1,7 +1,7 @@
-"""A fact as a message can carry it. Pure.
+"""Makes a fact fit into a message. Pure.
 
-What comes from an API server may be larger, deeper or stranger than anything that a log takes. What can be
-left out of an object is left out, and said; what cannot be told at all is said too, and stepped over.
+Objects of an API server may be larger, deeper or stranger than the log accepts. Labels and annotations that
+do not fit are left out; an object that cannot be published at all is skipped. Both are reported.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ import msgspec
 
 from romana_bus.events import Fact, ObjectSeen, PolicySeen, codec
 
-#: Bytes of a fact: no message could carry more (the server's max_payload is 1 MiB, headers included).
+#: The most bytes of a fact: the server's max_payload is 1 MiB, headers included.
 LARGEST = 900_000
-#: Characters of a name, of a namespace (RFC 1123 subdomains), and of what the API server counts by.
+#: The most characters of a name or namespace (RFC 1123 subdomains), and of a uid plus a version.
 NAME, COUNTED = 253, 128
-#: Labels that are kept first where an object has too many: whoever goes by labels goes by these mostly.
+#: Labels that are kept first if an object has too many: selectors mostly use these.
 FIRST = ("romana.io/", "topology.kubernetes.io/", "kubernetes.io/", "node.kubernetes.io/")
 
 
-#: Bytes below which a fact is as usual, unless it holds what an API server nested.
+#: Facts with fewer bytes need no further check, unless they contain nested objects.
 PLAIN = 8192
 NESTED = (ObjectSeen, PolicySeen)
 
 
 class Unusable(NamedTuple):
-    """Of one object: its key, and what is wrong with it."""
+    """An object's key, and what is wrong with it."""
 
     key: str
     why: str
 
 
-#: The fact, its encoded body (b'' where it cannot be told), and what is wrong with it, if anything.
+#: The fact, its encoded body (b'' if it cannot be published), and what is wrong with it, if anything.
 Fitted = tuple[Fact, bytes, Unusable | None]
 
 
 def fitted(fact: Fact, key: str) -> Fitted:
-    """`key`: the fact's."""
+    """The fact, made to fit. `key`: the fact's."""
     try:
         body = codec.encode(fact)
     except (RecursionError, OverflowError, ValueError, TypeError) as error:
-        return fact, b"", Unusable(key[:NAME], f"it cannot be told: {error}")
+        return fact, b"", Unusable(key[:NAME], f"it cannot be encoded: {error}")
     usual = (
         len(body) < PLAIN
         and len(key) <= NAME
@@ -50,10 +50,10 @@ def fitted(fact: Fact, key: str) -> Fitted:
         and len(fact.uid) + len(fact.resource_version) <= COUNTED
         and type(fact) not in NESTED
     )
-    return (fact, body, None) if usual else _looked_at(fact, key, body)
+    return (fact, body, None) if usual else _checked(fact, key, body)
 
 
-def _looked_at(fact: Fact, key: str, body: bytes) -> Fitted:
+def _checked(fact: Fact, key: str, body: bytes) -> Fitted:
     if reason := _odd(fact):
         return fact, b"", Unusable(key[:NAME], reason)
     if len(body) > LARGEST:
@@ -64,7 +64,7 @@ def _looked_at(fact: Fact, key: str, body: bytes) -> Fitted:
 
 
 def _odd(fact: Fact) -> str:
-    """Why its name is no name, or ''."""
+    """Why its name is not valid, or ''."""
     namespace = getattr(fact, "namespace", "")
     if not fact.name or len(fact.name) > NAME or len(namespace) > NAME:
         return f"a name of {len(fact.name)} characters in a namespace of {len(namespace)}"
@@ -76,7 +76,7 @@ def _odd(fact: Fact) -> str:
 
 
 def _cut(fact: Fact, key: str, size: int) -> Fitted:
-    """The same with fewer labels, and, if that is not enough, without what it asks for."""
+    """The fact with fewer labels and, if that is not enough, fewer annotations."""
     said = f"{size:,} bytes, of {LARGEST:,} at most"
     for field in ("labels", "annotations"):
         if values := getattr(fact, field, None):
@@ -84,17 +84,16 @@ def _cut(fact: Fact, key: str, size: int) -> Fitted:
             body = codec.encode(fact)
             if len(body) <= LARGEST:
                 kept = len(getattr(fact, field))
-                why = f"{said}: {kept:,} of its {len(values):,} {field} are told"
+                why = f"{said}: {kept:,} of its {len(values):,} {field} are published"
                 return fact, body, Unusable(key, why)
     return fact, b"", Unusable(key, f"{said}: it is left out")
 
 
 def _some(values: dict[str, str]) -> dict[str, str]:
-    """As many as fit into half of a message: known ones first, then the short ones."""
-    known = {prefix: place for place, prefix in enumerate(FIRST)}
+    """As many as fit into half of a message: known ones first, then short ones."""
 
     def rank(key: str) -> tuple[int, int, str]:
-        first = next((place for prefix, place in known.items() if key.startswith(prefix)), len(FIRST))
+        first = next((index for index, prefix in enumerate(FIRST) if key.startswith(prefix)), len(FIRST))
         return first, len(key) + len(values[key]), key
 
     kept: dict[str, str] = {}

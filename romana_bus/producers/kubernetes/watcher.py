@@ -1,8 +1,9 @@
-"""The watcher: a Kubernetes API server's nodes, pods, namespaces and network policies, as facts on KUBE.
+"""The watcher: publishes a Kubernetes API server's nodes, pods, namespaces and network policies as facts on
+KUBE.
 
-Reads the log it writes (what it has told, and how far its watches had come), so any number of watchers
-may run: one leads and watches, the others follow the log, ready to go on from the same version. Reads also
-which resources somebody wants listed once more. Owns the stream KUBE while it leads.
+Reads the stream that it writes: what was published, and the positions of its watches. So any number of
+watchers may run: one leads and watches, the standbys follow the log, and can continue from the same version.
+Also reads requests for listings (SPEC). Owns the stream KUBE while it leads.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Watcher:
-    """As the loop sees it."""
+    """The watcher as a consumer."""
 
     name: str = "watch"
     writes: str = KUBE
     reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.>"))
     initial: Callable[[], Watched] = Watched
     evolve: Callable[[Watched, Event, int], None] = observe.evolve
-    #: What somebody else writes on KUBE is no fact.
+    #: Messages on KUBE that a leader did not write are parked.
     strict: bool = True
 
 
@@ -54,35 +55,35 @@ async def run_watcher(
     health: Health | None = None,
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
-    """Until cancelled. `beside`: what else is done by whoever leads, and by nobody else. Raises Failed where
-    the API server refuses us from the beginning, and Closed."""
-    well, answered = health or Health(), set[str]()
+    """Run until cancelled. `beside`: more jobs that only the leader runs. Raises Failed if the API server
+    refuses us from the beginning, and Closed."""
+    health, answered = health or Health(), set[str]()
 
-    async def govern(fold: Fold[Watched], leadership: Leadership) -> None:
+    async def lead(fold: Fold[Watched], leadership: Leadership) -> None:
         if fold.why == "rewound" or not fold.whole:
-            # The log lost what it had acknowledged, or somebody else wrote over it: all is listed anew.
+            # The log lost acknowledged messages, or somebody else wrote over them: list everything again.
             for progress in fold.state.progress.values():
                 progress.synced = False
 
         async def publish(events: list[Event]) -> None:
-            # Facts have no cause on the log: they are where chains begin.
+            # Facts have no cause on the log: chains of causes begin with them.
             await leadership.publish((event, "") for event in events)
 
-        watches = [ResourceWatch(api, kind, fold.state, publish, limits, well, answered) for kind in kinds]
+        watches = [ResourceWatch(api, kind, fold.state, publish, limits, health, answered) for kind in kinds]
         for kind in kinds:
-            well.say(f"watch {kind.name}", "" if fold.state.of(kind.name).synced else "not listed yet")
+            health.say(f"watch {kind.name}", "" if fold.state.of(kind.name).synced else "not listed yet")
         try:
-            jobs = [*(watch.run() for watch in watches), *(one() for one in beside)]
-            await until_one_ends([*jobs, leadership.until_lost(), _told(fold, watches)])
+            jobs = [*(watch.run() for watch in watches), *(job() for job in beside)]
+            await until_one_ends([*jobs, leadership.until_lost(), _follow_requests(fold, watches)])
         finally:
             for kind in kinds:
-                well.say(f"watch {kind.name}", "")  # whoever stands by has nothing to watch
+                health.say(f"watch {kind.name}", "")  # a standby has nothing to watch
 
-    await run_leading(store, _Watcher(), holder, govern, well)
+    await run_leading(store, _Watcher(), holder, lead, health)
 
 
-async def _told(fold: Fold[Watched], watches: Sequence[ResourceWatch]) -> None:
-    """What is asked of the watches, as it comes."""
+async def _follow_requests(fold: Fold[Watched], watches: Sequence[ResourceWatch]) -> None:
+    """Pass requests for listings to the watches, as they arrive."""
     while True:
         fold.take()
         for watch in watches:

@@ -1,1 +1,1 @@
-"""Which routes a node should have, and the delta to what its kernel has. Pure."""
+"""The routes to blocks of other hosts: desired, installed, and the delta between them. Pure."""

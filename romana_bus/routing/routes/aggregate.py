@@ -1,4 +1,4 @@
-"""Contiguous blocks of one host as one route, where that is exact."""
+"""Aggregation: contiguous blocks of one host become one route, where that is exact."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def aggregate(blocks: Iterable[Prefix]) -> tuple[Prefix, ...]:
-    """The fewest prefixes that cover these and nothing else, in order. Two of a length that are halves of
-    one prefix become that prefix; what lies inside another is covered by it."""
+    """The fewest prefixes that cover exactly these, in order. Two halves of a prefix become that prefix; a
+    block inside another one is dropped."""
     ordered = sorted(blocks)
     if len(ordered) < 2:
         return tuple(ordered)
     merged: list[Prefix] = []
-    covered = 0  # up to where what is merged reaches; by width first, so nothing is mixed
+    covered = 0  # the end of what is merged, in the current family
     for block in ordered:
         width, base, length = block
         if merged and base < covered and width == merged[-1][0]:

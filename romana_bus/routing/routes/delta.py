@@ -1,7 +1,7 @@
-"""What has to be changed in the kernel, in an order in which no packet is lost on the way.
+"""The changes to make in the kernel, in an order that loses no packet.
 
-What is added comes first and what is removed last: when an aggregate is split or its parts are merged, the
-new routes are there before the old ones go; and no route ever points at a nexthop that is not there.
+Additions come first, removals last: when an aggregate is split, or blocks are merged, the new routes exist
+before the old ones are removed; and no route ever uses a nexthop that does not exist.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Delta:
-    """In the order in which it has to be applied. `changed`: nexthops that lead elsewhere from now on, which
-    no route notices; `moved`: (route, its new nexthop, its old one); `misplaced`: see Kernel."""
+    """Changes, in the order in which they have to be applied.
+
+    `created`, `changed`, `deleted`: nexthops; the routes that use a changed one stay as they are. `moved`:
+    (route, new nexthop, old nexthop). `unreachable`: unreachable routes to add, `reachable`: to remove.
+    `misplaced`: see Kernel."""
 
     created: list[tuple[int, Via]] = field(default_factory=list)
     changed: list[tuple[int, Via]] = field(default_factory=list)
@@ -26,13 +29,13 @@ class Delta:
     unreachable: list[Prefix] = field(default_factory=list)
     removed: list[tuple[Prefix, int]] = field(default_factory=list)
     misplaced: list[tuple[Prefix, int, int]] = field(default_factory=list)
-    unbarred: list[Prefix] = field(default_factory=list)
+    reachable: list[Prefix] = field(default_factory=list)
     deleted: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         """How many changes."""
         return (
             len(self.created) + len(self.changed) + len(self.added) + len(self.moved)
-            + len(self.unreachable) + len(self.removed) + len(self.misplaced) + len(self.unbarred)
+            + len(self.unreachable) + len(self.removed) + len(self.misplaced) + len(self.reachable)
             + len(self.deleted)
         )  # fmt: skip

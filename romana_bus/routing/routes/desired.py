@@ -1,4 +1,4 @@
-"""What is wanted of each host that was touched: where its routes lead, and which they are."""
+"""The desired routes and nexthops of each host that was touched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def leading(state: State, kernel: Kernel, host: Host) -> tuple[dict[int, Via], tuple[Prefix, ...]]:
-    """Where routes to the host lead in each family (its first address that is on-link), and the routes."""
+    """The next hop of the host in each family (its first on-link address), and the routes to it."""
     vias: dict[int, Via] = {}
     for address in host.addresses:
         link = kernel.links.get(address)
@@ -25,37 +25,37 @@ def leading(state: State, kernel: Kernel, host: Host) -> tuple[dict[int, Via], t
             vias.setdefault(address[0], (*address, link))
     if not vias or host.name == state.node or not (routes := aggregate(owned(state, host))):
         return vias, ()
-    if routes[0][0] in vias and routes[-1][0] in vias:  # in order: all of them
+    if routes[0][0] in vias and routes[-1][0] in vias:  # they are sorted by family: so all of them
         return vias, routes
     return vias, tuple([route for route in routes if route[0] in vias])
 
 
 def owned(state: State, host: Host) -> Iterable[Prefix]:
-    """The blocks that it has, of those that it claims."""
+    """The blocks that the host owns, of those that it claims."""
     if not state.competing:
         return host.blocks
     return [block for block in host.blocks if state.owners[block] is host]
 
 
 def derive(state: State, kernel: Kernel) -> tuple[list[Prefix], list[int]]:
-    """Bring up to date what is wanted of the hosts that were touched; gives the routes and nexthops that
-    may differ from before."""
+    """Derive the desired state of the hosts that were touched; returns the routes and the nexthops that may
+    have changed."""
     routes: list[Prefix] = []
     numbers: list[int] = []
     unused = iter(free(state, kernel))
     for name in state.touched:
         host = state.hosts.get(name)
         if name == state.node:
-            state.unreachable = _barred(state, host)
+            state.unreachable = _unreachable(state, host)
         elif host is not None:
             _derive_host(state, kernel, host, unused, routes, numbers)
     state.touched.clear()
     return routes, numbers
 
 
-def _barred(state: State, own: Host | None) -> set[Prefix]:
-    """The group's own prefixes, where traffic to an address that nobody has must not leave again by the
-    default route, and those of our blocks that lie outside of them all."""
+def _unreachable(state: State, own: Host | None) -> set[Prefix]:
+    """The prefixes of our own groups, and our blocks outside of them: packets to an unassigned address in
+    them must not leave again over the default route."""
     if own is None:
         return set()
     outside = [block for block in owned(state, own) if not any(group.contains(block) for group in own.groups)]
@@ -74,9 +74,9 @@ def _derive_host(
     if host.routes:
         _retract(state, host, routes, changed, numbers)
     host.routes, wanted = routes, state.wanted
-    for width, mine in _families(routes):
+    for width, of_family in _families(routes):
         number = _number(state, kernel, host.name, vias[width], unused, numbers)
-        for route in mine:
+        for route in of_family:
             if wanted.get(route) != number:
                 wanted[route] = number
                 changed.append(route)
@@ -85,7 +85,7 @@ def _derive_host(
 
 
 def _families(routes: tuple[Prefix, ...]) -> Iterable[tuple[int, tuple[Prefix, ...]]]:
-    """Parted by family; they are in order."""
+    """Sorted routes, split by family."""
     if not routes:
         return ()
     if routes[0][0] == routes[-1][0]:
@@ -96,26 +96,26 @@ def _families(routes: tuple[Prefix, ...]) -> Iterable[tuple[int, tuple[Prefix, .
 def _retract(
     state: State, host: Host, routes: tuple[Prefix, ...], changed: list[Prefix], numbers: list[int]
 ) -> None:
-    """What of the host's former routes is not among these, and the nexthops that none of these needs."""
-    gone = set(host.routes).difference(routes)
-    for route in sorted(gone):
+    """Drop the host's former routes that are not among `routes`, and the nexthops that no route needs."""
+    dropped = set(host.routes).difference(routes)
+    for route in sorted(dropped):
         number = state.ids[route[0]].get(host.name)
         if number is not None and state.wanted.get(route) == number:
             del state.wanted[route]
             changed.append(route)
-    for width in {route[0] for route in gone} - {route[0] for route in routes}:
-        _give_up(state, host.name, width, numbers)
+    for width in {route[0] for route in dropped} - {route[0] for route in routes}:
+        _free_number(state, host.name, width, numbers)
 
 
 def _number(
     state: State, kernel: Kernel, name: str, via: Via, unused: Iterator[int], numbers: list[int]
 ) -> int:
-    """That of the host's nexthop, which leads where it should from now on."""
+    """The number of the host's nexthop, whose desired gateway becomes `via`."""
     ids = state.ids[via[0]]
     number = ids.get(name)
     if number is not None and not kernel.objects and state.vias.get(number, via) != via:
-        # There is no object to be changed under its routes: they move to another number.
-        _give_up(state, name, via[0], numbers)
+        # Without nexthop objects a gateway cannot be changed: the routes move to another number.
+        _free_number(state, name, via[0], numbers)
         number = None
     if number is None:
         number = ids[name] = next(unused)
@@ -125,8 +125,8 @@ def _number(
     return number
 
 
-def _give_up(state: State, name: str, width: int, numbers: list[int]) -> None:
+def _free_number(state: State, name: str, width: int, numbers: list[int]) -> None:
     number = state.ids[width].pop(name, None)
-    if number is not None:  # else somebody else has taken it
+    if number is not None:  # None: somebody else took the id
         state.vias.pop(number, None)
         numbers.append(number)

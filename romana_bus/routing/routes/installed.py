@@ -1,5 +1,7 @@
-"""What the kernel of this node has that is ours, as far as we know: dumped, and then kept up with our own
-changes. Only a new dump says what others did to it."""
+"""Our routes and nexthops in this node's kernel, as far as known: from a dump, and our own changes since.
+
+Only a new dump shows what others changed.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Kernel:
-    """`objects`: whether it has nexthop objects. If not, nexthops are numbers that we alone know, and each
-    route says itself where it leads; the plan is the same.
+    """The actual state. `objects`: whether nexthop objects are used. If not, nexthop numbers exist only in
+    this process, and each route has its own gateway; the plan is the same.
 
-    `links`: for each address that was asked about, the index of the interface on whose link it is, or 0.
-    `foreign`: ids of our range that somebody else uses. `surplus`: further routes of ours to a prefix that
-    has one, which an interrupted change may leave behind. `misplaced`: those with our mark and another
-    metric than ours, (route, nexthop, metric); nexthop 0: unreachable. `fresh`: dumped anew since the last
-    plan."""
+    `links`: address -> index of the interface on whose link it is, or 0, for each address that was looked up.
+    `foreign`: ids of our range that somebody else uses. `surplus`: second routes of ours to a prefix, which
+    an interrupted change may leave. `misplaced`: (route, nexthop, metric) of routes with our protocol and
+    another metric than ours; nexthop 0: unreachable. `fresh`: dumped since the last plan."""
 
     objects: bool = True
     nexthops: dict[int, Via] = field(default_factory=dict)
@@ -35,15 +36,15 @@ class Kernel:
     fresh: bool = False
 
     def answer(self, answers: dict[Address, int]) -> set[Address]:
-        """Take in what is on-link; gives the addresses for which that is news."""
-        news = {address for address, link in answers.items() if self.links.get(address) != link}
+        """Note lookups of addresses; returns the addresses whose interface changed."""
+        changed = {address for address, link in answers.items() if self.links.get(address) != link}
         self.links.update(answers)
-        return news
+        return changed
 
     def forget_links(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
             self.links.pop(address, None)
 
     def forget_links_but(self, addresses: Iterable[Address]) -> None:
-        """Keep the answers about these only."""
-        self.links = {one: self.links[one] for one in addresses if one in self.links}
+        """Keep only the lookups of these addresses."""
+        self.links = {address: self.links[address] for address in addresses if address in self.links}

@@ -1,7 +1,7 @@
-"""What a node knows of all hosts: where they are, and which blocks are theirs.
+"""A node's state of all hosts: their addresses and their blocks.
 
-A block can be claimed by two hosts for a moment, since each claim is an entity of its own: the later one
-(`since`) has it, so the order in which the two are read does not matter.
+Two hosts can claim a block for a moment, since each claim is an entity of its own. The later claim (`since`)
+wins, so the order in which the two are read does not matter.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 #: (width, value), see inet.
 Address = tuple[int, int]
-#: Where a nexthop leads: (width, address, index of the interface).
+#: The gateway of a nexthop: (width, address, index of the interface).
 Via = tuple[int, int, int]
 
 
 class Host(msgspec.Struct, gc=False, eq=False):
-    """`blocks`: all that it claims, each with its `since`. `routes`: those that lead to it now, as the
-    last plan left them."""
+    """One host. `blocks`: all that it claims, each with its `since`. `routes`: the routes to it, as of the
+    last plan."""
 
     name: str
     addresses: tuple[Address, ...] = ()
@@ -38,19 +38,19 @@ class Host(msgspec.Struct, gc=False, eq=False):
 
 
 class State:
-    """The fold, and beside it what `plan` derived from it: `wanted` (route -> nexthop), `vias` (nexthop ->
-    where it leads) and `unreachable` (unreachable prefixes). `touched`: the hosts whose routes have to be
-    derived again; a dict, since a set of strings has another order in each process. `left`: addresses that
-    a host had and has no more, until somebody forgets what the kernel said of them.
+    """The fold, and what `plan` derived from it: `wanted` (route -> nexthop), `vias` (nexthop -> gateway) and
+    `unreachable` (prefixes). `touched`: the hosts whose routes have to be derived again; a dict, since a set
+    of strings has another order in each process. `left`: addresses that no longer belong to a host, until the
+    kernel's answers about them are forgotten.
 
-    `known`: the map says something of our own node. While it does not, it may be one that has been lost
-    and is being made anew: then what we have in the kernel and nobody speaks of stays (`unswept`)."""
+    `known`: whether the map contains our own node. While it does not, the map may have been lost and is being
+    rebuilt: then routes in the kernel that it does not mention stay (`unswept`)."""
 
     def __init__(self, node: str) -> None:
         self.node = node
         self.hosts: dict[str, Host] = {}
         self.owners: dict[Prefix, Host] = {}
-        self.competing: dict[Prefix, list[Host]] = {}  # who else claims a block; hardly ever anybody
+        self.competing: dict[Prefix, list[Host]] = {}  # other hosts that claim a block; mostly empty
         self.touched: dict[str, None] = {node: None}
         self.left: set[Address] = set()
         self.wanted: dict[Prefix, int] = {}
@@ -68,13 +68,13 @@ class State:
         return len(own.blocks) if own else 0
 
     def touch_where(self, addresses: set[Address]) -> None:
-        """Derive the routes of the hosts with any of these addresses again."""
+        """Mark the hosts with any of these addresses as touched."""
         for name, host in self.hosts.items():
             if not addresses.isdisjoint(host.addresses):
                 self.touched[name] = None
 
     def addresses(self, names: Iterable[str]) -> list[Address]:
-        """Those of the named hosts; nobody asks for our own."""
+        """The addresses of the named hosts, except our own."""
         return [
             address
             for name in names
@@ -83,8 +83,8 @@ class State:
         ]
 
 
-def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  the seam of all consumers
-    """Costs microseconds, whatever the number of hosts and blocks."""
+def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  all consumers have this signature
+    """Fold one event. Takes microseconds, whatever the number of hosts and blocks."""
     match event:
         case BlockAssigned():
             _claim(state, event.node, parse_prefix(event.block), event.since)
@@ -92,11 +92,11 @@ def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  the s
             _release(state, event.node, parse_prefix(event.block))
         case HostPlaced():
             host = _placed(state, event.node)
-            _moved(state, host, tuple(_addresses(event)))
-            host.groups = tuple(covering(one.prefix) for one in event.placements)
+            _set_addresses(state, host, tuple(_addresses(event)))
+            host.groups = tuple(covering(placement.prefix) for placement in event.placements)
         case HostDenied() | HostRemoved():
             host = _placed(state, event.node)
-            _moved(state, host, ())
+            _set_addresses(state, host, ())
             host.groups = ()
             _forget_empty(state, host)
 
@@ -115,20 +115,20 @@ def _placed(state: State, name: str) -> Host:
     return _host(state, name)
 
 
-def _moved(state: State, host: Host, addresses: tuple[Address, ...]) -> None:
+def _set_addresses(state: State, host: Host, addresses: tuple[Address, ...]) -> None:
     state.left.update(address for address in host.addresses if address not in addresses)
     host.addresses = addresses
 
 
 def _addresses(event: HostPlaced) -> Iterator[Address]:
-    """A kubelet may report what is no address; no way leads there."""
+    """The addresses of a host. A kubelet may report texts that are not addresses; they are skipped."""
     for text in event.addresses:
         with contextlib.suppress(ValueError):
             yield parse_address(text)
 
 
 def _forget_empty(state: State, host: Host) -> None:
-    """Of a host without addresses and blocks nothing is kept; `plan` finds its name touched."""
+    """Forget a host without addresses and blocks; its name stays touched, for `plan`."""
     if not host.addresses and not host.blocks and not host.groups and not host.routes:
         del state.hosts[host.name]
 
@@ -138,21 +138,21 @@ def _claim(state: State, name: str, block: Prefix, since: int) -> None:
     host.blocks[block] = since
     owner = state.owners.setdefault(block, host)
     if owner is not host:
-        _judge(state, block, [*state.competing.get(block, ()), owner, host])
+        _settle_owner(state, block, [*state.competing.get(block, ()), owner, host])
 
 
 def _release(state: State, name: str, block: Prefix) -> None:
     host = _host(state, name)
     host.blocks.pop(block, None)
     if block in state.competing:
-        _judge(state, block, [state.owners[block], *state.competing[block]])
+        _settle_owner(state, block, [state.owners[block], *state.competing[block]])
     elif state.owners.get(block) is host:
         del state.owners[block]
     _forget_empty(state, host)
 
 
-def _judge(state: State, block: Prefix, claimants: list[Host]) -> None:
-    """The latest claim has it; of two of the same moment, the one whose name comes last."""
+def _settle_owner(state: State, block: Prefix, claimants: list[Host]) -> None:
+    """Set the owner of a block: the latest claim, and of two at the same time the last host by name."""
     claims = {host.name: host for host in claimants if block in host.blocks}
     *competing, owner = sorted(claims.values(), key=lambda host: (host.blocks[block], host.name))
     state.owners[block] = owner

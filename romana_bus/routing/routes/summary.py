@@ -1,4 +1,4 @@
-"""How the routes of a node stand, in numbers."""
+"""Counts of a node's routes, for reports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def standing(state: State, kernel: Kernel) -> dict[str, int]:
-    """`blocks by default route`: those of hosts that are not on-link, or not in the block's family.
-    `blocks cut off`: the ones of them inside a group of our own, whose `unreachable` comes before the
-    default route: the hosts of such a group should share a link."""
-    on_link = off_link = away = cut_off = 0
+    """The counts by name. `blocks by default route`: blocks of hosts that are not on-link in the block's
+    family. `blocks cut off`: such blocks inside a group of our own, whose unreachable route is more specific
+    than the default route: the hosts of such a group should share a link."""
+    on_link = off_link = not_on_link = cut_off = 0
     own = state.hosts.get(state.node)
     groups = own.groups if own else ()
     for name, host in state.hosts.items():
@@ -26,7 +26,7 @@ def standing(state: State, kernel: Kernel) -> dict[str, int]:
             off_link += 1
         for block in host.blocks:
             if block[0] not in widths:
-                away += 1
+                not_on_link += 1
                 cut_off += any(group.contains(block) for group in groups)
     return {
         "routes": len(kernel.routes),
@@ -34,6 +34,6 @@ def standing(state: State, kernel: Kernel) -> dict[str, int]:
         "unreachable": len(kernel.unreachable),
         "hosts on link": on_link,
         "hosts off link": off_link,
-        "blocks by default route": away - cut_off,
+        "blocks by default route": not_on_link - cut_off,
         "blocks cut off": cut_off,
     }

@@ -164,6 +164,6 @@ def test_a_state_directory_that_others_can_reach(home: Home) -> None:
 
 def test_a_pipe_that_breaks_elsewhere_is_no_success() -> None:
     """Only where nobody reads stdout any more, all was done that anybody wanted."""
-    from romana_bus.cli.common.exit import said
+    from romana_bus.cli.common.exit import report
 
-    assert said(BrokenPipeError(32, "Broken pipe")) == 1
+    assert report(BrokenPipeError(32, "Broken pipe")) == 1

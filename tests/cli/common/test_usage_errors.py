@@ -61,7 +61,7 @@ APART = ("ipam simulate",)
         ("run ipam --block-owner pod", ("pod", "host", "tenant", "segment")),
         ("up --speed 0", ("--speed 0", "above 0")),
         ("up --speed fast", ("--speed", "fast")),
-        ("up --recording r --server http://x", ("--recording stands in for a cluster",)),
+        ("up --recording r --server http://x", ("--recording replaces a cluster",)),
         ("up --recording /none", ("/none: no recording",)),
         ("watch", ("no kubeconfig", "--kubeconfig FILE", "KUBECONFIG")),
         ("watch --kubeconfig /none", ("--kubeconfig /none: there is no such file",)),

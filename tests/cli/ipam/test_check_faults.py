@@ -107,7 +107,7 @@ def test_a_look_that_fails_ends_nothing_and_says_nothing_of_what_there_is(
         up.until(lambda: "found nothing" in up.out, "a first audit")
         fault = Fault(verb="list", plural="pods", times=4, code=503)
         api.do(lambda: api.server.faults.append(fault))
-        up.until_logged("the audit could not look")
+        up.until_logged("the audit failed")
         up.until(lambda: fault.times <= 0, "all of them")
         api.pod("late", "n0")
         up.until(lambda: "web/late gets" in up.out, "the watch goes on")
@@ -125,7 +125,7 @@ def test_what_is_not_believed_is_not_reported_as_nothing(
         for number in range(20):
             empty.pod(f"y{number}", "elsewhere")
         with home.start("watch", "--server", empty.server.url, *QUICK, *log) as watching:
-            watching.until_logged("the audit does not believe what it sees")
+            watching.until_logged("the audit does not trust what it read")
             assert watching.stop().code == 0
     assert "found nothing" not in told(call, log)
     assert "Disowned" not in told(call, log)

@@ -63,7 +63,7 @@ def test_what_contradicts_the_log_is_refused_and_shown_and_the_rest_goes_on(
         assert "10.0.0.200 is not in its block 10.0.0.0/28" in shown["IPAM", 6]
         assert shown["IPAM", 7] == "refused: 10.0.0.3 is another pod's, in block 10.0.0.0/28"
         told = " ".join(call("status", *options).out.split())
-        assert "messages that cannot be used: they are stepped over" in told
+        assert "messages that cannot be used: they are skipped" in told
         with ApiThread() as api, home.start("watch", "--server", api.server.url, *options) as watch:
             api.node("n1", "a", "192.0.2.1")
             for name in "abcdef":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.cni.link import attach
-from romana_bus.netlink.messages import NetlinkError
+from romana_bus.netlink.socket import NetlinkError
 from tests.cni.calling import execute, pings, sh
 
 if TYPE_CHECKING:

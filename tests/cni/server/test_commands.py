@@ -66,7 +66,7 @@ def test_a_foreign_interface_of_that_name_stays(node: Node) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())
     sh("ip", "-n", pod.netns, "link", "add", "eth0", "type", "bridge")
-    node.add(pod).fails(100, "the pod has an interface eth0 already")
+    node.add(pod).fails(100, "the pod already has an interface eth0")
     assert "bridge" in sh("ip", "-n", pod.netns, "-d", "link", "show", "eth0")
     assert pod.container not in "".join(one.read_text() for one in node.run_dir.glob("attachments/*"))
 

@@ -116,7 +116,7 @@ def test_a_disk_of_attachments_that_takes_no_more(own_node: Node, how: str) -> N
             node.stop()
             done = node.inside(*node.command())
             assert done.returncode == 1
-            assert f"no socket can be made at {disk}/cni.sock" in done.stderr
+            assert f"cannot create a socket at {disk}/cni.sock" in done.stderr
             assert said in done.stderr
             assert "Traceback" not in done.stderr
             remount(disk, "rw")

@@ -110,7 +110,7 @@ async def test_who_is_slow_is_told_so_in_the_end(tmp_path: Path) -> None:
     async with server.served(tmp_path, nothing, within=0.1) as path:
         code, text = await asyncio.to_thread(slow, path)
     assert (code, json.loads(text)["code"]) == (1, 5)
-    assert "did not come in whole within 0.1 s" in json.loads(text)["msg"]
+    assert "was not complete within 0.1 s" in json.loads(text)["msg"]
 
 
 def test_a_slow_caller_keeps_nobody_waiting_and_is_served(node: Node) -> None:
@@ -166,7 +166,7 @@ def test_configurations_that_are_none(node: Node, config: bytes) -> None:
         ("CNI_CONTAINERID", b"\xff\xfe", "CNI_CONTAINERID"),
         ("CNI_ARGS", b"K8S_POD_NAMESPACE=a;K8S_POD_NAME=\xff\xfe", "CNI_ARGS"),
         ("CNI_ARGS", b"K8S_POD_NAMESPACE=a", "K8S_POD_NAME are needed"),
-        ("CNI_ARGS", b";;==;K8S_POD_NAME=../x;", "no name of Kubernetes"),
+        ("CNI_ARGS", b";;==;K8S_POD_NAME=../x;", "is not a Kubernetes name"),
         ("CNI_NETNS", b"relative/path", "CNI_NETNS 'relative/path'"),
         ("CNI_NETNS", b"/run/\xff", "CNI_NETNS"),
         ("CNI_NETNS", b"/x" * 5000, "CNI_NETNS"),

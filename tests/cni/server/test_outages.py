@@ -154,7 +154,7 @@ def test_what_the_kernel_refuses_is_on_the_log_with_what_it_covers(own_node: Nod
     limited = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
     done = node.inside(*limited, *node.command())
     assert done.returncode == 1
-    assert "cannot forward: /proc/sys/net/ipv4/ip_forward: Operation not permitted" in done.stderr
+    assert "cannot turn on forwarding: /proc/sys/net/ipv4/ip_forward: Operation not permitted" in done.stderr
     assert node.inside("sysctl", "-w", "net.ipv4.ip_forward=1").returncode == 0
     node.start(behind=limited)
     failed = until(newest, "a report", node.log)

@@ -269,7 +269,7 @@ def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
     shutil.rmtree(node.run_dir / "attachments")
     node.hasty = True
     node.start().until_synced()
-    until(lambda: "a request stays" in node.log(), "it has looked", node.log)
+    until(lambda: "a request is kept" in node.log(), "it has looked", node.log)
     node.delete(try_of(pod))  # an older one
     node.until_told()
     assert history(node, pod) == [SandboxRequested]

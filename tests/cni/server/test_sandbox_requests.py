@@ -12,7 +12,7 @@ from romana_bus.cni import spec
 from romana_bus.cni.server.attachments import Attachment, Attachments
 from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
-from romana_bus.cni.server.sandbox_requests import REMEMBERED, Wishes
+from romana_bus.cni.server.sandbox_requests import REMEMBERED, SandboxRequests
 from romana_bus.cni.server.threads import Threads
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.tasks import stop
@@ -144,12 +144,14 @@ def test_an_address_of_a_sandbox_that_has_gone_without_a_word_is_free(node: Node
 
 
 @contextlib.asynccontextmanager
-async def wishing(directory: Path, store: MemoryStore) -> AsyncIterator[tuple[Wishes, Outbox, Attachments]]:
+async def wishing(
+    directory: Path, store: MemoryStore
+) -> AsyncIterator[tuple[SandboxRequests, Outbox, Attachments]]:
     """With an outbox that goes on."""
     await store.prepare([NODE])
     threads, attachments = Threads(), Attachments(directory / "attachments")
     outbox = Outbox("n1", Journal(directory / "journal"), threads)
-    wishes = Wishes("n1", attachments, outbox, nobody_runs)
+    wishes = SandboxRequests("n1", attachments, outbox, nobody_runs)
     task = asyncio.create_task(outbox.run(store))
     try:
         yield wishes, outbox, attachments
@@ -191,7 +193,7 @@ async def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
         await outbox.put(wish)
         await outbox.stored(wish)
         with wishes.ending(one):
-            await wishes.tell_again()
+            await wishes.resend()
             assert outbox.waiting() == []
             await wishes.end(WEB, "one", was_made=True)
         while outbox.waiting():
@@ -209,7 +211,7 @@ async def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_pat
     Attachments(tmp_path / "attachments").put(attachment(WEB, "two"))
     async with wishing(tmp_path, store) as (wishes, outbox, _):
         assert outbox.waiting() == []
-        await wishes.tell_again()
+        await wishes.resend()
         while outbox.waiting():
             await asyncio.sleep(0.001)
         assert [request.sandbox for request in await outbox.requests()] == ["two"]
@@ -219,7 +221,9 @@ async def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_pat
 def test_of_pods_that_were_asked_for_those_that_run_are_remembered(tmp_path: Path) -> None:
     threads = Threads()
     attachments = Attachments(tmp_path / "attachments")
-    wishes = Wishes("n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), nobody_runs)
+    wishes = SandboxRequests(
+        "n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), nobody_runs
+    )
     names = ("runs", "idle", "again")
     runs, idle, again = (spec.Pod("ns", name, f"uid-{name}") for name in names)
     kept = Attachment(

@@ -34,9 +34,9 @@ def gone(events: Iterable[Event]) -> list[str]:
 
 
 def looked_again(state: Watched, items: list[Pod], version: int, now: float) -> list[Event]:
-    observe.begin_second_look(state, PODS)
+    observe.begin_check(state, PODS)
     events = observe.listed(state, PODS, items)
-    return events + observe.end_second_look(state, PODS, str(version), now)
+    return events + observe.end_check(state, PODS, str(version), now)
 
 
 def doubted(events: list[Event]) -> int:
@@ -100,13 +100,13 @@ def test_what_comes_meanwhile_is_there() -> None:
 def test_what_the_watch_says_after_a_look_began_counts_more_than_the_look() -> None:
     state = cluster(4)
     listing(state, pods(4)[1:], 2000)
-    observe.begin_second_look(state, PODS)
+    observe.begin_check(state, PODS)
     (news,) = observe.changed(state, PODS, "MODIFIED", pod("p001", 2005, spec={"nodeName": "n9"}))
     assert gone(observe.changed(state, PODS, "DELETED", pod("p002", 2006))) == ["p002"]
     assert gone(observe.changed(state, PODS, "DELETED", pod("p000", 2007))) == ["p000"], "the second word"
     old = observe.listed(state, PODS, pods(4))
     assert [event.name for event in old if isinstance(event, PodSeen)] == []
-    observe.end_second_look(state, PODS, "2004", 1.0)
+    observe.end_check(state, PODS, "2004", 1.0)
     held = state.of("pods").held
     assert sorted(held) == ["web/p001", "web/p003"]
     assert isinstance(news, PodSeen)

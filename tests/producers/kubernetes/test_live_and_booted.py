@@ -88,7 +88,7 @@ class Reader:
 
     def listing(self, lacks: int = 0) -> None:
         shown = [item for number, item in enumerate(self.there.values()) if not lacks or number % lacks]
-        observe.went_back(self.live, self.kind, str(self.version))
+        observe.rewound_to(self.live, self.kind, str(self.version))
         self.tell(observe.begin_listing(self.live, self.kind, "test"))
         self.tell(observe.listed(self.live, self.kind, shown))
         self.tell(observe.end_listing(self.live, self.kind, str(self.version), self.now))
@@ -97,9 +97,9 @@ class Reader:
     def second_look(self) -> None:
         if not self.live.of(self.kind.name).absences.keys:
             return
-        observe.begin_second_look(self.live, self.kind)
+        observe.begin_check(self.live, self.kind)
         self.tell(observe.listed(self.live, self.kind, self.there.values()))
-        self.tell(observe.end_second_look(self.live, self.kind, str(self.version), self.now))
+        self.tell(observe.end_check(self.live, self.kind, str(self.version), self.now))
         self.settled()
 
     def happens(self, change: Change) -> None:

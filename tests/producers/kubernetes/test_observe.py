@@ -208,7 +208,7 @@ def test_a_watcher_that_knows_more_fields_lists_again() -> None:
 def test_an_api_server_restored_from_a_backup_is_told_from_the_beginning() -> None:
     state = synced(pod("a", 50), pod("b", 60), version=100)
     observe.begin_listing(state, PODS, "test")
-    assert observe.went_back(state, PODS, "70")
+    assert observe.rewound_to(state, PODS, "70")
     there = [pod("a", 50), pod("c", 61)]
     events = listing(state, there, 70)
     assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen c", "ResourceSynced"]
@@ -235,7 +235,7 @@ def test_a_pod_with_more_labels_than_a_message_takes_is_told_without_most_of_the
     assert len(codec.encode(seen)) < LARGEST < len(codec.encode(PODS.seen(huge, 0)))
     ((key, why),) = state.of("pods").unusable
     assert key == "web/huge"
-    assert "labels are told" in why
+    assert "labels are published" in why
     assert (
         observe.changed(state, PODS, "MODIFIED", pod("huge", 102, labels=labels, spec={"nodeName": "n1"}))
         == []

@@ -106,12 +106,14 @@ class FakeForwarding:
                     del kernel.routes[route]
         for route, number, metric in delta.misplaced:
             self._remove(self._way(route, number, kernel)._replace(metric=metric))
-        for prefix in delta.unbarred:
+        for prefix in delta.reachable:
             self._remove(Way(prefix, LAST_METRIC))
             kernel.unreachable.discard(prefix)
         for number in delta.deleted:
             if other := next((way for way in self.ways if number and way.number == number), None):
-                refused.append(f"nexthop {number} has to stay: {other.prefix} of somebody else leads by it")
+                refused.append(
+                    f"nexthop {number} cannot be deleted: a route of somebody else to {other.prefix} uses it"
+                )
                 continue
             if number in kernel.routes.values():
                 continue

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.events import IPAM, NODE, Applied, ApplyFailed, codec
+from romana_bus.events import IPAM, NODE, ROLES, Applied, ApplyFailed, codec
 from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.netlink.messages import attributes, messages
 from romana_bus.netlink.routes import get_route
 from romana_bus.netlink.socket import Socket
-from tests.conftest import ROLES
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
 from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, removed

@@ -34,8 +34,7 @@ log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 5.0
 LEADER_WITHIN = 15.0
-#: Bytes that a message may need: an event has at most 900,000 (`producers/kubernetes/size_limit.py`), and
-#: there are headers.
+#: Bytes that a message may need: an event (`events/base.py`: LARGEST) and its headers.
 PAYLOAD = 1_000_000
 #: How many existing clusters an error names.
 NAMED = 8

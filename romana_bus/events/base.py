@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import msgspec
 
+#: The most bytes of an event that is written. NATS takes messages of 1 MiB, headers included.
+LARGEST = 900_000
 #: The largest number that is accepted in an event from outside. As µs, it is far after the year 9999, and the
 #: sum of two still fits into 64 bits.
 MOST = 1 << 62

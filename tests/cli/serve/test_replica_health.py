@@ -176,7 +176,14 @@ def test_servers_that_have_no_leader(
             until_told(ipam, url, "log: the log has not answered for ")
             assert samples(url)[AGE] > 3
             monkeypatch.setattr(connect, "LEADER_WITHIN", 0.5)
-            call("status", *log).complains(1, "its servers have no leader")
+
+            def said() -> bool:
+                """The server that was the leader takes seconds to know that it leads nobody any more."""
+                refused = call("status", *log)
+                refused.complains(1)
+                return "its servers have no leader" in refused.err
+
+            ipam.until(said, "its servers have no leader")
             for server in cluster.servers[1:]:
                 server.start()
             until_leads(ipam, url)

@@ -39,6 +39,7 @@ class Link(NamedTuple):
     mac: str
     mtu: int
     up: bool
+    running: bool
     kind: str
     peer: int
     forwarding: bool
@@ -231,6 +232,7 @@ def _link(message: Any) -> Link:
         message.get("IFLA_ADDRESS"),
         message.get("IFLA_MTU"),
         bool(message["flags"] & _UP),
+        message.get("IFLA_OPERSTATE") == "UP",
         (info and info.get("IFLA_INFO_KIND")) or "",
         message.get("IFLA_LINK") or 0,
         bool(four["forwarding"]),

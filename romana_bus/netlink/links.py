@@ -45,6 +45,7 @@ _ADDR = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, length, flags, scop
 _NEIGH = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 
 _UP = 0x1
+_IFLA_OPERSTATE, _OPER_UP = 16, 6  # RFC 2863
 _IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_LINK, _IFLA_INFO, _IFLA_AF_SPEC, _IFLA_NS_FD = (
     1,
     3,
@@ -68,7 +69,8 @@ _NDA_DST, _NDA_LLADDR, _PERMANENT, _PROXY = 1, 2, 0x80, 0x08
 
 
 class Link(NamedTuple):
-    """A link. `peer`: the index of a veth's other end, in the namespace of that end."""
+    """A link. `peer`: the index of a veth's other end, in the namespace of that end. `running`: it is up
+    and has a carrier, and the kernel has noted that (IF_OPER_UP): it sends what it is given."""
 
     ifindex: int
     name: str
@@ -76,6 +78,7 @@ class Link(NamedTuple):
     mtu: int
     up: bool
     peer: int
+    running: bool
 
 
 class Route(NamedTuple):
@@ -156,6 +159,7 @@ def link(answer: bytes) -> Link:
         _number(attributes, _IFLA_MTU),
         bool(flags & _UP),
         _number(attributes, _IFLA_LINK),
+        attributes.get(_IFLA_OPERSTATE) == bytes([_OPER_UP]),
     )
 
 
@@ -198,8 +202,9 @@ def neighbour(width: int, value: int, index: int, mac: str) -> bytes:
 
 
 def proxy(width: int, value: int, index: int) -> bytes:
-    """Answer ARP or neighbour discovery for this address on this link."""
-    body = _NEIGH.pack(FAMILY[width], index, 0, _PROXY, 0) + messages.attribute(
+    """Answer ARP or neighbour discovery for this address on this link. Permanent: else it would go when the
+    link loses its carrier."""
+    body = _NEIGH.pack(FAMILY[width], index, _PERMANENT, _PROXY, 0) + messages.attribute(
         _NDA_DST, packed(width, value)
     )
     return messages.message(NEWNEIGH, CREATE | REPLACE, body)

@@ -92,7 +92,7 @@ def test_addresses_can_be_used_at_once(host: Namespace, socket: Socket) -> None:
 
 
 def test_neighbours_are_permanent_and_proxies_answer(host: Namespace, pod: Namespace, socket: Socket) -> None:
-    pod.ip("link", "set", "eth0", "up")  # without a carrier the kernel would drop the proxy entry
+    """Also when the link loses its carrier, and gets it back."""
     at = index(host, HOST[0])
     requests = [
         *links.for_pod(at, six=True),
@@ -100,8 +100,10 @@ def test_neighbours_are_permanent_and_proxies_answer(host: Namespace, pod: Names
         links.neighbour(*SIX, at, POD[1]),
         links.proxy(*GATEWAY, at),
     ]
-    for _ in range(2):
-        assert socket.batch(requests) == []
+    assert socket.batch(requests) == []
+    for turned in ("up", "down", "up"):
+        pod.ip("link", "set", "eth0", turned)
+        assert socket.batch(requests if turned == "up" else []) == []
         found = kernel.neighbours(host.name, HOST[0])
         assert found["10.7.0.1"] == found["fd07::1"] == Neighbour(POD[1], permanent=True)
         assert kernel.proxies(host.name, HOST[0]) == {"169.254.1.1"}
@@ -172,7 +174,7 @@ def crowded(host: Namespace, socket: Socket) -> Namespace:
 
 def test_links_are_read_as_they_are(crowded: Namespace, socket: Socket) -> None:
     for name, link in kernel.links(crowded.name).items():
-        expected = links.Link(link.ifindex, name, link.mac, link.mtu, link.up, link.peer)
+        expected = links.Link(link.ifindex, name, link.mac, link.mtu, link.up, link.peer, link.running)
         by_name, by_index = socket.ask([links.get_link(name), links.get_link_at(link.ifindex)])
         assert isinstance(by_name, bytes)
         assert isinstance(by_index, bytes)

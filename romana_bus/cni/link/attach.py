@@ -10,6 +10,10 @@ the interface's name (`veth`), so the rest of an interrupted attempt is found an
 A proxy neighbour entry on the veth answers for the gateway. The kernel uses it only if the host has another
 route to the gateway's address, such as a default route (arp_process in net/ipv4/arp.c). So the pod also has a
 permanent neighbour entry for its gateway, and needs no ARP.
+
+An end of a veth pair that is set up before the other one has no carrier, and drops what it is given until the
+kernel has noted, some time later, that it has got one (net/core/link_watch.c). So the host's end comes first,
+the pod's end can send as soon as it is up, and ADD waits until the host's end can.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
+import time
 from pathlib import Path
 from socket import if_indextoname
 from typing import TYPE_CHECKING
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 #: Addresses for documentation (RFC 5737, RFC 3849): only a default route leads to them.
 _NOWHERE = ((V4, parse_address("203.0.113.1")[1]), (V6, parse_address("2001:db8::1")[1]))
 _MTU = 1500
+#: Seconds that ADD waits for the host's end: it normally takes less than one millisecond.
+RUNS_WITHIN = 1.0
 _SYSCTL = Path("/proc/sys/net")
 
 _thread = threading.local()
@@ -58,9 +65,12 @@ def attach(wanted: Veth, netns: str) -> None:
         with _host() as host:
             _make_pair(host, wanted, pod)
         try:
-            peer = _in_pod(wanted, pod)
             with _host() as host:
-                _on_host(host, wanted, peer)
+                index = _host_end(host, wanted)
+            _pod_end(wanted, pod)
+            with _host() as host:
+                _routes_to(host, wanted, index)
+                _until_running(host, index)
         except BaseException:
             with contextlib.suppress(OSError):
                 detach(wanted.host)
@@ -83,15 +93,31 @@ def _make_pair(host: Socket, wanted: Veth, pod: int) -> None:
             raise
 
 
-def _in_pod(wanted: Veth, pod: int) -> int:
-    """Configure the pod's end; returns the index of the host's end."""
+def _host_end(host: Socket, wanted: Veth) -> int:
+    """Configure the host's end, and set it up; returns its index."""
+    index = _link(host, links.get_link(wanted.host)).ifindex
+    _sysctl(f"ipv4/neigh/{wanted.host}/proxy_delay", "0")
+    six = (_SYSCTL / "ipv6/conf" / wanted.host).exists()  # missing with a small MTU, and without IPv6
+    if six:
+        _sysctl(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # pods must not be routers (CVE-2020-10749)
+        _sysctl(f"ipv6/conf/{wanted.host}/disable_ipv6", "0" if wanted.six else "1")
+    requests = links.for_pod(index, six=six)
+    if wanted.six:
+        requests.append(links.address(V6, GATEWAY[V6], index, length=64, link_local=True))
+    if any(width == V4 for width, _ in wanted.addresses):
+        requests.append(links.proxy(V4, GATEWAY[V4], index))
+    _all_done(iter(host.batch(requests)))
+    return index
+
+
+def _pod_end(wanted: Veth, pod: int) -> None:
+    """Configure the pod's end."""
     with namespaces.inside(pod, _home()):
         if wanted.six:
             _sysctl(f"ipv6/conf/{wanted.ifname}/disable_ipv6", "0")
             _sysctl(f"ipv6/conf/{wanted.ifname}/accept_dad", "0")
         with Socket() as socket:
-            link = _link(socket, links.get_link(wanted.ifname))
-            index = link.ifindex
+            index = _link(socket, links.get_link(wanted.ifname)).ifindex
             requests = [links.up(index)]
             optional = set()
             for width, value in wanted.addresses:
@@ -106,26 +132,22 @@ def _in_pod(wanted: Veth, pod: int) -> int:
                 for failure in socket.batch(requests)
                 if failure.at not in optional or failure.errno != errno.EEXIST
             )
-    return link.peer
 
 
-def _on_host(host: Socket, wanted: Veth, index: int) -> None:
-    _sysctl(f"ipv4/neigh/{wanted.host}/proxy_delay", "0")
-    six = (_SYSCTL / "ipv6/conf" / wanted.host).exists()  # missing with a small MTU, and without IPv6
-    if six:
-        _sysctl(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # pods must not be routers (CVE-2020-10749)
-        _sysctl(f"ipv6/conf/{wanted.host}/disable_ipv6", "0" if wanted.six else "1")
-    requests = links.for_pod(index, six=six)
-    if wanted.six:
-        requests.append(links.address(V6, GATEWAY[V6], index, length=64, link_local=True))
-    if any(width == V4 for width, _ in wanted.addresses):
-        requests.append(links.proxy(V4, GATEWAY[V4], index))
-    first = len(requests)
-    requests += [links.on_link(*address, index, protocol=POD_ROUTES) for address in wanted.addresses]
+def _routes_to(host: Socket, wanted: Veth, index: int) -> None:
+    """Last, when the pod can answer: what an older sandbox has is taken only when nothing else can fail."""
+    requests = [links.on_link(*address, index, protocol=POD_ROUTES) for address in wanted.addresses]
     failures = host.batch(requests)
-    _all_done(failure for failure in failures if failure.at < first or failure.errno != errno.EEXIST)
+    _all_done(failure for failure in failures if failure.errno != errno.EEXIST)
     for failure in failures:
-        _take_over(host, *wanted.addresses[failure.at - first], index)
+        _take_over(host, *wanted.addresses[failure.at], index)
+
+
+def _until_running(host: Socket, index: int) -> None:
+    """Wait until the host's end can send. Kernels since 6.8 (and 6.1.69, 6.6.8) note it while they answer."""
+    patience = time.monotonic() + RUNS_WITHIN
+    while not _link(host, links.get_link_at(index)).running and time.monotonic() < patience:
+        time.sleep(0.0005)
 
 
 def _take_over(host: Socket, width: int, value: int, index: int) -> None:

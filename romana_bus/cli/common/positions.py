@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: The longest place that is shown, in characters: a hostile file has many that are as long as itself.
 LONGEST_PLACE = 500
 
+#: The longest number in YAML, in characters: `1:1:1...`, base 60, takes a minute if a file is full of it.
+LONGEST_NUMBER = 5_000
+
 _REPEATED = "this key is given more than once"
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
@@ -144,6 +147,17 @@ def _parse_yaml(text: str) -> Parsed:
 
 class _Loader(yaml.SafeLoader):
     """Without aliases: a few lines of them unfold to more than any machine holds."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """PyYAML has no error for values that their tag does not fit: `!!bool perhaps` is a KeyError."""
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > LONGEST_NUMBER:
+            reason = f"a number of more than {LONGEST_NUMBER:,} characters"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
+        try:
+            return super().construct_object(node, deep)
+        except (KeyError, IndexError, AttributeError):
+            reason = f"the value is not a {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark) from None
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from romana_bus.cli.common.positions import LONGEST_PLACE, parse
+from romana_bus.cli.common.positions import LONGEST_PLACE, Unreadable, parse
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,19 @@ def test_many_places_of_a_file_may_be_as_long_as_itself() -> None:
     places = [place for place, _, _ in parse(text).repeated()]
     assert len(places) == 25_000
     assert max(map(len, places)) == LONGEST_PLACE + len("...")
+
+
+@pytest.mark.parametrize(
+    "value", ["!!bool perhaps", "!!timestamp soon", "!!int ''", "!!float ''", "!!int [1]"]
+)
+def test_a_value_that_its_tag_does_not_fit(value: str) -> None:
+    with pytest.raises(Unreadable, match=r"^neither JSON nor YAML: ") as refused:
+        parse(f"x: 1\na:\n- {value}\n")
+    assert refused.value.line == 3
+
+
+@pytest.mark.timeout(20)
+def test_a_number_to_base_60_as_long_as_the_file() -> None:
+    with pytest.raises(Unreadable, match="a number of more than 5,000 characters") as refused:
+        parse("x: 1\na: 1" + ":1" * 400_000)
+    assert refused.value.line == 2

@@ -19,7 +19,7 @@ from romana_bus.runtime.signals import until_signalled
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from romana_bus.cli.common.options import Output, Serving
+    from romana_bus.cli.common.options import Output
 
 #: The descriptors that a command needs.
 DESCRIPTORS = 64
@@ -27,7 +27,7 @@ DESCRIPTORS = 64
 CLOSE_WITHIN = 3.0
 
 
-def run(main: Coroutine[Any, Any, None], output: Output | Serving) -> None:
+def run(main: Coroutine[Any, Any, None], output: Output) -> None:
     """Run `main` until it returns, or SIGINT, SIGTERM or SIGHUP cancels it. Raises RomanaError."""
     logs.configure(output.log_level, True if output.json else None)
     try:

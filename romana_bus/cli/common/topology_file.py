@@ -25,7 +25,8 @@ DEEPEST = 100
 
 
 class Finding(NamedTuple):
-    """Something wrong with a document, or (a warning) odd. `line`: 0 where the file cannot tell."""
+    """An error or a warning about a document. `line`: counted from 1, 0 if it is about no one line. `place`:
+    such as `networks[0].cidr`, '' for the whole file. `kind`: for programs. `severity`: error or warning."""
 
     line: int
     place: str
@@ -49,7 +50,7 @@ class BadFile(BadInput):
 
 
 class Source(NamedTuple):
-    """A file that was read. `document` is as it is stored. `root`: where each of its values stands."""
+    """A file that was read. `document`: as it is stored. `root`: the lines of its entries."""
 
     name: str
     document: dict[str, Any]
@@ -89,7 +90,7 @@ def _text(file: Path) -> str:
 
 
 def _document(text: str) -> tuple[dict[str, Any], Entry, list[Finding]]:
-    """The document, where its values stand, and the keys that are repeated. Raises Unreadable."""
+    """Returns the document, the lines of its entries, and the keys that are repeated. Raises Unreadable."""
     parsed = parse(text)
     if not isinstance(parsed.document, dict):
         raise Unreadable("an object with `networks` and `topologies` is expected")
@@ -130,7 +131,7 @@ def deep(value: Any, most: int) -> bool:
 
 
 def look(source: Source) -> Look:
-    """All at once, each by its place in the file."""
+    """Returns what the document makes, and all that is wrong with it, each with its line."""
     reader = Reader(source.document)
     errors = _findings(source.root, "error", reader.problems)
     return Look(reader.networks, errors + _findings(source.root, "warning", reader.warnings))
@@ -141,7 +142,7 @@ def _findings(root: Entry, severity: str, problems: Iterable[Problem]) -> list[F
 
 
 def refuse(source: Source) -> Look:
-    """Raises BadFile where there is more than warnings."""
+    """The same as `look`. Raises BadFile if there are errors."""
     seen = look(source)
     if errors := seen.errors:
         raise BadFile(source.name, errors)
@@ -149,7 +150,7 @@ def refuse(source: Source) -> Look:
 
 
 def checked(file: Path) -> Source:
-    """A good one; what is odd about it is said on stderr. Raises BadFile."""
+    """Reads a file that can be used, and prints its warnings on stderr. Raises BadFile."""
     source = read(file)
     for finding in refuse(source).found:
         print_error(finding.said(source.name))

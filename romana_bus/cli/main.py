@@ -36,7 +36,9 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        from romana_bus.cli.common.exit import silence_stdout
+
+        silence_stdout()
         return code or 1
     return code
 

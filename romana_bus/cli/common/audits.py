@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from cyclopts import Parameter
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.cli.common.groups import AUDIT
 from romana_bus.cli.common.ipam_state import ipam_state
+from romana_bus.cli.common.options import check_seconds
 from romana_bus.consumers.audit import Lister, run_audit
-from romana_bus.errors import BadInput
 
 if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.client import Api
@@ -33,9 +32,8 @@ class Audits:
 
     def checked(self) -> None:
         """Check the options. Raises BadInput."""
-        for option, seconds in (("--audit-every", self.audit_every), ("--audit-grace", self.audit_grace)):
-            if not (math.isfinite(seconds) and 0 <= seconds <= 86_400):
-                raise BadInput(f"{option} {seconds:g}: between 0 and 86400 seconds")
+        check_seconds("--audit-every", self.audit_every)
+        check_seconds("--audit-grace", self.audit_grace)
 
     def beside(self, store: OpenStore, api: Api) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """The jobs that the leader of the watch runs beside it."""

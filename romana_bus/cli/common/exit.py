@@ -26,7 +26,7 @@ def report(error: BaseException) -> int:
         case RomanaError():
             return _say(error.exit_code, str(error))
         case BrokenPipeError() if _stdout_has_no_reader():
-            _silence_stdout()  # the reader closed the pipe: that is not an error
+            silence_stdout()  # the reader closed the pipe: that is not an error
             return 0
         case OSError() if str(error.filename).startswith(f"{os.devnull}/"):  # see main.py
             return _say(2, "there is no home directory: set HOME to a directory of your own")
@@ -62,12 +62,12 @@ def _out_of_reach(error: OSError) -> str:
     try:
         sys.stdout.flush()
     except OSError:
-        _silence_stdout()
+        silence_stdout()
         return f"the output cannot be written: {what}"
     return f"{error.filename}: {what}" if error.filename else what
 
 
-def _silence_stdout() -> None:
+def silence_stdout() -> None:
     """Drop what is in the buffer of stdout, so that it does not fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

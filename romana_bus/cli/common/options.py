@@ -145,8 +145,7 @@ class Addresses:
     @property
     def settings(self) -> Settings:
         """Raises BadInput."""
-        if not (math.isfinite(self.cooldown) and 0 <= self.cooldown <= 86_400):
-            raise BadInput(f"--cooldown {self.cooldown:g}: between 0 and 86400 seconds")
+        check_seconds("--cooldown", self.cooldown)
         if not 0 <= self.warm_blocks <= 64:
             raise BadInput(f"--warm-blocks {self.warm_blocks}: between 0 and 64")
         self._refuse_network()
@@ -191,15 +190,19 @@ class Output:
 
 @Parameter(name="*", group=OUTPUT)
 @dataclass(frozen=True)
-class Serving:
+class Serving(Output):
     """Output of commands that run until they are stopped."""
 
-    json: Annotated[bool, Parameter(negative="")] = False
-    """JSON for programs: one document on a line."""
     log_level: Level = "info"
     """What to say on stderr: text on a terminal, else JSON."""
     listen: Annotated[str, Parameter(env_var="ROMANA_LISTEN")] = ""
     """HOST:PORT to serve /healthz, /readyz and /metrics (Prometheus) at."""
+
+
+def check_seconds(option: str, seconds: float) -> None:
+    """Raises BadInput unless it is a time from 0 to a day."""
+    if not (math.isfinite(seconds) and 0 <= seconds <= 86_400):
+        raise BadInput(f"{option} {seconds:g}: between 0 and 86400 seconds")
 
 
 def holder() -> str:

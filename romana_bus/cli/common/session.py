@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import resource
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,11 +14,12 @@ from romana_bus.bus.api import BusError, Closed
 from romana_bus.cli.common import console, exit
 from romana_bus.errors import BadInput, Failed
 from romana_bus.runtime import logs
+from romana_bus.runtime.signals import until_signalled
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from romana_bus.cli.common.options import Output, Serving
+    from romana_bus.cli.common.options import Output
 
 #: The descriptors that a command needs.
 DESCRIPTORS = 64
@@ -29,7 +27,7 @@ DESCRIPTORS = 64
 CLOSE_WITHIN = 3.0
 
 
-def run(main: Coroutine[Any, Any, None], output: Output | Serving) -> None:
+def run(main: Coroutine[Any, Any, None], output: Output) -> None:
     """Run `main` until it returns, or SIGINT, SIGTERM or SIGHUP cancels it. Raises RomanaError."""
     logs.configure(output.log_level, True if output.json else None)
     try:
@@ -39,7 +37,7 @@ def run(main: Coroutine[Any, Any, None], output: Output | Serving) -> None:
         raise
     closing = _Closing()
     try:
-        uvloop.run(_until_signalled(main, closing))
+        uvloop.run(_run(main, closing))
     finally:
         closing.timer.cancel()
 
@@ -55,16 +53,9 @@ def _claim_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
 
 
-async def _until_signalled(main: Coroutine[Any, Any, None], closing: _Closing) -> None:
-    task = asyncio.ensure_future(main)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, _stop, task)
+async def _run(main: Coroutine[Any, Any, None], closing: _Closing) -> None:
     try:
-        await task
-    except asyncio.CancelledError:
-        if not task.cancelled():
-            raise
+        await until_signalled(main, console.leave_screen)
     except Closed as error:
         closing.error = Failed(f"NATS has closed the connection for good: {error}")
     except BusError as error:
@@ -76,15 +67,6 @@ async def _until_signalled(main: Coroutine[Any, Any, None], closing: _Closing) -
         closing.timer.start()
     if closing.error:
         raise closing.error
-
-
-def _stop(task: asyncio.Task[None]) -> None:
-    """Handle a signal: the first cancels the command, the second ends the process at once."""
-    if task.cancelling():
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            console.leave_screen()
-        os._exit(130)
-    task.cancel()
 
 
 class _Closing:

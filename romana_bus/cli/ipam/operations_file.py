@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from romana_bus.cli.common import literal
-from romana_bus.cli.common.file import DEEPEST
+from romana_bus.cli.common.positions import repeated_in_json
+from romana_bus.cli.common.topology_file import DEEPEST, deep, read_bytes
 from romana_bus.errors import BadInput
 from romana_bus.ipam.simulate.operations import OPS, AnyOp, UpdateTopology
 
@@ -24,7 +24,10 @@ _decoder = msgspec.json.Decoder(AnyOp)
 
 def read(file: Path) -> list[AnyOp]:
     """Returns the operations of the file. Raises BadInput."""
-    content = literal.content(file, LARGEST, "the most that is played")
+    try:
+        content = read_bytes(file, LARGEST, "the most that is played")
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}") from None
     operations: list[AnyOp] = []
     reasons: list[str] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
@@ -46,7 +49,7 @@ def _op(line: bytes) -> AnyOp:
         raise ValueError(f"an operation is longer than {LONGEST:,} bytes")
     try:
         op: AnyOp = _decoder.decode(line)
-        twice = literal.repeated_in_json(line.decode())
+        twice = repeated_in_json(line.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except msgspec.ValidationError as error:
@@ -54,7 +57,7 @@ def _op(line: bytes) -> AnyOp:
         raise ValueError(f"{error}{hint}") from None
     except msgspec.DecodeError as error:
         raise ValueError(f"not a JSON object: {error}") from None
-    if isinstance(op, UpdateTopology) and literal.deep(op.topology, DEEPEST):
+    if isinstance(op, UpdateTopology) and deep(op.topology, DEEPEST):
         raise ValueError("nested too deeply")
     if twice:
         raise ValueError("; ".join(f"{place}: {text}" for place, text in twice))

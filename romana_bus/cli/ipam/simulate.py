@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from romana_bus.cli.common import source
+from romana_bus.cli.common import topology_file
 from romana_bus.cli.common.groups import ADDRESSES
 from romana_bus.cli.common.options import Addresses, Output
 from romana_bus.cli.common.terminal import print_json
@@ -91,8 +91,8 @@ def _read(topology: Path, file: Path, simulated: Simulated) -> tuple[Simulation,
 def _simulation(file: Path, settings: Settings) -> Simulation:
     """Reads the topology. Prints its first problem as a JSON line too, for programs. Raises BadInput."""
     try:
-        document = source.checked(file).document
-    except source.BadFile as error:
+        document = topology_file.checked(file).document
+    except topology_file.BadFile as error:
         say({"ok": False, "error_kind": error.found[0].kind, "message": "; ".join(error.reasons)})
         raise
     return Simulation(document, settings)

@@ -23,8 +23,7 @@ from romana_bus.lab.kubelet.sandboxes import Ground, Sandboxes
 from romana_bus.lab.machine import processes
 from romana_bus.lab.machine.directory import Lab
 from romana_bus.lab.spec import labels
-from romana_bus.runtime.signals import run, signalled
-from romana_bus.tasks import until_one_ends
+from romana_bus.runtime.signals import run
 
 #: Where plugins are looked for after the lab's own: the usual directory, and Debian's.
 PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
@@ -59,8 +58,7 @@ async def _serve(lab_name: str, name: str) -> None:
     async with client_of(lab) as client:
         machine = os.uname()
         who = Identity(name, node.addresses, labels(node), machine.release, machine.machine)
-        kubelet = Kubelet(client, who, sandboxes)
-        await until_one_ends([kubelet.run(), signalled()])
+        await Kubelet(client, who, sandboxes).run()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from rich.live import Live
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.tail import tail
-from romana_bus.cli.common import console, source
+from romana_bus.cli.common import console, topology_file
 from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Addresses, Kubernetes, Serving, Store, holder
 from romana_bus.cli.common.session import run
@@ -138,7 +138,7 @@ class _Up:
         from romana_bus.producers.kubernetes.watcher import run_watcher
 
         kinds = all_kinds(self.kubernetes)
-        wanted = source.checked(self.topology_file) if self.topology_file else None
+        wanted = topology_file.checked(self.topology_file) if self.topology_file else None
         api = Api(self.kubernetes.target)
         await api.open()
         stack.push_async_callback(api.close)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus.bus.api import WrongSequence
 from romana_bus.cli.common.ipam_state import ipam_state
-from romana_bus.cli.common.source import Source, refuse
+from romana_bus.cli.common.topology_file import Source, refuse
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet, codec
 from romana_bus.events.base import LARGEST

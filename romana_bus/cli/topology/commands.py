@@ -12,8 +12,8 @@ from romana_bus.cli.common import console
 from romana_bus.cli.common.groups import OPTIONS
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
-from romana_bus.cli.common.source import checked
 from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.common.topology_file import checked
 from romana_bus.cli.topology import plan_view, validate
 from romana_bus.cli.topology.apply import current, merged, planned, put
 from romana_bus.cli.topology.tree_view import tree
@@ -22,7 +22,7 @@ from romana_bus.events import ROLES
 from romana_bus.ipam.report import views
 
 if TYPE_CHECKING:
-    from romana_bus.cli.common.source import Source
+    from romana_bus.cli.common.topology_file import Source
 
 app = App(
     name="topology",

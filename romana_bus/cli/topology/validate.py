@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.source import Look, look, opened
 from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.common.topology_file import BadFile, Look, look, read
 from romana_bus.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 def validate(file: Path, output: Output) -> None:
     """Prints the problems of the file, or what it makes. Raises BadInput where it has errors."""
-    source, problems = opened(file)
-    checked = look(source) if source else Look([], problems)
+    try:
+        checked = look(read(file))
+    except BadFile as error:
+        checked = Look([], error.found)
     if output.json:
         console.as_json([finding._asdict() | {"line": finding.line or None} for finding in checked.found])
     else:

@@ -6,18 +6,19 @@ URL. So NATS ends with this process; its port and its store stay for the next on
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
 from romana_bus.bus.embedded.client import Embedded, Endpoint
-from romana_bus.runtime.signals import run, signalled
+from romana_bus.runtime.signals import run
 
 
 async def _hold(directory: Path) -> None:
     embedded = await Embedded.join(directory)
     embedded.keep(_moved)
     try:
-        await signalled()
+        await asyncio.Event().wait()
     finally:
         await embedded.leave()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from romana_bus.lab.cluster.relay import listening, relayed
 from romana_bus.lab.cluster.router import keep_routes
 from romana_bus.lab.machine.directory import RELAY_PORT, Lab, write
-from romana_bus.runtime.signals import run, signalled
+from romana_bus.runtime.signals import run
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 async def _serve(name: str) -> None:
     lab = Lab.open(name)
-    jobs: list[Coroutine[Any, Any, None]] = [signalled(), keep_routes(lab)]
+    jobs: list[Coroutine[Any, Any, None]] = [keep_routes(lab)]
     async with contextlib.AsyncExitStack() as stack:
         gateways = [address for zone in lab.spec.zone_list for address in zone.gateways]
         sockets = listening(lab.spec.router, gateways, RELAY_PORT)

@@ -24,6 +24,7 @@ from romana_bus.lab.kubeapi.resources import BUILT_IN
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.recordings.track import Track, apply
 from romana_bus.printable import printable, printable_lines
+from romana_bus.runtime.signals import until_signalled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--speed must be above 0")
     try:
         recording = Recording.load(asked.directory)
-        uvloop.run(_serve(recording, asked))
+        uvloop.run(until_signalled(_serve(recording, asked)))
     except BadInput as error:
         parser.exit(error.exit_code, f"{printable_lines(str(error))}\n")
     except OSError as error:
@@ -131,19 +132,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def _serve(recording: Recording, asked: argparse.Namespace) -> None:
-    """Until SIGTERM or SIGINT."""
-    stop, begin, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Until it is cancelled."""
+    begin, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, begin.set)
     loop.call_later(asked.delay, begin.set)
     server = ApiServer(port=asked.port)
     fill(recording, server)
     async with server, asyncio.TaskGroup() as group:
         _say({"url": server.url})
-        playing = group.create_task(_play_out(recording, server, asked, begin))
-        await stop.wait()
-        playing.cancel()
+        group.create_task(_play_out(recording, server, asked, begin))
+        await asyncio.Event().wait()
 
 
 async def _play_out(

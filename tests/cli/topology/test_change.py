@@ -11,7 +11,8 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.cli.common.source import Source
+from romana_bus.cli.common.positions import Entry
+from romana_bus.cli.common.topology_file import Source
 from romana_bus.cli.topology.apply import current, put
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import ROLES, SPEC, codec
@@ -201,7 +202,7 @@ def test_groups_whose_names_have_slashes(log: tuple[str, ...], tmp_path: Path, c
 
 
 def source(text: dict[str, Any]) -> Source:
-    return Source("FILE", json.dumps(text), text)
+    return Source("FILE", text, Entry(0, 0, []))
 
 
 async def filled(c: Cluster) -> MemoryStore:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.cli.common.lines import Lines
+from romana_bus.cli.common.positions import Unreadable, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,4 +145,5 @@ def test_its_help(call: Call) -> None:
 
 @pytest.mark.parametrize("text", ["", "- a", "a: b: c", "[" * 3000, '{"networks": 4}', "? [1]\n: 2\n"])
 def test_a_place_that_is_not_there_is_no_error(text: str) -> None:
-    assert Lines(text).of("networks[3].cidr") in (0, 1)
+    with contextlib.suppress(Unreadable):
+        assert parse(text).root.line_of("networks[3].cidr") in (0, 1)

@@ -16,7 +16,7 @@ from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Kubernetes, Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.ipam.orders import pending_orders
-from romana_bus.consumers.audit import Observation, look, order
+from romana_bus.consumers.audit import Observation, observe, order
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
@@ -107,7 +107,7 @@ async def _looks(
 
 async def _believed(store: OpenStore, api: Any) -> Observation:
     """One audit. Raises BadInput where the API server is not believed."""
-    audit = await look(store, lister(api), ipam_state)
+    audit = await observe(store, lister(api), ipam_state)
     if audit.doubt:
         raise BadInput(f"nothing was checked: {audit.doubt}. Check --server, --context and --cluster")
     return audit

@@ -67,9 +67,14 @@ def test_topology_show(recorded: tuple[str, ...], call: Call) -> None:
 def test_status_when_nobody_runs(recorded: tuple[str, ...], call: Call) -> None:
     told = call("status", *recorded)
     assert (told.code, told.err) == (0, "")
-    for part in ("cluster recorded", "what the API server shows", "nobody", "none follows the log now"):
+    for part in (
+        "cluster recorded",
+        "what the API server shows",
+        "no leader",
+        "no consumer follows the log now",
+    ):
         assert part in told.out
-    assert "Nobody writes KUBE: start `romana-bus up` or `romana-bus watch`." in told.out
+    assert "KUBE has no leader: start `romana-bus up` or `romana-bus watch`." in told.out
     found = call("status", "--json", *recorded).json
     assert [one["stream"] for one in found["streams"]] == ["SPEC", "KUBE", "IPAM", "NODE"]
     assert [(one["stream"], one["lease"], one["term"]) for one in found["leaders"]] == [

@@ -59,7 +59,7 @@ def ping_once(lab: Lab, source: End, address: str, count: int, output: Output) -
         return bool(done.received)
     table = console.table("at", "route", "next hop", "link")
     for hop in hops:
-        table.add_row(hop.at, hop.route, hop.via or "on the link", hop.link)
+        table.add_row(hop.at, hop.route, hop.via or "on-link", hop.link)
     table.add_row(reached or Text("nobody", "red"), "", "", "")
     console.section(f"{source.short} to {address}: {done}", table)
     return bool(done.received)

@@ -103,7 +103,7 @@ def test_a_log_that_takes_nothing(tmp_path: Path, home: Home) -> None:
                 assert samples(url)[UNWRITABLE] == 1
                 told = home.run("status", *log)
                 assert "NATS stores nothing (" in told.out
-                assert "make room and restart it" in told.out
+                assert "free some space and restart it" in told.out
                 first.stop(signal.SIGKILL)
                 until_told(second, url_of(second), "ipam writes: the lease could not be taken for ")
                 at(server, empty)
@@ -220,5 +220,5 @@ def test_a_stranger_on_a_fenced_stream_is_shown(own_server: NatsServer, home: Ho
         shown = {"stream": "IPAM", "seq": place, "subject": "ipam.map.host.stranger"}
         assert [one | shown for one in found["foreign"]] == found["foreign"] != []
         told = home.run("status", *log).out
-        assert "written by somebody else, on streams that only their leader may write" in told
+        assert "foreign writes: messages that others wrote to a stream of its leader" in told
         assert "ipam.map.host.stranger" in told

@@ -1,4 +1,4 @@
-"""How a lab goes down, whatever state it is in: by its records, and by marks where records are lost.
+"""Takes a lab down, in any state: by its records, and by marks if records are lost.
 
 Every process of a lab has its name in the environment, every namespace in its own name, and everything
 else is in those namespaces or in its directory. May be repeated, at any time.

@@ -32,7 +32,7 @@ _FORWARDING = {
     "ipv4/conf/default/send_redirects": "0",
     "ipv6/conf/all/forwarding": "1",
     "ipv6/conf/default/forwarding": "1",
-    "ipv6/conf/default/accept_dad": "0",  # an address that still looks for its double cannot be bound
+    "ipv6/conf/default/accept_dad": "0",  # an address that still detects duplicates cannot be bound
 }
 
 
@@ -56,8 +56,8 @@ def build_node(spec: Spec, node: Node) -> None:
     netns.sysctl(namespace, _FORWARDING)
 
     def add_link(kernel: Kernel) -> None:
-        with open(netns.path(namespace), "rb") as there:
-            peer = {"ifname": "eth0", "address": card(node), "net_ns_fd": there.fileno()}
+        with open(netns.path(namespace), "rb") as node_namespace:
+            peer = {"ifname": "eth0", "address": card(node), "net_ns_fd": node_namespace.fileno()}
             kernel.link("add", ifname=node.name, kind="veth", peer=peer)
         zone = rtnl.index(kernel, node.zone)
         kernel.link("set", index=rtnl.index(kernel, node.name), master=zone, state="up")
@@ -103,7 +103,7 @@ def cut(spec: Spec, node: Node) -> None:
 
 
 def unplug(spec: Spec, node: Node) -> None:
-    """Take the cable out at the switch: to the node its link looks as before. May be repeated."""
+    """Unplug the node at the switch: the node does not see a change of its link. May be repeated."""
     rtnl.within(spec.router, lambda kernel: _set_master(kernel, node, 0))
 
 

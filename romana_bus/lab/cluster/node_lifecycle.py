@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 _EVERY = 5.0
 
 

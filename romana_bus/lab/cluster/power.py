@@ -26,7 +26,9 @@ def is_on(lab: Lab, node: Node) -> bool:
 def switch_off(lab: Lab, node: Node) -> int:
     """Switch the node off; returns how many pods it had. Raises BadInput where it is off already."""
     if not is_on(lab, node) and not any(processes.alive(lab, name) for name in services.of_node(lab, node)):
-        raise BadInput(f"node {node.name} is off already: {lab.command(f'node start {node.name}')}")
+        raise BadInput(
+            f"node {node.name} is off already: start it with {lab.command(f'node start {node.name}')}"
+        )
     pods = _clear(lab, node)
     router.route_zone(lab, lab.spec.zone(node.zone))
     return pods
@@ -114,13 +116,13 @@ async def start_ended(lab: Lab) -> list[str]:
 async def stop_nats(lab: Lab) -> None:
     """Raises BadInput where it does not run."""
     if not processes.terminate(lab, services.NATS):
-        raise BadInput(f"NATS does not run: {lab.command('nats start')}")
+        raise BadInput(f"NATS does not run: start it with {lab.command('nats start')}")
     await waiting.until(lab, "NATS ends", lambda: up.nats_listens(lab) is None)
 
 
 async def start_nats(lab: Lab) -> None:
     """Raises BadInput where it runs."""
     if processes.alive(lab, services.NATS):
-        raise BadInput("NATS runs already")
+        raise BadInput("NATS is running already")
     services.start_nats(lab)
     await waiting.until(lab, "NATS listens", lambda: up.nats_listens(lab), services.NATS)

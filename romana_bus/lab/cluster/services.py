@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Isolated: neither the directory nor the Python variables of whoever typed `lab up` count.
 PYTHON = (sys.executable, "-I", "-m")
-#: Seconds that a pod waits for its address before its kubelet is told why, and tries again.
+#: Seconds that an ADD waits for the pod's address. Then it fails with the reason, and the kubelet retries.
 PATIENCE = "3"
 NATS, SERVE, BUS = "nats", "serve", "up"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.spec import Node
 
 #: For each node, again and again until a block opens. Blocks have eight addresses and one is held ahead of
-#: need, so at first one round does; later there are blocks with room.
+#: need, so at first one round is enough; later there are blocks with free addresses.
 PODS_PER_NODE, _ROUNDS = 3, 6
 #: By it a second demonstration finds the pods of the first.
 _LABEL = {"romana-bus.io/demo": "pod"}

@@ -36,7 +36,7 @@ class _Route(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """`at`: who decides; `route`: by which route; `via`: the next hop; '' where it is on the link."""
+    """`at`: who decides; `route`: by which route; `via`: the next hop; '' if the target is on-link."""
 
     at: str
     route: str
@@ -69,7 +69,7 @@ def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
 
 
 def _next(lab: Lab, here: End, owners: dict[str, End], address: str) -> End | None:
-    """A pod's gateway is the node that it is on, whatever address it has there."""
+    """A pod's gateway is its node, for any gateway address."""
     if here.kind == names.POD and address not in owners:
         return owners.get(lab.spec.node(here.node).addresses[0])
     return owners.get(address)

@@ -31,7 +31,7 @@ Json = dict[str, Any]
 WITHIN = 240.0
 _BUSY_TRIES = 5
 _CACHE_KIND = "cniCacheV1"
-#: What the container runtimes look at, in the order of the names.
+#: The files that container runtimes read, in the order of their names.
 _SUFFIXES = (".conflist", ".conf", ".json")
 
 

@@ -1,4 +1,4 @@
-"""What a kubelet makes of a pod: is it to run, what CNI is told of it, what its status says. Pure."""
+"""A kubelet's view of a pod: whether it should run, what CNI gets to know of it, and its status. Pure."""
 
 from __future__ import annotations
 

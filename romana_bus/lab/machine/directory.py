@@ -91,7 +91,7 @@ class Lab:
         directory = ROOT / name
         facts = _facts(directory)
         if facts is None:
-            raise BadInput(f"lab {name} is not up: {command(name, 'up')}")
+            raise BadInput(f"lab {name} is not up: start it with {command(name, 'up')}")
         return cls(directory, facts)
 
     @property

@@ -35,7 +35,7 @@ class Audits:
         """Check the options. Raises BadInput."""
         for option, seconds in (("--audit-every", self.audit_every), ("--audit-grace", self.audit_grace)):
             if not (math.isfinite(seconds) and 0 <= seconds <= 86_400):
-                raise BadInput(f"{option} {seconds:g}: between 0 and 86400 seconds")
+                raise BadInput(f"{option} {seconds:g}: must be between 0 and 86400 seconds")
 
     def beside(self, store: OpenStore, api: Api) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """The jobs that the leader of the watch runs beside it."""

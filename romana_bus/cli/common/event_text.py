@@ -67,7 +67,7 @@ def sentence(event: Event) -> str:
             )
             return f"{event.consumer} cannot use {event.count} messages{newest}"
         case ev.ForeignWriteSeen():
-            return f"somebody wrote {event.stream}/{event.seq}, {event.written}, who must not"
+            return f"a writer that is not its leader wrote {event.stream}/{event.seq}, {event.written}"
         case ev.Report():
             return _report(event)
         case ev.SandboxRequested():
@@ -97,14 +97,14 @@ def _decision(event: Event) -> str:
         case ev.BlockReleased():
             return f"{event.block} by {event.node}"
         case ev.AddressAssigned():
-            addresses = ", ".join(given.address for given in event.addresses)
+            addresses = ", ".join(assigned.address for assigned in event.addresses)
             return f"{event.namespace}/{event.name} gets {addresses} on {event.node}"
         case ev.AddressDenied():
             return f"{event.namespace}/{event.name} on {event.node}: {event.reason}"
         case ev.AddressReleased():
             addresses = ", ".join(cooling.address for cooling in event.cooling)
-            given = f" gives back {addresses}" if addresses else ""
-            return f"{event.namespace}/{event.name}{given}: {event.reason}"
+            released = f" releases {addresses}" if addresses else ""
+            return f"{event.namespace}/{event.name}{released}: {event.reason}"
         case _:
             return event.subject()
 
@@ -136,4 +136,4 @@ def networks(document: dict[str, Any]) -> str:
     value = document.get("networks")
     listed = value if isinstance(value, list) else []
     names = [str(network.get("name")) for network in listed if isinstance(network, dict)]
-    return ", ".join(names) or "of no name"
+    return ", ".join(names) or "without a name"

@@ -80,8 +80,8 @@ def up(
     if recording and (kubernetes.server or kubernetes.kubeconfig or kubernetes.context):
         raise BadInput("--recording replaces a cluster: leave out --server, --kubeconfig and --context")
     if not speed > 0:
-        raise BadInput(f"--speed {speed}: above 0")
-    addresses.settings  # noqa: B018  wrong ones are said before anything is started
+        raise BadInput(f"--speed {speed}: must be above 0")
+    addresses.settings  # noqa: B018  raises BadInput before anything is started
     audits.checked()
     live = sys.stdout.isatty() and not plain and not output.json
     if live and output.log_level == "info":

@@ -23,8 +23,9 @@ def watch(
 ) -> None:
     """Watch a cluster's nodes, pods, namespaces and network policies, and publish them on the log.
 
-    Any number may run: one leads and watches, the others stand by. The leader also audits: it compares the
-    log with the API server regularly, and orders corrections of what differs."""
+    Any number may run: one leads and watches, the others stand by. The leader
+    also audits: it compares the log with the API server regularly, and orders
+    corrections of what differs."""
     audits.checked()
     run(_watch(kubernetes, audits, store, output), output)
 

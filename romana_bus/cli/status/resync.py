@@ -30,8 +30,9 @@ def resync(
 ) -> None:
     """Make the watcher list a resource again.
 
-    An object that is missing from a listing counts as deleted only if it is missing from the next listing
-    too; if many objects are missing, only after three listings within half a minute.
+    An object that is missing from a listing counts as deleted only if it is
+    missing from the next listing too; if many objects are missing, only after
+    three listings within half a minute.
 
     Parameters
     ----------
@@ -64,9 +65,9 @@ async def _ask(store: OpenStore, resource: str, believe: bool) -> ListingAsked:
     newest = await store.newest(SPEC, event.subject())
     before = codec.decode(newest.body) if newest else None
     if isinstance(before, ListingAsked) and before.at == now:
-        raise Failed("somebody else asked at the same moment: try again")
+        raise Failed("another command asked at the same moment: try again")
     try:
         await store.publish(SPEC, outgoing(event, "", now, store.history), newest.seq if newest else 0)
     except WrongSequence:
-        raise Failed("somebody else asked at the same moment: try again") from None
+        raise Failed("another command asked at the same moment: try again") from None
     return event

@@ -32,8 +32,9 @@ STARTS = {KUBE: "watch", IPAM: "run ipam"}
 def status(*, store: Store = Store(), output: Output = Output()) -> None:
     """Show the state of the log: streams, leaders, consumers with their lag, synced resources, and nodes.
 
-    A stream holds events; its entities are the current state. Lag is the number of events that were not read
-    yet. If there are more than 50 nodes, only those with trouble are shown; --json has all."""
+    A stream holds events; its entities are the current state. Lag is the number
+    of events that were not read yet. If there are more than 50 nodes, only those
+    with trouble are shown; --json has all."""
     run(_status(store, output), output)
 
 
@@ -131,7 +132,7 @@ def _print(found: dict[str, Any], now: int) -> None:
     stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
     console.section(f"cluster {server['cluster']}  NATS {server['version']}, {stored}")
     if why := server["takes_no_writes"]:
-        console.hint(f"NATS stores nothing ({why}): if its disk is full, free some space and restart it.")
+        console.hint(f"NATS stores nothing ({why}): if its disk is full, make room and restart it.")
     _print_streams(found["streams"])
     _print_leaders(found["leaders"])
     _print_consumers(found["consumers"])

@@ -103,7 +103,7 @@ def test_a_log_that_takes_nothing(tmp_path: Path, home: Home) -> None:
                 assert samples(url)[UNWRITABLE] == 1
                 told = home.run("status", *log)
                 assert "NATS stores nothing (" in told.out
-                assert "free some space and restart it" in told.out
+                assert "make room and restart it" in told.out
                 first.stop(signal.SIGKILL)
                 until_told(second, url_of(second), "ipam writes: the lease could not be taken for ")
                 at(server, empty)

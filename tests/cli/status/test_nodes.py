@@ -226,7 +226,7 @@ def test_a_pod_that_only_its_kubelet_knows(nats_server: NatsServer, call: Call) 
     assert [event["type"] for event in on["events"]] == ["AddressAssigned", "SandboxRequested"]
     assert on["events"][0]["cause"] == "NODE/1"
     told = call("ipam", "show", "--pod", "kube/waits", *options)
-    assert "Nothing is decided about it yet" in told.out
+    assert "Nothing was decided for it yet" in told.out
 
 
 def test_an_event_that_cannot_be_followed_stops_nobody(nats_server: NatsServer, call: Call) -> None:
@@ -257,7 +257,7 @@ def test_the_decider_answers_a_kubelet(nats_server: NatsServer, home: Home, call
                 tailing.until(functools.partial(_said, tailing, answer), answer)
                 assert running.stop().code == 0
         assert tailing.stop().code == 0
-    assert "kube/static gives back 10.0.0.0: the pod is gone" in tailing.out
+    assert "kube/static releases 10.0.0.0: the pod is gone" in tailing.out
 
 
 def _said(running: Running, text: str) -> bool:

@@ -33,7 +33,7 @@ def test_what_was_killed_is_named_and_started_again(shared: Commands, name: str)
     os.kill(killed, signal.SIGKILL)
     until(lambda: f"Ended: {name}. " in shared("status").out, "it is seen to have ended")
     assert shared("start").out == f"Started: {name}.\n"
-    assert shared("start").out == "Nothing has ended.\n"
+    assert shared("start").out == "All processes run already.\n"
     shared("pod", "run", "late", "--node", "a1")
     assert shared.pods()["web"]["addresses"] == before
     assert "4 of 4 pairs" in shared("matrix").out

@@ -142,9 +142,9 @@ def _anchor(title: str) -> str:
 #: What each stream holds, and who writes it.
 STREAMS = {
     "KUBE": "Facts: what the watcher saw at the API server. Written by the watcher that leads.",
-    "SPEC": "What operators and audits want. Each subject is written by compare-and-set.",
-    "IPAM": "Decisions: places of nodes, blocks and addresses. Written by the IPAM consumer that leads.",
-    "NODE": "Reports of agents and audits, and what a node's CNI server asks for.",
+    "SPEC": "What operators and audits set. Each subject is written by compare-and-set.",
+    "IPAM": "Decisions: placements of nodes, blocks and addresses. Written by the IPAM consumer that leads.",
+    "NODE": "Reports of agents and audits, and sandbox requests of the nodes' CNI servers.",
     "": "On KUBE as `kube.leader` and on IPAM as `ipam.leader`.",
 }
 
@@ -156,9 +156,9 @@ def events() -> str:
         "Every message on the log is one of these types, as JSON with the type's name in `type`. Generated "
         "from `romana_bus/events/`. How streams and headers work is in [the log](../design/log.md).",
         "A subject is written here without its prefix `romana.CLUSTER.`; a word in capitals stands for the "
-        "field of that name, in which `.` is written `_`. Times and durations are microseconds; times count "
-        "from the Unix epoch. A *tombstone* says that the entity is gone, and leaves the table when the "
-        "history window has passed. A field with a default is left out of the JSON where it has that value.",
+        "field of that name, in which `.` is written as `_`. Times and durations are microseconds; times "
+        "count from the Unix epoch. A *tombstone* says that the entity is gone, and leaves the table when "
+        "the history window has passed. A field is left out of the JSON if it has its default value.",
     ]
     for role, text in STREAMS.items():
         parts += [f"## {role or 'Every fenced stream'}", text]
@@ -227,7 +227,7 @@ _NAMES = {str: "string", bool: "boolean", int: "integer", Any: "any"}
 
 
 def _type(kind: Any) -> str:
-    """As somebody would say it who reads the JSON."""
+    """The type of a field in the JSON."""
     if typing.get_origin(kind) is typing.Annotated:
         return "integer, at least 0"
     arguments = typing.get_args(kind)

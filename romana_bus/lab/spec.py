@@ -1,6 +1,6 @@
 """What a lab consists of: zones and nodes, with their names and addresses. Pure.
 
-Nothing of it is seen outside the lab's namespaces, so two labs may have the same addresses.
+Nothing of it is visible outside the lab's namespaces, so two labs may have the same addresses.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def check_name(name: str) -> str:
 
 
 def length_of(address: str) -> int:
-    """Of a zone's subnet."""
+    """The prefix length of a zone's subnet."""
     return 64 if ":" in address else 24
 
 

@@ -55,8 +55,8 @@ def sentence(event: Event) -> str:
         case ev.RangeReserved() | ev.RangeUnreserved():
             return event.cidr
         case ev.AddressDisowned():
-            who = f"{event.namespace}/{event.name} on {event.node}"
-            return f"{', '.join(event.addresses)} of {who}: {event.reason}"
+            pod = f"{event.namespace}/{event.name} on {event.node}"
+            return f"{', '.join(event.addresses)} of {pod}: {event.reason}"
         case ev.ListingAsked():
             return f"{event.resource}: {event.reason}"
         case ev.LeaderElected():
@@ -111,19 +111,19 @@ def _decision(event: Event) -> str:
 
 def _report(event: ev.Report) -> str:
     covers = ", ".join(f"{role}/{seq}" for role, seq in sorted(event.covers.items())) or "nothing"
-    who = f"{event.consumer} on {event.node}"
+    reporter = f"{event.consumer} on {event.node}"
     if isinstance(event, ev.ApplyFailed):
-        return f"{who}, attempt {event.attempt}: {event.error}"
+        return f"{reporter}, attempt {event.attempt}: {event.error}"
     match event:
         case ev.Audited():
-            found = ", ".join(f"{count} {kind}" for kind, count in sorted(event.findings.items()))
-            return f"{who} found {found or 'nothing'}; corrected {event.repaired}"
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(event.findings.items()))
+            return f"{reporter} found {counts or 'nothing'}; corrected {event.repaired}"
         case ev.Wired():
-            return f"{who} up to {covers}: {len(event.addresses)} addresses in the kernel"
+            return f"{reporter} up to {covers}: {len(event.addresses)} addresses in the kernel"
         case ev.Applied():
-            how = numbers({"changes": event.changes}) or "no change"
-            return f"{who} up to {covers}: {'; '.join(filter(None, [how, numbers(event.standing)]))}"
-    return f"{who} up to {covers}"
+            changes = numbers({"changes": event.changes}) or "no change"
+            return f"{reporter} up to {covers}: {'; '.join(filter(None, [changes, numbers(event.standing)]))}"
+    return f"{reporter} up to {covers}"
 
 
 def numbers(standing: dict[str, int]) -> str:

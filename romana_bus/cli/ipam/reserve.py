@@ -119,9 +119,9 @@ def _print(state: State, cidr: str, events: list[Change]) -> None:
     if not events:
         console.console.print(Text(f"unchanged: {around} is reserved already", "bold"))
     for event in events:
-        what = "reserved" if isinstance(event, RangeReserved) else "no longer reserved"
+        state_now = "reserved" if isinstance(event, RangeReserved) else "no longer reserved"
         inside = f": inside {around}" if around and isinstance(event, RangeUnreserved) else ""
-        console.console.print(Text(f"{event.cidr} {what}{inside}", "bold"))
+        console.console.print(Text(f"{event.cidr} {state_now}{inside}", "bold"))
     if around and (live := pure.live(state, cidr)):
         pods = ", ".join(f"{address} ({pod})" for address, pod in live[: pure.SHOWN])
         more = f" and {len(live) - pure.SHOWN:,} more" if len(live) > pure.SHOWN else ""

@@ -56,15 +56,15 @@ def print_full(state: State, every: bool = False) -> None:
     table = console.table("full", "prefix", "pods waiting", "why", right=("pods waiting",))
     for entry in shown:
         group = f"group {entry.group} of {entry.network}"
-        what = f"network {entry.network}" if entry.scope == NETWORK else group
-        table.add_row(what, entry.prefix, console.count(entry.waiting), _why(entry))
+        name = f"network {entry.network}" if entry.scope == NETWORK else group
+        table.add_row(name, entry.prefix, console.count(entry.waiting), _why(entry))
     console.section("exhausted", table, *console.and_more(more, console.ALL))
 
 
 def _why(full: Full) -> Text:
     if full.scope != BLOCK:
-        what = "no group has a free address" if full.scope == NETWORK else "no free address"
-        return Text(what + (f"; {full.cooling:,} cool down" if full.cooling else ""), "red")
+        text = "no group has a free address" if full.scope == NETWORK else "no free address"
+        return Text(text + (f"; {full.cooling:,} cool down" if full.cooling else ""), "red")
     free = console.many(full.free, "free address is", "free addresses are")
     if not full.nodes:
         return Text(f"no whole block left; {free} in the blocks of nodes", "yellow")

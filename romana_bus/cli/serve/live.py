@@ -127,15 +127,15 @@ def _zones(state: State, width: int, rows: int) -> Table:
     for column in ("pods", "free", "blocks"):
         table.add_column(column, justify="right", no_wrap=True)
     hosts = views.hosts(state)
-    found = list(_rows(state, hosts, width, nodes=True))
-    if len(found) > rows:
-        found = list(_rows(state, hosts, width, nodes=False))
-    more = max(0, len(found) - max(rows, 1))
-    for name, *cells in found[: -more - 1] if more else found:
+    shown = list(_rows(state, hosts, width, nodes=True))
+    if len(shown) > rows:
+        shown = list(_rows(state, hosts, width, nodes=False))
+    more = max(0, len(shown) - max(rows, 1))
+    for name, *cells in shown[: -more - 1] if more else shown:
         table.add_row(_one_line(name), *cells)
     if more:
         table.add_row(_one_line(Text(f"and {more + 1} more: see `romana-bus ipam show`", "dim")))
-    if not found:
+    if not shown:
         table.add_row(_one_line(Text("no nodes yet", "dim")))
     return table
 

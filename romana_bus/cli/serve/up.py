@@ -188,7 +188,7 @@ class _Up:
             return
         if not self.live:
             console.console.print()
-        console.section("The recording has ended.", lasting(self.state))
+        console.section("The recording has ended.", summary(self.state))
         show.print_networks(self.state)
         show.print_hosts(self.state)
         show.print_waiting(self.state)
@@ -248,8 +248,8 @@ def _settled(state: State, nodes: set[str], pods: set[str]) -> bool:
     return wanting <= answered
 
 
-def lasting(state: State) -> str:
-    """How it stands, in one line."""
-    now = views.totals(state)
-    counts = f"{console.many(now.nodes, 'node')}, {console.many(now.pods, 'pod')}"
-    return f"{counts}; {now.held:,} of {now.wanting:,} that want an address have one."
+def summary(state: State) -> str:
+    """The numbers of nodes, pods and addresses in one line."""
+    totals = views.totals(state)
+    counts = f"{console.many(totals.nodes, 'node')}, {console.many(totals.pods, 'pod')}"
+    return f"{counts}; {totals.held:,} of {totals.wanting:,} that need an address have one."

@@ -40,40 +40,40 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
     Raises BusError."""
     newest = await store.newest(IPAM, "ipam.map.>")
     end = newest.seq if newest else 0
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
 
-    def of(name: str) -> dict[str, Any]:
-        return found.setdefault(name, {"node": name, "placed": False, "blocks": 0, "reports": []})
+    def entry(name: str) -> dict[str, Any]:
+        return by_name.setdefault(name, {"node": name, "placed": False, "blocks": 0, "reports": []})
 
     for _, event in await newest_events(store, IPAM, "ipam.map.>", flaws):
         if isinstance(event, HostPlaced):
-            of(event.node)["placed"] = True
+            entry(event.node)["placed"] = True
         elif isinstance(event, BlockAssigned):
-            of(event.node)["blocks"] += 1
+            entry(event.node)["blocks"] += 1
     for time, event in await newest_events(store, NODE, ">", flaws):
         if isinstance(event, Applied | ApplyFailed | Wired):
-            of(event.node)["reports"].append(_report(event, time, end))
-    reports = [report for node in found.values() for report in node["reports"]]
+            entry(event.node)["reports"].append(_report(event, time, end))
+    reports = [report for node in by_name.values() for report in node["reports"]]
     behind = sorted({report["covers"][IPAM] for report in reports if report.get("behind")})
     late = set(await _late(store, behind, now - LATE))
     for report in reports:
         report["late"] = bool(report.get("behind")) and report["covers"][IPAM] in late
-    for node in found.values():
+    for node in by_name.values():
         node["reports"].sort(key=lambda report: str(report["consumer"]))
         node["trouble"] = trouble(node, now)
-    return [node for _, node in sorted(found.items())]
+    return [node for _, node in sorted(by_name.items())]
 
 
 async def newest_events(
     store: Store, role: str, under: str, flaws: ParkedMessages
 ) -> list[tuple[int, Event]]:
     """The newest event of each subject, with its time. `flaws`: collects parked messages. Raises BusError."""
-    found: dict[str, tuple[int, Event]] = {}
+    newest: dict[str, tuple[int, Event]] = {}
     async for _, messages in read_once(store, (Read(role, under),), "status", flaws):
         for message in messages:
             if event := flaws.read(message, role):
-                found[message.subject] = message.stored, event
-    return list(found.values())
+                newest[message.subject] = message.stored, event
+    return list(newest.values())
 
 
 async def _late(store: Store, covers: list[int], before: int) -> list[int]:
@@ -114,17 +114,17 @@ def trouble(node: dict[str, Any], now: int) -> list[str]:
     reports = node["reports"]
     if not reports:
         return ["no report"]
-    found = [
+    problems = [
         f"{report['consumer']}: {report['error']} (attempt {report['attempt']})"
         for report in reports
         if report["type"] == "ApplyFailed"
     ]
-    found += _overdue([report for report in reports if report["type"] != "Wired"], now)
+    problems += _overdue([report for report in reports if report["type"] != "Wired"], now)
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
-        found.append(
+        problems.append(
             f"{console.many(cut, 'block')} cannot be reached: of nodes in its group that are not on-link"
         )
-    return found
+    return problems
 
 
 def _overdue(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
@@ -142,9 +142,9 @@ def _overdue(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
 # --- for people ------------------------------------------------------------------------------------------
 
 
-def print_nodes(found: list[dict[str, Any]]) -> None:
+def print_nodes(nodes: list[dict[str, Any]]) -> None:
     """Print the nodes; if there are many, only those with trouble."""
-    placed = [node for node in found if node["placed"] or node["blocks"]]
+    placed = [node for node in nodes if node["placed"] or node["blocks"]]
     if not placed:
         console.section("nodes", "no node has a place in the topology")
         return

@@ -45,21 +45,21 @@ async def _newest(store: Store, subject: str) -> tuple[object, int]:
     return (codec.decode(message.body), message.stored) if message else (None, 0)
 
 
-def print_unusable(found: dict[str, Any]) -> None:
+def print_unusable(flaws: dict[str, Any]) -> None:
     """Print parked messages and foreign writes, if there are any."""
-    if found["parked"]:
+    if flaws["parked"]:
         table = console.table("stream", "number", "why", "subject", right=("number",))
-        rows, more = console.first(found["parked"], False)
+        rows, more = console.first(flaws["parked"], False)
         for message in rows:
             table.add_row(
                 message["stream"], str(message["seq"]), Text(message["why"], "red"), message["subject"]
             )
-        more = max(more, found["count"] - len(rows))
+        more = max(more, flaws["count"] - len(rows))
         title = "messages that cannot be used: they are skipped"
         console.section(title, table, *console.and_more(more, "--json has more"))
-    if found["foreign"]:
+    if flaws["foreign"]:
         table = console.table("stream", "number", "written", "subject", right=("number",))
-        for write in found["foreign"]:
+        for write in flaws["foreign"]:
             table.add_row(
                 write["stream"], str(write["seq"]), console.when(write["time"]), Text(write["subject"], "red")
             )

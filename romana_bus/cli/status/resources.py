@@ -22,16 +22,16 @@ LATE = 180 * 1_000_000
 async def resources(store: Store, flaws: ParkedMessages) -> list[dict[str, Any]]:
     """The resources by name. `time`: of the last good answer, or of the start of the listing. Raises
     BusError."""
-    found = []
+    listed = []
     for time, event in await newest_events(store, KUBE, "kube.synced.>", flaws):
         if isinstance(event, ResourceSynced):
-            found.append(
+            listed.append(
                 {"resource": event.resource, "synced": True, "version": event.resource_version,
                  "count": event.count, "doubted": event.doubted, "time": time}
             )  # fmt: skip
         elif isinstance(event, ResourceListing):
-            found.append({"resource": event.resource, "synced": False, "why": event.reason, "time": time})
-    return sorted(found, key=lambda resource: str(resource["resource"]))
+            listed.append({"resource": event.resource, "synced": False, "why": event.reason, "time": time})
+    return sorted(listed, key=lambda resource: str(resource["resource"]))
 
 
 def print_resources(resources: list[dict[str, Any]], now: int) -> None:

@@ -41,7 +41,7 @@ def status(*, store: Store = Store(), output: Output = Output()) -> None:
 async def _status(store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "status", ROLES, looking=True) as opened:
         own, now = ParkedMessages("status"), opened.clock.now()
-        found = {
+        document = {
             "server": await _server(opened),
             "streams": [await _stream(opened, role) for role in ROLES],
             "leaders": [await _leader(opened, role) for role in STARTS],
@@ -49,11 +49,11 @@ async def _status(store: Store, output: Output) -> None:
             "resources": await resources(opened, own),
             "nodes": await nodes(opened, now, own),
         }
-        found["flaws"] = await flaws(opened, own)
+        document["flaws"] = await flaws(opened, own)
     if output.json:
-        console.as_json(found)
+        console.as_json(document)
     else:
-        _print(found, now)
+        _print(document, now)
 
 
 async def _server(store: JetStream) -> dict[str, Any]:
@@ -127,18 +127,18 @@ async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
     ]
 
 
-def _print(found: dict[str, Any], now: int) -> None:
-    server = found["server"]
+def _print(document: dict[str, Any], now: int) -> None:
+    server = document["server"]
     stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
     console.section(f"cluster {server['cluster']}  NATS {server['version']}, {stored}")
     if why := server["takes_no_writes"]:
         console.hint(f"NATS stores nothing ({why}): if its disk is full, make room and restart it.")
-    _print_streams(found["streams"])
-    _print_leaders(found["leaders"])
-    _print_consumers(found["consumers"])
-    print_resources(found["resources"], now)
-    print_nodes(found["nodes"])
-    print_unusable(found["flaws"])
+    _print_streams(document["streams"])
+    _print_leaders(document["leaders"])
+    _print_consumers(document["consumers"])
+    print_resources(document["resources"], now)
+    print_nodes(document["nodes"])
+    print_unusable(document["flaws"])
 
 
 def _print_streams(streams: list[dict[str, Any]]) -> None:

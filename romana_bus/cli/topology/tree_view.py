@@ -58,5 +58,5 @@ def _described(group: Group, view: GroupView) -> Text:
     needs = "  ".join(f"{key}={value}" for key, value in view.needs.items())
     nodes = f"  {console.many(view.hosts, 'node')}" if view.leaf else ""
     name = group.name or group.path.rpartition("/")[2] or group.path
-    what = f"  {view.prefix}  {console.usage_bar(view.usage)}{nodes}"
-    return Text.assemble((name, "cyan"), what, (_free(group), "dim"), "  ", (needs, "dim"))
+    details = f"  {view.prefix}  {console.usage_bar(view.usage)}{nodes}"
+    return Text.assemble((name, "cyan"), details, (_free(group), "dim"), "  ", (needs, "dim"))

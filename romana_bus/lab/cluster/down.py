@@ -14,7 +14,7 @@ from romana_bus.lab.spec import Spec
 
 
 class Removed(NamedTuple):
-    """How many."""
+    """How many objects were removed, of each kind."""
 
     processes: int
     pods: int
@@ -26,7 +26,7 @@ class Removed(NamedTuple):
 
 
 def down(name: str) -> Removed:
-    """Raises Failed where something cannot be removed."""
+    """Remove the lab. Raises Failed if something cannot be removed."""
     spec = Spec(name=name)
     ended = _end_processes(spec)
     namespaces = netns.named(spec.prefix)

@@ -50,7 +50,7 @@ def build_router(spec: Spec) -> None:
 
 
 def build_node(spec: Spec, node: Node) -> None:
-    """Its namespace and its link. Raises Failed."""
+    """Create the node's namespace and its link. Raises Failed."""
     namespace = spec.namespace(node.name)
     netns.add(namespace)
     netns.sysctl(namespace, _FORWARDING)
@@ -73,7 +73,7 @@ def build_node(spec: Spec, node: Node) -> None:
 
 
 def _bring_up(kernel: Kernel, name: str, addresses: Iterable[str]) -> int:
-    """The link with its addresses, up; gives its index."""
+    """Set the link's addresses and bring it up; returns its index."""
     link = rtnl.index(kernel, name)
     for address in addresses:
         kernel.addr("add", index=link, address=address, prefixlen=length_of(address))
@@ -108,7 +108,7 @@ def unplug(spec: Spec, node: Node) -> None:
 
 
 def plug(spec: Spec, node: Node) -> None:
-    """May be repeated."""
+    """Plug the node in again. May be repeated."""
     rtnl.within(spec.router, lambda kernel: _set_master(kernel, node, rtnl.index(kernel, node.zone)))
 
 
@@ -117,7 +117,7 @@ def _set_master(kernel: Kernel, node: Node, master: int) -> None:
 
 
 def plugged(spec: Spec) -> set[str]:
-    """The nodes whose cables are in."""
+    """The nodes that are plugged in."""
     if not netns.exists(spec.router):
         return set()
     return rtnl.within(

@@ -1,7 +1,7 @@
 """The demonstration: pods in every zone, and a count of the routes that they change in every kernel.
 
-The promise: a pod that comes or goes changes no route outside its own subnet; inside it only a block that
-opens does, one route on each other node, and none for a pod.
+The promise: a pod that starts or stops changes no route outside its own subnet. Inside it, a block that opens
+changes one route on each other node, and a pod changes none.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Json = dict[str, Any]
 
 
 class Outcome(NamedTuple):
-    """`blocks`: node -> its blocks now; `opened`: those that opened meanwhile; `router` and `nodes`: what
+    """`blocks`: node -> its blocks now; `opened`: those that opened during it; `router` and `nodes`: what
     changed in the routes there; `expected`: node -> blocks that opened on other nodes of its subnet."""
 
     pods: list[Json]

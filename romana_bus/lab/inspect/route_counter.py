@@ -102,8 +102,8 @@ def read(data: bytes) -> Iterator[Change]:
 
 
 class Tally(NamedTuple):
-    """What changed in one namespace. `outside`: for addresses outside its own subnet; `inside`: routes
-    that came for addresses in it, and `replaced`: that went for that; `own`: of its own pods."""
+    """Route changes in one namespace. `outside`: of prefixes outside its subnet; `inside`: added routes for
+    prefixes in it; `replaced`: routes that these replaced; `own`: routes of its own pods."""
 
     outside: int
     inside: int

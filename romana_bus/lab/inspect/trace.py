@@ -36,7 +36,8 @@ class _Route(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """`at`: who decides; `route`: by which route; `via`: the next hop; '' if the target is on-link."""
+    """`at`: the node, pod or router that forwards; `route`: the route used; `via`: the next hop, or '' if the
+    target is on-link."""
 
     at: str
     route: str
@@ -45,7 +46,7 @@ class Hop(NamedTuple):
 
 
 def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
-    """The hops, and who receives the packet; '' where nobody does."""
+    """The hops, and the name of the receiver; '' if there is none."""
     everyone = names.ends(lab)
     by_netns = {end.netns: end for end in everyone if end.kind != names.POD} | {source.netns: source}
     owners = {address: end for end in reversed(everyone) for address in end.addresses}

@@ -1,7 +1,7 @@
 """Which node a pod goes to, and why it goes to none. Pure: pods and nodes in, decisions out.
 
 A node is eligible if it is Ready, not cordoned, has the labels that the pod's nodeSelector and required
-nodeAffinity want, and no taint that the pod does not tolerate. Of those the one with the fewest pods is
+nodeAffinity require, and no taint that the pod does not tolerate. Of those the one with the fewest pods is
 taken, then the first by name; older pods choose first. Not considered: resources, preferences,
 (anti-)affinity to other pods, spread constraints, priorities.
 """

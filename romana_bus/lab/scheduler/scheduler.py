@@ -1,6 +1,6 @@
 """The stand-in scheduler: it puts pods on nodes, for clusters that have no kube-scheduler.
 
-It reads pods and nodes, writes pods/binding and, where no node will do, the pod's condition PodScheduled,
+It reads pods and nodes, writes pods/binding and, if no node fits, the pod's condition PodScheduled,
 and keeps no state: all that it knows comes from two watches, so it may be killed at any time, and a second
 one only makes conflicts. It decides from all pods and nodes anew after every change, so a pod that fits
 no node is placed as soon as a node allows it. A refusal means that another writer was faster:

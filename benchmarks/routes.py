@@ -160,7 +160,7 @@ def _bird(here: Namespace, hosts: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="romana-bench-") as scratch:
         config = Path(scratch, "bird.conf")
         config.write_text(text)
-        listener = here.inside(lambda: Socket(room=1 << 26, within=60.0))
+        listener = here.inside(lambda: Socket(buffer=1 << 26, within=60.0))
         listener.join(7)  # RTNLGRP_IPV4_ROUTE
         files = ("-c", str(config), "-s", f"{scratch}/bird.ctl", "-P", f"{scratch}/bird.pid")
         command = ["ip", "netns", "exec", here.name, "bird", "-f", *files]

@@ -58,7 +58,7 @@ class Kernel:
     """Hears of every route of the namespace."""
 
     def __init__(self, here: Namespace) -> None:
-        self._socket = here.inside(lambda: Socket(room=1 << 26, within=0))
+        self._socket = here.inside(lambda: Socket(buffer=1 << 26, within=0))
         self._socket.join(7)
         self.count, self.last, self._news = 0, 0.0, asyncio.Event()
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._heard)

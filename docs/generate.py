@@ -147,9 +147,9 @@ def events() -> str:
         "Every message on the log is one of these types, as JSON with the type's name in `type`. Generated "
         "from `romana_bus/events/`. How streams and headers work is in [the log](../design/log.md).",
         "A subject is written here without its prefix `romana.CLUSTER.`; a word in capitals stands for the "
-        "field of that name, in which `.` is written `_`. Times and durations are microseconds; times count "
-        "from the Unix epoch. A *tombstone* says that the entity is gone, and leaves the table when the "
-        "history window has passed. A field with a default is left out of the JSON where it has that value.",
+        "field of that name, in which `.` is written as `_`. Times and durations are microseconds; times "
+        "count from the Unix epoch. A *tombstone* says that the entity is gone, and leaves the table when "
+        "the history window has passed. A field is left out of the JSON if it has its default value.",
     ]
     leaders = " and ".join(f"on {stream.name} as `{stream.token}.leader`" for stream in LED)
     sections = {stream.name: stream.meaning for stream in STREAMS} | {"": f"{leaders.capitalize()}."}
@@ -220,7 +220,7 @@ _NAMES = {str: "string", bool: "boolean", int: "integer", Any: "any"}
 
 
 def _type(kind: Any) -> str:
-    """As somebody would say it who reads the JSON."""
+    """The type of a field in the JSON."""
     if typing.get_origin(kind) is typing.Annotated:
         return "integer, at least 0"
     arguments = typing.get_args(kind)

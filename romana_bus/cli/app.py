@@ -20,25 +20,25 @@ A pod network control plane for Kubernetes whose only database is an event log.
 
 It watches a cluster, gives each node a place in the network's topology and
 each pod an address of that place, and keeps all of it as events in NATS
-JetStream, where it can be looked at, followed, and looked back on.
+JetStream, where you can follow them and search the past.
 
 To begin with:
   romana-bus lab demo             a cluster of network namespaces, with pods that
                                   ping: needs Linux and root
   romana-bus up --recording DIR   a recorded cluster: nothing else is needed
   romana-bus up                   the cluster of your kubeconfig
-  romana-bus ipam show            who has which address, and what is free
+  romana-bus ipam show            which pod has which address, and what is free
   romana-bus events tail          what has happened, and what happens now
   romana-bus agent                on every node: its pods' links, and its routes
 
-Without --nats URL, the commands of one user share a NATS server that is
-started by the first of them and ends with the last; what it stored stays.
+Without --nats URL, the commands of one user share a NATS server. The first
+command starts it, it ends with the last one, and what it stored stays.
 Exit codes: 0 done, 1 failed, 2 bad input and nothing was changed.
 """
 
 
 def _default(value: Any) -> str | None:
-    """A default as the user would write it; None if the default is nothing."""
+    """A default as the user would write it; None for an empty default."""
     return (
         None if value in ("", (), False, None) else f"{value:g}" if isinstance(value, float) else str(value)
     )
@@ -63,7 +63,7 @@ def _docstring(path: str, name: str) -> str:
 
 
 def _command(path: str, key: int, **options: Any) -> None:
-    """Register a function as a command, after which its module is named. `key` is its place in the list.
+    """Register a function as a command. Its module has the same name. `key` is its place in the list.
 
     The module is imported when the command is called. cyclopts shows the help that is given here in the list
     and on the command's own page: so it is the whole docstring.

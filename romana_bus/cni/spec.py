@@ -189,9 +189,9 @@ def _checked(config: Config, command: str) -> Config:
     if not _ID.fullmatch(config.name):
         raise CniError(CONFIG, f"name {config.name!r}: letters, digits, '_', '.', '-' are needed")
     if config.mtu and not 68 <= config.mtu <= 65535:
-        raise CniError(CONFIG, f"mtu {config.mtu}: 0, or between 68 and 65535")
+        raise CniError(CONFIG, f"mtu {config.mtu}: must be 0, or between 68 and 65535")
     if config.timeout is not None and not 0 <= config.timeout <= LONGEST:
-        raise CniError(CONFIG, f"timeout {config.timeout:g}: between 0 and {LONGEST:g} seconds")
+        raise CniError(CONFIG, f"timeout {config.timeout:g}: must be between 0 and {LONGEST:g} seconds")
     if command == "GC" and config.valid is None and config.attachments is None:
         raise CniError(CONFIG, "cni.dev/valid-attachments: GC needs the list of valid attachments")
     return config

@@ -1,1 +1,2 @@
-"""Events -> effects. Each consumer is its pure functions and what it reads; the loop does the rest."""
+"""Deciders, reconcilers and projections: each names its pure functions and the subjects that it reads, and
+the loop of `runtime` runs them. Consumers do not import each other."""

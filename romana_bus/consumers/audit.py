@@ -1,7 +1,7 @@
-"""The audit: compares the API server with the log from time to time, and corrects what two passes in a row
-found.
+"""The audit: compares the API server with the log regularly, and orders corrections of what two passes in a
+row found.
 
-Reads everything, and remembers only the findings of the last pass. Writes corrections on SPEC, which the
+Reads all streams, and remembers only the findings of the last pass. Writes corrections on SPEC, which the
 owners of facts and decisions carry out; on NODE a report, and for deleted nodes the removals of sandboxes
 that their kubelets cannot report any more. A pass that fails is repeated.
 """
@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 FINDINGS = Gauge("romana_audit_findings", "What the last audit found", ["kind"])
 REPAIRS = Total("romana_audit_repairs", "Corrections ordered by audits")
-LAST = Gauge("romana_audit_last_success_timestamp_seconds", "When an audit last came to its end")
+LAST = Gauge("romana_audit_last_success_timestamp_seconds", "When the last complete audit ended")
 
 
 #: Seconds within which an agent reports a change of its node, with a margin.
@@ -73,13 +73,13 @@ class Observation(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-async def look(
+async def observe(
     store: Store,
     lister: Lister,
     fold: Fold,
 ) -> Observation:
     """One pass: read the API server, then the nodes' reports, then the log to its end. A difference that is
-    only a delay is gone at the next pass. Raises Failed, BusError."""
+    only a delay is absent from the next pass. Raises Failed, BusError."""
     nodes, nodes_version = await lister("nodes")
     pods, pods_version = await lister("pods")
     snapshot = audit.Snapshot(
@@ -128,7 +128,7 @@ async def order(store: Store, wanted: Sequence[Correction]) -> list[Correction]:
             message = outgoing(correction, "", store.clock.now(), store.history)
             await store.publish(correction.role, message, newest.seq if newest is not None else 0)
         except WrongSequence:
-            continue  # somebody else has just ordered it
+            continue  # another process has just ordered it
         ordered.append(correction)
     REPAIRS.inc(len(ordered))
     return ordered
@@ -142,7 +142,7 @@ async def _mark(store: Store, correction: Correction) -> object:
     return codec.decode(newest.body) if newest else None
 
 
-async def done(store: Store, order: AddressDisowned) -> bool:
+async def is_carried_out(store: Store, order: AddressDisowned) -> bool:
     """Whether the pod's name on that node no longer has any of the addresses. Raises BusError."""
     subject = f"ipam.address.{token(order.node)}.{token(order.namespace)}.{token(order.name)}"
     newest = await store.newest(IPAM, subject)
@@ -165,7 +165,7 @@ async def run_audit(
     while True:
         await asyncio.sleep(every)
         try:
-            await auditor.process(await look(store, lister, fold))
+            await auditor.process(await observe(store, lister, fold))
         except Exception as error:  # noqa: BLE001  an audit must not end the watch: it is logged, and retried
             log.warning("the audit failed", why=str(error) or type(error).__name__)
 

@@ -2,11 +2,11 @@
 
 Counters that follow events would be wrong after the state is rebuilt.
 
-romana_addresses{network,state}      used, cooling, reserved and free ones
+romana_addresses{network,state}      addresses that are used, cooling, reserved and free
 romana_addresses_denied{code,scope}  pods that need an address and have none, by code and, for `exhausted`,
                                      by what is full: block, group or network
 romana_blocks{network}               blocks that belong to nodes
-romana_nodes{placed}                 nodes of the API server with a place in the topology, and without
+romana_nodes{placed}                 nodes of the API server, by whether they have a place in the topology
 romana_exhausted{network,group,scope}
                                      1 while a network or a group has no free address, else 0; scope block:
                                      nodes whose blocks are full, in a group that has no whole block left
@@ -38,7 +38,7 @@ STATES = ("used", "cooling", "reserved", "free")
 
 @contextlib.contextmanager
 def measured(decider: Decider[State]) -> Iterator[Decider[State]]:
-    """Yields the decider, with metrics of its state while the context is open. Once in a process."""
+    """Yields the decider, and exports metrics of its state while the context is open. Once in a process."""
     collector = _Addresses(decider.initial())
 
     def initial() -> State:
@@ -62,7 +62,7 @@ class _Addresses(Collector):
         index = usage_index(self.state)
         exhaustion = Exhaustion(self.state, index)
         addresses = GaugeMetricFamily("romana_addresses", "Addresses by state", labels=["network", "state"])
-        blocks = GaugeMetricFamily("romana_blocks", "Blocks that are somebody's", labels=["network"])
+        blocks = GaugeMetricFamily("romana_blocks", "Blocks that belong to nodes", labels=["network"])
         for network in views.networks(self.state, index):
             for name in STATES:
                 addresses.add_metric([network.network, name], getattr(network.usage, name))
@@ -89,14 +89,16 @@ class _Addresses(Collector):
         return Counter({("true",): placed, ("false",): len(seen) - placed})
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Registers without computing anything."""
+        """Nothing: with the default, registering would already compute the metrics."""
         return iter(())
 
 
 def _exhausted(state: State, exhaustion: Exhaustion) -> GaugeMetricFamily:
     """Networks and groups that are not full have the value 0, since an absent series raises no alarm."""
     family = GaugeMetricFamily(
-        "romana_exhausted", "What has no room left", labels=["network", "group", "scope"]
+        "romana_exhausted",
+        "1 while a network or group has no free address; scope block: nodes whose blocks are full",
+        labels=["network", "group", "scope"],
     )
     for network in state.topology.networks:
         family.add_metric([network.name, "", NETWORK], exhaustion.is_full(network.name))

@@ -33,7 +33,7 @@ STALE = 5.0
 
 
 class Named(Protocol):
-    """A pod as the kubelet names it. `uid`: '' if the runtime does not tell it."""
+    """A pod as the kubelet names it. `uid`: '' if the runtime does not pass it."""
 
     @property
     def namespace(self) -> str: ...
@@ -68,7 +68,7 @@ class OwnAddresses:
         self.trouble = "the log was not read since the agent started"
         self.read, self.reread = asyncio.Event(), asyncio.Event()
         self._known = Known()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def seq(self) -> int:
@@ -95,17 +95,18 @@ class OwnAddresses:
         decision = self._known.pods.get((pod.namespace, pod.name))
         return decision if decision is not None and pod.uid in ("", decision.uid) else None
 
-    async def news(self) -> None:
-        await self._news.wait()
+    async def wait_for_change(self) -> None:
+        """Wait for the next change."""
+        await self._changed.wait()
 
     async def show(self, known: Known) -> None:
-        """Set the current state, and wake those that wait for news."""
+        """Set the current state, and wake those that wait for a change."""
         if known is not self._known:
             self.reread.set()
         self._known, self.trouble = known, ""
         self.read.set()
-        self._news.set()
-        self._news = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 def projection(node: str, addresses: OwnAddresses) -> Projection[Known]:

@@ -58,8 +58,8 @@ class Routes:
             tick=tick,
         )
 
-    def heard(self) -> None:
-        """Take the monitor's notifications, and request a resync if they concern us."""
+    def read_notifications(self) -> None:
+        """Read the monitor's notifications, and request a resync if they may concern our routes."""
         self._stale |= self._monitor.take()
         if self._stale:
             self._resync.request()
@@ -73,7 +73,7 @@ class Routes:
         kernel = self.kernel
         if state.known:
             self.own_blocks = state.own_blocks
-        self._forget_who_left(state)
+        self._forget_left_addresses(state)
         if full or not self._read:
             stale, self._stale = self._stale | self._monitor.take(), Stale()
             try:
@@ -89,7 +89,7 @@ class Routes:
         )
         return kernel
 
-    def _forget_who_left(self, state: State) -> None:
+    def _forget_left_addresses(self, state: State) -> None:
         """Forget the lookups of addresses that a host no longer has: they are not kept up to date. If a host
         has one of them again, it is looked up again."""
         if state.left:
@@ -121,8 +121,8 @@ class Routes:
     async def _apply(self, delta: Delta) -> int:
         changes = 0
         try:
-            for made in self._forwarding.apply(delta, self.kernel):
-                changes += made
+            for changed in self._forwarding.apply(delta, self.kernel):
+                changes += changed
                 await asyncio.sleep(0)
         except BaseException:
             self._stale |= Stale(all=True)
@@ -137,7 +137,7 @@ async def opened(node: str, *, objects: bool | None = None) -> AsyncIterator[Rou
     loop = asyncio.get_running_loop()
     with Forwarding(objects) as forwarding, Monitor(forwarding.port) as monitor:
         routes = Routes(node, forwarding, monitor)
-        loop.add_reader(monitor.fileno(), routes.heard)
+        loop.add_reader(monitor.fileno(), routes.read_notifications)
         try:
             yield routes
         finally:

@@ -32,21 +32,22 @@ class Stream(NamedTuple):
 #: In the order in which they are shown: causes before their effects.
 STREAMS = (
     Stream(
-        spec.SPEC, spec.EVENTS, "what operators want",
-        "What operators and audits want. Each subject is written by compare-and-set.",
+        spec.SPEC, spec.EVENTS, "what operators set",
+        "What operators and audits set. Each subject is written by compare-and-set.",
     ),
     Stream(
         kube.KUBE, kube.EVENTS, "what the API server shows",
-        "Facts: what the watcher saw at the API server. Written by the watcher that leads.", "watch", "watch",
+        "Facts: what the watcher saw at the API server. Written by the watcher that leads.",
+        "watch", "watch",
     ),
     Stream(
         ipam.IPAM, ipam.EVENTS, "places and addresses",
-        "Decisions: places of nodes, blocks and addresses. Written by the IPAM consumer that leads.", "ipam",
-        "run ipam",
+        "Decisions: placements of nodes, blocks and addresses. Written by the IPAM consumer that leads.",
+        "ipam", "run ipam",
     ),
     Stream(
         node.NODE, node.EVENTS, "reports of nodes",
-        "Reports of agents and audits, and what a node's CNI server asks for.",
+        "Reports of agents and audits, and sandbox requests of the nodes' CNI servers.",
     ),
 )  # fmt: skip
 

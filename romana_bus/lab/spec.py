@@ -1,6 +1,6 @@
 """What a lab consists of: zones and nodes, with their names and addresses. Pure.
 
-Nothing of it is seen outside the lab's namespaces, so two labs may have the same addresses.
+Nothing of it is visible outside the lab's namespaces, so two labs may have the same addresses.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         """Raises BadInput."""
         check_name(self.name)
         if not 1 <= self.zones <= MOST_ZONES:
-            raise BadInput(f"--zones {self.zones}: between 1 and {MOST_ZONES}")
+            raise BadInput(f"--zones {self.zones}: must be between 1 and {MOST_ZONES}")
         if not 1 <= self.nodes_per_zone <= MOST_PER_ZONE:
-            raise BadInput(f"--nodes-per-zone {self.nodes_per_zone}: between 1 and {MOST_PER_ZONE}")
+            raise BadInput(f"--nodes-per-zone {self.nodes_per_zone}: must be between 1 and {MOST_PER_ZONE}")
         return self
 
     @property
@@ -137,12 +137,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 def check_name(name: str) -> str:
     """Raises BadInput."""
     if not _NAME.fullmatch(name):
-        raise BadInput(f"--name {name!r}: lower-case letters and digits, 12 at most")
+        raise BadInput(f"--name {name!r}: use lower-case letters and digits, at most 12")
     return name
 
 
 def length_of(address: str) -> int:
-    """Of a zone's subnet."""
+    """The prefix length of a zone's subnet."""
     return 64 if ":" in address else 24
 
 

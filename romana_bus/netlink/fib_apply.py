@@ -164,7 +164,7 @@ class DeltaWriter:
         moved, and foreign ones."""
         used = {*self._kernel.routes.values(), *self._others}
         self.refused += [
-            f"nexthop {number} cannot be deleted: a route of somebody else to {self._others[number]} uses it"
+            f"nexthop {number} cannot be deleted: a route of another owner to {self._others[number]} uses it"
             for number in sorted(deleted)
             if number in self._others
         ]

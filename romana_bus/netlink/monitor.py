@@ -52,7 +52,7 @@ _POD_LINK = re.compile(rb"rb[0-9a-f]{13}\0")
 #: After changes of more foreign routes than these, all addresses are looked up again.
 PREFIXES = 64
 _IFNAME = 3
-_ROOM = 1 << 21
+_BUFFER = 1 << 21
 
 
 class Stale(NamedTuple):
@@ -76,12 +76,12 @@ class Stale(NamedTuple):
 class Monitor:
     """The non-blocking notification socket. `port`: port id of the socket that makes our own changes."""
 
-    def __init__(self, port: int, room: int = _ROOM) -> None:
+    def __init__(self, port: int, buffer: int = _BUFFER) -> None:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
         )
         try:
-            set_buffers(self._socket, room)
+            set_buffers(self._socket, buffer)
             _attach(self._socket, _without(port))
             self._socket.bind((0, 0))
             for group in _GROUPS:

@@ -4,7 +4,7 @@ A batch is one system call and one acknowledgement: only the last message reques
 any other message only if it failed (netlink_rcv_skb in net/netlink/af_netlink.c continues after a message
 that failed). So a few hundred changes cost one round trip, and every error is still seen.
 
-A socket belongs for ever to the network namespace of the thread that created it.
+A socket always belongs to the network namespace of the thread that created it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: The most bytes of one read: the kernel fills dumps up to 32 KB (NLMSG_GOODSIZE and the reader's buffer).
-ROOM = 1 << 16
+RECEIVE_SIZE = 1 << 16
 #: How many dumps in a row may be interrupted by changes of others.
 DUMPS = 10
 #: Size of NLMSG_DONE; and the size below which a part of a dump is searched as a whole.
@@ -73,23 +73,23 @@ class Interrupted(Exception):
     """The dump is inconsistent, because something changed meanwhile (NLM_F_DUMP_INTR). It may be repeated."""
 
 
-def set_buffers(which: socket.socket, room: int) -> None:
-    """Set the socket's buffers to `room` bytes, or as many as the kernel allows."""
+def set_buffers(which: socket.socket, size: int) -> None:
+    """Set the socket's buffers to `size` bytes, or as many as the kernel allows."""
     for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
-            which.setsockopt(socket.SOL_SOCKET, forced, room)
+            which.setsockopt(socket.SOL_SOCKET, forced, size)
         except PermissionError:
-            which.setsockopt(socket.SOL_SOCKET, plain, room)
+            which.setsockopt(socket.SOL_SOCKET, plain, size)
 
 
 class Socket:
     """A blocking socket for one thread at a time. Raises OSError if the kernel refuses it."""
 
-    def __init__(self, *, room: int = 1 << 22, within: float = 10.0) -> None:
-        """`room`: bytes of the buffers. `within`: seconds until a missing answer raises TimeoutError."""
+    def __init__(self, *, buffer: int = 1 << 22, within: float = 10.0) -> None:
+        """`buffer`: bytes of the buffers. `within`: seconds until a missing answer raises TimeoutError."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
         try:
-            set_buffers(self._socket, room)
+            set_buffers(self._socket, buffer)
             for option in (CAP_ACK, EXT_ACK, STRICT_CHECK):
                 with contextlib.suppress(OSError):  # old kernels do not know them
                     self._socket.setsockopt(SOL_NETLINK, option, 1)
@@ -143,7 +143,7 @@ class Socket:
     def _outcomes(self, first: int, count: int) -> list[Failure]:
         failures = []
         while True:
-            data = self._socket.recv(ROOM)
+            data = self._socket.recv(RECEIVE_SIZE)
             for kind, flags, sequence, start, end in messages(data):
                 index = sequence - first
                 if kind != NLMSG_ERROR or not 0 <= index < count:
@@ -167,7 +167,7 @@ class Socket:
             numbered = [with_sequence(request, sequence) for sequence, request in enumerate(requests, first)]
             self._socket.send(b"".join(numbered))
         while len(answers) < len(requests):
-            data = self._socket.recv(ROOM)
+            data = self._socket.recv(RECEIVE_SIZE)
             for kind, flags, sequence, start, end in messages(data):
                 index = sequence - first
                 if not 0 <= index < len(requests):
@@ -197,7 +197,7 @@ class Socket:
     def _parts(self, sequence: int) -> list[bytes]:
         parts, interrupted = [], False
         while True:
-            part = self._socket.recv(ROOM)
+            part = self._socket.recv(RECEIVE_SIZE)
             kind, flags, answered, start, end = next(messages(part))
             if answered != sequence:
                 continue
@@ -220,7 +220,7 @@ class Socket:
         try:
             while True:
                 try:
-                    self._socket.recv(ROOM)
+                    self._socket.recv(RECEIVE_SIZE)
                 except BlockingIOError:
                     return
                 except OSError as error:

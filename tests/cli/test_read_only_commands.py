@@ -42,7 +42,7 @@ def test_ipam_show(recorded: tuple[str, ...], call: Call) -> None:
         assert row[1].endswith("/13")
         assert row[2] == "3"
     assert len([row for row in rows if row and row[0].endswith(".ec2.internal")]) == 9
-    assert "kept for groups to come: 5 prefixes" in told.out
+    assert "kept for later groups: 5 prefixes" in told.out
 
 
 def test_ipam_show_json(recorded: tuple[str, ...], call: Call) -> None:
@@ -67,9 +67,14 @@ def test_topology_show(recorded: tuple[str, ...], call: Call) -> None:
 def test_status_when_nobody_runs(recorded: tuple[str, ...], call: Call) -> None:
     told = call("status", *recorded)
     assert (told.code, told.err) == (0, "")
-    for part in ("cluster recorded", "what the API server shows", "nobody", "none follows the log now"):
+    for part in (
+        "cluster recorded",
+        "what the API server shows",
+        "no leader",
+        "no consumer follows the log now",
+    ):
         assert part in told.out
-    assert "Nobody writes KUBE: start `romana-bus up` or `romana-bus watch`." in told.out
+    assert "KUBE has no leader: start `romana-bus up` or `romana-bus watch`." in told.out
     found = call("status", "--json", *recorded).json
     assert [one["stream"] for one in found["streams"]] == ["SPEC", "KUBE", "IPAM", "NODE"]
     assert [(one["stream"], one["lease"], one["term"]) for one in found["leaders"]] == [
@@ -102,7 +107,7 @@ def test_every_event_has_its_line_and_its_document(recorded: tuple[str, ...], ca
 def test_no_such_event_is_said(recorded: tuple[str, ...], call: Call) -> None:
     told = call("events", "tail", "--no-follow", "--subject", "kube.pod.nowhere.*", *recorded)
     assert (told.code, told.out) == (0, "")
-    assert "no such event among the last 10 of each stream (--all looks at all)" in told.err
+    assert "no such event among the last 10 of each stream (--all searches all)" in told.err
     told = call("events", "tail", "--no-follow", "--all", "--subject", "spec.>", *recorded)
     assert told.err == "romana-bus: no such event on the log\n"
 
@@ -166,7 +171,7 @@ def test_the_same_of_servers_that_this_machine_keeps(home: Home) -> None:
 def test_without_a_server_one_is_started_and_ends(home: Home) -> None:
     told = home.run("ipam", "show")
     assert (told.code, told.err) == (0, "")
-    assert "No node was ever seen: `romana-bus up` watches a cluster" in told.out
+    assert "The log has no nodes: start `romana-bus up`" in told.out
     assert (home.directory / "state" / "romana-bus" / "default").is_dir()
 
 

@@ -289,7 +289,7 @@ def test_a_nexthop_that_somebodys_route_uses_stays_until_that_goes(machine: Mach
     agent.tell(*PAIR)
     machine.someone_adds_by("10.7.7.0/24", FIRST)
     for full in (False, True):
-        with pytest.raises(Unapplied, match=r"a route of somebody else to 10\.7\.7\.0/24 uses it"):
+        with pytest.raises(Unapplied, match=r"a route of another owner to 10\.7\.7\.0/24 uses it"):
             agent.tell(removed("you"), full=full)
     machine.someone_removes("10.7.7.0/24", "boot")
     agent.tell()

@@ -241,7 +241,7 @@ def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node
         node.ip("route", "add", "10.7.7.0/24", "nhid", str(FIRST))
         node.ip("-6", "route", "add", "fd07::/64", "nhid", str(FIRST + 1), "table", "7")
         refused = (
-            r"nexthop \d+ cannot be deleted: a route of somebody else to 10\.7\.7\.0/24 uses it; "
+            r"nexthop \d+ cannot be deleted: a route of another owner to 10\.7\.7\.0/24 uses it; "
             r"nexthop .* fd07::/64"
         )
         for full in (False, True):

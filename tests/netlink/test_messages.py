@@ -101,7 +101,7 @@ def test_a_dump_of_what_did_not_change_is_the_same_bytes(socket: Socket) -> None
 def test_what_is_left_of_a_dump_that_failed_is_not_the_answer_to_the_next(
     here: Namespace, socket: Socket
 ) -> None:
-    with here.inside(lambda: Socket(room=4096)) as overrun:
+    with here.inside(lambda: Socket(buffer=4096)) as overrun:
         overrun.join(RTNLGRP_IPV4_IFADDR)
         for _ in range(3):
             socket.batch([address(last) for last in range(1, 250)])

@@ -101,6 +101,6 @@ def test_pods_that_come_and_go_wake_nobody(monitor: Monitor, node: Namespace) ->
 
 
 def test_too_much_to_hear_is_heard_as_everything(forwarding: Forwarding, node: Namespace) -> None:
-    with node.entered(), Monitor(0, room=2048) as deaf:
+    with node.entered(), Monitor(0, buffer=2048) as deaf:
         Here(forwarding).tell(*PAIR, *(block("you", f"10.3.{at}.0/28") for at in range(250)))
         assert deaf.take() == Stale(ours=True, all=True)

@@ -92,7 +92,7 @@ def when(time: int) -> str:
 
 
 def lasting(time: int) -> str:
-    """A duration in µs as `12 s`, `3 min`, `5 h` or `4 d`: the largest unit of which there are two."""
+    """A duration in µs as `12 s`, `3 min`, `5 h` or `4 d`: in the largest unit with a count of at least 2."""
     seconds = max(0, time) // 1_000_000
     for size, unit, least in ((86_400, "d", 2), (3600, "h", 2), (60, "min", 2)):
         if seconds >= least * size:
@@ -100,43 +100,44 @@ def lasting(time: int) -> str:
     return f"{seconds} s"
 
 
-def many(number: int, one: str, more: str = "") -> str:
+def many(number: int, singular: str, plural: str = "") -> str:
     """`1 node`, `3 nodes`."""
-    return f"{count(number)} {one if number == 1 else more or one + 's'}"
+    return f"{count(number)} {singular if number == 1 else plural or singular + 's'}"
 
 
 def count(number: int) -> str:
-    """`1,234`; from 10**12 on a power of two (as of an IPv6 prefix), with `~` if it is only near one."""
+    """`1,234`; from 10**12 on a power of two (as of an IPv6 prefix), with `~` if it is only close to it."""
     if number < 10**12:
         return f"{number:,}"
     return f"{'' if number.bit_count() == 1 else '~'}2^{round(log2(number))}"
 
 
-def use(room: Usage) -> str:
+def usage_bar(usage: Usage) -> str:
     """How much of a prefix is in use, as a bar and in percent: 100% only if nothing is free."""
-    share = (room.size - room.free) / room.size if room.size else 0.0
+    share = (usage.size - usage.free) / usage.size if usage.size else 0.0
     filled = min(5, -int(-share * 5 // 1))
     percent = (
-        f"{min(round(share * 100), 100 if room.free <= 0 else 99)}%" if share >= 0.01 or not share else "<1%"
+        f"{min(round(share * 100), 100 if usage.free <= 0 else 99)}%" if share >= 0.01 or not share else "<1%"
     )
     full, empty = "█░" if console.encoding.startswith("utf") else "#."
     return f"{full * filled}{empty * (5 - filled)} {percent:>4}"
 
 
-def room_columns(beside: int = 0) -> tuple[str, ...]:
-    """The columns that fit. `beside`: characters that this table needs more than the table of groups."""
+def usage_columns(beside: int = 0) -> tuple[str, ...]:
+    """The usage columns that fit on the screen. `beside`: how many characters wider the rest of this table is
+    than that of the table of groups."""
     width = console.width - beside
     if width < NARROW:
         return ("use", "free", "frag")
-    spared = ("reserved",) if width < WIDE else ()
+    omitted = ("reserved",) if width < WIDE else ()
     names = ("use", "used", "cooling", "reserved", "free", "frag", "blocks")
-    return tuple(name for name in names if name not in spared)
+    return tuple(name for name in names if name not in omitted)
 
 
-def room(value: Usage, columns: Iterable[str]) -> tuple[str, ...]:
-    """The cells of `room_columns`."""
-    known = {"use": use(value), "frag": percent(value.fragmentation)}
-    return tuple(known[name] if name in known else count(getattr(value, name)) for name in columns)
+def usage_cells(usage: Usage, columns: Iterable[str]) -> tuple[str, ...]:
+    """The cells of `usage_columns`."""
+    special = {"use": usage_bar(usage), "frag": percent(usage.fragmentation)}
+    return tuple(special[name] if name in special else count(getattr(usage, name)) for name in columns)
 
 
 def percent(share: float) -> str:

@@ -55,8 +55,8 @@ def sentence(event: Event) -> str:
         case ev.RangeReserved() | ev.RangeUnreserved():
             return event.cidr
         case ev.AddressDisowned():
-            who = f"{event.namespace}/{event.name} on {event.node}"
-            return f"{', '.join(event.addresses)} of {who}: {event.reason}"
+            pod = f"{event.namespace}/{event.name} on {event.node}"
+            return f"{', '.join(event.addresses)} of {pod}: {event.reason}"
         case ev.ListingAsked():
             return f"{event.resource}: {event.reason}"
         case ev.LeaderElected():
@@ -67,7 +67,7 @@ def sentence(event: Event) -> str:
             )
             return f"{event.consumer} cannot use {event.count} messages{newest}"
         case ev.ForeignWriteSeen():
-            return f"somebody wrote {event.stream}/{event.seq}, {event.written}, who must not"
+            return f"a writer that is not its leader wrote {event.stream}/{event.seq}, {event.written}"
         case ev.Report():
             return _report(event)
         case ev.SandboxRequested():
@@ -97,33 +97,33 @@ def _decision(event: Event) -> str:
         case ev.BlockReleased():
             return f"{event.block} by {event.node}"
         case ev.AddressAssigned():
-            addresses = ", ".join(given.address for given in event.addresses)
+            addresses = ", ".join(assigned.address for assigned in event.addresses)
             return f"{event.namespace}/{event.name} gets {addresses} on {event.node}"
         case ev.AddressDenied():
             return f"{event.namespace}/{event.name} on {event.node}: {event.reason}"
         case ev.AddressReleased():
             addresses = ", ".join(cooling.address for cooling in event.cooling)
-            given = f" gives back {addresses}" if addresses else ""
-            return f"{event.namespace}/{event.name}{given}: {event.reason}"
+            released = f" releases {addresses}" if addresses else ""
+            return f"{event.namespace}/{event.name}{released}: {event.reason}"
         case _:
             return event.subject()
 
 
 def _report(event: ev.Report) -> str:
     covers = ", ".join(f"{role}/{seq}" for role, seq in sorted(event.covers.items())) or "nothing"
-    who = f"{event.consumer} on {event.node}"
+    reporter = f"{event.consumer} on {event.node}"
     if isinstance(event, ev.ApplyFailed):
-        return f"{who}, attempt {event.attempt}: {event.error}"
+        return f"{reporter}, attempt {event.attempt}: {event.error}"
     match event:
         case ev.Audited():
-            found = ", ".join(f"{count} {kind}" for kind, count in sorted(event.findings.items()))
-            return f"{who} found {found or 'nothing'}; corrected {event.repaired}"
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(event.findings.items()))
+            return f"{reporter} found {counts or 'nothing'}; corrected {event.repaired}"
         case ev.Wired():
-            return f"{who} up to {covers}: {len(event.addresses)} addresses in the kernel"
+            return f"{reporter} up to {covers}: {len(event.addresses)} addresses in the kernel"
         case ev.Applied():
-            how = numbers({"changes": event.changes}) or "no change"
-            return f"{who} up to {covers}: {'; '.join(filter(None, [how, numbers(event.standing)]))}"
-    return f"{who} up to {covers}"
+            changes = numbers({"changes": event.changes}) or "no change"
+            return f"{reporter} up to {covers}: {'; '.join(filter(None, [changes, numbers(event.standing)]))}"
+    return f"{reporter} up to {covers}"
 
 
 def numbers(standing: dict[str, int]) -> str:
@@ -136,4 +136,4 @@ def networks(document: dict[str, Any]) -> str:
     value = document.get("networks")
     listed = value if isinstance(value, list) else []
     names = [str(network.get("name")) for network in listed if isinstance(network, dict)]
-    return ", ".join(names) or "of no name"
+    return ", ".join(names) or "without a name"

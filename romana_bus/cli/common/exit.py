@@ -35,7 +35,7 @@ def report(error: BaseException) -> int:
         case KeyboardInterrupt():
             return 130
         case RuntimeError() if "can't start new thread" in str(error):  # threading's
-            return _say(1, "no more threads can be started here: allow more with ulimit -u")
+            return _say(1, "no more threads can be started here: raise the limit with ulimit -u")
     print_traceback(error)
     return 1
 
@@ -46,6 +46,8 @@ def _usage(error: CycloptsError) -> str:
     if left := (error.unused_tokens if text.startswith("Unused Tokens") else None):
         text = f"{' '.join(left)}: more than {command} takes"
     text = text[0].lower() + text[1:] if text[1:2].islower() else text
+    if text.endswith(", ..."):  # a list of commands that cyclopts cuts off
+        text = text.removesuffix(", ...") + " and more"
     return f"{text.rstrip('.?')}{'?' if text.rstrip('.').endswith('?') else '.'} See {command} --help"
 
 
@@ -58,13 +60,13 @@ def _stdout_has_no_reader() -> bool:
 
 def _out_of_reach(error: OSError) -> str:
     """The text for an OSError: a full disk behind stdout, a file system that disappeared ..."""
-    what = error.strerror or str(error) or type(error).__name__
+    reason = error.strerror or str(error) or type(error).__name__
     try:
         sys.stdout.flush()
     except OSError:
         silence_stdout()
-        return f"the output cannot be written: {what}"
-    return f"{error.filename}: {what}" if error.filename else what
+        return f"the output cannot be written: {reason}"
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def silence_stdout() -> None:

@@ -46,8 +46,8 @@ CLUSTER = re.compile(r"[A-Za-z0-9-]{1,64}")
 @Parameter(name="*", group=STORE)
 @dataclass(frozen=True)
 class Store:
-    """Where the log is. Without --nats: a server that is started on this machine, and runs as long as it is
-    used."""
+    """Where the log is. Without --nats: on a server on this machine, which the first command that needs it
+    starts, and which ends with the last one."""
 
     nats: Annotated[tuple[str, ...], Parameter(env_var="ROMANA_NATS", negative="")] = ()
     """URL of a NATS server; repeat it for the servers of one NATS cluster."""
@@ -88,11 +88,11 @@ class Store:
     def layout(self) -> Layout:
         """Raises BadInput."""
         if not CLUSTER.fullmatch(self.cluster):
-            raise BadInput(f"--cluster {self.cluster!r}: letters, digits and '-', 64 at most")
+            raise BadInput(f"--cluster {self.cluster!r}: use letters, digits and '-', at most 64")
         if self.replicas not in (1, 3, 5):
-            raise BadInput(f"--replicas {self.replicas}: 1, 3 or 5")
+            raise BadInput(f"--replicas {self.replicas}: must be 1, 3 or 5")
         if not 1 / 1440 <= self.history_days <= 3650:
-            raise BadInput(f"--history-days {self.history_days}: between a minute and ten years")
+            raise BadInput(f"--history-days {self.history_days}: must be between a minute and ten years")
         return Layout(self.cluster, self.history_days * DAY, self.replicas)
 
 
@@ -117,7 +117,9 @@ class Kubernetes:
         from romana_bus.producers.kubernetes.client import Target
 
         if self.server and (self.kubeconfig or self.context):
-            raise BadInput("--server uses no credentials: give either it, or --kubeconfig and --context")
+            raise BadInput(
+                "--server uses no credentials: give either --server, or --kubeconfig and --context"
+            )
         try:
             url = urlsplit(self.server)
             usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -147,7 +149,7 @@ class Addresses:
         """Raises BadInput."""
         check_seconds("--cooldown", self.cooldown)
         if not 0 <= self.warm_blocks <= 64:
-            raise BadInput(f"--warm-blocks {self.warm_blocks}: between 0 and 64")
+            raise BadInput(f"--warm-blocks {self.warm_blocks}: must be between 0 and 64")
         self._refuse_network()
         return Settings(
             block_owner=self.block_owner,
@@ -167,7 +169,7 @@ class Addresses:
         if prefix.length + SLOT_BITS > prefix.width:
             longest = prefix.width - SLOT_BITS
             raise BadInput(
-                f"--network {self.network}: too small for {1 << SLOT_BITS} zones: /{longest} or shorter"
+                f"--network {self.network}: too small for {1 << SLOT_BITS} zones: give /{longest} or shorter"
             )
         for special, what in SPECIAL.items():
             if prefix.overlaps(parse_prefix(special)):
@@ -185,7 +187,7 @@ class Output:
     json: Annotated[bool, Parameter(negative="")] = False
     """JSON for programs: one document on a line."""
     log_level: Level = "error"
-    """What to say on stderr: text on a terminal, else JSON."""
+    """The lowest level of messages on stderr: text on a terminal, else JSON."""
 
 
 @Parameter(name="*", group=OUTPUT)
@@ -194,7 +196,7 @@ class Serving(Output):
     """Output of commands that run until they are stopped."""
 
     log_level: Level = "info"
-    """What to say on stderr: text on a terminal, else JSON."""
+    """The lowest level of messages on stderr: text on a terminal, else JSON."""
     listen: Annotated[str, Parameter(env_var="ROMANA_LISTEN")] = ""
     """HOST:PORT to serve /healthz, /readyz and /metrics (Prometheus) at."""
 
@@ -202,7 +204,7 @@ class Serving(Output):
 def check_seconds(option: str, seconds: float) -> None:
     """Raises BadInput unless it is a time from 0 to a day."""
     if not (math.isfinite(seconds) and 0 <= seconds <= 86_400):
-        raise BadInput(f"{option} {seconds:g}: between 0 and 86400 seconds")
+        raise BadInput(f"{option} {seconds:g}: must be between 0 and 86400 seconds")
 
 
 def holder() -> str:

@@ -49,7 +49,9 @@ def _claim_descriptors() -> None:
     if soft == resource.RLIM_INFINITY or soft >= DESCRIPTORS:
         return
     if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
-        raise BadInput(f"no more than {hard} files can be open at once here: allow more with ulimit -n 1024")
+        raise BadInput(
+            f"no more than {hard} files can be open at once here: raise the limit with ulimit -n 1024"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
 
 

@@ -59,5 +59,5 @@ def print_chain(events: list[dict[str, Any]]) -> None:
         place = f"{console.when(event['time'])}  {event['stream']}/{event['seq']}  "
         lines += [Text.assemble((place, "dim"), event["type"]), Text(f"    {event['says']}")]
     if missing := events[-1]["cause"]:
-        lines.append(console.dim(f"led to by {missing}, which the log no longer has"))
+        lines.append(console.dim(f"caused by {missing}, which the log no longer has"))
     console.section("what led to it", *lines)

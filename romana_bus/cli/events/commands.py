@@ -52,7 +52,7 @@ def tail_(
     """
     check(subject)
     if last < 0:
-        raise BadInput(f"--last {last}: 0 or more")
+        raise BadInput(f"--last {last}: must be 0 or more")
     run(_tail(subject, None if all else last, not no_follow, store, output), output)
 
 
@@ -61,15 +61,17 @@ def check(subject: str) -> None:
     tokens = subject.split(".")
     if not roles_of(subject):
         names = ", ".join(role.lower() for role in ROLES)
-        raise BadInput(f"--subject {subject!r}: begins with one of {names}, or is '>'")
+        raise BadInput(f"--subject {subject!r}: must begin with one of {names}, or be '>'")
     if not all(tokens) or any(character.isspace() for character in subject):
         raise BadInput(
-            f"--subject {subject!r}: tokens between dots, without spaces, such as 'ipam.address.>'"
+            f"--subject {subject!r}: write tokens with dots between them, such as 'ipam.address.>'"
         )
     if ">" in tokens[:-1]:
-        raise BadInput(f"--subject {subject!r}: '>' stands at the end")
+        raise BadInput(f"--subject {subject!r}: '>' must be the last token")
     if tokens[0] != ">" and len(tokens) == 1:
-        raise BadInput(f"--subject {subject!r}: no event has it; all of them have '{subject}.>'")
+        raise BadInput(
+            f"--subject {subject!r}: no event has this subject; write '{subject}.>' for all of them"
+        )
 
 
 async def _tail(subject: str, last: int | None, follow: bool, store: Store, output: Output) -> None:
@@ -82,7 +84,7 @@ async def _tail(subject: str, last: int | None, follow: bool, store: Store, outp
                     printed = True
             sys.stdout.flush()
     if not printed and not follow:
-        among = "on the log" if last is None else f"among the last {last} of each stream (--all looks at all)"
+        among = "on the log" if last is None else f"among the last {last} of each stream (--all searches all)"
         print_error(f"no such event {among}")
 
 

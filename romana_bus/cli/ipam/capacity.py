@@ -8,7 +8,7 @@ import msgspec
 
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
-from romana_bus.cli.ipam.shortages import print_nowhere, waiting
+from romana_bus.cli.ipam.shortages import print_unplaced, waiting
 from romana_bus.ipam.report import views
 from romana_bus.ipam.report.exhaustion import Exhaustion
 from romana_bus.ipam.report.forecast import Forecasts
@@ -68,7 +68,7 @@ def print_networks(state: State, forecasts: Forecasts | None = None, every: bool
         title = (
             f"network {network.network}  {network.prefix}, blocks of /{network.block_mask}, for {for_whom}"
         )
-        columns, ends = console.room_columns(), end_columns(forecasts)
+        columns, ends = console.usage_columns(), end_columns(forecasts)
         table = console.table(
             "group", "prefix", "nodes", *columns, *ends, right=("nodes", *columns[1:], *ends)
         )
@@ -82,7 +82,7 @@ def print_networks(state: State, forecasts: Forecasts | None = None, every: bool
                 group.group,
                 group.prefix,
                 console.count(group.hosts),
-                *console.room(group.usage, columns),
+                *console.usage_cells(group.usage, columns),
                 *end,
             )
         if len(leaves) > 1:
@@ -91,7 +91,7 @@ def print_networks(state: State, forecasts: Forecasts | None = None, every: bool
                 "together",
                 "",
                 console.count(network.hosts),
-                *console.room(network.usable, columns),
+                *console.usage_cells(network.usable, columns),
                 *end,
             )
             table.add_row(*cells, style="dim")
@@ -102,8 +102,8 @@ def print_networks(state: State, forecasts: Forecasts | None = None, every: bool
 
 
 def end_columns(forecasts: Forecasts | None) -> tuple[str, ...]:
-    """The columns of a forecast, if there is one: how long addresses last and, if the terminal is wide, the
-    growth."""
+    """The columns of a forecast, if there is one: how long addresses last, and the growth if the terminal is
+    wide."""
     if forecasts is None:
         return ()
     return ("growth", "lasts") if console.console.width >= console.NARROW else ("lasts",)
@@ -123,7 +123,7 @@ def closed(network: NetworkView) -> list[Text]:
         return []
     which = ", ".join(prefixes[:2]) + (", ..." if len(prefixes) > 2 else "")
     return [
-        console.dim(f"kept for groups to come: {console.many(len(prefixes), 'prefix', 'prefixes')} ({which})")
+        console.dim(f"kept for later groups: {console.many(len(prefixes), 'prefix', 'prefixes')} ({which})")
     ]
 
 
@@ -132,8 +132,8 @@ def print_tenants(state: State, forecasts: Forecasts, every: bool = False) -> No
     if not rows:
         return
     shown, more = console.first(rows, every)
-    spared = () if console.console.width >= console.NARROW else ("used", "cooling", "blocks")
-    counts = [name for name in ("pods", "used", "cooling", "waiting", "blocks") if name not in spared]
+    omitted = () if console.console.width >= console.NARROW else ("used", "cooling", "blocks")
+    counts = [name for name in ("pods", "used", "cooling", "waiting", "blocks") if name not in omitted]
     ends = end_columns(forecasts)
     right = (*counts, "free there", *ends)
     table = console.table("tenant", *counts, "networks", "free there", *ends, right=right)
@@ -151,7 +151,7 @@ def print_tenants(state: State, forecasts: Forecasts, every: bool = False) -> No
 def print_hosts(state: State, forecasts: Forecasts | None = None, every: bool = False) -> None:
     if not state.hosts:
         return
-    columns, ends = console.room_columns(BESIDE), end_columns(forecasts)
+    columns, ends = console.usage_columns(BESIDE), end_columns(forecasts)
     narrow = "blocks" not in columns
     hosts = list(views.hosts(state))
     if len(hosts) > console.ROWS and not every:
@@ -161,10 +161,10 @@ def print_hosts(state: State, forecasts: Forecasts | None = None, every: bool = 
     shown, more = console.first(hosts, every)
     for host in shown:
         group = ", ".join(dict.fromkeys(host.groups.values())) or Text("none", "red")
-        usage = console.room(host.usage, columns) if host.usage.size else ("",) * len(columns)
+        usage = console.usage_cells(host.usage, columns) if host.usage.size else ("",) * len(columns)
         end = end_cells(forecasts.host(host) if forecasts else None, ends)
         address = () if narrow else (", ".join(host.addresses),)
         table.add_row(host.node, *address, group, console.count(host.pods), *usage, *end)
     note = console.and_more(more, f"the fullest are shown; --host NAME shows one, {console.ALL}")
     console.section("nodes", table, *note)
-    print_nowhere([(host.node, host.denied) for host in hosts if host.denied], every)
+    print_unplaced([(host.node, host.denied) for host in hosts if host.denied], every)

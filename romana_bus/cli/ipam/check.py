@@ -15,7 +15,7 @@ from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Kubernetes, Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.ipam.orders import pending_orders
-from romana_bus.consumers.audit import Observation, look, order
+from romana_bus.consumers.audit import Observation, observe, order
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import ROLES, AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
@@ -23,13 +23,19 @@ from romana_bus.ipam.audit.corrections import Correction, corrections
 
 #: What each kind of finding is, and what can be done about it.
 MEANING = {
-    "nobody": ("addresses held by nobody", "--repair frees them"),
-    "without": ("pods without an address", "`romana-bus ipam show` says what they wait for"),
-    "owners": ("addresses with two owners", "--repair ends the claim of the one that does not run with it"),
-    "differs": ("pods that report another address than they were given", "delete them: they come back right"),
-    "outside": ("blocks outside every group", "they end with their last address; see `topology plan`"),
+    "nobody": ("addresses that no pod has", "--repair releases them"),
+    "without": ("pods without an address", "`romana-bus ipam show` says why"),
+    "owners": ("addresses with two owners", "--repair releases it for the pod that does not run with it"),
+    "differs": (
+        "pods that report another address than the assigned one",
+        "delete them: new ones get it right",
+    ),
+    "outside": (
+        "blocks outside every group",
+        "they are released with their last address; see `topology plan`",
+    ),
     "overlap": ("blocks that overlap", "delete the pods in the younger one"),
-    "count": ("counts that do not agree", "restart what runs `ipam`: it folds the log anew"),
+    "count": ("counts that do not agree", "restart `run ipam` or `up`: it folds the log again"),
     "missed": ("differences between the log and the API server", "--repair has it listed again"),
     "sandbox": ("sandboxes requested on nodes that are gone", "--repair removes the requests"),
     "kernel": (
@@ -49,8 +55,9 @@ def check(
 ) -> None:
     """Compare the log with the API server and, where an agent reports, with the nodes' kernels.
 
-    Checks twice, some seconds apart. Findings of both checks are shown, and make the exit code 1. Findings of
-    only one check are changes that were on their way.
+    Checks twice, some seconds apart. Differences that both checks find are shown,
+    and the exit code is 1. A difference that only one check finds is a change
+    that had not arrived everywhere yet.
 
     Parameters
     ----------
@@ -60,7 +67,7 @@ def check(
         Seconds between the two checks.
     """
     if not 0 <= pause <= 3600:
-        raise BadInput(f"--pause {pause:g}: between 0 and 3600 seconds")
+        raise BadInput(f"--pause {pause:g}: must be between 0 and 3600 seconds")
     run(_check(repair, pause, kubernetes, store, output), output)
 
 
@@ -71,7 +78,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
     try:
         await api.open()
         async with await open_store(store.access, store.layout, "ipam check", ROLES, looking=True) as opened:
-            second, lasting, passing = await _looks(opened, api, pause)
+            second, lasting, passing = await _check_twice(opened, api, pause)
             ordered: list[Correction] = []
             if repair and not second.unsettled:
                 ordered = await order(opened, corrections(lasting, second.state, opened.clock.now()))
@@ -87,15 +94,15 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
         raise Failed(f"{console.many(len(lasting), 'finding')}: see `romana-bus ipam check --help`")
 
 
-async def _looks(
+async def _check_twice(
     store: OpenStore, api: Any, pause: float
 ) -> tuple[Observation, list[Finding], list[Finding]]:
-    """Returns the last audit, the findings of both, and those of only one. Raises BadInput, Failed."""
-    first = await _believed(store, api)
+    """The second audit, the findings of both, and those of only one. Raises BadInput, Failed."""
+    first = await _audit(store, api)
     if not first.findings:
         return first, [], []
     await asyncio.sleep(pause)
-    second = await _believed(store, api)
+    second = await _audit(store, api)
     before = {finding.same for finding in first.findings}
     after = {finding.same for finding in second.findings}
     lasting = [finding for finding in second.findings if finding.same in before]
@@ -104,12 +111,12 @@ async def _looks(
     return second, lasting, passing
 
 
-async def _believed(store: OpenStore, api: Any) -> Observation:
-    """One audit. Raises BadInput where the API server is not believed."""
-    audit = await look(store, lister(api), ipam_state)
-    if audit.doubt:
-        raise BadInput(f"nothing was checked: {audit.doubt}. Check --server, --context and --cluster")
-    return audit
+async def _audit(store: OpenStore, api: Any) -> Observation:
+    """One audit. Raises BadInput if the API server's answer is not plausible."""
+    observed = await observe(store, lister(api), ipam_state)
+    if observed.doubt:
+        raise BadInput(f"nothing was checked: {observed.doubt}. Check --server, --context and --cluster")
+    return observed
 
 
 def _as_json(
@@ -135,11 +142,11 @@ def _as_json(
 
 def _as_tables(audit: Observation, lasting: list[Finding], passing: list[Finding]) -> None:
     kernels = {report.node for report in audit.wired}
-    looked = (
+    objects = (
         f"{console.many(len(audit.snapshot.nodes), 'node')}, {console.many(len(audit.snapshot.pods), 'pod')}"
     )
-    agents = console.many(len(kernels), "kernel") if kernels else "no kernel: no agent reports"
-    console.console.print(f"checked: {looked}, {agents}")
+    agents = console.many(len(kernels), "kernel") if kernels else "no kernel, since no agent reports"
+    console.console.print(f"checked: {objects}, {agents}")
     for kind in KINDS:
         findings = [finding for finding in lasting if finding.kind == kind]
         if not findings:
@@ -152,9 +159,9 @@ def _as_tables(audit: Observation, lasting: list[Finding], passing: list[Finding
         if len(findings) > 20:
             console.console.print(f"  and {console.count(len(findings) - 20)} more: --json shows all")
     if passing:
-        console.console.print(f"on its way, in one check only: {console.count(len(passing))}")
+        console.console.print(f"in one check only, and not counted: {console.count(len(passing))}")
     if not lasting:
-        console.console.print("nothing is wrong", style="green")
+        console.console.print("no differences", style="green")
 
 
 def _print_orders(
@@ -164,20 +171,20 @@ def _print_orders(
         return
     console.console.print()
     if unsettled:
-        console.console.print(f"nothing is ordered while {unsettled}: try again when `status` says synced")
+        console.console.print(f"nothing was ordered, since {unsettled}: try again when `status` says synced")
         return
     for order_ in ordered:
-        waits = ", and waits: is `run ipam` running?" if order_ in left else ""
-        console.console.print(f"ordered: {_ordered(order_)}{waits}")
+        pending = ", but not carried out yet: does `romana-bus run ipam` run?" if order_ in left else ""
+        console.console.print(f"ordered: {_ordered(order_)}{pending}")
     if not ordered:
-        console.console.print("nothing to order that was not ordered already")
+        console.console.print("nothing new was ordered")
 
 
 def _ordered(order_: Correction) -> str:
     match order_:
         case AddressDisowned():
             addresses, pod = ", ".join(order_.addresses), f"{order_.namespace}/{order_.name}"
-            return f"{addresses} of {pod} on {order_.node} ends"
+            return f"{addresses} of {pod} on {order_.node} is released"
         case ListingAsked():
             return f"{order_.resource} are listed again"
     return f"the sandbox of {order_.namespace}/{order_.name} on {order_.node} is no longer requested"

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.ipam.report.growth import Growth
 
-#: The most events that are read, which takes some seconds. The window is shorter if the log has more.
+#: The most events that are read, which takes some seconds. If the log has more, the window is shorter.
 MOST = 500_000
 
 
 async def growth(store: Store, hours: float) -> Growth | None:
-    """The growth of the last `hours`, or of the part on the log; None where that is too short. Raises
+    """The growth of the last `hours`, or of the part on the log; None if that is too short. Raises
     BusError."""
     end = await store.tail(IPAM)
     first = await store.next(IPAM, 0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def check(pod: str | None, ip: str | None) -> None:
-    """Raises BadInput where the text cannot be a pod or an address."""
+    """Raises BadInput if the text cannot be a pod or an address."""
     if pod is not None and not re.fullmatch("[^/]+/[^/]+", pod):
         raise BadInput(f"--pod {pod}: write NAMESPACE/NAME, such as default/web-0")
     try:
@@ -39,7 +39,7 @@ async def pod(store: Store, state: State, key: str) -> dict[str, Any]:
     requested = sorted(state.sandboxes.get(key, ()))
     if not records and seen is None and not requested:
         near = console.meant(sorted(other for other in state.pods if _is_similar(other, namespace, name)))
-        raise BadInput(f"--pod {key}: no such pod is in the API, and none of that name has an address{near}")
+        raise BadInput(f"--pod {key}: the API has no such pod, and no pod of that name has an address{near}")
     return {
         "pod": key,
         "in_api": seen is not None,
@@ -76,7 +76,7 @@ def print_pod(pod: dict[str, Any]) -> None:
         console.console.print()
     elif not pod["on"]:
         obstacle = pod["obstacle"] or "`up` or `run ipam` has not read it yet"
-        console.hint(f"Nothing is decided about it yet: {obstacle}.")
+        console.hint(f"Nothing was decided for it yet: {obstacle}.")
         console.console.print()
     for record in pod["on"]:
         if record["code"]:
@@ -126,7 +126,7 @@ def print_ip(address: dict[str, Any]) -> None:
     rows = {
         "network": view.network,
         "group": f"{view.group}  {view.prefix}" if view.group else "",
-        "block": f"{view.block}, of {view.node or 'nobody'}" if view.block else "",
+        "block": f"{view.block}, of {view.node or 'no node'}" if view.block else "",
         "reserved": f"by {view.reserved}" if view.reserved else "",
         "since": console.when(address["events"][0]["time"]) if address["events"] else "",
     }
@@ -138,16 +138,16 @@ def print_ip(address: dict[str, Any]) -> None:
 def _state(view: AddressView) -> str:
     match view.state:
         case lookup.USED:
-            draining = ", which keeps it until it goes: the range is reserved" if view.reserved else ""
+            draining = ", which keeps it until it is gone: the range is reserved" if view.reserved else ""
             return f"in use by pod {view.pod} on {view.pod_node}{draining}"
         case lookup.COOLING:
             return (
                 f"cools down until {console.when(view.until)}; pod {view.pod} on {view.pod_node} had it last"
             )
         case lookup.RESERVED:
-            return f"reserved by {view.reserved}: given to nobody"
+            return f"reserved by {view.reserved}: not assigned"
         case lookup.KEPT:
-            return "in no group that takes nodes: kept for groups to come"
+            return "in no group that takes nodes: kept for later groups"
         case lookup.OUTSIDE:
             return "outside every network"
     return "free"

@@ -23,7 +23,9 @@ def host(state: State, name: str) -> HostView:
     view = views.host(state, name)
     if view is None:
         near = console.meant(sorted(other for other in state.hosts if name in other or other in name))
-        raise BadInput(f"--host {name}: no node of that name was seen (`ipam show --all` lists them){near}")
+        raise BadInput(
+            f"--host {name}: the log has no node of that name (`ipam show --all` lists the nodes){near}"
+        )
     return view
 
 
@@ -38,14 +40,14 @@ def print_host(state: State, host: HostView, forecasts: Forecasts) -> None:
     gone = "" if host.in_api else "  (not in the API any more)"
     console.section(f"node {host.node}  {', '.join(host.addresses)}{gone}")
     if host.denied:
-        console.hint(f"It has no place: {host.denied}")
+        console.hint(f"It has no place in the topology: {host.denied}")
         console.console.print()
-    forecast, columns = forecasts.host(host), console.room_columns()
+    forecast, columns = forecasts.host(host), console.usage_columns()
     ends = ("growth", "lasts")
     table = console.table("network", "group", "pods", *columns, *ends, right=("pods", *columns[1:], *ends))
     end = capacity.end_cells(forecast, ends)
     networks, groups = ", ".join(host.groups), ", ".join(dict.fromkeys(host.groups.values()))
-    table.add_row(networks, groups, console.count(host.pods), *console.room(host.usage, columns), *end)
+    table.add_row(networks, groups, console.count(host.pods), *console.usage_cells(host.usage, columns), *end)
     console.section("place", table)
     _print_blocks(host)
     pods = views.pods_on(state, host.node)
@@ -60,11 +62,11 @@ def print_host(state: State, host: HostView, forecasts: Forecasts) -> None:
 
 
 def _print_blocks(host: HostView) -> None:
-    columns = tuple(name for name in console.room_columns() if name != "blocks")
+    columns = tuple(name for name in console.usage_columns() if name != "blocks")
     table = console.table("block", "network", "for", *columns, right=columns[1:])
     for block in host.blocks:
-        whose = "/".join(part for part in (block.tenant, block.segment) if part != "*") or "all"
-        table.add_row(block.block, block.network, whose, *console.room(block.usage, columns))
+        owner = "/".join(part for part in (block.tenant, block.segment) if part != "*") or "all"
+        table.add_row(block.block, block.network, owner, *console.usage_cells(block.usage, columns))
     console.section("blocks", table if host.blocks else console.dim("none"))
 
 
@@ -77,9 +79,9 @@ def _print_pods(pods: list[PodView]) -> None:
 
 
 def print_cooling(pods: Iterable[PodView]) -> None:
-    table = console.table("address", "had by", "until")
+    table = console.table("address", "last pod", "until")
     for pod in pods:
         for address, until in pod.cooling.items():
             table.add_row(address, pod_key(pod.namespace, pod.name), console.when(until))
     if table.row_count:
-        console.section("addresses that cool down", table)
+        console.section("cooling addresses", table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from romana_bus.consumers.audit import done
+from romana_bus.consumers.audit import is_carried_out
 from romana_bus.events import AddressDisowned
 
 if TYPE_CHECKING:
@@ -19,10 +19,12 @@ CARRIED_OUT_WITHIN = 5.0
 
 
 async def pending_orders(store: Store, orders: Sequence[Event]) -> list[AddressDisowned]:
-    """Waits some seconds, and returns the orders that were not carried out by then. Raises BusError."""
+    """Wait some seconds; returns the orders that were not carried out by then. Raises BusError."""
     left = [order for order in orders if isinstance(order, AddressDisowned)]
     loop = asyncio.get_running_loop()
     until = loop.time() + CARRIED_OUT_WITHIN
-    while (left := [order for order in left if not await done(store, order)]) and loop.time() < until:
+    while (
+        left := [order for order in left if not await is_carried_out(store, order)]
+    ) and loop.time() < until:
         await asyncio.sleep(0.1)
     return left

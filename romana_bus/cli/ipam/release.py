@@ -1,4 +1,4 @@
-"""`romana-bus ipam release`: releases what a node that is gone for good still holds."""
+"""`romana-bus ipam release`: releases the addresses of a node that is gone for good."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ REASON = "an operator says that its node is gone"
 def release(node: str, /, *, store: Store = Store(), output: Output = Output()) -> None:
     """Release everything that a deleted node still holds.
 
-    When a node object is deleted, pods that the API server still shows on it keep their addresses: the node's
-    blocks and the routes to them stay until those pods are gone. This command says that they are.
+    When a node object is deleted, pods that the API server still shows on it keep
+    their addresses: the node's blocks and the routes to them stay until those
+    pods are gone. This command declares them gone.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ async def _release(node: str, store: Store, output: Output) -> None:
         held = ", ".join(event.addresses) if isinstance(event, AddressDisowned) else "the sandbox"
         console.console.print(f"released: {held} of {event.namespace}/{event.name}")
     if not wanted:
-        console.console.print(f"{node} holds no address of a pod")
+        console.console.print(f"{node} has no address of a pod")
     if pending:
         console.hint(
             f"{console.many(len(pending), 'order')} not carried out yet: does `romana-bus run ipam` run?"
@@ -56,14 +57,14 @@ async def _release(node: str, store: Store, output: Output) -> None:
 
 
 def orders(state: State, node: str) -> list[AddressDisowned | SandboxRemoved]:
-    """Returns an order for each pod that has addresses or a sandbox request on the node. Raises BadInput."""
+    """An order for each pod that has addresses or a sandbox request on the node. Raises BadInput."""
     host = state.hosts.get(node)
     requested = [(key, nodes[node]) for key, nodes in sorted(state.sandboxes.items()) if node in nodes]
     if host is None and not requested:
         near = console.meant(sorted(name for name in state.hosts if node in name or name in node))
-        raise BadInput(f"{node}: no node of this name holds anything{near}")
+        raise BadInput(f"{node}: no node of this name has an address or a sandbox request{near}")
     if host is not None and host.seen:
-        raise BadInput(f"{node}: the API server shows this node: delete it there first")
+        raise BadInput(f"{node}: the API server shows this node: delete the node object first")
     wanted: list[AddressDisowned | SandboxRemoved] = []
     for key, record in sorted(host.records.items()) if host else ():
         if record.block is not None:

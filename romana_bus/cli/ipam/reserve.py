@@ -1,4 +1,4 @@
-"""`romana-bus ipam reserve` and `unreserve`: ranges of which no address is assigned."""
+"""`romana-bus ipam reserve` and `unreserve`: ranges from which no address is assigned."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reserve(
     store: Store = Store(),
     output: Output = Output(),
 ) -> None:
-    """Reserve a range: no address of it is assigned until `ipam unreserve`.
+    """Reserve a range: no address in it is assigned until `ipam unreserve`.
 
     Refused if pods have addresses in it. `ipam show` lists the reserved ranges.
 
@@ -55,7 +55,7 @@ def reserve(
             if error.kind != "in_use":
                 raise
             raise BadInput(
-                f"not reserved: {error}. With --drain they keep them until they are gone"
+                f"not reserved: {error}. With --drain it is, and they keep theirs until they are gone"
             ) from None
 
     _run(cidr, plan, store, output)
@@ -87,11 +87,11 @@ async def _change(cidr: str, plan: Plan, store: Store, output: Output) -> None:
     if output.json:
         console.as_json(_document(state, cidr, events))
     else:
-        _say(state, cidr, events)
+        _print(state, cidr, events)
 
 
 async def _publish(store: OpenStore, events: list[Change]) -> None:
-    """Publishes the events, each only if its subject has not changed meanwhile. Raises Failed."""
+    """Publish the events, each only if its subject was not changed by another command. Raises Failed."""
     for event in events:
         newest = await store.newest(SPEC, event.subject())
         try:
@@ -99,7 +99,7 @@ async def _publish(store: OpenStore, events: list[Change]) -> None:
             await store.publish(SPEC, message, newest.seq if newest else 0)
         except WrongSequence:
             raise Failed(
-                f"somebody else changed {event.cidr} at the same time: check it and try again"
+                f"another command changed {event.cidr} at the same time: check it and try again"
             ) from None
 
 
@@ -113,14 +113,14 @@ def _document(state: State, cidr: str, events: list[Change]) -> dict[str, object
     }
 
 
-def _say(state: State, cidr: str, events: list[Change]) -> None:
+def _print(state: State, cidr: str, events: list[Change]) -> None:
     around = pure.covering(state, cidr)
     if not events:
         console.console.print(Text(f"unchanged: {around} is reserved already", "bold"))
     for event in events:
-        what = "reserved" if isinstance(event, RangeReserved) else "no longer reserved"
+        state_now = "reserved" if isinstance(event, RangeReserved) else "no longer reserved"
         inside = f": inside {around}" if around and isinstance(event, RangeUnreserved) else ""
-        console.console.print(Text(f"{event.cidr} {what}{inside}", "bold"))
+        console.console.print(Text(f"{event.cidr} {state_now}{inside}", "bold"))
     if around and (live := pure.live(state, cidr)):
         pods = ", ".join(f"{address} ({pod})" for address, pod in live[: pure.SHOWN])
         more = f" and {len(live) - pure.SHOWN:,} more" if len(live) > pure.SHOWN else ""

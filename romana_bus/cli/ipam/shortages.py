@@ -1,4 +1,4 @@
-"""What is full, which pods wait, and what is reserved: the last tables of `ipam show`."""
+"""What is exhausted, which pods wait, and what is reserved: the last tables of `ipam show`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def print_reserved(state: State) -> None:
     console.section("reserved ranges", table)
 
 
-def print_nowhere(denied: list[tuple[str, str]], every: bool) -> None:
+def print_unplaced(denied: list[tuple[str, str]], every: bool) -> None:
     if not denied:
         return
     table = console.table("node", "why")
@@ -46,7 +46,7 @@ def print_nowhere(denied: list[tuple[str, str]], every: bool) -> None:
 
 
 def print_full(state: State, every: bool = False) -> None:
-    """Prints what is full. The groups of a full network are left out."""
+    """Print what is exhausted, without the groups of an exhausted network."""
     full = Exhaustion(state).full
     networks = {entry.network for entry in full if entry.scope == NETWORK}
     full = tuple(entry for entry in full if entry.scope != GROUP or entry.network not in networks)
@@ -56,15 +56,15 @@ def print_full(state: State, every: bool = False) -> None:
     table = console.table("full", "prefix", "pods waiting", "why", right=("pods waiting",))
     for entry in shown:
         group = f"group {entry.group} of {entry.network}"
-        what = f"network {entry.network}" if entry.scope == NETWORK else group
-        table.add_row(what, entry.prefix, console.count(entry.waiting), _why(entry))
-    console.section("without room", table, *console.and_more(more, console.ALL))
+        name = f"network {entry.network}" if entry.scope == NETWORK else group
+        table.add_row(name, entry.prefix, console.count(entry.waiting), _why(entry))
+    console.section("exhausted", table, *console.and_more(more, console.ALL))
 
 
 def _why(full: Full) -> Text:
     if full.scope != BLOCK:
-        what = "no group has a free address" if full.scope == NETWORK else "no free address"
-        return Text(what + (f"; {full.cooling:,} cool down" if full.cooling else ""), "red")
+        text = "no group has a free address" if full.scope == NETWORK else "no free address"
+        return Text(text + (f"; {full.cooling:,} cool down" if full.cooling else ""), "red")
     free = console.many(full.free, "free address is", "free addresses are")
     if not full.nodes:
         return Text(f"no whole block left; {free} in the blocks of nodes", "yellow")

@@ -40,25 +40,33 @@ def show_(
     store: Store = Store(),
     output: Output = Output(),
 ) -> None:
-    """Show the usage of networks, groups, tenants and nodes, what is full, and which pods wait.
+    """Show the usage of networks, groups, tenants and nodes, what is exhausted, and which pods wait.
 
-    `frag` is the share of the free addresses that lie in partly used blocks: only the
-    node of the block can assign them. `lasts` is how long the free addresses last if
-    usage grows as in the last hour; `-` means that it does not grow.
+    `frag` is the share of the free addresses that lie in partly used blocks: only
+    the node of the block can assign them. `lasts` is how long the free addresses
+    last if usage grows as in the last hour; `-` means that it does not grow.
 
-    Parameters ---------- host Only this node: its place, blocks, pods, and cooling addresses. pod Only this
-    pod (NAMESPACE/NAME): its addresses, since when and because of which events; or why it has none. ip Only
-    this address: which pod has it or had it last, its network, group and block. all Show every row of every
-    table. window Hours of the log from which the growth is computed.
+    Parameters
+    ----------
+    host
+        Only this node: its place, blocks, pods, and cooling addresses.
+    pod
+        Only this pod (NAMESPACE/NAME): its addresses and the events that led to them, or why it has none.
+    ip
+        Only this address: which pod has it or had it last, its network, group and block.
+    all
+        Show every row of every table.
+    window
+        Hours of the log from which the growth is computed.
     """
     wanted = {"--host": host, "--pod": pod, "--ip": ip}
     given = [name for name, value in wanted.items() if value is not None]
     if len(given) > 1:
-        raise BadInput(f"{' and '.join(given)}: give one of them")
+        raise BadInput(f"{' and '.join(given)}: give only one of them")
     lookup.check(pod, ip)
     if not (math.isfinite(window) and WINDOWS[0] <= window <= WINDOWS[1]):
         raise BadInput(
-            f"--window {window:g}: between {WINDOWS[0]:.2f} (ten minutes) and {WINDOWS[1]:g} hours"
+            f"--window {window:g}: must be between {WINDOWS[0]:.2f} (ten minutes) and {WINDOWS[1]:g} hours"
         )
     run(_show(host, pod, ip, all, window, store, output), output)
 
@@ -97,12 +105,12 @@ def _print(document: dict[str, Any], table: Callable[[dict[str, Any]], None], ou
 
 
 def print_state(state: State, forecasts: Forecasts, every: bool) -> None:
-    """Prints all tables. What is wrong comes last, so that it stays on the screen."""
+    """Print all tables. Problems come last, so that they stay on the screen."""
     if state.obstacle:
         console.hint(f"No decisions are taken now: {state.obstacle}.")
     if not state.hosts:
         console.hint(
-            "No node was ever seen: `romana-bus up` watches a cluster, or `watch` and `run ipam` do."
+            "The log has no nodes: start `romana-bus up`, or `romana-bus watch` and `romana-bus run ipam`."
         )
     if state.obstacle or not state.hosts:
         console.console.print()
@@ -118,5 +126,5 @@ def print_state(state: State, forecasts: Forecasts, every: bool) -> None:
 
 def _rate(growth_: Growth | None) -> str:
     if growth_ is None:
-        return "lasts: not known before the log is 20 minutes old"
+        return "lasts: unknown until the log is 20 minutes old"
     return f"lasts: at the rate of {console.when(growth_.since)} to {console.when(growth_.until)[-8:]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -28,8 +28,7 @@ class Simulated:
     """How addresses are assigned: the options of `run ipam`."""
 
     block_owner: Literal["host", "tenant", "segment"] = "host"
-    """Who shares a block of addresses: all pods of a host, or those of one tenant on it, or of one
-    segment."""
+    """The owner of a block of addresses: a host, one tenant on it, or one segment of that."""
     cooldown: float = 30.0
     """Seconds before a released address is assigned again; an operation takes one second."""
     warm_blocks: int = 0
@@ -50,19 +49,23 @@ def simulate(
 ) -> None:
     """Run operations on a simulated cluster. Needs no server, and changes nothing.
 
-    Prints a JSON line for each operation: whether it is "ok", and its "result", or
-    an "error_kind" and a "message". The last line has the "tree" of groups, the
-    "blocks" and the "addresses".
+    Prints a JSON line for each operation: whether it is "ok", and its "result",
+    or an "error_kind" and a "message". The last line has the "tree" of groups,
+    the "blocks" and the "addresses".
+
+    The operations have the format of Romana's tests:
+      {"op":"add_host","name":"n1","ip":"192.168.0.1","tags":{"rack":"1"}}
+      {"op":"allocate","name":"a","host":"n1","tenant":"web","segment":"front"}
+      {"op":"deallocate","name":"a"}
+    and remove_host, update_labels (tags), blackout and unblackout (cidr), and
+    update_topology (topology).
 
     Parameters
     ----------
     topology
         The first topology: JSON or YAML in Romana's format; '-' is standard input.
     operations
-        JSON lines in the form of Romana's tests; '-' is standard input. {"op":"add_host","name":"n1",
-        "ip":"192.168.0.1","tags":{"rack":"1"}}, {"op":"allocate","name":"a","host":"n1","tenant":"web",
-        "segment":"front"}, {"op":"deallocate","name":"a"}, remove_host, update_labels (tags), blackout and
-        unblackout (cidr), update_topology (topology).
+        The operations, as JSON lines; '-' is standard input.
     """
     play(*_read(topology, operations, simulated))
 
@@ -93,7 +96,7 @@ def _simulation(file: Path, settings: Settings) -> Simulation:
     try:
         document = topology_file.checked(file).document
     except topology_file.BadFile as error:
-        say({"ok": False, "error_kind": error.found[0].kind, "message": "; ".join(error.reasons)})
+        print_json({"ok": False, "error_kind": error.found[0].kind, "message": "; ".join(error.reasons)})
         raise
     return Simulation(document, settings)
 
@@ -103,11 +106,7 @@ def play(simulation: Simulation, read: list[AnyOp]) -> None:
         try:
             result = simulation.play(op)
         except OpError as error:
-            say({"ok": False, "error_kind": error.kind, "message": str(error)})
+            print_json({"ok": False, "error_kind": error.kind, "message": str(error)})
         else:
-            say({"ok": True} if result is None else {"ok": True, "result": result})
-    say(simulation.outcome())
-
-
-def say(line: dict[str, Any]) -> None:
-    print_json(line)
+            print_json({"ok": True} if result is None else {"ok": True, "result": result})
+    print_json(simulation.outcome())

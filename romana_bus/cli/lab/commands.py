@@ -27,7 +27,7 @@ app = App(
 )
 
 
-#: Which lab is meant, also where a shell has read its `env`.
+#: The name of a lab; in a shell that has sourced the `env` of a lab, that lab.
 Named = Annotated[str, Parameter(env_var="ROMANA_LAB_NAME")]
 
 
@@ -40,17 +40,19 @@ class Which:
     """The lab's name; several may be up at the same time."""
 
     def opened(self) -> Lab:
-        """Raises BadInput where it is not up, or cannot be."""
-        able()
+        """The lab. Raises BadInput if it is not up, or if this machine cannot have one."""
+        check_machine()
         return Lab.open(check_name(self.name))
 
 
-def able() -> None:
-    """Raises BadInput where there can be no lab."""
+def check_machine() -> None:
+    """Raises BadInput if this machine cannot have a lab."""
     if sys.platform != "linux":
-        raise BadInput(f"a lab is made of Linux network namespaces, and this is {sys.platform}")
+        raise BadInput(
+            f"a lab needs Linux network namespaces, and this is {sys.platform}: use a Linux machine"
+        )
     if os.geteuid() != 0:
-        raise BadInput("a lab is made of network namespaces, which only root may make: use sudo")
+        raise BadInput("a lab needs network namespaces, which only root can create: use sudo")
     netns.required("ip", "ping")
 
 
@@ -67,21 +69,21 @@ def up(
 ) -> None:
     """Bring a lab up: nodes with an agent each, in zones that a router joins, with a log and an API server.
 
-    It is in network namespaces, in processes in the background, and in /run/romana-bus-lab, and nowhere
-    else; `lab down` leaves nothing of it.
+    A lab consists of network namespaces, background processes, and files in
+    /run/romana-bus-lab. `lab down` removes all of it.
 
     Parameters
     ----------
     name
-        Several labs may be up at the same time.
+        Name of the lab; several may be up at the same time.
     zones
-        Subnets; each is a group of the topology, with a prefix of its own for pods.
+        Number of subnets; each is a group of the topology, with its own prefix for pods.
     nodes_per_zone
-        Nodes in each.
+        Number of nodes in each.
     ipv6
         Pods and nodes get an IPv6 address beside the IPv4 one.
     kubeconfig
-        Make the nodes nodes of this cluster, instead of a small API server of the lab's own.
+        Register the nodes in this cluster, instead of at the lab's own small API server.
     """
     spec = Spec(
         name=name,
@@ -91,8 +93,8 @@ def up(
         kubeconfig=str(_existing("--kubeconfig", kubeconfig) or ""),
         conflist=str(_existing("--conflist", conflist) or ""),
     ).checked()
-    able()
-    up_down.enough_memory(spec)
+    check_machine()
+    up_down.check_memory(spec)
     run(_up(spec, output), output)
 
 
@@ -105,9 +107,9 @@ def _existing(option: str, path: Path | None) -> Path | None:
 async def _up(spec: Spec, output: Output) -> None:
     from romana_bus.cli.lab import summary
 
-    made = await up_down.raised(spec, output)
+    made = await up_down.bring_up(spec, output)
     if output.json:
-        console.as_json(summary.found(made))
+        console.as_json(summary.document(made))
     else:
         summary.show_lab(made)
         summary.show_commands(made)
@@ -115,7 +117,7 @@ async def _up(spec: Spec, output: Output) -> None:
 
 @app.command(sort_key=9)
 def down(*, name: Named = "lab", output: Output = Output()) -> None:
-    """Take a lab down, in whatever state it is. Nothing of it is left.
+    """Take a lab down, in any state, and remove all of it.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def down(*, name: Named = "lab", output: Output = Output()) -> None:
         Which lab.
     """
     check_name(name)
-    able()
+    check_machine()
     run(_down(name, output), output)
 
 
@@ -131,17 +133,17 @@ async def _down(name: str, output: Output) -> None:
     from romana_bus.lab.cluster import down
 
     with contextlib.suppress(BadInput):
-        await up_down.lower(Lab.open(name))
+        await up_down.delete_nodes(Lab.open(name))
     removed = down.down(name)
     if output.json:
         console.as_json(removed._asdict())
     elif not removed:
-        console.console.print(f"Nothing is left of lab {name}.")
+        console.console.print(f"There is no lab {name}: nothing to remove.")
     else:
-        spaces = console.many(removed.nodes, "namespace")
+        namespaces = console.many(removed.nodes, "namespace")
         parts = [
             console.many(removed.processes, "process", "processes"),
-            spaces,
+            namespaces,
             console.many(removed.pods, "pod"),
         ]
         console.console.print(f"Lab {name} is down. Removed: {', '.join(parts)}.")
@@ -149,11 +151,11 @@ async def _down(name: str, output: Output) -> None:
 
 @app.command(sort_key=2)
 def status(*, which: Which = Which(), output: Output = Output()) -> None:
-    """Show a lab: what runs and where, and what does not."""
+    """Show a lab: which processes run, where, and which have ended."""
     from romana_bus.cli.lab import summary
 
     made = which.opened()
     if output.json:
-        console.as_json(summary.found(made))
+        console.as_json(summary.document(made))
     else:
         summary.show_lab(made)

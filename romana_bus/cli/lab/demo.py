@@ -31,38 +31,39 @@ def demo(
     nodes_per_zone: int = 2,
     output: Output = Output(),
 ) -> None:
-    """Bring a lab up, run pods in every zone, ping across, and count the routes that the pods changed.
+    """Bring a lab up, run pods in every zone, ping across zones, and count the routes that the pods changed.
 
-    A lab that is up already is used as it is. Exit code 1 where something is not as promised.
+    A lab that is up already is used as it is. The exit code is 1 if the ping
+    fails or a route changed outside the pods' own zone.
 
     Parameters
     ----------
     name
         The lab's name.
     zones
-        Subnets, where the lab is not up yet.
+        Number of subnets, if the lab is not up yet.
     nodes_per_zone
-        Nodes in each, where the lab is not up yet.
+        Number of nodes in each, if the lab is not up yet.
     """
     spec = Spec(name=name, zones=zones, nodes_per_zone=nodes_per_zone).checked()
-    commands.able()
+    commands.check_machine()
     run(_demo(spec, output), output)
 
 
 async def _demo(spec: Spec, output: Output) -> None:
-    there = _there(spec.name)
-    if there is None:
-        up_down.enough_memory(spec)
-    made = there or await up_down.raised(spec, output)
+    existing = _existing(spec.name)
+    if existing is None:
+        up_down.check_memory(spec)
+    made = existing or await up_down.bring_up(spec, output)
     try:
-        await _shown(made, output)
+        await _demonstrate(made, output)
     except asyncio.CancelledError:
-        if there is None:
+        if existing is None:
             await up_down.undo(made, up_down.Steps(output))
         raise
 
 
-async def _shown(made: Lab, output: Output) -> None:
+async def _demonstrate(made: Lab, output: Output) -> None:
     """Raises Failed."""
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.lab.cluster import block_log
@@ -79,18 +80,21 @@ async def _shown(made: Lab, output: Output) -> None:
         reached = _show_ping(made, outcome, output)
         await asyncio.sleep(0.01)  # Ctrl-C during the ping ends the demonstration too
         _show_counts(made, outcome)
-        summary.show_commands(made, "the lab is still up; look further, and end it")
+        summary.show_commands(made, "the lab is still up; more commands to try, and the one that ends it")
     if not (reached and outcome.as_promised):
-        raise Failed("not as promised: " + ("routes were changed" if reached else "the ping did not arrive"))
+        raise Failed(
+            "routes outside the pods' own zone were changed" if reached else "the ping was not answered"
+        )
 
 
-def _there(name: str) -> Lab | None:
+def _existing(name: str) -> Lab | None:
+    """The lab if it is up, or None. Raises BadInput if it is only partly up."""
     try:
         lab = Lab.open(name)
     except BadInput:
         return None
     if not lab.facts.up:
-        raise BadInput(f"lab {name} was left half up: {lab.command('down')}")
+        raise BadInput(f"lab {name} was left half up: remove it with {lab.command('down')}")
     return lab
 
 
@@ -113,13 +117,13 @@ def _addresses(pod: dict[str, Any]) -> list[str]:
 
 
 def _show_addresses(made: Lab, outcome: Outcome) -> None:
-    """By topology: zone, node, block, pod."""
+    """Print the addresses by zone, node, block and pod."""
     table = console.table("zone", "node", "blocks", "pods")
     for zone in made.spec.zone_list:
         table.add_row(Text(zone.name, "bold"), "", ", ".join(made.prefixes().get(zone.name, ())), "")
         for node in zone.nodes:
-            there = [pod for pod in outcome.pods if pod["spec"]["nodeName"] == node.name]
-            names = [f"{pod['metadata']['name']} {' '.join(_addresses(pod))}" for pod in there]
+            pods_here = [pod for pod in outcome.pods if pod["spec"]["nodeName"] == node.name]
+            names = [f"{pod['metadata']['name']} {' '.join(_addresses(pod))}" for pod in pods_here]
             table.add_row("", node.name, _below(outcome.blocks.get(node.name, ())), _below(names))
     console.section("addresses by topology", table)
 
@@ -130,7 +134,7 @@ def _below(texts: Iterable[str]) -> Group:
 
 
 def _show_ping(made: Lab, outcome: Outcome, output: Output) -> bool:
-    """From a pod of the first zone to one of the last."""
+    """Ping from a pod of the first zone to one of the last; returns whether all pings were answered."""
     zones = {node.name: node.zone for node in made.spec.nodes}
     spec = made.spec.zone_list
     first = next(pod for pod in outcome.pods if zones[pod["spec"]["nodeName"]] == spec[0].name)
@@ -147,12 +151,12 @@ def _show_counts(made: Lab, outcome: Outcome) -> None:
         tally = outcome.nodes[node.name]
         counts = (tally.outside, tally.inside + tally.replaced, outcome.expected[node.name], tally.own)
         table.add_row(node.name, node.zone, *map(str, counts))
-    console.section("routes that changed meanwhile, as each kernel told it", table)
+    console.section("routes that these pods changed, as each kernel reported them", table)
     blocks, inside = len(outcome.opened), sum(tally.inside for tally in outcome.nodes.values())
     lines = (
         f"{len(outcome.pods)} pods changed {console.many(outcome.outside, 'route')} outside their own zone.",
-        f"In it, {console.many(blocks, 'block')} opened: {console.many(inside, 'route')} on the other nodes "
-        "there, and none for a pod.",
+        f"Inside it, {console.many(blocks, 'block')} opened: {console.many(inside, 'route')} on the other "
+        "nodes, and none for a single pod.",
     )
     style = "bold green" if outcome.as_promised else "bold red"
     console.console.print(*(Text(line, style) for line in lines), "", sep="\n")

@@ -1,4 +1,4 @@
-"""`romana-bus lab node`, `link`, `agent` and `nats`: faults, as in a data centre, and their repair."""
+"""`romana-bus lab node`, `link`, `agent` and `nats`: faults of a data centre, and their repair."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def _group(name: str, text: str) -> App:
     return App(name=name, help=text, group_parameters=OPTIONS, sort_key=7)
 
 
-node_app = _group("node", "Switch a node off and on.")
-link_app = _group("link", "Cut a node off from the others and from NATS, and mend it.")
-agent_app = _group("agent", "Kill a node's agent, and start it.")
-nats_app = _group("nats", "Stop NATS for everyone, and start it.")
+node_app = _group("node", "Switch a node off, and on again.")
+link_app = _group("link", "Cut a node off from the others and from NATS, and connect it again.")
+agent_app = _group("agent", "Kill a node's agent, and start it again.")
+nats_app = _group("nats", "Stop NATS for all nodes, and start it again.")
 
 NodeName = Annotated[str, Parameter(help="Which node, such as a1.")]
 
@@ -34,8 +34,8 @@ NodeName = Annotated[str, Parameter(help="Which node, such as a1.")]
 def start(*, which: Which = Which(), output: Output = Output()) -> None:
     """Start the processes of a lab that have ended, and continue those that were stopped.
 
-    Nodes that are off stay off. An API server that has ended took its objects with it: then a lab can only
-    be taken down.
+    Nodes that are off stay off. If the API server has ended, its objects are
+    lost, and the lab can only be taken down.
     """
     lab = which.opened()
     run(_start(lab, output), output)
@@ -43,7 +43,7 @@ def start(*, which: Which = Which(), output: Output = Output()) -> None:
 
 async def _start(lab: Lab, output: Output) -> None:
     started = await power.start_ended(lab)
-    text = f"Started: {', '.join(started)}." if started else "Nothing has ended."
+    text = f"Started: {', '.join(started)}." if started else "All processes run already."
     _say(output, {"started": started}, text)
 
 
@@ -90,7 +90,7 @@ async def _node_start(lab: Lab, node: Node, output: Output) -> None:
 
 @link_app.command(name="cut", sort_key=1)
 def link_cut(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Take a node's cable out of its zone. Its pods and its agent go on, and reach only each other.
+    """Unplug a node from its zone. Its pods and its agent keep running, and reach only each other.
 
     Its kubelet, which is outside the lab's network, still reaches the API server.
     """
@@ -101,30 +101,32 @@ def link_cut(node: NodeName, *, which: Which = Which(), output: Output = Output(
 
 @link_app.command(name="mend", sort_key=2)
 def link_mend(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
-    """Put the cable back."""
+    """Plug the node in again."""
     lab = which.opened()
     fabric.plug(lab.spec, _on(lab, node))
-    _say(output, {"node": node, "linked": True}, f"Node {node} is linked again.")
+    _say(output, {"node": node, "linked": True}, f"Node {node} is connected again.")
 
 
 @agent_app.command(name="kill", sort_key=1)
 def agent_kill(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
     """Kill a node's agent with SIGKILL. Its pods and routes stay."""
     lab = which.opened()
-    of = _with_agent(lab, node)
-    if not processes.kill(lab, services.agent(of)):
-        raise BadInput(f"the agent of {node} does not run: {lab.command(f'agent start {node}')}")
-    _say(output, {"node": node}, f"The agent of {node} is gone.")
+    target = _with_agent(lab, node)
+    if not processes.kill(lab, services.agent(target)):
+        raise BadInput(
+            f"the agent of {node} does not run: start it with {lab.command(f'agent start {node}')}"
+        )
+    _say(output, {"node": node}, f"The agent of {node} was killed.")
 
 
 @agent_app.command(name="start", sort_key=2)
 def agent_start(node: NodeName, *, which: Which = Which(), output: Output = Output()) -> None:
     """Start a node's agent again."""
     lab = which.opened()
-    of = _with_agent(lab, node)
-    if processes.alive(lab, services.agent(of)):
-        raise BadInput(f"the agent of {node} runs already")
-    record = services.start_agent(lab, of)
+    target = _with_agent(lab, node)
+    if processes.alive(lab, services.agent(target)):
+        raise BadInput(f"the agent of {node} is running already")
+    record = services.start_agent(lab, target)
     _say(output, {"node": node, "pid": record.pid}, f"The agent of {node} runs, pid {record.pid}.")
 
 
@@ -132,14 +134,16 @@ def _on(lab: Lab, name: str) -> Node:
     """A node that is on. Raises BadInput."""
     node = lab.spec.node(name)
     if not power.is_on(lab, node):
-        raise BadInput(f"node {name} is off: {lab.command(f'node start {name}')}")
+        raise BadInput(f"node {name} is off: start it with {lab.command(f'node start {name}')}")
     return node
 
 
 def _with_agent(lab: Lab, name: str) -> Node:
     """Raises BadInput."""
     if lab.spec.conflist:
-        raise BadInput(f"the nodes of lab {lab.spec.name} have no agents: it came up with --conflist")
+        raise BadInput(
+            f"the nodes of lab {lab.spec.name} have no agents, since it was brought up with --conflist"
+        )
     return _on(lab, name)
 
 
@@ -151,18 +155,18 @@ def nats_stop(*, which: Which = Which(), output: Output = Output()) -> None:
 
 async def _nats_stop(lab: Lab, output: Output) -> None:
     await power.stop_nats(lab)
-    _say(output, {"nats": False}, "NATS is stopped. What it stored stays.")
+    _say(output, {"nats": False}, "NATS is stopped. Its store stays.")
 
 
 @nats_app.command(name="start", sort_key=2)
 def nats_start(*, which: Which = Which(), output: Output = Output()) -> None:
-    """Start the NATS server again, with what it had stored."""
+    """Start the NATS server again, with its store."""
     run(_nats_start(which.opened(), output), output)
 
 
 async def _nats_start(lab: Lab, output: Output) -> None:
     await power.start_nats(lab)
-    _say(output, {"nats": True}, "NATS is back.")
+    _say(output, {"nats": True}, "NATS is running.")
 
 
 def _say(output: Output, document: dict[str, object], text: str) -> None:

@@ -1,7 +1,7 @@
 """A node's kubelet in the lab, as a process: `python -m romana_bus.cli.lab.kubelet LAB NODE`.
 
-It runs in the machine's own network namespace, where the API server is; what it runs, CNI plugins, runs
-in the node's.
+It runs in the machine's own network namespace, where the API server is. The CNI plugins that it calls run in
+the node's namespace.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from romana_bus.lab.machine.directory import Lab
 from romana_bus.lab.spec import labels
 from romana_bus.runtime.signals import run
 
-#: Where plugins are looked for after the lab's own: the usual directory, and Debian's.
+#: Directories that are searched for plugins after the lab's own: the usual one, and Debian's.
 PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 
 
 @contextlib.asynccontextmanager
 async def client_of(lab: Lab) -> AsyncIterator[KubeClient]:
-    """Of the API server that the lab's nodes belong to. Raises RomanaError."""
+    """A client of the API server that the lab's nodes are registered at. Raises RomanaError."""
     if not lab.spec.kubeconfig:
         if not processes.alive(lab, services.SERVE):
             raise Failed(power.what_to_do(lab))
@@ -57,8 +57,8 @@ async def _serve(lab_name: str, name: str) -> None:
     sandboxes = Sandboxes(ground, Plugins(search, directory / "cni", ground.netns))
     async with client_of(lab) as client:
         machine = os.uname()
-        who = Identity(name, node.addresses, labels(node), machine.release, machine.machine)
-        await Kubelet(client, who, sandboxes).run()
+        identity = Identity(name, node.addresses, labels(node), machine.release, machine.machine)
+        await Kubelet(client, identity, sandboxes).run()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def ping(
     which: Which = Which(),
     output: Output = Output(),
 ) -> None:
-    """Ping from one pod or node to another, and show which way the packets take.
+    """Ping from one pod or node to another, and show the path of the packets.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def ping(
     """
     lab = which.opened()
     if not 1 <= count <= 100:
-        raise BadInput(f"--count {count}: between 1 and 100")
+        raise BadInput(f"--count {count}: must be between 1 and 100")
     start, end = names.find(lab, source), names.find(lab, target, addresses=True)
     chosen = [address for address in end.addresses if address == target] or list(end.addresses)
     if start.kind == names.ROUTER or end.kind == names.ROUTER:
@@ -51,27 +51,28 @@ def ping(
 
 
 def ping_once(lab: Lab, source: End, address: str, count: int, output: Output) -> bool:
-    done = reachability.ping(source.netns, address, count)
+    """Ping one address, and print the result with the path; returns whether there was an answer."""
+    result = reachability.ping(source.netns, address, count)
     hops, reached = trace.trace(lab, source, address)
     if output.json:
         path = [hop._asdict() for hop in hops]
-        console.as_json({"address": address, **done._asdict(), "path": path, "reached": reached})
-        return bool(done.received)
+        console.as_json({"address": address, **result._asdict(), "path": path, "reached": reached})
+        return bool(result.received)
     table = console.table("at", "route", "next hop", "link")
     for hop in hops:
-        table.add_row(hop.at, hop.route, hop.via or "on the link", hop.link)
-    table.add_row(reached or Text("nobody", "red"), "", "", "")
-    console.section(f"{source.short} to {address}: {done}", table)
-    return bool(done.received)
+        table.add_row(hop.at, hop.route, hop.via or "on-link", hop.link)
+    table.add_row(reached or Text("not reached", "red"), "", "", "")
+    console.section(f"{source.short} to {address}: {result}", table)
+    return bool(result.received)
 
 
 def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
-    """Ping from every pod to every pod, and show who reaches whom. Exit code 1 where one does not."""
+    """Ping from every pod to every pod, and show which pods reach which. Exit code 1 if a ping fails."""
     lab = which.opened()
     known = names.pods(lab)
     pods = [pod for pod in known if pod.is_there]
     if not pods:
-        raise BadInput(f"there are no pods: {lab.command('pod run NAME')}")
+        raise BadInput(f"there are no pods: run some with {lab.command('pod run NAME')}")
     pairs = reachability.matrix(pods)
     failed = [pair for pair in pairs if not pair.ping.received]
     if output.json:
@@ -79,7 +80,7 @@ def matrix(*, which: Which = Which(), output: Output = Output()) -> None:
     else:
         _show_matrix(pods, pairs)
         if off := [pod.short for pod in known if not pod.is_there]:
-            console.hint(f"Left out, as their nodes are off: {', '.join(off)}")
+            console.hint(f"Left out, since their nodes are off: {', '.join(off)}")
         for pair in failed[:10]:
             console.hint(f"{pair.source.short} does not reach {pair.target.short}: {pair.ping}")
     if failed:
@@ -92,7 +93,7 @@ def _pair(pair: reachability.Pair) -> dict[str, object]:
 
 
 def _show_matrix(pods: list[End], pairs: list[reachability.Pair]) -> None:
-    """Rows ping, columns answer."""
+    """Print a row for each pod that pings, with a mark for each pod that answers."""
     reached = {(pair.source.name, pair.target.name): bool(pair.ping.received) for pair in pairs}
     yes, no = ("✓", "✗") if console.console.encoding.startswith("utf") else ("y", "-")
     table = console.table("", "zone", "address", f"reaches 1 to {len(pods)}")
@@ -101,8 +102,8 @@ def _show_matrix(pods: list[End], pairs: list[reachability.Pair]) -> None:
         for target in pods:
             marks.append(*((yes, "green") if reached[source.name, target.name] else (no, "red")))
         table.add_row(f"{number} {source.short}", source.zone, ", ".join(source.addresses), marks)
-    good = sum(reached.values())
-    console.section(f"{good} of {len(pairs)} pairs reach each other", table)
+    answered = sum(reached.values())
+    console.section(f"{answered} of {len(pairs)} pairs reach each other", table)
 
 
 def exec_(

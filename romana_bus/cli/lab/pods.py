@@ -1,4 +1,4 @@
-"""`romana-bus lab pod`: pods that run, and why not."""
+"""`romana-bus lab pod`: runs, deletes and lists pods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from romana_bus.lab.machine.directory import Lab
 if TYPE_CHECKING:
     from romana_bus.lab.kubeclient.client import KubeClient
 
-app = App(name="pod", help="Run pods, and see where they are.", group_parameters=OPTIONS, sort_key=3)
+app = App(name="pod", help="Run, delete and list pods.", group_parameters=OPTIONS, sort_key=3)
 
 Json = dict[str, Any]
 
@@ -51,15 +51,15 @@ def run(
     node
         On this node.
     count
-        How many.
+        Number of pods.
     namespace
-        Kubernetes namespace; it is made where there is none.
+        Kubernetes namespace; it is created if it does not exist.
     annotation
         KEY=VALUE, such as romana.io/address=10.20.0.9. Repeatable.
     label
         KEY=VALUE. Repeatable.
     wait
-        Seconds that they may take.
+        Seconds to wait for them.
     """
     lab = which.opened()
     if zone:
@@ -67,7 +67,7 @@ def run(
     if node:
         lab.spec.node(node)
     if not 1 <= count <= 1000:
-        raise BadInput(f"--count {count}: between 1 and 1000")
+        raise BadInput(f"--count {count}: must be between 1 and 1000")
     from romana_bus.lab.inspect.workloads import pod_object
 
     names = [pod] if count == 1 else [f"{pod}-{number}" for number in range(1, count + 1)]
@@ -117,11 +117,11 @@ def delete(
     Parameters
     ----------
     pod
-        Names, or NAMESPACE/NAME.
+        Names of pods: NAME, or NAMESPACE/NAME.
     namespace
-        Kubernetes namespace of those that name none.
+        Kubernetes namespace of pods that are given without one.
     all
-        All pods of the lab's nodes.
+        Delete all pods of the lab's nodes.
     """
     lab = which.opened()
     if bool(pod) == all:
@@ -143,24 +143,24 @@ async def _delete(lab: Lab, keys: list[tuple[str, str]], output: Output) -> None
         known = {pods.key(pod): pod for pod in await client.objects(PODS)}
         if missing := [key for key in keys if key not in known]:
             raise BadInput(f"there is no pod {', '.join('/'.join(key) for key in missing)}")
-        going = [known[key] for key in keys] or await _of_lab(client, lab)
-        await workloads.delete(client, going)
+        deleted = [known[key] for key in keys] or await _of_lab(client, lab)
+        await workloads.delete(client, deleted)
     if output.json:
-        console.as_json({"deleted": ["/".join(pods.key(pod)) for pod in going]})
+        console.as_json({"deleted": ["/".join(pods.key(pod)) for pod in deleted]})
     else:
-        console.console.print(f"{console.many(len(going), 'pod')} deleted.")
+        console.console.print(f"{console.many(len(deleted), 'pod')} deleted.")
 
 
 async def _of_lab(client: KubeClient, lab: Lab) -> list[Json]:
     names = {node.name for node in lab.spec.nodes}
     known = await client.objects(PODS)
-    ours = not lab.spec.kubeconfig  # then those on no node are ours too
+    ours = not lab.spec.kubeconfig  # then pods that are on no node yet are ours too
     return [pod for pod in known if pod["spec"].get("nodeName", "") in names | ({""} if ours else set())]
 
 
 @app.command(name="list", sort_key=3)
 def list_(*, which: Which = Which(), output: Output = Output()) -> None:
-    """List the pods: where they are, with which address, and why one does not run."""
+    """List the pods with their nodes, addresses and states, and why a pod does not run."""
     lab = which.opened()
     run_session(_list(lab, output), output)
 
@@ -186,7 +186,7 @@ def _show(lab: Lab, listed: list[Json], output: Output, nodes: dict[str, bool] |
         if row["why"]:
             state.append(f": {row['why']}")
         table.add_row(name, row["zone"], row["node"], ", ".join(row["addresses"]), state)
-    console.section("pods", table if rows else f"none: {lab.command('pod run NAME')}")
+    console.section("pods", table if rows else f"no pods: run some with {lab.command('pod run NAME')}")
 
 
 def _row(lab: Lab, pod: Json, nodes: dict[str, bool] | None) -> Json:

@@ -13,8 +13,8 @@ from romana_bus.lab.machine import netns, processes
 from romana_bus.lab.machine.directory import RELAY_PORT, Lab
 
 
-def found(lab: Lab) -> dict[str, Any]:
-    """For programs."""
+def document(lab: Lab) -> dict[str, Any]:
+    """The output of `lab status --json`."""
     spec, running = lab.spec, processes.recorded(lab)
     pods, plugged = names.pods(lab), fabric.plugged(spec)
     return {
@@ -59,11 +59,11 @@ def found(lab: Lab) -> dict[str, Any]:
 
 
 def show_lab(lab: Lab) -> None:
-    shown = found(lab)
+    shown = document(lab)
     running = {process["name"]: process for process in shown["processes"]}
     _show_zones(shown)
     _show_nodes(lab, shown, running)
-    console.section("around them", console.pairs(_around(lab, shown, running)))
+    console.section("shared processes and files", console.pairs(_around(lab, shown, running)))
     if advice := power.what_to_do(lab):
         console.hint(advice)
 
@@ -111,7 +111,7 @@ def _around(lab: Lab, shown: dict[str, Any], running: dict[str, Any]) -> dict[st
         return str(pid) if pid.style == "red" else f"pid {pid}"
 
     nats = f"port {lab.nats().port} on loopback, {RELAY_PORT} at the gateways" if shown["nats"] else "stopped"
-    server = shown["server"] or "that of the kubeconfig"
+    server = shown["server"] or "from the kubeconfig"
     return {
         "NATS": f"{nats}; {state(services.NATS)}",
         "watcher and addresses": state(services.BUS),
@@ -123,15 +123,14 @@ def _around(lab: Lab, shown: dict[str, Any], running: dict[str, Any]) -> dict[st
 
 
 def show_commands(lab: Lab, title: str = "try") -> None:
-    """Five that can be pasted as they are, in that order: the first makes the others mean this lab, and
-    puts `romana-bus` on the PATH."""
-    looked = "kubectl get pods -o wide" if shutil.which("kubectl") else "romana-bus lab matrix"
+    """Print commands that can be pasted in this order: the first sets the environment of the others."""
+    list_pods = "kubectl get pods -o wide" if shutil.which("kubectl") else "romana-bus lab matrix"
     commands_ = {
-        f". {lab.directory}/env": "commands mean this lab now",
-        "romana-bus lab pod run web --count 3": "pods, where there is room",
-        "romana-bus lab ping web-1 web-3": "a ping, and the way it takes",
-        f"romana-bus ipam show; {looked}": "addresses and pods",
-        "romana-bus lab down": "leaves nothing of it",
+        f". {lab.directory}/env": "the commands below use this lab",
+        "romana-bus lab pod run web --count 3": "more pods",
+        "romana-bus lab ping web-1 web-3": "a ping, and the path of the packets",
+        f"romana-bus ipam show; {list_pods}": "addresses and pods",
+        "romana-bus lab down": "removes everything",
     }
     longest = max(map(len, commands_))
     lines = [f"  {command:{longest}}  # {what}" for command, what in commands_.items()]

@@ -1,4 +1,4 @@
-"""A lab on its way up and down, step by step, as the commands show it."""
+"""Brings a lab up and takes it down, and prints each step."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from romana_bus.lab.spec import Spec
 
 
-def enough_memory(spec: Spec) -> None:
-    """Raises BadInput: better than a machine that has none left."""
+def check_memory(spec: Spec) -> None:
+    """Raises BadInput if the lab would use more memory than the machine has left."""
     known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(known["MemAvailable"].split()[0]) >> 10
     if spec.memory > free:
         nodes = console.many(len(spec.nodes), "node")
-        raise BadInput(f"{nodes} need about {spec.memory:,} MiB of memory, and {free:,} MiB are available")
+        raise BadInput(
+            f"{nodes} need about {spec.memory:,} MiB of memory, and {free:,} MiB are free: use fewer"
+        )
 
 
-async def raised(spec: Spec, output: Output) -> Lab:
-    """A lab that is up; what was begun is taken down where that fails or is interrupted."""
+async def bring_up(spec: Spec, output: Output) -> Lab:
+    """Bring a lab up. If that fails or is interrupted, everything is taken down again."""
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.lab.cluster import up
 
@@ -48,13 +50,13 @@ async def raised(spec: Spec, output: Output) -> Lab:
 async def undo(made: Lab, steps: Steps) -> None:
     from romana_bus.lab.cluster import down
 
-    with steps("taking down what was begun"):
-        await lower(made)
+    with steps("taking the lab down again"):
+        await delete_nodes(made)
         down.down(made.spec.name)
 
 
-async def lower(made: Lab) -> None:
-    """Where the lab's nodes are another cluster's, that is told that they go."""
+async def delete_nodes(made: Lab) -> None:
+    """Delete the lab's nodes from the cluster of `--kubeconfig`, if they are registered there."""
     from romana_bus.cli.lab.kubelet import client_of
     from romana_bus.errors import RomanaError
     from romana_bus.lab.cluster import services
@@ -70,7 +72,7 @@ async def lower(made: Lab) -> None:
                 await client.delete(NODES, "", node.name)
     except RomanaError as error:
         names = " ".join(node.name for node in made.spec.nodes)
-        console.hint(f"The API server still has the lab's nodes ({error}): kubectl delete node {names}")
+        console.hint(f"The API server still has the lab's nodes ({error}): run kubectl delete node {names}")
 
 
 class Steps:
@@ -86,7 +88,7 @@ class Steps:
             yield
             return
         try:
-            with console.console.status(Text(f"{what} ...")):  # of a string rich would read the markup
+            with console.console.status(Text(f"{what} ...")):  # rich would interpret markup in a plain string
                 yield
         except BaseException:
             self._say("✗" if console.console.encoding.startswith("utf") else "-", "red", what, began)

@@ -41,8 +41,9 @@ def agent(
 ) -> None:
     """Run this node's agent until stopped: it attaches pods, and adds routes to the pods of other nodes.
 
-    It serves romana-cni from the start, also while the log cannot be reached. It changes nothing when it
-    stops, and adopts existing links and routes when it starts again.
+    It serves romana-cni from the start, also while the log cannot be reached. It
+    changes nothing when it stops, and adopts existing links and routes when it
+    starts again.
 
     Parameters
     ----------
@@ -58,11 +59,11 @@ def agent(
         Default for the seconds that a pod waits for its address.
     """
     if mtu and not 68 <= mtu <= 65535:
-        raise BadInput(f"--mtu {mtu}: 0, or between 68 and 65535")
+        raise BadInput(f"--mtu {mtu}: must be 0, or between 68 and 65535")
     if not 0 < timeout <= PLUGIN_WAITS:
         raise BadInput(
-            f"--timeout {timeout:g}: above 0, and {PLUGIN_WAITS:g} seconds at most: romana-cni waits for 20. "
-            'For more, set "timeout" in the network configuration'
+            f"--timeout {timeout:g}: must be above 0, and at most {PLUGIN_WAITS:g} seconds, since romana-cni "
+            'waits for 20. For more, set "timeout" in the network configuration'
         )
     if os.geteuid() != 0:
         raise Failed("the agent changes links and routes: run it as root")

@@ -119,7 +119,7 @@ def lag() -> str:
 
 
 def _zones(state: State, width: int, rows: int) -> Table:
-    """Each group with nodes, its prefix and use, and, if there is room for all, its nodes."""
+    """Each group with nodes, its prefix and use, and, if all of them fit on the screen, its nodes."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
     table.add_column(_one_line(Text("group or node")), ratio=1)
     for column in ("prefix or address", "use"):
@@ -127,15 +127,15 @@ def _zones(state: State, width: int, rows: int) -> Table:
     for column in ("pods", "free", "blocks"):
         table.add_column(column, justify="right", no_wrap=True)
     hosts = views.hosts(state)
-    found = list(_rows(state, hosts, width, nodes=True))
-    if len(found) > rows:
-        found = list(_rows(state, hosts, width, nodes=False))
-    more = max(0, len(found) - max(rows, 1))
-    for name, *cells in found[: -more - 1] if more else found:
+    shown = list(_rows(state, hosts, width, nodes=True))
+    if len(shown) > rows:
+        shown = list(_rows(state, hosts, width, nodes=False))
+    more = max(0, len(shown) - max(rows, 1))
+    for name, *cells in shown[: -more - 1] if more else shown:
         table.add_row(_one_line(name), *cells)
     if more:
         table.add_row(_one_line(Text(f"and {more + 1} more: see `romana-bus ipam show`", "dim")))
-    if not found:
+    if not shown:
         table.add_row(_one_line(Text("no nodes yet", "dim")))
     return table
 
@@ -155,17 +155,17 @@ def _rows(state: State, hosts: tuple[HostView, ...], width: int, nodes: bool) ->
 
 
 def _group(group: GroupView, members: list[HostView]) -> Row:
-    room, pods = group.usage, sum(host.pods for host in members)
+    usage, pods = group.usage, sum(host.pods for host in members)
     name = Text.assemble((group.group, "bold"), (f" ({console.many(len(members), 'node')})", "dim"))
-    numbers = (console.count(number) for number in (pods, room.free, room.blocks))
-    return (name, Text(group.prefix), Text(console.use(room)), *map(Text, numbers))
+    numbers = (console.count(number) for number in (pods, usage.free, usage.blocks))
+    return (name, Text(group.prefix), Text(console.usage_bar(usage)), *map(Text, numbers))
 
 
 def _node(host: HostView, network: str, width: int) -> Row:
-    mine = [block.block for block in host.blocks if block.network == network]
-    blocks = str(len(mine))
+    own = [block.block for block in host.blocks if block.network == network]
+    blocks = str(len(own))
     if width >= WIDE:
-        blocks = ", ".join(mine[:2]) + (f" +{len(mine) - 2}" if len(mine) > 2 else "")
-    room = console.use(host.usage) if host.usage.size else ""
-    cells = (", ".join(host.addresses), room, str(host.pods), console.count(host.usage.free), blocks)
+        blocks = ", ".join(own[:2]) + (f" +{len(own) - 2}" if len(own) > 2 else "")
+    usage = console.usage_bar(host.usage) if host.usage.size else ""
+    cells = (", ".join(host.addresses), usage, str(host.pods), console.count(host.usage.free), blocks)
     return (Text(f"  {host.node}"), *(Text(cell, "dim") for cell in cells))

@@ -44,9 +44,9 @@ def run(
         ipam: places nodes in the topology, and assigns addresses to pods.
     """
     if unknown := [name for name in consumer if name not in CONSUMERS]:
-        raise BadInput(f"there is no consumer {', '.join(unknown)}: there is {', '.join(CONSUMERS)}")
+        raise BadInput(f"there is no consumer {', '.join(unknown)}: name one of {', '.join(CONSUMERS)}")
     if not consumer:
-        raise BadInput(f"name what to run, such as: romana-bus run {next(iter(CONSUMERS))}")
+        raise BadInput(f"no consumer is named: write, for example, romana-bus run {next(iter(CONSUMERS))}")
     addresses.settings  # noqa: B018  raises BadInput before anything is started
     run_session(_run(dict.fromkeys(consumer), addresses, store, output), output)
 

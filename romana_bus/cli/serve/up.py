@@ -80,8 +80,8 @@ def up(
     if recording and (kubernetes.server or kubernetes.kubeconfig or kubernetes.context):
         raise BadInput("--recording replaces a cluster: leave out --server, --kubeconfig and --context")
     if not speed > 0:
-        raise BadInput(f"--speed {speed}: above 0")
-    addresses.settings  # noqa: B018  wrong ones are said before anything is started
+        raise BadInput(f"--speed {speed}: must be above 0")
+    addresses.settings  # noqa: B018  raises BadInput before anything is started
     audits.checked()
     live = sys.stdout.isatty() and not plain and not output.json
     if live and output.log_level == "info":
@@ -188,7 +188,7 @@ class _Up:
             return
         if not self.live:
             console.console.print()
-        console.section("The recording has ended.", lasting(self.state))
+        console.section("The recording has ended.", summary(self.state))
         show.print_networks(self.state)
         show.print_hosts(self.state)
         show.print_waiting(self.state)
@@ -248,8 +248,8 @@ def _settled(state: State, nodes: set[str], pods: set[str]) -> bool:
     return wanting <= answered
 
 
-def lasting(state: State) -> str:
-    """How it stands, in one line."""
-    now = views.totals(state)
-    counts = f"{console.many(now.nodes, 'node')}, {console.many(now.pods, 'pod')}"
-    return f"{counts}; {now.held:,} of {now.wanting:,} that want an address have one."
+def summary(state: State) -> str:
+    """The numbers of nodes, pods and addresses in one line."""
+    totals = views.totals(state)
+    counts = f"{console.many(totals.nodes, 'node')}, {console.many(totals.pods, 'pod')}"
+    return f"{counts}; {totals.held:,} of {totals.wanting:,} that need an address have one."

@@ -1,4 +1,4 @@
-"""`romana-bus watch`: a Kubernetes API server, onto the log."""
+"""`romana-bus watch`: publishes what the API server shows as events on the log."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def watch(
     store: Store = Store(),
     output: Serving = Serving(),
 ) -> None:
-    """Watch a cluster's nodes, pods, namespaces and network policies, and keep them on the log.
+    """Watch a cluster's nodes, pods, namespaces and network policies, and publish them on the log.
 
-    Any number may run: one leads and watches, the others stand by. The one that leads also audits: it holds
-    the log against the API server from time to time, and has corrected what does not agree."""
+    Any number may run: one leads and watches, the others stand by. The leader
+    also audits: it compares the log with the API server regularly, and orders
+    corrections of what differs."""
     audits.checked()
     run(_watch(kubernetes, audits, store, output), output)
 
@@ -46,7 +47,7 @@ async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: S
 
 
 def all_kinds(kubernetes: Kubernetes) -> list[Kind]:
-    """What is watched always, and what --resource names. Raises BadInput."""
+    """The built-in kinds, and those of --resource. Raises BadInput."""
     kinds = list(BUILT_IN)
     for text in kubernetes.resource:
         name, _, paths = text.partition(":")
@@ -54,13 +55,13 @@ def all_kinds(kubernetes: Kubernetes) -> list[Kind]:
         if len(parts) != 3 or not all(parts):
             raise BadInput(
                 f"--resource {text}: write GROUP/VERSION/PLURAL, such as apps/v1/deployments or "
-                "core/v1/services, with fields behind ':' if not all"
+                "core/v1/services, and ':' with fields if only these are needed"
             )
         group, version, plural = parts
         kind = other_kind(
             "" if group == "core" else group, version, plural, paths.split(",") if paths else ()
         )
         if any(kind.path == other.path for other in kinds):
-            raise BadInput(f"--resource {text}: is watched already")
+            raise BadInput(f"--resource {text}: watched already: leave this option out")
         kinds.append(kind)
     return kinds

@@ -1,4 +1,4 @@
-"""The reports of nodes, in `status`: which nodes are up to date, which have trouble, which are silent."""
+"""The reports of nodes, in `status`: which nodes are up to date, which lag behind, which do not report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SILENT = 180 * 1_000_000
 #: µs within which a reconciler reports that it has read an event, even if it had nothing to change.
 LATE = 45 * 1_000_000
-#: Counts in reports: blocks that are reached by the default route, and blocks that cannot be reached.
+#: Names of counts in reports. Blocks cut off: those that cannot be reached.
 BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "blocks cut off"
 #: How many different counts of the default route are shown.
 VIEWS = 3
@@ -40,40 +40,40 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
     Raises BusError."""
     newest = await store.newest(IPAM, "ipam.map.>")
     end = newest.seq if newest else 0
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
 
-    def of(name: str) -> dict[str, Any]:
-        return found.setdefault(name, {"node": name, "placed": False, "blocks": 0, "reports": []})
+    def entry(name: str) -> dict[str, Any]:
+        return by_name.setdefault(name, {"node": name, "placed": False, "blocks": 0, "reports": []})
 
     for _, event in await newest_events(store, IPAM, "ipam.map.>", flaws):
         if isinstance(event, HostPlaced):
-            of(event.node)["placed"] = True
+            entry(event.node)["placed"] = True
         elif isinstance(event, BlockAssigned):
-            of(event.node)["blocks"] += 1
+            entry(event.node)["blocks"] += 1
     for time, event in await newest_events(store, NODE, ">", flaws):
         if isinstance(event, Applied | ApplyFailed | Wired):
-            of(event.node)["reports"].append(_report(event, time, end))
-    reports = [report for one in found.values() for report in one["reports"]]
+            entry(event.node)["reports"].append(_report(event, time, end))
+    reports = [report for node in by_name.values() for report in node["reports"]]
     behind = sorted({report["covers"][IPAM] for report in reports if report.get("behind")})
     late = set(await _late(store, behind, now - LATE))
     for report in reports:
         report["late"] = bool(report.get("behind")) and report["covers"][IPAM] in late
-    for one in found.values():
-        one["reports"].sort(key=lambda report: str(report["consumer"]))
-        one["trouble"] = trouble(one, now)
-    return [one for _, one in sorted(found.items())]
+    for node in by_name.values():
+        node["reports"].sort(key=lambda report: str(report["consumer"]))
+        node["trouble"] = trouble(node, now)
+    return [node for _, node in sorted(by_name.items())]
 
 
 async def newest_events(
     store: Store, role: str, under: str, flaws: ParkedMessages
 ) -> list[tuple[int, Event]]:
     """The newest event of each subject, with its time. `flaws`: collects parked messages. Raises BusError."""
-    found: dict[str, tuple[int, Event]] = {}
+    newest: dict[str, tuple[int, Event]] = {}
     async for _, messages in read_once(store, (Read(role, under),), "status", flaws):
         for message in messages:
             if event := flaws.read(message, role):
-                found[message.subject] = message.stored, event
-    return list(found.values())
+                newest[message.subject] = message.stored, event
+    return list(newest.values())
 
 
 async def _late(store: Store, covers: list[int], before: int) -> list[int]:
@@ -93,80 +93,78 @@ async def _late(store: Store, covers: list[int], before: int) -> list[int]:
 def _report(event: Applied | ApplyFailed | Wired, time: int, end: int) -> dict[str, Any]:
     """A report as JSON. `behind`: how many events of IPAM's log are between what it covers and the newest of
     the map; a Wired report covers only the node's own addresses, so it has none."""
-    told = {"consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers}
+    common = {"consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers}
     match event:
         case Wired():
-            return told | {"addresses": len(event.addresses)}
+            return common | {"addresses": len(event.addresses)}
         case ApplyFailed():
-            return told | {"behind": _behind(event, end), "error": event.error, "attempt": event.attempt}
+            return common | {"behind": _behind(event, end), "error": event.error, "attempt": event.attempt}
     numbers = {"changes": event.changes, "took": event.took, "standing": event.standing}
-    return told | {"behind": _behind(event, end)} | numbers
+    return common | {"behind": _behind(event, end)} | numbers
 
 
 def _behind(event: Applied | ApplyFailed, end: int) -> int:
     return max(0, end - event.covers[IPAM]) if IPAM in event.covers else 0
 
 
-def trouble(one: dict[str, Any], now: int) -> list[str]:
-    """The problems of an existing node that a person should look at."""
-    if not (one["placed"] or one["blocks"]):
+def trouble(node: dict[str, Any], now: int) -> list[str]:
+    """The problems of an existing node that need a person."""
+    if not (node["placed"] or node["blocks"]):
         return []
-    reports = one["reports"]
+    reports = node["reports"]
     if not reports:
         return ["no report"]
-    found = [
+    problems = [
         f"{report['consumer']}: {report['error']} (attempt {report['attempt']})"
         for report in reports
         if report["type"] == "ApplyFailed"
     ]
-    found += _heard([report for report in reports if report["type"] != "Wired"], now)
+    problems += _overdue([report for report in reports if report["type"] != "Wired"], now)
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
-        found.append(
-            f"{console.many(cut, 'block')} cannot be reached: of hosts that share its group, and no link"
+        problems.append(
+            f"{console.many(cut, 'block')} cannot be reached: of nodes in its group that are not on-link"
         )
-    return found
+    return problems
 
 
-def _heard(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
-    """Problems of reconcilers that report every minute. (Wired reports come only when pods come and go.)"""
+def _overdue(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
+    """Problems of reconcilers, which report every minute. (Wired reports come only when pods change.)"""
     if not reports:
         yield "no report of its routes"
     for report in reports:
-        if (silence := now - report["time"]) > SILENT:
-            yield f"{report['consumer']}: no report for {console.lasting(silence)}"
+        if (age := now - report["time"]) > SILENT:
+            yield f"{report['consumer']}: no report for {console.lasting(age)}"
         elif report.get("late"):
-            what = f"has not read what is {LATE // 1_000_000} s old"
+            what = f"has not read events that are {LATE // 1_000_000} s old"
             yield f"{report['consumer']}: {what}: is it cut off from the log?"
 
 
 # --- for people ------------------------------------------------------------------------------------------
 
 
-def print_nodes(found: list[dict[str, Any]]) -> None:
+def print_nodes(nodes: list[dict[str, Any]]) -> None:
     """Print the nodes; if there are many, only those with trouble."""
-    there = [one for one in found if one["placed"] or one["blocks"]]
-    if not there:
-        console.section("nodes", "none has a place")
+    placed = [node for node in nodes if node["placed"] or node["blocks"]]
+    if not placed:
+        console.section("nodes", "no node has a place in the topology")
         return
-    if not any(one["reports"] for one in there):
-        nobody = (
-            f"none of {console.many(len(there), 'node')} reports: `romana-bus agent` runs on none of them"
-        )
-        console.section("nodes", Text(nobody, "yellow"))
+    if not any(node["reports"] for node in placed):
+        text = f"no reports of {console.many(len(placed), 'node')}: `romana-bus agent` runs on none of them"
+        console.section("nodes", Text(text, "yellow"))
         return
-    few = len(there) <= console.ROWS
-    shown, more = console.first([one for one in there if few or one["trouble"]], few)
-    table = console.table("node", "reconciler", "reported", "behind", "how it stands", right=("behind",))
-    for one in shown:
-        for row in _rows(one):
+    few = len(placed) <= console.ROWS
+    shown, more = console.first([node for node in placed if few or node["trouble"]], few)
+    table = console.table("node", "reconciler", "reported", "behind", "result", right=("behind",))
+    for node in shown:
+        for row in _rows(node):
             table.add_row(*row)
     lines = [table] if table.row_count else []
-    console.section("nodes", *lines, *console.and_more(more, "--json has all"), *_summary(there))
+    console.section("nodes", *lines, *console.and_more(more, "--json has all"), *_summary(placed))
 
 
-def _rows(one: dict[str, Any]) -> Iterable[tuple[str | Text, ...]]:
-    name = one["node"]
-    for report in one["reports"]:
+def _rows(node: dict[str, Any]) -> Iterable[tuple[str | Text, ...]]:
+    name = node["node"]
+    for report in node["reports"]:
         behind = f"by {console.count(report['behind'])}" if report.get("behind") else ""
         yield (
             name,
@@ -176,8 +174,8 @@ def _rows(one: dict[str, Any]) -> Iterable[tuple[str | Text, ...]]:
             _standing(report),
         )
         name = ""
-    failed = sum(report["type"] == "ApplyFailed" for report in one["reports"])  # they are in their rows
-    for text in one["trouble"][failed:]:
+    failed = sum(report["type"] == "ApplyFailed" for report in node["reports"])  # they are in their rows
+    for text in node["trouble"][failed:]:
         yield name, "", "", "", Text(text, "red")
         name = ""
 
@@ -190,23 +188,26 @@ def _standing(report: dict[str, Any]) -> Text:
     return Text(event_text.numbers(report["standing"]) or console.many(report["changes"], "change"))
 
 
-def _summary(there: list[dict[str, Any]]) -> list[Text]:
+def _summary(placed: list[dict[str, Any]]) -> list[Text]:
     """One line about all nodes, and lines about blocks that are reached by the default route."""
-    reports = [report for one in there for report in one["reports"]]
-    wrong = sum(bool(one["trouble"]) for one in there)
+    reports = [report for node in placed for report in node["reports"]]
+    wrong = sum(bool(node["trouble"]) for node in placed)
     routes = sum(report.get("standing", {}).get("routes", 0) for report in reports)
     wired = sum(report.get("addresses", 0) for report in reports)
-    nodes, wired_now = console.many(len(there), "node"), console.count(wired)
-    line = f"{nodes}: {console.many(routes, 'route')}, {wired_now} addresses wired"
-    lines = [Text.assemble(f"{line}; ", (f"{wrong:,} in trouble", "red") if wrong else ("all well", "green"))]
-    views = Counter((one.get(BY_DEFAULT, 0), one.get(OFF_LINK, 0)) for one in map(_numbers, reports))
+    nodes, wired_now = console.many(len(placed), "node"), console.many(wired, "address", "addresses")
+    line = f"{nodes}: {console.many(routes, 'route')}, {wired_now} wired"
+    lines = [
+        Text.assemble(f"{line}; ", (f"{wrong:,} with trouble", "red") if wrong else ("no trouble", "green"))
+    ]
+    standings = map(_numbers, reports)
+    views = Counter((standing.get(BY_DEFAULT, 0), standing.get(OFF_LINK, 0)) for standing in standings)
     views.pop((0, 0), None)
-    for (blocks, hosts), count in sorted(views.items(), key=lambda one: (-one[1], one[0]))[:VIEWS]:
+    for (blocks, hosts), count in sorted(views.items(), key=lambda view: (-view[1], view[0]))[:VIEWS]:
         what = f"{console.many(blocks, 'block')} of {console.many(hosts, 'host')}"
         are = "is" if blocks == 1 else "are"
         lines.append(
             console.dim(
-                f"{what} {are} reached by the default route (not on link), from {console.many(count, 'node')}"
+                f"{what} {are} reached by the default route (not on-link), from {console.many(count, 'node')}"
             )
         )
     return lines

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def flaws(store: Store, own: ParkedMessages) -> dict[str, Any]:
-    """Parked messages and foreign writes. `own`: those that this command parked itself. Raises BusError."""
+    """Parked messages and foreign writes. `own`: the messages that this command parked. Raises BusError."""
     parked = {(entry.role, entry.seq): _parked(*entry) for entry in own.kept}
     count, foreign = 0, []
     for stream in LED:
@@ -42,20 +42,22 @@ async def _newest(store: Store, subject: str) -> tuple[object, int]:
     return (codec.decode(message.body), message.stored) if message else (None, 0)
 
 
-def print_unusable(found: dict[str, Any]) -> None:
+def print_unusable(flaws: dict[str, Any]) -> None:
     """Print parked messages and foreign writes, if there are any."""
-    if found["parked"]:
+    if flaws["parked"]:
         table = console.table("stream", "number", "why", "subject", right=("number",))
-        rows, more = console.first(found["parked"], False)
-        for one in rows:
-            table.add_row(one["stream"], str(one["seq"]), Text(one["why"], "red"), one["subject"])
-        more = max(more, found["count"] - len(rows))
+        rows, more = console.first(flaws["parked"], False)
+        for message in rows:
+            table.add_row(
+                message["stream"], str(message["seq"]), Text(message["why"], "red"), message["subject"]
+            )
+        more = max(more, flaws["count"] - len(rows))
         title = "messages that cannot be used: they are skipped"
         console.section(title, table, *console.and_more(more, "--json has more"))
-    if found["foreign"]:
+    if flaws["foreign"]:
         table = console.table("stream", "number", "written", "subject", right=("number",))
-        for one in found["foreign"]:
+        for write in flaws["foreign"]:
             table.add_row(
-                one["stream"], str(one["seq"]), console.when(one["time"]), Text(one["subject"], "red")
+                write["stream"], str(write["seq"]), console.when(write["time"]), Text(write["subject"], "red")
             )
-        console.section("written by somebody else, on streams that only their leader may write", table)
+        console.section("foreign writes: messages that others wrote to a stream of its leader", table)

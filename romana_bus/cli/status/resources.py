@@ -1,5 +1,5 @@
-"""The watched resources, in `status`: synced or not, up to which version, and when the server answered
-last."""
+"""The watched resources, in `status`: whether they are synced, up to which version, and the time of the API
+server's last answer."""
 
 from __future__ import annotations
 
@@ -22,38 +22,37 @@ LATE = 180 * 1_000_000
 async def resources(store: Store, flaws: ParkedMessages) -> list[dict[str, Any]]:
     """The resources by name. `time`: of the last good answer, or of the start of the listing. Raises
     BusError."""
-    found = []
+    listed = []
     for time, event in await newest_events(store, KUBE, "kube.synced.>", flaws):
         if isinstance(event, ResourceSynced):
-            found.append(
+            listed.append(
                 {"resource": event.resource, "synced": True, "version": event.resource_version,
                  "count": event.count, "doubted": event.doubted, "time": time}
             )  # fmt: skip
         elif isinstance(event, ResourceListing):
-            found.append({"resource": event.resource, "synced": False, "why": event.reason, "time": time})
-    return sorted(found, key=lambda one: str(one["resource"]))
+            listed.append({"resource": event.resource, "synced": False, "why": event.reason, "time": time})
+    return sorted(listed, key=lambda resource: str(resource["resource"]))
 
 
-def print_resources(found: list[dict[str, Any]], now: int) -> None:
+def print_resources(resources: list[dict[str, Any]], now: int) -> None:
     columns = ("resource", "state", "version", "listed", "last good answer")
     table = console.table(*columns, right=("version", "listed"))
-    for one in found:
-        ago = f"{console.lasting(now - one['time'])} ago"
-        late = Text(ago, "red" if now - one["time"] > LATE else "")
-        table.add_row(
-            one["resource"], _state(one), one.get("version", ""), str(one.get("count", "")), late
-        )  # fmt: skip
-    console.section("resources of the API server", table if found else "none was ever listed")
-    for one in found:
-        if one.get("doubted"):
+    for resource in resources:
+        age = now - resource["time"]
+        ago = Text(f"{console.lasting(age)} ago", "red" if age > LATE else "")
+        version, count = resource.get("version", ""), str(resource.get("count", ""))
+        table.add_row(resource["resource"], _state(resource), version, count, ago)
+    console.section("resources of the API server", table if resources else "no resource was listed yet")
+    for resource in resources:
+        if resource.get("doubted"):
             console.hint(
-                f"The API server does not show {one['doubted']:,} of {one['resource']}: they are checked "
-                f"again before they count as deleted. `romana-bus "
-                f"resync {one['resource']} --believe` believes it at once."
+                f"The API server does not show {resource['doubted']:,} of {resource['resource']}: they are "
+                f"checked again before they count as deleted. `romana-bus "
+                f"resync {resource['resource']} --believe` accepts it at once."
             )
 
 
-def _state(one: dict[str, Any]) -> Text:
-    if not one["synced"]:
-        return Text(f"being listed: {one['why']}", "yellow")
-    return Text(f"{one['doubted']:,} doubted", "red") if one["doubted"] else Text("synced")
+def _state(resource: dict[str, Any]) -> Text:
+    if not resource["synced"]:
+        return Text(f"being listed: {resource['why']}", "yellow")
+    return Text(f"{resource['doubted']:,} doubted", "red") if resource["doubted"] else Text("synced")

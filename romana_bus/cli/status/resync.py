@@ -29,43 +29,44 @@ def resync(
 ) -> None:
     """Make the watcher list a resource again.
 
-    What a listing lacks counts as deleted only if further listings lack it too: the second one, or, if a
-    large part is missing, three within half a minute.
+    An object that is missing from a listing counts as deleted only if it is
+    missing from the next listing too; if many objects are missing, only after
+    three listings within half a minute.
 
     Parameters
     ----------
     resource
         Name of the resource in `romana-bus status`, such as pods.
     believe
-        What the new listing lacks counts as deleted at once.
+        Objects that are missing from the new listing count as deleted at once.
     """
     run(_resync(resource, believe, store, output), output)
 
 
 async def _resync(resource: str, believe: bool, store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "resync", ROLES, looking=True) as opened:
-        known = [str(one["resource"]) for one in await resources(opened, ParkedMessages("resync"))]
+        known = [str(known["resource"]) for known in await resources(opened, ParkedMessages("resync"))]
         if resource not in known:
-            there = f"there is {', '.join(known)}" if known else "no watcher has listed any"
-            raise BadInput(f"{resource}: no resource of the log: {there}")
+            choice = f"name one of {', '.join(known)}" if known else "start `romana-bus watch`"
+            raise BadInput(f"{resource}: the log has no such resource: {choice}")
         event = await _ask(opened, resource, believe)
     if output.json:
         console.as_json(event)
     else:
-        how = ", and what it lacks is gone at once" if believe else ""
-        console.console.print(f"asked: {resource} are listed again{how}")
+        how = ", and missing objects count as deleted at once" if believe else ""
+        console.console.print(f"ordered: {resource} are listed again{how}")
 
 
 async def _ask(store: OpenStore, resource: str, believe: bool) -> ListingAsked:
     """Raises Failed, BusError."""
-    at = store.clock.now()
-    event = ListingAsked(resource=resource, reason="an operator asked for it", at=at, believe=believe)
+    now = store.clock.now()
+    event = ListingAsked(resource=resource, reason="an operator asked for it", at=now, believe=believe)
     newest = await store.newest(SPEC, event.subject())
     before = codec.decode(newest.body) if newest else None
-    if isinstance(before, ListingAsked) and before.at == at:
-        raise Failed("somebody else asked at the same moment: try again")
+    if isinstance(before, ListingAsked) and before.at == now:
+        raise Failed("another command asked at the same moment: try again")
     try:
-        await store.publish(SPEC, outgoing(event, "", at, store.history), newest.seq if newest else 0)
+        await store.publish(SPEC, outgoing(event, "", now, store.history), newest.seq if newest else 0)
     except WrongSequence:
-        raise Failed("somebody else asked at the same moment: try again") from None
+        raise Failed("another command asked at the same moment: try again") from None
     return event

@@ -26,27 +26,28 @@ STARTS = {stream.name: stream.command for stream in LED}
 def status(*, store: Store = Store(), output: Output = Output()) -> None:
     """Show the state of the log: streams, leaders, consumers with their lag, synced resources, and nodes.
 
-    A stream holds events; its entities are the current state. Lag: events that were not read yet. Of more
-    than 50 nodes only those with trouble are shown; --json has all."""
+    A stream holds events; its entities are the current state. Lag is the number
+    of events that were not read yet. If there are more than 50 nodes, only those
+    with trouble are shown; --json has all."""
     run(_status(store, output), output)
 
 
 async def _status(store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "status", ROLES, looking=True) as opened:
         own, now = ParkedMessages("status"), opened.clock.now()
-        found = {
+        document = {
             "server": await _server(opened),
             "streams": [await _stream(opened, role) for role in ROLES],
             "leaders": [await _leader(opened, role) for role in STARTS],
-            "consumers": [one for role in ROLES for one in await _consumers(opened, role)],
+            "consumers": [consumer for role in ROLES for consumer in await _consumers(opened, role)],
             "resources": await resources(opened, own),
             "nodes": await nodes(opened, now, own),
         }
-        found["flaws"] = await flaws(opened, own)
+        document["flaws"] = await flaws(opened, own)
     if output.json:
-        console.as_json(found)
+        console.as_json(document)
     else:
-        _print(found, now)
+        _print(document, now)
 
 
 async def _server(store: JetStream) -> dict[str, Any]:
@@ -62,7 +63,7 @@ async def _server(store: JetStream) -> dict[str, Any]:
 
 
 async def _why_not_written(store: JetStream) -> str:
-    """Why NATS stores nothing, or ''. Tried with a message that expires (a lease that nobody uses)."""
+    """Why NATS stores nothing, or ''. Tested with a message that expires (a lease that no process uses)."""
     try:
         await store.put(store.layout.lease, Outgoing("lease.status", b"status"))
     except BusError as error:
@@ -110,58 +111,60 @@ async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
     return [
         {
             "stream": role,
-            "consumer": one["name"],
-            "filter": one["config"].get("filter_subject", "").removeprefix(store.layout.prefix),
-            "at": one["delivered"]["stream_seq"],
-            "lag": one["num_pending"],
-            "waiting": one["num_waiting"],
+            "consumer": consumer["name"],
+            "filter": consumer["config"].get("filter_subject", "").removeprefix(store.layout.prefix),
+            "at": consumer["delivered"]["stream_seq"],
+            "lag": consumer["num_pending"],
+            "waiting": consumer["num_waiting"],
         }
-        for one in listed.get("consumers") or []
+        for consumer in listed.get("consumers") or []
     ]
 
 
-def _print(found: dict[str, Any], now: int) -> None:
-    server = found["server"]
+def _print(document: dict[str, Any], now: int) -> None:
+    server = document["server"]
     stored = f"{server['stored_bytes'] / 1e6:,.1f} MB stored"
     console.section(f"cluster {server['cluster']}  NATS {server['version']}, {stored}")
     if why := server["takes_no_writes"]:
         console.hint(f"NATS stores nothing ({why}): if its disk is full, make room and restart it.")
-    _print_streams(found["streams"])
-    _print_leaders(found["leaders"])
-    _print_consumers(found["consumers"])
-    print_resources(found["resources"], now)
-    print_nodes(found["nodes"])
-    print_unusable(found["flaws"])
+    _print_streams(document["streams"])
+    _print_leaders(document["leaders"])
+    _print_consumers(document["consumers"])
+    print_resources(document["resources"], now)
+    print_nodes(document["nodes"])
+    print_unusable(document["flaws"])
 
 
 def _print_streams(streams: list[dict[str, Any]]) -> None:
     numbers = ("first", "last", "entities", "table lag", "history")
     table = console.table("stream", *numbers, "holds", right=numbers)
-    for one in streams:
-        days = f"{one['history_days']:g} d"
-        counts = (console.count(one[field]) for field in ("first", "last", "entities", "table_lag"))
-        table.add_row(one["stream"], *counts, days, HOLDS[one["stream"]])
+    for stream in streams:
+        days = f"{stream['history_days']:g} d"
+        counts = (console.count(stream[field]) for field in ("first", "last", "entities", "table_lag"))
+        table.add_row(stream["stream"], *counts, days, HOLDS[stream["stream"]])
     console.section("streams", table)
 
 
 def _print_leaders(leaders: list[dict[str, Any]]) -> None:
     table = console.table("stream", "led by", "term", "last elected", "at", right=("term",))
-    for one in leaders:
-        held = Text(one["lease"]) if one["lease"] else Text("nobody", "yellow")
-        table.add_row(one["stream"], held, str(one["term"]), one["elected"], console.when(one["since"]))
+    for leader in leaders:
+        held = Text(leader["lease"]) if leader["lease"] else Text("no leader", "yellow")
+        since = console.when(leader["since"])
+        table.add_row(leader["stream"], held, str(leader["term"]), leader["elected"], since)
     console.section("leaders", table)
-    for one in leaders:
-        if not one["lease"]:
-            start = STARTS[one["stream"]]
-            console.hint(f"Nobody writes {one['stream']}: start `romana-bus up` or `romana-bus {start}`.")
-    if not all(one["lease"] for one in leaders):
+    for leader in leaders:
+        if not leader["lease"]:
+            start = STARTS[leader["stream"]]
+            console.hint(f"{leader['stream']} has no leader: start `romana-bus up` or `romana-bus {start}`.")
+    if not all(leader["lease"] for leader in leaders):
         console.console.print()
 
 
 def _print_consumers(consumers: list[dict[str, Any]]) -> None:
-    following = [one for one in consumers if one["waiting"] or one["lag"]]
+    following = [consumer for consumer in consumers if consumer["waiting"] or consumer["lag"]]
     table = console.table("consumer", "stream", "filter", "at", "lag", right=("at", "lag"))
-    for one in following:
-        name = one["consumer"].rsplit("-", 1)[0]
-        table.add_row(name, one["stream"], one["filter"], console.count(one["at"]), console.count(one["lag"]))
-    console.section("consumers", table if following else "none follows the log now")
+    for consumer in following:
+        name = consumer["consumer"].rsplit("-", 1)[0]
+        position, lag = console.count(consumer["at"]), console.count(consumer["lag"])
+        table.add_row(name, consumer["stream"], consumer["filter"], position, lag)
+    console.section("consumers", table if following else "no consumer follows the log now")

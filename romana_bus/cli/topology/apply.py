@@ -1,4 +1,4 @@
-"""Sets a topology: merges it with the one in force, and refuses it where pods would lose their addresses."""
+"""Sets a topology: merges it with the one in force, and refuses it if pods would lose their addresses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Current(NamedTuple):
 
 
 async def current(store: Store) -> Current:
-    """Reads what is in force."""
+    """Read what is in force."""
     # The message first: if another topology is set after it, the sequence no longer fits and `put` fails.
     newest = await store.newest(SPEC, "spec.topology")
     event = codec.decode(newest.body) if newest else None
@@ -55,8 +55,8 @@ async def current(store: Store) -> Current:
 
 
 def merged(current: Current, source: Source) -> dict[str, Any]:
-    """Returns the file's document with the slots of the topology in force. Raises BadInput where that makes a
-    group too small for a block."""
+    """The file's document with the slots of the topology in force. Raises BadInput if that makes a group too
+    small for a block."""
     document = merge(current.state.topology, source.document)
     try:
         refuse(source._replace(document=document))
@@ -92,12 +92,12 @@ async def put(
     ending = evictions(losing(current.state, document) if lost is None else lost, evict)
     if document == current.document:
         return False
-    again = unfinished(current.state, document, current.event.evict) if current.event else ()
-    event, later = _fitting(document, tuple(dict.fromkeys((*ending, *again))))
+    remaining = unfinished(current.state, document, current.event.evict) if current.event else ()
+    event, later = _fitting(document, tuple(dict.fromkeys((*ending, *remaining))))
     try:
         seq = await store.publish(SPEC, _message(store, event), current.seq)
     except WrongSequence:
-        raise Failed("somebody else set the topology at the same time: check it and try again") from None
+        raise Failed("another command set the topology at the same time: check it and try again") from None
     await _publish_all(store, later)
     evolve(current.state, event, seq)
     return True
@@ -109,7 +109,7 @@ def _fitting(
     """The topology message with its evictions, if they fit into one message. Else the evictions are messages
     of their own, which follow it."""
     if (size := len(codec.encode(TopologySet(document=document)))) > LARGEST:
-        raise BadInput(f"the document is too large to be stored: {size:,} bytes, of {LARGEST:,} at most")
+        raise BadInput(f"the document has {size:,} bytes, and at most {LARGEST:,} can be stored")
     event = TopologySet(document=document, evict=tuple(ending))
     if len(codec.encode(event)) <= LARGEST:
         return event, []

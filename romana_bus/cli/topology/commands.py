@@ -34,7 +34,7 @@ Evict = Annotated[tuple[str, ...], Parameter(negative="")]
 
 
 def _refuse_option(file: Path, command: str) -> None:
-    """Refuses a misspelt option, which is taken for the file: a file name may begin with '-'."""
+    """Refuse a misspelt option, which would be taken for the file: a file name may begin with '-'."""
     if str(file).startswith("--"):
         raise BadInput(f"unknown option: {file}. See romana-bus topology {command} --help")
 
@@ -78,8 +78,8 @@ def apply_(
     """Set the topology: networks, and the tree of groups (zones, racks ...) that splits them.
 
     No group's prefix moves because another group is added or removed: a new group
-    gets a free slot. Refused if the document is wrong, or if a running pod would lose
-    its address and --evict does not name it.
+    gets a free slot. Refused if the document is wrong, or if a running pod would
+    lose its address and --evict does not name it.
 
     Parameters
     ----------
@@ -127,10 +127,10 @@ async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: O
 
 @app.command(name="validate", sort_key=3)
 def validate_(file: File, /, *, output: Output = Output()) -> None:
-    """Check a file: show every error with its place; if there is none, the groups of the file.
+    """Check a file: show every error with its place; without errors, show the groups of the file.
 
-    Needs no server. Prints FILE:LINE: PLACE: TEXT for each error; the exit code is 2 if
-    there are errors.
+    Needs no server. Prints FILE:LINE: PLACE: TEXT for each error; the exit code
+    is 2 if there are errors.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ async def _show(store: Store, output: Output) -> None:
         console.hint(state.problem)
     if not state.documented:
         console.hint(
-            f"No topology is set: each zone that nodes show ({state.settings.zone_label}) gets a group. "
+            f"No topology is set: each value of the nodes' label {state.settings.zone_label} gets a group. "
             "`romana-bus topology apply FILE` sets one."
         )
     console.console.print(tree(state))

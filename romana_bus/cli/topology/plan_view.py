@@ -1,4 +1,4 @@
-"""Prints a plan: what is kept as numbers, what changes by name."""
+"""Prints a plan: kept objects as numbers, changed ones by name."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _summary(plan: Changes) -> Iterator[str]:
     if plan.homeless:
         pods = console.many(len(plan.homeless), "running pod")
         names = _names(plan.homeless)
-        yield f"{pods} with an address that lies in no group now keep it until they are gone: {names}"
+        yield f"{pods} with an address that is in no group any more keep it until they are gone: {names}"
 
 
 def _counted(counts: Counter[str], words: dict[str, str]) -> str:

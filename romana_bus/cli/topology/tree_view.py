@@ -23,7 +23,7 @@ def tree(state: State) -> Tree:
     """The groups of all networks, each with its prefix, usage, nodes and free slots."""
     root = Tree(Text("topology" if state.documented else "default topology", "bold"), guide_style="dim")
     for network, view in zip(state.topology.networks, views.networks(state), strict=True):
-        head = f"{view.prefix}  {console.use(view.usage)}  {console.many(view.hosts, 'node')}"
+        head = f"{view.prefix}  {console.usage_bar(view.usage)}  {console.many(view.hosts, 'node')}"
         whole = network.tree if network.tree and network.tree.whole else None
         branch = root.add(Text.assemble((view.network, "bold"), "  ", head, (_free(whole), "dim")))
         branches = [branch]
@@ -58,5 +58,5 @@ def _described(group: Group, view: GroupView) -> Text:
     needs = "  ".join(f"{key}={value}" for key, value in view.needs.items())
     nodes = f"  {console.many(view.hosts, 'node')}" if view.leaf else ""
     name = group.name or group.path.rpartition("/")[2] or group.path
-    what = f"  {view.prefix}  {console.use(view.usage)}{nodes}"
-    return Text.assemble((name, "cyan"), what, (_free(group), "dim"), "  ", (needs, "dim"))
+    details = f"  {view.prefix}  {console.usage_bar(view.usage)}{nodes}"
+    return Text.assemble((name, "cyan"), details, (_free(group), "dim"), "  ", (needs, "dim"))

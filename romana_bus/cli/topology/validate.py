@@ -37,7 +37,7 @@ def validate(file: Path, output: Output) -> None:
 
 def _made(networks: list[Network]) -> Iterator[str]:
     """Yields what a valid file makes: groups, blocks, and free slots for later groups."""
-    yield f"good: {console.many(len(networks), 'network')}"
+    yield f"no errors: {console.many(len(networks), 'network')}"
     for network in networks:
         block = 1 << (network.prefix.width - network.block_length)
         groups = console.many(len(network.leaves), "group")
@@ -48,7 +48,7 @@ def _made(networks: list[Network]) -> Iterator[str]:
         for leaf in network.leaves:
             blocks = console.many(1 << (network.block_length - leaf.prefix.length), "block")
             listed = f", {console.many(len(leaf.hosts), 'node')} listed" if leaf.hosts else ""
-            yield f"  group {leaf.group}  {leaf.prefix}: {blocks}, as many nodes at most{listed}"
+            yield f"  group {leaf.group}  {leaf.prefix}: {blocks}, so at most as many nodes{listed}"
         for group in _split(network.tree) if network.tree else ():
             free = sum(inner.closed for inner in group.groups)
             slots = f"{console.count(free)} of {console.many(len(group.groups), 'slot')} free"

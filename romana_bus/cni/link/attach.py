@@ -208,17 +208,17 @@ def _faults_in_pod(
             for route in links.routes(_dump(socket, links.get_routes(width)))
             if route.oif == index
         }
-    found = [] if link.up else [f"interface {name} of the pod is down"]
+    faults = [] if link.up else [f"interface {name} of the pod is down"]
     if link.mac != wanted.mac:
-        found.append(f"interface {name} of the pod has the address {link.mac}, not {wanted.mac}")
-    found += [
+        faults.append(f"interface {name} of the pod has the address {link.mac}, not {wanted.mac}")
+    faults += [
         f"{name} has no {format_address(*address)}" for address in wanted.addresses if address not in have
     ]
     missing = [
         f"the pod has no route to {format_address(width, base)}/{length}"
         for width, base, length in sorted(expected - actual)
     ]
-    return found + missing, link.peer
+    return faults + missing, link.peer
 
 
 def _faults_on_host(wanted: Veth, peer: int) -> list[str]:
@@ -231,14 +231,14 @@ def _faults_of_link(host: Socket, wanted: Veth, peer: int) -> list[str]:
         link = _link(host, links.get_link(wanted.host))
     except NetlinkError:
         return [f"interface {wanted.host} is missing on the node"]
-    found = [] if link.up else [f"interface {wanted.host} of the node is down"]
+    faults = [] if link.up else [f"interface {wanted.host} of the node is down"]
     if peer and link.ifindex != peer:
-        found.append(f"{wanted.ifname} of the pod is not the other end of {wanted.host}")
+        faults.append(f"{wanted.ifname} of the pod is not the other end of {wanted.host}")
     for width, value in wanted.addresses:
         route = _route_to(host, width, value)
         if route is None or (route.length, route.oif) != (width, link.ifindex):
-            found.append(f"the node has no route to {format_address(width, value)} over {wanted.host}")
-    return found
+            faults.append(f"the node has no route to {format_address(width, value)} over {wanted.host}")
+    return faults
 
 
 # --- what is attached -----------------------------------------------------------------------------------

@@ -51,11 +51,13 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) ->
     for option, directory in (("--bin-dir", bin_dir), ("--conf-dir", conf_dir)):
         _usable(option, directory)
     if not _NAME.fullmatch(name):
-        raise BadInput(f"--name {name!r}: letters, digits, '_', '.' and '-'")
+        raise BadInput(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
     if mtu and not 68 <= mtu <= 65535:
-        raise BadInput(f"--mtu {mtu}: 0, or between 68 and 65535")
+        raise BadInput(f"--mtu {mtu}: must be 0, or between 68 and 65535")
     if len(os.fsencode(socket)) > 107:
-        raise BadInput(f"--run-dir: {socket} is longer than the 107 bytes that the path of a socket has")
+        raise BadInput(
+            f"--run-dir: {socket} is longer than a socket's path can be (107 bytes): use a shorter one"
+        )
     plugins, version = _chain(bin_dir)
     ours = {"type": PLUGIN, "socket": str(socket)} | ({"mtu": mtu} if mtu else {})
     chained = [{"type": plugin} | _CHAINED[plugin] for plugin in plugins]

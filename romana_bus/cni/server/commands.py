@@ -50,7 +50,7 @@ class Addresses(Protocol):
     def uid_of(self, pod: Pod) -> str:
         """The uid of the pod of that name that has addresses or was denied them; '' if there is none."""
 
-    async def news(self) -> None:
+    async def wait_for_change(self) -> None:
         """Returns when something may have changed."""
 
     @property
@@ -221,7 +221,7 @@ class Commands:
             await self._outbox.stored(doubted)
             await asyncio.sleep(GRACE)
         while not (addresses := self._addresses.assigned(pod)):
-            await self._addresses.news()
+            await self._addresses.wait_for_change()
         return addresses
 
     def _timeout(self, call: Call) -> float:

@@ -79,7 +79,7 @@ class Journal:
         if older is not None:
             self._file(older.number).unlink(missing_ok=True)
 
-    def hold(self, event: SandboxEvent) -> None:
+    def keep_in_memory(self, event: SandboxEvent) -> None:
         """Keep an event only in memory, because the disk is full. It gets the number of the event that it
         replaces, so that the file of that one is deleted with it."""
         subject = event.subject()

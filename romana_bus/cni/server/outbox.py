@@ -1,10 +1,10 @@
 """Publishes the journal on the log, in order, as soon as the log can be reached.
 
 Reads the newest message of each subject that it writes, and writes only directly behind that one: so no older
-event follows a newer one, whatever was lost or sent twice. An event that changes nothing is not stored.
+event follows a newer one, even if messages were lost or repeated. An event without a change is not stored.
 Events that are not stored yet stay in the journal, and survive a restart.
 
-A kubelet that cannot start a pod retries for ever, with a new sandbox each time. So an end may be held back:
+A kubelet that cannot start a pod retries without end, with a new sandbox each time. So an end may be delayed:
 a request that comes before it is due replaces it, and neither is published.
 """
 
@@ -99,7 +99,7 @@ class Outbox:
             try:
                 await self._threads.run(self._journal.put, event)
             except OSError as error:
-                self._journal.hold(event)
+                self._journal.keep_in_memory(event)
                 # After a restart no sandbox has the request that a held back end is for: so it is ended
                 # again.
                 if not (self._requests.known and self._is_held_back(event)):

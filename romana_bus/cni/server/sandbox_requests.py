@@ -5,10 +5,10 @@ log. Writes SandboxRequested and SandboxRemoved, through the outbox. The log kee
 a pod's name on a node. So when a sandbox ends while another one of that name has a request, that request is
 published, and no end. Without a request there is nothing to end.
 
-A kubelet that cannot start a pod retries for ever. So the end of an attached sandbox is published at once,
-unless another sandbox of the pod ended a moment ago; every other end is held back, since the next attempt
+A kubelet that cannot start a pod retries without end. So the end of an attached sandbox is published at once,
+unless another sandbox of the pod ended a moment ago; every other end is delayed, since the next attempt
 reuses the request on the log. A request on the log without a sandbox here is ended in the same way, so none
-outlives its pod, whatever was lost.
+stays longer than its pod, even if messages were lost.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ async def served(directory: Path, do: Execute, within: float = WITHIN) -> AsyncI
     Failed."""
     with _listening(directory / "cni.sock") as listener:
         connections = _Connections(do, within)
-        server = await asyncio.start_unix_server(connections.take, sock=listener, backlog=BACKLOG)
+        server = await asyncio.start_unix_server(connections.serve, sock=listener, backlog=BACKLOG)
         try:
             yield directory / "cni.sock"
         finally:
@@ -99,7 +99,7 @@ class _Connections:
         self._open: set[asyncio.Task[None]] = set()
         self._silent: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
-    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)

@@ -20,8 +20,8 @@ class Threads:
         self._pool = ThreadPoolExecutor(THREADS, "cni")
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Run `work` in a thread and wait for it, even if the caller is cancelled: nobody else may work on
-        the same object meanwhile."""
+        """Run `work` in a thread and wait for it, even if the caller is cancelled: no other
+        task may use the same object until then."""
         running = asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
         try:
             return await asyncio.shield(running)

@@ -1,7 +1,7 @@
 """`decide` returns the events that have to be published now.
 
-It looks only at the state, so a leader that takes over decides the same. Each decision is folded before the
-next one is taken, in rounds, until nothing is left to decide.
+It depends only on the state, so a leader that takes over decides the same. Each decision is folded before the
+next one is made, in rounds, until nothing is left to decide.
 
 The first answer for a large cluster has 170,000 events. So `parts` returns it in parts. Between two parts
 nothing else may be folded, but the caller may publish, and let others run.

@@ -141,7 +141,7 @@ def _is_withheld(block: Block, offset: int) -> bool:
 
 
 def _cools_for(host: Host, pod: Pod, block: Block, offset: int) -> bool:
-    """Whether the pod's name released the address, and nobody else has it."""
+    """Whether the pod's name released the address, and no other pod has it."""
     record = host.records.get(pod.key)
     return not block.used >> offset & 1 and any(
         cooling.block is block and cooling.offset == offset for cooling in (record.cooling if record else ())

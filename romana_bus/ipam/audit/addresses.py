@@ -82,7 +82,7 @@ def _width(ip: str) -> int:
 def with_two_owners(state: State, snapshot: Snapshot) -> Iterator[Finding]:
     """Yields the addresses with two owners: by a refused decision on the log, or by what pods report.
 
-    The finding names the pod that has to lose the address; if that is not clear, a person has to look."""
+    The finding names the pod that has to lose the address; if that is unclear, an operator has to decide."""
     yield from _refused(state)
     holders: dict[str, tuple[Host, Record]] = {}
     for host, record in records(state):

@@ -86,7 +86,7 @@ class Snapshot:
 
 
 def runs(state: State, host: Host, record: Record) -> bool:
-    """Whether the node's kubelet runs the record's pod, whatever the API shows."""
+    """Whether the node's kubelet runs the record's pod, even if the API does not show it."""
     box = sandbox(state, host.name, record.key)
     return box is not None and host.seen and box.ident == record.ident
 

@@ -2,7 +2,7 @@
 
 They come in the order of their sequence. The older messages of an entity may be missing, so an address may
 come before its block. A decision that contradicts an earlier one (it assigns an address or a block that
-belongs to somebody else) is refused: the earlier one counts as long as it lasts.
+belongs to another pod or node) is refused: the earlier one counts as long as it lasts.
 """
 
 from __future__ import annotations

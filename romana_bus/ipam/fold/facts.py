@@ -1,7 +1,7 @@
 """Folds facts about nodes and pods into the state.
 
-The newest message of each subject is its whole state, whatever its resource version is: the watcher, which
-alone writes facts, leaves out what is older than what it has written.
+The newest message of each subject is its whole state, for any resource version: only the watcher writes
+facts, and it drops objects that are older than those it has written.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ Entry = tuple[str, str]
 
 
 class Dirty:
-    """What the next decision has to look at.
+    """What the next decision has to check.
 
     `records`: entries whose pod or address changed. `hosts`: hosts that may have to be placed. `spares`:
     hosts whose spare blocks have to be counted. `retry`: hosts whose waiting pods may find an address now.

@@ -179,7 +179,7 @@ class State:
         self.overlaps.remove(block)
 
     def remind(self, until: int, node: str, name: str) -> None:
-        """Has the pod of the node looked at again at `until`; or the block, if `node` is ''."""
+        """Schedule a check of the node's pod at `until`; or of the block, if `node` is ''."""
         due = self.due.get(until)
         if due is None:
             self.due[until] = [(node, name)]

@@ -203,7 +203,7 @@ def has_whole_block(leaf: Leaf, taken: Sequence[Block], reserved: Ranges) -> boo
     """Whether a block of today's size belongs to no node and is not reserved as a whole. `taken`: the blocks
     of the leaf, in order."""
     size = 1 << (leaf.prefix.width - leaf.block_length)
-    # Blocks are opened from the lowest on, so the room behind the last one is searched first.
+    # Blocks are opened from the lowest on, so the space behind the last one is searched first.
     last, behind = max([leaf.prefix.base, *(block.prefix.end for block in taken)]), Ranges()
     if last < leaf.prefix.end:
         behind.add(last, leaf.prefix.end)

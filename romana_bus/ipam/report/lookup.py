@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.usage import UsageIndex
     from romana_bus.ipam.topology.tree import Group
 
-#: Nobody has the address, and nobody had it a moment ago.
+#: No pod has the address, and it is not cooling down.
 UNHELD = Holding(0, "", "")
 USED, COOLING, RESERVED, FREE, KEPT, OUTSIDE = "used", "cooling", "reserved", "free", "kept", "outside"
 

@@ -4,7 +4,7 @@ Each operation takes a second. Results are the same as Romana's, except where Ro
 padding stays closed (Romana's defect B1), no address is lost (B2), a removed host frees its addresses and
 names (B3, B4), hosts and reserved ranges stay when the topology changes (B5), groups keep their names (B6),
 counts are right (B7), and a range with one address in use is in use (B16). A block that is reserved as a
-whole is given to nobody; Romana gives it to an owner that keeps it, empty, for ever.
+whole has no owner; Romana gives it to an owner, which keeps it without using it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Simulation:
     # --- addresses ---
 
     def _allocate(self, op: operations.Allocate) -> tuple[str, ...]:
-        """Allocates an address. A name without an address does not wait for one: the operation fails."""
+        """Allocates an address. If there is none, the operation fails: a name does not wait."""
         tenant = op.tenant or ""
         if op.name in self.allocations:
             has = ", ".join(self.allocations[op.name].addresses)
@@ -196,7 +196,7 @@ class Simulation:
             self._fold(node.seen())
 
     def _update_labels(self, names: list[str], labels: dict[str, str]) -> None:
-        """Romana looks at labels when it places a host, and refuses labels that do not fit its group. So a
+        """Romana reads labels when it places a host, and refuses labels that do not fit its group. So a
         host does not move, and joins no other network; its new labels count when the topology changes."""
         for name in names:
             if labels == self.nodes[name].labels:

@@ -67,7 +67,7 @@ class Topology:
 
     def eligible(self, network: Network, node: str, labels: Mapping[str, str]) -> tuple[Leaf, ...]:
         """Returns the leaves of `network` that admit the node. A node that is listed by name belongs only
-        where it is listed, whatever its labels are."""
+        where it is listed, with any labels."""
         if node in self._listed:
             return (network.listed[node],) if node in network.listed else ()
         return network.eligible(labels)

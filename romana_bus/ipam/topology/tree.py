@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A node that a leaf lists by name: it belongs there, whatever its labels are."""
+    """A node that a leaf lists by name: it belongs there, with any labels."""
 
     name: str
     ip: str

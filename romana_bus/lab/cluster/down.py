@@ -1,4 +1,4 @@
-"""How a lab goes down, whatever state it is in: by its records, and by marks where records are lost.
+"""Takes a lab down, in any state: by its records, and by marks if records are lost.
 
 Every process of a lab has its name in the environment, every namespace in its own name, and everything
 else is in those namespaces or in its directory. May be repeated, at any time.
@@ -14,7 +14,7 @@ from romana_bus.lab.spec import Spec
 
 
 class Removed(NamedTuple):
-    """How many."""
+    """How many objects were removed, of each kind."""
 
     processes: int
     pods: int
@@ -26,7 +26,7 @@ class Removed(NamedTuple):
 
 
 def down(name: str) -> Removed:
-    """Raises Failed where something cannot be removed."""
+    """Remove the lab. Raises Failed if something cannot be removed."""
     spec = Spec(name=name)
     ended = _end_processes(spec)
     namespaces = netns.named(spec.prefix)

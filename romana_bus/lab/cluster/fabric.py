@@ -32,7 +32,7 @@ _FORWARDING = {
     "ipv4/conf/default/send_redirects": "0",
     "ipv6/conf/all/forwarding": "1",
     "ipv6/conf/default/forwarding": "1",
-    "ipv6/conf/default/accept_dad": "0",  # an address that still looks for its double cannot be bound
+    "ipv6/conf/default/accept_dad": "0",  # an address that still detects duplicates cannot be bound
 }
 
 
@@ -50,14 +50,14 @@ def build_router(spec: Spec) -> None:
 
 
 def build_node(spec: Spec, node: Node) -> None:
-    """Its namespace and its link. Raises Failed."""
+    """Create the node's namespace and its link. Raises Failed."""
     namespace = spec.namespace(node.name)
     netns.add(namespace)
     netns.sysctl(namespace, _FORWARDING)
 
     def add_link(kernel: Kernel) -> None:
-        with open(netns.path(namespace), "rb") as there:
-            peer = {"ifname": "eth0", "address": card(node), "net_ns_fd": there.fileno()}
+        with open(netns.path(namespace), "rb") as node_namespace:
+            peer = {"ifname": "eth0", "address": card(node), "net_ns_fd": node_namespace.fileno()}
             kernel.link("add", ifname=node.name, kind="veth", peer=peer)
         zone = rtnl.index(kernel, node.zone)
         kernel.link("set", index=rtnl.index(kernel, node.name), master=zone, state="up")
@@ -73,7 +73,7 @@ def build_node(spec: Spec, node: Node) -> None:
 
 
 def _bring_up(kernel: Kernel, name: str, addresses: Iterable[str]) -> int:
-    """The link with its addresses, up; gives its index."""
+    """Set the link's addresses and bring it up; returns its index."""
     link = rtnl.index(kernel, name)
     for address in addresses:
         kernel.addr("add", index=link, address=address, prefixlen=length_of(address))
@@ -103,12 +103,12 @@ def cut(spec: Spec, node: Node) -> None:
 
 
 def unplug(spec: Spec, node: Node) -> None:
-    """Take the cable out at the switch: to the node its link looks as before. May be repeated."""
+    """Unplug the node at the switch: the node does not see a change of its link. May be repeated."""
     rtnl.within(spec.router, lambda kernel: _set_master(kernel, node, 0))
 
 
 def plug(spec: Spec, node: Node) -> None:
-    """May be repeated."""
+    """Plug the node in again. May be repeated."""
     rtnl.within(spec.router, lambda kernel: _set_master(kernel, node, rtnl.index(kernel, node.zone)))
 
 
@@ -117,7 +117,7 @@ def _set_master(kernel: Kernel, node: Node, master: int) -> None:
 
 
 def plugged(spec: Spec) -> set[str]:
-    """The nodes whose cables are in."""
+    """The nodes that are plugged in."""
     if not netns.exists(spec.router):
         return set()
     return rtnl.within(

@@ -1,4 +1,5 @@
-"""The stand-in for Kubernetes' node lifecycle controller: a node whose kubelet has said nothing for a while
+"""The stand-in for Kubernetes' node lifecycle controller: a node whose kubelet has not reported for a
+while
 is not ready any more, and gets no new pods. Its kubelet shows it ready again when it is back.
 """
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 _EVERY = 5.0
 
 
 async def watch_nodes(client: KubeClient) -> None:
-    """Until cancelled."""
+    """Mark silent nodes as not ready, until cancelled."""
     while True:
         now = datetime.now(UTC)
         try:

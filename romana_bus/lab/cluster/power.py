@@ -24,9 +24,11 @@ def is_on(lab: Lab, node: Node) -> bool:
 
 
 def switch_off(lab: Lab, node: Node) -> int:
-    """Switch the node off; returns how many pods it had. Raises BadInput where it is off already."""
+    """Switch the node off; returns how many pods it had. Raises BadInput if it is off already."""
     if not is_on(lab, node) and not any(processes.alive(lab, name) for name in services.of_node(lab, node)):
-        raise BadInput(f"node {node.name} is off already: {lab.command(f'node start {node.name}')}")
+        raise BadInput(
+            f"node {node.name} is off already: start it with {lab.command(f'node start {node.name}')}"
+        )
     pods = _clear(lab, node)
     router.route_zone(lab, lab.spec.zone(node.zone))
     return pods
@@ -47,7 +49,7 @@ def _clear(lab: Lab, node: Node) -> int:
 
 
 def switch_on(lab: Lab, node: Node) -> None:
-    """Raises BadInput where it is on already."""
+    """Switch the node on. Raises BadInput if it is on already."""
     if is_on(lab, node):
         raise BadInput(f"node {node.name} is on already")
     _clear(lab, node)
@@ -82,19 +84,21 @@ def ended(lab: Lab) -> list[str]:
 
 
 def what_to_do(lab: Lab) -> str:
-    """One sentence where a process has ended; '' where all run."""
+    """A sentence that says how to start what has ended; '' if all processes run."""
     if not lab.facts.up:
-        return f"It is on its way up, or was left half up: then {lab.command('down')}"
+        return f"It is being brought up, or was left half up: in that case run {lab.command('down')}"
     names = ended(lab)
     if not names:
         return ""
     if services.SERVE in names:
-        return f"The API server has ended, and its objects with it: {lab.command('down')}, then up again."
+        return (
+            f"The API server has ended, and its objects are lost: run {lab.command('down')}, then up again."
+        )
     return f"Ended: {', '.join(names)}. To start what has ended: {lab.command('start')}"
 
 
 async def start_ended(lab: Lab) -> list[str]:
-    """Start what has ended and continue what is stopped; returns their names. Raises BadInput where that
+    """Start what has ended and continue what is stopped; returns their names. Raises BadInput if that
     cannot help."""
     names = ended(lab)
     if services.SERVE in names or not lab.facts.up:
@@ -112,15 +116,15 @@ async def start_ended(lab: Lab) -> list[str]:
 
 
 async def stop_nats(lab: Lab) -> None:
-    """Raises BadInput where it does not run."""
+    """Stop NATS. Raises BadInput if it does not run."""
     if not processes.terminate(lab, services.NATS):
-        raise BadInput(f"NATS does not run: {lab.command('nats start')}")
+        raise BadInput(f"NATS does not run: start it with {lab.command('nats start')}")
     await waiting.until(lab, "NATS ends", lambda: up.nats_listens(lab) is None)
 
 
 async def start_nats(lab: Lab) -> None:
-    """Raises BadInput where it runs."""
+    """Start NATS. Raises BadInput if it runs already."""
     if processes.alive(lab, services.NATS):
-        raise BadInput("NATS runs already")
+        raise BadInput("NATS is running already")
     services.start_nats(lab)
     await waiting.until(lab, "NATS listens", lambda: up.nats_listens(lab), services.NATS)

@@ -41,7 +41,7 @@ def listening(namespace: str, addresses: Iterable[str], port: int) -> list[socke
 async def relayed(
     sockets: Iterable[socket.socket], target: Callable[[], tuple[str, int]]
 ) -> AsyncIterator[None]:
-    """`target`: where to, asked anew for each connection. Raises Failed by way of `target`."""
+    """Relay connections. `target` returns the destination of each one. Raises Failed if `target` does."""
     async with contextlib.AsyncExitStack() as stack:
         for listener in sockets:
             server = await asyncio.start_server(functools.partial(_serve, target), sock=listener)

@@ -1,4 +1,4 @@
-"""The router's static routes, kept as the log says: each zone's pod prefixes, by way of its living nodes.
+"""The router's static routes, kept in line with the log: each zone's pod prefixes, by its nodes that run.
 
 Reads the placements of hosts (IPAM). Writes routes into the router's namespace, and the prefixes into
 `prefixes.json`, for `lab node kill` and for people. A topology that is changed moves them at once. While the
@@ -35,7 +35,7 @@ Prefixes = dict[str, tuple[str, ...]]
 
 
 async def keep_routes(lab: Lab) -> None:
-    """Until cancelled."""
+    """Keep the router's routes up to date, until cancelled."""
     while True:
         try:
             async with await log_of(lab) as store:
@@ -91,6 +91,6 @@ def route_all(lab: Lab, of_node: Prefixes) -> None:
 
 
 def route_zone(lab: Lab, zone: Zone) -> None:
-    """By way of those of its nodes that are on. May be repeated. Raises Failed."""
+    """Route a zone's prefixes by its nodes that are on. May be repeated. Raises Failed."""
     alive = [node.name for node in zone.nodes if netns.exists(lab.spec.namespace(node.name))]
     fabric.route_zone(lab.spec, zone, lab.prefixes().get(zone.name, ()), alive)

@@ -1,4 +1,4 @@
-"""What runs in the background, and how each is started."""
+"""The lab's background processes, and how each is started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Isolated: neither the directory nor the Python variables of whoever typed `lab up` count.
 PYTHON = (sys.executable, "-I", "-m")
-#: Seconds that a pod waits for its address before its kubelet is told why, and tries again.
+#: Seconds that an ADD waits for the pod's address. Then it fails with the reason, and the kubelet retries.
 PATIENCE = "3"
 NATS, SERVE, BUS = "nats", "serve", "up"
 
@@ -48,8 +48,8 @@ def start_serve(lab: Lab) -> Record:
 
 
 def start_bus(lab: Lab) -> Record:
-    """The watcher and the decider. They and agents learn NATS's password by their environment: a command
-    line is for all to read."""
+    """The watcher and the decider. They and the agents get NATS's password in their environment,
+    since all users can read a command line."""
     which = ["--kubeconfig", lab.spec.kubeconfig] if lab.spec.kubeconfig else ["--server", lab.facts.server]
     topology = str(lab.directory / "topology.yaml")
     command = [
@@ -79,7 +79,7 @@ def start_agent(lab: Lab, node: Node) -> Record:
 
 
 def start_install(lab: Lab, node: Node) -> Record:
-    """Writes the plugin and the node's CNI configuration, and ends."""
+    """Start the process that installs the plugin and the node's CNI configuration."""
     directory = lab.node(node.name)
     command = [
         *PYTHON, "romana_bus", "agent", "install-cni", "--bin-dir", str(directory / "bin"),
@@ -94,7 +94,7 @@ def start_kubelet(lab: Lab, node: Node) -> Record:
 
 
 def make_node(lab: Lab, node: Node) -> None:
-    """Its directories; with the CNI configuration that all nodes are to have, where there is one."""
+    """Create the node's directories, with the CNI configuration of --conflist if it is given."""
     directory = lab.node(node.name)
     for part in ("run", "state", "bin", "net.d", "sandboxes", "cni", "manifests"):
         (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How a lab comes up: its network, NATS, the API server, the bus, the nodes, and the router's routes.
+"""Brings a lab up: its network, NATS, the API server, the bus, the nodes, and the router's routes.
 
 Independent processes start at the same time, as starting Python takes most of it. Where something fails, the
 caller cleans up with `down.down`.
@@ -37,7 +37,7 @@ _FOR_A_NODE = 3.0
 
 
 async def start_services(lab: Lab, step: Step) -> None:
-    """Everything that the nodes need. Raises Failed."""
+    """Start everything that the nodes need. Raises Failed."""
     spec = lab.spec
     with step(f"network: a router, {_many(spec.zones, 'zone')}, {_many(len(spec.nodes), 'node')}"):
         fabric.build_router(spec)
@@ -85,7 +85,7 @@ def _check_installed(lab: Lab) -> None:
 
 
 async def nodes_ready(lab: Lab, client: KubeClient, names: set[str]) -> None:
-    """Raises Failed, with what the nodes say for themselves."""
+    """Wait until the nodes are ready. Raises Failed, with the nodes' own reasons."""
     why: dict[str, str] = {}
 
     async def all_are() -> bool:
@@ -131,7 +131,7 @@ def kubeconfig_file(lab: Lab) -> str:
 
 
 def _environment(lab: Lab) -> str:
-    """For a shell, which must not count as a process of the lab: so ROMANA_LAB is not set."""
+    """The text of `env`, for a shell. It does not set ROMANA_LAB, since a shell is no process of the lab."""
     return (
         f"# . this, and `romana-bus` and `kubectl` mean lab {lab.spec.name}\n"
         f"export ROMANA_LAB_NAME='{lab.spec.name}'\n"

@@ -1,4 +1,4 @@
-"""Waiting for what the lab's processes do, which ends at once when one of them has ended instead."""
+"""Waits for conditions that depend on processes of the lab, and fails at once if one of them has ended."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LOOK_EVERY = 0.05
 async def until(
     lab: Lab, what: str, condition: Callable[[], Any], *needed: str, within: float = WITHIN
 ) -> Any:
-    """What `condition` gives (it may be awaitable) once that is true. `needed`: processes without which
-    it never will be. Raises Failed."""
+    """Wait until `condition` (which may be awaitable) is true; returns its value. `needed`: the processes
+    that it depends on. Raises Failed."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + within
     while True:
@@ -39,7 +39,7 @@ async def until(
 
 
 def check(lab: Lab, *names: str) -> None:
-    """Raises Failed where one of them has ended."""
+    """Raises Failed if one of the processes has ended."""
     records = processes.recorded(lab)
     for name in names:
         if name not in records or not records[name].alive:
@@ -48,7 +48,7 @@ def check(lab: Lab, *names: str) -> None:
 
 
 async def ended(lab: Lab, *names: str) -> None:
-    """Until these processes have ended by themselves. Raises Failed."""
+    """Wait until these processes have ended. Raises Failed."""
 
     def over() -> bool:
         records = processes.recorded(lab)

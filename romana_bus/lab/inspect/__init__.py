@@ -1,1 +1,1 @@
-"""Looking at a running lab: pods, pings, traces, and how many routes there are."""
+"""Inspects a running lab: pods, pings, traces, and counts of routes."""

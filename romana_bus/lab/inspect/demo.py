@@ -1,7 +1,7 @@
 """The demonstration: pods in every zone, and a count of the routes that they change in every kernel.
 
-The promise: a pod that comes or goes changes no route outside its own subnet; inside it only a block that
-opens does, one route on each other node, and none for a pod.
+The promise: a pod that starts or stops changes no route outside its own subnet. Inside it, a block that opens
+changes one route on each other node, and a pod changes none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.spec import Node
 
 #: For each node, again and again until a block opens. Blocks have eight addresses and one is held ahead of
-#: need, so at first one round does; later there are blocks with room.
+#: need, so at first one round is enough; later there are blocks with free addresses.
 PODS_PER_NODE, _ROUNDS = 3, 6
 #: By it a second demonstration finds the pods of the first.
 _LABEL = {"romana-bus.io/demo": "pod"}
@@ -40,7 +40,7 @@ Json = dict[str, Any]
 
 
 class Outcome(NamedTuple):
-    """`blocks`: node -> its blocks now; `opened`: those that opened meanwhile; `router` and `nodes`: what
+    """`blocks`: node -> its blocks now; `opened`: those that opened during it; `router` and `nodes`: what
     changed in the routes there; `expected`: node -> blocks that opened on other nodes of its subnet."""
 
     pods: list[Json]

@@ -54,8 +54,8 @@ def pods(lab: Lab) -> list[End]:
 
 
 def find(lab: Lab, text: str, addresses: bool = False) -> End:
-    """`addresses`: packets are to go there, so one that nobody is known to have will do, and what is off
-    too. Raises BadInput."""
+    """The pod, node or router of that name or address. `addresses`: it is the target of packets, so it may be
+    off, or an address that none of them has. Raises BadInput."""
     everyone = ends(lab)
     matches = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
     matches = matches or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]

@@ -32,8 +32,8 @@ class Ping(NamedTuple):
 
     def __str__(self) -> str:
         if self.received:
-            return f"{self.received} of {self.sent} came back, {self.time:g} ms on average"
-        return f"none of {self.sent} came back{f': {self.error}' if self.error else ''}"
+            return f"{self.received} of {self.sent} answered, {self.time:g} ms on average"
+        return f"none of {self.sent} answered{f': {self.error}' if self.error else ''}"
 
 
 def ping(source: str, address: str, count: int = 3) -> Ping:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from romana_bus.errors import Failed
 from romana_bus.inet import parse_prefix
 from romana_bus.lab.machine import netns, rtnl
-from romana_bus.netlink.socket import ROOM
+from romana_bus.netlink.socket import RECEIVE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +56,7 @@ class Monitor:
         changes: list[Change] = []
         while True:
             try:
-                data = self._socket.recv(ROOM)
+                data = self._socket.recv(RECEIVE_SIZE)
             except BlockingIOError:
                 return changes
             except OSError as error:
@@ -102,8 +102,8 @@ def read(data: bytes) -> Iterator[Change]:
 
 
 class Tally(NamedTuple):
-    """What changed in one namespace. `outside`: for addresses outside its own subnet; `inside`: routes
-    that came for addresses in it, and `replaced`: that went for that; `own`: of its own pods."""
+    """Route changes in one namespace. `outside`: of prefixes outside its subnet; `inside`: added routes for
+    prefixes in it; `replaced`: routes that these replaced; `own`: routes of its own pods."""
 
     outside: int
     inside: int

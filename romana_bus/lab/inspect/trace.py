@@ -36,7 +36,8 @@ class _Route(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """`at`: who decides; `route`: by which route; `via`: the next hop; '' where it is on the link."""
+    """`at`: the node, pod or router that forwards; `route`: the route used; `via`: the next hop, or '' if the
+    target is on-link."""
 
     at: str
     route: str
@@ -45,7 +46,7 @@ class Hop(NamedTuple):
 
 
 def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
-    """The hops, and who receives the packet; '' where nobody does."""
+    """The hops, and the name of the receiver; '' if there is none."""
     everyone = names.ends(lab)
     by_netns = {end.netns: end for end in everyone if end.kind != names.POD} | {source.netns: source}
     owners = {address: end for end in reversed(everyone) for address in end.addresses}
@@ -69,7 +70,7 @@ def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
 
 
 def _next(lab: Lab, here: End, owners: dict[str, End], address: str) -> End | None:
-    """A pod's gateway is the node that it is on, whatever address it has there."""
+    """A pod's gateway is its node, for any gateway address."""
     if here.kind == names.POD and address not in owners:
         return owners.get(lab.spec.node(here.node).addresses[0])
     return owners.get(address)

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
-#: Seconds between two looks: at the runtime while it is not ready, and when it is; at the manifests.
+#: Seconds between two checks: of the runtime while it is not ready, and when it is; of the manifests.
 _READY_EVERY, _ALIVE_EVERY, _MANIFESTS_EVERY = 0.25, 10.0, 1.0
 #: Seconds before a pod is tried again: the first pause, and the longest.
 _BACKOFF = (0.5, 10.0)

@@ -1,8 +1,8 @@
 """CNI plugins, called as libcni calls them (containernetworking/cni, libcni/api.go): a list of plugins, each
-given the result of the one before it, and taken apart in the reverse order.
+given the result of the one before it, and deleted in the reverse order.
 
-Blocking, one call at a time for one attachment. Owns the cache of results, which DEL and CHECK need; what
-cannot be read of it counts as not there.
+Blocking, one call at a time for one attachment. Owns the cache of results, which DEL and CHECK need; an
+unreadable entry counts as absent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 WITHIN = 240.0
 _BUSY_TRIES = 5
 _CACHE_KIND = "cniCacheV1"
-#: What the container runtimes look at, in the order of the names.
+#: The files that container runtimes read, in the order of their names.
 _SUFFIXES = (".conflist", ".conf", ".json")
 
 
@@ -59,8 +59,8 @@ class ConfList(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """One interface of one sandbox. `netns`: '' where the sandbox is dead already. `capabilities`: what a
-    plugin is given as runtimeConfig if its configuration asks for it (portMappings ...)."""
+    """One interface of one sandbox. `netns`: '' if the sandbox has ended. `capabilities`: the values that a
+    plugin gets as runtimeConfig if its configuration asks for them (portMappings ...)."""
 
     container: str
     netns: str
@@ -89,7 +89,7 @@ def read_list(document: Any) -> ConfList:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    """() for what is none, and for what is newer than we know (1.1.0)."""
+    """The parts of a version; () if it is not a version, or newer than 1.1.0."""
     try:
         numbers = tuple(int(part) for part in version.split("."))
     except ValueError:
@@ -165,7 +165,8 @@ class Plugins:
                 self._call("STATUS", conf, plugin)
 
     def collect(self, conf: ConfList, valid: Sequence[tuple[str, str]]) -> None:
-        """GC: `valid` are (container, interface) of what lives. Raises CniError behind the last plugin."""
+        """GC: `valid` are (container, interface) of existing attachments. Raises CniError after the last
+        plugin."""
         if conf.disable_gc:
             return
         for kept in self.attachments():
@@ -185,7 +186,7 @@ class Plugins:
             raise CniError(failed)
 
     def attachments(self) -> list[Json]:
-        """What was added and not deleted, as it was kept."""
+        """The attachments that were added and not deleted, from the cache."""
         paths = sorted((self._cache / "results").glob("[!.]*"))
         return [kept for path in paths if (kept := _read(path))]
 

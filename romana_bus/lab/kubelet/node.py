@@ -55,7 +55,7 @@ def not_ready(why: str, since: str = "") -> Readiness:
 
 
 def registration(who: Identity) -> Json:
-    """No podCIDR: addresses are not the node's to give out."""
+    """The node object, without a podCIDR, since IPAM assigns addresses."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -87,7 +87,7 @@ def status(who: Identity, readiness: Readiness, now: str) -> Json:
 
 
 def unknown(node: Json, now: str) -> Json:
-    """The status that the control plane writes for a node that says nothing any more."""
+    """The status that the control plane writes for a node that does not report any more."""
     conditions = [
         condition
         | {
@@ -102,7 +102,7 @@ def unknown(node: Json, now: str) -> Json:
 
 
 def is_silent(node: Json, now: datetime) -> bool:
-    """Whether its kubelet has said nothing for longer than a cluster waits."""
+    """Whether its kubelet has not reported for longer than the grace period."""
     for condition in node.get("status", {}).get("conditions", []):
         if condition.get("type") == "Ready" and condition.get("status") != "Unknown":
             heard = read_time(condition.get("lastHeartbeatTime"))

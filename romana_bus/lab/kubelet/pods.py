@@ -1,4 +1,4 @@
-"""What a kubelet makes of a pod: is it to run, what CNI is told of it, what its status says. Pure."""
+"""A kubelet's view of a pod: whether it should run, what CNI gets to know of it, and its status. Pure."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def bandwidth(pod: Json) -> Json:
 
 
 def _quantity(text: str) -> int:
-    """`10M`, `1Gi`; 0 for what is none."""
+    """The number that `10M` or `1Gi` stands for; 0 if the text is not a quantity."""
     digits = text.rstrip("KMGTki")
     scales = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
     return int(digits) * scales.get(text[len(digits) :], 0) if digits.isdecimal() else 0
@@ -106,7 +106,7 @@ def waiting(pod: Json, host: tuple[str, ...], since: str, why: str) -> Json:
 
 
 def why_waiting(pod: Json) -> str:
-    """What `waiting` said; '' where nothing is wrong."""
+    """The reason that `waiting` set, or ''."""
     for condition in pod.get("status", {}).get("conditions") or ():
         if condition.get("status") == "False" and condition.get("message"):
             return str(condition["message"])
@@ -114,7 +114,7 @@ def why_waiting(pod: Json) -> str:
 
 
 def says(pod: Json, status: Json) -> bool:
-    """Whether a pod's status says all of that already; None is for what it does not have."""
+    """Whether a pod's status has all of these values; None stands for an absent field."""
     there = pod.get("status") or {}
     return all(there.get(field) == value for field, value in status.items())
 

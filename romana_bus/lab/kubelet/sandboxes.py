@@ -1,8 +1,8 @@
 """The sandboxes of one node's pods: a network namespace each, and a record on disk.
 
-A record is written before its namespace is made and goes after it was removed, so that whatever is left
-by a crash is found again: a sandbox that was never finished, one whose namespace a power cut took, and
-a namespace that nobody knows. Blocking.
+A record is written before its namespace is made and goes after it was removed, so that everything
+that a crash leaves is found again: a sandbox that was not completed, one whose namespace a power cut removed,
+and a namespace without a record. Blocking.
 """
 
 from __future__ import annotations

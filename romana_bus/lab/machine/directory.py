@@ -91,7 +91,7 @@ class Lab:
         directory = ROOT / name
         facts = _facts(directory)
         if facts is None:
-            raise BadInput(f"lab {name} is not up: {command(name, 'up')}")
+            raise BadInput(f"lab {name} is not up: start it with {command(name, 'up')}")
         return cls(directory, facts)
 
     @property
@@ -99,7 +99,7 @@ class Lab:
         return self.facts.spec
 
     def command(self, text: str) -> str:
-        """A command for this lab, as it is typed."""
+        """A command for this lab, as a user would type it."""
         return command(self.spec.name, text)
 
     def node(self, name: str) -> Path:
@@ -149,7 +149,7 @@ def _is_up(directory: Path) -> bool:
 
 
 def command(lab: str, text: str) -> str:
-    """A command for that lab, as it is typed: the default name is left out."""
+    """A command for that lab as a user would type it: without the default name."""
     return f"romana-bus lab {text}{'' if lab == 'lab' else f' --name {lab}'}"
 
 

@@ -123,7 +123,7 @@ def required(*tools: str) -> None:
 
 
 def ip(*arguments: str) -> None:
-    """Run it. Raises Failed with its reason."""
+    """Run `ip`. Raises Failed with its error."""
     try:
         done = subprocess.run(
             ["ip", *arguments],
@@ -149,5 +149,5 @@ def sysctl(name: str, settings: dict[str, str]) -> None:
 
 
 def search_path() -> str:
-    """Also where Debian puts `ip` and a plain user's PATH does not lead."""
+    """The PATH, with the directories in which Debian has `ip`."""
     return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"

@@ -1,4 +1,4 @@
-"""What a real API server was recorded saying, and the player that makes the small one say it again.
+"""A recorded API server, and the player that makes the small one repeat it.
 
 A recording is a directory of `*.jsonl`, one file per resource (see `track.py`). `answers.jsonl` beside them
 holds single answers, and is not played.

@@ -1,7 +1,7 @@
 """Which node a pod goes to, and why it goes to none. Pure: pods and nodes in, decisions out.
 
 A node is eligible if it is Ready, not cordoned, has the labels that the pod's nodeSelector and required
-nodeAffinity want, and no taint that the pod does not tolerate. Of those the one with the fewest pods is
+nodeAffinity require, and no taint that the pod does not tolerate. Of those the one with the fewest pods is
 taken, then the first by name; older pods choose first. Not considered: resources, preferences,
 (anti-)affinity to other pods, spread constraints, priorities.
 """
@@ -67,8 +67,8 @@ def wanted(pod: Json) -> bool:
     return not placed and not _ended(pod) and spec.get("schedulerName", OURS) == OURS
 
 
-def said(pod: Json) -> str:
-    """Why it is not scheduled, as its condition tells; '' where it tells nothing."""
+def stated_reason(pod: Json) -> str:
+    """The reason in the pod's condition why it is not scheduled, or ''."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return str(condition.get("message", ""))
@@ -92,14 +92,14 @@ def objection(pod: Json, node: Json) -> str:
 
 def _decision(pod: Json, nodes: list[Json], node: Json | None) -> Decision:
     metadata = pod["metadata"]
-    who = (metadata.get("namespace", ""), metadata["name"], metadata.get("uid", ""))
+    pod_id = (metadata.get("namespace", ""), metadata["name"], metadata.get("uid", ""))
     if node is not None:
-        return Decision(*who, _name(node))
+        return Decision(*pod_id, _name(node))
     if not nodes:
-        return Decision(*who, "", "no nodes available to schedule pods")
+        return Decision(*pod_id, "", "no nodes available to schedule pods")
     counts = Counter(objection(pod, node) for node in nodes)
     reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
-    return Decision(*who, "", f"0/{len(nodes)} nodes are available: {reasons}.")
+    return Decision(*pod_id, "", f"0/{len(nodes)} nodes are available: {reasons}.")
 
 
 def _fits(spec: Json, node: Json) -> bool:

@@ -1,9 +1,9 @@
 """The stand-in scheduler: it puts pods on nodes, for clusters that have no kube-scheduler.
 
-It reads pods and nodes, writes pods/binding and, where no node will do, the pod's condition PodScheduled,
-and owns nothing: whatever it knows comes from two watches, so it may be killed at any time, and a second
+It reads pods and nodes, writes pods/binding and, if no node fits, the pod's condition PodScheduled,
+and keeps no state: all that it knows comes from two watches, so it may be killed at any time, and a second
 one only makes conflicts. It decides from all pods and nodes anew after every change, so a pod that fits
-nowhere is placed as soon as a node allows it. A refusal means that somebody else was faster:
+no node is placed as soon as a node allows it. A refusal means that another writer was faster:
 the watch shows the result. A request without an answer is repeated.
 """
 
@@ -17,7 +17,7 @@ import structlog
 
 from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.lab.kubeclient.client import Refused, Unreachable
-from romana_bus.lab.scheduler.choose import choose, said
+from romana_bus.lab.scheduler.choose import choose, stated_reason
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Scheduler:
         self._seen: dict[Resource, dict[tuple[str, str], Json]] = {PODS: {}, NODES: {}}
         self._synced: set[Resource] = set()
         self._changed = asyncio.Event()
-        self._told: dict[str, str] = {}  # by uid: why it is not scheduled, as we wrote it last
+        self._reported: dict[str, str] = {}  # by uid: why it is not scheduled, as we wrote it last
 
     async def run(self) -> None:
         await until_one_ends([self._watch(PODS), self._watch(NODES), self._decide()])
@@ -57,7 +57,7 @@ class Scheduler:
                     self._synced.add(resource)
                 case "DELETED":
                     seen.pop(_key(item), None)
-                    self._told.pop(item["metadata"].get("uid", ""), None)
+                    self._reported.pop(item["metadata"].get("uid", ""), None)
                 case _:
                     seen[_key(item)] = item
             self._changed.set()
@@ -83,11 +83,11 @@ class Scheduler:
         if decision.node:
             await self._client.bind(*key, decision.node, uid=decision.uid)
             self._placed(key, decision)
-        elif decision.why not in (self._told.get(decision.uid), said(pod)):
+        elif decision.why not in (self._reported.get(decision.uid), stated_reason(pod)):
             await self._client.patch(
                 PODS, *key, _unschedulable(decision.why), kind="strategic", subresource="status"
             )
-            self._told[decision.uid] = decision.why
+            self._reported[decision.uid] = decision.why
             log.info("unschedulable", pod="/".join(key), why=decision.why)
 
     def _placed(self, key: tuple[str, str], decision: Decision) -> None:

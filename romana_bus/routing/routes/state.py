@@ -84,7 +84,7 @@ class State:
 
 
 def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  all consumers have this signature
-    """Fold one event. Takes microseconds, whatever the number of hosts and blocks."""
+    """Fold one event. Takes microseconds, for any number of hosts and blocks."""
     match event:
         case BlockAssigned():
             _claim(state, event.node, parse_prefix(event.block), event.since)

@@ -30,7 +30,7 @@ def ask_for_it(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
         up.until(lambda: "db/pg-0 gets " in up.out, "sticky")
         address = up.out.partition("db/pg-0 gets ")[2].split()[0]
         api.no_pod("pg-0", "db")
-        up.until(lambda: f"db/pg-0 gives back {address}" in up.out, "given back")
+        up.until(lambda: f"db/pg-0 releases {address}" in up.out, "given back")
         api.node("n8", "zone-7", "192.0.2.8")
         api.pod("pg-0", "n8", namespace="db", sticky_address="10m")
         up.until(lambda: f"db/pg-0 gets {address} on n8" in up.out, "there again")

@@ -89,7 +89,7 @@ def test_a_young_log_alarms_nobody(nats_server: NatsServer, call: Call) -> None:
     assert (found["window"], found["networks"][0]["growth"], found["networks"][0]["hours_left"]) == (
         None,
     ) * 3
-    assert "lasts: not known before the log is 20 minutes old" in call("ipam", "show", *log).out
+    assert "lasts: unknown until the log is 20 minutes old" in call("ipam", "show", *log).out
 
 
 def test_a_log_that_has_begun_within_the_window_does_not_count_its_beginning(
@@ -132,7 +132,7 @@ def test_what_is_full_is_said_and_who_waits(nats_server: NatsServer, call: Call)
     [second] = [line for line in told.lines if line.startswith("group b of net")]
     assert second.rstrip().endswith("no whole block left for n3; 1 free address is in blocks of other nodes")
     assert " 2 " in second
-    assert told.lines.index("without room") < told.lines.index("pods without an address")
+    assert told.lines.index("exhausted") < told.lines.index("pods without an address")
     found = call("ipam", "show", "--json", *log).json
     assert [(one["scope"], one["group"], one["nodes"], one["waiting"]) for one in found["full"]] == [
         ("group", "a", [], 1),
@@ -256,7 +256,7 @@ def test_it_fits_the_screen(columns: int, nats_server: NatsServer, home: Home) -
         assert looking.wait().code == 0
         shown = looking.frames[-1].splitlines()
     assert max(map(len, shown)) <= columns
-    for part in ("tenants (namespaces)", "reserved ranges", "nodes", "without room"):
+    for part in ("tenants (namespaces)", "reserved ranges", "nodes", "exhausted"):
         assert part in shown
     header = next(line for line in shown if line.startswith("node "))
     assert ("blocks" in header, "growth" in header) == (columns > 100, columns >= 100)
@@ -274,7 +274,7 @@ def test_reserved_ranges_drain(nats_server: NatsServer, call: Call) -> None:
     c.decide()
     log = stored(nats_server, c)
     call("ipam", "reserve", "10.0.0.0/28", *log).complains(
-        2, "not reserved: 10.0.0.0/28 has addresses in use: 10.0.0.0 (web/a), 10.0.0.1", "With --drain they"
+        2, "not reserved: 10.0.0.0/28 has addresses in use: 10.0.0.0 (web/a), 10.0.0.1", "With --drain it is"
     )
     assert "reserved ranges" not in call("ipam", "show", *log).out
     told = call("ipam", "reserve", "10.0.0.0/28", "--drain", *log)

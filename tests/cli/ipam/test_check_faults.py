@@ -76,7 +76,7 @@ def test_what_only_one_look_has_found_is_not_ordered(
     done = call("ipam", "check", "--repair", "--pause", "2", "--server", api.server.url, *log)
     removing.join()
     assert (done.code, done.err) == (0, "")
-    assert "on its way, in one check only: 2" in done.out
+    assert "in one check only, and not counted: 2" in done.out
     assert "ListingAsked" not in told(call, log)
 
 

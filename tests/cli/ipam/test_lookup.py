@@ -70,7 +70,7 @@ def test_an_address_in_use(recorded: tuple[str, ...], call: Call, running: Any) 
     ("text", "standing"),
     [
         ("100.64.200.1", "free"),
-        ("100.120.0.1", "in no group that takes nodes: kept for groups to come"),
+        ("100.120.0.1", "in no group that takes nodes: kept for later groups"),
         ("192.0.2.1", "outside every network"),
         ("fd00::1", "outside every network"),
     ],
@@ -83,12 +83,12 @@ def test_what_is_not_known_is_said_with_what_may_have_been_meant(
     recorded: tuple[str, ...], call: Call, running: Any
 ) -> None:
     call("ipam", "show", "--host", "ip-10-1-0-4", *recorded).complains(
-        2, "--host ip-10-1-0-4: no node of that name was seen", f"Did you mean {NODE}?"
+        2, "--host ip-10-1-0-4: the log has no node of that name", f"Did you mean {NODE}?"
     )
-    call("ipam", "show", "--host", "none", *recorded).complains(2, "`ipam show --all` lists them)")
+    call("ipam", "show", "--host", "none", *recorded).complains(2, "`ipam show --all` lists the nodes)")
     name = running["name"]
     call("ipam", "show", "--pod", f"elsewhere/{name}", *recorded).complains(
-        2, f"--pod elsewhere/{name}: no such pod is in the API", f"Did you mean {key(running)}?"
+        2, f"--pod elsewhere/{name}: the API has no such pod", f"Did you mean {key(running)}?"
     )
 
 
@@ -125,9 +125,9 @@ def test_what_cools_down_and_until_when(small: tuple[str, ...], call: Call) -> N
     assert told.lines[0].endswith("; pod web/p1 on n1 had it last")
     told = call("ipam", "show", "--pod", "web/p1", *small)
     assert told.lines[0] == "pod web/p1  (not in the API any more)"
-    assert "addresses that cool down" in told.lines
+    assert "cooling addresses" in told.lines
     assert "AddressReleased" in told.out
-    assert "addresses that cool down" in call("ipam", "show", "--host", "n1", *small).lines
+    assert "cooling addresses" in call("ipam", "show", "--host", "n1", *small).lines
 
 
 def test_why_a_pod_has_none(small: tuple[str, ...], call: Call) -> None:
@@ -136,12 +136,12 @@ def test_why_a_pod_has_none(small: tuple[str, ...], call: Call) -> None:
     assert "AddressDenied" in told.out
     assert "full: network net" in call("ipam", "show", "--host", "n1", *small).out
     told = call("ipam", "show", "--pod", "web/undecided", *small)
-    assert "Nothing is decided about it yet: `up` or `run ipam` has not read it yet" in told.out
+    assert "Nothing was decided for it yet: `up` or `run ipam` has not read it yet" in told.out
 
 
 def test_an_address_that_drains(small: tuple[str, ...], call: Call) -> None:
     told = call("ipam", "show", "--ip", "10.0.0.2", *small)
-    assert told.lines[0].endswith("web/p2 on n1, which keeps it until it goes: the range is reserved")
+    assert told.lines[0].endswith("web/p2 on n1, which keeps it until it is gone: the range is reserved")
     assert call("ipam", "show", "--ip", "10.0.0.2", "--json", *small).json["reserved"] == "10.0.0.2/32"
 
 
@@ -150,7 +150,7 @@ def test_where_no_place_is_to_be_had(nats_server: NatsServer, call: Call) -> Non
     c.node("n1")
     c.decide()
     told = call("ipam", "show", "--host", "n1", *stored(nats_server, c))
-    assert "It has no place: network net needs the label rack=a" in told.out
+    assert "It has no place in the topology: network net needs the label rack=a" in told.out
 
 
 @pytest.mark.parametrize("columns", [80, 140])

@@ -83,11 +83,13 @@ def test_a_node_that_is_there_and_names_of_none(nats_server: NatsServer, call: C
     options = stored(nats_server, cluster())
     for _ in range(2):
         call("ipam", "release", "here", *options).complains(
-            2, "here: the API server shows this node: delete it there first"
+            2, "here: the API server shows this node: delete the node object first"
         )
         call("ipam", "release", "gon", *options).complains(2, "gon: no node of this name", "gone")
         for name in ("", "nobody", "\x1b[2J", "n" * 1000, "*", "web/a"):
-            call("ipam", "release", name, *options).complains(2, "no node of this name holds anything")
+            call("ipam", "release", name, *options).complains(
+                2, "no node of this name has an address or a sandbox request"
+            )
     told = call("ipam", "release", "empty", *options)
     assert told.code in (0, 2), told
 
@@ -96,7 +98,7 @@ def test_a_log_on_which_nothing_is_and_none(
     nats_server: NatsServer, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("ipam", "release", "n1", *begun(nats_server.url, "release-nothing")).complains(
-        2, "n1: no node of this name holds anything"
+        2, "n1: no node of this name has an address or a sandbox request"
     )
     monkeypatch.setattr("romana_bus.bus.connect.CONNECT_WITHIN", 0.5)
     url = f"nats://127.0.0.1:{free_port()}"

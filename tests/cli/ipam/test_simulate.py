@@ -78,8 +78,8 @@ def test_a_byte_order_mark_and_no_operation_at_all(topology: str, ops: Path, cal
 def test_options_are_checked(topology: str, ops: Path, call: Call) -> None:
     line = arguments(topology, ops)
     call("ipam", "simulate").complains(2, "--topology", "romana-bus ipam simulate --help")
-    call(*arguments(topology, ops, "-1")).complains(2, "--cooldown -1: between 0 and")
-    call(*line, "--warm-blocks", "99").complains(2, "--warm-blocks 99: between 0 and 64")
+    call(*arguments(topology, ops, "-1")).complains(2, "--cooldown -1: must be between 0 and")
+    call(*line, "--warm-blocks", "99").complains(2, "--warm-blocks 99: must be between 0 and 64")
     call(*line, "--block-owner", "pod").complains(2, "host", "tenant", "segment")
     call(*arguments(topology, "/none")).complains(2, "/none: No such file or directory")
     told = call(*arguments("/none", ops))

@@ -226,5 +226,5 @@ def test_a_stranger_on_a_fenced_stream_is_shown(own_server: NatsServer, home: Ho
         shown = {"stream": "IPAM", "seq": place, "subject": "ipam.map.host.stranger"}
         assert [one | shown for one in found["foreign"]] == found["foreign"] != []
         told = home.run("status", *log).out
-        assert "written by somebody else, on streams that only their leader may write" in told
+        assert "foreign writes: messages that others wrote to a stream of its leader" in told
         assert "ipam.map.host.stranger" in told

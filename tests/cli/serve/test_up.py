@@ -47,7 +47,7 @@ def test_a_recording_as_lines(home: Home) -> None:
     assert told.lines[0].startswith(f"watching the recording {RECORDINGS}, 1000 times as fast, NATS 2.")
     ended = told.lines.index("The recording has ended.")
     assert all(EVENT.match(line) for line in told.lines[1 : ended - 1])
-    assert told.lines[ended + 1] == "9 nodes, 25 pods; 16 of 16 that want an address have one."
+    assert told.lines[ended + 1] == "9 nodes, 25 pods; 16 of 16 that need an address have one."
     assert any(line.startswith("us-east-1c  100.") for line in told.lines[ended:])
     assert all(line.startswith("{") for line in told.err.splitlines())
     assert not (home.directory / "state").exists()

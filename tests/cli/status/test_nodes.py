@@ -82,8 +82,8 @@ def test_how_each_node_stands(nats_server: NatsServer, call: Call) -> None:
     assert second.endswith(f" by 3 {stands}")
     assert row(told.lines, "n3").endswith("No buffer space (attempt 7)")
     assert row(told.lines, "n4") == "n4 no report"
-    assert "4 nodes: 24 routes, 1 addresses wired; 2 in trouble" in told.lines
-    assert "5 blocks of 2 hosts are reached by the default route (not on link), from 2 nodes" in told.lines
+    assert "4 nodes: 24 routes, 1 address wired; 2 with trouble" in told.lines
+    assert "5 blocks of 2 hosts are reached by the default route (not on-link), from 2 nodes" in told.lines
     found = {one["node"]: one for one in call("status", "--json", *options).json["nodes"]}
     assert [found[name]["trouble"] for name in ("n1", "n2", "n4")] == [[], [], ["no report"]]
     assert [report["consumer"] for report in found["n1"]["reports"]] == ["cni", "routes"]
@@ -98,8 +98,8 @@ def test_who_has_not_been_heard_of(nats_server: NatsServer, call: Call) -> None:
     applied(c, "n2", blocks_cut_off=4)
     told = call("status", *stored(nats_server, c))
     assert "no report for 12 min" in told.out
-    assert "4 blocks cannot be reached: of hosts that share its group, and no link" in told.out
-    assert "2 in trouble" in told.out
+    assert "4 blocks cannot be reached: of nodes in its group that are not on-link" in told.out
+    assert "2 with trouble" in told.out
 
 
 def test_a_node_that_reports_and_does_not_hear(nats_server: NatsServer, call: Call) -> None:
@@ -134,7 +134,7 @@ def test_a_busy_map_hides_nobody_who_does_not_hear(nats_server: NatsServer, call
     found = {one["node"]: one for one in call("status", "--json", *stored(nats_server, c)).json["nodes"]}
     assert [found[name]["reports"][0]["behind"] > 0 for name in ("n1", "n2", "n3")] == [True, True, False]
     [said] = found["n1"]["trouble"]
-    assert said == "routes: has not read what is 45 s old: is it cut off from the log?"
+    assert said == "routes: has not read events that are 45 s old: is it cut off from the log?"
     assert found["n2"]["trouble"] == found["n3"]["trouble"] == []
 
 
@@ -157,13 +157,13 @@ def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: 
     c.tick(time.time() - 1)
     applied(c, "n2")
     told = call("status", *stored(nats_server, c))
-    assert "1 node: 12 routes, 0 addresses wired; all well" in told.lines
+    assert "1 node: 12 routes, 0 addresses wired; no trouble" in told.lines
 
 
 def test_where_no_agent_runs_one_line_says_so(nats_server: NatsServer, call: Call) -> None:
     c = cluster("n1", "n2")
     told = call("status", *stored(nats_server, c))
-    assert "none of 2 nodes reports: `romana-bus agent` runs on none of them" in told.out
+    assert "no reports of 2 nodes: `romana-bus agent` runs on none of them" in told.out
 
 
 def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call: Call) -> None:
@@ -175,7 +175,7 @@ def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call:
     told = call("status", *options)
     assert row(told.lines, "no report") == "n0 no report"
     assert "n59" not in told.out
-    assert "60 nodes: 708 routes, 0 addresses wired; 1 in trouble" in told.lines
+    assert "60 nodes: 708 routes, 0 addresses wired; 1 with trouble" in told.lines
     assert len(call("status", "--json", *options).json["nodes"]) == 60
 
 
@@ -226,7 +226,7 @@ def test_a_pod_that_only_its_kubelet_knows(nats_server: NatsServer, call: Call) 
     assert [event["type"] for event in on["events"]] == ["AddressAssigned", "SandboxRequested"]
     assert on["events"][0]["cause"] == "NODE/1"
     told = call("ipam", "show", "--pod", "kube/waits", *options)
-    assert "Nothing is decided about it yet" in told.out
+    assert "Nothing was decided for it yet" in told.out
 
 
 def test_an_event_that_cannot_be_followed_stops_nobody(nats_server: NatsServer, call: Call) -> None:
@@ -257,7 +257,7 @@ def test_the_decider_answers_a_kubelet(nats_server: NatsServer, home: Home, call
                 tailing.until(functools.partial(_said, tailing, answer), answer)
                 assert running.stop().code == 0
         assert tailing.stop().code == 0
-    assert "kube/static gives back 10.0.0.0: the pod is gone" in tailing.out
+    assert "kube/static releases 10.0.0.0: the pod is gone" in tailing.out
 
 
 def _said(running: Running, text: str) -> bool:

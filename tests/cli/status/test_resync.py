@@ -53,11 +53,11 @@ def test_what_the_server_does_not_show_is_gone_at_once_when_an_operator_believes
             until(lambda: pods(call, log)["doubted"] == 24, "all are doubted")
             told = call("status", *log)
             assert "24 doubted" in told.out
-            assert "`romana-bus resync pods --believe` believes it at once" in " ".join(told.out.split())
+            assert "`romana-bus resync pods --believe` accepts it at once" in " ".join(told.out.split())
 
             asked = call("resync", "pods", *log)
             assert (asked.code, asked.err) == (0, "")
-            assert asked.out == "asked: pods are listed again\n"
+            assert asked.out == "ordered: pods are listed again\n"
             until(lambda: "an operator asked for it" in call_log(call, log), "another listing")
             assert "PodGone" not in call_log(call, log), "one more listing is no proof"
 
@@ -76,13 +76,15 @@ def call_log(call: Call, log: tuple[str, ...]) -> str:
 @pytest.mark.parametrize("name", ["podz", "", "core/v1/pods", "\x1b[2J", "p" * 1000])
 def test_a_resource_that_nobody_watches(name: str, recorded: tuple[str, ...], call: Call) -> None:
     call("resync", name, *recorded).complains(
-        2, "no resource of the log: there is namespaces, networkpolicies, nodes, pods"
+        2, "the log has no such resource: name one of namespaces, networkpolicies, nodes, pods"
     )
 
 
 def test_a_log_on_which_nothing_was_listed(nats_server: NatsServer, call: Call) -> None:
     options = begun(nats_server.url, f"resync{next(_clusters)}")
-    call("resync", "pods", *options).complains(2, "pods: no resource of the log: no watcher has listed any")
+    call("resync", "pods", *options).complains(
+        2, "pods: the log has no such resource: start `romana-bus watch`"
+    )
 
 
 def test_nobody_listens(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_set_and_show(zones: str, log: tuple[str, ...], call: Call) -> None:
     for part in ("zone-a  10.8.0.0/18", "zone-b  10.8.64.0/18", "topology.kubernetes.io/zone=zone-c"):
         assert part in told.out
         assert part in shown.out
-    assert "kept for groups to come: 1 prefix (10.8.192.0/18)" in shown.out
+    assert "kept for later groups: 1 prefix (10.8.192.0/18)" in shown.out
     document = call("topology", "show", "--json", *log).json
     assert document["document"] == settled(ZONES)
     assert [group["prefix"] for group in document["networks"][0]["groups"] if group["leaf"]] == [
@@ -105,7 +105,7 @@ def test_without_one_it_says_what_is_used_and_how_to_set_one(log: tuple[str, ...
     begun(log[1], log[3])
     told = call("topology", "show", *log)
     assert told.code == 0
-    assert "No topology is set: each zone that nodes show (topology.kubernetes.io/zone) gets" in told.out
+    assert "No topology is set: each value of the nodes' label topology.kubernetes.io/zone gets" in told.out
     assert "romana-bus topology apply FILE" in told.out
     assert call("topology", "show", "--json", *log).json["document"] is None
 

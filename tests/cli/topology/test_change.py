@@ -228,7 +228,7 @@ async def test_of_two_at_once_one_is_told_that_somebody_else_was_first() -> None
     store = await filled(lived("a"))
     one, other = await current(store), await current(store)
     assert await put(store, one, source(document("a", "b")))
-    with pytest.raises(Failed, match="somebody else set the topology at the same time"):
+    with pytest.raises(Failed, match="another command set the topology at the same time"):
         await put(store, other, source(document("a", "c")))
     there = await current(store)
     assert [leaf.group for leaf in there.state.topology.leaves] == ["a", "b"]
@@ -280,5 +280,5 @@ async def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
 
 async def test_a_document_that_is_too_large_once_it_is_stored() -> None:
     store = await filled(lived("a"))
-    with pytest.raises(BadInput, match="too large to be stored: 1,0"):
+    with pytest.raises(BadInput, match="bytes, and at most 1,000,000 can be stored"):
         await put(store, await current(store), source(document("a") | {"comment": "x" * 999_990}))

@@ -92,11 +92,11 @@ def test_a_good_one_says_what_it_makes(tmp_path: Path, home: Home) -> None:
     told = home.run("topology", "validate", str(path))
     assert told.code == 0, told
     assert told.lines == [
-        "good: 1 network",
+        "no errors: 1 network",
         "network net  10.0.0.0/16: 3 groups for nodes, blocks of 16 addresses",
-        "  group a  10.0.0.0/19: 512 blocks, as many nodes at most, 1 node listed",
-        "  group b/r1  10.0.32.0/20: 256 blocks, as many nodes at most",
-        "  group b/r2  10.0.48.0/20: 256 blocks, as many nodes at most",
+        "  group a  10.0.0.0/19: 512 blocks, so at most as many nodes, 1 node listed",
+        "  group b/r1  10.0.32.0/20: 256 blocks, so at most as many nodes",
+        "  group b/r2  10.0.48.0/20: 256 blocks, so at most as many nodes",
         "  its own level: 6 of 8 slots free",
         "  level b: 0 of 2 slots free: it has to grow for another group",
     ]
@@ -117,7 +117,7 @@ def test_what_is_odd_is_a_warning(tmp_path: Path, call: Call) -> None:
     assert told.lines[0].startswith(
         f"{path}:7: topologies[0].map[0].groups[1]: warning: n1 is listed earlier"
     )
-    assert told.lines[1] == "good: 1 network"
+    assert told.lines[1] == "no errors: 1 network"
     (one,) = call("topology", "validate", "--json", str(path)).json
     assert (one["line"], one["severity"], one["kind"]) == (7, "warning", "repeated_host")
 

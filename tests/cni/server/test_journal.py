@@ -66,7 +66,7 @@ def test_ends_of_one_name_are_one(tmp_path: Path) -> None:
     files = list(tmp_path.iterdir())
     for event in (end("a"), end("b"), end("b", uid="u2")):
         journal.put(event)
-        journal.hold(event)
+        journal.keep_in_memory(event)
         assert waiting(journal) == waiting(Journal(tmp_path)) == [end("a")]
     assert list(tmp_path.iterdir()) == files
 
@@ -360,7 +360,7 @@ def test_what_is_in_memory_alone_is_refused_again(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="No such file"):
             journal.put(end("a"))
-        journal.hold(end("a"))
+        journal.keep_in_memory(end("a"))
     away.rename(tmp_path / "journal")
     journal.put(end("a"))
     assert waiting(Journal(tmp_path / "journal")) == [end("a")]
@@ -369,7 +369,7 @@ def test_what_is_in_memory_alone_is_refused_again(tmp_path: Path) -> None:
 def test_what_is_held_leaves_no_file_of_what_it_replaced(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.put(wish("a"))
-    journal.hold(end("a"))
+    journal.keep_in_memory(end("a"))
     for entry in journal.waiting():
         journal.drop(entry)
     assert waiting(Journal(tmp_path)) == []

@@ -33,7 +33,7 @@ def test_what_was_killed_is_named_and_started_again(shared: Commands, name: str)
     os.kill(killed, signal.SIGKILL)
     until(lambda: f"Ended: {name}. " in shared("status").out, "it is seen to have ended")
     assert shared("start").out == f"Started: {name}.\n"
-    assert shared("start").out == "Nothing has ended.\n"
+    assert shared("start").out == "All processes run already.\n"
     shared("pod", "run", "late", "--node", "a1")
     assert shared.pods()["web"]["addresses"] == before
     assert "4 of 4 pairs" in shared("matrix").out
@@ -68,9 +68,8 @@ def test_a_node_whose_namespace_was_removed_comes_back_with_its_pods(shared: Com
 def test_an_api_server_that_has_ended_is_the_end_of_the_lab(shared: Commands) -> None:
     """The last one: the others need it."""
     os.kill(shared.pid("serve"), signal.SIGKILL)
-    words = (
-        f"The API server has ended, and its objects with it: romana-bus lab down --name {shared.spec.name}"
-    )
+    down = f"romana-bus lab down --name {shared.spec.name}"
+    words = f"The API server has ended, and its objects are lost: run {down}"
     until(lambda: words in shared("status").out, "it is seen to have ended")
     shared("start", code=2).complains(2, words)
     shared("pod", "list", code=1).complains(1, words)

@@ -112,7 +112,7 @@ class FakeForwarding:
         for number in delta.deleted:
             if other := next((way for way in self.ways if number and way.number == number), None):
                 refused.append(
-                    f"nexthop {number} cannot be deleted: a route of somebody else to {other.prefix} uses it"
+                    f"nexthop {number} cannot be deleted: a route of another owner to {other.prefix} uses it"
                 )
                 continue
             if number in kernel.routes.values():

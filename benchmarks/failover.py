@@ -32,7 +32,7 @@ from romana_bus.bus.api import Position, Unavailable
 from romana_bus.bus.clock import wall
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.events import IPAM, KUBE, AddressAssigned, LeaderElected, ResourceSynced, codec
+from romana_bus.events import IPAM, KUBE, ROLES, AddressAssigned, LeaderElected, ResourceSynced, codec
 from romana_bus.runtime.feed import outgoing
 from tests.netns import why_not
 from tests.servers import NatsServer, SeparateCluster, separate_cluster
@@ -238,7 +238,7 @@ def servers(disks: bool) -> Iterator[SeparateCluster]:
 async def watching(cluster: SeparateCluster) -> AsyncIterator[tuple[Watcher, asyncio.Task[None]]]:
     """The nodes are listed, and pods get addresses."""
     access = Access(servers=tuple(cluster.urls))
-    async with await open_store(access, Layout(replicas=3), "benchmark", stage.ROLES) as store:
+    async with await open_store(access, Layout(replicas=3), "benchmark", ROLES) as store:
         watcher = Watcher(store, await stage.leader(store, KUBE))
         following = asyncio.create_task(watcher.follow())
         nodes = [sample.node(number, 1 + number) for number in range(NODES)]
@@ -297,7 +297,7 @@ async def _run(cluster: SeparateCluster, fault: str, watcher: Watcher) -> float:
 async def _lost(cluster: SeparateCluster, watcher: Watcher) -> int:
     """Read by somebody who comes now."""
     async with await open_store(
-        Access(servers=tuple(cluster.urls)), Layout(replicas=3), "benchmark", stage.ROLES
+        Access(servers=tuple(cluster.urls)), Layout(replicas=3), "benchmark", ROLES
     ) as store:
         again = Watcher(store, watcher.writer)
         following = asyncio.create_task(again.follow())

@@ -14,7 +14,7 @@ from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
 from romana_bus.bus.write import FencedWriter
-from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected
+from romana_bus.events import ROLES, LeaderElected
 from romana_bus.runtime import logs
 from romana_bus.runtime.feed import outgoing
 from tests.servers import NatsServer, free_port
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.jetstream.store import JetStream
 
-ROLES = (KUBE, SPEC, IPAM, NODE)
 
 logs.configure("error", False)
 

@@ -26,7 +26,7 @@ from romana_bus import metrics
 from romana_bus.cli.app import HELP, app
 from romana_bus.cni.server import server
 from romana_bus.consumers import audit, ipam_metrics
-from romana_bus.events import STORED, Event
+from romana_bus.events import LED, STORED, STREAMS, Event
 from romana_bus.runtime import logs
 
 if TYPE_CHECKING:
@@ -139,15 +139,6 @@ def _anchor(title: str) -> str:
 
 # --- events ---------------------------------------------------------------------------------------------
 
-#: What each stream holds, and who writes it.
-STREAMS = {
-    "KUBE": "Facts: what the watcher saw at the API server. Written by the watcher that leads.",
-    "SPEC": "What operators and audits set. Each subject is written by compare-and-set.",
-    "IPAM": "Decisions: placements of nodes, blocks and addresses. Written by the IPAM consumer that leads.",
-    "NODE": "Reports of agents and audits, and sandbox requests of the nodes' CNI servers.",
-    "": "On KUBE as `kube.leader` and on IPAM as `ipam.leader`.",
-}
-
 
 def events() -> str:
     """Every stored type, by stream: what it means, its subject and its fields."""
@@ -160,7 +151,9 @@ def events() -> str:
         "count from the Unix epoch. A *tombstone* says that the entity is gone, and leaves the table when "
         "the history window has passed. A field is left out of the JSON if it has its default value.",
     ]
-    for role, text in STREAMS.items():
+    leaders = " and ".join(f"on {stream.name} as `{stream.token}.leader`" for stream in LED)
+    sections = {stream.name: stream.meaning for stream in STREAMS} | {"": f"{leaders.capitalize()}."}
+    for role, text in sections.items():
         parts += [f"## {role or 'Every fenced stream'}", text]
         parts += _common(role)
         parts += [part for event in STORED if event.role == role for part in _event(event)]
@@ -272,7 +265,7 @@ def measured() -> str:
     parts = [
         "# Metrics",
         "What `/metrics` serves, beside the process metrics of the Prometheus client. Generated from the "
-        "code. `consumer` is a name such as `ipam` or `watch`; `stream` is `KUBE`, `SPEC`, `IPAM` or `NODE`. "
+        "code. `consumer` is a name such as `ipam` or `watch`; `stream` is a name such as `KUBE`. "
         "A process serves those of them that concern it.",
         "\n".join(["| metric | labels | kind | what it is |", "|---|---|---|---|", *rows]),
         "## The process that decides addresses",

@@ -19,7 +19,7 @@ from nats.js.errors import NotFoundError
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.streams import Layout
-from romana_bus.events import IPAM, KUBE, NODE, SPEC
+from romana_bus.events import ROLES
 from tests.servers import NatsCluster, NatsServer
 
 # pytest-xdist tells its workers how wide the terminal is; what is printed here goes to none.
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
 
-ROLES = (KUBE, SPEC, IPAM, NODE)
 
 #: Seconds that an asynchronous test may take, where no mark says otherwise.
 LIMIT = 60.0

@@ -12,11 +12,13 @@ import os
 import shutil
 import socket
 import subprocess
-from typing import TYPE_CHECKING, TypeVar
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from romana_bus.netlink import namespaces
+from tests import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,10 +77,31 @@ class Namespace:
         with self.entered():
             return socket.if_nametoindex(name)
 
-    def routes(self, *selected: str) -> list[str]:
-        """What `ip route show` says of both families, a line each."""
-        shown = self.ip("-4", "route", "show", *selected) + self.ip("-6", "route", "show", *selected)
-        return [" ".join(line.split()) for line in shown.splitlines()]
+    def settle(self) -> None:
+        """Wait until its links have the addresses and routes that the kernel gives them in its own time."""
+        deadline = time.monotonic() + 20
+        while not self._settled():
+            assert time.monotonic() < deadline, kernel.addresses(self.name)
+            time.sleep(0.05)
+
+    def _settled(self) -> bool:
+        links = [name for name, link in kernel.links(self.name).items() if link.up and name != "lo"]
+        addresses = [one for one in kernel.addresses(self.name) if one.scope == "link" and one.usable]
+        routes = [route for route in self.routes() if route.destination == "fe80::/64"]
+        return len(links) == len(addresses) == len(routes)
+
+    def routes(self, protocol: int = 0, table: int = kernel.MAIN) -> list[kernel.Route]:
+        """Of both families, in the kernel's order: of all protocols, or of one."""
+        return kernel.routes(self.name, protocol, table)
+
+    def gateway_to(self, address: str) -> str:
+        """Of a packet to that address: '' where it is on-link. Raises AssertionError if it has no way."""
+        route = kernel.route_to(self.name, address)
+        assert route, f"no route to {address}"
+        return route.gateway
+
+    def nexthops(self) -> dict[int, dict[str, Any]]:
+        return kernel.nexthops(self.name)
 
 
 @contextlib.contextmanager

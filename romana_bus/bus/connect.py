@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-import nats.errors
 import structlog
 
 from romana_bus.bus import streams
 from romana_bus.bus.api import BusError, Refused, StreamMissing, Unavailable
 from romana_bus.bus.embedded.client import Embedded, Endpoint, state_directory
 from romana_bus.bus.jetstream.fastlane import Wire
+from romana_bus.bus.jetstream.library import NatsError
 from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.bus.streams import Layout
 from romana_bus.errors import BadInput, Failed
@@ -34,8 +34,9 @@ log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 5.0
 LEADER_WITHIN = 15.0
-#: Bytes that a message may need: an event has at most 900,000 (`producers/kubernetes/size_limit.py`), and
-#: there are headers.
+#: Of the URLs of servers. (With ws:// nats-py never gets past the server's first line.)
+SCHEMES = ("", "nats", "tls")
+#: Bytes that a message may need: an event (`events/base.py`: LARGEST) and its headers.
 PAYLOAD = 1_000_000
 #: How many existing clusters an error names.
 NAMED = 8
@@ -156,6 +157,8 @@ def _credentials(servers: list[str]) -> dict[str, Any]:
             url = urlsplit(server if "//" in server else f"//{server}")
         except ValueError as error:
             raise BadInput(f"--nats {_without_password(server)}: {error}") from None
+        if url.scheme not in SCHEMES:
+            raise BadInput(f"--nats {_without_password(server)}: give nats://HOST:PORT or tls://HOST:PORT")
         if url.password is not None:
             found.append({"user": unquote(url.username or ""), "password": unquote(url.password)})
         elif url.username:
@@ -232,7 +235,7 @@ async def _connect(
         raise Failed(f"cannot reach NATS at {where}: {store.last_error or 'no answer'}")
     try:
         dial.result()
-    except (nats.errors.Error, OSError, ValueError) as error:
+    except (NatsError, OSError, ValueError) as error:
         raise Failed(f"cannot connect to NATS at {where}: {error}") from None
     await store.open()
     store.probed(functools.partial(_ask_elsewhere, store, options))

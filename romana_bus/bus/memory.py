@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import (
@@ -45,7 +46,7 @@ class _Stream:
         self.table: dict[str, Message] = {}
         self.ids: dict[str, int] = {}
         self.id_times: deque[tuple[float, str]] = deque()
-        self.expires: dict[int, float] = {}
+        self.expires: list[tuple[float, int]] = []  # a heap of time, sequence
         self.last = 0
 
     @property
@@ -110,12 +111,16 @@ class MemoryStore:
         """Move the clock forward: expired tombstones leave log and table."""
         self.now += seconds
         self.clock.asked(self.time)
-        for stream in self._streams.values():
-            for seq in [seq for seq, expiry in stream.expires.items() if expiry <= self.now]:
-                del stream.expires[seq]
-                expired = stream.log.pop(seq, None)
-                if expired is not None and stream.table.get(expired.subject) is expired:
-                    del stream.table[expired.subject]
+        for role, stream in self._streams.items():
+            while stream.expires and stream.expires[0][0] <= self.now:
+                expired = stream.log.pop(heappop(stream.expires)[1], None)
+                if expired is not None:
+                    if stream.table.get(expired.subject) is expired:
+                        del stream.table[expired.subject]
+                    self.expired(role, expired)
+
+    def expired(self, role: str, message: Message) -> None:
+        """A tombstone has left log and table. For who extends the twin."""
 
     def forget(self, role: str, before: int) -> None:
         """Drop old messages from the log, as its window does; the table keeps them."""
@@ -212,7 +217,7 @@ class MemoryStore:
         stored = Message(stream.last + 1, message.subject, message.body, headers, stored=self.time)
         stream.append(stored, self.now)
         if message.ttl:
-            stream.expires[stored.seq] = self.now + message.ttl
+            heappush(stream.expires, (self.now + message.ttl, stored.seq))
         for reader in self._readers:
             reader.offer(role, stored)
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from romana_bus.events import IPAM, KUBE, NODE, SPEC
+from romana_bus.events import ROLES
 
 #: Atomic batches; nats-server 2.12.
 API_LEVEL = 2
 SECOND = 1_000_000_000
 DAY = 86_400.0
 
-#: The first token of every subject on the stream of a role.
-TOKENS = {KUBE: "kube", SPEC: "spec", IPAM: "ipam", NODE: "node"}
-
 Config = dict[str, Any]
 
 
 #: The name of a log's stream; its group is the cluster.
-STREAM = re.compile(rf"ROMANA_([^_]+)_(?:{'|'.join(TOKENS)})")
+STREAM = re.compile(rf"ROMANA_([^_]+)_(?:{'|'.join(ROLES)})")
 
 
 class Layout(NamedTuple):
@@ -54,7 +51,7 @@ def log_config(layout: Layout, role: str, epoch: str) -> Config:
     """The log: all messages of the history window. Nobody can delete or purge them."""
     return _common(layout, epoch) | {
         "name": layout.stream(role),
-        "subjects": [f"{layout.prefix}{TOKENS[role]}.>"],
+        "subjects": [f"{layout.prefix}{role.lower()}.>"],
         "max_age": int(layout.history * SECOND),
         "max_bytes": layout.max_bytes,
         "duplicate_window": int(min(120.0, layout.history) * SECOND),

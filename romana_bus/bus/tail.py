@@ -7,21 +7,11 @@ import heapq
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import Position
-from romana_bus.events import IPAM, KUBE, NODE, SPEC
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from romana_bus.bus.api import Message, Store
-
-ROLES = (SPEC, KUBE, IPAM, NODE)
-_TOKENS = {role.lower(): role for role in ROLES}
-
-
-def roles_of(pattern: str) -> tuple[str, ...]:
-    """The streams that a subject pattern can match, by its first token."""
-    first = pattern.partition(".")[0]
-    return (_TOKENS[first],) if first in _TOKENS else ROLES if first in (">", "*") else ()
 
 
 async def tail(

@@ -46,7 +46,7 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
-from romana_bus.bus.streams import TOKENS
+from romana_bus.events import ROLES
 from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ CHECK_EVERY = 0.5
 #: Batches of up to so many messages are sent one by one, so a part of them may be stored: each is checked.
 ONE_BY_ONE = 8
 #: The beginning of an id that a leader of the stream gave, in a message's headers.
-_NUMBERED = {role: b"\r\n%s: %s/" % (MSG_ID, role.lower().encode()) for role in TOKENS}
+_NUMBERED = {role: b"\r\n%s: %s/" % (MSG_ID, role.lower().encode()) for role in ROLES}
 #: Seconds without progress after which a warning is logged.
 COMPLAIN = 5.0
 

@@ -12,7 +12,12 @@ from romana_bus.runtime.consumer import Decider
 from romana_bus.runtime.feed import Read
 
 #: NODE comes last: a removed sandbox counts only where its pod still has a record.
-READS = (Read(SPEC), Read(KUBE), Read(IPAM), Read(NODE, "node.*.cni.>"))
+READS = (
+    Read(SPEC, only=("spec.topology", "spec.reserve.", "spec.disowned.")),
+    Read(KUBE, only=("kube.node.", "kube.pod.", "kube.synced.")),
+    Read(IPAM),
+    Read(NODE, "node.*.cni.>"),
+)
 
 
 def decider(settings: Settings) -> Decider[State]:

@@ -10,9 +10,10 @@ upcaster in `codec.py`. Times are microseconds since the Unix epoch.
 
 from __future__ import annotations
 
-from romana_bus.events.base import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, token
+from romana_bus.events.base import Event, LeaderElected, token
 from romana_bus.events.ipam import (
     DENIALS,
+    IPAM,
     WHILE_IT_RUNS,
     AddressAssigned,
     AddressDenied,
@@ -32,6 +33,7 @@ from romana_bus.events.ipam import (
     block_token,
 )
 from romana_bus.events.kube import (
+    KUBE,
     Fact,
     NamespaceGone,
     NamespaceSeen,
@@ -50,6 +52,7 @@ from romana_bus.events.kube import (
     version_number,
 )
 from romana_bus.events.node import (
+    NODE,
     Applied,
     ApplyFailed,
     Audited,
@@ -63,6 +66,7 @@ from romana_bus.events.node import (
     Wired,
 )
 from romana_bus.events.spec import (
+    SPEC,
     AddressDisowned,
     Eviction,
     ListingAsked,
@@ -70,25 +74,18 @@ from romana_bus.events.spec import (
     RangeUnreserved,
     TopologySet,
 )
-
-#: All events: what the codec can decode.
-STORED: tuple[type[Event], ...] = (
-    NodeSeen, NodeGone, PodSeen, PodGone, NamespaceSeen, NamespaceGone, PolicySeen, PolicyGone,
-    ObjectSeen, ObjectGone, ResourceListing, ResourceSynced,
-    TopologySet, RangeReserved, RangeUnreserved, AddressDisowned, ListingAsked,
-    LeaderElected,
-    TopologyAccepted, GroupOpened, HostPlaced, HostDenied, HostRemoved, BlockAssigned, BlockReleased,
-    AddressAssigned, AddressDenied, AddressReleased,
-    Applied, ApplyFailed, Wired, Audited, MessagesParked, ForeignWriteSeen, SandboxRequested, SandboxRemoved,
-)  # fmt: skip
+from romana_bus.events.streams import LED, ROLES, STORED, STREAMS, Stream, roles_of
 
 __all__ = [
     "DENIALS",
     "IPAM",
     "KUBE",
+    "LED",
     "NODE",
+    "ROLES",
     "SPEC",
     "STORED",
+    "STREAMS",
     "WHILE_IT_RUNS",
     "AddressAssigned",
     "AddressDenied",
@@ -134,12 +131,14 @@ __all__ = [
     "SandboxEvent",
     "SandboxRemoved",
     "SandboxRequested",
+    "Stream",
     "TopologyAccepted",
     "TopologySet",
     "Wired",
     "block_token",
     "is_much",
     "object_subject",
+    "roles_of",
     "token",
     "version_number",
 ]

@@ -1,4 +1,4 @@
-"""The base of all events: streams, subjects, tombstones."""
+"""The base of all events: subjects and tombstones."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from urllib.parse import quote
 
 import msgspec
 
+#: The most bytes of an event that is written. NATS takes messages of 1 MiB, headers included.
+LARGEST = 900_000
 #: The largest number that is accepted in an event from outside. As µs, it is far after the year 9999, and the
 #: sum of two still fits into 64 bits.
 MOST = 1 << 62
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 #: µs since the Unix epoch, or a duration in µs.
 Micros = Count
-
-#: The log's roles: one stream each, one writer each (SPEC and NODE: one writer per subject).
-KUBE, SPEC, IPAM, NODE = "KUBE", "SPEC", "IPAM", "NODE"
 
 _PLAIN = re.compile(r"[A-Za-z0-9.:-]+\Z")
 
@@ -34,7 +33,8 @@ def token(name: str) -> str:
 class Event(
     msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field="type", tag=True
 ):
-    """The base of all events: a `type` tag in JSON, a subject, and whether it is a tombstone."""
+    """The base of all events: a `type` tag in JSON, a subject, and whether it is a tombstone. `role`: the
+    stream that has it; '' where several streams do."""
 
     tombstone: ClassVar[bool] = False
     role: ClassVar[str] = ""

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from romana_bus.events.base import IPAM, Event, Micros, token
+from romana_bus.events.base import Event, Micros, token
 from romana_bus.inet import parse_address, parse_prefix
+
+IPAM = "IPAM"
 
 
 class IpamEvent(Event, frozen=True, kw_only=True):
@@ -254,3 +256,10 @@ class AddressReleased(AddressEvent, frozen=True, kw_only=True):
 #: Why a pod has no address: its node is not in the API; its node has no place; no network is for its tenant;
 #: what its annotations request cannot be had; all addresses of its networks for its node are in use.
 DENIALS = ("host_unknown", "host_denied", "no_network", "wish", "exhausted")
+
+
+#: All events of IPAM.
+EVENTS: tuple[type[Event], ...] = (
+    TopologyAccepted, GroupOpened, HostPlaced, HostDenied, HostRemoved, BlockAssigned, BlockReleased,
+    AddressAssigned, AddressDenied, AddressReleased,
+)  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from romana_bus.events.base import KUBE, Count, Event, Micros, token
+from romana_bus.events.base import Count, Event, Micros, token
+
+KUBE = "KUBE"
 
 #: Digits of the largest unsigned 64-bit number: a longer resource version is not read as a number.
 DIGITS = 20
@@ -200,3 +202,10 @@ class ResourceSynced(Event, frozen=True, kw_only=True):
 
     def subject(self) -> str:
         return f"kube.synced.-.{token(self.resource)}"
+
+
+#: All events of KUBE.
+EVENTS: tuple[type[Event], ...] = (
+    NodeSeen, NodeGone, PodSeen, PodGone, NamespaceSeen, NamespaceGone, PolicySeen, PolicyGone,
+    ObjectSeen, ObjectGone, ResourceListing, ResourceSynced,
+)  # fmt: skip

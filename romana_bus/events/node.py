@@ -6,7 +6,9 @@ from typing import ClassVar
 
 import msgspec
 
-from romana_bus.events.base import NODE, Count, Event, Micros, token
+from romana_bus.events.base import Count, Event, Micros, token
+
+NODE = "NODE"
 
 
 class Report(Event, frozen=True, kw_only=True):
@@ -114,3 +116,9 @@ class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
     name."""
 
     tombstone: ClassVar[bool] = True
+
+
+#: All events of NODE.
+EVENTS: tuple[type[Event], ...] = (
+    Applied, ApplyFailed, Wired, Audited, MessagesParked, ForeignWriteSeen, SandboxRequested, SandboxRemoved,
+)  # fmt: skip

@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from romana_bus.events.base import SPEC, Count, Event, Micros, token
+from romana_bus.events.base import Count, Event, Micros, token
 from romana_bus.events.ipam import bad_prefix
+
+SPEC = "SPEC"
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -97,3 +99,9 @@ class ListingAsked(Event, frozen=True, kw_only=True):
 
     def subject(self) -> str:
         return f"spec.listing.{token(self.resource)}"
+
+
+#: All events of SPEC.
+EVENTS: tuple[type[Event], ...] = (
+    TopologySet, RangeReserved, RangeUnreserved, AddressDisowned, ListingAsked,
+)  # fmt: skip

@@ -21,7 +21,7 @@ from romana_bus.events import LeaderElected
 from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from romana_bus.bus.api import Lease, Outgoing, Store
     from romana_bus.events import Event
@@ -66,13 +66,17 @@ class Leadership:
         self._outage = Outage("the lease could not be renewed")
         self._renewing = asyncio.create_task(self._renew(), name=f"lease {name}")
 
-    async def publish(self, decided: Iterable[tuple[Event, str]]) -> None:
-        """Put events with their causes on the log, in order. Raises Fenced, Rewound, Closed."""
+    async def publish(
+        self, decided: Iterable[tuple[Event, str]], bodies: Mapping[int, bytes] | None = None
+    ) -> None:
+        """Put events with their causes on the log, in order. `bodies`: those that are encoded already, by the
+        events' `id`. Raises Fenced, Rewound, Closed."""
         now = self._store.clock.now()
         messages: list[Outgoing] = []
+        known = bodies or {}
         counts: Counter[type[Event]] = Counter()
         for event, cause in decided:
-            messages.append(outgoing(event, cause, now, self._store.history))
+            messages.append(outgoing(event, cause, now, self._store.history, known.get(id(event), b"")))
             counts[type(event)] += 1
         for kind, count in counts.items():
             metrics.PUBLISHED.labels(self._name, kind.__name__).inc(count)

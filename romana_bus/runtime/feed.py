@@ -26,10 +26,16 @@ CONCURRENT = 50
 
 
 class Read(NamedTuple):
-    """One stream that a consumer reads: all of it, or the subjects that one filter selects."""
+    """One stream that a consumer reads: all of it, or the subjects that the filter `under` selects. Of these
+    it uses those that begin with one of `only`, where that is given. The server does not select them: with
+    two filters it reads a hundred times slower (nats-server #4888)."""
 
     role: str
     under: str = ">"
+    only: tuple[str, ...] = ()
+
+    def used(self, messages: list[Message]) -> list[Message]:
+        return [m for m in messages if m.subject.startswith(self.only)] if self.only else messages
 
 
 class Feed:
@@ -44,7 +50,7 @@ class Feed:
         self._own, self._parked = own, parked
         self.positions: dict[str, Position] = {}
         self.name = name
-        self._store, self._reads = store, reads
+        self._store, self._reads = store, {read.role: read for read in reads}
         self._wake = asyncio.Event()
         self._readings: dict[str, Reading] = {}
 
@@ -55,20 +61,21 @@ class Feed:
         of its subject. Then what the logs have behind their tables, which may be a moment late.
         Raises Rewound, StreamMissing, Unavailable."""
         started = tasks.monotonic()
-        for role, under in self._reads:
-            table = self._store.table(role, under)
+        for role, read in self._reads.items():
+            table = self._store.table(role, read.under)
             async for messages in table:
                 self._heard(role, messages[-1])
-                yield role, messages
+                if used := read.used(messages):
+                    yield role, used
             if earlier := await self._usable_before_parked(role):
                 yield role, earlier
             self.positions[role] = table.reached
         reached = {role: position.seq for role, position in self.positions.items()}
-        for role, under in self._reads:
+        for role, read in self._reads.items():
             self._readings[role] = self._store.follow(
-                role, under, self.positions[role], self._wake, self.name
+                role, read.under, self.positions[role], self._wake, self.name
             )
-        for read in self._reads:
+        for read in self._reads.values():
             end = (await self._store.tail(read.role)).last
             while await self._missing(read, end):
                 await self.wait(0.2)
@@ -128,7 +135,8 @@ class Feed:
                 newest = messages[-1]
                 self._heard(role, newest)
                 self.positions[role] = Position(self.positions[role].epoch, newest.seq, newest.id)
-                taken.append((role, messages))
+                if used := self._reads[role].used(messages):
+                    taken.append((role, used))
             metrics.LAG.labels(self.name, role).set(reading.lag)
         return taken
 
@@ -173,8 +181,9 @@ async def read_once(
 LONGEST = 10 * 366 * 86_400
 
 
-def outgoing(event: Event, cause: str, now: int, history: float) -> Outgoing:
+def outgoing(event: Event, cause: str, now: int, history: float, body: bytes = b"") -> Outgoing:
     """The message that stores an event. A tombstone leaves the table when the log's window has passed:
-    `history` seconds, or when the event is no longer needed, if that is later. `now`: µs."""
+    `history` seconds, or when the event is no longer needed, if that is later. `now`: µs. `body`: the
+    event's, where it is known."""
     ttl = max(1, int(history), (event.needed_until() - now) // 1_000_000 + 1) if event.tombstone else 0
-    return Outgoing(event.subject(), codec.encode(event), "", cause, now, min(ttl, LONGEST))
+    return Outgoing(event.subject(), body or codec.encode(event), "", cause, now, min(ttl, LONGEST))

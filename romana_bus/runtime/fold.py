@@ -104,6 +104,7 @@ class Fold(Generic[S]):
 
     def _evolve(self, role: str, messages: list[Message]) -> None:
         evolve, state, read = self._consumer.evolve, self.state, self.parked.read
+        with_body = getattr(self._consumer, "evolve_with_body", None)
         for message in messages:
             event = read(message, role)
             if event is None:
@@ -114,7 +115,10 @@ class Fold(Generic[S]):
                 self.parked.park(message, role, why)
                 continue
             try:
-                evolve(state, event, message.seq)
+                if with_body:
+                    with_body(state, event, message.seq, message.body)
+                else:
+                    evolve(state, event, message.seq)
             except Exception as error:
                 why = f"{self._consumer.name} failed on it: {type(error).__name__}: {error}"
                 self._bad[role, message.seq] = why

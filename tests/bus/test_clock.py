@@ -14,10 +14,10 @@ from romana_bus import events as ev
 from romana_bus.bus.clock import AHEAD, SECOND, STEP, LogClock
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.consumers.ipam import decider
+from romana_bus.events import ROLES
 from romana_bus.ipam import Settings
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_decider
-from tests.conftest import ROLES
 from tests.ipam.cluster import topology
 from tests.runtime.test_loop import events, running
 

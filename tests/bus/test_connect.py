@@ -75,6 +75,10 @@ async def test_a_token_that_has_to_be_encoded_in_a_url(tmp_path: Path) -> None:
 
 async def test_urls_that_are_none_or_name_different_users() -> None:
     await says(Access(servers=("nats://a:b@x", "nats://c:d@y")), "different users", BadInput)
+    for url in ("ws://nats.example", "wss://nats.example:443", "http://nats.example:4222"):
+        await says(
+            Access(servers=(url,)), f"--nats {url}: give nats://HOST:PORT or tls://HOST:PORT", BadInput
+        )
     await says(Access(servers=("nats://me:secret@[::1",)), "--nats nats://***@[::1: ", BadInput)
 
 
@@ -237,3 +241,9 @@ async def test_tls_with_an_authority_that_is_not_the_servers(
     access = Access(servers=(server.url,), tls_ca=tmp_path / "stranger.pem")
     await says(access, "certificate verify failed")
     await says(Access(servers=(server.url,), tls_ca=tmp_path / "nats" / "nats.conf"), "--tls-ca", BadInput)
+
+
+def test_a_command_does_not_load_what_only_websockets_need() -> None:
+    loaded = "import sys, romana_bus.cli.status.status; print('aiohttp' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"

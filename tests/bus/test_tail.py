@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.tail import tail
-from romana_bus.events import IPAM, KUBE
-from tests.conftest import ROLES
+from romana_bus.events import IPAM, KUBE, ROLES
 from tests.contract.test_store import out
 
 SUBJECTS = {KUBE: "kube.pod.web.p", IPAM: "ipam.address.n.web.p"}

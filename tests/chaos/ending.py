@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.bus.tail import ROLES, tail
-from romana_bus.events import IPAM, KUBE, Event, Fact, codec
+from romana_bus.bus.tail import tail
+from romana_bus.events import IPAM, KUBE, ROLES, Event, Fact, codec
 from romana_bus.lab.kubeapi.store import watch_line
 from romana_bus.lab.recordings.player import final
 from romana_bus.producers.kubernetes.objects import BUILT_IN

@@ -15,8 +15,7 @@ import msgspec
 from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, Session, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.bus.tail import ROLES
-from romana_bus.events import SPEC, TopologySet
+from romana_bus.events import ROLES, SPEC, TopologySet
 from romana_bus.ipam import Settings
 from romana_bus.runtime.feed import outgoing
 from tests.chaos.processes import ROOT, Process, until_said

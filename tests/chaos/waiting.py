@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import BusError
 from romana_bus.bus.clock import wall as now
-from romana_bus.bus.tail import ROLES
 from romana_bus.consumers.ipam import decider
-from romana_bus.events import IPAM, KUBE, Fact, LeaderElected, ResourceSynced
+from romana_bus.events import IPAM, KUBE, ROLES, Fact, LeaderElected, ResourceSynced
 from romana_bus.ipam import Tick, decide, evolve, wake
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.runtime.fold import Fold

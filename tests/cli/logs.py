@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.bus.tail import ROLES
+from romana_bus.events import ROLES
 from romana_bus.runtime.feed import outgoing
 from tests.conftest import run
 from tests.ipam.cluster import Cluster

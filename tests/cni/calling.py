@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from romana_bus.cni.plugin.install import source
+from tests import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,9 @@ class Pod(NamedTuple):
     @property
     def path(self) -> str:
         return self.at or f"/run/netns/{self.netns}"
+
+    def links(self) -> dict[str, kernel.Link]:
+        return kernel.links(self.netns)
 
     @property
     def arguments(self) -> str:

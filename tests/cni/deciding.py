@@ -12,6 +12,7 @@ from romana_bus.bus.streams import DAY, Layout
 from romana_bus.events import (
     IPAM,
     NODE,
+    ROLES,
     AddressAssigned,
     AddressDenied,
     AddressEvent,
@@ -24,7 +25,7 @@ from romana_bus.events import (
     codec,
 )
 from romana_bus.runtime.feed import outgoing
-from tests.conftest import ROLES, run
+from tests.conftest import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

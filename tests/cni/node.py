@@ -14,11 +14,16 @@ import subprocess
 import sys
 import urllib.error
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests import kernel
 from tests.cni.calling import CLIENTS, PLUGINS, Answer, Pod, execute, fetched, invoke, sh, until
 from tests.cni.deciding import Told
+from tests.kernel import BLOCKS, PODS, gateways
 from tests.servers import NatsServer
+
+if TYPE_CHECKING:
+    from tests.kernel import Address, Link
 
 ROMANA_BUS = str(Path(sys.executable).with_name("romana-bus"))
 
@@ -107,17 +112,18 @@ class Node(Told):
 
     def routes(self) -> dict[str, str]:
         """The addresses of pods that it routes, with their links."""
-        found = {}
-        for family in ("-4", "-6"):
-            for line in self.ip(family, "route", "show", "proto", "83").splitlines():
-                words = line.split()
-                found[words[0]] = words[words.index("dev") + 1]
-        return found
+        return {route.destination: route.link for route in kernel.routes(self.netns, PODS)}
 
     def blocks(self) -> set[str]:
         """The blocks of other nodes that it has a route to."""
-        shown = self.ip("-4", "route", "show", "proto", "82") + self.ip("-6", "route", "show", "proto", "82")
-        return {line.split()[0] for line in shown.splitlines() if not line.startswith("unreachable")}
+        return set(gateways(kernel.routes(self.netns, BLOCKS)))
+
+    def links(self) -> dict[str, Link]:
+        return kernel.links(self.netns)
+
+    def addresses(self, link: str = "") -> set[Address]:
+        """Of one link, or of all."""
+        return kernel.addresses(self.netns, link)
 
     # --- its agent --------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from romana_bus.consumers import routes
 from romana_bus.events import IPAM
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
+from tests.kernel import BLOCKS, gateways
 from tests.runtime.test_loop import running
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 def ways(node: Namespace) -> dict[str, str]:
     """Prefix -> gateway, of the routes of ours that lead anywhere."""
-    lines = [line.split() for line in node.routes("proto", "82")]
-    return {words[0]: words[words.index("via") + 1] for words in lines if "via" in words}
+    return gateways(node.routes(BLOCKS))
 
 
 TO_YOU = {"10.1.0.16/28": "10.99.0.2", "10.1.1.0/28": "10.99.0.2", "fd01::10/124": "fd99::2"}

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.events import IPAM, NODE, Applied, ApplyFailed, codec
+from romana_bus.events import IPAM, NODE, ROLES, Applied, ApplyFailed, codec
 from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.netlink.messages import attributes, messages
 from romana_bus.netlink.routes import get_route
 from romana_bus.netlink.socket import Socket
-from tests.conftest import ROLES
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
+from tests.kernel import BLOCKS
 from tests.netns import Namespace, needs_namespaces
 from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, removed
 from tests.runtime.test_loop import everything
@@ -48,7 +48,7 @@ async def test_from_the_log_to_the_kernel_and_back_as_a_report(stores: Stores, n
             await say(store, block("you", "10.1.2.0/28"))
             await until(lambda: "10.1.2.0/28" in ways(node))
             await say(store, removed("you"))
-            await until(lambda: ways(node) == {} and not node.ip("nexthop"))
+            await until(lambda: ways(node) == {} and not node.nexthops())
         reports = [codec.decode(one.body) for one in await everything(store, NODE)]
         assert all(isinstance(one, Applied) for one in reports)
         last = reports[-1]
@@ -137,14 +137,14 @@ async def test_a_changed_address_of_a_host_is_one_nexthop_message(node: Namespac
     await store.prepare(ROLES)
     await say(store, *PAIR, *(block("you", f"10.1.{at}.0/28") for at in range(2, 100)))
     async with reconciled(node, store):
-        await until(lambda: len(node.routes("proto", "82")) == 3 + 98 + 2)
+        await until(lambda: len(node.routes(BLOCKS)) == 3 + 98 + 2)
         with node.inside(lambda: Socket(within=0)) as everything_heard:
             for group in (7, 11, 32):  # routes of both families, nexthops
                 everything_heard.join(group)
             await say(store, placed("you", "10.99.0.7", "fd99::2"))
-            await until(lambda: "via 10.99.0.7" in node.ip("nexthop"))
+            await until(lambda: "10.99.0.7" in {one["gateway"] for one in node.nexthops().values()})
             assert heard(everything_heard) == [104]  # RTM_NEWNEXTHOP
-        assert "via 10.99.0.7" in node.ip("route", "get", "10.1.50.1")
+        assert node.gateway_to("10.1.50.1") == "10.99.0.7"
 
 
 def heard(listener: Socket) -> list[int]:
@@ -200,7 +200,7 @@ async def test_what_the_kernel_refuses_is_reported_with_its_prefix_and_tried_aga
     await store.prepare(ROLES)
     await say(store, *PAIR[:2])
     async with reconciled(node, store) as kernel:
-        await until(lambda: len(node.routes("proto", "82")) == 2)
+        await until(lambda: len(node.routes(BLOCKS)) == 2)
         kernel.kernel.links[parse_address("192.0.2.9")] = 2  # what the kernel said before it changed
         await say(store, placed("bad", "192.0.2.9"), block("bad", "10.3.0.0/28"), *PAIR[2:])
         await until(lambda: ways(node) == TO_YOU)
@@ -221,7 +221,7 @@ async def test_an_id_of_our_range_that_somebody_else_has_is_left_to_him(node: Na
     await say(store, *PAIR)
     async with reconciled(node, store):
         await until(lambda: ways(node) == TO_YOU)
-        assert f"id {0x52000000} blackhole" in node.ip("nexthop")
+        assert "blackhole" in node.nexthops()[0x52000000]
 
 
 async def test_a_monitor_that_was_overrun_makes_it_look_again(node: Namespace, monkeypatch: Any) -> None:

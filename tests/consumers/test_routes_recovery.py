@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.streams import Layout
-from romana_bus.events import IPAM, NODE, ApplyFailed, codec
+from romana_bus.events import IPAM, NODE, ROLES, ApplyFailed, codec
 from romana_bus.netlink.monitor import Monitor, Stale
-from tests.conftest import ROLES
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
 from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, released

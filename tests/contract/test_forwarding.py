@@ -4,7 +4,6 @@ and the real one."""
 from __future__ import annotations
 
 import contextlib
-import itertools
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -14,6 +13,7 @@ from romana_bus.netlink.fib import Forwarding
 from romana_bus.netlink.fib_apply import Unapplied
 from romana_bus.routing import Delta, Kernel, State, evolve, plan
 from romana_bus.routing.routes.nexthop_ids import OBJECTS
+from tests.kernel import BIRD, BOOT, KERNEL, STATIC
 from tests.netns import Namespace, namespace, needs_namespaces
 from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed, released, removed
 from tests.routing.routes.kernel_in_memory import FakeForwarding
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from romana_bus.routing import Address
 
 FIRST = OBJECTS.start
+
+#: As `ip` has them.
+NAMES = {KERNEL: "kernel", BOOT: "boot", STATIC: "static", BIRD: "bird"}
 
 
 class Machine(Protocol):
@@ -68,14 +71,11 @@ class Real(Forwarding):
 
     def shown(self) -> set[tuple[str, str, int, str]]:
         found = set()
-        for line in self.node.routes():
-            words = line.removeprefix("unreachable ").split()
-            said = dict(itertools.pairwise(words))
-            if said.get("proto") == "kernel":
-                continue
-            metric = int(said.get("metric", 0))
-            found.add((words[0], said.get("proto", "boot"), metric, said.get("via", "")))
-        return found
+        for route in self.node.routes():
+            name = NAMES.get(route.protocol, str(route.protocol))
+            for gateway, _ in route.paths or [("", "")]:
+                found.add((route.destination, name, route.metric, gateway))
+        return {shown for shown in found if shown[1] != "kernel"}
 
 
 def _family(prefix: str) -> list[str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.bus.streams import TOKENS
-from romana_bus.events import NODE, SPEC, Event, LeaderElected, codec
+from romana_bus.events import NODE, SPEC, STREAMS, Event, LeaderElected, codec
 from tests.fuzz import hostile_events, hostile_json
 from tests.fuzz.hostile_events import GHOST
 
@@ -93,7 +92,7 @@ class Messages:
             return chance.choice(self._real).subject.encode()
         if kind < 0.6 and isinstance(event := codec.decode(body), Event) and (own := subject_of(event)):
             return own.encode(errors="surrogatepass")
-        first = chance.choice(list(TOKENS.values()))
+        first = chance.choice(STREAMS).token
         rest = [chance.choice(_ODD) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4, 12)))]
         branch = chance.choice(_BRANCHES[first]) if chance.random() < 0.8 else chance.choice(_ODD)
         return b".".join([first.encode(), branch, *rest])

@@ -1,16 +1,20 @@
-"""Routes and nexthops in a real kernel: what is written is what `ip route` shows, and nothing else moves."""
+"""Routes and nexthops in a real kernel: what is written is what others read there, and nothing else moves."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
-from romana_bus.inet import parse_address, parse_prefix
+from romana_bus.inet import format_address, parse_address, parse_prefix
 from romana_bus.netlink import nexthops
 from romana_bus.netlink.fib import Forwarding
 from romana_bus.netlink.fib_apply import HELD, Unapplied
 from romana_bus.netlink.messages import message
 from romana_bus.routing import Kernel, State, evolve, plan
 from romana_bus.routing.routes.nexthop_ids import OBJECTS
+from tests import kernel
+from tests.kernel import BLOCKS, Route, gateways, nexthop_ids
 from tests.netns import Namespace, namespace, needs_namespaces
 from tests.routing.routes.hosts_and_blocks import PAIR, block, denied, placed, released, removed
 
@@ -42,15 +46,26 @@ def here(forwarding: Forwarding) -> Here:
 
 def test_blocks_lead_to_their_hosts_in_both_families(node: Namespace, here: Here, objects: bool) -> None:
     assert here.tell(*PAIR) == 7
-    shown = [line.split(" pref")[0] for line in node.routes("proto", "82")]
-    by = (f"nhid {FIRST} ", f"nhid {FIRST + 1} ") if objects else ("", "")
-    assert shown == [
-        "unreachable 10.1.0.0/16 metric 82000000",
-        f"10.1.0.16/28 {by[0]}via 10.99.0.2 dev eth0 metric 8200",
-        f"10.1.1.0/28 {by[0]}via 10.99.0.2 dev eth0 metric 8200",
-        f"fd01::10/124 {by[1]}via fd99::2 dev eth0 metric 8200",
-        "unreachable fd01::/64 dev lo metric 82000000",
+    assert node.routes(BLOCKS) == [
+        unreachable("10.1.0.0/16"),
+        to("10.1.0.16/28", "10.99.0.2", objects),
+        to("10.1.1.0/28", "10.99.0.2", objects),
+        to("fd01::10/124", "fd99::2", objects),
+        unreachable("fd01::/64", ("", "lo")),
     ]
+    ids = {"10.1.0.16/28": FIRST, "10.1.1.0/28": FIRST, "fd01::10/124": FIRST + 1}
+    assert nexthop_ids(node.name, BLOCKS) == (ids if objects else {})
+    made = {number: (one["gateway"], one["dev"]) for number, one in node.nexthops().items()}
+    assert made == ({FIRST: ("10.99.0.2", "eth0"), FIRST + 1: ("fd99::2", "eth0")} if objects else {})
+
+
+def to(destination: str, gateway: str, by_object: bool) -> Route:
+    """A route of ours to a block."""
+    return Route("unicast", destination, ((gateway, "eth0"),), 8200, BLOCKS, "universe", "", by_object)
+
+
+def unreachable(destination: str, *paths: tuple[str, str]) -> Route:
+    return Route("unreachable", destination, paths, 82_000_000, BLOCKS, "universe", "", by_object=False)
 
 
 def test_a_second_look_finds_nothing_to_do(node: Namespace, here: Here, objects: bool) -> None:
@@ -75,12 +90,27 @@ def test_what_has_not_changed_comes_as_the_same_bytes(node: Namespace, here: Her
 def test_everything_that_was_ours_goes_and_everything_else_stays(
     node: Namespace, here: Here, objects: bool
 ) -> None:
-    before = node.routes()
+    node.settle()
+    before = Others.of(node)
     here.tell(*PAIR)
     here.state = State("me")
     here.tell(denied("me"))
-    assert node.routes() == before
-    assert node.ip("nexthop") == ""
+    assert Others.of(node) == before
+    assert node.nexthops() == {}
+
+
+class Others(NamedTuple):
+    """What the agent only reads, and routes."""
+
+    links: dict[str, kernel.Link]
+    addresses: set[kernel.Address]
+    rules: list[tuple[int, int, str, int]]
+    routes: list[Route]
+
+    @classmethod
+    def of(cls, node: Namespace) -> Others:
+        name = node.name
+        return cls(kernel.links(name), kernel.addresses(name), kernel.rules(name), kernel.routes(name))
 
 
 FOREIGN = [
@@ -103,7 +133,8 @@ def test_foreign_routes_to_the_same_prefix_are_not_touched(
     for route in FOREIGN_6:
         node.ip("-6", "route", "add", *route)
     node.ip("nexthop", "add", "id", "7", "via", "10.99.7.7", "dev", "eth0")
-    before, table, nexthops = node.routes(), node.ip("route", "show", "table", "7"), node.ip("nexthop")
+    before, table, nexthops = node.routes(), node.routes(table=7), node.nexthops()
+    assert len(table) == len(nexthops) == 1
     here.tell(*PAIR)
     if objects:  # without, IPv6 shows routes of one metric as paths of one route
         assert {*before} <= {*node.routes()}
@@ -113,24 +144,23 @@ def test_foreign_routes_to_the_same_prefix_are_not_touched(
     here.state = State("me")
     here.tell(denied("me"))
     assert node.routes() == before
-    assert node.ip("route", "show", "table", "7") == table
-    assert node.ip("nexthop") == nexthops
+    assert node.routes(table=7) == table
+    assert node.nexthops() == nexthops
 
 
 def test_an_operators_route_without_metric_wins(node: Namespace, here: Here, objects: bool) -> None:
     here.tell(*PAIR)
     node.ip("route", "add", "10.1.0.16/28", "via", "10.99.7.7")
     node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::77")
-    assert "via 10.99.7.7" in node.ip("route", "get", "10.1.0.17")
-    assert "via fd99::77" in node.ip("-6", "route", "get", "fd01::11")
+    assert node.gateway_to("10.1.0.17") == "10.99.7.7"
+    assert node.gateway_to("fd01::11") == "fd99::77"
 
 
 def test_a_packet_to_nobody_hears_that_there_is_no_way(node: Namespace, here: Here, objects: bool) -> None:
     here.tell(*PAIR)
     for address in ("10.1.7.7", "fd01::7777"):
-        with pytest.raises(AssertionError, match=r"No route to host|unreachable"):
-            node.ip("route", "get", address)
-    assert "via 10.99.255.254" in node.ip("route", "get", "10.2.0.1")
+        assert kernel.route_to(node.name, address) is None
+    assert node.gateway_to("10.2.0.1") == "10.99.255.254"
 
 
 def test_a_block_moves_to_another_host(node: Namespace, here: Here, objects: bool) -> None:
@@ -138,9 +168,9 @@ def test_a_block_moves_to_another_host(node: Namespace, here: Here, objects: boo
     here.tell(
         released("you", "10.1.0.16/28"), block("they", "10.1.0.16/28", 3), block("they", "fd01::10/124", 3)
     )
-    assert "via 10.99.0.3" in node.ip("route", "get", "10.1.0.17")
-    assert "via fd99::3" in node.ip("-6", "route", "get", "fd01::11")
-    assert len(node.routes("proto", "82")) == 6
+    assert node.gateway_to("10.1.0.17") == "10.99.0.3"
+    assert node.gateway_to("fd01::11") == "fd99::3"
+    assert len(node.routes(BLOCKS)) == 6
     assert here.tell(full=True) == 0
 
 
@@ -153,7 +183,7 @@ def test_one_bad_route_does_not_stop_the_others_and_is_named(
         evolve(here.state, event, 1)
     with pytest.raises(Unapplied, match=r"10\.3\.0\.0/28|192\.0\.2\.9"):
         list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
-    assert "via 10.99.0.2" in node.ip("route", "get", "10.1.0.17")
+    assert node.gateway_to("10.1.0.17") == "10.99.0.2"
     assert parse_prefix("10.3.0.0/28") not in here.kernel.routes
 
 
@@ -193,16 +223,14 @@ def test_a_route_with_our_mark_and_another_metric_is_not_the_wanted_one(
         node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::2", "proto", "82", "metric", "7")
         node.ip("route", "add", "unreachable", "10.1.0.0/16", "proto", "82", "metric", "7")
         here.tell(*PAIR, full=True)
-        shown = [line.split(" pref")[0].split() for line in node.routes("proto", "82")]
-        metrics = {words[words[0] == "unreachable"]: words[words.index("metric") + 1] for words in shown}
-        assert len(shown) == 5
-        assert metrics == {
-            "10.1.0.0/16": "82000000",
-            "10.1.0.16/28": "8200",
-            "10.1.1.0/28": "8200",
-            "fd01::10/124": "8200",
-            "fd01::/64": "82000000",
-        }
+        shown = [(route.destination, route.metric) for route in node.routes(BLOCKS)]
+        assert sorted(shown) == [
+            ("10.1.0.0/16", 82_000_000),
+            ("10.1.0.16/28", 8200),
+            ("10.1.1.0/28", 8200),
+            ("fd01::/64", 82_000_000),
+            ("fd01::10/124", 8200),
+        ]
         assert here.tell(full=True) == 0
 
 
@@ -219,13 +247,13 @@ def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node
         for full in (False, True):
             with pytest.raises(Unapplied, match=refused):
                 here.tell(removed("you"), full=full)
-            assert "via 10.99.0.2" in node.ip("route", "show", "10.7.7.0/24")
-            assert "via fd99::2" in node.ip("-6", "route", "show", "table", "7")
-            assert [line.split()[0] for line in node.routes("proto", "82")] == ["unreachable"] * 2
+            assert gateways(node.routes())["10.7.7.0/24"] == "10.99.0.2"
+            assert gateways(node.routes(table=7)) == {"fd07::/64": "fd99::2"}
+            assert [route.kind for route in node.routes(BLOCKS)] == ["unreachable"] * 2
         node.ip("route", "del", "10.7.7.0/24")
         node.ip("-6", "route", "del", "fd07::/64", "table", "7")
         here.tell(full=True)
-        assert node.ip("nexthop") == ""
+        assert node.nexthops() == {}
 
 
 def test_of_more_missing_routes_than_are_looked_at_nothing_is_removed(
@@ -238,10 +266,10 @@ def test_of_more_missing_routes_than_are_looked_at_nothing_is_removed(
         evolve(here.state, event, 1)
     with pytest.raises(Unapplied):
         list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
-    assert "via 10.99.0.2" in node.ip("route", "show", "10.1.1.0/28")
+    assert gateways(node.routes())["10.1.1.0/28"] == "10.99.0.2"
     here.tell(placed("bad", "10.99.0.9"), full=True)
-    assert node.ip("route", "show", "10.1.1.0/28") == ""
-    assert len(node.routes("proto", "82")) == 2 + 2 + len(missing)
+    assert "10.1.1.0/28" not in gateways(node.routes())
+    assert len(node.routes(BLOCKS)) == 2 + 2 + len(missing)
 
 
 def test_10_000_routes_in_a_few_batches(node: Namespace, here: Here, objects: bool) -> None:
@@ -251,8 +279,17 @@ def test_10_000_routes_in_a_few_batches(node: Namespace, here: Here, objects: bo
         for at in range(3000)
     ]
     assert here.tell(*hosts, *blocks) >= 3000
-    assert len(node.routes("proto", "82")) == 3000
+    shown = node.routes(BLOCKS)
+    assert len(shown) == 3000
     assert here.tell(full=True) == 0
+    assert as_read(here.kernel) == gateways(shown)
+
+
+def as_read(kernel: Kernel) -> dict[str, str]:
+    """Prefix -> gateway, as our own dump has them."""
+    return {
+        str(prefix): format_address(*kernel.nexthops[number][:2]) for prefix, number in kernel.routes.items()
+    }
 
 
 def test_switching_between_objects_and_gateways_keeps_the_routes(node: Namespace) -> None:
@@ -262,9 +299,10 @@ def test_switching_between_objects_and_gateways_keeps_the_routes(node: Namespace
             with Forwarding(objects) as opened:
                 here = Here(opened)
                 here.tell(*PAIR)
-                assert len(node.routes("proto", "82")) == 5
-                assert ("nhid" in "".join(node.routes())) == objects
-                assert (node.ip("nexthop") != "") == objects
+                assert len(node.routes(BLOCKS)) == 5
+                leading = [route for route in node.routes(BLOCKS) if route.kind == "unicast"]
+                assert [route.by_object for route in leading] == [objects] * 3
+                assert bool(node.nexthops()) == objects
                 assert here.tell(full=True) == 0
 
 
@@ -277,8 +315,8 @@ def test_a_kernel_that_knows_no_nexthop_objects_gets_gateway_routes(
         here = Here(opened)
         here.tell(*PAIR)
         assert not here.kernel.objects
-        assert len(node.routes("proto", "82")) == 5
-        assert "nhid" not in "".join(node.routes())
+        assert len(node.routes(BLOCKS)) == 5
+        assert not any(route.by_object for route in node.routes())
         assert here.tell(full=True) == 0
 
 
@@ -300,7 +338,9 @@ def test_what_is_on_link_is_what_the_kernel_says(node: Namespace, address: str, 
     with node.entered(), Forwarding() as opened:
         asked = parse_address(address)
         [answers] = opened.ask([asked])
-        assert bool(answers[asked]) == on_link
+        assert answers[asked] == (kernel.links(node.name)["eth0"].ifindex if on_link else 0)
+    route = kernel.route_to(node.name, address)
+    assert on_link == (route is not None and (route.kind, route.gateway) == ("unicast", ""))
 
 
 def test_without_any_route_nothing_is_on_link() -> None:

@@ -11,6 +11,7 @@ import pytest
 from romana_bus.netlink.constants import CREATE, EXCL, NLMSG_DONE
 from romana_bus.netlink.messages import attribute, message, messages
 from romana_bus.netlink.socket import NetlinkError, Socket, _ends
+from tests import kernel
 from tests.netns import Namespace, namespace, needs_namespaces
 
 if TYPE_CHECKING:
@@ -42,25 +43,36 @@ def address(last: int, index: int = 1) -> bytes:
     return message(RTM_NEWADDR, CREATE | EXCL, body + packed)
 
 
+def loopback(here: Namespace) -> set[str]:
+    """The addresses of ours on the loopback."""
+    return {one.address for one in kernel.addresses(here.name, "lo") if one.address.startswith("10.")}
+
+
 def addresses(socket: Socket) -> int:
     body = struct.pack("=BBBBI", 2, 0, 0, 0, 0)
     parts = socket.dump(message(RTM_GETADDR, 0, body))
     return sum(kind == RTM_NEWADDR for part in parts for kind, *_ in messages(part))
 
 
-def test_a_batch_is_done_whatever_becomes_of_single_ones_and_those_are_named(socket: Socket) -> None:
+def test_a_batch_is_done_whatever_becomes_of_single_ones_and_those_are_named(
+    here: Namespace, socket: Socket
+) -> None:
     before = addresses(socket)
     failures = socket.batch(
         [address(1), address(2), address(1), address(3), address(9, index=77), address(4)]
     )
     assert [(one.at, one.errno) for one in failures] == [(2, errno.EEXIST), (4, errno.ENODEV)]
+    assert loopback(here) == {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
     assert addresses(socket) == before + 4
 
 
-def test_the_last_of_a_batch_may_fail_too_and_the_next_batch_is_not_confused(socket: Socket) -> None:
+def test_the_last_of_a_batch_may_fail_too_and_the_next_batch_is_not_confused(
+    here: Namespace, socket: Socket
+) -> None:
     assert [one.at for one in socket.batch([address(1), address(1)])] == [1]
     assert socket.batch([address(2)]) == []
     assert socket.batch([]) == []
+    assert loopback(here) == {"10.0.0.1", "10.0.0.2"}
 
 
 def test_one_that_is_refused_alone_raises_with_the_kernels_own_words(socket: Socket) -> None:
@@ -69,12 +81,13 @@ def test_one_that_is_refused_alone_raises_with_the_kernels_own_words(socket: Soc
         socket.do(address(1))
 
 
-def test_requests_that_bear_their_numbers_are_delivered_as_they_are(socket: Socket) -> None:
+def test_requests_that_bear_their_numbers_are_delivered_as_they_are(here: Namespace, socket: Socket) -> None:
     first = socket.reserve(2)
     numbered = [
         one[:8] + struct.pack("=I", at) + one[12:] for at, one in enumerate([address(1), address(1)], first)
     ]
     assert [one.at for one in socket.deliver(first, numbered)] == [1]
+    assert loopback(here) == {"10.0.0.1"}
 
 
 def test_a_dump_of_what_did_not_change_is_the_same_bytes(socket: Socket) -> None:
@@ -99,7 +112,7 @@ def test_what_is_left_of_a_dump_that_failed_is_not_the_answer_to_the_next(
         links = overrun.dump(message(RTM_GETLINK, 0, bytes(16)))
         kinds = {kind for part in links for kind, *_ in messages(part)}
         assert kinds == {RTM_NEWLINK, NLMSG_DONE}
-        assert addresses(overrun) == 249
+        assert addresses(overrun) == len(loopback(here)) == 249
 
 
 @pytest.mark.parametrize("flags", [0x202, 0x212])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,11 +24,7 @@ pytestmark = needs_namespaces
 
 @pytest.fixture
 def monitor(node: Namespace, forwarding: Forwarding) -> Iterator[Monitor]:
-    # The kernel gives the link an address and a route of its own, in its own time: that is no change.
-    deadline = time.monotonic() + 20
-    while not any(route.startswith("fe80::/64 dev eth0 ") for route in node.routes()):
-        assert time.monotonic() < deadline, node.routes()
-        time.sleep(0.05)
+    node.settle()  # what the kernel gives the link is no change
     with node.entered(), Monitor(forwarding.port) as opened:
         yield opened
 

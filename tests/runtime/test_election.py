@@ -21,11 +21,11 @@ from romana_bus.bus.api import (
 )
 from romana_bus.bus.jetstream.store import JetStream
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.events import IPAM
+from romana_bus.events import IPAM, ROLES
 from romana_bus.runtime import election
 from romana_bus.runtime.health import Health
 from romana_bus.runtime.loop import run_decider
-from tests.conftest import ROLES, opener
+from tests.conftest import opener
 from tests.runtime.test_loop import NUMBERS, elections, events, running, say, seen, until_last
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from romana_bus.events import (
     IPAM,
     KUBE,
     NODE,
+    ROLES,
     AddressAssigned,
     ForeignWriteSeen,
     MessagesParked,
@@ -29,7 +30,6 @@ from romana_bus.metrics import FOREIGN
 from romana_bus.runtime import election, loop, reports
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_decider
-from tests.conftest import ROLES
 from tests.contract.test_store import out
 from tests.contract.test_writer import elected, everything
 from tests.runtime.test_loop import (

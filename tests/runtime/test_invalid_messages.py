@@ -10,7 +10,18 @@ import pytest
 from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.consumers.ipam import decider
-from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, MessagesParked, PodSeen, codec
+from romana_bus.events import (
+    IPAM,
+    KUBE,
+    NODE,
+    ROLES,
+    SPEC,
+    Event,
+    LeaderElected,
+    MessagesParked,
+    PodSeen,
+    codec,
+)
 from romana_bus.ipam import Settings
 from romana_bus.runtime.consumer import Projection
 from romana_bus.runtime.feed import Read, outgoing
@@ -18,7 +29,6 @@ from romana_bus.runtime.fold import Fold
 from romana_bus.runtime.parked import ParkedEntry, ParkedMessages
 from romana_bus.runtime.reports import NAMED, ParkedReports
 from romana_bus.tasks import stop
-from tests.conftest import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,6 +15,7 @@ from romana_bus.events import (
     IPAM,
     KUBE,
     NODE,
+    ROLES,
     AddressAssigned,
     Applied,
     ApplyFailed,
@@ -30,7 +31,6 @@ from romana_bus.runtime.feed import Feed, Read, outgoing
 from romana_bus.runtime.loop import run_decider, run_projection
 from romana_bus.runtime.parked import ParkedMessages
 from romana_bus.runtime.reconcile import run_reconciler
-from tests.conftest import ROLES
 from tests.contract.test_store import table_at
 
 if TYPE_CHECKING:

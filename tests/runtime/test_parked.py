@@ -9,11 +9,10 @@ import pytest
 from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.search import newest_before
-from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodAddress
+from romana_bus.events import IPAM, KUBE, ROLES, AddressAssigned, Event, PodAddress
 from romana_bus.runtime.feed import Feed, Read, outgoing
 from romana_bus.runtime.fold import Fold
 from romana_bus.runtime.parked import SEARCHES, ParkedEntry, ParkedMessages
-from tests.conftest import ROLES
 from tests.runtime.test_loop import NUMBERS, number_of, say, seen
 
 if TYPE_CHECKING:

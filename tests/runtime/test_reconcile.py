@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.events import KUBE, NODE, Applied, ApplyFailed, PodGone
+from romana_bus.events import KUBE, NODE, ROLES, Applied, ApplyFailed, PodGone
 from romana_bus.runtime import reports
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
-from tests.conftest import ROLES
 from tests.runtime.test_loop import Numbers, World, events, reconciler, running, say, seen, until_last
 
 if TYPE_CHECKING:

@@ -100,9 +100,9 @@ def rebooted(server: Server, now: int) -> State:
     """What a process that starts now would know."""
     state = State(SETTINGS)
     evolve(state, Tick(now))
-    for role, under in READS:
-        for message in server.table_at(role, 0):
-            if matches(under, message.subject):
+    for read in READS:
+        for message in read.used(server.table_at(read.role, 0)):
+            if matches(read.under, message.subject):
                 _fold(state, message)
     return state
 

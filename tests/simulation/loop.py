@@ -97,7 +97,9 @@ class _TimerHandle(events.TimerHandle):
             super()._run()
 
     def __lt__(self, other: Any) -> bool:
-        return bool((self._when, self.number) < (other._when, other.number))
+        if self._when != other._when:
+            return bool(self._when < other._when)
+        return bool(self.number < other.number)
 
 
 class _Selector:

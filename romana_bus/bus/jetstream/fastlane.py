@@ -21,12 +21,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import nats.aio.client
-import nats.errors
 import structlog
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from romana_bus.bus.api import Unavailable
+from romana_bus.bus.jetstream.library import AWAITING_CONTROL_LINE, Client, NatsError, Parser
 
 #: Takes (subject, reply, header block, body). Called from the read loop: it must not block.
 Sink = Callable[[bytes, bytes, bytes, bytes], None]
@@ -43,7 +41,7 @@ RETRY, RETRY_LATER, FEW = 0.25, 2.0, 40
 USER_TIMEOUT = 6000
 
 
-class Wire(nats.aio.client.Client):
+class Wire(Client):
     """One connection. `sinks`: by subscription id."""
 
     def __init__(self) -> None:
@@ -107,7 +105,7 @@ class Wire(nats.aio.client.Client):
         if "permissions violation" in err_msg.lower() or "stale connection" in err_msg.lower():
             await super()._process_err(err_msg)
             return
-        error = nats.errors.Error(f"nats: {err_msg.strip()[:200]}")
+        error = NatsError(f"nats: {err_msg.strip()[:200]}")
         await self._error_cb(error)
         await self._process_op_err(error)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from romana_bus.bus import streams
 from romana_bus.bus.api import (
     Message,
     Outgoing,
@@ -56,7 +55,7 @@ class Streams(Requests):
 
     def subject(self, role: str, under: str) -> str:
         """The full subject, or filter, with the cluster's prefix; '>' means the role's whole stream."""
-        return self.layout.prefix + (f"{streams.TOKENS[role]}.>" if under == ">" else under)
+        return self.layout.prefix + (f"{role.lower()}.>" if under == ">" else under)
 
     def ask(
         self, stream: str, consumer: str, reply: str, count: int, expires: float, heartbeat: float

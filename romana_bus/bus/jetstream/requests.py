@@ -13,7 +13,6 @@ import itertools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import nats.errors
 
 from romana_bus.bus import streams
 from romana_bus.bus.api import (
@@ -26,6 +25,7 @@ from romana_bus.bus.api import (
     WrongSequence,
 )
 from romana_bus.bus.jetstream.fastlane import Sink, Wire, raw_message
+from romana_bus.bus.jetstream.library import NatsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,7 @@ class Requests:
     async def listen(self, subject: str, sink: Sink) -> bytes:
         try:
             return await self.wire.listen(subject, sink)
-        except nats.errors.Error as error:
+        except NatsError as error:
             raise Closed(self.closed) if self.closed else Unavailable(str(error)) from None
 
     def inbox(self) -> str:

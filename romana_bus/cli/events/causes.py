@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus.api import StreamMissing
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.terminal import Text
-from romana_bus.events import IPAM, AddressReleased, codec
+from romana_bus.events import IPAM, ROLES, AddressReleased, codec
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store

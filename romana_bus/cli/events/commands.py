@@ -10,14 +10,14 @@ from cyclopts import App, Parameter
 from romana_bus.bus.api import Message
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.streams import matches
-from romana_bus.bus.tail import ROLES, roles_of, tail
+from romana_bus.bus.tail import tail
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.groups import OPTIONS
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_error, print_line
 from romana_bus.errors import BadInput
-from romana_bus.events import codec
+from romana_bus.events import ROLES, codec, roles_of
 
 app = App(
     name="events",

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.audits import lister
 from romana_bus.cli.common.ipam_state import ipam_state
@@ -18,7 +17,7 @@ from romana_bus.cli.common.session import run
 from romana_bus.cli.ipam.orders import pending_orders
 from romana_bus.consumers.audit import Observation, observe, order
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import AddressDisowned, ListingAsked
+from romana_bus.events import ROLES, AddressDisowned, ListingAsked
 from romana_bus.ipam.audit import KINDS, Finding
 from romana_bus.ipam.audit.corrections import Correction, corrections
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Output, Store
@@ -13,7 +12,7 @@ from romana_bus.cli.common.session import run
 from romana_bus.cli.ipam.orders import pending_orders
 from romana_bus.consumers.audit import order
 from romana_bus.errors import BadInput
-from romana_bus.events import AddressDisowned, SandboxRemoved
+from romana_bus.events import ROLES, AddressDisowned, SandboxRemoved
 from romana_bus.ipam import State
 from romana_bus.ipam.model.nodes import pod_order
 from romana_bus.ipam.model.uids import text_of

@@ -9,14 +9,13 @@ from cyclopts import Parameter
 
 from romana_bus.bus.api import WrongSequence
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import Text
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import SPEC, RangeReserved, RangeUnreserved
+from romana_bus.events import ROLES, SPEC, RangeReserved, RangeUnreserved
 from romana_bus.ipam import State, evolve
 from romana_bus.ipam.change import reserve as pure
 from romana_bus.runtime.feed import outgoing

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.options import Output, Store
@@ -19,6 +18,7 @@ from romana_bus.cli.ipam.capacity import closed, print_hosts, print_networks
 from romana_bus.cli.ipam.growth import growth
 from romana_bus.cli.ipam.shortages import print_waiting
 from romana_bus.errors import BadInput
+from romana_bus.events import ROLES
 from romana_bus.ipam import State
 from romana_bus.ipam.report import views
 from romana_bus.ipam.report.forecast import Forecasts

@@ -8,12 +8,12 @@ from typing import Any
 
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common.options import Addresses, Serving, Store, holder
 from romana_bus.cli.common.session import run as run_session
 from romana_bus.consumers import ipam
 from romana_bus.consumers.ipam_metrics import measured
 from romana_bus.errors import BadInput
+from romana_bus.events import ROLES
 from romana_bus.runtime.health import Health, served
 from romana_bus.runtime.loop import run_decider
 from romana_bus.tasks import until_one_ends

@@ -18,7 +18,7 @@ from rich.live import Live
 
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.tail import ROLES, tail
+from romana_bus.bus.tail import tail
 from romana_bus.cli.common import console, source
 from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Addresses, Kubernetes, Serving, Store, holder
@@ -32,7 +32,7 @@ from romana_bus.cli.topology import apply
 from romana_bus.consumers.ipam import decider
 from romana_bus.consumers.ipam_metrics import measured
 from romana_bus.errors import BadInput
-from romana_bus.events import codec
+from romana_bus.events import ROLES, codec
 from romana_bus.ipam import State
 from romana_bus.ipam.report import views
 from romana_bus.producers.kubernetes.objects import BUILT_IN

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Kubernetes, Serving, Store, holder
 from romana_bus.cli.common.session import run
 from romana_bus.errors import BadInput
+from romana_bus.events import ROLES
 from romana_bus.producers.kubernetes.objects import BUILT_IN, Kind, other_kind
 from romana_bus.runtime.health import Health, served
 

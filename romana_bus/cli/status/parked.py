@@ -6,29 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
-from romana_bus.events import IPAM, KUBE, NODE, ForeignWriteSeen, MessagesParked, codec
+from romana_bus.events import LED, NODE, ForeignWriteSeen, MessagesParked, codec
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.runtime.parked import ParkedMessages
-
-#: The consumers whose leaders report parked messages, and their streams.
-LEADERS = {"ipam": IPAM, "watch": KUBE}
 
 
 async def flaws(store: Store, own: ParkedMessages) -> dict[str, Any]:
     """Parked messages and foreign writes. `own`: the messages that this command parked. Raises BusError."""
     parked = {(entry.role, entry.seq): _parked(*entry) for entry in own.kept}
     count, foreign = 0, []
-    for consumer, stream in LEADERS.items():
-        report, _ = await _newest(store, f"node.-.parked.{consumer}")
+    for stream in LED:
+        report, _ = await _newest(store, f"node.-.parked.{stream.writer}")
         if isinstance(report, MessagesParked):
             count += report.count
             for message in report.parked:
                 parked[message.stream, message.seq] = _parked(
                     message.stream, message.seq, message.subject, message.reason
                 )
-        event, time = await _newest(store, f"node.-.foreign.{stream}")
+        event, time = await _newest(store, f"node.-.foreign.{stream.name}")
         if isinstance(event, ForeignWriteSeen):
             foreign.append({"stream": event.stream, "seq": event.seq, "subject": event.written, "time": time})
     return {"parked": [entry for _, entry in sorted(parked.items())], "foreign": foreign,

@@ -9,13 +9,12 @@ from cyclopts import Parameter
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.api import WrongSequence
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.status.resources import resources
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import SPEC, ListingAsked, codec
+from romana_bus.events import ROLES, SPEC, ListingAsked, codec
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.parked import ParkedMessages
 

@@ -8,7 +8,6 @@ from romana_bus.bus.api import BusError, Outgoing, StreamMissing
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.jetstream.lease import holder
 from romana_bus.bus.jetstream.store import JetStream
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
@@ -16,17 +15,12 @@ from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.status.nodes import nodes, print_nodes
 from romana_bus.cli.status.parked import flaws, print_unusable
 from romana_bus.cli.status.resources import print_resources, resources
-from romana_bus.events import IPAM, KUBE, NODE, SPEC, LeaderElected, codec
+from romana_bus.events import LED, ROLES, STREAMS, LeaderElected, codec
 from romana_bus.runtime.parked import ParkedMessages
 
-HOLDS = {
-    SPEC: "what operators set",
-    KUBE: "what the API server shows",
-    IPAM: "places and addresses",
-    NODE: "reports of nodes",
-}
+HOLDS = {stream.name: stream.holds for stream in STREAMS}
 #: The command that starts the writer of a stream.
-STARTS = {KUBE: "watch", IPAM: "run ipam"}
+STARTS = {stream.name: stream.command for stream in LED}
 
 
 def status(*, store: Store = Store(), output: Output = Output()) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common import console
 from romana_bus.cli.common.groups import OPTIONS
 from romana_bus.cli.common.options import Output, Store
@@ -19,6 +18,7 @@ from romana_bus.cli.topology import plan_view, validate
 from romana_bus.cli.topology.apply import current, merged, planned, put
 from romana_bus.cli.topology.tree_view import tree
 from romana_bus.errors import BadInput
+from romana_bus.events import ROLES
 from romana_bus.ipam.report import views
 
 if TYPE_CHECKING:

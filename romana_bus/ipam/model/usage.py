@@ -172,6 +172,12 @@ def free_by_leaf(state: State) -> list[int]:
     for block in state.blocks.values():
         if block.leaf >= 0:
             free[block.leaf] -= ((block.used | block.cool) & ~block.reserved).bit_count()
+            continue
+        for leaf in state.topology.overlapping(
+            block.prefix
+        ):  # smaller than the block: the topology has changed
+            used, cooling, both, _ = count(block, leaf.prefix, state.reserved_in(leaf.prefix.width))
+            free[leaf.number] -= used + cooling - both
     return free
 
 

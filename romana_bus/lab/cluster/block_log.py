@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import DAY, Layout
-from romana_bus.bus.tail import ROLES, tail
-from romana_bus.events import IPAM, BlockAssigned, codec
+from romana_bus.bus.tail import tail
+from romana_bus.events import IPAM, ROLES, BlockAssigned, codec
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

@@ -84,6 +84,13 @@ class Watched:
 
     def __init__(self) -> None:
         self.progress: dict[str, Progress] = {}
+        self.encoded: list[tuple[Event, bytes]] = []  # see `take_bodies`
+
+    def take_bodies(self) -> dict[int, bytes]:
+        """The bodies of facts that were derived since the last call, by the facts' `id`: they were encoded
+        for their digests, and need not be encoded again to be published."""
+        taken, self.encoded = self.encoded, []
+        return {id(fact): body for fact, body in taken}
 
     def of(self, name: str) -> Progress:
         if name not in self.progress:
@@ -94,7 +101,8 @@ class Watched:
 # --- from the log ------------------------------------------------------------------------------------
 
 
-def evolve(state: Watched, event: Event, _seq: int = 0) -> None:
+def evolve(state: Watched, event: Event, _seq: int = 0, body: bytes = b"") -> None:
+    """Fold one event. `body`: what it was decoded from, where that is known."""
     match event:
         case ListingAsked():
             progress = state.of(event.resource)
@@ -112,12 +120,12 @@ def evolve(state: Watched, event: Event, _seq: int = 0) -> None:
             progress.place = progress.marked = event.resource_version
             progress.version = version_number(event.resource_version)
         case ObjectSeen() | ObjectGone():
-            _hold(state.of(event.resource), event)
+            _hold(state.of(event.resource), event, body)
         case Fact() if type(event) in KIND_OF:
-            _hold(state.of(KIND_OF[type(event)]), event)
+            _hold(state.of(KIND_OF[type(event)]), event, body)
 
 
-def _hold(progress: Progress, fact: Fact) -> None:
+def _hold(progress: Progress, fact: Fact, body: bytes) -> None:
     key, version = fact.key(), version_number(fact.resource_version)
     if fact.listing > progress.listing:
         _begin(progress, fact.listing)
@@ -129,7 +137,7 @@ def _hold(progress: Progress, fact: Fact) -> None:
             _bury(progress, key, version)
     else:
         progress.gone.pop(key, None)
-        progress.held[key] = Held(fact.uid, version, digest(codec.encode(fact)), fact.listing)
+        progress.held[key] = Held(fact.uid, version, digest(body or codec.encode(fact)), fact.listing)
 
 
 def _begin(progress: Progress, number: int, rewound: bool = False) -> None:
@@ -182,7 +190,7 @@ def listed(state: Watched, kind: Kind, items: Iterable[Any]) -> list[Event]:
         if held is None and 0 < version <= progress.gone.get(key, 0):
             continue  # the watch has reported its deletion
         progress.absences.forget(key)
-        events += _publish(progress, fact, key, version)
+        events += _publish(state, progress, fact, key, version)
     return events
 
 
@@ -276,7 +284,7 @@ def changed(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) 
         progress.place, progress.version = fact.resource_version, version
     if type in ("ADDED", "MODIFIED"):
         progress.absences.forget(key)
-        return _publish(progress, fact, key, version)
+        return _publish(state, progress, fact, key, version)
     if type != "DELETED":
         raise ValueError(f"a watch event of type {type!r}")
     if held is None:
@@ -349,7 +357,7 @@ def wanted(state: Watched, kind: Kind) -> str:
 # --- one object ---------------------------------------------------------------------------------------
 
 
-def _publish(progress: Progress, fact: Fact, key: str, version: int) -> list[Event]:
+def _publish(state: Watched, progress: Progress, fact: Fact, key: str, version: int) -> list[Event]:
     """The fact, if the log does not have it already."""
     fact, body, unusable = fitted(fact, key)
     if unusable:
@@ -362,6 +370,7 @@ def _publish(progress: Progress, fact: Fact, key: str, version: int) -> list[Eve
     if held is not None and current and (held.uid, held.digest) == (now.uid, now.digest):
         return []
     progress.gone.pop(key, None)
+    state.encoded.append((fact, body))
     return [fact]
 
 
@@ -384,4 +393,4 @@ def _mark(progress: Progress, kind: Kind, now: float) -> ResourceSynced:
 def digest(body: bytes) -> bytes:
     """A digest of all fields after the version, which changes with every status update and alone means
     nothing."""
-    return hashlib.blake2b(body[body.index(b',"uid":') :], digest_size=16).digest()
+    return hashlib.blake2b(body[max(body.find(b',"uid":'), 0) :], digest_size=16).digest()

@@ -11,9 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from romana_bus.events import Fact, ObjectSeen, PolicySeen, codec
+from romana_bus.events.base import LARGEST
 
-#: The most bytes of a fact: the server's max_payload is 1 MiB, headers included.
-LARGEST = 900_000
 #: The most characters of a name or namespace (RFC 1123 subdomains), and of a uid plus a version.
 NAME, COUNTED = 253, 128
 #: Labels that are kept first if an object has too many: selectors mostly use these.

@@ -42,6 +42,7 @@ class _Watcher:
     reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.>"))
     initial: Callable[[], Watched] = Watched
     evolve: Callable[[Watched, Event, int], None] = observe.evolve
+    evolve_with_body: Callable[[Watched, Event, int, bytes], None] = observe.evolve
     #: Messages on KUBE that a leader did not write are parked.
     strict: bool = True
 
@@ -67,7 +68,7 @@ async def run_watcher(
 
         async def publish(events: list[Event]) -> None:
             # Facts have no cause on the log: chains of causes begin with them.
-            await leadership.publish((event, "") for event in events)
+            await leadership.publish(((event, "") for event in events), fold.state.take_bodies())
 
         watches = [ResourceWatch(api, kind, fold.state, publish, limits, health, answered) for kind in kinds]
         for kind in kinds:

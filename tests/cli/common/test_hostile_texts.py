@@ -11,7 +11,7 @@ import pytest
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.streams import Layout
-from romana_bus.bus.tail import ROLES
+from romana_bus.events import ROLES
 from tests.cli.api import ApiThread
 from tests.cli.hostile import EVIL, SHOWN, Log, built, harmless, published_all, steering
 from tests.cli.logs import begun

@@ -11,11 +11,10 @@ import pytest
 
 from romana_bus import events as ev
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.bus.tail import ROLES
 from romana_bus.cli.common.source import Source
 from romana_bus.cli.topology.apply import current, put
 from romana_bus.errors import BadInput, Failed
-from romana_bus.events import SPEC, codec
+from romana_bus.events import ROLES, SPEC, codec
 from romana_bus.ipam.change.evictions import losing
 from romana_bus.runtime.feed import outgoing
 from tests.cli.api import ApiThread

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,9 @@ import pytest
 
 from romana_bus.cni.link import attach
 from romana_bus.netlink.socket import NetlinkError
+from tests import kernel
 from tests.cni.calling import execute, pings, sh
+from tests.kernel import BOOT, Address, Neighbour, Route
 
 if TYPE_CHECKING:
     from tests.cni.node import Node
@@ -30,10 +31,15 @@ def test_a_pod_gets_its_addresses_and_packets_arrive(node: Node, client: str) ->
     assert pings(node.netns, six)
     assert pings(pod.netns, node.address)
     assert node.routes()[four] == node.routes()[six] == host["name"]
+    assert kernel.routes(pod.netns, BOOT) == [
+        Route("unicast", "default", (("169.254.1.1", "eth0"),), 0, BOOT, "universe", "", by_object=False),
+        Route("unicast", "169.254.1.1", (("", "eth0"),), 0, BOOT, "link", "", by_object=False),
+        Route("unicast", "default", (("fe80::1", "eth0"),), 1024, BOOT, "universe", "", by_object=False),
+    ]
     node.delete(pod, client=client)
-    assert host["name"] not in node.ip("link")
+    assert host["name"] not in node.links()
     assert not {four, six} & node.routes().keys()
-    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+    assert "eth0" not in pod.links()
 
 
 def test_pods_of_one_node_reach_each_other(node: Node) -> None:
@@ -54,7 +60,8 @@ def test_a_pod_of_one_family(node: Node, family: int) -> None:
     assert pings(node.netns, address)
     assert node.check(pod, result).code == 0
     host = result["interfaces"][0]["name"]
-    assert ("inet6" in node.ip("addr", "show", "dev", host)) == bool(family)
+    wanted = {Address("fe80::1", 64, "link", usable=True)} if family else set()
+    assert node.addresses(host) == wanted
 
 
 def test_the_link_is_as_the_configuration_says(node: Node) -> None:
@@ -62,14 +69,24 @@ def test_the_link_is_as_the_configuration_says(node: Node) -> None:
     node.decided(pod, *node.fresh())
     result = node.added(pod, mtu=1280, dns={"nameservers": ["10.0.0.10"]})
     assert result["dns"] == {"nameservers": ["10.0.0.10"]}
-    (link,) = json.loads(execute(pod.netns, "ip", "-j", "addr", "show", "eth0").stdout)
-    assert (link["mtu"], link["address"]) == (1280, result["interfaces"][1]["mac"])
+    host, inside = result["interfaces"]
+    outer, inner = node.links()[host["name"]], pod.links()["eth0"]
+    assert (inner.mtu, inner.mac) == (1280, inside["mac"])
+    assert (outer.mtu, outer.mac) == (1280, host["mac"])
+    assert outer.up
+    assert inner.up
+    assert (outer.peer, inner.peer) == (inner.ifindex, outer.ifindex)
+    addresses = kernel.addresses(pod.netns, "eth0")
     # Nothing is tentative: a pod that starts can be reached at once.
-    assert not [one for one in link["addr_info"] if one.get("tentative") or one.get("dadfailed")]
-    assert {(one["local"], one["prefixlen"]) for one in link["addr_info"] if one["scope"] == "global"} == {
+    assert all(one.usable for one in addresses)
+    assert {(one.address, one.length) for one in addresses if one.scope == "universe"} == {
         (address, int(length))
         for address, _, length in (one["address"].partition("/") for one in result["ips"])
     }
+    neighbours = kernel.neighbours(pod.netns, "eth0")
+    assert neighbours["169.254.1.1"] == neighbours["fe80::1"] == Neighbour(host["mac"], permanent=True)
+    assert kernel.proxies(node.netns, host["name"]) == {"169.254.1.1"}
+    assert (outer.forwarding, outer.rp_filter, outer.link_local) == (True, 1, False)
     for name, wanted in (("accept_dad", "0"), ("disable_ipv6", "0")):
         found = execute(pod.netns, "sysctl", "-n", f"net.ipv6.conf.eth0.{name}").stdout.strip()
         assert found == wanted, name
@@ -84,15 +101,15 @@ def test_the_gateway_is_answered_for_and_nothing_else_is(node: Node) -> None:
     host = node.added(pod)["interfaces"][0]
     sh("ip", "-n", pod.netns, "neigh", "flush", "dev", "eth0", "nud", "permanent")
     assert pings(pod.netns, node.address)
-    (asked,) = json.loads(sh("ip", "-j", "-n", pod.netns, "neigh", "show", "169.254.1.1"))
-    assert asked["lladdr"] == host["mac"]
+    assert kernel.neighbours(pod.netns, "eth0")["169.254.1.1"].mac == host["mac"]
     for other in ("169.254.1.2", "8.8.8.8"):
         sh("ip", "-n", pod.netns, "route", "add", other, "dev", "eth0")
         assert not pings(pod.netns, other, within=1)
-        assert "lladdr" not in sh("ip", "-n", pod.netns, "neigh", "show", other)
+        neighbour = kernel.neighbours(pod.netns, "eth0").get(other)
+        assert neighbour is None or neighbour.mac == ""
     assert node.inside("sysctl", "-n", f"net.ipv4.conf.{host['name']}.proxy_arp").stdout.strip() == "0"
     # The node's own network hears nothing of it: nobody has the address.
-    assert "169.254.1.1" not in node.ip("addr")
+    assert "169.254.1.1" not in {one.address for one in node.addresses()}
 
 
 def test_a_pod_reaches_its_node_where_that_has_no_default_route(node: Node) -> None:

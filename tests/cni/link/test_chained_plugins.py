@@ -91,7 +91,7 @@ def test_the_bandwidth_of_a_pod_is_limited(node: Node) -> None:
     assert "rate 8Mbit burst 10000b" in node.inside("tc", "qdisc", "show", "dev", host).stdout
     chain(node, pod, "CHECK", plugins, result)
     chain(node, pod, "DEL", plugins, result)
-    assert host not in node.ip("link")
+    assert host not in node.links()
 
 
 def execute_here(*command: str) -> Any:

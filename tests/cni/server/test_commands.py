@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
+from tests import kernel
 from tests.cni.calling import execute, pings, sh, until
 
 if TYPE_CHECKING:
@@ -30,9 +31,14 @@ def wired(node: Node, pod: Pod) -> Any:
 def test_a_repeated_add_gives_the_same_result_and_changes_nothing(node: Node) -> None:
     pod = node.pod()
     result = wired(node, pod)
-    before = sh("ip", "-n", pod.netns, "addr")
+    before = configured(pod)
     assert node.added(pod) == result
-    assert sh("ip", "-n", pod.netns, "addr") == before
+    assert configured(pod) == before
+
+
+def configured(pod: Pod) -> tuple[object, ...]:
+    """Its links, their addresses and its routes."""
+    return pod.links(), kernel.addresses(pod.netns), kernel.routes(pod.netns)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_a_foreign_interface_of_that_name_stays(node: Node) -> None:
     node.decided(pod, *node.fresh())
     sh("ip", "-n", pod.netns, "link", "add", "eth0", "type", "bridge")
     node.add(pod).fails(100, "the pod already has an interface eth0")
-    assert "bridge" in sh("ip", "-n", pod.netns, "-d", "link", "show", "eth0")
+    assert pod.links()["eth0"].kind == "bridge"
     assert pod.container not in "".join(one.read_text() for one in node.run_dir.glob("attachments/*"))
 
 
@@ -76,8 +82,9 @@ def test_a_foreign_route_to_the_address_stays(node: Node) -> None:
     node.decided(pod, four)
     node.ip("route", "add", f"{four}/32", "dev", "eth0", "proto", "99")
     node.add(pod).fails(100, four, "protocol 99")
-    assert "dev eth0" in node.ip("route", "show", "proto", "99")
-    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+    (stays,) = kernel.routes(node.netns, 99)
+    assert (stays.destination, stays.link) == (four, "eth0")
+    assert "eth0" not in pod.links()
     node.ip("route", "del", f"{four}/32", "dev", "eth0", "proto", "99")
 
 
@@ -128,7 +135,7 @@ def test_an_address_that_was_taken_from_a_pod_is_not_given_to_it_again(node: Nod
     wired(node, pod)
     node.released(pod)
     until(lambda: node.add(pod, timeout=0.2).code, "it is noticed")
-    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode != 0
+    assert "eth0" not in pod.links()
 
 
 def test_a_runtime_that_names_no_uid_gets_what_the_name_has(node: Node) -> None:
@@ -142,7 +149,7 @@ def test_a_runtime_that_names_no_uid_gets_what_the_name_has(node: Node) -> None:
 def test_what_is_no_network_namespace_is_refused_and_nothing_is_left(node: Node, path: str) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())
-    links = node.ip("link")
+    links = node.links()
     environment = {
         "CNI_COMMAND": "ADD",
         "CNI_PATH": "/x",
@@ -152,7 +159,7 @@ def test_what_is_no_network_namespace_is_refused_and_nothing_is_left(node: Node,
         "CNI_ARGS": pod.arguments,
     }
     node.invoke(environment).fails(8, path)
-    assert node.ip("link") == links
+    assert node.links() == links
 
 
 def test_the_node_s_own_namespace_is_refused(node: Node) -> None:
@@ -181,7 +188,7 @@ def test_del_without_its_namespace_takes_the_links_and_routes(node: Node) -> Non
     result = wired(node, pod)
     sh("ip", "netns", "del", pod.netns)
     node.delete(pod)
-    assert result["interfaces"][0]["name"] not in node.ip("link")
+    assert result["interfaces"][0]["name"] not in node.links()
     assert result["ips"][0]["address"].partition("/")[0] not in node.routes()
 
 
@@ -286,8 +293,8 @@ def test_gc_removes_what_is_not_valid_of_its_network_alone(node: Node, key: str)
     assert {(one.network, one.container) for one in node.attached()} == kept
     gone = until(lambda: _removed(node, stale), "the removal is on the log")
     assert gone.sandbox == stale.container
-    assert execute(stale.netns, "ip", "link", "show", "eth0").returncode != 0
-    assert execute(valid.netns, "ip", "link", "show", "eth0").returncode == 0
+    assert "eth0" not in stale.links()
+    assert "eth0" in valid.links()
     node.delete(elsewhere, name="another")
 
 
@@ -295,7 +302,7 @@ def test_gc_that_names_nothing_removes_nothing(node: Node) -> None:
     pod = node.pod()
     wired(node, pod)
     node.call("GC").fails(7, "valid-attachments")
-    assert execute(pod.netns, "ip", "link", "show", "eth0").returncode == 0
+    assert "eth0" in pod.links()
 
 
 def test_what_is_wired_is_reported_with_its_pods(node: Node) -> None:

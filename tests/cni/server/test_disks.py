@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.events import SandboxRemoved
-from tests.cni.calling import execute, pings
+from tests.cni.calling import pings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def test_a_disk_of_attachments_that_takes_no_more(own_node: Node, how: str) -> N
         for _ in range(3):
             node.add(starts).fails(100, said)
         node.add(node.pod(), timeout=0).fails(100, said)
-        assert execute(starts.netns, "ip", "link", "show", "eth0").returncode != 0
+        assert "eth0" not in starts.links()
         assert node.routes() == routes
         assert pings(node.netns, four)
         if how == "full":

@@ -33,7 +33,7 @@ def test_a_killed_agent_changes_no_route_and_drops_no_packet(own_node: Node, tmp
     result = node.added(other)
     assert pings(one.netns, six)
     until(lambda: applied(node).changes, "what was done is reported", node.log)
-    until(lambda: "tentative" not in node.ip("addr"), "the kernel has settled")
+    until(lambda: all(one.usable for one in node.addresses()), "the kernel has settled")
     with heard(node, tmp_path / "heard") as seen, pinging(one.netns, four) as lost:
         node.kill()
         node.add(other).fails(11, "does not answer", "romana-bus agent")

@@ -16,7 +16,7 @@ from romana_bus.cni.server.sandbox_requests import REMEMBERED, SandboxRequests
 from romana_bus.cni.server.threads import Threads
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.tasks import stop
-from tests.cni.calling import execute, pings, sh, until
+from tests.cni.calling import pings, sh, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ def test_an_address_that_still_is_another_pod_s_here_waits_for_its_end(node: Nod
     node.decided(new, four, six)  # by its own request, the address is the successor's
     node.until_read()
     node.add(new, timeout=0).fails(11, four, "uid-old", old.container, "removed first")
-    assert execute(new.netns, "ip", "link", "show", "eth0").returncode != 0
+    assert "eth0" not in new.links()
     assert {one.container for one in node.attached()} & {old.container, new.container} == {old.container}
     assert node.routes()[four] == before["interfaces"][0]["name"]
     assert pings(node.netns, four)
@@ -137,7 +137,7 @@ def test_an_address_of_a_sandbox_that_has_gone_without_a_word_is_free(node: Node
     node.until_read()
     node.add(new, timeout=0).fails(11, "removed first")
     sh("ip", "netns", "del", old.netns)
-    until(lambda: host not in node.ip("link"), "its link has gone")
+    until(lambda: host not in node.links(), "its link has gone")
     node.added(new)
     assert pings(node.netns, both[0])
     assert old.container not in {one.container for one in node.attached()}

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from romana_bus.events import SandboxRemoved, SandboxRequested
-from tests.cni.calling import execute, pings, sh, until
+from tests import kernel
+from tests.cni.calling import pings, until
 
 if TYPE_CHECKING:
     from tests.cni.calling import Answer, Pod
@@ -55,8 +56,8 @@ def test_two_hundred_calls_at_once_and_agents_that_are_killed(own_node: Node) ->
     assert node.collect("cni.dev/valid-attachments", []).code == 0
     assert node.attached() == []
     assert node.routes() == {}
-    assert " rb" not in node.ip("link")
-    assert not any("eth0" in sh("ip", "-n", pod.netns, "link") for pod in pods)
+    assert not any(name.startswith("rb") for name in node.links())
+    assert not any("eth0" in pod.links() for pod in pods)
     node.until_told()
     for pod in pods:
         told = [type(event) for event in node.history_of(pod)]
@@ -67,8 +68,7 @@ def held_once(node: Node, pods: list[Pod]) -> None:
     """No two sandboxes have one address, and each route leads to a link that is there."""
     seen: list[str] = []
     for pod in pods:
-        shown = execute(pod.netns, "ip", "-o", "addr", "show", "scope", "global").stdout
-        seen += [line.split()[3] for line in shown.splitlines()]
+        seen += [one.address for one in kernel.addresses(pod.netns) if one.scope == "universe"]
     assert len(seen) == len(set(seen))
-    links = node.ip("link")
-    assert all(f"{link}@" in links for link in node.routes().values())
+    links = node.links()
+    assert all(links[link].kind == "veth" for link in node.routes().values())

@@ -14,8 +14,9 @@ import pytest
 
 from romana_bus.inet import covering, parse_prefix
 from romana_bus.lab.machine import processes
+from tests import kernel
 from tests.cli.processes import Home, until
-from tests.lab import iproute
+from tests.kernel import BLOCKS, gateways
 from tests.lab.cluster.lab import Commands
 from tests.lab.conftest import needs_root
 
@@ -74,8 +75,7 @@ def space(run: Commands, pod: str) -> str:
 
 
 def block_routes(run: Commands, node: str) -> set[str]:
-    shown = iproute.asked(run.spec.namespace(node), "route", "show", "proto", "82")
-    return {str(route["dst"]) for route in shown if route.get("type") != "unreachable"}
+    return set(gateways(kernel.routes(run.spec.namespace(node), BLOCKS)))
 
 
 def test_all_pods_reach_each_other_with_addresses_of_their_zone(run: Commands) -> None:

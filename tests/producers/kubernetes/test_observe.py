@@ -22,13 +22,13 @@ from romana_bus.events import (
     ResourceSynced,
     codec,
 )
+from romana_bus.events.base import LARGEST
 from romana_bus.lab.kubeapi.resources import NODES as NODES_AT_THE_SERVER
 from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.responses import Action
-from romana_bus.producers.kubernetes.size_limit import LARGEST
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
 if TYPE_CHECKING:

@@ -10,7 +10,16 @@ import msgspec
 import pytest
 
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.events import KUBE, SPEC, ListingAsked, PodGone, PodSeen, ResourceListing, ResourceSynced
+from romana_bus.events import (
+    KUBE,
+    ROLES,
+    SPEC,
+    ListingAsked,
+    PodGone,
+    PodSeen,
+    ResourceListing,
+    ResourceSynced,
+)
 from romana_bus.lab.kubeapi.faults import Fault
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes import observe
@@ -18,7 +27,6 @@ from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import outgoing
-from tests.conftest import ROLES
 from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 from tests.producers.kubernetes.test_watcher import both, seen, until, watcher
 from tests.runtime.test_loop import events, running

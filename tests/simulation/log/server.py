@@ -50,10 +50,10 @@ class Server(MemoryStore):
     def expire(self) -> None:
         """Tombstones, and leases, go by the server's own clock."""
         self.now = asyncio.get_running_loop().time() + self.step
-        for role, stream in self._streams.items():
-            for seq in [seq for seq, at in stream.expires.items() if at <= self.now]:
-                self._expired[role, stream.log[seq].subject] = seq
         self.advance(0.0)
+
+    def expired(self, role: str, message: Message) -> None:
+        self._expired[role, message.subject] = message.seq
 
     def message(self, role: str, seq: int) -> Message | None:
         stream = self._streams.get(role)

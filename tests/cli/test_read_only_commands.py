@@ -214,7 +214,13 @@ def test_every_encoding_will_do(environment: dict[str, str], recorded: tuple[str
 
 def test_whoever_reads_may_stop_reading(recorded: tuple[str, ...], home: Home) -> None:
     options = " ".join(recorded)
-    for line in ("events tail --all --no-follow", "events tail --all", "ipam show", "status"):
+    for line in (
+        "events tail --all --no-follow",
+        "events tail --all",
+        "events tail --all --subject kube.leader",
+        "ipam show",
+        "status",
+    ):
         told = home.shell(f"romana-bus {line} {options} | head -1")
         assert (told.code, told.err, len(told.lines)) == (0, "", 1), line
 

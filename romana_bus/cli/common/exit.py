@@ -25,7 +25,7 @@ def report(error: BaseException) -> int:
             return _say(2, *error.reasons)
         case RomanaError():
             return _say(error.exit_code, str(error))
-        case BrokenPipeError() if _stdout_has_no_reader():
+        case BrokenPipeError() if stdout_has_no_reader():
             silence_stdout()  # the reader closed the pipe: that is not an error
             return 0
         case OSError() if str(error.filename).startswith(f"{os.devnull}/"):  # see main.py
@@ -51,7 +51,7 @@ def _usage(error: CycloptsError) -> str:
     return f"{text.rstrip('.?')}{'?' if text.rstrip('.').endswith('?') else '.'} See {command} --help"
 
 
-def _stdout_has_no_reader() -> bool:
+def stdout_has_no_reader() -> bool:
     """Whether the pipe behind stdout is closed: other pipes and sockets can break too."""
     poller = select.poll()
     poller.register(1, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DESCRIPTORS = 64
 #: Seconds that the event loop may take to close once everything has ended.
 CLOSE_WITHIN = 3.0
+#: Seconds until it is noticed that nobody reads stdout.
+NOTICED_WITHIN = 0.5
 
 
 def run(main: Coroutine[Any, Any, None], output: Output) -> None:
@@ -69,6 +72,13 @@ async def _run(main: Coroutine[Any, Any, None], closing: _Closing) -> None:
         closing.timer.start()
     if closing.error:
         raise closing.error
+
+
+async def until_no_reader() -> None:
+    """Returns when nobody reads stdout any more (`| head -1`): who follows the log and prints seldom would
+    notice only with the next line, perhaps never."""
+    while not exit.stdout_has_no_reader():
+        await asyncio.sleep(NOTICED_WITHIN)
 
 
 class _Closing:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from romana_bus.bus.api import Message
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.streams import matches
 from romana_bus.bus.tail import tail
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.groups import OPTIONS
 from romana_bus.cli.common.options import Output, Store
-from romana_bus.cli.common.session import run
+from romana_bus.cli.common.session import run, until_no_reader
 from romana_bus.cli.common.terminal import print_error, print_line
 from romana_bus.errors import BadInput
 from romana_bus.events import ROLES, codec, roles_of
+from romana_bus.tasks import until_one_ends
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from romana_bus.bus.api import Message
 
 app = App(
     name="events",
@@ -76,13 +81,19 @@ def check(subject: str) -> None:
 
 async def _tail(subject: str, last: int | None, follow: bool, store: Store, output: Output) -> None:
     printed = False
-    async with await open_store(store.access, store.layout, "events tail", ROLES, looking=True) as opened:
-        async for batch in tail(opened, roles_of(subject), last, follow):
+
+    async def print_all(batches: AsyncIterator[list[tuple[str, Message]]]) -> None:
+        nonlocal printed
+        async for batch in batches:
             for role, message in batch:
                 if matches(subject, message.subject):
                     print_event(role, message, output.json)
                     printed = True
             sys.stdout.flush()
+
+    async with await open_store(store.access, store.layout, "events tail", ROLES, looking=True) as opened:
+        printing = print_all(tail(opened, roles_of(subject), last, follow))
+        await until_one_ends([printing, until_no_reader()])
     if not printed and not follow:
         among = "on the log" if last is None else f"among the last {last} of each stream (--all searches all)"
         print_error(f"no such event {among}")

@@ -14,7 +14,7 @@ import structlog
 
 from romana_bus.bus.api import BusError
 from romana_bus.bus.connect import open_store
-from romana_bus.cni.link import attach, sysctls
+from romana_bus.cni.link import check, sysctls
 from romana_bus.cni.server import server
 from romana_bus.cni.server.attachments import Attachments
 from romana_bus.cni.server.commands import Commands, Node
@@ -147,7 +147,7 @@ class Agent:
 
     def _consumers(self, store: JetStream, attachments: Attachments, commands: Commands) -> list[Any]:
         async def wired() -> dict[str, str]:
-            routed, pods = await self.threads.run(attach.routed), attachments.pods()
+            routed, pods = await self.threads.run(check.routed), attachments.pods()
             return {address: pods.get(link, "") for address, link in sorted(routed.items())}
 
         return [

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import structlog
 
 from romana_bus.cni import spec
-from romana_bus.cni.link import attach
+from romana_bus.cni.link import attach, check
+from romana_bus.cni.link.access import NoNamespace
 from romana_bus.cni.link.veth import veth
 from romana_bus.cni.server import results
 from romana_bus.cni.server.attachments import Attachment, Attachments
@@ -92,7 +93,7 @@ class Commands:
                 if call.command == "ADD":
                     return await self._add(call)
                 return await (self._delete(call) if call.command == "DEL" else self._check(call))
-        except attach.NoNamespace as error:
+        except NoNamespace as error:
             raise CniError(spec.NETNS, f"CNI_NETNS: {error}") from None
         except attach.Taken as error:
             raise CniError(spec.KERNEL, str(error)) from None
@@ -131,7 +132,7 @@ class Commands:
             known = await self._awaited(call, known)
         elif call.pod.static:
             request = self._sandbox_requests.of(call.pod, call.container)
-        mtu = call.config.mtu or self._node.mtu or await self._threads.run(attach.uplink_mtu)
+        mtu = call.config.mtu or self._node.mtu or await self._threads.run(check.uplink_mtu)
         made = self._planned(call, known, mtu)
         await self._attach(made, request)
         self._node.changed()
@@ -164,7 +165,7 @@ class Commands:
             if self._busy(other.attached):
                 raise _still_attached(made, other)
             async with self._alone(other.attached):
-                if await self._threads.run(attach.is_attached, results.veth_of(other).host):
+                if await self._threads.run(check.is_attached, results.veth_of(other).host):
                     raise _still_attached(made, other)
                 log.warning("the link of a sandbox is gone, and no DEL came", pod=str(other.pod))
                 await self._forget(other)
@@ -194,7 +195,7 @@ class Commands:
     async def _awaited(self, call: Call, known: tuple[str, ...]) -> tuple[str, ...]:
         """Wait for an address. `known`: addresses that an earlier sandbox of the pod requested; they may be
         released at this moment. Raises CniError, NoNamespace; then the request is ended."""
-        await self._threads.run(attach.check_namespace, call.netns)
+        await self._threads.run(check.check_namespace, call.netns)
         # The addresses of an earlier ADD of this sandbox may belong to another pod now.
         await self._threads.run(attach.detach, veth(call.container, call.ifname).host)
         request: SandboxRequested | None = None
@@ -274,7 +275,7 @@ class Commands:
         """Whether the kernel routes an address of a pod of that name to a link without an attachment: then
         the attachments' files were lost."""
         addresses = self._addresses.assigned(Pod(pod.namespace, pod.name))
-        routed = await self._threads.run(attach.routed) if addresses else {}
+        routed = await self._threads.run(check.routed) if addresses else {}
         links = {routed[address] for address in addresses if address in routed}
         return not links <= self._attachments.pods().keys()
 
@@ -300,7 +301,7 @@ class Commands:
 
     async def _check(self, call: Call) -> bytes:
         wanted, routes = results.expected(call)
-        found = await self._threads.run(attach.faults, wanted, call.netns, routes)
+        found = await self._threads.run(check.faults, wanted, call.netns, routes)
         known = self._addresses.assigned(call.pod)
         attachment = self._attachments.get(call.config.name, call.attached)
         if attachment is not None and known and known != attachment.addresses:
@@ -329,4 +330,4 @@ def _still_attached(made: Attachment, other: Attachment) -> CniError:
 
 def _faults(attachment: Attachment, netns: str) -> list[str]:
     wanted = results.veth_of(attachment)
-    return attach.faults(wanted, netns, results.routes(wanted))
+    return check.faults(wanted, netns, results.routes(wanted))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.cni.link import attach
+from romana_bus.cni.link import access
 from romana_bus.netlink.socket import NetlinkError
 from tests import kernel
 from tests.cni.calling import execute, pings, sh
@@ -197,13 +197,13 @@ def test_a_result_is_in_the_words_of_the_version_that_was_asked_for(node: Node, 
 
 def test_a_socket_whose_answer_did_not_come_is_not_asked_again() -> None:
     """What comes late would be an answer to the next question."""
-    with attach._host() as used:
+    with access.host_socket() as used:
         pass
-    with pytest.raises(TimeoutError), attach._host():
+    with pytest.raises(TimeoutError), access.host_socket():
         raise TimeoutError
-    with attach._host() as fresh:
+    with access.host_socket() as fresh:
         assert fresh is not used
-    with pytest.raises(NetlinkError), attach._host():
+    with pytest.raises(NetlinkError), access.host_socket():
         raise NetlinkError(1, "the kernel said no")
-    with attach._host() as same:
+    with access.host_socket() as same:
         assert same is fresh

@@ -6,7 +6,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from romana_bus.cni.link import attach
+from romana_bus.cni.link import access, attach
 from romana_bus.cni.link.veth import veth
 from tests.netns import Namespace, namespace, needs_namespaces
 
@@ -30,7 +30,7 @@ def _lost(node: Namespace) -> list[str]:
         try:
             return [way for number in range(PODS) for way in _of_a_pod(number)]
         finally:
-            attach._thread.socket.close()
+            access._thread.socket.close()
 
 
 def _of_a_pod(number: int) -> list[str]:

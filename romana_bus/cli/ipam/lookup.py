@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from romana_bus.cli.common import console
+from romana_bus.cli.common.causes import chain, print_chain, subject
 from romana_bus.cli.common.terminal import Text
-from romana_bus.cli.events.causes import chain, print_chain, subject
 from romana_bus.cli.ipam.node import print_cooling
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_address

@@ -8,7 +8,7 @@ from rich.tree import Tree
 
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
-from romana_bus.cli.ipam.show import closed
+from romana_bus.cli.ipam.capacity import closed
 from romana_bus.ipam.report import views
 
 if TYPE_CHECKING:

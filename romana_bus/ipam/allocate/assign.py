@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from romana_bus.ipam.allocate.context import Context
-    from romana_bus.ipam.model.index import Entry
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.pods import Pod
     from romana_bus.ipam.model.records import Cooling
+    from romana_bus.ipam.model.state import Entry
 
 
 def _order(pod: Pod) -> tuple[str, str, str]:

@@ -37,7 +37,7 @@ class Context:
     def refreshed(self) -> Index:
         """The index, rebuilt if it is missing or stale."""
         index = self.state.index
-        if index is None or index.stale:
+        if not isinstance(index, Index) or index.stale:
             index = self.state.index = Index(self.state)
             self._free = None
         self.index = index

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from romana_bus.inet import Prefix
     from romana_bus.ipam.allocate.context import Context
     from romana_bus.ipam.model.blocks import Block
-    from romana_bus.ipam.model.index import Entry
     from romana_bus.ipam.model.nodes import Host
-    from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.model.state import Entry, State
     from romana_bus.ipam.topology.networks import Network
     from romana_bus.ipam.topology.tree import Leaf
 

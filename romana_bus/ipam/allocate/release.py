@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from romana_bus.ipam.allocate.context import Context
-    from romana_bus.ipam.model.index import Entry
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.pods import Pod
     from romana_bus.ipam.model.records import Record
-    from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.model.state import Entry, State
     from romana_bus.ipam.model.uids import Ident
 
 _by_pod = itemgetter(1, 0)

@@ -17,8 +17,8 @@ from romana_bus.ipam.model.nodes import pod_order
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from romana_bus.ipam import State
     from romana_bus.ipam.audit import Finding
+    from romana_bus.ipam.model.state import State
 
 Correction = AddressDisowned | ListingAsked | SandboxRemoved
 

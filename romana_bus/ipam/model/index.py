@@ -14,33 +14,11 @@ from romana_bus.ipam.model.blocks import Block, Chain, chain_key
 from romana_bus.ipam.model.free_space import FreeSpace
 from romana_bus.ipam.model.nodes import misfit
 from romana_bus.ipam.model.sandboxes import bearer
+from romana_bus.ipam.model.state import Dirty
 
 if TYPE_CHECKING:
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.state import State
-
-
-#: A node and a pod (NAMESPACE/NAME).
-Entry = tuple[str, str]
-
-
-class Dirty:
-    """What the next decision has to check.
-
-    `records`: entries whose pod or address changed. `hosts`: hosts that may have to be placed. `spares`:
-    hosts whose spare blocks have to be counted. `retry`: hosts whose waiting pods may find an address now.
-    `leaves`: leaf groups that have more free space.
-    """
-
-    def __init__(self) -> None:
-        self.records: set[Entry] = set()
-        self.hosts: set[str] = set()
-        self.spares: set[str] = set()
-        self.retry: set[str] = set()
-        self.leaves: set[int] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.hosts or self.spares or self.retry or self.leaves)
 
 
 class Index:

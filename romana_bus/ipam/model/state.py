@@ -7,7 +7,7 @@ first decision builds `index`, which follows from the rest; from then on, it is 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from romana_bus.events import GroupOpened
-    from romana_bus.ipam.model.index import Index
     from romana_bus.ipam.model.pods import Pod, Sandbox
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.refusal import Entity, Refusal
@@ -31,6 +30,44 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000
 NEEDED = ("nodes", "pods")
+
+
+#: A node and a pod (NAMESPACE/NAME).
+Entry = tuple[str, str]
+
+
+class Dirty:
+    """What the next decision has to check.
+
+    `records`: entries whose pod or address changed. `hosts`: hosts that may have to be placed. `spares`:
+    hosts whose spare blocks have to be counted. `retry`: hosts whose waiting pods may find an address now.
+    `leaves`: leaf groups that have more free space.
+    """
+
+    def __init__(self) -> None:
+        self.records: set[Entry] = set()
+        self.hosts: set[str] = set()
+        self.spares: set[str] = set()
+        self.retry: set[str] = set()
+        self.leaves: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.hosts or self.spares or self.retry or self.leaves)
+
+
+class Maintained(Protocol):
+    """What the state calls on its index (`model/index.py`) to keep it up to date."""
+
+    dirty: Dirty
+
+    def place_host(self, host: Host) -> None: ...
+    def wait(self, host: Host, pinned: bool) -> None: ...
+    def locate(self, block: Block) -> None: ...
+    def attach(self, block: Block) -> None: ...
+    def detach(self, block: Block) -> None: ...
+    def touched(self, block: Block, before: int) -> None: ...
+    def update_free(self, block: Block) -> None: ...
+    def remember(self, block: Block) -> None: ...
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -128,7 +165,7 @@ class State:
         self.due: dict[int, list[tuple[str, str]]] = {}
         self.default_prefix = parse_prefix(self.settings.default_network)
         self.topology: Topology = self.default()
-        self.index: Index | None = None
+        self.index: Maintained | None = None
         self.swept = 0
 
     def default(self) -> Topology:

@@ -1,6 +1,6 @@
 """Numbers of the kernel's routing netlink, and what marks our routes.
 
-Sources: linux/netlink.h, linux/rtnetlink.h, asm-generic/socket.h.
+Sources: the kernel's headers, named beside them.
 """
 
 from __future__ import annotations
@@ -43,4 +43,28 @@ RTMSG = struct.Struct("=BBBBBBBBI")
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_VIA, RTA_NH_ID = 1, 4, 5, 6, 9, 18, 30
 TABLE_MAIN = 254
 UNICAST, UNREACHABLE = 1, 7
+BOOT, STATIC = 3, 4  # rtm_protocol
+#: rtm_flags: an entry of a cache; ask for the route that matches, instead of what it means for a packet.
+CLONED, FIB_MATCH = 0x200, 0x2000
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+#: RTNLGRP_*: links, and of both families addresses, routes and rules; nexthops.
+LINKS_GROUP, ADDRESS_GROUPS, ROUTE_GROUPS, RULE_GROUPS, NEXTHOP_GROUP = 1, (5, 9), (7, 11), (8, 19), 32
+
+# linux/if.h and if_link.h
+LINK_UP, OPER_UP = 0x1, 6
+IFLA_ADDRESS, IFLA_NAME, IFLA_MTU, IFLA_LINK, IFLA_OPERSTATE = 1, 3, 4, 5, 16
+IFLA_INFO, IFLA_AF_SPEC, IFLA_NS_FD = 18, 26, 28
+INFO_KIND, INFO_DATA, VETH_PEER = 1, 2, 1
+INET_CONF, INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE = 1, 8, 1
+#: IPV4_DEVCONF_*: forward; and, for IPv4 only, accept no packet from the pod with another source address. The
+#: latter fails if net.ipv4.conf.all.rp_filter is 2, since the greater value counts, or if somebody sets the
+#: link's own to 2, as systemd-udevd does for new links if a file in sysctl.d has net.ipv4.conf.*.rp_filter =
+#: 2.
+CONF_FORWARDING, CONF_RP_FILTER = 1, 8
+
+# linux/if_addr.h, linux/neighbour.h
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_NODAD = 1, 2, 8, 0x02
+NDA_DST, NDA_LLADDR, NUD_PERMANENT, NTF_PROXY = 1, 2, 0x80, 0x08
+
+# linux/nexthop.h
+NHA_ID, NHA_OIF, NHA_GATEWAY = 1, 5, 6

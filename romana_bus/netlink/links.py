@@ -13,18 +13,45 @@ from typing import TYPE_CHECKING, NamedTuple
 from romana_bus.inet import V4, V6
 from romana_bus.netlink import messages
 from romana_bus.netlink.constants import (
+    ADDR_GEN_MODE_NONE,
+    BOOT,
+    CONF_FORWARDING,
+    CONF_RP_FILTER,
     CREATE,
     DELLINK,
     EXCL,
     FAMILY,
+    FIB_MATCH,
     GETADDR,
     GETLINK,
     GETROUTE,
+    IFA_ADDRESS,
+    IFA_F_NODAD,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFLA_ADDRESS,
+    IFLA_AF_SPEC,
+    IFLA_INFO,
+    IFLA_LINK,
+    IFLA_MTU,
+    IFLA_NAME,
+    IFLA_NS_FD,
+    IFLA_OPERSTATE,
+    INET6_ADDR_GEN_MODE,
+    INET_CONF,
+    INFO_DATA,
+    INFO_KIND,
+    LINK_UP,
+    NDA_DST,
+    NDA_LLADDR,
     NESTED,
     NEWADDR,
     NEWLINK,
     NEWNEIGH,
     NEWROUTE,
+    NTF_PROXY,
+    NUD_PERMANENT,
+    OPER_UP,
     REPLACE,
     RTA_DST,
     RTA_GATEWAY,
@@ -34,6 +61,7 @@ from romana_bus.netlink.constants import (
     SCOPE_UNIVERSE,
     TABLE_MAIN,
     UNICAST,
+    VETH_PEER,
     WIDTH,
 )
 
@@ -43,29 +71,6 @@ if TYPE_CHECKING:
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDR = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, length, flags, scope, index
 _NEIGH = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-
-_UP = 0x1
-_IFLA_OPERSTATE, _OPER_UP = 16, 6  # RFC 2863
-_IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_LINK, _IFLA_INFO, _IFLA_AF_SPEC, _IFLA_NS_FD = (
-    1,
-    3,
-    4,
-    5,
-    18,
-    26,
-    28,
-)
-_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
-_INET_CONF, _INET6_GENERATE = 1, 8
-_NO_LINK_LOCAL = 1  # IN6_ADDR_GEN_MODE_NONE
-#: IPV4_DEVCONF_*: forward; and, for IPv4 only, accept no packet from the pod with another source address. The
-#: latter fails if net.ipv4.conf.all.rp_filter is 2, since the greater value counts, or if somebody sets the
-#: link's own to 2, as systemd-udevd does for new links if a file in sysctl.d has net.ipv4.conf.*.rp_filter =
-#: 2.
-_FORWARDING, _RP_FILTER = 1, 8
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _NO_DAD = 1, 2, 8, 0x02
-_PROTO_BOOT, _FIB_MATCH = 3, 0x2000
-_NDA_DST, _NDA_LLADDR, _PERMANENT, _PROXY = 1, 2, 0x80, 0x08
 
 
 class Link(NamedTuple):
@@ -106,42 +111,44 @@ def _mac(text: str) -> bytes:
 def new_pair(host: tuple[str, str], pod: tuple[str, str], netns: int, mtu: int) -> bytes:
     """Create a veth pair; its pod end is created in the namespace of a file descriptor. `host`, `pod`: name
     and hardware address. Fails with EEXIST if one of the names is taken."""
-    peer = _LINK.pack(0, 0, 0, 0, 0) + _end(*pod, mtu) + messages.number(_IFLA_NS_FD, netns)
-    data = messages.nested(_INFO_DATA, messages.attribute(_VETH_PEER | NESTED, peer))
-    info = messages.nested(_IFLA_INFO, messages.name(_INFO_KIND, "veth"), data)
+    peer = _LINK.pack(0, 0, 0, 0, 0) + _end(*pod, mtu) + messages.number(IFLA_NS_FD, netns)
+    data = messages.nested(INFO_DATA, messages.attribute(VETH_PEER | NESTED, peer))
+    info = messages.nested(IFLA_INFO, messages.name(INFO_KIND, "veth"), data)
     body = _LINK.pack(0, 0, 0, 0, 0) + _end(*host, mtu) + info
     return messages.message(NEWLINK, CREATE | EXCL, body)
 
 
 def _end(name: str, mac: str, mtu: int) -> bytes:
     return (
-        messages.name(_IFLA_NAME, name)
-        + messages.attribute(_IFLA_ADDRESS, _mac(mac))
-        + messages.number(_IFLA_MTU, mtu)
+        messages.name(IFLA_NAME, name)
+        + messages.attribute(IFLA_ADDRESS, _mac(mac))
+        + messages.number(IFLA_MTU, mtu)
     )
 
 
 def up(index: int) -> bytes:
-    return messages.message(NEWLINK, 0, _LINK.pack(0, 0, index, _UP, _UP))
+    return messages.message(NEWLINK, 0, _LINK.pack(0, 0, index, LINK_UP, LINK_UP))
 
 
 def for_pod(index: int, *, six: bool) -> list[bytes]:
     """Set the host's end up, forwarding. `six`: the kernel has IPv6; then the automatic link-local address is
     turned off, which has to be done before the link is up."""
-    conf = messages.nested(_INET_CONF, messages.number(_FORWARDING, 1), messages.number(_RP_FILTER, 1))
+    conf = messages.nested(INET_CONF, messages.number(CONF_FORWARDING, 1), messages.number(CONF_RP_FILTER, 1))
     spec = [messages.nested(AF_INET, conf)]
     if six:
-        spec.append(messages.nested(AF_INET6, messages.attribute(_INET6_GENERATE, bytes([_NO_LINK_LOCAL]))))
-    body = _LINK.pack(0, 0, index, 0, 0) + messages.nested(_IFLA_AF_SPEC, *spec)
+        spec.append(
+            messages.nested(AF_INET6, messages.attribute(INET6_ADDR_GEN_MODE, bytes([ADDR_GEN_MODE_NONE])))
+        )
+    body = _LINK.pack(0, 0, index, 0, 0) + messages.nested(IFLA_AF_SPEC, *spec)
     return [messages.message(NEWLINK, 0, body), up(index)]
 
 
 def delete_link(name: str) -> bytes:
-    return messages.message(DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(_IFLA_NAME, name))
+    return messages.message(DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
 
 
 def get_link(name: str) -> bytes:
-    return messages.message(GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(_IFLA_NAME, name))
+    return messages.message(GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
 
 
 def get_link_at(index: int) -> bytes:
@@ -154,12 +161,12 @@ def link(answer: bytes) -> Link:
     attributes = _attributes(answer, start + _LINK.size)
     return Link(
         index,
-        attributes.get(_IFLA_NAME, b"").rstrip(b"\0").decode(errors="replace"),
-        attributes.get(_IFLA_ADDRESS, b"").hex(":"),
-        _number(attributes, _IFLA_MTU),
-        bool(flags & _UP),
-        _number(attributes, _IFLA_LINK),
-        attributes.get(_IFLA_OPERSTATE) == bytes([_OPER_UP]),
+        attributes.get(IFLA_NAME, b"").rstrip(b"\0").decode(errors="replace"),
+        attributes.get(IFLA_ADDRESS, b"").hex(":"),
+        _number(attributes, IFLA_MTU),
+        bool(flags & LINK_UP),
+        _number(attributes, IFLA_LINK),
+        attributes.get(IFLA_OPERSTATE) == bytes([OPER_UP]),
     )
 
 
@@ -172,8 +179,8 @@ def address(width: int, value: int, index: int, *, length: int = 0, link_local: 
     family, data = FAMILY[width], packed(width, value)
     scope = SCOPE_LINK if link_local else SCOPE_UNIVERSE
     body = _ADDR.pack(family, length or width, 0, scope, index)
-    body += messages.attribute(_IFA_LOCAL, data) + messages.attribute(_IFA_ADDRESS, data)
-    body += messages.number(_IFA_FLAGS, _NO_DAD) if width == V6 else b""
+    body += messages.attribute(IFA_LOCAL, data) + messages.attribute(IFA_ADDRESS, data)
+    body += messages.number(IFA_FLAGS, IFA_F_NODAD) if width == V6 else b""
     return messages.message(NEWADDR, CREATE | REPLACE, body)
 
 
@@ -189,23 +196,23 @@ def addresses(parts: Iterable[bytes], index: int) -> set[tuple[int, int]]:
         if of_link != index or family not in WIDTH:
             continue
         attributes = _attributes(part[:end], start + _ADDR.size)
-        data = attributes.get(_IFA_LOCAL, attributes.get(_IFA_ADDRESS, b""))
+        data = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS, b""))
         addresses.add((WIDTH[family], int.from_bytes(data, "big")))
     return addresses
 
 
 def neighbour(width: int, value: int, index: int, mac: str) -> bytes:
     """Set a permanent neighbour, so that nobody needs ARP or neighbour discovery for it."""
-    body = _NEIGH.pack(FAMILY[width], index, _PERMANENT, 0, 0)
-    body += messages.attribute(_NDA_DST, packed(width, value)) + messages.attribute(_NDA_LLADDR, _mac(mac))
+    body = _NEIGH.pack(FAMILY[width], index, NUD_PERMANENT, 0, 0)
+    body += messages.attribute(NDA_DST, packed(width, value)) + messages.attribute(NDA_LLADDR, _mac(mac))
     return messages.message(NEWNEIGH, CREATE | REPLACE, body)
 
 
 def proxy(width: int, value: int, index: int) -> bytes:
     """Answer ARP or neighbour discovery for this address on this link. Permanent: else it would go when the
     link loses its carrier."""
-    body = _NEIGH.pack(FAMILY[width], index, _PERMANENT, _PROXY, 0) + messages.attribute(
-        _NDA_DST, packed(width, value)
+    body = _NEIGH.pack(FAMILY[width], index, NUD_PERMANENT, NTF_PROXY, 0) + messages.attribute(
+        NDA_DST, packed(width, value)
     )
     return messages.message(NEWNEIGH, CREATE | REPLACE, body)
 
@@ -213,9 +220,7 @@ def proxy(width: int, value: int, index: int) -> bytes:
 # --- routes ---------------------------------------------------------------------------------------------
 
 
-def on_link(
-    width: int, value: int, index: int, *, protocol: int = _PROTO_BOOT, replace: bool = False
-) -> bytes:
+def on_link(width: int, value: int, index: int, *, protocol: int = BOOT, replace: bool = False) -> bytes:
     """Add a route to one address, on-link. Fails with EEXIST if there is one, unless `replace`."""
     flags = CREATE | (REPLACE if replace else EXCL)
     scope = SCOPE_LINK if width == V4 else SCOPE_UNIVERSE
@@ -225,14 +230,14 @@ def on_link(
 
 
 def default_via(width: int, gateway: int, index: int) -> bytes:
-    body = RTMSG.pack(FAMILY[width], 0, 0, 0, TABLE_MAIN, _PROTO_BOOT, SCOPE_UNIVERSE, UNICAST, 0)
+    body = RTMSG.pack(FAMILY[width], 0, 0, 0, TABLE_MAIN, BOOT, SCOPE_UNIVERSE, UNICAST, 0)
     body += messages.attribute(RTA_GATEWAY, packed(width, gateway)) + messages.number(RTA_OIF, index)
     return messages.message(NEWROUTE, CREATE | EXCL, body)
 
 
 def get_route(width: int, value: int) -> bytes:
     """Look up the route that a packet to this address takes, as it is in the table."""
-    body = RTMSG.pack(FAMILY[width], width, 0, 0, 0, 0, 0, 0, _FIB_MATCH)
+    body = RTMSG.pack(FAMILY[width], width, 0, 0, 0, 0, 0, 0, FIB_MATCH)
     return messages.message(GETROUTE, 0, body + messages.attribute(RTA_DST, packed(width, value)))
 
 

@@ -18,20 +18,26 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from romana_bus.inet import Prefix
 from romana_bus.netlink.constants import (
     ADD_MEMBERSHIP,
+    ADDRESS_GROUPS,
     BLOCK_ROUTES,
     DELADDR,
     DELLINK,
     DELNEXTHOP,
     DELROUTE,
     DELRULE,
+    IFLA_NAME,
+    LINKS_GROUP,
     NETLINK_ROUTE,
     NEWADDR,
     NEWLINK,
     NEWNEXTHOP,
     NEWROUTE,
     NEWRULE,
+    NEXTHOP_GROUP,
     POD_ROUTES,
+    ROUTE_GROUPS,
     RTA_DST,
+    RULE_GROUPS,
     SCOPE_LINK,
     SO_ATTACH_FILTER,
     SOL_NETLINK,
@@ -43,15 +49,13 @@ from romana_bus.netlink.socket import set_buffers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# linux/rtnetlink.h: RTNLGRP_*: links, and of both families addresses, routes and rules; nexthops
-_GROUPS = (1, 5, 9, 7, 11, 8, 19, 32)
+_GROUPS = (LINKS_GROUP, *ADDRESS_GROUPS, *ROUTE_GROUPS, *RULE_GROUPS, NEXTHOP_GROUP)
 _LINKS, _ADDRESSES, _ROUTES = (NEWLINK, DELLINK), (NEWADDR, DELADDR), (NEWROUTE, DELROUTE)
 _RULES, _NEXTHOPS = (NEWRULE, DELRULE), (NEWNEXTHOP, DELNEXTHOP)
 #: The host's end of a pod's link.
 _POD_LINK = re.compile(rb"rb[0-9a-f]{13}\0")
 #: After changes of more foreign routes than these, all addresses are looked up again.
 PREFIXES = 64
-_IFNAME = 3
 _BUFFER = 1 << 21
 
 
@@ -131,7 +135,9 @@ def _parse(data: bytes) -> Iterator[Stale]:
         elif kind in _LINKS:
             # A link that goes down removes nexthops and IPv4 routes without a notification of them.
             names = (
-                data[first:last] for name, first, last in attributes(data, start + 16, end) if name == _IFNAME
+                data[first:last]
+                for name, first, last in attributes(data, start + 16, end)
+                if name == IFLA_NAME
             )
             if not any(map(_POD_LINK.fullmatch, names)):
                 yield Stale(ours=True, all=True)

@@ -20,6 +20,9 @@ from romana_bus.netlink.constants import (
     FAMILY,
     GETNEXTHOP,
     NEWNEXTHOP,
+    NHA_GATEWAY,
+    NHA_ID,
+    NHA_OIF,
     REPLACE,
     REQUEST,
     WIDTH,
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
 
     from romana_bus.routing.routes.state import Via
 
-# linux/nexthop.h: NHA_*
-_ID, _OIF, _GATEWAY = 1, 5, 6
 #: struct nhmsg: family, scope, protocol, reserved, flags
 _NHMSG = struct.Struct("=BBBBI")
 _FORMS = {width: struct.Struct(f"=8sI16sI4sI4s{width // 8}s") for width in (V4, V6)}
@@ -47,13 +48,13 @@ def create(first: int, nexthops: Iterable[tuple[int, Via]], flags: int = CREATE 
             struct.pack("=IHH", form.size, NEWNEXTHOP, flags | REQUEST),
             struct.pack("=I", 0)
             + _NHMSG.pack(FAMILY[width], 0, BLOCK_ROUTES, 0, 0)
-            + struct.pack("=HH", 8, _ID),
+            + struct.pack("=HH", 8, NHA_ID),
             width // 8,
-            struct.pack("=HH", 4 + width // 8, _GATEWAY),
+            struct.pack("=HH", 4 + width // 8, NHA_GATEWAY),
         )
         for width, form in _FORMS.items()
     }
-    oif, requests = struct.pack("=HH", 8, _OIF), []
+    oif, requests = struct.pack("=HH", 8, NHA_OIF), []
     for sequence, (number, (width, gateway, link)) in enumerate(nexthops, first):
         pack, head, middle, size, via = forms[width]
         requests.append(pack(head, sequence, middle, number, oif, link, via, gateway.to_bytes(size, "big")))
@@ -67,7 +68,7 @@ def change(first: int, nexthops: Iterable[tuple[int, Via]]) -> list[bytes]:
 
 def delete(first: int, numbers: Iterable[int]) -> list[bytes]:
     head = struct.pack("=IHH", _REMOVAL.size, DELNEXTHOP, REQUEST)
-    middle = struct.pack("=I", 0) + _NHMSG.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 8, _ID)
+    middle = struct.pack("=I", 0) + _NHMSG.pack(0, 0, 0, 0, 0) + struct.pack("=HH", 8, NHA_ID)
     return [_REMOVAL.pack(head, sequence, middle, number) for sequence, number in enumerate(numbers, first)]
 
 
@@ -85,10 +86,10 @@ def parse(part: bytes) -> Iterator[tuple[int, Via | None]]:
         family, _, protocol, _, _ = _NHMSG.unpack_from(part, start)
         number = gateway = link = 0
         for attribute, first, last in attributes(part, start + _NHMSG.size, end):
-            if attribute == _ID:
+            if attribute == NHA_ID:
                 number = int.from_bytes(part[first:last], sys.byteorder)
-            elif attribute == _OIF:
+            elif attribute == NHA_OIF:
                 link = int.from_bytes(part[first:last], sys.byteorder)
-            elif attribute == _GATEWAY:
+            elif attribute == NHA_GATEWAY:
                 gateway = int.from_bytes(part[first:last], "big")
         yield number, (WIDTH[family], gateway, link) if protocol == BLOCK_ROUTES and gateway else None

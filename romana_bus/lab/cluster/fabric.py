@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 from romana_bus.errors import Failed
 from romana_bus.lab.machine import netns, rtnl
 from romana_bus.lab.spec import length_of
+from romana_bus.netlink.constants import (
+    BOOT,
+    STATIC,
+    TABLE_MAIN,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +71,7 @@ def build_node(spec: Spec, node: Node) -> None:
         link = _bring_up(kernel, "eth0", node.addresses)
         for gateway in spec.zone(node.zone).gateways:
             default = "::/0" if ":" in gateway else "0.0.0.0/0"
-            kernel.route("add", dst=default, gateway=gateway, oif=link, proto=rtnl.BOOT)
+            kernel.route("add", dst=default, gateway=gateway, oif=link, proto=BOOT)
 
     rtnl.within(spec.router, add_link)
     rtnl.within(namespace, configure)
@@ -140,7 +145,7 @@ def route_zone(spec: Spec, zone: Zone, prefixes: Iterable[str], alive: Iterable[
                 through: dict[str, Any] = {"multipath": [{"gateway": hop, "oif": link} for hop in hops]}
             else:
                 through = {"type": "unreachable"}
-            kernel.route("replace", dst=prefix, proto=rtnl.STATIC, **through)
+            kernel.route("replace", dst=prefix, proto=STATIC, **through)
 
     rtnl.within(spec.router, replace)
 
@@ -150,9 +155,9 @@ def unroute(spec: Spec, prefixes: Iterable[str]) -> None:
     gone = set(prefixes)
 
     def delete(kernel: Kernel) -> None:
-        for route in kernel.get_routes(table=rtnl.MAIN, proto=rtnl.STATIC):
+        for route in kernel.get_routes(table=TABLE_MAIN, proto=STATIC):
             if rtnl.destination(route) in gone:
-                kernel.route("del", dst=rtnl.destination(route), proto=rtnl.STATIC)
+                kernel.route("del", dst=rtnl.destination(route), proto=STATIC)
 
     if gone:
         rtnl.within(spec.router, delete)

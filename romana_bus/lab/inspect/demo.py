@@ -16,6 +16,11 @@ from romana_bus.lab.inspect import route_counter, workloads
 from romana_bus.lab.kubeapi.resources import PODS
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.machine import rtnl
+from romana_bus.netlink.constants import (
+    BLOCK_ROUTES,
+    TABLE_MAIN,
+    UNREACHABLE,
+)
 
 if TYPE_CHECKING:
     from romana_bus.bus.jetstream.store import JetStream
@@ -33,8 +38,6 @@ if TYPE_CHECKING:
 PODS_PER_NODE, _ROUNDS = 3, 6
 #: By it a second demonstration finds the pods of the first.
 _LABEL = {"romana-bus.io/demo": "pod"}
-#: The protocol number of routes to blocks (`ip route show proto 82`).
-_BLOCK_ROUTES = 82
 
 Json = dict[str, Any]
 
@@ -141,8 +144,8 @@ def _block_routes(kernel: Kernel) -> list[Prefix]:
     return [
         _destination(rtnl.destination(route))
         for family in (AF_INET, AF_INET6)
-        for route in kernel.get_routes(family=family, table=rtnl.MAIN)
-        if route["proto"] == _BLOCK_ROUTES and route["type"] != rtnl.UNREACHABLE
+        for route in kernel.get_routes(family=family, table=TABLE_MAIN)
+        if route["proto"] == BLOCK_ROUTES and route["type"] != UNREACHABLE
     ]
 
 

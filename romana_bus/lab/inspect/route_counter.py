@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from romana_bus.errors import Failed
 from romana_bus.inet import parse_prefix
-from romana_bus.lab.machine import netns, rtnl
+from romana_bus.lab.machine import netns
+from romana_bus.netlink.constants import (
+    ADD_MEMBERSHIP,
+    CLONED,
+    POD_ROUTES,
+    ROUTE_GROUPS,
+    SO_RCVBUFFORCE,
+    SOL_NETLINK,
+    TABLE_MAIN,
+)
 from romana_bus.netlink.socket import RECEIVE_SIZE
 
 if TYPE_CHECKING:
@@ -20,13 +29,6 @@ if TYPE_CHECKING:
 
     from romana_bus.inet import Prefix
 
-# linux/rtnetlink.h
-_GROUPS = (7, 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
-_SOL_NETLINK, _ADD_MEMBERSHIP, _RCVBUFFORCE = 270, 1, 33
-_CLONED = 0x200  # RTM_F_CLONED: an entry of a cache
-
-#: The protocol number of pods' own routes on their node.
-POD_ROUTES = 83
 #: What the kernel gives every link by itself.
 _LINK_LOCAL = parse_prefix("fe80::/10")
 
@@ -45,10 +47,10 @@ class Monitor:
     def __init__(self, namespace: str) -> None:
         with netns.inside(namespace):
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 1 << 22)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
         self._socket.bind((0, 0))
-        for group in _GROUPS:
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        for group in ROUTE_GROUPS:
+            self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
         self._socket.setblocking(False)
 
     def take(self) -> list[Change]:
@@ -95,7 +97,7 @@ def read(data: bytes) -> Iterator[Change]:
 
     for message in MarshalRtnl().parse(data):
         is_route = message["event"] in ("RTM_NEWROUTE", "RTM_DELROUTE")
-        if is_route and message["table"] == rtnl.MAIN and not message["flags"] & _CLONED:
+        if is_route and message["table"] == TABLE_MAIN and not message["flags"] & CLONED:
             address = message.get("RTA_DST") or ("::" if message["family"] == socket.AF_INET6 else "0.0.0.0")
             prefix = f"{address}/{message['dst_len']}"
             yield Change(message["event"] == "RTM_NEWROUTE", prefix, message["proto"])

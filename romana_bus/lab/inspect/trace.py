@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from romana_bus.errors import Failed
 from romana_bus.lab.inspect import names
 from romana_bus.lab.machine import rtnl
+from romana_bus.netlink.constants import (
+    BOOT,
+    FIB_MATCH,
+    STATIC,
+)
 
 if TYPE_CHECKING:
     from romana_bus.lab.inspect.names import End
@@ -21,10 +26,8 @@ if TYPE_CHECKING:
 _LONGEST = 12
 
 
-#: rtm_flags: the route that matches, instead of what it means for this packet (linux/rtnetlink.h).
-_FIB_MATCH = 0x2000
 #: How `ip route` shows rtm_protocol; others as numbers.
-_PROTOCOLS = {2: "kernel", rtnl.BOOT: "", rtnl.STATIC: "static", 9: "ra"}
+_PROTOCOLS = {2: "kernel", BOOT: "", STATIC: "static", 9: "ra"}
 
 
 class _Route(NamedTuple):
@@ -91,7 +94,7 @@ def _route(namespace: str, address: str, source: End, came_by: str) -> _Route | 
         packet = {"src": own, "iif": rtnl.index(kernel, came_by)} if came_by and own else {}
         (route,) = kernel.route("get", dst=address, **packet)
         link = kernel.get_links(route.get("RTA_OIF"))[0].get("IFLA_IFNAME")
-        (matched,) = kernel.route("get", dst=address, flags=_FIB_MATCH)
+        (matched,) = kernel.route("get", dst=address, flags=FIB_MATCH)
         protocol = _PROTOCOLS.get(matched["proto"], str(matched["proto"]))
         text = rtnl.destination(matched) + (f" proto {protocol}" if protocol else "")
         return _Route(text, route.get("RTA_GATEWAY") or "", link)

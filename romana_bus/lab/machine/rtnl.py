@@ -22,11 +22,6 @@ T = TypeVar("T")
 Kernel = Any
 Route = Any
 
-# linux/rtnetlink.h
-BOOT, STATIC = 3, 4  # rtm_protocol
-UNREACHABLE = 7  # rtm_type
-MAIN = 254  # rtm_table
-
 
 def within(namespace: str, task: Callable[[Kernel], T]) -> T:
     """Hand `task` the kernel of that namespace; gives its result. Raises Failed, with the kernel's reason."""

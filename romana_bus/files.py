@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write(file: Path, body: bytes, *, sync: bool = False) -> None:
-    """Replace a file atomically. `sync`: it is on the disk when this returns. Raises OSError; then nothing
-    has changed, and a full disk is no fuller."""
+def write(file: Path, body: bytes, *, sync: bool = False, mode: int = 0o666) -> None:
+    """Replace a file atomically. `sync`: it is on the disk when this returns. `mode`: its permissions, less
+    those that the umask denies. Raises OSError; then nothing has changed, and a full disk is no fuller."""
     scratch = file.with_suffix(".new")
     try:
-        with scratch.open("wb") as stream:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
             stream.write(body)
             if sync:
                 stream.flush()

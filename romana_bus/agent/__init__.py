@@ -1,1 +1,1 @@
-"""The agent of a node."""
+"""The agent of a node. Composes `cni`, `consumers` and `runtime`; only `cli` imports it."""

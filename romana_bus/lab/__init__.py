@@ -1,1 +1,4 @@
-"""A cluster on one machine: the small Kubernetes API server, and recordings played through it."""
+"""A cluster on one machine. From below: `spec`, what is wanted; `machine`, namespaces and processes;
+`kubeapi`, a small API server, and `kubeclient`, its client; `kubelet`, `scheduler` and `recordings`;
+`cluster`, all of it together; `inspect`, ping, trace and counts. Only `cli` imports it.
+"""

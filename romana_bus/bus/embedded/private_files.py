@@ -176,7 +176,8 @@ def read_end(directory: int, name: str, at_most: int) -> bytes:
 
 
 def replace(directory: int, name: str, text: str) -> None:
-    """Write a file, as a whole or not at all. Raises Unsafe, OSError."""
+    """Write a file, as a whole or not at all; in a directory that is open, since another user could put a
+    different one at its path (so not by `files.write`). Raises Unsafe, OSError."""
     new = f".{name}.new"
     remove(directory, new)
     with os.fdopen(open_file(directory, new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:

@@ -56,7 +56,7 @@ class Source(NamedTuple):
     root: Entry
 
 
-class Look(NamedTuple):
+class Checked(NamedTuple):
     """What a document makes, and all that is wrong with it."""
 
     networks: list[Network]
@@ -129,20 +129,20 @@ def deep(value: Any, most: int) -> bool:
     return True
 
 
-def look(source: Source) -> Look:
+def check_document(source: Source) -> Checked:
     """Returns what the document makes, and all that is wrong with it, each with its line."""
     reader = Reader(source.document)
     errors = _findings(source.root, "error", reader.problems)
-    return Look(reader.networks, errors + _findings(source.root, "warning", reader.warnings))
+    return Checked(reader.networks, errors + _findings(source.root, "warning", reader.warnings))
 
 
 def _findings(root: Entry, severity: str, problems: Iterable[Problem]) -> list[Finding]:
     return [Finding(root.line_of(problem.place), *problem, severity) for problem in problems]
 
 
-def refuse(source: Source) -> Look:
-    """The same as `look`. Raises BadFile if there are errors."""
-    seen = look(source)
+def refuse(source: Source) -> Checked:
+    """The same as `check_document`. Raises BadFile if there are errors."""
+    seen = check_document(source)
     if errors := seen.errors:
         raise BadFile(source.name, errors)
     return seen

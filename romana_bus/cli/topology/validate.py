@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
-from romana_bus.cli.common.topology_file import BadFile, Look, look, read
+from romana_bus.cli.common.topology_file import BadFile, Checked, check_document, read
 from romana_bus.errors import BadInput
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def validate(file: Path, output: Output) -> None:
     """Prints the problems of the file, or what it makes. Raises BadInput where it has errors."""
     try:
-        checked = look(read(file))
+        checked = check_document(read(file))
     except BadFile as error:
-        checked = Look([], error.found)
+        checked = Checked([], error.found)
     if output.json:
         console.as_json([finding._asdict() | {"line": finding.line or None} for finding in checked.found])
     else:

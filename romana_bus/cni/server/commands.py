@@ -21,7 +21,7 @@ from romana_bus.cni.link.access import NoNamespace
 from romana_bus.cni.link.veth import veth
 from romana_bus.cni.server import results
 from romana_bus.cni.server.attachments import Attachment, Attachments
-from romana_bus.cni.server.requests import GRACE
+from romana_bus.cni.server.logged_requests import GRACE
 from romana_bus.cni.server.sandbox_requests import SandboxRequests
 from romana_bus.cni.spec import CniError, Pod
 

@@ -19,7 +19,7 @@ import structlog
 from romana_bus import tasks
 from romana_bus.bus.api import Rewound, StreamMissing, Unavailable, WrongSequence
 from romana_bus.cni.server.journal import is_settled
-from romana_bus.cni.server.requests import Requests
+from romana_bus.cni.server.logged_requests import Requests
 from romana_bus.events import NODE, SandboxRemoved, codec
 from romana_bus.runtime.feed import outgoing
 

@@ -15,12 +15,12 @@ Making it takes the name: of two `lab up` at the same time, one fails here.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
 
 import msgspec
 
+from romana_bus import files
 from romana_bus.errors import BadInput, Failed
 from romana_bus.lab.spec import Spec
 
@@ -154,9 +154,5 @@ def command(lab: str, text: str) -> str:
 
 
 def write(path: Path, body: bytes | str) -> None:
-    """Write a file atomically, readable by its owner alone."""
-    new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(body.encode() if isinstance(body, str) else body)
-    new.replace(path)
+    """Write a file atomically, readable by its owner alone. Raises OSError."""
+    files.write(path, body.encode() if isinstance(body, str) else body, mode=0o600)

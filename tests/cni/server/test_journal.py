@@ -10,7 +10,7 @@ import pytest
 
 from romana_bus.bus.api import Outgoing, Unavailable
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.cni.server import requests
+from romana_bus.cni.server import logged_requests
 from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.threads import Threads
@@ -251,7 +251,7 @@ async def test_a_sandbox_that_is_wished_for_again_ends_again(tmp_path: Path) -> 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was stored has stood for long."""
-    monkeypatch.setattr(requests, "GRACE", 0.0)
+    monkeypatch.setattr(logged_requests, "GRACE", 0.0)
 
 
 @pytest.mark.usefixtures("settled")

@@ -24,6 +24,10 @@ GRACE = 1.0
 
 
 class Requests:
+    """Subject -> open request, as the log has it: exact while `known`, else as of the last reading.
+
+    Not for several readers at a time: the outbox alone calls `read`."""
+
     def __init__(self, node: str) -> None:
         self._under = f"node.{token(node)}.cni.>"
         self._open: dict[str, SandboxRequested] = {}
@@ -45,8 +49,8 @@ class Requests:
         return self._open.get(subject)
 
     def stands(self, event: SandboxEvent) -> bool:
-        """Whether the log has this request, whichever sandbox made it, and no earlier decision can arrive any
-        more."""
+        """Whether the log has this request, whichever sandbox made it, and every decision from before
+        the request was read."""
         subject = event.subject()
         return self._settled.get(subject, 0.0) <= time.monotonic() and is_settled(
             event, self._open.get(subject)

@@ -205,7 +205,7 @@ def resident() -> int:
 def bytes_per_address() -> float:
     """In a process of its own: what it has more with all pods than with none."""
     said = subprocess.run(
-        [sys.executable, "-m", "benchmarks.ipam", "--memory"], check=True, stdout=subprocess.PIPE
+        [sys.executable, "-m", "benchmarks.core.ipam", "--memory"], check=True, stdout=subprocess.PIPE
     )
     return float(said.stdout)
 

@@ -6,7 +6,7 @@ decided. Of each pod: from when it was handed to the writer until its address wa
 clock, which is this machine's; the longest of a run counts. Lost are decisions that a follower was given and
 that the log does not have afterwards, pods that never get an address, and addresses that two have.
 
-`python -m benchmarks.failover [--runs N] [--fault NAME ...]`. Needs root.
+`python -m benchmarks.log.failover [--runs N] [--fault NAME ...]`. Needs root.
 """
 
 from __future__ import annotations
@@ -319,7 +319,7 @@ def once(fault: str, runs: int) -> list[Run]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.failover")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.log.failover")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--fault", choices=FAULTS, action="append")
     parser.add_argument("--json", action="store_true")

@@ -3,7 +3,7 @@
 Ours has folded the events, and has asked what is on-link: planned and applied. The peers, turn by turn in
 the same run: the very same bytes from a loop that does nothing else; `ip -batch` (iproute2) and BIRD 2's
 kernel protocol, given the same routes by gateway; for a look that finds nothing to do, the dumps alone. What
-comes over the log is in `benchmarks/routes_log.py`. Speeds are medians, with the slowest and the fastest.
+comes over the log is in `routes_log.py`. Speeds are medians, with the slowest and the fastest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks import routes_log
+from benchmarks.node import routes_log
 from benchmarks.report import Report, times
 from romana_bus.consumers import routes
 from romana_bus.events import BlockAssigned, HostPlaced

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from romana_bus import events as ev
-from tests.ipam.allocate.annotations import ADDRESS, cluster, why, wish
+from tests.ipam.allocate.annotations.annotated import ADDRESS, cluster, why, wish
 from tests.ipam.cluster import Cluster, topology
 
 

@@ -11,12 +11,10 @@ from romana_bus.events import codec
 from romana_bus.ipam.audit import Finding, Snapshot, covers, findings
 from romana_bus.ipam.audit.corrections import corrections
 from tests.ipam.cluster import Cluster, topology
+from tests.ipam.racks import RACKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
 
 
 class Audited(Cluster):

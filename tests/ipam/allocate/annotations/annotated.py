@@ -6,10 +6,10 @@ from typing import Any
 
 from romana_bus import events as ev
 from tests.ipam.cluster import Cluster, topology
+from tests.ipam.racks import RACKS
 
 ADDRESS, NETWORK, STICKY = "romana.io/address", "romana.io/network", "romana.io/sticky-address"
 NO_TIME = "is not a time: write `true`, 90s, 10m, 2h or 7d"
-RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
 
 
 def cluster(**settings: Any) -> Cluster:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
-from tests.ipam.allocate.annotations.annotated import NO_TIME, RACKS, cluster, why, wish
+from tests.ipam.allocate.annotations.annotated import NO_TIME, cluster, why, wish
 from tests.ipam.cluster import Cluster, topology
+from tests.ipam.racks import RACKS
 
 
 @pytest.mark.parametrize(

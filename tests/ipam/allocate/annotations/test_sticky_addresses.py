@@ -7,6 +7,15 @@ from tests.ipam.allocate.annotations.annotated import ADDRESS, STICKY, cluster, 
 from tests.ipam.cluster import Cluster, topology
 
 
+def kept(sticky: str) -> Cluster:
+    """10.0.0.0 is kept for the next pod db/pg-0, which was on n1 and is gone."""
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky=sticky)
+    c.no_pod("db/pg-0")
+    c.decide()
+    return c
+
+
 def test_a_sticky_address_comes_back_on_the_same_node() -> None:
     c = cluster()
     assert wish(c, "db/pg-0", "n1", sticky="10m") == [
@@ -22,10 +31,7 @@ def test_a_sticky_address_comes_back_on_the_same_node() -> None:
 
 
 def test_it_follows_its_pod_to_another_node_of_the_group_with_its_block() -> None:
-    c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="10m")
-    c.no_pod("db/pg-0")
-    c.decide()
+    c = kept("10m")
     assert wish(c, "db/pg-0", "n2", sticky="10m", uid="2") == [
         "db/pg-0 on n1: released, the pod is on node n2 now",
         "10.0.0.0/32 from n1",
@@ -68,10 +74,7 @@ def test_also_when_its_node_died() -> None:
 
 
 def test_in_another_group_it_gets_another_and_the_old_one_when_it_returns() -> None:
-    c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="10m")
-    c.no_pod("db/pg-0")
-    c.decide()
+    c = kept("10m")
     assert wish(c, "db/pg-0", "n3", sticky="10m", uid="2")[-1] == "db/pg-0 on n3: 10.0.0.64"
     c.no_pod("db/pg-0")
     c.decide()
@@ -79,30 +82,21 @@ def test_in_another_group_it_gets_another_and_the_old_one_when_it_returns() -> N
 
 
 def test_it_does_not_come_back_out_of_a_range_that_is_reserved_by_now() -> None:
-    c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="10m")
-    c.no_pod("db/pg-0")
-    c.decide()
+    c = kept("10m")
     c.send(ev.RangeReserved(cidr="10.0.0.0/32"))
     assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.1"
 
 
 def test_it_is_kept_for_longer_than_the_log_is() -> None:
     """The tombstone that says so stays in the table as long as it says something."""
-    c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="14d")
-    c.no_pod("db/pg-0")
-    c.decide()
+    c = kept("14d")
     c.later(13 * 86_400)
     booted = c.rebuilt()
     assert wish(booted, "db/pg-0", "n1", sticky="14d", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.0"
 
 
 def test_after_the_retention_time_it_is_anybodys() -> None:
-    c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="10m")
-    c.no_pod("db/pg-0")
-    c.decide()
+    c = kept("10m")
     c.later(600)
     assert c.says() == ["10.0.0.0/32 from n1"]
     c.pod("web/other", "n2")
@@ -111,19 +105,13 @@ def test_after_the_retention_time_it_is_anybodys() -> None:
 
 
 def test_only_a_pod_of_its_name_in_its_namespace_gets_it() -> None:
-    c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="true")
-    c.no_pod("db/pg-0")
-    c.decide()
+    c = kept("true")
     assert wish(c, "web/pg-0", "n1", sticky="true")[-1] == "web/pg-0 on n1: 10.0.0.1"
     assert wish(c, "db/pg-1", "n1", sticky="true")[-1] == "db/pg-1 on n1: 10.0.0.2"
 
 
 def test_a_pod_of_the_name_that_no_longer_asks_gets_any_address_and_the_old_one_stays_kept() -> None:
-    c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="1h")
-    c.no_pod("db/pg-0")
-    c.decide()
+    c = kept("1h")
     c.pod("db/pg-0", "n1", uid="2")
     assert c.says() == ["10.0.0.4/30 to n1", "db/pg-0 on n1: 10.0.0.4"]
 

@@ -41,12 +41,43 @@ def history(node: Node, pod: Pod) -> list[type[Any]]:
 def asked(node: Node, name: str = "asked") -> Pod:
     """A pod whose request stands on the log, and whose first try has failed."""
     pod = node.pod(name)
+    try_until_asked(node, pod)
+    assert history(node, pod) == [SandboxRequested]
+    return pod
+
+
+def try_until_asked(node: Node, pod: Pod) -> None:
+    """One try, which fails once the request is on the log."""
     with ThreadPoolExecutor(1) as threads:
         trying = threads.submit(fails, node, pod, 1.0)
         until(lambda: node.newest_of(pod), "it is asked for", node.log)
         trying.result()
-    assert history(node, pod) == [SandboxRequested]
-    return pod
+
+
+def start_decided(node: Node) -> tuple[Pod, Any]:
+    """A static pod whose address was decided before it starts, and the result; the log has its request."""
+    pod = node.pod("static", STATIC)
+    node.decided(pod, *node.fresh())
+    result = node.added(pod)
+    node.until_told()
+    return pod, result
+
+
+def start_requested(node: Node) -> tuple[Pod, Any]:
+    """A static pod whose address is decided when it is requested, and the result."""
+    pod = node.pod("static")
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(node.added, pod)
+        until(lambda: isinstance(node.newest_of(pod), SandboxRequested), "it is asked for")
+        addresses = node.decided(pod, *node.fresh())
+        result = adding.result()
+    assert addresses_in(result) == list(addresses)
+    return pod, result
+
+
+def addresses_in(result: Any) -> list[str]:
+    """The IPv4 and the IPv6 address in a CNI result."""
+    return [one["address"].partition("/")[0] for one in result["ips"]]
 
 
 def until_ended(node: Node, pod: Pod) -> None:

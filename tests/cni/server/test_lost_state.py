@@ -14,7 +14,17 @@ import pytest
 
 from romana_bus.events import SandboxRequested
 from tests.cni.calling import pings, sh, until
-from tests.cni.kubelet import STATIC, asked, fails, history, try_of, until_ended
+from tests.cni.kubelet import (
+    STATIC,
+    addresses_in,
+    asked,
+    fails,
+    history,
+    start_decided,
+    try_of,
+    try_until_asked,
+    until_ended,
+)
 from tests.cni.server.test_disks import fill, remount, small
 
 if TYPE_CHECKING:
@@ -45,10 +55,8 @@ def test_an_agent_that_is_killed_while_a_pod_waits(own_node: Node) -> None:
 def test_an_agent_that_is_killed_between_add_and_del(own_node: Node, kills: bool) -> None:
     node = own_node
     node.start().until_synced()
-    pod = node.pod("static", STATIC)
-    node.decided(pod, *node.fresh())
-    node.added(pod)
-    node.until_told().restart().until_synced()
+    pod, _ = start_decided(node)
+    node.restart().until_synced()
     node.delete(pod)
     if kills:
         node.restart(hasty=True)  # what found its way to the disk, or to the log, is not lost
@@ -71,10 +79,7 @@ def test_after_a_reboot_what_was_asked_for_ends(own_node: Node, removed: bool) -
     """By a DEL for a container that nobody knows; and where none ever comes."""
     node = own_node
     node.start().until_synced()
-    pod = node.pod("static", STATIC)
-    node.decided(pod, *node.fresh())
-    node.added(pod)
-    node.until_told()
+    pod, _ = start_decided(node)
     with rebooted(node, pod):
         node.hasty = not removed
     if removed:
@@ -86,10 +91,8 @@ def test_after_a_reboot_what_was_asked_for_ends(own_node: Node, removed: bool) -
 def test_after_a_reboot_a_pod_that_starts_again_keeps_what_it_has(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
-    old, new = node.pod("static", STATIC), node.pod("static", STATIC)
-    node.decided(old, *node.fresh())
-    result = node.added(old)
-    node.until_told()
+    old, result = start_decided(node)
+    new = node.pod("static", STATIC)
     with rebooted(node, old):
         pass
     node.until_synced()
@@ -105,10 +108,9 @@ def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
     """Somebody has emptied RUN_DIR, and the pod runs on."""
     node = own_node
     node.start().until_synced()
-    pod = node.pod("static", STATIC)
-    four, _ = node.decided(pod, *node.fresh())
-    node.added(pod)
-    node.until_told().kill()
+    pod, result = start_decided(node)
+    four, _ = addresses_in(result)
+    node.kill()
     shutil.rmtree(node.run_dir / "attachments")
     node.hasty = True
     node.start().until_synced()
@@ -125,10 +127,7 @@ def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
 def test_a_log_that_was_restored_from_a_backup_is_told_the_end_again(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
-    pod = node.pod("static", STATIC)
-    node.decided(pod, *node.fresh())
-    node.added(pod)
-    node.until_told()
+    pod, _ = start_decided(node)
     store, backup = node.nats.directory / "js", node.nats.directory / "backup"
     node.nats.kill()
     shutil.copytree(store, backup)
@@ -152,17 +151,13 @@ def test_a_log_that_was_lost_asks_for_no_end(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     pod = asked(node)
-    node.nats.kill()
-    shutil.rmtree(node.nats.directory / "js")
+    node.nats.lose_store()
     node.nats.start()
     until(lambda: node.boots("cni", "rewound"), "it begins anew", node.log)
     node.placed(node.address)
     node.until_told()
     assert node.history_of(pod) == []
-    with ThreadPoolExecutor(1) as threads:
-        trying = threads.submit(fails, node, pod, 1.0)
-        until(lambda: node.newest_of(pod), "it is asked for again", node.log)
-        trying.result()
+    try_until_asked(node, pod)
     assert history(node, pod) == [SandboxRequested]
 
 

@@ -14,12 +14,10 @@ import pytest
 
 from romana_bus.events import Applied, ApplyFailed, SandboxRemoved, SandboxRequested, Wired
 from tests.cni.calling import CLIENTS, pings, until
+from tests.cni.kubelet import STATIC, addresses_in, start_requested
 
 if TYPE_CHECKING:
     from tests.cni.node import Node
-
-#: As a kubelet makes them for the pods of its files.
-STATIC = "5d41402abc4b2a76b9719d911017c592"
 
 
 def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) -> None:
@@ -92,8 +90,7 @@ def test_a_log_that_was_lost_takes_nothing_from_pods_and_routes(own_node: Node) 
     pods = [node.pod() for _ in range(2)]
     addresses = [node.decided(pod, *node.fresh()) for pod in pods]
     results = [node.added(pod) for pod in pods]
-    node.nats.kill()
-    shutil.rmtree(node.nats.directory / "js")
+    node.nats.lose_store()
     node.nats.start()
     for consumer in ("cni", "routes"):
         until(lambda: node.boots(consumer, "rewound"), "it begins anew", node.log)  # noqa: B023
@@ -128,8 +125,7 @@ def test_a_log_that_was_lost_is_told_of_the_static_pods_that_run(own_node: Node,
     assert [one.sandbox for one in node.history_of(pods[0])] == [pods[0].container]
     if not lives:
         node.kill()
-    node.nats.kill()
-    shutil.rmtree(node.nats.directory / "js")
+    node.nats.lose_store()
     if not lives:
         node.start()
     node.nats.start()
@@ -174,15 +170,11 @@ def test_the_end_of_a_sandbox_does_not_follow_the_wish_of_its_successor(own_node
     """A static pod's sandbox is replaced while the log is away: its address stays, and so does the wish."""
     node = own_node
     node.start().until_synced()
-    old = node.pod("static")
-    with ThreadPoolExecutor(1) as threads:
-        adding = threads.submit(node.added, old)
-        until(lambda: isinstance(node.newest_of(old), SandboxRequested), "it is asked for")
-        four, six = node.decided(old, *node.fresh())
-        adding.result()
+    old, first = start_requested(node)
     node.nats.kill()
     new = node.pod("static")
     node.delete(old)
+    four, six = addresses_in(first)
     again = node.added(new)
     assert [one["address"] for one in again["ips"]] == [f"{four}/32", f"{six}/128"]
     node.nats.start()
@@ -197,37 +189,23 @@ def test_the_end_of_a_sandbox_does_not_follow_the_wish_of_its_successor(own_node
 def test_a_static_pod_s_new_sandbox_waits_for_what_its_old_one_gave_back(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
-    old = node.pod("static")
-    with ThreadPoolExecutor(1) as threads:
-        adding = threads.submit(node.added, old)
-        until(lambda: isinstance(node.newest_of(old), SandboxRequested), "it is asked for")
-        node.decided(old, *node.fresh())
-        adding.result()
-        node.delete(old)
-        until(lambda: isinstance(node.newest_of(old), SandboxRemoved), "it was given back")
-        new = node.pod("static")
-        adding = threads.submit(node.added, new)
-        until(lambda: isinstance(node.newest_of(new), SandboxRequested), "it is asked for")
-        other = node.decided(new, *node.fresh())
-        assert [one["address"].partition("/")[0] for one in adding.result()["ips"]] == list(other)
+    old, _ = start_requested(node)
+    node.delete(old)
+    until(lambda: isinstance(node.newest_of(old), SandboxRemoved), "it was given back")
+    start_requested(node)  # with the addresses that are decided then
 
 
 def test_a_static_pod_starts_again_after_a_restart_without_the_log(own_node: Node) -> None:
     """The agent that goes on has only the journal to know that its old sandbox had asked for the address."""
     node = own_node
     node.start().until_synced()
-    old = node.pod("static")
-    with ThreadPoolExecutor(1) as threads:
-        adding = threads.submit(node.added, old)
-        until(lambda: isinstance(node.newest_of(old), SandboxRequested), "it is asked for")
-        four, six = node.decided(old, *node.fresh())
-        adding.result()
+    old, first = start_requested(node)
     node.kill()
     node.start().until_synced()
     node.nats.kill()
     node.delete(old)
     new = node.pod("static")
-    assert {one["address"].partition("/")[0] for one in node.added(new)["ips"]} == {four, six}
+    assert set(addresses_in(node.added(new))) == set(addresses_in(first))
     node.nats.start()
     node.until_told()
     assert [type(one) for one in node.history_of(new)] == [SandboxRequested]

@@ -12,7 +12,7 @@ import pytest
 
 from romana_bus.events import SandboxRemoved, SandboxRequested
 from tests.cni.calling import pings, until
-from tests.cni.kubelet import ROUNDS, STATIC, asked, fails, history, try_of, until_ended
+from tests.cni.kubelet import ROUNDS, STATIC, addresses_in, asked, fails, history, try_of, until_ended
 
 if TYPE_CHECKING:
     from tests.cni.node import Node
@@ -66,7 +66,7 @@ def test_what_was_decided_between_two_tries_is_found_by_the_next(own_node: Node,
     if restarted:
         node.restart().until_synced().until_knowing()
     sandbox = try_of(pod)
-    assert [one["address"].partition("/")[0] for one in node.added(sandbox)["ips"]] == [four, six]
+    assert addresses_in(node.added(sandbox)) == [four, six]
     assert pings(node.netns, four)
     node.until_told()
     node.restart(hasty=True).until_synced().until_knowing()

@@ -14,6 +14,7 @@ import pytest
 
 from romana_bus.events import SandboxRequested
 from tests.cni.calling import pings, sh, until
+from tests.cni.disks import fill, remount, small
 from tests.cni.kubelet import (
     STATIC,
     addresses_in,
@@ -25,7 +26,6 @@ from tests.cni.kubelet import (
     try_until_asked,
     until_ended,
 )
-from tests.cni.server.test_disks import fill, remount, small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

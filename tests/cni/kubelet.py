@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
-#: As a kubelet makes it for a pod of its files.
-STATIC = "5d41402abc4b2a76b9719d911017c592"
+#: Uids as a kubelet makes them for the pods of its files.
+STATIC, OTHER = "5d41402abc4b2a76b9719d911017c592", "7d793037a0760186574b0282f2f435e7"
 ROUNDS = 100
 
 _tries = itertools.count(1)

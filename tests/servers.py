@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -86,6 +87,11 @@ class NatsServer:
         self.signal(signal.SIGKILL)
         assert self.process is not None
         self.process.wait(10)
+
+    def lose_store(self) -> None:
+        """Killed, and what it stored is gone."""
+        self.kill()
+        shutil.rmtree(self.directory / "js")
 
     def freeze(self) -> None:
         """Gives when every thread of it has stopped: the kernel only promises to."""

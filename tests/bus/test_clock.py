@@ -19,7 +19,7 @@ from romana_bus.ipam import Settings
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_decider
 from tests.ipam.cluster import topology
-from tests.runtime.test_loop import events, running
+from tests.runtime.small_consumers import events, running
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

@@ -11,7 +11,7 @@ from romana_bus.bus.streams import Layout
 from romana_bus.events import ROLES
 from romana_bus.runtime.feed import outgoing
 from tests.conftest import run
-from tests.ipam.cluster import Cluster
+from tests.ipam.cluster import Cluster, topology
 
 if TYPE_CHECKING:
     from romana_bus.events import Event
@@ -61,3 +61,11 @@ def stored(server: NatsServer, cluster: Cluster) -> tuple[str, ...]:
 
     run(publish())
     return ("--nats", server.url, "--cluster", name)
+
+
+def with_nodes(*names: str, seconds: float = 1) -> Cluster:
+    c = ago(seconds, topology("10.0.0.0/16", 28))
+    for name in names:
+        c.node(name)
+    c.decide()
+    return c

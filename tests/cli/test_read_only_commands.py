@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Call
     from tests.cli.processes import Home
 
+
 LOOKING = ("ipam show", "topology show", "status", "events tail --no-follow")
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 
@@ -83,53 +84,6 @@ def test_status_when_nobody_runs(recorded: tuple[str, ...], call: Call) -> None:
     ]
     synced = {one["resource"] for one in found["resources"] if one["synced"]}
     assert synced == {"nodes", "pods", "namespaces", "networkpolicies"}
-
-
-def test_events_of_one_subject(recorded: tuple[str, ...], call: Call) -> None:
-    told = call("events", "tail", "--no-follow", "--all", "--subject", "ipam.address.>", *recorded)
-    assert told.lines
-    assert all(" IPAM/" in line and " Address" in line for line in told.lines)
-    some = call("events", "tail", "--no-follow", "--last", "5", "--json", *recorded).json_lines
-    assert {one["stream"] for one in some} == {"KUBE", "IPAM"}
-    assert len(some) == 10
-    assert set(some[0]) == {"stream", "seq", "subject", "id", "time", "cause", "event"}
-
-
-def test_every_event_has_its_line_and_its_document(recorded: tuple[str, ...], call: Call) -> None:
-    last = {one["stream"]: one["last"] for one in call("status", "--json", *recorded).json["streams"]}
-    lines = call("events", "tail", "--no-follow", "--all", *recorded).lines
-    documents = call("events", "tail", "--no-follow", "--all", "--json", *recorded).json_lines
-    assert len(lines) == len(documents) == sum(last.values())
-    causes = {one["cause"] for one in documents if one["stream"] == "IPAM"}
-    assert any(cause.startswith("KUBE/") for cause in causes)
-
-
-def test_no_such_event_is_said(recorded: tuple[str, ...], call: Call) -> None:
-    told = call("events", "tail", "--no-follow", "--subject", "kube.pod.nowhere.*", *recorded)
-    assert (told.code, told.out) == (0, "")
-    assert "no such event among the last 10 of each stream (--all searches all)" in told.err
-    told = call("events", "tail", "--no-follow", "--all", "--subject", "spec.>", *recorded)
-    assert told.err == "romana-bus: no such event on the log\n"
-
-
-def test_events_that_nobody_understands_are_shown_as_such(nats_server: NatsServer, call: Call) -> None:
-    from romana_bus.bus.api import Outgoing
-    from romana_bus.bus.connect import Access, open_store
-    from romana_bus.bus.streams import Layout
-    from tests.conftest import run
-
-    async def publish() -> None:
-        access = Access(servers=(nats_server.url,))
-        async with await open_store(access, Layout("strange"), "test", ["SPEC"]) as store:
-            await store.publish("SPEC", Outgoing("spec.topology", b'{"type":"FromTheFuture"}', "x"), 0)
-
-    run(publish())
-    options = ("--nats", nats_server.url, "--cluster", "strange")
-    told = call("events", "tail", "--no-follow", *options)
-    assert "SPEC/1" in told.out
-    [one] = call("events", "tail", "--no-follow", "--json", *options).json_lines
-    assert "FromTheFuture" in one["body"]
-    assert call("topology", "show", *options).code == 0
 
 
 @pytest.mark.parametrize("line", LOOKING)

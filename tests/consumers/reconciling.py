@@ -11,7 +11,7 @@ from romana_bus.events import IPAM
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
 from tests.kernel import BLOCKS, gateways
-from tests.runtime.test_loop import running
+from tests.runtime.small_consumers import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -21,7 +21,7 @@ from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
 from tests.kernel import BLOCKS
 from tests.netns import Namespace, needs_namespaces
 from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, removed
-from tests.runtime.test_loop import everything
+from tests.runtime.small_consumers import everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from romana_bus.ipam.topology.document import parse
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
 from tests.conftest import run
-from tests.runtime.test_loop import running
+from tests.runtime.small_consumers import running
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store

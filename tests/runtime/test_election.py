@@ -26,7 +26,7 @@ from romana_bus.runtime import election
 from romana_bus.runtime.health import Health
 from romana_bus.runtime.loop import run_decider
 from tests.conftest import opener
-from tests.runtime.test_loop import NUMBERS, elections, events, running, say, seen, until_last
+from tests.runtime.small_consumers import NUMBERS, elections, events, running, say, seen, until_last
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -32,7 +32,7 @@ from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_decider
 from tests.contract.test_store import out
 from tests.contract.test_writer import elected, everything
-from tests.runtime.test_loop import (
+from tests.runtime.small_consumers import (
     NUMBERS,
     both,
     elections,

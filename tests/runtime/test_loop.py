@@ -1,140 +1,46 @@
-"""The loop, with a decider so small that everything it does can be seen: every pod gets a number."""
+"""The loop of a decider and of a projection."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
-
-from romana_bus.bus.api import Message, Outgoing, Position, Store
+from romana_bus.bus.api import Message, Outgoing
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import (
     IPAM,
     KUBE,
-    NODE,
     ROLES,
     AddressAssigned,
-    Applied,
-    ApplyFailed,
-    Event,
     LeaderElected,
-    PodAddress,
-    PodGone,
-    PodSeen,
     codec,
 )
-from romana_bus.runtime.consumer import Decider, Projection, Reconciler
-from romana_bus.runtime.feed import Feed, Read, outgoing
+from romana_bus.runtime.consumer import Projection
+from romana_bus.runtime.feed import Feed, Read
 from romana_bus.runtime.loop import run_decider, run_projection
 from romana_bus.runtime.parked import ParkedMessages
-from romana_bus.runtime.reconcile import run_reconciler
 from tests.contract.test_store import table_at
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-    from contextlib import AbstractAsyncContextManager
-
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
-
-both = pytest.mark.parametrize("stores", ["memory", "nats"], indirect=True)
-
-
-@dataclass
-class Numbers:
-    pods: dict[str, int] = field(default_factory=dict)  # name -> sequence of its fact
-    given: dict[str, int] = field(default_factory=dict)
-    now: int = 0
-
-
-def number_of(event: AddressAssigned) -> int:
-    return int(event.addresses[0].address.rpartition(".")[2])
-
-
-def evolve(state: Numbers, event: Event, seq: int) -> None:
-    match event:
-        case PodSeen():
-            state.pods[event.name] = seq
-        case PodGone():
-            state.pods.pop(event.name, None)
-        case AddressAssigned():
-            state.given[event.name] = number_of(event)
-
-
-def decide(state: Numbers) -> Iterator[list[tuple[Event, str]]]:
-    while part := decide_some(state):
-        yield part
-
-
-def decide_some(state: Numbers) -> list[tuple[Event, str]]:
-    decided: list[tuple[Event, str]] = []
-    for name in sorted(state.pods.keys() - state.given.keys())[:7]:
-        number = max(state.given.values(), default=0) + 1
-        address = PodAddress(address=f"10.0.0.{number}", network="n", block="10.0.0.0/24")
-        event = AddressAssigned(
-            namespace="web", name=name, uid="u", node="n", tenant="web", addresses=(address,)
-        )
-        evolve(state, event, 0)
-        decided.append((event, f"{KUBE}/{state.pods[name]}"))
-    return decided
-
-
-NUMBERS: Decider[Numbers] = Decider(
-    name="numbers",
-    writes=IPAM,
-    reads=(Read(KUBE, "kube.pod.>"), Read(IPAM)),
-    initial=Numbers,
-    evolve=evolve,
-    tick=lambda state, now: setattr(state, "now", now),
-    decide=decide,
-    wake=lambda state: None,
+from tests.runtime.small_consumers import (
+    NUMBERS,
+    Numbers,
+    both,
+    elections,
+    events,
+    everything,
+    evolve,
+    number_of,
+    running,
+    say,
+    seen,
+    until_last,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
-def seen(name: str, version: int = 1) -> Outgoing:
-    event = PodSeen(resource_version=str(version), uid=f"u-{name}", namespace="web", name=name)
-    return outgoing(event, "", 1, 3600)
+    import pytest
 
-
-async def say(store: Store, messages: Iterable[Outgoing]) -> None:
-    await store.batch(KUBE, (await store.tail(KUBE)).last, list(messages))
-
-
-async def everything(store: Store, role: str) -> list[Message]:
-    """The whole log of a role."""
-    messages: list[Message] = []
-    wake, tail = asyncio.Event(), await store.tail(role)
-    reading = store.follow(role, ">", Position(tail.epoch, 0, ""), wake, "test")
-    while not messages or messages[-1].seq < tail.last:
-        await wake.wait()
-        wake.clear()
-        messages += reading.take()
-    await reading.close()
-    return messages
-
-
-async def events(store: Store, role: str = IPAM) -> list[Any]:
-    return [codec.decode(message.body) for message in await everything(store, role)]
-
-
-async def until_last(store: Store, role: str, seq: int) -> None:
-    while (await store.tail(role)).last < seq:
-        await asyncio.sleep(0.005)
-
-
-@contextlib.asynccontextmanager
-async def running(*coroutines: Any) -> AsyncIterator[list[asyncio.Task[None]]]:
-    tasks = [asyncio.ensure_future(one) for one in coroutines]
-    try:
-        yield tasks
-        for task in tasks:
-            assert not task.done() or task.cancelled(), task.exception()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    from tests.runtime.small_consumers import Stores
 
 
 @both
@@ -170,10 +76,6 @@ async def test_a_successor_goes_on_in_the_next_term_and_repeats_nothing(stores: 
         assert [(event.term, event.holder) for event in elected] == [(1, "first"), (2, "second")]
         given = [event for event in await events(store) if isinstance(event, AddressAssigned)]
         assert sorted(number_of(event) for event in given) == list(range(1, 22))
-
-
-async def elections(store: Store) -> list[str]:
-    return [event.holder for event in await events(store) if isinstance(event, LeaderElected)]
 
 
 @both
@@ -298,97 +200,3 @@ async def test_a_projection_sees_every_change(stores: Stores) -> None:
             await say(store, [seen("c"), seen("d")])
             while await sizes.get() < 4:
                 pass
-
-
-class World:
-    """An outside that can fail."""
-
-    def __init__(self) -> None:
-        self.there: set[str] = set()
-        self.failing: list[str] = []
-        self.looks: list[bool] = []
-        self.slow = 0.0
-
-    async def observe(self, state: Numbers, full: bool) -> set[str]:
-        self.looks.append(full)
-        await asyncio.sleep(self.slow if full else 0)
-        return set(self.there)
-
-    def has(self, count: int) -> bool:
-        return len(self.there) == count
-
-    async def apply(self, delta: tuple[set[str], set[str]]) -> int:
-        if self.failing:
-            raise OSError(self.failing.pop())
-        add, remove = delta
-        self.there = (self.there | add) - remove
-        return len(add) + len(remove)
-
-
-def plan(state: Numbers, actual: set[str]) -> tuple[set[str], set[str]] | None:
-    add, remove = state.pods.keys() - actual, actual - state.pods.keys()
-    return (add, remove) if add or remove else None
-
-
-def reconciler(world: World, tick: float = 60.0) -> Reconciler[Numbers]:
-    return Reconciler(
-        name="world",
-        node="n1",
-        reads=(Read(KUBE, "kube.pod.>"),),
-        initial=Numbers,
-        evolve=evolve,
-        observe=world.observe,
-        plan=plan,
-        apply=world.apply,
-        standing=lambda state: {"pods": len(state.pods)},
-        tick=tick,
-    )
-
-
-@both
-async def test_a_reconciler_makes_the_world_as_the_log_wants_it_and_says_what_it_covers(
-    stores: Stores,
-) -> None:
-    async with stores() as store:
-        world = World()
-        world.there = {"leftover"}
-        await say(store, [seen("a"), seen("b")])
-        await table_at(store, KUBE, 2)
-        async with running(run_reconciler(store, reconciler(world))):
-            await until_last(store, NODE, 1)
-            assert world.there == {"a", "b"}
-            gone = PodGone(resource_version="9", uid="u-a", namespace="web", name="a")
-            await say(store, [outgoing(gone, "", 1, 3600)])
-            await until_last(store, NODE, 2)
-            assert world.there == {"b"}
-        first, second = [event for event in await events(store, NODE) if isinstance(event, Applied)][:2]
-        assert (first.node, first.consumer, first.covers, first.changes) == ("n1", "world", {KUBE: 2}, 3)
-        assert (second.covers, second.changes) == ({KUBE: 3}, 1)
-
-
-@both
-async def test_a_failed_effect_is_reported_and_tried_again(stores: Stores) -> None:
-    async with stores() as store:
-        world = World()
-        world.failing = ["no buffer space", "no buffer space"]
-        await say(store, [seen("a")])
-        await table_at(store, KUBE, 1)
-        async with running(run_reconciler(store, reconciler(world))):
-            await until_last(store, NODE, 3)
-        reports = await events(store, NODE)
-        assert [type(one) for one in reports[:3]] == [ApplyFailed, ApplyFailed, Applied]
-        assert isinstance(reports[1], ApplyFailed)
-        assert (reports[1].error, reports[1].attempt) == ("no buffer space", 2)
-        assert world.there == {"a"}
-
-
-async def test_a_reconciler_looks_again_without_cause() -> None:
-    store = MemoryStore()
-    await store.prepare(ROLES)
-    world = World()
-    await say(store, [seen("a")])
-    async with running(run_reconciler(store, reconciler(world, tick=0.02))):
-        await until_last(store, NODE, 1)
-        world.there.clear()  # somebody was there
-        while world.there != {"a"}:
-            await asyncio.sleep(0.005)

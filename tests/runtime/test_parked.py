@@ -13,7 +13,7 @@ from romana_bus.events import IPAM, KUBE, ROLES, AddressAssigned, Event, PodAddr
 from romana_bus.runtime.feed import Feed, Read, outgoing
 from romana_bus.runtime.fold import Fold
 from romana_bus.runtime.parked import SEARCHES, ParkedEntry, ParkedMessages
-from tests.runtime.test_loop import NUMBERS, number_of, say, seen
+from tests.runtime.small_consumers import NUMBERS, number_of, say, seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

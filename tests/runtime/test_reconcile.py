@@ -1,4 +1,4 @@
-"""When a reconciler looks, what makes it look again, and how seldom it says so."""
+"""What a reconciler does to the world, when it looks, what makes it look again, and how seldom it says so."""
 
 from __future__ import annotations
 
@@ -13,12 +13,24 @@ from romana_bus.events import KUBE, NODE, ROLES, Applied, ApplyFailed, PodGone
 from romana_bus.runtime import reports
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
-from tests.runtime.test_loop import Numbers, World, events, reconciler, running, say, seen, until_last
+from tests.contract.test_store import table_at
+from tests.runtime.small_consumers import (
+    Numbers,
+    World,
+    both,
+    events,
+    reconciler,
+    running,
+    say,
+    seen,
+    until_last,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from romana_bus.bus.api import Outgoing
+    from tests.runtime.small_consumers import Stores
 
 
 async def fresh() -> MemoryStore:
@@ -34,6 +46,55 @@ async def until(condition: Callable[[], Any]) -> None:
 
 def gone(name: str) -> Outgoing:
     return outgoing(PodGone(resource_version="9", uid=f"u-{name}", namespace="web", name=name), "", 1, 3600)
+
+
+@both
+async def test_a_reconciler_makes_the_world_as_the_log_wants_it_and_says_what_it_covers(
+    stores: Stores,
+) -> None:
+    async with stores() as store:
+        world = World()
+        world.there = {"leftover"}
+        await say(store, [seen("a"), seen("b")])
+        await table_at(store, KUBE, 2)
+        async with running(run_reconciler(store, reconciler(world))):
+            await until_last(store, NODE, 1)
+            assert world.there == {"a", "b"}
+            gone = PodGone(resource_version="9", uid="u-a", namespace="web", name="a")
+            await say(store, [outgoing(gone, "", 1, 3600)])
+            await until_last(store, NODE, 2)
+            assert world.there == {"b"}
+        first, second = [event for event in await events(store, NODE) if isinstance(event, Applied)][:2]
+        assert (first.node, first.consumer, first.covers, first.changes) == ("n1", "world", {KUBE: 2}, 3)
+        assert (second.covers, second.changes) == ({KUBE: 3}, 1)
+
+
+@both
+async def test_a_failed_effect_is_reported_and_tried_again(stores: Stores) -> None:
+    async with stores() as store:
+        world = World()
+        world.failing = ["no buffer space", "no buffer space"]
+        await say(store, [seen("a")])
+        await table_at(store, KUBE, 1)
+        async with running(run_reconciler(store, reconciler(world))):
+            await until_last(store, NODE, 3)
+        reports = await events(store, NODE)
+        assert [type(one) for one in reports[:3]] == [ApplyFailed, ApplyFailed, Applied]
+        assert isinstance(reports[1], ApplyFailed)
+        assert (reports[1].error, reports[1].attempt) == ("no buffer space", 2)
+        assert world.there == {"a"}
+
+
+async def test_a_reconciler_looks_again_without_cause() -> None:
+    store = MemoryStore()
+    await store.prepare(ROLES)
+    world = World()
+    await say(store, [seen("a")])
+    async with running(run_reconciler(store, reconciler(world, tick=0.02))):
+        await until_last(store, NODE, 1)
+        world.there.clear()  # somebody was there
+        while world.there != {"a"}:
+            await asyncio.sleep(0.005)
 
 
 async def test_events_are_applied_without_a_full_look() -> None:

@@ -18,7 +18,7 @@ from romana_bus.runtime.loop import run_decider
 from tests.conftest import opener
 from tests.contract.test_writer import elected
 from tests.netns import needs_namespaces
-from tests.runtime.test_loop import NUMBERS, events, number_of, running, seen
+from tests.runtime.small_consumers import NUMBERS, events, number_of, running, seen
 from tests.servers import separate_cluster
 
 if TYPE_CHECKING:

@@ -130,13 +130,19 @@ class Log:
         self.moved.append(place)
 
 
-async def test_a_client_goes_where_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def answered_elsewhere(monkeypatch: pytest.MonkeyPatch) -> tuple[Log, Probe]:
+    """A log that has just answered through another server, and what probes it."""
     probing(monkeypatch)
 
     log = Log()
     probe = Probe(log, log.elsewhere)  # type: ignore[arg-type]
     await log.asked.wait()
     log.there.set()
+    return log, probe
+
+
+async def test_a_client_goes_where_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, probe = await answered_elsewhere(monkeypatch)
     while log.moved != ["other:4222"]:
         await asyncio.sleep(0.001)
     assert probe.problem().startswith("the log has not answered for ")
@@ -145,12 +151,7 @@ async def test_a_client_goes_where_the_log_answers(monkeypatch: pytest.MonkeyPat
 
 async def test_a_client_stays_where_the_log_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that has a leader again is as good here as there."""
-    probing(monkeypatch)
-
-    log = Log()
-    probe = Probe(log, log.elsewhere)  # type: ignore[arg-type]
-    await log.asked.wait()
-    log.there.set()
+    log, probe = await answered_elsewhere(monkeypatch)
     await asyncio.sleep(0)
     log.here.set()
     while probe.problem():

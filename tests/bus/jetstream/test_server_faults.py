@@ -120,8 +120,7 @@ async def test_an_emptied_store_is_noticed_by_reader_and_writer(own_server: Nats
         await writer.flush()
         _, reached = await table_at(store, KUBE, 10)
         reading = asyncio.ensure_future(follow(store, KUBE, reached, 1))
-        own_server.kill()
-        shutil.rmtree(own_server.directory / "js")
+        own_server.lose_store()
         own_server.start()
         async with opened() as other:  # somebody makes the streams anew, and writes past our place
             await other.batch(KUBE, 0, pods(*range(20), kind="new"))
@@ -141,8 +140,7 @@ async def test_a_writer_does_not_go_on_in_another_store_that_happens_to_end_wher
         writer = await write(store, 0, term=1)
         await writer.put(pods(*range(10)))
         await writer.flush()
-        own_server.kill()
-        shutil.rmtree(own_server.directory / "js")
+        own_server.lose_store()
         own_server.start()
         async with opened() as other:
             await other.batch(KUBE, 0, pods(*range(10), kind="new"))

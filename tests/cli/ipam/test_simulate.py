@@ -1,5 +1,5 @@
 """`ipam simulate` as a user meets it: what it reads, what it prints, and what it says of files that are no
-good. What comes of operations is in tests/ipam/simulate/test_simulation.py."""
+good. What comes of operations is in tests/ipam/simulate."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from romana_bus.runtime.feed import outgoing
 from tests.cli.serve.test_endpoints import ask, samples, url_of
 from tests.conftest import run
 from tests.netns import needs_namespaces
-from tests.runtime.test_loop import elections
+from tests.runtime.small_consumers import elections
 from tests.servers import NatsCluster, NatsServer
 
 if TYPE_CHECKING:

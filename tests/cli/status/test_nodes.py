@@ -1,23 +1,20 @@
-"""What nodes report, in `status` and among the events; and pods that only their kubelets know."""
+"""What nodes report, in `status`; and pods that only their kubelets know."""
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.cli.common import event_text
-from tests.cli.logs import ago, published, stored
-from tests.ipam.cluster import topology
+from tests.cli.logs import stored, with_nodes
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Call
-    from tests.cli.processes import Home, Running
     from tests.ipam.cluster import Cluster
     from tests.servers import NatsServer
+
 
 pytestmark = pytest.mark.usefixtures("as_written")
 
@@ -28,14 +25,6 @@ STANDING = {
     "hosts off link": 2,
     "blocks by default route": 5,
 }
-
-
-def cluster(*names: str, seconds: float = 1) -> Cluster:
-    c = ago(seconds, topology("10.0.0.0/16", 28))
-    for name in names:
-        c.node(name)
-    c.decide()
-    return c
 
 
 def applied(c: Cluster, node: str, covers: int | None = None, **standing: int) -> None:
@@ -54,7 +43,7 @@ def row(lines: list[str], *words: str) -> str:
 
 
 def test_how_each_node_stands(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1", "n2", "n3", "n4")
+    c = with_nodes("n1", "n2", "n3", "n4")
     c.pod("web/a", "n1")
     c.decide()
     mapped = c.seqs["IPAM"]
@@ -92,7 +81,7 @@ def test_how_each_node_stands(nats_server: NatsServer, call: Call) -> None:
 
 
 def test_who_has_not_been_heard_of(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1", "n2", seconds=12.5 * 60)
+    c = with_nodes("n1", "n2", seconds=12.5 * 60)
     applied(c, "n1")
     c.tick(time.time() - 1)
     applied(c, "n2", blocks_cut_off=4)
@@ -103,7 +92,7 @@ def test_who_has_not_been_heard_of(nats_server: NatsServer, call: Call) -> None:
 
 
 def test_a_node_that_reports_and_does_not_hear(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1", "n2", seconds=100)
+    c = with_nodes("n1", "n2", seconds=100)
     mapped = c.seqs["IPAM"]
     c.tick(time.time() - 1)
     applied(c, "n1", mapped)
@@ -116,7 +105,7 @@ def test_a_node_that_reports_and_does_not_hear(nats_server: NatsServer, call: Ca
 
 def test_a_busy_map_hides_nobody_who_does_not_hear(nats_server: NatsServer, call: Call) -> None:
     """Its newest event is always young; what counts is how long the first one has been there."""
-    c = cluster("n1", "n2", "n3", seconds=100)
+    c = with_nodes("n1", "n2", "n3", seconds=100)
     mapped = c.seqs["IPAM"]
     c.tick(time.time() - 80)
     c.node("n4")
@@ -139,7 +128,7 @@ def test_a_busy_map_hides_nobody_who_does_not_hear(nats_server: NatsServer, call
 
 
 def test_who_wires_pods_does_not_speak_for_the_routes(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1", "n2", seconds=12.5 * 60)
+    c = with_nodes("n1", "n2", seconds=12.5 * 60)
     applied(c, "n1")
     c.tick(time.time() - 1)
     for name in ("n1", "n2"):
@@ -150,7 +139,7 @@ def test_who_wires_pods_does_not_speak_for_the_routes(nats_server: NatsServer, c
 
 
 def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1", "n2", seconds=3600)
+    c = with_nodes("n1", "n2", seconds=3600)
     applied(c, "n1")
     c.no_node("n1")
     c.decide()
@@ -161,14 +150,14 @@ def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: 
 
 
 def test_where_no_agent_runs_one_line_says_so(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1", "n2")
+    c = with_nodes("n1", "n2")
     told = call("status", *stored(nats_server, c))
     assert "no reports of 2 nodes: `romana-bus agent` runs on none of them" in told.out
 
 
 def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call: Call) -> None:
     names = [f"n{number}" for number in range(60)]
-    c = cluster(*names)
+    c = with_nodes(*names)
     for name in names[1:]:
         applied(c, name)
     options = stored(nats_server, c)
@@ -179,39 +168,8 @@ def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call:
     assert len(call("status", "--json", *options).json["nodes"]) == 60
 
 
-@pytest.mark.parametrize(
-    ("event", "sentence"),
-    [
-        (
-            ev.Applied(node="n1", consumer="routes", covers={"IPAM": 7}, changes=2, standing={"routes": 12}),
-            "routes on n1 up to IPAM/7: 2 changes; 12 routes",
-        ),
-        (ev.Applied(node="n1", consumer="routes"), "routes on n1 up to nothing: no change"),
-        (
-            ev.Wired(node="n1", consumer="cni", covers={"IPAM": 7}, addresses={"10.0.0.1": "web/a"}),
-            "cni on n1 up to IPAM/7: 1 addresses in the kernel",
-        ),
-        (
-            ev.SandboxRequested(node="n1", namespace="web", name="a", uid="u", sandbox="0123456789abcdef"),
-            "web/a starts on n1 in sandbox 0123456789ab",
-        ),
-        (
-            ev.SandboxRemoved(node="n1", namespace="web", name="a", uid="u", sandbox="0123"),
-            "web/a on n1: sandbox 0123 is gone",
-        ),
-        (
-            ev.PodSeen(resource_version="1", uid="m", namespace="web", name="a", node="n1", static="u"),
-            "web/a unknown, on n1, static",
-        ),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, ev.Event) else "",
-)
-def test_events_read_well(event: ev.Event, sentence: str) -> None:
-    assert event_text.sentence(event) == sentence
-
-
 def test_a_pod_that_only_its_kubelet_knows(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1")
+    c = with_nodes("n1")
     c.sandbox("kube/static", "n1", uid="0123abc")
     c.decide()
     c.sandbox("kube/waits", "n1")
@@ -227,38 +185,3 @@ def test_a_pod_that_only_its_kubelet_knows(nats_server: NatsServer, call: Call) 
     assert on["events"][0]["cause"] == "NODE/1"
     told = call("ipam", "show", "--pod", "kube/waits", *options)
     assert "Nothing was decided for it yet" in told.out
-
-
-def test_an_event_that_cannot_be_followed_stops_nobody(nats_server: NatsServer, call: Call) -> None:
-    c = cluster("n1")
-    c.pod("web/a", "n1")
-    c.decide()
-    held = ev.PodAddress(address="nonsense", network="net", block="10.0.0.0/28")
-    c.store(
-        ev.AddressAssigned(
-            namespace="web", name="b", uid="u", node="n1", tenant="web", addresses=(held,)
-        )
-    )  # fmt: skip
-    options = stored(nats_server, c)
-    assert "web/a" in call("ipam", "show", "--host", "n1", *options).out
-    told = call("events", "tail", "--no-follow", "--subject", "ipam.address.>", *options)
-    assert "not an event: 'nonsense' is not an IP address" in told.out
-
-
-def test_the_decider_answers_a_kubelet(nats_server: NatsServer, home: Home, call: Call) -> None:
-    """Of two of them one leads; whoever comes after it answers too."""
-    options = stored(nats_server, cluster("n1"))
-    box = ev.SandboxRequested(node="n1", namespace="kube", name="static", uid="0123abc", sandbox="box")
-    gone = ev.SandboxRemoved(node="n1", namespace="kube", name="static", uid="0123abc", sandbox="box")
-    with home.start("events", "tail", "--subject", "ipam.address.>", *options) as tailing:
-        for event, answer in ((box, "kube/static gets 10.0.0.0 on n1  (NODE/1)"), (gone, "(NODE/2)")):
-            published(options, event)
-            with home.start("run", "ipam", *options) as running:
-                tailing.until(functools.partial(_said, tailing, answer), answer)
-                assert running.stop().code == 0
-        assert tailing.stop().code == 0
-    assert "kube/static releases 10.0.0.0: the pod is gone" in tailing.out
-
-
-def _said(running: Running, text: str) -> bool:
-    return text in running.out

@@ -20,7 +20,7 @@ from romana_bus.ipam.change.evictions import losing
 from romana_bus.runtime.feed import outgoing
 from tests.cli.api import ApiThread
 from tests.cli.topology.test_apply import stored
-from tests.ipam.change.test_plan import zones as document
+from tests.ipam.change.planned import zones as document
 from tests.ipam.cluster import Cluster
 
 if TYPE_CHECKING:

@@ -10,14 +10,11 @@ import pytest
 from romana_bus.events import SandboxRemoved, SandboxRequested, Wired
 from tests import kernel
 from tests.cni.calling import execute, pings, sh, until
+from tests.cni.kubelet import STATIC
 
 if TYPE_CHECKING:
     from tests.cni.calling import Pod
     from tests.cni.node import Node
-
-
-#: As a kubelet makes them for the pods of its files.
-STATIC = "5d41402abc4b2a76b9719d911017c592"
 
 
 def wired(node: Node, pod: Pod) -> Any:

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from romana_bus.events import SandboxRemoved
 from tests.cni.calling import pings
+from tests.cni.disks import fill, remount, small
+from tests.cni.kubelet import OTHER, STATIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.cni.calling import Pod
     from tests.cni.node import Node
-
-
-#: As a kubelet makes them for the pods of its files.
-STATIC, OTHER = "5d41402abc4b2a76b9719d911017c592", "7d793037a0760186574b0282f2f435e7"
-
-
-@contextlib.contextmanager
-def small(node: Node, directory: Path) -> Iterator[Path]:
-    """A disk of 64 KiB there; the agent has ended before it is taken away."""
-    directory.mkdir()
-    line = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(directory)]
-    if subprocess.run(line, check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        yield directory
-    finally:
-        node.stop()
-        subprocess.run(["umount", str(directory)], check=True)
-
-
-def fill(directory: Path) -> None:
-    with contextlib.suppress(OSError), (directory / "big").open("wb") as big:
-        while True:
-            big.write(b"x" * 4096)
-            big.flush()
-
-
-def remount(directory: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(directory)], check=True)
 
 
 def two(node: Node) -> tuple[Pod, Pod]:

@@ -17,6 +17,7 @@ from romana_bus.cni.server.threads import Threads
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.tasks import stop
 from tests.cni.calling import pings, sh, until
+from tests.cni.kubelet import OTHER, STATIC
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from tests.cni.calling import Pod
     from tests.cni.node import Node
-
-#: As a kubelet makes them for the pods of its files.
-STATIC, OTHER = "5d41402abc4b2a76b9719d911017c592", "7d793037a0760186574b0282f2f435e7"
 
 
 async def nobody_runs(_: spec.Pod) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from romana_bus import events as ev
 from tests.ipam.cluster import Cluster, topology
-
-RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
+from tests.ipam.racks import RACKS
 
 
 def cluster() -> Cluster:

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from romana_bus import events as ev
 from romana_bus.ipam.model.annotations import ADDRESS, STICKY
 from romana_bus.ipam.report import lookup, views
+from tests.ipam.allocate.clusters import address_event, two_nodes
 from tests.ipam.cluster import Cluster, topology
-
-
-def cluster(**settings: Any) -> Cluster:
-    c = Cluster(topology("10.0.0.0/26", 29), **{"warm_blocks": 0, **settings})
-    c.node("n1")
-    c.node("n2")
-    c.decide()
-    return c
-
-
-def record(c: Cluster, key: str, node: str = "n1") -> ev.Event:
-    return c.table[f"ipam.address.{node}.{key.replace('/', '.')}"].event
-
 
 # --- a pod that the API does not show ---
 
 
 def test_a_pod_that_the_api_does_not_show_gets_an_address_by_its_kubelets_word() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("kube/static", "n1", uid="0123abc")
     assert c.causes() == [
         "NODE/1: 10.0.0.0/29 to n1",
         "NODE/1: kube/static on n1: 10.0.0.0",
     ]
-    given = record(c, "kube/static")
+    given = address_event(c, "kube/static")
     assert isinstance(given, ev.AddressAssigned)
     assert (given.uid, given.tenant, given.segment) == ("0123abc", "kube", "")
 
 
 def test_until_the_sandbox_is_removed() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("kube/static", "n1")
     c.decide()
     c.later(10_000)
@@ -56,7 +42,7 @@ def test_until_the_sandbox_is_removed() -> None:
 
 
 def test_what_the_api_says_later_changes_no_address() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("web/a", "n1")
     c.decide()
     c.pod("web/a", "n1")
@@ -66,7 +52,7 @@ def test_what_the_api_says_later_changes_no_address() -> None:
 
 
 def test_the_apis_word_about_segment_and_wishes_counts_as_soon_as_it_is_there() -> None:
-    c = cluster(block_owner="segment")
+    c = two_nodes(block_owner="segment")
     c.pod("web/a", "n1", "front", annotations={ADDRESS: "10.0.0.20"})
     c.pod("web/b", "", "front")  # the watcher has not seen yet where it was placed
     c.sandbox("web/a", "n1")
@@ -80,7 +66,7 @@ def test_the_apis_word_about_segment_and_wishes_counts_as_soon_as_it_is_there() 
 
 
 def test_one_in_the_hosts_network_wants_none() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("web/a", "n1")
     c.decide()
     c.pod("web/a", "n1", host_network=True)
@@ -127,7 +113,7 @@ def test_a_zone_is_opened_for_it() -> None:
 
 
 def test_a_pod_that_was_deleted_by_force_keeps_its_address_while_it_runs() -> None:
-    c = cluster()
+    c = two_nodes()
     c.pod("web/a", "n1", "front", annotations={STICKY: "10m"})
     c.sandbox("web/a", "n1")
     c.decide()
@@ -135,13 +121,13 @@ def test_a_pod_that_was_deleted_by_force_keeps_its_address_while_it_runs() -> No
     assert c.says() == []
     c.no_sandbox("web/a", "n1")
     assert c.causes() == ["NODE/2: web/a on n1: released, the pod is gone"]
-    gone = record(c, "web/a")
+    gone = address_event(c, "web/a")
     assert isinstance(gone, ev.AddressReleased)
     assert gone.cooling[0].kept  # it was sticky to the end
 
 
 def test_removed_first_the_api_leads_to_the_end() -> None:
-    c = cluster()
+    c = two_nodes()
     c.pod("web/a", "n1")
     c.sandbox("web/a", "n1")
     c.decide()
@@ -152,7 +138,7 @@ def test_removed_first_the_api_leads_to_the_end() -> None:
 
 
 def test_a_finished_pod_keeps_its_address_until_its_sandbox_is_removed() -> None:
-    c = cluster()
+    c = two_nodes()
     c.pod("job/a", "n1")
     c.sandbox("job/a", "n1")
     c.pod("job/b", "n1")
@@ -165,7 +151,7 @@ def test_a_finished_pod_keeps_its_address_until_its_sandbox_is_removed() -> None
 
 
 def test_a_sandbox_that_is_made_again_for_the_same_pod_changes_nothing() -> None:
-    c = cluster()
+    c = two_nodes()
     c.pod("web/a", "n1")
     c.decide()
     c.no_sandbox("web/a", "n1")
@@ -175,7 +161,7 @@ def test_a_sandbox_that_is_made_again_for_the_same_pod_changes_nothing() -> None
 
 
 def test_a_node_that_is_gone_leaves_its_sandboxes_what_they_have_until_they_are_taken_back() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("web/a", "n1")
     c.decide()
     c.no_node("n1")
@@ -192,100 +178,14 @@ def test_a_node_that_is_gone_leaves_its_sandboxes_what_they_have_until_they_are_
     ]
 
 
-# --- two of one name ---
-
-
-def test_the_pods_of_two_nodes_have_an_address_each() -> None:
-    c = cluster()
-    c.sandbox("web/a", "n1", uid="old")
-    c.pod("web/a", "n2", uid="new")
-    assert c.says() == [
-        "10.0.0.0/29 to n1",
-        "web/a on n1: 10.0.0.0",
-        "10.0.0.8/29 to n2",
-        "web/a on n2: 10.0.0.8",
-    ]
-    c.pod("web/a", "n2", uid="new", ips=("10.0.0.8",))
-    c.pod("web/a", "n2", uid="new", labels={"romana.io/segment": "x"}, ips=("10.0.0.8",))
-    assert c.says() == ["web/a on n2: 10.0.0.8"]
-    c.no_sandbox("web/a", "n1")
-    assert c.says() == ["web/a on n1: released, the pod is on node n2 now"]
-    assert c.addresses() == {"web/a": "10.0.0.8"}
-
-
-def test_on_one_node_the_new_one_waits_for_the_end_of_the_old_ones_sandbox() -> None:
-    c = cluster()
-    c.sandbox("web/a", "n1", uid="old")
-    c.decide()
-    c.pod("web/a", "n1", uid="new")
-    assert c.says() == []
-    c.no_sandbox("web/a", "n1", uid="old")
-    c.decide()
-    given = record(c, "web/a")
-    assert isinstance(given, ev.AddressAssigned)
-    assert (given.uid, given.addresses[0].address) == ("new", "10.0.0.1")
-    assert [one.address for one in given.cooling] == ["10.0.0.0"]
-
-
-def test_or_until_the_kubelet_asks_for_its_own() -> None:
-    c = cluster()
-    c.sandbox("web/a", "n1", uid="old")
-    c.decide()
-    c.pod("web/a", "n1", uid="new")
-    c.sandbox("web/a", "n1", uid="new")
-    assert c.causes() == [
-        "KUBE/5: web/a on n1: released, a new pod of the same name took its place",
-        "KUBE/5: web/a on n1: 10.0.0.1",
-    ]
-    c.no_sandbox("web/a", "n1", uid="new")
-    assert c.says() == []  # the API shows it still
-
-
-def test_a_watcher_that_is_behind_stops_no_pod_and_what_its_predecessor_may_run_with_is_nobodys() -> None:
-    c = cluster()
-    c.pod("web/a", "n1", uid="old")
-    c.decide()
-    c.sandbox("web/a", "n1", uid="new")
-    assert c.causes() == [
-        "NODE/1: web/a on n1: released, a new pod of the same name took its place",
-        "NODE/1: web/a on n1: 10.0.0.1",
-    ]
-    c.later(10_000)
-    assert c.says() == []
-    c.sandbox("web/b", "n1")
-    assert c.says() == ["web/b on n1: 10.0.0.2"]
-    given = record(c, "web/a")
-    assert isinstance(given, ev.AddressAssigned)
-    assert [(one.address, one.until, one.uid) for one in given.cooling] == [
-        ("10.0.0.0", ev.WHILE_IT_RUNS, "old")
-    ]
-    c.no_pod("web/a")
-    assert c.says() == ["web/a on n1: 10.0.0.1"]  # and its predecessor's cools for half a minute
-    c.later(31)
-    c.sandbox("web/c", "n1")
-    assert c.says() == ["web/c on n1: 10.0.0.0"]
-
-
-def test_what_was_taken_from_one_that_reports_other_addresses_is_not_held_back() -> None:
-    c = cluster()
-    c.pod("web/a", "n1", uid="old")
-    c.decide()
-    c.pod("web/a", "n1", uid="old", ips=("172.16.0.1",))
-    c.sandbox("web/a", "n1", uid="new")
-    c.decide()
-    c.later(31)
-    c.sandbox("web/b", "n1")
-    assert c.says() == ["web/b on n1: 10.0.0.0"]
-
-
 # --- static pods ---
 
 
 def test_a_static_pod_is_known_by_its_own_uid() -> None:
-    c = cluster()
+    c = two_nodes()
     c.pod("kube/proxy", "n1", uid="mirror-1", static="0123abc")
     c.decide()
-    given = record(c, "kube/proxy")
+    given = address_event(c, "kube/proxy")
     assert isinstance(given, ev.AddressAssigned)
     assert given.uid == "0123abc"
     c.pod("kube/proxy", "n1", uid="mirror-2", static="0123abc")  # somebody has deleted the mirror
@@ -293,7 +193,7 @@ def test_a_static_pod_is_known_by_its_own_uid() -> None:
 
 
 def test_its_mirror_may_come_late_and_go_while_it_runs() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("kube/proxy", "n1", uid="0123abc")
     c.decide()
     c.pod("kube/proxy", "n1", uid="mirror-1", static="0123abc")
@@ -305,7 +205,7 @@ def test_its_mirror_may_come_late_and_go_while_it_runs() -> None:
 
 
 def test_one_in_the_hosts_network_as_an_api_server_wants_none() -> None:
-    c = cluster()
+    c = two_nodes()
     c.pod("kube/api", "n1", uid="mirror-1", static="0123abc", host_network=True)
     assert c.says() == []
 
@@ -315,7 +215,7 @@ def test_one_in_the_hosts_network_as_an_api_server_wants_none() -> None:
 
 def test_after_a_lost_store_it_asks_again_and_those_that_report_an_address_come_first() -> None:
     """What a pod runs with that only its kubelet knows of, nobody reports: it gets another one."""
-    c = cluster(synced=False)
+    c = two_nodes(synced=False)
     c.sandbox("kube/static", "n1")
     c.sandbox("web/b", "n1")
     c.pod("web/a", "n1", ips=("10.0.0.0",))
@@ -327,7 +227,7 @@ def test_after_a_lost_store_it_asks_again_and_those_that_report_an_address_come_
 
 
 def test_an_operators_word_ends_its_address_and_nobody_gets_it_while_it_runs() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("web/a", "n1", uid="u")
     c.decide()
     c.send(
@@ -347,7 +247,7 @@ def test_an_operators_word_ends_its_address_and_nobody_gets_it_while_it_runs() -
 
 
 def test_it_counts_among_those_that_want_an_address() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("web/a", "n1")
     c.pod("web/b", "n1")
     c.decide()
@@ -356,7 +256,7 @@ def test_it_counts_among_those_that_want_an_address() -> None:
 
 
 def test_whoever_boots_from_the_table_in_between_says_what_led_to_the_end() -> None:
-    c = cluster()
+    c = two_nodes()
     c.sandbox("kube/static", "n1")
     c.decide()
     c.no_sandbox("kube/static", "n1")

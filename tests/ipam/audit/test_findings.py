@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,21 +11,10 @@ from romana_bus import events as ev
 from romana_bus.ipam.audit import Finding, Snapshot, doubt, findings
 from romana_bus.ipam.audit.corrections import corrections
 from tests.ipam.cluster import Cluster, topology
+from tests.ipam.racks import two_racks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
-
-
-def cluster(**settings: Any) -> Cluster:
-    c = Cluster(topology("10.0.0.0/25", 30, *RACKS), warm_blocks=0, **settings)
-    c.node("n1", {"rack": "a"})
-    c.node("n2", {"rack": "b"})
-    c.pod("web/a", "n1")
-    c.pod("web/b", "n2")
-    c.decide()
-    return c
 
 
 def api(c: Cluster) -> Snapshot:
@@ -39,7 +28,7 @@ def told(found: Iterable[Finding]) -> list[str]:
 
 def test_all_is_well_whatever_pods_do() -> None:
     """Finished, on the host's network, cooling down, moved with their node, with what they wished for."""
-    c = cluster()
+    c = two_racks()
     c.pod("web/done", "n1", phase="Succeeded")
     c.pod("web/host", "n1", host_network=True)
     c.pod("web/unscheduled", "")
@@ -56,7 +45,7 @@ def test_all_is_well_whatever_pods_do() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_random_life_is_well(seed: int) -> None:
     chance = random.Random(seed)
-    c = cluster(cooldown=5_000_000)
+    c = two_racks(cooldown=5_000_000)
     for at in range(60):
         key = f"web/{chance.choice('abcdefgh')}"
         if chance.random() < 0.4:
@@ -71,7 +60,7 @@ def test_a_random_life_is_well(seed: int) -> None:
 
 
 def test_an_address_of_a_pod_that_is_gone() -> None:
-    c = cluster()
+    c = two_racks()
     there = api(c)
     del there.pods["web/a"]
     found = findings(c.state, there)
@@ -108,7 +97,7 @@ def test_where_many_pods_are_missing_at_once_only_a_listing_is_asked_for(
 
 
 def test_an_address_of_a_pod_that_was_replaced() -> None:
-    c = cluster()
+    c = two_racks()
     there = api(c)
     there.pods["web/a"] = ev.PodSeen(
         resource_version="90", uid="new", namespace="web", name="a", node="n1", phase="Running"
@@ -124,7 +113,7 @@ def test_an_address_of_a_pod_that_was_replaced() -> None:
 
 
 def test_a_pod_that_has_finished_is_told_by_a_listing_and_not_freed_by_hand() -> None:
-    c = cluster()
+    c = two_racks()
     there = api(c)
     there.pods["web/a"] = ev.PodSeen(
         resource_version="90", uid="uid-web/a", namespace="web", name="a", node="n1", phase="Succeeded"
@@ -135,7 +124,7 @@ def test_a_pod_that_has_finished_is_told_by_a_listing_and_not_freed_by_hand() ->
 
 
 def test_a_pod_that_the_log_does_not_know() -> None:
-    c = cluster()
+    c = two_racks()
     there = api(c)
     there.pods["web/c"] = ev.PodSeen(
         resource_version="90", uid="c", namespace="web", name="c", node="n1", phase="Running"
@@ -147,7 +136,7 @@ def test_a_pod_that_the_log_does_not_know() -> None:
 
 
 def test_a_pod_that_was_denied() -> None:
-    c = cluster()
+    c = two_racks()
     c.pod("web/c", "n1", annotations={"romana.io/network": "blue"})
     c.decide()
     found = findings(c.state, api(c))
@@ -156,7 +145,7 @@ def test_a_pod_that_was_denied() -> None:
 
 
 def test_nodes_that_only_one_side_has() -> None:
-    c = cluster()
+    c = two_racks()
     there = api(c)
     del there.nodes["n2"]
     there.nodes["n3"] = ev.NodeSeen(resource_version="9", uid="n3", name="n3")
@@ -184,7 +173,7 @@ def twice(c: Cluster, of_a: tuple[str, ...], of_c: tuple[str, ...]) -> None:
 def test_of_two_owners_by_the_log_the_first_stays_and_the_other_gets_another(
     ips: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> None:
-    c = cluster()
+    c = two_racks()
     twice(c, *ips)
     found = findings(c.state, api(c))
     assert "owners: 10.0.0.0 was given to web/c on n1, though 10.0.0.0 is another pod's" in told(found)
@@ -205,7 +194,7 @@ def test_of_two_owners_by_the_log_the_first_stays_and_the_other_gets_another(
 
 
 def test_two_pods_that_report_one_address() -> None:
-    c = cluster()
+    c = two_racks()
     c.pod("web/b", "n2", ips=("10.0.0.0",))
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.decide()
@@ -217,7 +206,7 @@ def test_two_pods_that_report_one_address() -> None:
 
 def test_addresses_that_pods_have_from_somebody_else_are_none_of_ours() -> None:
     """Beside another network, until our agents run."""
-    c = cluster()
+    c = two_racks()
     for key, node in (("web/a", "n1"), ("web/b", "n2")):
         c.pod(key, node, ips=("10.244.0.7",))
     c.decide()
@@ -229,7 +218,7 @@ def test_addresses_that_pods_have_from_somebody_else_are_none_of_ours() -> None:
 
 
 def test_a_block_outside_every_group() -> None:
-    c = cluster()
+    c = two_racks()
     c.send(ev.TopologySet(document=topology("10.9.0.0/24")))
     c.decide()
     assert told(findings(c.state, api(c))) == [
@@ -239,7 +228,7 @@ def test_a_block_outside_every_group() -> None:
 
 
 def test_blocks_that_overlap_and_addresses_where_they_do_not_belong() -> None:
-    c = cluster()
+    c = two_racks()
     c.send(
         ev.BlockAssigned(network="net", block="10.0.0.0/29", node="n2", since=5),
         ev.AddressAssigned(
@@ -253,7 +242,7 @@ def test_blocks_that_overlap_and_addresses_where_they_do_not_belong() -> None:
 
 
 def test_a_kernel_that_has_what_nobody_was_given() -> None:
-    c = cluster()
+    c = two_racks()
     c.pod("web/c", "n1")
     c.decide()
     c.no_pod("web/c")
@@ -273,7 +262,7 @@ def test_a_kernel_that_has_what_nobody_was_given() -> None:
 
 
 def test_what_is_no_cluster_of_ours_is_not_believed() -> None:
-    c = cluster()
+    c = two_racks()
     assert doubt(c.state, api(c)) == ""
     other = Snapshot([ev.NodeSeen(resource_version="1", uid="other", name="n1")], [], {})
     assert "another cluster" in doubt(c.state, other)
@@ -284,7 +273,7 @@ def test_what_is_no_cluster_of_ours_is_not_believed() -> None:
 
 
 def test_two_looks_find_the_same_whatever_they_call_it() -> None:
-    c = cluster()
+    c = two_racks()
     there = api(c)
     del there.pods["web/a"]
     (first, *_) = findings(c.state, there)

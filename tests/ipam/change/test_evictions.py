@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from romana_bus import events as ev
 from tests.ipam.cluster import Cluster, topology
-
-RACKS = [{"name": name, "assignment": {"rack": name}} for name in "ab"]
-
-
-def cluster() -> Cluster:
-    c = Cluster(topology("10.0.0.0/25", 30, *RACKS), warm_blocks=0)
-    c.node("n1", {"rack": "a"})
-    c.node("n2", {"rack": "b"})
-    c.pod("web/a", "n1")
-    c.pod("web/b", "n2")
-    c.decide()
-    return c
+from tests.ipam.racks import RACKS, two_racks
 
 
 def evict(key: str, node: str, *addresses: str) -> ev.Eviction:
@@ -30,7 +19,7 @@ def moved(c: Cluster) -> ev.TopologySet:
 
 
 def test_who_is_evicted_gets_another_address_and_who_is_not_keeps_its_own() -> None:
-    c = cluster()
+    c = two_racks()
     c.send(moved(c))
     assert c.causes() == [
         "SPEC/2: web/a on n1: released, the topology has no place for its address",
@@ -43,7 +32,7 @@ def test_who_is_evicted_gets_another_address_and_who_is_not_keeps_its_own() -> N
 
 
 def test_the_address_goes_to_nobody_else_while_its_pod_still_runs_with_it() -> None:
-    c = cluster()
+    c = two_racks()
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.send(moved(c))
     c.decide()
@@ -62,7 +51,7 @@ def test_the_address_goes_to_nobody_else_while_its_pod_still_runs_with_it() -> N
 
 
 def test_it_is_free_when_the_pod_says_that_it_has_only_others_now() -> None:
-    c = cluster()
+    c = two_racks()
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.send(moved(c))
     c.decide()
@@ -77,7 +66,7 @@ def test_it_is_free_when_the_pod_says_that_it_has_only_others_now() -> None:
 
 def test_an_eviction_happens_once() -> None:
     """The pod that was evicted is not evicted again from where it went."""
-    c = cluster()
+    c = two_racks()
     c.send(moved(c))
     c.decide()
     there = c.addresses()["web/a"]
@@ -97,7 +86,7 @@ def disowned(
 
 
 def test_a_pod_that_is_not_there_loses_its_address_and_gets_no_other() -> None:
-    c = cluster()
+    c = two_racks()
     c.send(disowned("web/a", "n1", "10.0.0.0", absent=True))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
     assert c.rebuilt().decide() == []
@@ -106,7 +95,7 @@ def test_a_pod_that_is_not_there_loses_its_address_and_gets_no_other() -> None:
 
 
 def test_a_newer_fact_about_it_counts_more() -> None:
-    c = cluster()
+    c = two_racks()
     before = c.state.facts
     c.pod("web/a", "n1", phase="Pending")
     c.send(disowned("web/a", "n1", "10.9.9.9", absent=True, covers=before))
@@ -118,14 +107,14 @@ def test_a_newer_fact_about_it_counts_more() -> None:
 
 
 def test_what_is_gone_already_is_no_trouble() -> None:
-    c = cluster()
+    c = two_racks()
     c.send(disowned("web/x", "n9", "10.0.0.0", absent=True))
     assert c.says() == []
 
 
 def test_what_was_said_of_a_pod_does_not_end_what_its_successor_has() -> None:
     """The audit looked; by the time that it orders, a new pod of the name has the address."""
-    c = cluster()
+    c = two_racks()
     words = ev.AddressDisowned(
         namespace="web", name="a", uid="uid-web/a", node="n1", addresses=("10.0.0.0",), reason="an audit"
     )

@@ -1,8 +1,10 @@
-"""What is played on a simulated cluster, in short words."""
+"""What is played on a simulated cluster, in short words, and small topologies to play it on."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from tests.ipam.cluster import topology
 
 
 def hosts(*names: str) -> dict[str, Any]:
@@ -42,3 +44,11 @@ def open_(cidr: str) -> dict[str, Any]:
 
 def change(document: Any) -> dict[str, Any]:
     return {"op": "update_topology", "topology": document}
+
+
+def block(cidr: str, host: str, tenant: str, segment: str, count: int) -> dict[str, Any]:
+    return {"cidr": cidr, "host": host, "tenant": tenant, "segment": segment, "allocated_ip_count": count}
+
+
+ONE = topology("10.0.0.0/24", 30, hosts("n1", "n2"))
+TINY = topology("10.0.0.0/31", 31, hosts("n1"))

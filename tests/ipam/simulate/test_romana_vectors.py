@@ -1,7 +1,7 @@
 """Romana's own address management, run on 77 cases: what it did is what `ipam simulate` prints.
 
 The cases are facts about Romana and are not part of this project; without them these tests are skipped.
-Where something of a case is not compared, the reason of the skip says why. test_simulation.py has cases
+Where something of a case is not compared, the reason of the skip says why. The other modules here have cases
 of our own.
 """
 

@@ -48,6 +48,8 @@ class Stream:
                 self._answered.update(int(seq) for seq in re.findall(r"icmp_seq=(\d+) ttl", line))
 
     def __enter__(self) -> Stream:
+        """The first is answered first: a new block's route takes some milliseconds to get to other nodes."""
+        until(lambda: self._answered, "it is answered")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,8 +64,8 @@ class Stream:
 
     @property
     def lost(self) -> set[int]:
-        """Which of those before the last answer were not answered."""
-        return {*range(1, max(self._answered))} - self._answered
+        """Which of those between the first and the last answer were not answered."""
+        return {*range(min(self._answered), max(self._answered))} - self._answered
 
 
 def space(run: Commands, pod: str) -> str:

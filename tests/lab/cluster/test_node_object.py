@@ -57,7 +57,6 @@ def test_one_that_its_kubelet_makes_again_costs_no_packet(shared: Commands) -> N
 
 
 def test_one_that_stays_away_leaves_all_as_it_was_until_an_operator_says_otherwise(shared: Commands) -> None:
-    # Names of its own: what a pod of an earlier test had may cool down for two minutes.
     shared("pod", "run", "stays", "--count", "2", "--node", "a1")
     shared("pod", "run", "db", "--node", "a2")
     before, routes = addresses(shared), block_routes(shared, "a2")
@@ -73,6 +72,7 @@ def test_one_that_stays_away_leaves_all_as_it_was_until_an_operator_says_otherwi
     assert {name: found[name] for name in before} == before
     released = shared.sourced("romana-bus ipam release a1")
     assert released.code == 0, released
-    assert sorted(line.split()[-1] for line in released.lines) == ["default/stays-1", "default/stays-2"]
+    # Also what a sandbox of them still asks for, where that is not settled yet.
+    assert {line.split()[-1] for line in released.lines} == {"default/stays-1", "default/stays-2"}
     until(lambda: not routes & block_routes(shared, "a2"), "no route leads there any more")
     assert shared.sourced("romana-bus ipam release a2").code == 2

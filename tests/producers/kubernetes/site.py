@@ -28,7 +28,7 @@ from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
 from romana_bus.runtime.loop import run_decider
 from tests.producers.kubernetes.test_resource_watch import QUICK, delete
-from tests.runtime.test_loop import events, running
+from tests.runtime.small_consumers import events, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -29,7 +29,7 @@ from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import outgoing
 from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 from tests.producers.kubernetes.test_watcher import both, seen, until, watcher
-from tests.runtime.test_loop import events, running
+from tests.runtime.small_consumers import events, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
 from tests.lab.client import add
 from tests.producers.kubernetes.test_resource_watch import QUICK, delete, pods
-from tests.runtime.test_loop import events, running
+from tests.runtime.small_consumers import events, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,5 +1,5 @@
 """A stand-in API server that only writes: its answers are made before it is asked, so that what is
-measured is who reads them. `python -m benchmarks.standin --pods N --changes M`.
+measured is who reads them. `python -m benchmarks.kubernetes.stand_in --pods N --changes M`.
 
 A streaming list of pods gives N pods and the bookmark that ends it; a line on stdin then lets M changes
 of them go out on it, or on any watch. Everything else is an empty list.

@@ -3,7 +3,7 @@
 Ours has folded the events, and has asked what is on-link: planned and applied. The peers, turn by turn in
 the same run: the very same bytes from a loop that does nothing else; `ip -batch` (iproute2) and BIRD 2's
 kernel protocol, given the same routes by gateway; for a look that finds nothing to do, the dumps alone. What
-comes over the log is in `benchmarks/routes_log.py`. Speeds are medians, with the slowest and the fastest.
+comes over the log is in `routes_log.py`. Speeds are medians, with the slowest and the fastest.
 """
 
 from __future__ import annotations
@@ -13,57 +13,30 @@ import contextlib
 import gc
 import shutil
 import statistics
-import struct
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks import routes_log
+from benchmarks.node import routes_log
+from benchmarks.node.routes_cluster import BLOCKS, HOSTS, check_routes, events, node
+from benchmarks.node.routes_peers import bare_loop, bird_protocol, dump, ip_batch
 from benchmarks.report import Report, times
 from romana_bus.consumers import routes
-from romana_bus.events import BlockAssigned, HostPlaced
-from romana_bus.inet import V4, V6, format_address
+from romana_bus.events import HostPlaced
+from romana_bus.inet import V4, V6
 from romana_bus.netlink import nexthops
 from romana_bus.netlink import routes as packed
 from romana_bus.netlink.fib import Forwarding
-from romana_bus.netlink.fib_apply import BATCH
-from romana_bus.netlink.messages import messages
 from romana_bus.netlink.monitor import Monitor
 from romana_bus.netlink.socket import Socket
 from romana_bus.routing import Kernel, State, evolve, plan
-from tests.netns import Namespace, namespace, why_not
+from tests.netns import Namespace, why_not
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
-    from romana_bus.events import Event
     from romana_bus.routing import Delta
 
-HOSTS, BLOCKS, ROUNDS, SPREAD_OUT, LOOKS = 5_000, 10_000, 7, 3, 21
-
-
-def gateway(host: int) -> str:
-    return f"10.99.{1 + host // 250}.{1 + host % 250}"
-
-
-def cidr(number: int) -> str:
-    return f"{format_address(V4, (100 << 24 | 64 << 16) + number * 16)}/28"
-
-
-def events(hosts: int = HOSTS, blocks: int = BLOCKS) -> Iterator[Event]:
-    for host in range(hosts):
-        yield HostPlaced(node=f"node-{host}", uid=f"u-{host}", addresses=(gateway(host),))
-    for number in range(blocks):
-        yield BlockAssigned(network="pods", block=cidr(number), node=f"node-{number % hosts}", since=1)
-
-
-@contextlib.contextmanager
-def node() -> Iterator[Namespace]:
-    with namespace("bench") as made:
-        made.link("eth0", "10.99.0.1/16")
-        yield made
+ROUNDS, SPREAD_OUT, LOOKS = 7, 3, 21
 
 
 # --- into an empty table -----------------------------------------------------------------------------------
@@ -84,11 +57,11 @@ def bulk(hosts: int = HOSTS) -> Bulk:
     with node() as here:
         questions, ours, delta = _ours(here, hosts)
     with node() as here:
-        bare = _bare(here, delta)
+        bare = bare_loop(here, delta)
     with node() as here:
-        by_ip = _ip_batch(here, hosts)
+        by_ip = ip_batch(here, hosts)
     with node() as here:
-        bird, started = _bird(here, hosts)
+        bird, started = bird_protocol(here, hosts)
     return Bulk(questions, ours, bare, by_ip, bird, started)
 
 
@@ -108,82 +81,6 @@ def _ours(here: Namespace, hosts: int) -> tuple[float, float, Delta]:
         done = time.perf_counter()
     assert len(delta.added) == BLOCKS
     return asked - began, done - asked, delta
-
-
-def _bare(here: Namespace, delta: Delta) -> float:
-    batches = [
-        nexthops.create(1, delta.created[at : at + BATCH]) for at in range(0, len(delta.created), BATCH)
-    ]
-    batches += [packed.by_nexthop(1, delta.added[at : at + BATCH]) for at in range(0, BLOCKS, BATCH)]
-    made = []
-    for batch in batches:
-        data = bytearray(b"".join(batch))
-        last = len(data) - len(batch[-1]) + 6
-        struct.pack_into("=H", data, last, struct.unpack_from("=H", data, last)[0] | 4)  # NLM_F_ACK
-        made.append(data)
-    with here.inside(Socket) as opened:
-        socket = opened._socket
-        began = time.perf_counter()
-        for data in made:
-            socket.send(data)
-            socket.recv(1 << 16)
-        seconds = time.perf_counter() - began
-    _check(here)
-    return seconds
-
-
-def _check(here: Namespace) -> None:
-    shown = here.ip("-4", "route", "show").count(" via ")
-    assert shown == BLOCKS, f"{shown} routes in the kernel"
-
-
-def _ip_batch(here: Namespace, hosts: int) -> float:
-    lines = [f"route add {cidr(number)} via {gateway(number % hosts)} dev eth0" for number in range(BLOCKS)]
-    with tempfile.NamedTemporaryFile("w", suffix=".batch") as batch:
-        batch.write("\n".join(lines) + "\n")
-        batch.flush()
-        began = time.perf_counter()
-        here.ip("-batch", batch.name)
-        seconds = time.perf_counter() - began
-    _check(here)
-    return seconds
-
-
-def _bird(here: Namespace, hosts: int) -> tuple[float, float]:
-    """From the first route to the last, as the kernel tells of them, and from its start to the last."""
-    static = "".join(f"  route {cidr(at)} via {gateway(at % hosts)};\n" for at in range(BLOCKS))
-    text = (
-        "router id 10.99.0.1;\nprotocol device { scan time 3600; }\n"
-        "protocol kernel { scan time 3600; ipv4 { import none; export all; }; }\n"
-        f"protocol static {{ ipv4;\n{static}}}\n"
-    )
-    with tempfile.TemporaryDirectory(prefix="romana-bench-") as scratch:
-        config = Path(scratch, "bird.conf")
-        config.write_text(text)
-        listener = here.inside(lambda: Socket(buffer=1 << 26, within=60.0))
-        listener.join(7)  # RTNLGRP_IPV4_ROUTE
-        files = ("-c", str(config), "-s", f"{scratch}/bird.ctl", "-P", f"{scratch}/bird.pid")
-        command = ["ip", "netns", "exec", here.name, "bird", "-f", *files]
-        began = time.perf_counter()
-        bird = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            with listener:
-                seconds = _until_all_are_there(listener)
-            started = time.perf_counter() - began
-            _check(here)
-        finally:
-            bird.kill()
-            bird.wait()
-    return seconds, started
-
-
-def _until_all_are_there(listener: Socket) -> float:
-    count, began = 0, 0.0
-    while count < BLOCKS:
-        heard = listener._socket.recv(1 << 16)
-        began = began or time.perf_counter()
-        count += sum(kind == 24 for kind, *_ in messages(heard))  # RTM_NEWROUTE
-    return time.perf_counter() - began
 
 
 # --- afterwards --------------------------------------------------------------------------------------------
@@ -221,14 +118,12 @@ async def afterwards() -> Afterwards:
             with here.inside(Socket) as opened:
                 for _ in range(LOOKS):
                     look.append(await once(True))
-                    dumps.append(
-                        _dumped(opened, nexthops.dump_all(), packed.dump_own(V4), packed.dump_own(V6))
-                    )
-                    routes_only.append(_dumped(opened, packed.dump_own(V4)))
+                    dumps.append(dump(opened, nexthops.dump_all(), packed.dump_own(V4), packed.dump_own(V6)))
+                    routes_only.append(dump(opened, packed.dump_own(V4)))
             for host in range(LOOKS):
                 evolve(state, HostPlaced(node=f"node-{host}", uid="u", addresses=(f"10.99.200.{host}",)), 1)
                 change.append(await once(False))
-            _check(here)
+            check_routes(here)
         restart = await _restarted(here)
     return Afterwards(look, dumps, routes_only, change, restart)
 
@@ -254,20 +149,6 @@ async def _opened(here: Namespace) -> AsyncIterator[routes.Routes]:
         with here.entered():
             kernel = await stack.enter_async_context(routes.opened("me"))
         yield kernel
-
-
-def _dumped(opened: Socket, *requests: bytes) -> float:
-    """Read to the end, and nothing else."""
-    socket, began = opened._socket, time.perf_counter()
-    for request in requests:
-        data = bytearray(request)
-        struct.pack_into("=H", data, 6, 0x301)  # NLM_F_REQUEST | NLM_F_DUMP
-        socket.send(data)
-        last = 0
-        while last != 3:  # NLMSG_DONE, which comes alone or last
-            part = socket.recv(1 << 16)
-            last = struct.unpack_from("=H", part, max(0, len(part) - 20) + 4)[0]
-    return time.perf_counter() - began
 
 
 # --- told --------------------------------------------------------------------------------------------------

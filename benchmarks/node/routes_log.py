@@ -1,5 +1,5 @@
 """From the log to a node's kernel: the agent's routes in a process of its own, on a NATS server that syncs
-every write, with its kernel in a namespace. A part of `benchmarks/routes.py`.
+every write, with its kernel in a namespace. A part of `routes.py`.
 
 A block is put on the log, and the clock stops when the kernel tells of the route (to somebody who listens
 in that namespace). The peer, turn by turn: the same bytes published by plain nats-py, until they arrive at

@@ -173,7 +173,7 @@ async def _read(url: str, who: str) -> None:
 def reader(server: stage.Server, who: str) -> tuple[int, float]:
     """Messages and seconds of one reader, in a process of its own."""
     said = subprocess.run(
-        [sys.executable, "-m", "benchmarks.boot", "--reader", who, server.url],
+        [sys.executable, "-m", "benchmarks.log.boot", "--reader", who, server.url],
         check=True, stdout=subprocess.PIPE,
     )  # fmt: skip
     messages, seconds = msgspec.json.decode(said.stdout)

@@ -129,7 +129,7 @@ def _in(node: Node, work: Callable[[], None]) -> None:
 
 def main() -> None:
     if os.geteuid() != 0:
-        raise SystemExit("benchmarks.cni: run it as root: it makes network namespaces")
+        raise SystemExit("benchmarks cni: run it as root: it makes network namespaces")
     with (
         tempfile.TemporaryDirectory(prefix="romana-bench-") as scratch,
         Reachable(Path(scratch, "nats")) as nats,

@@ -54,7 +54,9 @@ async def _peer_in_memory(lines: list[bytes]) -> float:
 
 def over_http(count: int, ours: bool) -> float:
     """Seconds per event."""
-    with stage.process("--pods", "10000", "--changes", str(count), module="benchmarks.standin") as server:
+    with stage.process(
+        "--pods", "10000", "--changes", str(count), module="benchmarks.kubernetes.stand_in"
+    ) as server:
         url = _url(server)
         assert server.stdin is not None
         server.stdin.write(b"go\n")
@@ -95,7 +97,7 @@ def to_the_log() -> float:
     with (
         stage.nats() as nats,
         stage.process(
-            "--pods", str(LISTED), "--changes", str(CHANGES), module="benchmarks.standin"
+            "--pods", str(LISTED), "--changes", str(CHANGES), module="benchmarks.kubernetes.stand_in"
         ) as server,
     ):
         url = _url(server)

@@ -1,0 +1,1 @@
+"""Benchmarks of the pure core: no server, no process, no I/O."""

@@ -1,0 +1,1 @@
+"""Benchmark of watching an API server."""

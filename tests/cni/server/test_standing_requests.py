@@ -1,0 +1,106 @@
+"""Whether the request of a pod has stood on the log all the time, when its next sandbox is requested."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from romana_bus.cni.server import logged_requests
+from romana_bus.cni.server.journal import Journal
+from tests.cni.server.outboxes import Flaky, empty, end, going, wish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored has stood for long."""
+    monkeypatch.setattr(logged_requests, "GRACE", 0.0)
+
+
+@pytest.mark.usefixtures("settled")
+async def test_whether_the_request_has_stood_all_the_time_is_told(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        assert not await outbox.put(wish("a"))
+        await empty(journal)
+        assert await outbox.put(wish("b"))
+        assert not await outbox.put(wish("b", uid="u2"))
+        await empty(journal)
+        store.out = True
+        await outbox.put(end("b"))
+        assert await outbox.put(wish("c", uid="u2"))  # the log never hears of that end
+        store.out = False
+        await empty(journal)
+        assert len(store.history_of()) == 2
+        store.lose = 1
+        await outbox.put(end("c"))
+        while len(store.history_of()) < 3:
+            await asyncio.sleep(0.001)
+        store.out = True  # it is on the log, and nobody here knows
+        assert not await outbox.put(wish("d", uid="u2"))
+
+
+async def test_a_request_that_was_stored_a_moment_ago_has_not_stood_all_the_time(tmp_path: Path) -> None:
+    """An end before it may have been heard, and the decision that followed is on its way."""
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        for event in (wish("a"), end("a"), wish("b")):
+            await outbox.put(event)
+            await outbox.stored(event)
+        assert not await outbox.put(wish("c"))
+
+
+class Gated(Flaky):
+    """What is newest is told when the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.asked = asyncio.Event(), asyncio.Event()
+
+    async def newest(self, role: str, subject: str) -> Any:
+        found = await super().newest(role, subject)
+        self.asked.set()
+        await self.gate.wait()
+        return found
+
+
+@pytest.mark.usefixtures("settled")
+async def test_an_end_that_was_replaced_in_time_never_reaches_the_log(tmp_path: Path) -> None:
+    """Its sender looked up what is newest when it was replaced."""
+    store, journal = Gated(), Journal(tmp_path)
+    store.gate.set()
+    async with going(store, journal) as outbox:
+        await outbox.put(wish("a"))
+        await empty(journal)
+        store.gate.clear()
+        store.asked.clear()
+        await outbox.put(end("a"))
+        await store.asked.wait()
+        stands = await outbox.put(wish("b"))
+        store.gate.set()
+        await empty(journal)
+    assert stands
+    assert store.history_of() == [wish("a")]
+
+
+@pytest.mark.usefixtures("settled")
+async def test_what_the_log_may_have_heard_is_not_forgotten_with_the_next(tmp_path: Path) -> None:
+    store, journal = Flaky(), Journal(tmp_path)
+    async with going(store, journal) as outbox:
+        await outbox.put(wish("a"))
+        await empty(journal)
+        store.lose = 1
+        await outbox.put(end("a"))
+        while len(store.history_of()) < 2:
+            await asyncio.sleep(0)
+        store.out = True  # nobody here knows that the log has it
+        await outbox.put(wish("z", "other"))
+        for event in (wish("b"), end("b"), wish("c")):
+            assert not await outbox.put(event)
+    journal = Journal(tmp_path)
+    async with going(store, journal) as outbox:  # nor after a restart
+        assert not await outbox.put(wish("d"))

@@ -1,0 +1,171 @@
+"""A sticky address: kept for the next pod of the same name."""
+
+from __future__ import annotations
+
+from romana_bus import events as ev
+from tests.ipam.allocate.annotations.annotated import ADDRESS, STICKY, cluster, wish
+from tests.ipam.cluster import Cluster, topology
+
+
+def kept(sticky: str) -> Cluster:
+    """10.0.0.0 is kept for the next pod db/pg-0, which was on n1 and is gone."""
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky=sticky)
+    c.no_pod("db/pg-0")
+    c.decide()
+    return c
+
+
+def test_a_sticky_address_comes_back_on_the_same_node() -> None:
+    c = cluster()
+    assert wish(c, "db/pg-0", "n1", sticky="10m") == [
+        "10.0.0.0/32 to n1 for db pod:pg-0",
+        "db/pg-0 on n1: 10.0.0.0",
+    ]
+    c.no_pod("db/pg-0")
+    assert c.says() == ["db/pg-0 on n1: released, the pod is gone"]
+    c.later(599)
+    c.pod("web/other", "n1")
+    assert c.says() == ["10.0.0.4/30 to n1", "web/other on n1: 10.0.0.4"]
+    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.0"]
+
+
+def test_it_follows_its_pod_to_another_node_of_the_group_with_its_block() -> None:
+    c = kept("10m")
+    assert wish(c, "db/pg-0", "n2", sticky="10m", uid="2") == [
+        "db/pg-0 on n1: released, the pod is on node n2 now",
+        "10.0.0.0/32 from n1",
+        "10.0.0.0/32 to n2 for db pod:pg-0",
+        "db/pg-0 on n2: 10.0.0.0",
+    ]
+    assert c.rebuilt().addresses() == {"db/pg-0": "10.0.0.0"}
+
+
+def test_a_fixed_one_may_be_sticky_too_and_follows_its_pod() -> None:
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky="10m", address="10.0.0.9")
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n2", sticky="10m", address="10.0.0.9", uid="2")[-1] == (
+        "db/pg-0 on n2: 10.0.0.9"
+    )
+
+
+def test_it_comes_back_beside_others_of_its_block() -> None:
+    c = Cluster(topology("10.0.0.0/30", 30), warm_blocks=0)
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    assert wish(c, "db/pg-0", "n1", sticky="10m")[-1] == "db/pg-0 on n1: 10.0.0.1"
+    c.pod("web/b", "n1")
+    c.decide()
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.1"]
+
+
+def test_also_when_its_node_died() -> None:
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky="10m")
+    c.no_node("n1")
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n2", sticky="10m", uid="2")[-1] == "db/pg-0 on n2: 10.0.0.0"
+
+
+def test_in_another_group_it_gets_another_and_the_old_one_when_it_returns() -> None:
+    c = kept("10m")
+    assert wish(c, "db/pg-0", "n3", sticky="10m", uid="2")[-1] == "db/pg-0 on n3: 10.0.0.64"
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n2", sticky="10m", uid="3")[-1] == "db/pg-0 on n2: 10.0.0.0"
+
+
+def test_it_does_not_come_back_out_of_a_range_that_is_reserved_by_now() -> None:
+    c = kept("10m")
+    c.send(ev.RangeReserved(cidr="10.0.0.0/32"))
+    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.1"
+
+
+def test_it_is_kept_for_longer_than_the_log_is() -> None:
+    """The tombstone that says so stays in the table as long as it says something."""
+    c = kept("14d")
+    c.later(13 * 86_400)
+    booted = c.rebuilt()
+    assert wish(booted, "db/pg-0", "n1", sticky="14d", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.0"
+
+
+def test_after_the_retention_time_it_is_anybodys() -> None:
+    c = kept("10m")
+    c.later(600)
+    assert c.says() == ["10.0.0.0/32 from n1"]
+    c.pod("web/other", "n2")
+    assert c.says() == ["10.0.0.0/30 to n2", "web/other on n2: 10.0.0.0"]
+    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.4"
+
+
+def test_only_a_pod_of_its_name_in_its_namespace_gets_it() -> None:
+    c = kept("true")
+    assert wish(c, "web/pg-0", "n1", sticky="true")[-1] == "web/pg-0 on n1: 10.0.0.1"
+    assert wish(c, "db/pg-1", "n1", sticky="true")[-1] == "db/pg-1 on n1: 10.0.0.2"
+
+
+def test_a_pod_of_the_name_that_no_longer_asks_gets_any_address_and_the_old_one_stays_kept() -> None:
+    c = kept("1h")
+    c.pod("db/pg-0", "n1", uid="2")
+    assert c.says() == ["10.0.0.4/30 to n1", "db/pg-0 on n1: 10.0.0.4"]
+
+
+def test_the_next_pod_of_the_name_that_comes_before_the_last_one_was_seen_to_go() -> None:
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky="true")
+    assert wish(c, "db/pg-0", "n1", sticky="true", uid="2") == [
+        "db/pg-0 on n1: released, a new pod of the same name took its place",
+        "db/pg-0 on n1: 10.0.0.0",
+    ]
+
+
+def test_both_families_come_back() -> None:
+    document = {
+        "networks": [{"name": "v4", "cidr": "10.0.0.0/24"}, {"name": "v6", "cidr": "fd00::/112"}],
+        "topologies": [{"networks": ["v4", "v6"], "map": [{"groups": []}]}],
+    }
+    c = Cluster(document, warm_blocks=0)
+    c.node("n1")
+    c.node("n2")
+    wish(c, "db/pg-0", "n1", sticky="true")
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n2", sticky="true", uid="2")[-1] == "db/pg-0 on n2: 10.0.0.0 fd00::"
+
+
+def test_where_the_group_has_no_free_room_left_it_is_an_address_of_the_nodes_block() -> None:
+    c = Cluster(topology("10.0.0.0/30", 31), warm_blocks=0)
+    c.node("n1")
+    c.node("n2")
+    c.pod("web/a", "n1")
+    c.pod("web/b", "n2")
+    c.decide()
+    assert wish(c, "db/pg-0", "n1", sticky="true") == ["db/pg-0 on n1: 10.0.0.1"]
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n2", sticky="true", uid="2") == ["db/pg-0 on n2: 10.0.0.3"]
+    c.no_pod("db/pg-0")
+    c.decide()
+    assert wish(c, "db/pg-0", "n1", sticky="true", uid="3") == ["db/pg-0 on n1: 10.0.0.1"]
+
+
+def test_what_running_pods_wished_for_comes_back_after_the_store_was_lost() -> None:
+    """Their addresses are inside blocks of their own, and so they are again."""
+    c = cluster()
+    wish(c, "db/pg-0", "n1", sticky="true")
+    wish(c, "web/a", "n2", address="10.0.0.5")
+    c.pod("web/b", "n2")
+    c.decide()
+    had = c.addresses()
+    new = cluster()
+    new.pod("web/b", "n2", ips=tuple(had["web/b"].split()))
+    new.pod("db/pg-0", "n1", ips=tuple(had["db/pg-0"].split()), annotations={STICKY: "true"})
+    new.pod("web/a", "n2", ips=tuple(had["web/a"].split()), annotations={ADDRESS: "10.0.0.5"})
+    new.decide()
+    assert new.addresses() == had

@@ -1,0 +1,118 @@
+"""`ipam simulate` on cases of our own: reserved ranges, and another topology."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.ipam.cluster import topology
+from tests.ipam.simulate.operations import ONE, ask, change, give, hosts, join, open_, shut
+
+if TYPE_CHECKING:
+    from tests.ipam.conftest import Play
+
+
+def test_a_reserved_range_is_not_given_out_and_only_what_was_reserved_is_given_free(play: Play) -> None:
+    document = topology("10.0.0.0/29", 30, hosts("n1"))
+    ops = [shut("10.0.0.0/29"), shut("10.0.0.0/24"), shut("10.0.0.1/32"), shut("10.0.0.0/31"), ask("a")]
+    ops += [shut("10.0.0.2/32"), shut("10.0.0.2/31"), shut("10.0.0.1/32"), open_("10.0.0.1/32")]
+    ops += [open_("10.9.0.0/32"), open_("10.0.0.0/31"), ask("b"), shut("nonsense"), shut("10.0.0.6/30")]
+    assert play(document, ops).short == [
+        "blackout_whole_network", "no_network", True, True, "10.0.0.2",
+        "blackout_in_use", "blackout_in_use", True, "no_such_blackout",
+        "no_network", True, "10.0.0.0", "bad_cidr", True,
+    ]  # fmt: skip
+
+
+def test_a_larger_range_replaces_one_inside_it_and_no_more(play: Play) -> None:
+    ops = [shut("10.0.0.0/32"), shut("10.0.0.2/32"), shut("10.0.0.0/30"), open_("10.0.0.0/32")]
+    ops += [open_("10.0.0.0/30"), *(ask(name) for name in "abc")]
+    assert play(ONE, ops).short[3:] == ["no_such_blackout", True, "10.0.0.0", "10.0.0.1", "10.0.0.3"]
+
+
+def test_a_block_that_is_reserved_as_a_whole_is_nobodys(play: Play) -> None:
+    """Romana gives it to the first who comes across it, and no one else ever has it."""
+    told = play(ONE, [shut("10.0.0.0/29"), ask("a"), open_("10.0.0.0/29"), ask("b", tenant="db")])
+    assert told.short == [True, "10.0.0.8", True, "10.0.0.0"]
+    assert [one["cidr"] for one in told.end["blocks"]["net"]] == ["10.0.0.0/30", "10.0.0.8/30"]
+
+
+# --- another topology ---
+
+
+def test_addresses_stay_under_a_new_topology(play: Play) -> None:
+    """Another name, another mask; what lies before the last block in use counts as given back."""
+    document = topology("10.0.0.0/16", 31, hosts("n1", "n2"))
+    document["networks"][0]["name"] = document["topologies"][0]["networks"][0] = "new"
+    ops = [ask("a"), ask("b", "n2"), ask("c", "n2", "db"), give("a"), give("b"), change(document)]
+    told = play(ONE, [*ops, ask("d"), ask("e", "n2"), give("c"), ask("f", tenant="x")])
+    assert told.short[5:] == [True, "10.0.0.0", "10.0.0.2", True, "10.0.0.4"]
+    assert told.end["addresses"] == {"d": "10.0.0.0", "e": "10.0.0.2", "f": "10.0.0.4"}
+    assert list(told.end["blocks"]) == ["new"]
+
+
+def test_hosts_are_placed_anew_where_their_addresses_are(play: Play) -> None:
+    before = topology("10.0.0.0/24", 28)
+    after = topology("10.0.0.0/24", 28, {"name": "low"}, {"name": "high"})
+    ops = [join("n1"), join("n2"), join("n3"), ask("a", "n3"), change(after), ask("b", "n1"), ask("c", "n2")]
+    told = play(before, ops)
+    assert told.short[4:] == [True, "10.0.0.128", "10.0.0.16"]
+    groups = told.end["tree"]["net"]["groups"]
+    assert [group["hosts"] for group in groups] == [["n2", "n3"], ["n1"]]
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "part"),
+    [
+        (topology("10.1.0.0/24", 30), "no_network", "a (10.0.0.0 on n1): no network for tenant 'web'"),
+        (topology("10.0.0.0/23", 30, hosts("n2"), hosts("n1")), "no_room", "in group all, which does not"),
+        (topology("10.0.0.0/29", 29, hosts("n1", "n2")), "no_room", "b (10.0.0.4 on n2): others have addr"),
+        (topology("10.0.0.0/29", 30, {}, {}, {}), "block_larger_than_group", "networks[0].block_mask"),
+        ({}, "bad_document", "networks: a list with at least one entry is expected; topologies: a list"),
+    ],
+)
+def test_a_topology_that_does_not_do_changes_nothing(document: Any, kind: str, part: str, play: Play) -> None:
+    told = play(ONE, [ask("a"), ask("b", "n2"), change(document), ask("c")])
+    assert told.code == 0
+    assert told.short[2:] == [kind, "10.0.0.1"]
+    assert part in told.results[2]["message"]
+    assert told.end["tree"]["net"]["hosts"] == ["n1", "n2"]
+
+
+def test_reserved_ranges_and_cooling_addresses_outlive_a_new_topology(play: Play) -> None:
+    document = topology("10.0.0.0/25", 30, hosts("n1"))
+    ops = [
+        shut("10.0.0.5/32"),
+        ask("a"),
+        give("a"),
+        change(document),
+        ask("b"),
+        ask("c"),
+        open_("10.0.0.5/32"),
+    ]
+    told = play(ONE, [*ops, ask("d")], "--cooldown", "60")
+    assert told.short[4:] == ["10.0.0.4", "10.0.0.6", True, "10.0.0.5"]
+
+
+def test_what_cools_is_nobodys_under_a_new_topology_wherever_it_is_in_its_block(play: Play) -> None:
+    document = topology("10.0.0.0/25", 30, hosts("n1"))
+    ops = [ask("a"), ask("b"), give("b"), change(document), ask("c"), ask("d")]
+    told = play(ONE, ops, "--cooldown", "60")
+    assert told.short[4:] == ["10.0.0.2", "10.0.0.3"]
+
+
+def test_who_has_an_address_and_has_just_given_another_back_keeps_it_under_a_new_topology(play: Play) -> None:
+    document = topology("10.0.0.0/25", 30, hosts("n1"))
+    ops = [ask("a"), give("a"), ask("a"), change(document), ask("b"), ask("c")]
+    told = play(ONE, ops, "--cooldown", "60")
+    assert told.short[2:] == ["10.0.0.1", True, "10.0.0.2", "10.0.0.3"]
+    assert told.end["addresses"] == {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
+
+
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (6, "; and 1 more")])
+def test_of_many_that_would_have_no_place_the_first_are_named(count: int, more: str, play: Play) -> None:
+    told = play(ONE, [*(ask(f"p{at}") for at in range(count)), change(topology("10.1.0.0/24", 30))])
+    message = told.results[-1]["message"]
+    assert message.count("no network for tenant") == 5
+    assert message.endswith(f"has this address{more}")

@@ -28,7 +28,7 @@ from tests.fuzz.hostile_messages import Messages
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
 
 KINDS = [
     *BUILT_IN,

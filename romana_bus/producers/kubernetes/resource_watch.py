@@ -19,9 +19,9 @@ import structlog
 
 from romana_bus import metrics, tasks
 from romana_bus.errors import BadInput, Failed
+from romana_bus.kubernetes.api import NETWORK_ERRORS, distrusted, reason
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.absence_check import AbsenceChecks
-from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, distrusted, reason
 from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
 from romana_bus.producers.kubernetes.responses import Action, Verdict
 from romana_bus.producers.kubernetes.server_version import ServerVersion
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from romana_bus.events import Event
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
     from romana_bus.producers.kubernetes.observe import Watched
 

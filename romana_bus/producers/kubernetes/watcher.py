@@ -11,23 +11,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from romana_bus.errors import Failed
 from romana_bus.events import KUBE, SPEC
+from romana_bus.kubernetes.api import CONNECT_WITHIN, NETWORK_ERRORS, read
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Limits
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+from romana_bus.producers.kubernetes.responses import unwatchable
 from romana_bus.runtime.feed import Read
 from romana_bus.runtime.health import Health
 from romana_bus.runtime.loop import run_leading
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
     from romana_bus.runtime.election import Leadership
     from romana_bus.runtime.fold import Fold
@@ -81,6 +84,19 @@ async def run_watcher(
                 health.say(f"watch {kind.name}", "")  # a standby has nothing to watch
 
     await run_leading(store, _Watcher(), holder, lead, health)
+
+
+async def refuse_unwatchable(api: Api, kinds: Iterable[Kind]) -> None:
+    """Raises Failed if the API server offers no watch for one of the kinds. If the server does not answer,
+    nothing is checked."""
+    for kind in kinds:
+        try:
+            async with await api.get(kind.path.rpartition("/")[0], {}, CONNECT_WITHIN) as answer:
+                body = await read(answer, most=16 << 20, within=30.0)
+        except NETWORK_ERRORS:
+            return
+        if answer.status == 200 and (why := unwatchable(body, kind)):
+            raise Failed(f"--resource {kind.name}: {why}")
 
 
 async def _follow_requests(fold: Fold[Watched], watches: Sequence[ResourceWatch]) -> None:

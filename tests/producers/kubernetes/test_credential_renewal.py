@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 import trustme
 import yaml
 
+from romana_bus.kubernetes.api import Target
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.producers.kubernetes.client import Target
 from tests.producers.kubernetes.test_client import exec_plugin, kubeconfig, watching
 from tests.producers.kubernetes.test_resource_watch import pods
 

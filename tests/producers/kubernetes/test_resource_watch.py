@@ -20,12 +20,12 @@ from romana_bus.events import (
     ResourceListing,
     ResourceSynced,
 )
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi import resources as lab
 from romana_bus.lab.kubeapi.faults import Fault
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.recordings.player import Recording, final, play
 from romana_bus.producers.kubernetes import absence, observe
-from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
 from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Limits

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
-    from romana_bus.producers.kubernetes.observe import Watched
+    from romana_bus.producers.kubernetes.progress import Progress, Watched
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Watch(EventSink, Protocol):
     """What the parts of a watch need of `resource_watch.ResourceWatch`."""
 
     @property
-    def progress(self) -> observe.Progress: ...
+    def progress(self) -> Progress: ...
     def well(self) -> None: ...
     def note(self, what: str, why: str) -> None: ...
     def relist(self, why: str) -> None: ...

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
-    from romana_bus.producers.kubernetes.observe import Watched
+    from romana_bus.producers.kubernetes.progress import Progress, Watched
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class ResourceWatch:
         self.absence_checks = AbsenceChecks(self.pages, self)
 
     @property
-    def progress(self) -> observe.Progress:
+    def progress(self) -> Progress:
         return self._state.of(self._kind.name)
 
     async def run(self) -> None:

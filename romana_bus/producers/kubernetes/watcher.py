@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from romana_bus.errors import Failed
 from romana_bus.events import KUBE, SPEC
 from romana_bus.kubernetes.api import CONNECT_WITHIN, NETWORK_ERRORS, read
-from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes import progress
 from romana_bus.producers.kubernetes.objects import BUILT_IN
-from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Limits
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.producers.kubernetes.responses import unwatchable
 from romana_bus.runtime.feed import Read
@@ -44,8 +44,8 @@ class _Watcher:
     writes: str = KUBE
     reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.>"))
     initial: Callable[[], Watched] = Watched
-    evolve: Callable[[Watched, Event, int], None] = observe.evolve
-    evolve_with_body: Callable[[Watched, Event, int, bytes], None] = observe.evolve
+    evolve: Callable[[Watched, Event, int], None] = progress.evolve
+    evolve_with_body: Callable[[Watched, Event, int, bytes], None] = progress.evolve
     #: Messages on KUBE that a leader did not write are parked.
     strict: bool = True
 
@@ -66,8 +66,8 @@ async def run_watcher(
     async def lead(fold: Fold[Watched], leadership: Leadership) -> None:
         if fold.why == "rewound" or not fold.whole:
             # The log lost acknowledged messages, or somebody else wrote over them: list everything again.
-            for progress in fold.state.progress.values():
-                progress.synced = False
+            for resource in fold.state.progress.values():
+                resource.synced = False
 
         async def publish(events: list[Event]) -> None:
             # Facts have no cause on the log: chains of causes begin with them.

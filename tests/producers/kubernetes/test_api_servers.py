@@ -15,8 +15,8 @@ from romana_bus.lab.kubeapi import resources as lab
 from romana_bus.lab.kubeapi.faults import FOREVER, STREAMING_OPTIONS, Fault, everything
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
-from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Limits, Pages
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.watcher import refuse_unwatchable
 from tests.kube_verbatim import Answer, VerbatimServer
 from tests.lab.client import add

@@ -12,7 +12,7 @@ import yaml
 
 from romana_bus.kubernetes.api import Target
 from romana_bus.lab.kubeapi.server import ApiServer
-from tests.producers.kubernetes.test_client import exec_plugin, kubeconfig, watching
+from tests.kubernetes.test_credentials import exec_plugin, kubeconfig, watching
 from tests.producers.kubernetes.test_resource_watch import pods
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import trustme
 import yaml
 
 from romana_bus.kubernetes.api import Target
-from romana_bus.lab.kubeapi.server import ApiServer
 from tests.kubernetes.test_credentials import exec_plugin, kubeconfig, watching
+from tests.lab.apiserver import ApiServer
 from tests.producers.kubernetes.test_resource_watch import pods
 
 if TYPE_CHECKING:

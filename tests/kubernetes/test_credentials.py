@@ -15,10 +15,10 @@ import yaml
 
 from romana_bus.errors import BadInput, Failed
 from romana_bus.kubernetes.api import Api, Target
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+from tests.lab.apiserver import ApiServer
 from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 
 if TYPE_CHECKING:

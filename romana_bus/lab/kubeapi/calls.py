@@ -43,10 +43,6 @@ class Call(NamedTuple):
         """What the keys of a list or watch start with."""
         return f"{self.namespace}/" if self.namespace else ""
 
-    def without_options(self, options: Iterable[str]) -> Call:
-        """As a server sees it that does not know these."""
-        return self._replace(query={name: text for name, text in self.query.items() if name not in options})
-
     def flag(self, option: str) -> bool:
         """Also `?watch` alone is true (runtime, Convert_Slice_string_To_bool)."""
         return self.query.get(option, "0").lower() not in ("0", "false")

@@ -18,12 +18,12 @@ import pytest
 
 from romana_bus.errors import BadInput
 from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES, NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.store import watch_line
 from romana_bus.lab.kubeapi.wire import bookmark, head
 from romana_bus.lab.recordings.player import Recording, fill, final, moments, play
 from romana_bus.lab.recordings.track import read_lines
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import Client, asking
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.kubernetes.api import Api, Target
-from romana_bus.lab.kubeapi.faults import Fault
 from romana_bus.lab.kubeapi.resources import NAMESPACES, NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeclient.client import KubeClient, Pace, Refused, Unreachable
 from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.scheduler.scheduler import Scheduler
 from romana_bus.tasks import stop
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
+from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

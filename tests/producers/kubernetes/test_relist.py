@@ -20,12 +20,12 @@ from romana_bus.events import (
     ResourceListing,
     ResourceSynced,
 )
-from romana_bus.lab.kubeapi.faults import Fault
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.progress import Watched, evolve
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import outgoing
+from tests.lab.apiserver import ApiServer
+from tests.lab.faults import Fault
 from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 from tests.producers.kubernetes.test_watcher import both, seen, until, watcher
 from tests.runtime.test_loop import events, running

@@ -22,8 +22,6 @@ from romana_bus.events import (
 )
 from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi import resources as lab
-from romana_bus.lab.kubeapi.faults import Fault
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.recordings.player import Recording, final, play
 from romana_bus.producers.kubernetes import absence, observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
@@ -31,7 +29,9 @@ from romana_bus.producers.kubernetes.pages import Limits
 from romana_bus.producers.kubernetes.progress import Watched, evolve
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.kube_verbatim import Answer, VerbatimServer, every, randomly, recorded
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
+from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

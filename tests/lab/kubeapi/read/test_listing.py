@@ -9,8 +9,8 @@ import pytest
 
 from romana_bus.lab.kubeapi.read.continuation import continue_token
 from romana_bus.lab.kubeapi.resources import NODES
-from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import Client, add, asking
 
 if TYPE_CHECKING:

@@ -115,25 +115,8 @@ def check_options(call: Call, *, streaming_list: bool) -> None:
     (apimachinery, internalversion/validation)."""
     for option in ("resourceVersion", "limit", "timeoutSeconds"):
         call.number(option)
-    check = _watch_causes if call.verb == "watch" else _list_causes
-    causes = check(call.query, streaming_list)
-    if causes:
+    if call.verb == "watch" and (causes := _watch_causes(call.query, streaming_list)):
         raise invalid_options(causes)
-
-
-def _list_causes(query: Mapping[str, str], _streaming_list: bool) -> list[tuple[str, str]]:
-    causes = []
-    if match := query.get("resourceVersionMatch"):
-        option = "resourceVersionMatch"
-        if not query.get("resourceVersion"):
-            causes.append((option, f"{option} is forbidden unless resourceVersion is provided"))
-        if query.get("continue"):
-            causes.append((option, f"{option} is forbidden when continue is provided"))
-        if match == "Exact" and query.get("resourceVersion") == "0":
-            causes.append((option, f'{option} "exact" is forbidden for resourceVersion "0"'))
-    if "sendInitialEvents" in query:
-        causes.append(("sendInitialEvents", "sendInitialEvents is forbidden for list"))
-    return causes
 
 
 def _watch_causes(query: Mapping[str, str], streaming_list: bool) -> list[tuple[str, str]]:

@@ -1,8 +1,7 @@
-"""How answers are sent: their headers, chunked or not, compressed or not."""
+"""How answers are sent: their headers, chunked or not. None is compressed: nobody here is far away."""
 
 from __future__ import annotations
 
-import gzip
 import uuid
 from typing import TYPE_CHECKING, Self
 
@@ -14,27 +13,18 @@ if TYPE_CHECKING:
 JSON = {"Content-Type": "application/json"}
 TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
-_GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-
 #: Bodies up to so many bytes have a Content-Length, larger ones are chunked (net/http,
 #: bufferBeforeChunkingSize).
 _CHUNKED_ABOVE = 2048
-
-#: Bodies above so many bytes are compressed for those who accept it (apiserver, defaultGzipThresholdBytes).
-_COMPRESSED_ABOVE = 128 * 1024
 
 
 def _headers(more: Mapping[str, str]) -> dict[str, str]:
     return {"Audit-Id": str(uuid.uuid4()), "Cache-Control": "no-cache, private", **JSON, **more}
 
 
-def reply(request: web.Request, code: int, body: bytes, more: Mapping[str, str]) -> web.Response:
+def reply(code: int, body: bytes, more: Mapping[str, str]) -> web.Response:
     """A whole answer. `more`: headers beside the usual ones."""
-    headers = _headers(more)
-    if len(body) > _COMPRESSED_ABOVE and "gzip" in request.headers.get("Accept-Encoding", ""):
-        body = gzip.compress(body, 1)
-        headers |= _GZIP
-    response = web.Response(status=code, body=body, headers=headers)
+    response = web.Response(status=code, body=body, headers=_headers(more))
     if len(body) > _CHUNKED_ABOVE:
         response.enable_chunked_encoding()
     return response

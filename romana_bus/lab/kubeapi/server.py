@@ -146,11 +146,11 @@ class ApiServer:
         try:
             return await self._answer(request)
         except Refused as refused:
-            return http.reply(request, refused.code, refused.body + b"\n", refused.headers)
+            return http.reply(refused.code, refused.body + b"\n", refused.headers)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.method == "GET" and (found := document(request.path, self.store.resources)):
-            return http.reply(request, 200, found, {})
+            return http.reply(200, found, {})
         return await self._do(request, self._read(request))
 
     def _read(self, request: web.Request) -> Call:
@@ -178,8 +178,8 @@ class ApiServer:
             raise status.not_found(call.resource, call.name)
         return view_of(call, utc_now).alone(raw) + b"\n"
 
-    async def _shown(self, request: web.Request, body: bytes) -> web.StreamResponse:
-        return http.reply(request, 200, body, {})
+    async def _shown(self, _request: web.Request, body: bytes) -> web.StreamResponse:
+        return http.reply(200, body, {})
 
     async def _write(self, request: web.Request, call: Call) -> web.StreamResponse:
         if call.verb == "patch" and request.content_type not in patches.ACCEPTED:
@@ -189,7 +189,7 @@ class ApiServer:
             written = self._carry_out(call, body, request.content_type)
         except RecursionError:
             raise status.bad_request("exceeded max depth") from None
-        return http.reply(request, written.code, written.body + b"\n", {})
+        return http.reply(written.code, written.body + b"\n", {})
 
     def _carry_out(self, call: Call, body: bytes, content_type: str) -> Written:
         now = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -251,7 +251,7 @@ def utc_now() -> datetime:
 def _healthy(request: web.Request) -> web.StreamResponse:
     name = request.path.strip("/")
     text = f"[+]ping ok\n{name} check passed\n" if "verbose" in request.query else "ok"
-    return http.reply(request, 200, text.encode(), http.TEXT)
+    return http.reply(200, text.encode(), http.TEXT)
 
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:

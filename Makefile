@@ -57,11 +57,12 @@ programs:
 debian:
 	$(call install_debian,$(FOR_TEST))
 
-check: $(READY)  ## style, types, and which part may import which
+check: $(READY)  ## style, types, which part may import which, and code that nobody calls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
+	$(BIN)/vulture
 
 docs: $(READY)  ## the site, into build/site; fails on a broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

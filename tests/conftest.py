@@ -42,9 +42,6 @@ _clusters = itertools.count(1)
 settings.register_profile("romana", deadline=None)
 settings.load_profile("romana")
 
-#: Opens the same store again: what another process would see.
-Open = "Callable[[], AbstractAsyncContextManager[Store]]"
-
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tests run on the loop that the product runs on."""

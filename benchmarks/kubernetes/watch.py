@@ -18,9 +18,9 @@ from kubernetes_asyncio.watch import Watch
 from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
 from romana_bus.events import KUBE
-from romana_bus.producers.kubernetes.client import Api, Target
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.producers.kubernetes.objects import PODS
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
 if TYPE_CHECKING:

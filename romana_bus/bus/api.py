@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.clock import LogClock
 
-MSG_ID, CAUSE, TIME, TTL = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time", b"Nats-TTL"
+MSG_ID, CAUSE, TIME = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time"
 
 
 class BusError(Exception):

@@ -9,8 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from romana_bus.lab.kubeapi.resources import NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.wire import head
+from tests.lab.apiserver import ApiServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

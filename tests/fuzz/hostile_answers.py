@@ -6,9 +6,9 @@ import gzip
 import zlib
 from typing import TYPE_CHECKING
 
-from romana_bus.lab.kubeapi.faults import Fault
 from tests.fuzz import hostile_json
 from tests.fuzz.hostile_events import GHOST
+from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
     import random

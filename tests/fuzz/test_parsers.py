@@ -15,10 +15,10 @@ from romana_bus.cni.spec import CniError
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection
 from romana_bus.events import IPAM, KUBE, NODE, SPEC, Event, LeaderElected, PodSeen, codec
 from romana_bus.ipam import Settings, State, Tick, decide, evolve
-from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes import observe, progress
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
-from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.responses import Action, classify, unwatchable
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from romana_bus.runtime.parked import ParkedMessages
@@ -28,7 +28,7 @@ from tests.fuzz.hostile_messages import Messages
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
 
 KINDS = [
     *BUILT_IN,
@@ -83,7 +83,7 @@ def test_whatever_can_be_read_can_be_folded_decided_on_and_told() -> None:
     addresses = own.initial()
     for seq, event in enumerate(readable(), 1):
         evolve(state, event, seq)
-        observe.evolve(watched, event, seq)
+        progress.evolve(watched, event, seq)
         own.evolve(addresses, event, seq)
         event_text.line(IPAM, Message(seq, event.subject(), b""), event)
         if seq % 100 == 0:

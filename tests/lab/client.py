@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from romana_bus.lab.kubeapi.resources import Resource
-    from romana_bus.lab.kubeapi.server import ApiServer
+    from tests.lab.apiserver import ApiServer
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 

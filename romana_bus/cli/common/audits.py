@@ -17,7 +17,7 @@ from romana_bus.cli.common.options import check_seconds
 from romana_bus.consumers.audit import Lister, run_audit
 
 if TYPE_CHECKING:
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
 
 
 @Parameter(name="*", group=AUDIT)

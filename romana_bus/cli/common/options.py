@@ -24,7 +24,7 @@ from romana_bus.ipam.topology.default import SLOT_BITS
 from romana_bus.ipam.topology.document import cidr_of
 
 if TYPE_CHECKING:
-    from romana_bus.producers.kubernetes.client import Target
+    from romana_bus.kubernetes.api import Target
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -114,7 +114,7 @@ class Kubernetes:
     def target(self) -> Target:
         """Raises BadInput."""
         # Imported here: its imports would slow down all commands.
-        from romana_bus.producers.kubernetes.client import Target
+        from romana_bus.kubernetes.api import Target
 
         if self.server and (self.kubeconfig or self.context):
             raise BadInput(

@@ -72,19 +72,17 @@ def check(
 
 
 async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Store, output: Output) -> None:
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
 
-    api = Api(kubernetes.target)
-    try:
-        await api.open()
-        async with await open_store(store.access, store.layout, "ipam check", ROLES, looking=True) as opened:
-            second, lasting, passing = await _check_twice(opened, api, pause)
-            ordered: list[Correction] = []
-            if repair and not second.unsettled:
-                ordered = await order(opened, corrections(lasting, second.state, opened.clock.now()))
-            left = await pending_orders(opened, ordered)
-    finally:
-        await api.close()
+    async with (
+        Api(kubernetes.target) as api,
+        await open_store(store.access, store.layout, "ipam check", ROLES, looking=True) as opened,
+    ):
+        second, lasting, passing = await _check_twice(opened, api, pause)
+        ordered: list[Correction] = []
+        if repair and not second.unsettled:
+            ordered = await order(opened, corrections(lasting, second.state, opened.clock.now()))
+        left = await pending_orders(opened, ordered)
     if output.json:
         _as_json(second, lasting, passing, ordered, left)
     else:

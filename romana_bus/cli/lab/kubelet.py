@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from romana_bus.errors import Failed
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.cluster import power, services
 from romana_bus.lab.kubeclient.client import KubeClient
-from romana_bus.lab.kubeclient.plain import Plain
 from romana_bus.lab.kubelet.kubelet import Kubelet
 from romana_bus.lab.kubelet.libcni import Plugins
 from romana_bus.lab.kubelet.node import Identity
@@ -32,20 +32,14 @@ PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
 @contextlib.asynccontextmanager
 async def client_of(lab: Lab) -> AsyncIterator[KubeClient]:
     """A client of the API server that the lab's nodes are registered at. Raises RomanaError."""
-    if not lab.spec.kubeconfig:
-        if not processes.alive(lab, services.SERVE):
-            raise Failed(power.what_to_do(lab))
-        async with Plain(lab.facts.server) as plain:
-            yield KubeClient(plain)
-        return
-    from romana_bus.producers.kubernetes.client import Api, Target
-
-    api = Api(Target(kubeconfig=Path(lab.spec.kubeconfig)))
-    await api.open()
-    try:
+    if lab.spec.kubeconfig:
+        target = Target(kubeconfig=Path(lab.spec.kubeconfig))
+    elif processes.alive(lab, services.SERVE):
+        target = Target(server=lab.facts.server)
+    else:
+        raise Failed(power.what_to_do(lab))
+    async with Api(target) as api:
         yield KubeClient(api)
-    finally:
-        await api.close()
 
 
 async def _serve(lab_name: str, name: str) -> None:

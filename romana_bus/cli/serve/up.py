@@ -134,14 +134,12 @@ class _Up:
         access: Access,
         play: Callable[[], Any] | None = None,
     ) -> None:
-        from romana_bus.producers.kubernetes.client import Api, refuse_unwatchable
-        from romana_bus.producers.kubernetes.watcher import run_watcher
+        from romana_bus.kubernetes.api import Api
+        from romana_bus.producers.kubernetes.watcher import refuse_unwatchable, run_watcher
 
         kinds = all_kinds(self.kubernetes)
         wanted = topology_file.checked(self.topology_file) if self.topology_file else None
-        api = Api(self.kubernetes.target)
-        await api.open()
-        stack.push_async_callback(api.close)
+        api = await stack.enter_async_context(Api(self.kubernetes.target))
         await refuse_unwatchable(api, kinds[len(BUILT_IN) :])
         opened = await open_store(access, self.store.layout, "up", ROLES)
         store = await stack.enter_async_context(opened)

@@ -31,14 +31,12 @@ def watch(
 
 
 async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: Serving) -> None:
-    from romana_bus.producers.kubernetes.client import Api, refuse_unwatchable
-    from romana_bus.producers.kubernetes.watcher import run_watcher
+    from romana_bus.kubernetes.api import Api
+    from romana_bus.producers.kubernetes.watcher import refuse_unwatchable, run_watcher
 
     kinds, health = all_kinds(kubernetes), Health()
-    api = Api(kubernetes.target)
     async with contextlib.AsyncExitStack() as stack:
-        await api.open()
-        stack.push_async_callback(api.close)
+        api = await stack.enter_async_context(Api(kubernetes.target))
         await refuse_unwatchable(api, kinds[len(BUILT_IN) :])
         opened = await stack.enter_async_context(await open_store(store.access, store.layout, "watch", ROLES))
         health.watch(opened)

@@ -29,8 +29,17 @@ app = App(
     group_parameters=OPTIONS,
 )
 
-File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
-Evict = Annotated[tuple[str, ...], Parameter(negative="")]
+File = Annotated[
+    Path,
+    Parameter(allow_leading_hyphen=True, help="JSON or YAML in Romana's format; '-' is standard input."),
+]
+Evict = Annotated[
+    tuple[str, ...],
+    Parameter(
+        negative="",
+        help="A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.",
+    ),
+]
 
 
 def _refuse_option(file: Path, command: str) -> None:
@@ -44,11 +53,6 @@ def plan_(file: File, /, *, store: Store = Store(), output: Output = Output()) -
     """Show what `topology apply FILE` would keep, move, open and end. Changes nothing.
 
     With --json, every change is listed.
-
-    Parameters
-    ----------
-    file
-        JSON or YAML in Romana's format; '-' is standard input.
     """
     _refuse_option(file, "plan")
     run(_plan(checked(file), store, output), output)
@@ -80,13 +84,6 @@ def apply_(
     No group's prefix moves because another group is added or removed: a new group
     gets a free slot. Refused if the document is wrong, or if a running pod would
     lose its address and --evict does not name it.
-
-    Parameters
-    ----------
-    file
-        JSON or YAML in Romana's format; '-' is standard input.
-    evict
-        A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
     """
     _refuse_option(file, "apply")
     run(_apply(checked(file), evict, store, output), output)
@@ -96,15 +93,7 @@ def apply_(
 def set_(
     file: File, /, *, evict: Evict = (), store: Store = Store(), output: Output = Output()
 ) -> None:  # fmt: skip
-    """The same as `apply`.
-
-    Parameters
-    ----------
-    file
-        JSON or YAML in Romana's format; '-' is standard input.
-    evict
-        A pod that may lose its address: NAMESPACE/POD, NAMESPACE/*, or all. Repeatable.
-    """
+    """The same as `apply`."""
     _refuse_option(file, "set")
     run(_apply(checked(file), evict, store, output), output)
 
@@ -131,11 +120,6 @@ def validate_(file: File, /, *, output: Output = Output()) -> None:
 
     Needs no server. Prints FILE:LINE: PLACE: TEXT for each error; the exit code
     is 2 if there are errors.
-
-    Parameters
-    ----------
-    file
-        JSON or YAML in Romana's format; '-' is standard input.
     """
     _refuse_option(file, "validate")
     validate.validate(file, output)

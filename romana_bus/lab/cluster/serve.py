@@ -36,15 +36,15 @@ async def _serve(name: str) -> None:
 
 async def _api_server(stack: AsyncExitStack, lab: Lab) -> list[Coroutine[Any, Any, None]]:
     """Start the API server; returns the jobs that run beside it."""
+    from romana_bus.kubernetes.api import Api, Target
     from romana_bus.lab.cluster.node_lifecycle import watch_nodes
     from romana_bus.lab.kubeapi.server import ApiServer
     from romana_bus.lab.kubeclient.client import KubeClient
-    from romana_bus.lab.kubeclient.plain import Plain
     from romana_bus.lab.scheduler.scheduler import Scheduler
 
     server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
     write(lab.directory / "server", server.url)
-    client = KubeClient(await stack.enter_async_context(Plain(server.url)))
+    client = KubeClient(await stack.enter_async_context(Api(Target(server=server.url))))
     return [Scheduler(client).run(), watch_nodes(client)]
 
 

@@ -43,10 +43,6 @@ class Call(NamedTuple):
         """What the keys of a list or watch start with."""
         return f"{self.namespace}/" if self.namespace else ""
 
-    def without_options(self, options: Iterable[str]) -> Call:
-        """As a server sees it that does not know these."""
-        return self._replace(query={name: text for name, text in self.query.items() if name not in options})
-
     def flag(self, option: str) -> bool:
         """Also `?watch` alone is true (runtime, Convert_Slice_string_To_bool)."""
         return self.query.get(option, "0").lower() not in ("0", "false")
@@ -119,25 +115,8 @@ def check_options(call: Call, *, streaming_list: bool) -> None:
     (apimachinery, internalversion/validation)."""
     for option in ("resourceVersion", "limit", "timeoutSeconds"):
         call.number(option)
-    check = _watch_causes if call.verb == "watch" else _list_causes
-    causes = check(call.query, streaming_list)
-    if causes:
+    if call.verb == "watch" and (causes := _watch_causes(call.query, streaming_list)):
         raise invalid_options(causes)
-
-
-def _list_causes(query: Mapping[str, str], _streaming_list: bool) -> list[tuple[str, str]]:
-    causes = []
-    if match := query.get("resourceVersionMatch"):
-        option = "resourceVersionMatch"
-        if not query.get("resourceVersion"):
-            causes.append((option, f"{option} is forbidden unless resourceVersion is provided"))
-        if query.get("continue"):
-            causes.append((option, f"{option} is forbidden when continue is provided"))
-        if match == "Exact" and query.get("resourceVersion") == "0":
-            causes.append((option, f'{option} "exact" is forbidden for resourceVersion "0"'))
-    if "sendInitialEvents" in query:
-        causes.append(("sendInitialEvents", "sendInitialEvents is forbidden for list"))
-    return causes
 
 
 def _watch_causes(query: Mapping[str, str], streaming_list: bool) -> list[tuple[str, str]]:

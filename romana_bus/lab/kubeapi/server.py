@@ -1,8 +1,7 @@
 """A small Kubernetes API server: lists, watches and writes of a few resources over HTTP, in one process.
 
 Its answers are those of a real server, byte for byte: tests compare them with `recordings/`, and run
-kubectl against it. Tests can also make it compact its history, refuse, fail, give wrong answers and hang
-(`faults.py`), go back to an older state, count requests, and replay a recording.
+kubectl against it. It asks nobody for credentials. (`tests/lab/apiserver.py` adds those, and faults.)
 
 Not served: finalizers, managedFields, schemas; the deletion of collections; answers in protobuf; logs, exec,
 evictions, events.
@@ -14,14 +13,13 @@ import asyncio
 import contextlib
 import math
 import uuid
-from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from aiohttp import web
 
-from romana_bus.lab.kubeapi import faults, http, status, upkeep, wire
+from romana_bus.lab.kubeapi import http, status, upkeep, wire
 from romana_bus.lab.kubeapi.calls import Call, check_options, read_call
 from romana_bus.lab.kubeapi.discovery import document
 from romana_bus.lab.kubeapi.read.listing import list_body
@@ -39,17 +37,13 @@ from romana_bus.lab.kubeapi.write.writes import write
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
-    from romana_bus.lab.kubeapi.faults import Fault
+    from romana_bus.lab.kubeapi.read.selectors import Selection
+    from romana_bus.lab.kubeapi.read.views import View
     from romana_bus.lab.kubeapi.resources import Resource
-    from romana_bus.lab.kubeapi.store import Backup
-    from romana_bus.lab.kubeapi.table import Change
     from romana_bus.lab.kubeapi.write.writes import Written
 
 #: Seconds between two renewals of the real server's lease (controlplane, IdentityLeaseRenewIntervalPeriod).
 _LEASE_INTERVAL = 10.0
-
-#: Whom refusals name: the user of the recordings.
-USER = "romana-watcher"
 
 _HEALTH = ("/readyz", "/livez", "/healthz")
 
@@ -61,14 +55,11 @@ class ApiServer:
     """`async with ApiServer() as server: ... server.url`. A second `async with` is a restart: same port,
     same objects.
 
-    `token`: what requests must bear, if anything; `tokens`: or one of these, a set that may change at any
-    time. `streaming_list`: whether it knows sendInitialEvents.
-    `bookmark_interval`, `compact_interval` and `lease_interval`: seconds, inf is never; the last is how often
-    it writes something of its own, which moves the version: None is as often as a real one where there is
-    `admission`, and else never, since what is recorded brings its versions along. `watch_buffer`:
-    lines that may wait for one slow watch. `graceful` and `admission` are Rules: with both it behaves as a
-    cluster does.
-    `requests` counts (verb, plural); `faults` are what happens to the next ones."""
+    `streaming_list`: whether it knows sendInitialEvents. `bookmark_interval`, `compact_interval` and
+    `lease_interval`: seconds, inf is never; the last is how often it writes something of its own, which moves
+    the version: None is as often as a real one where there is `admission`, and else never, since what is
+    recorded brings its versions along. `watch_buffer`: lines that may wait for one slow watch. `graceful` and
+    `admission` are Rules: with both it behaves as a cluster does."""
 
     def __init__(
         self,
@@ -78,8 +69,6 @@ class ApiServer:
         port: int = 0,
         graceful: bool = False,
         admission: bool = False,
-        token: str | None = None,
-        tokens: set[str] | None = None,
         streaming_list: bool = True,
         bookmark_interval: float = 60.0,
         compact_interval: float = 300.0,
@@ -87,15 +76,12 @@ class ApiServer:
         watch_buffer: int = 10_000,
     ) -> None:
         self.store = Store(resources)
-        self.faults: list[Fault] = []
-        self.requests: Counter[tuple[str, str]] = Counter()
-        self._host, self._port, self._token, self._tokens = host, port, token, tokens
+        self._host, self._port = host, port
         self._rules = Rules(graceful, admission)
         self._streaming_list = streaming_list
         self._bookmark_interval, self._watch_buffer = bookmark_interval, watch_buffer
         self._compact_interval = compact_interval
         self._lease_interval = lease_interval or (_LEASE_INTERVAL if admission else math.inf)
-        self._forbidden: set[tuple[str, str]] = set()
         self._watches = Watches()
         if admission:
             for name in BORN:
@@ -142,28 +128,7 @@ class ApiServer:
     def put(self, resource: Resource, body: dict[str, Any]) -> None:
         """Create one, as a request would. Raises Refused."""
         namespace = body["metadata"].get("namespace", "")
-        self._do(Call("create", resource, namespace), msgspec.json.encode(body), "application/json")
-
-    def compact(self, version: int) -> None:
-        """History before `version` is gone; open watches don't notice."""
-        self.store.compact(version)
-
-    def snapshot(self) -> Backup:
-        """As of etcd; `restore` takes it."""
-        return self.store.backup()
-
-    def restore(self, backup: Backup) -> None:
-        """As when etcd is restored from an older snapshot: objects and version go back, and versions are
-        given out again. Open watches are sent nothing until the version has passed theirs."""
-        self._watches.skip(self.store.version)
-        self.store.restore(backup)
-
-    def forbid(self, verb: str, plural: str) -> None:
-        """Requests of this kind are answered 403 from now on; watches that are open go on."""
-        self._forbidden.add((verb, plural))
-
-    def allow(self, verb: str, plural: str) -> None:
-        self._forbidden.discard((verb, plural))
+        self._carry_out(Call("create", resource, namespace), msgspec.json.encode(body), "application/json")
 
     def watches(self, plural: str = "") -> int:
         """How many watches are open."""
@@ -173,14 +138,6 @@ class ApiServer:
         """End the open watches as a timeout does: queued lines are still sent."""
         self._watches.end(plural)
 
-    def send_line(self, line: bytes, plural: str = "") -> None:
-        """Send raw bytes into the open watches."""
-        self._watches.send(line, plural)
-
-    def tell(self, resource: Resource, change: Change) -> None:
-        """Send it to the open watches, even where it is not true or not new. The store does not change."""
-        self._watches.show(resource, change)
-
     # --- requests ---
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -189,78 +146,53 @@ class ApiServer:
         try:
             return await self._answer(request)
         except Refused as refused:
-            return http.reply(request, refused.code, refused.body + b"\n", refused.headers)
+            return http.reply(refused.code, refused.body + b"\n", refused.headers)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.method == "GET" and (found := document(request.path, self.store.resources)):
-            self._authenticate(request)
-            return http.reply(request, 200, found, {})
-        call = self._read(request)
-        fault = faults.take(self.faults, call)
-        call = call.without_options(fault.ignored)
-        if fault.code:
-            raise status.fault(fault.code, fault.retry_after)
-        if fault.silent:
-            return await http.silence(request, self._stopping)
-        if fault.raw:
-            return http.raw(request, fault.raw)
-        self._authenticate(request)
-        if (call.verb, call.resource.plural) in self._forbidden:
-            raise status.forbidden(call.resource, call.verb, USER, call.namespace, call.name)
+            return http.reply(200, found, {})
+        return await self._do(request, self._read(request))
+
+    def _read(self, request: web.Request) -> Call:
+        accept = request.headers.get("Accept", "")
+        return read_call(request.method, request.path, dict(request.query), accept, self.store.resources)
+
+    async def _do(self, request: web.Request, call: Call) -> web.StreamResponse:
         match call.verb:
             case "watch":
-                return await self._watch(request, call, fault)
+                return await self._watch(request, call)
             case "list":
-                return await self._list(request, call, fault)
+                return await self._shown(request, self._list(request, call))
             case "get":
-                return await self._get(request, call, fault)
+                return await self._shown(request, self._get(call))
             case _:
                 return await self._write(request, call)
 
-    def _read(self, request: web.Request) -> Call:
-        try:
-            call = read_call(
-                request.method,
-                request.path,
-                dict(request.query),
-                request.headers.get("Accept", ""),
-                self.store.resources,
-            )
-        except Refused:
-            self._authenticate(request)  # without credentials a client does not learn what is served
-            raise
-        self.requests[call.verb, call.resource.plural] += 1
-        return call
-
-    def _authenticate(self, request: web.Request) -> None:
-        if self._token is None and self._tokens is None:
-            return
-        kind, _, token = request.headers.get("Authorization", "").partition(" ")
-        if kind != "Bearer" or token not in {self._token, *(self._tokens or ())}:
-            raise status.unauthorized()
-
-    async def _list(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
+    def _list(self, _request: web.Request, call: Call) -> bytes:
         check_options(call, streaming_list=self._streaming_list)
-        return await _shown(request, list_body(self.store, call, view_of(call, _clock), fault), fault)
+        return list_body(self.store, call, view_of(call, utc_now))
 
-    async def _get(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
+    def _get(self, call: Call) -> bytes:
         raw = self.store.get(call.resource, call.key)
         if raw is None:
             raise status.not_found(call.resource, call.name)
-        return await _shown(request, view_of(call, _clock).alone(raw) + b"\n", fault)
+        return view_of(call, utc_now).alone(raw) + b"\n"
+
+    async def _shown(self, _request: web.Request, body: bytes) -> web.StreamResponse:
+        return http.reply(200, body, {})
 
     async def _write(self, request: web.Request, call: Call) -> web.StreamResponse:
         if call.verb == "patch" and request.content_type not in patches.ACCEPTED:
             raise status.unsupported_patch(patches.ACCEPTED)
         body = await request.read()
         try:
-            written = self._do(call, body, request.content_type)
+            written = self._carry_out(call, body, request.content_type)
         except RecursionError:
             raise status.bad_request("exceeded max depth") from None
-        return http.reply(request, written.code, written.body + b"\n", {})
+        return http.reply(written.code, written.body + b"\n", {})
 
-    def _do(self, call: Call, body: bytes, content_type: str) -> Written:
-        now = _clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _carry_out(self, call: Call, body: bytes, content_type: str) -> Written:
+        now = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
         uid = str(uuid.uuid4())
         rules = self._rules
         written = write(self.store, call, body, now=now, uid=uid, content_type=content_type, rules=rules)
@@ -268,26 +200,27 @@ class ApiServer:
             self._watches.offer(resource, change)
         return written
 
-    async def _watch(self, request: web.Request, call: Call, fault: Fault) -> web.StreamResponse:
+    async def _watch(self, request: web.Request, call: Call) -> web.StreamResponse:
         check_options(call, streaming_list=self._streaming_list)
-        watch = self._open(request, call, fault)
-        if fault.line:
-            watch.send(fault.line)
-        stream = http.Stream(request, fault)
+        watch, stream = self._open(request, call), self._stream(request)
         with self._watches.open(watch), contextlib.suppress(ConnectionError):  # the client has gone
             async with stream:
                 while lines := await watch.next():
                     await stream.write(lines)
         return stream.response
 
-    def _open(self, request: web.Request, call: Call, fault: Fault) -> Watch:
+    def _stream(self, request: web.Request) -> http.Stream:
+        return http.Stream(request)
+
+    def _beginning(self, _request: web.Request, call: Call, view: View, chosen: Selection) -> Beginning:
+        return beginning(self.store, call, view, chosen)
+
+    def _open(self, request: web.Request, call: Call) -> Watch:
         """A watch that is sent every change from now on. An unusable version is an error in its stream."""
-        chosen, view = selection(call), view_of(call, _clock)
+        chosen, view = selection(call), view_of(call, utc_now)
         error = b""
         try:
-            if fault.expired:
-                raise Compacted(version := call.number("resourceVersion"), fault.below or version + 1)
-            begin = beginning(self.store, call, view, chosen, fault)
+            begin = self._beginning(request, call, view, chosen)
         except Compacted as gone:
             error = status.expired_watch(gone).body
         except Refused as refused:
@@ -311,20 +244,14 @@ class ApiServer:
         return watch
 
 
-async def _shown(request: web.Request, body: bytes, fault: Fault) -> web.StreamResponse:
-    if fault.cuts:
-        return await http.cut(request, body, fault)
-    return http.reply(request, 200, body, {})
-
-
-def _clock() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 def _healthy(request: web.Request) -> web.StreamResponse:
     name = request.path.strip("/")
     text = f"[+]ping ok\n{name} check passed\n" if "verbose" in request.query else "ok"
-    return http.reply(request, 200, text.encode(), http.TEXT)
+    return http.reply(200, text.encode(), http.TEXT)
 
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:

@@ -12,18 +12,6 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.store import Compacted
 
-_REASONS = {
-    400: ("BadRequest", "the server rejected our request for an unknown reason"),
-    401: ("Unauthorized", "Unauthorized"),
-    404: ("NotFound", "the server could not find the requested resource"),
-    410: ("Expired", "The resourceVersion for the provided list is too old."),
-    422: ("Invalid", "the server rejected our request due to an error in our request"),
-    429: ("TooManyRequests", "The server has received too many requests and has asked us to try again later"),
-    500: ("InternalError", "Internal error occurred: injected"),
-    503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
-    504: ("Timeout", "Timeout: request did not complete within the allotted timeout"),
-}
-
 
 def go_json(value: object) -> bytes:
     """JSON as Go's encoder writes it: compact, and without the characters that HTML would read."""
@@ -70,34 +58,8 @@ def done(code: int) -> bytes:
     return go_json(body)
 
 
-def fault(code: int, retry_after: int | None) -> Refused:
-    """An answer that has nothing to do with the request: one of `_REASONS`; `retry_after` in seconds."""
-    reason, message = _REASONS[code]
-    details = {} if retry_after is None else {"retryAfterSeconds": retry_after}
-    refused = refusal(code, reason, message, details)
-    if retry_after is not None:
-        refused.headers["Retry-After"] = str(retry_after)
-    return refused
-
-
 def bad_request(message: str) -> Refused:
     return refusal(400, "BadRequest", message)
-
-
-def unauthorized() -> Refused:
-    return refusal(401, "Unauthorized", "Unauthorized")
-
-
-def forbidden(resource: Resource, verb: str, user: str, namespace: str, name: str) -> Refused:
-    subject = _qualified(resource) + (f' "{name}"' if name else "")
-    scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-    message = (
-        f'{subject} is forbidden: User "{user}" cannot {verb} resource "{resource.plural}" '
-        f'in API group "{resource.group}" {scope}'
-    )
-    refused = refusal(403, "Forbidden", message, _details(resource, name))
-    refused.headers["X-Content-Type-Options"] = "nosniff"
-    return refused
 
 
 def not_admitted(resource: Resource, name: str, why: str) -> Refused:

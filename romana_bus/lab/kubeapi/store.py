@@ -9,7 +9,7 @@ compaction, so a list page or a watch may start at any version since.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from romana_bus.lab.kubeapi import wire
 from romana_bus.lab.kubeapi.resources import BUILT_IN, Resource
@@ -40,14 +40,6 @@ LONGEST = Extent(changes=100_000, size=64 * 1024 * 1024)
 
 #: The share of it that is left when a history became longer: one write in many shortens it, not each.
 _LEFT = 0.75
-
-
-class Backup(NamedTuple):
-    """A store at one moment, as a snapshot of etcd holds it, with the history that it has then."""
-
-    version: int
-    compacted: int
-    tables: dict[Resource, Table]
 
 
 class Store:
@@ -127,22 +119,9 @@ class Store:
         self._check(resource, version)
         return self._tables[resource].snapshot(version)
 
-    def backup(self) -> Backup:
-        return Backup(self.version, self.compacted, _copies(self._tables))
-
-    def restore(self, backup: Backup) -> None:
-        """All is as it was then, also the version: those that were given out since are given out again. A
-        backup may be restored more than once."""
-        self.version, self.compacted = backup.version, backup.compacted
-        self._tables = _copies(backup.tables)
-
     def _floor(self, resource: Resource) -> int:
         return max(self.compacted, self._tables[resource].filled_at)
 
     def _check(self, resource: Resource, version: int) -> None:
         if version < (floor := self._floor(resource)):
             raise Compacted(version, floor)
-
-
-def _copies(tables: Mapping[Resource, Table]) -> dict[Resource, Table]:
-    return {resource: table.copy() for resource, table in tables.items()}

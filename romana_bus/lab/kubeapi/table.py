@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from romana_bus.lab.kubeapi import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _version = attrgetter("version")
 
@@ -67,12 +67,6 @@ class Snapshot(NamedTuple):
         last = bisect_left(self.keys, prefix[:-1] + "0")  # the character behind '/'
         return Snapshot(self.keys[first:last], self.raws[first:last])
 
-    def without(self, keys: Collection[str]) -> Snapshot:
-        """All but these."""
-        gone = frozenset(keys)
-        kept = [both for both in zip(self.keys, self.raws, strict=True) if both[0] not in gone]
-        return Snapshot([key for key, _ in kept], [raw for _, raw in kept])
-
 
 class Table:
     """`objects`: what is there now. `changes`: in the order of their versions. `filled_at`: nothing is known
@@ -88,13 +82,6 @@ class Table:
     @property
     def extent(self) -> Extent:
         return Extent(len(self.changes), self._size)
-
-    def copy(self) -> Table:
-        """The same objects and changes, independent from now on."""
-        table = Table()
-        table.objects, table.changes = dict(self.objects), list(self.changes)
-        table.filled_at, table._size = self.filled_at, self._size
-        return table
 
     def fill(self, version: int, objects: Mapping[str, bytes]) -> None:
         self.objects = dict(objects)

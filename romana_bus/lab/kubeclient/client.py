@@ -1,14 +1,11 @@
 """The Kubernetes client of the stand-ins (scheduler, kubelet), for the small API server and for real ones.
 
-    api = Api(Target(server=url))          # producers.kubernetes.client: kubeconfig, TLS, credentials
-    await api.open()
-    client = KubeClient(api)
+    client = KubeClient(api)               # kubernetes.api.Api: kubeconfig, TLS, credentials
     async for kind, pod in client.watch(PODS, field_selector="spec.nodeName=a1"):
         ...                                # ("ADDED" | "MODIFIED" | "DELETED", object), ("SYNCED", {})
     await client.patch(PODS, "web", "a", {"status": {"phase": "Running"}}, subresource="status")
 
-Objects are JSON as it came: dicts. `Api` is handed in, and known here only as a `Connection`: producers
-and lab are siblings that don't import each other, and whoever starts a stand-in (the CLI) knows both.
+Objects are JSON as it came: dicts.
 
 Errors: a write or a get raises Refused (what the server said: `code`, `reason`, the message is its own)
 or Unreachable (it said nothing); both are errors.Failed, so a command that lets them through ends with
@@ -18,18 +15,20 @@ one line. A watch raises neither: it recovers by itself, for ever, and says so i
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import aiohttp
 import msgspec
 import structlog
 
 from romana_bus.errors import Failed
+from romana_bus.kubernetes.api import NETWORK_ERRORS, read, reason
+from romana_bus.kubernetes.status import read_status
 from romana_bus.lab.kubeclient.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from romana_bus.kubernetes.api import Api
     from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeclient.known import Seen
 
@@ -43,25 +42,6 @@ PATCHES = {
     "strategic": "application/strategic-merge-patch+json",
     "json": "application/json-patch+json",
 }
-
-#: Errors of the network: another try may succeed.
-_NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
-
-
-class Connection(Protocol):
-    """One API server with our credentials. `body` is sent as JSON, None is no body; `silence`: seconds
-    without a byte that end it. The answer is the caller's to read, whatever its status."""
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        *,
-        body: object = None,
-        content_type: str = "application/json",
-        silence: float,
-    ) -> aiohttp.ClientResponse: ...
 
 
 class Refused(Failed):
@@ -89,12 +69,6 @@ class Pace(NamedTuple):
 _PACE = Pace()
 
 
-class _Status(msgspec.Struct):
-    code: int = 0
-    reason: str = ""
-    message: str = ""
-
-
 class _Event(msgspec.Struct):
     type: str
     object: Json
@@ -103,8 +77,8 @@ class _Event(msgspec.Struct):
 class KubeClient:
     """Many tasks may use one at the same time."""
 
-    def __init__(self, connection: Connection, pace: Pace = _PACE) -> None:
-        self._connection, self._pace = connection, pace
+    def __init__(self, api: Api, pace: Pace = _PACE) -> None:
+        self._api, self._pace = api, pace
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
         """None where there is none. `namespace` is '' for what has none, here as everywhere."""
@@ -213,10 +187,10 @@ class KubeClient:
         options = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         options["resourceVersion"] = known.version
         try:
-            answer = await self._connection.call("GET", path, {**query, **options}, silence=seconds + 10.0)
+            answer = await self._api.get(path, {**query, **options}, seconds + 10.0)
             async with answer:
                 if answer.status != 200:
-                    raise _refused(answer.status, await answer.read())
+                    raise _refused(answer.status, await read(answer))
                 rest = b""
                 async for chunk in answer.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -226,7 +200,7 @@ class KubeClient:
                             raise _refused(0, msgspec.json.encode(event.object))
                         for seen in known.changed(event.type, event.object):
                             yield seen
-        except _NETWORK_ERRORS as error:
+        except NETWORK_ERRORS as error:
             raise _unreachable(error) from None
         except msgspec.DecodeError as error:
             raise Unreachable(f"the API server sent a watch event that cannot be read: {error}") from None
@@ -240,12 +214,12 @@ class KubeClient:
         content_type: str = "application/json",
     ) -> Json:
         try:
-            answer = await self._connection.call(
+            answer = await self._api.call(
                 method, path, query or {}, body=body, content_type=content_type, silence=self._pace.answer
             )
             async with answer:
-                said = await answer.read()
-        except _NETWORK_ERRORS as error:
+                said = await read(answer)
+        except NETWORK_ERRORS as error:
             raise _unreachable(error) from None
         if answer.status >= 300:
             raise _refused(answer.status, said)
@@ -268,12 +242,9 @@ def selectors(label: str, field: str) -> dict[str, str]:
 
 
 def _refused(code: int, body: bytes) -> Refused:
-    try:
-        status = msgspec.json.decode(body, type=_Status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        status = _Status(message=body[:200].decode(errors="replace"))
-    return Refused(code or status.code, status.reason, status.message or f"HTTP {code}")
+    status = read_status(code, body)
+    return Refused(status.code, status.reason, status.message)
 
 
 def _unreachable(error: Exception) -> Unreachable:
-    return Unreachable(f"the API server does not answer: {type(error).__name__}: {error}".rstrip(": "))
+    return Unreachable(f"the API server does not answer: {reason(error)}")

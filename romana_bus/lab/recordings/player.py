@@ -43,10 +43,6 @@ class Recording:
     events: tuple[RecordedEvent, ...]
     duration: float
 
-    @property
-    def event_count(self) -> int:
-        return len(self.events)
-
     @classmethod
     def load(cls, directory: Path, resources: Sequence[Resource] = BUILT_IN) -> Recording:
         """Raises BadInput, which names the file and the line."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from romana_bus import metrics, tasks
+from romana_bus.kubernetes.api import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes import observe
-from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes.pages import Again
 from romana_bus.producers.kubernetes.responses import Action, Verdict
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from romana_bus.producers.kubernetes.observe import Progress
+    from romana_bus.producers.kubernetes.progress import Progress
 
 
 class Anchor(NamedTuple):

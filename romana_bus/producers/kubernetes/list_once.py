@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.errors import Failed
-from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, read, reason
+from romana_bus.kubernetes.api import NETWORK_ERRORS, read, reason
 from romana_bus.producers.kubernetes.responses import classify
 
 if TYPE_CHECKING:
     from romana_bus.events import Fact
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
 
 #: Limits: objects on one page; seconds without a byte; objects of one list.

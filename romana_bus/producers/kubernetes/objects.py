@@ -110,14 +110,6 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     items: list[T] | None = None
 
 
-class Status(msgspec.Struct, frozen=True):
-    """metav1.Status: an error of the API server."""
-
-    message: str = ""
-    reason: str = ""
-    code: int = 0
-
-
 class Kind(NamedTuple):
     """One resource: its path, its decoders, and the facts made of its objects.
 

@@ -1,36 +1,20 @@
 """Decides which answers of the API server become events on the log. Pure.
 
-State, for each resource: the entities on the log, with version and digest of the used fields, and the
-position of the watch. From that:
-
     a list item or watch event   -> a fact, if a used field differs from what the log has
-    the end of a listing         -> Synced; entities that the list lacks are doubted, or deleted
-    (`absence.py`) a bookmark                   -> Synced, so that a restart continues from there
+    the end of a listing         -> Synced; what the list lacks is doubted, or deleted (`absence.py`)
+    a bookmark                   -> Synced, so that a restart continues from there
 
 Listings are numbered, and facts carry the number of their listing. A listing decides about everything: its
 objects are published whatever version the log has. Watch events that are older than what was published are
-dropped. The same state is folded from the log (`evolve`), so a standby, and a restarted process, knows what
-was published before and where the watch was.
+dropped. What was published before is in `progress.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from romana_bus.events import (
-    Event,
-    Fact,
-    ListingAsked,
-    ObjectGone,
-    ObjectSeen,
-    ResourceListing,
-    ResourceSynced,
-    codec,
-    version_number,
-)
-from romana_bus.producers.kubernetes.absence import Absences
-from romana_bus.producers.kubernetes.objects import KIND_OF
+from romana_bus.events import Event, Fact, ResourceListing, ResourceSynced, version_number
+from romana_bus.producers.kubernetes.progress import Held, begin, bury, digest
 from romana_bus.producers.kubernetes.size_limit import Unusable, fitted
 
 if TYPE_CHECKING:
@@ -38,123 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from romana_bus.producers.kubernetes.objects import Kind
+    from romana_bus.producers.kubernetes.progress import Progress, Watched
 
-#: Deletions since a listing that are remembered, so that an older event does not bring an entity back.
-REMEMBERED = 10_000
 #: Seconds after which Synced is published again without a change, as a sign of life.
 MARK_AGAIN = 60.0
 
 
-class Held(NamedTuple):
-    """An entity on the log. `listing`: the number of the listing in which it was published."""
-
-    uid: str
-    version: int
-    digest: bytes
-    listing: int = 0
-
-
-class Progress:
-    """The state of one resource. `place`: if `synced`, the resource version up to which everything relevant
-    is on the log; `version`: the same as a number, 0 if it is none; `listing`: the number of the newest
-    listing; `fields`: the set of fields of the facts."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, Held] = {}  # namespace/name
-        self.gone: dict[str, int] = {}  # the same -> version of its deletion, of this listing
-        self.place, self.version = "", 0
-        self.listing = 0
-        self.synced = False
-        self.fields = ""
-        self.marked, self.marked_at = "", 0.0  # the place of the last Synced, and when it was published
-        self.listed: set[str] | None = None
-        self.about: frozenset[str] | None = None  # of an absence check: the entities that it decides about
-        self.unread = False  # the list had unreadable items, so it proves no absence
-        self.rewound = False  # until a listing is complete, everything is published again
-        self.unusable: list[Unusable] = []  # objects that were left out, or cut, and why
-        self.absences = Absences()
-        self.doubted = 0  # how many entities are doubted, according to the last Synced
-        self.asked, self.why, self.believe = 0, "", False  # the newest request to list again
-        self.answered = 0  # the request that a listing has answered, or is answering
-        self.believing = False  # an operator said that what the current listing lacks is deleted
-
-
-class Watched:
-    """The state of all resources, by the kind's name."""
-
-    def __init__(self) -> None:
-        self.progress: dict[str, Progress] = {}
-        self.encoded: list[tuple[Event, bytes]] = []  # see `take_bodies`
-
-    def take_bodies(self) -> dict[int, bytes]:
-        """The bodies of facts that were derived since the last call, by the facts' `id`: they were encoded
-        for their digests, and need not be encoded again to be published."""
-        taken, self.encoded = self.encoded, []
-        return {id(fact): body for fact, body in taken}
-
-    def of(self, name: str) -> Progress:
-        if name not in self.progress:
-            self.progress[name] = Progress()
-        return self.progress[name]
-
-
-# --- from the log ------------------------------------------------------------------------------------
-
-
-def evolve(state: Watched, event: Event, _seq: int = 0, body: bytes = b"") -> None:
-    """Fold one event. `body`: what it was decoded from, where that is known."""
-    match event:
-        case ListingAsked():
-            progress = state.of(event.resource)
-            progress.asked, progress.why = event.at, event.reason or "somebody asked for it"
-            progress.believe = event.believe
-        case ResourceListing():
-            progress = state.of(event.resource)
-            progress.synced, progress.answered, progress.rewound = False, event.asked, event.rewound
-            _begin(progress, event.number, event.rewound)
-        case ResourceSynced():
-            progress = state.of(event.resource)
-            progress.synced, progress.fields, progress.rewound = True, event.fields, False
-            progress.answered, progress.doubted = event.asked, event.doubted
-            progress.listing = max(progress.listing, event.number)
-            progress.place = progress.marked = event.resource_version
-            progress.version = version_number(event.resource_version)
-        case ObjectSeen() | ObjectGone():
-            _hold(state.of(event.resource), event, body)
-        case Fact() if type(event) in KIND_OF:
-            _hold(state.of(KIND_OF[type(event)]), event, body)
-
-
-def _hold(progress: Progress, fact: Fact, body: bytes) -> None:
-    key, version = fact.key(), version_number(fact.resource_version)
-    if fact.listing > progress.listing:
-        _begin(progress, fact.listing)
-    if fact.listing == progress.listing and version > progress.version:
-        progress.place, progress.version = fact.resource_version, version
-    if fact.tombstone:
-        progress.held.pop(key, None)
-        if fact.listing == progress.listing:
-            _bury(progress, key, version)
-    else:
-        progress.gone.pop(key, None)
-        progress.held[key] = Held(fact.uid, version, digest(body or codec.encode(fact)), fact.listing)
-
-
-def _begin(progress: Progress, number: int, rewound: bool = False) -> None:
-    progress.listing = max(progress.listing, number)
-    progress.gone = {}
-    if rewound:
-        progress.place, progress.version = "", 0
-
-
-def _bury(progress: Progress, key: str, version: int) -> None:
-    progress.gone.pop(key, None)
-    progress.gone[key] = version
-    if len(progress.gone) > REMEMBERED:
-        del progress.gone[next(iter(progress.gone))]
-
-
-# --- from the API server: listings ---------------------------------------------------------------------
+# --- listings ---------------------------------------------------------------------
 
 
 def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
@@ -163,7 +37,7 @@ def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
     progress.synced, progress.listed, progress.about, progress.unread = False, set(), None, False
     progress.believing = progress.believe and progress.asked not in (0, progress.answered)
     progress.answered = progress.asked or progress.answered
-    _begin(progress, progress.listing + 1, progress.rewound)
+    begin(progress, progress.listing + 1, progress.rewound)
     return [
         ResourceListing(
             resource=kind.name, reason=reason, number=progress.listing, rewound=progress.rewound,
@@ -229,7 +103,7 @@ def begin_check(state: Watched, kind: Kind) -> frozenset[str]:
     from now on are newer than the listing. It is void as soon as `about` is another set."""
     progress = state.of(kind.name)
     progress.listed, progress.unread = set(), False
-    _begin(progress, progress.listing + 1)
+    begin(progress, progress.listing + 1)
     progress.about = progress.absences.keys
     return progress.about
 
@@ -267,7 +141,7 @@ def _missing(
     return [_tombstone(progress, kind, key, progress.held[key].uid, version) for key in deleted]
 
 
-# --- from the API server: the watch -----------------------------------------------------------------------
+# --- the watch -----------------------------------------------------------------------
 
 
 def changed(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) -> list[Event]:
@@ -376,7 +250,7 @@ def _publish(state: Watched, progress: Progress, fact: Fact, key: str, version: 
 
 def _tombstone(progress: Progress, kind: Kind, key: str, uid: str, version: str) -> Event:
     del progress.held[key]
-    _bury(progress, key, version_number(version))
+    bury(progress, key, version_number(version))
     namespace, _, name = key.rpartition("/")
     return kind.gone(uid, version, progress.listing, namespace, name)
 
@@ -388,9 +262,3 @@ def _mark(progress: Progress, kind: Kind, now: float) -> ResourceSynced:
         resource=kind.name, resource_version=progress.place, number=progress.listing,
         count=len(progress.held), doubted=progress.doubted, fields=kind.fields, asked=progress.answered,
     )  # fmt: skip
-
-
-def digest(body: bytes) -> bytes:
-    """A digest of all fields after the version, which changes with every status update and alone means
-    nothing."""
-    return hashlib.blake2b(body[max(body.find(b',"uid":'), 0) :], digest_size=16).digest()

@@ -14,8 +14,8 @@ import msgspec
 
 from romana_bus import metrics, tasks
 from romana_bus.events import version_number
+from romana_bus.kubernetes.api import read
 from romana_bus.producers.kubernetes import observe
-from romana_bus.producers.kubernetes.client import read
 from romana_bus.producers.kubernetes.objects import ListMeta, Meta, Page, Shape
 from romana_bus.producers.kubernetes.responses import Action, Verdict, classify
 from romana_bus.producers.kubernetes.watch_stream import shown
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from romana_bus.events import Event
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
-    from romana_bus.producers.kubernetes.observe import Watched
+    from romana_bus.producers.kubernetes.progress import Progress, Watched
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Watch(EventSink, Protocol):
     """What the parts of a watch need of `resource_watch.ResourceWatch`."""
 
     @property
-    def progress(self) -> observe.Progress: ...
+    def progress(self) -> Progress: ...
     def well(self) -> None: ...
     def note(self, what: str, why: str) -> None: ...
     def relist(self, why: str) -> None: ...

@@ -19,9 +19,9 @@ import structlog
 
 from romana_bus import metrics, tasks
 from romana_bus.errors import BadInput, Failed
+from romana_bus.kubernetes.api import NETWORK_ERRORS, distrusted, reason
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.absence_check import AbsenceChecks
-from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, distrusted, reason
 from romana_bus.producers.kubernetes.pages import Again, Limits, Pages
 from romana_bus.producers.kubernetes.responses import Action, Verdict
 from romana_bus.producers.kubernetes.server_version import ServerVersion
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from romana_bus.events import Event
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
-    from romana_bus.producers.kubernetes.observe import Watched
+    from romana_bus.producers.kubernetes.progress import Progress, Watched
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class ResourceWatch:
         self.absence_checks = AbsenceChecks(self.pages, self)
 
     @property
-    def progress(self) -> observe.Progress:
+    def progress(self) -> Progress:
         return self._state.of(self._kind.name)
 
     async def run(self) -> None:

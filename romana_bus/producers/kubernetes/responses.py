@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from romana_bus.producers.kubernetes.objects import Status
+from romana_bus.kubernetes.status import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,9 +42,8 @@ class Verdict(NamedTuple):
 
 def classify(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, verb: str) -> Verdict:
     """The verdict on an answer that is not 200, or on the Status in a watch's ERROR event (`code` 0)."""
-    status = _status(body)
-    code = code or status.code
-    said = (status.message or body[:200].decode(errors="replace").strip() or f"HTTP {code}")[:SAID]
+    status = read_status(code, body)
+    code, said = status.code, status.message[:SAID]
     match code:
         case 410:
             return Verdict(Action.RELIST, said)
@@ -71,13 +70,6 @@ def classify(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, ver
 def rule(kind: Kind) -> str:
     """The RBAC rule (rbac.authorization.k8s.io/v1, ClusterRole.rules) that a watcher needs, in one line."""
     return f'{{apiGroups: ["{kind.group}"], resources: ["{kind.plural}"], verbs: ["list", "watch"]}}'
-
-
-def _status(body: bytes) -> Status:
-    try:
-        return msgspec.json.decode(body, type=Status)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Status()
 
 
 def _seconds(retry_after: str) -> float:

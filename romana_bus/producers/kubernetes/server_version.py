@@ -13,9 +13,9 @@ import math
 from typing import TYPE_CHECKING
 
 from romana_bus import tasks
+from romana_bus.kubernetes.api import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.anchors import anchors, contradiction
-from romana_bus.producers.kubernetes.client import NETWORK_ERRORS, reason
 from romana_bus.producers.kubernetes.pages import Again
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from romana_bus.producers.kubernetes.responses import SAID, Action, Verdict, cla
 if TYPE_CHECKING:
     from romana_bus.events import Event
     from romana_bus.producers.kubernetes.objects import Kind
-    from romana_bus.producers.kubernetes.observe import Watched
+    from romana_bus.producers.kubernetes.progress import Watched
 
 #: The longest line, bytes: an object has at most 1.5 MiB in etcd, or a little more if that limit was raised.
 LONGEST = 16 << 20

@@ -11,23 +11,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from romana_bus.errors import Failed
 from romana_bus.events import KUBE, SPEC
-from romana_bus.producers.kubernetes import observe
+from romana_bus.kubernetes.api import CONNECT_WITHIN, NETWORK_ERRORS, read
+from romana_bus.producers.kubernetes import progress
 from romana_bus.producers.kubernetes.objects import BUILT_IN
-from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Limits
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+from romana_bus.producers.kubernetes.responses import unwatchable
 from romana_bus.runtime.feed import Read
 from romana_bus.runtime.health import Health
 from romana_bus.runtime.loop import run_leading
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
-    from romana_bus.producers.kubernetes.client import Api
+    from romana_bus.kubernetes.api import Api
     from romana_bus.producers.kubernetes.objects import Kind
     from romana_bus.runtime.election import Leadership
     from romana_bus.runtime.fold import Fold
@@ -41,8 +44,8 @@ class _Watcher:
     writes: str = KUBE
     reads: Sequence[Read] = (Read(KUBE), Read(SPEC, "spec.listing.>"))
     initial: Callable[[], Watched] = Watched
-    evolve: Callable[[Watched, Event, int], None] = observe.evolve
-    evolve_with_body: Callable[[Watched, Event, int, bytes], None] = observe.evolve
+    evolve: Callable[[Watched, Event, int], None] = progress.evolve
+    evolve_with_body: Callable[[Watched, Event, int, bytes], None] = progress.evolve
     #: Messages on KUBE that a leader did not write are parked.
     strict: bool = True
 
@@ -63,8 +66,8 @@ async def run_watcher(
     async def lead(fold: Fold[Watched], leadership: Leadership) -> None:
         if fold.why == "rewound" or not fold.whole:
             # The log lost acknowledged messages, or somebody else wrote over them: list everything again.
-            for progress in fold.state.progress.values():
-                progress.synced = False
+            for resource in fold.state.progress.values():
+                resource.synced = False
 
         async def publish(events: list[Event]) -> None:
             # Facts have no cause on the log: chains of causes begin with them.
@@ -81,6 +84,19 @@ async def run_watcher(
                 health.say(f"watch {kind.name}", "")  # a standby has nothing to watch
 
     await run_leading(store, _Watcher(), holder, lead, health)
+
+
+async def refuse_unwatchable(api: Api, kinds: Iterable[Kind]) -> None:
+    """Raises Failed if the API server offers no watch for one of the kinds. If the server does not answer,
+    nothing is checked."""
+    for kind in kinds:
+        try:
+            async with await api.get(kind.path.rpartition("/")[0], {}, CONNECT_WITHIN) as answer:
+                body = await read(answer, most=16 << 20, within=30.0)
+        except NETWORK_ERRORS:
+            return
+        if answer.status == 200 and (why := unwatchable(body, kind)):
+            raise Failed(f"--resource {kind.name}: {why}")
 
 
 async def _follow_requests(fold: Fold[Watched], watches: Sequence[ResourceWatch]) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.lab.kubeapi.faults import Fault
 from tests.cli.api import ApiThread
 from tests.cli.ipam.test_check import checked, lived, told
 from tests.cli.processes import until
+from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Call

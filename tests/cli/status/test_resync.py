@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.kubeapi.faults import Fault
 from tests.cli.api import ApiThread
 from tests.cli.logs import begun
 from tests.cli.processes import until
+from tests.lab.faults import Fault
 from tests.servers import free_port
 
 if TYPE_CHECKING:

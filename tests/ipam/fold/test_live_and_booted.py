@@ -13,7 +13,7 @@ from romana_bus import events as ev
 from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import NODES, PODS
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.fold.state_dump import dump

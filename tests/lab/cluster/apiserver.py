@@ -6,18 +6,18 @@ import asyncio
 import sys
 from pathlib import Path
 
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeclient.client import KubeClient
 from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
-from romana_bus.lab.kubeclient.plain import Plain
 from romana_bus.lab.machine.directory import write
 from romana_bus.lab.scheduler.scheduler import Scheduler
 
 
 async def _serve(file: Path) -> None:
-    async with ApiServer(graceful=True, admission=True) as server, Plain(server.url) as plain:
+    async with ApiServer(graceful=True, admission=True) as server, Api(Target(server=server.url)) as api:
         write(file, kubeconfig(server.url))
-        await Scheduler(KubeClient(plain)).run()
+        await Scheduler(KubeClient(api)).run()
 
 
 if __name__ == "__main__":

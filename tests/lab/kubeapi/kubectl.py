@@ -17,7 +17,7 @@ from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from romana_bus.lab.kubeapi.server import ApiServer
+    from tests.lab.apiserver import ApiServer
 
 #: Other versions than that on the PATH may be named, separated by colons.
 FOUND = [

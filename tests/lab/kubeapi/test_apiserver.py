@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from romana_bus.lab.kubeapi.resources import PODS, Resource
-from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add, asking, pod
 
 PODS_PATH = "/api/v1/pods"

@@ -8,9 +8,9 @@ import pytest
 from romana_bus.lab.kubeapi import protobuf
 from romana_bus.lab.kubeapi.discovery import document
 from romana_bus.lab.kubeapi.resources import BUILT_IN, Resource
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import asking
 
 FROGS = Resource("pond.example", "v1beta1", "frogs", "Frog", namespaced=True)

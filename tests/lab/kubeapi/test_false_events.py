@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from romana_bus.lab.kubeapi.faults import FOREVER, Fault, false_change
 from romana_bus.lab.kubeapi.resources import NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.wire import bookmark, identity
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import Client, add, asking, until
+from tests.lab.faults import FOREVER, Fault, false_change
 
 PATH = "/api/v1/pods"
 WATCH = f"{PATH}?watch=1"

@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 
 from romana_bus.lab.kubeapi import resources
-from romana_bus.lab.kubeapi.faults import Fault
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.store import watch_line
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add, asking, until
+from tests.lab.faults import Fault
 
 PODS = "/api/v1/pods"
 WATCH = f"{PODS}?watch=1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import Client, until
 from tests.lab.kubeapi.kubectl import Kubectl, columns, each_kubectl, needs_kubectl
 

@@ -18,7 +18,6 @@ from romana_bus.lab.kubeapi.calls import Call
 from romana_bus.lab.kubeapi.read.selectors import read_fields, read_labels
 from romana_bus.lab.kubeapi.read.tables import cells, columns
 from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
 from romana_bus.lab.kubeapi.store import Store
 from romana_bus.lab.kubeapi.write import patches
@@ -26,6 +25,7 @@ from romana_bus.lab.kubeapi.write.admission import Rules
 from romana_bus.lab.kubeapi.write.writes import write
 from romana_bus.lab.scheduler.choose import choose
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
 
 RULES = Rules(graceful=True, admission=True)

@@ -15,12 +15,12 @@ from romana_bus.lab.kubeapi.calls import Call
 from romana_bus.lab.kubeapi.read.listing import list_body
 from romana_bus.lab.kubeapi.read.views import Whole
 from romana_bus.lab.kubeapi.resources import NETWORK_POLICIES, NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
 from romana_bus.lab.kubeapi.store import Compacted, Store
 from romana_bus.lab.kubeapi.table import Extent
 from romana_bus.lab.kubeapi.wire import at_version, head, identity
 from romana_bus.lab.kubeapi.write.writes import write
+from tests.lab.apiserver import ApiServer, backup_of, restore
 
 #: Few, so that they meet; with characters that sort before and behind the '/' of a key.
 KEYS = [f"{namespace}/{name}" for namespace in ("a", "a-b", "a.b", "a0", "b") for name in ("x", "x-y", "zz")]
@@ -164,12 +164,12 @@ def test_a_restored_store_is_what_it_was_and_gives_its_versions_again(
     store = Store()
     for step in before:
         take(store, step)
-    backup, was = store.backup(), everything(store)
+    backup, was = backup_of(store), everything(store)
     for _ in range(2):
         for step in after:
             take(store, step)
         went_on = everything(store)
-        store.restore(backup)
+        restore(store, backup)
         assert everything(store) == was
     for step in after:
         take(store, step)

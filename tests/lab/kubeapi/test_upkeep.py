@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.lab.kubeapi import upkeep
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.store import Store
 from romana_bus.lab.kubeapi.table import Extent
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer, backup_of, restore
 from tests.lab.client import add, asking, until
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def test_a_store_that_went_back_is_not_compacted_to_a_version_to_come(
     async def test() -> None:
         store, compacted = Store(), list[int]()
         monkeypatch.setattr(store, "compact", compacted.append)
-        backup = store.backup()
+        backup = backup_of(store)
         store.advance(10)
         job = asyncio.create_task(upkeep.compact_regularly(store, 0.002))
         await asyncio.sleep(0)
-        store.restore(backup)
+        restore(store, backup)
         store.advance(7)
         await until(lambda: bool(compacted))
         assert compacted == [7]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from romana_bus.lab.kubeapi.faults import FOREVER, Fault
-from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add, connection, until
+from tests.lab.faults import FOREVER, Fault
 
 PODS = "/api/v1/pods"
 WATCH = f"{PODS}?watch=1"

@@ -6,7 +6,11 @@ import msgspec
 import pytest
 
 from romana_bus.lab.kubeapi import resources
-from romana_bus.lab.kubeapi.faults import (
+from romana_bus.lab.kubeapi.wire import bookmark
+from tests.conftest import run
+from tests.lab.apiserver import ApiServer
+from tests.lab.client import Client, add, asking
+from tests.lab.faults import (
     FOREVER,
     STREAMING_OPTIONS,
     Fault,
@@ -15,10 +19,6 @@ from romana_bus.lab.kubeapi.faults import (
     everything,
     only,
 )
-from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeapi.wire import bookmark
-from tests.conftest import run
-from tests.lab.client import Client, add, asking
 
 PODS = "/api/v1/pods"
 WATCH = f"{PODS}?watch=1"

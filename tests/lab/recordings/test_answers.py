@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.wire import identity
 from romana_bus.lab.recordings.player import Recording
 from romana_bus.lab.recordings.track import RecordedEvent
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import asking
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ import pytest
 
 from romana_bus.errors import BadInput
 from romana_bus.lab.kubeapi.resources import BUILT_IN, NAMESPACES, NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.store import watch_line
 from romana_bus.lab.kubeapi.wire import bookmark, head
 from romana_bus.lab.recordings.player import Recording, fill, final, moments, play
 from romana_bus.lab.recordings.track import read_lines
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import Client, asking
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def test_events_come_at_their_times(recording: Recording) -> None:
 def test_what_a_recording_says_of_itself(recording: Recording) -> None:
     assert recording.version == 273
     assert recording.duration == pytest.approx(123.5, abs=0.1)
-    assert recording.event_count == sum(len(changes(resource)) for resource in BUILT_IN)
+    assert len(recording.events) == sum(len(changes(resource)) for resource in BUILT_IN)
     assert [event.version for event in recording.events] == sorted({e.version for e in recording.events})
     ended = final(recording)
     assert {"web", "db-example"} < ended[NAMESPACES].keys()

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi.resources import NAMESPACES, NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeclient.client import KubeClient, Pace, Refused, Unreachable
 from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.scheduler.scheduler import Scheduler
-from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.tasks import stop
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
+from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,12 +32,8 @@ async def client_of(server: ApiServer, tmp_path: Path) -> AsyncIterator[KubeClie
     """As the CLI makes it: by way of a kubeconfig."""
     path = tmp_path / "config"
     path.write_text(kubeconfig(server.url, token="good"))
-    api = Api(Target(kubeconfig=path))
-    await api.open()
-    try:
+    async with Api(Target(kubeconfig=path)) as api:
         yield KubeClient(api, PACE)
-    finally:
-        await api.close()
 
 
 @contextlib.asynccontextmanager

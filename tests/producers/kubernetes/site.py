@@ -20,13 +20,13 @@ from romana_bus.events import (
     codec,
 )
 from romana_bus.ipam import Settings
-from romana_bus.lab.kubeapi.faults import Fault
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi.resources import NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.wire import head
-from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
 from romana_bus.runtime.loop import run_decider
+from tests.lab.apiserver import ApiServer
+from tests.lab.faults import Fault
 from tests.producers.kubernetes.test_resource_watch import QUICK, delete
 from tests.runtime.small_consumers import events, running
 

@@ -10,7 +10,7 @@ from romana_bus.events import Event, PodGone, PodSeen, ResourceListing, Resource
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.absence import AT_ONCE, SURELY, Absences
 from romana_bus.producers.kubernetes.objects import PODS
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched, evolve
 from tests.producers.kubernetes.test_observe import listing, pod, told
 
 if TYPE_CHECKING:
@@ -117,11 +117,11 @@ def test_a_restart_between_two_looks_lists_anew() -> None:
     log = listing(Watched(), pods(3), 1000)
     state = Watched()
     for event in log:
-        observe.evolve(state, event)
+        evolve(state, event)
     log += listing(state, [], 2000)
     again = Watched()
     for event in log:
-        observe.evolve(again, event)
+        evolve(again, event)
     assert observe.resumes(state, PODS), "whoever doubts goes on watching"
     assert not observe.resumes(again, PODS)
 

@@ -10,15 +10,16 @@ import pytest
 
 from romana_bus.errors import Failed
 from romana_bus.events import PodSeen
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi import resources as lab
-from romana_bus.lab.kubeapi.faults import FOREVER, STREAMING_OPTIONS, Fault, everything
-from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.producers.kubernetes.client import Api, Target, refuse_unwatchable
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
-from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Limits, Pages
+from romana_bus.producers.kubernetes.progress import Watched
+from romana_bus.producers.kubernetes.watcher import refuse_unwatchable
 from tests.kube_verbatim import Answer, VerbatimServer
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
+from tests.lab.faults import FOREVER, STREAMING_OPTIONS, Fault, everything
 from tests.producers.kubernetes.site import OfWholeList, names, standing
 from tests.producers.kubernetes.test_resource_watch import NO_STREAMING_LIST, QUICK, delete, pods, watching
 

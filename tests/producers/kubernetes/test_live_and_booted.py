@@ -17,7 +17,7 @@ from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.absence import SURELY
 from romana_bus.producers.kubernetes.objects import BUILT_IN, Kind
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched, evolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +64,11 @@ class Reader:
     def tell(self, events: Sequence[Event]) -> None:
         for event in events:
             self.log.append(event)
-            observe.evolve(self.followed, event)
+            evolve(self.followed, event)
             table = {one.subject(): (seq, one) for seq, one in enumerate(self.log)}
             booted = Watched()
             for _, one in sorted(table.values(), key=lambda row: row[0]):
-                observe.evolve(booted, one)
+                evolve(booted, one)
             assert self._known(booted) == self._known(self.followed)
 
     def _known(self, state: Watched) -> Any:
@@ -131,7 +131,7 @@ class Reader:
         """The next leader goes on from what the log has: it boots, and lists where it cannot resume."""
         self.live = Watched()
         for event in self.log:
-            observe.evolve(self.live, event)
+            evolve(self.live, event)
         if not observe.resumes(self.live, self.kind):
             self.listing()
 

@@ -27,7 +27,7 @@ from romana_bus.lab.kubeapi.resources import NODES as NODES_AT_THE_SERVER
 from romana_bus.lab.recordings.track import read_lines
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NODES, PODS, POLICIES, Kind, Pod, other_kind
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched, evolve
 from romana_bus.producers.kubernetes.responses import Action
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 
@@ -110,7 +110,7 @@ def test_a_watcher_that_knows_of_static_pods_lists_again() -> None:
     state = synced(pod("a", 5))
     assert observe.resumes(state, PODS)
     before = ResourceSynced(resource="pods", resource_version="100", count=1, fields="62c3f1a0")
-    observe.evolve(state, before)
+    evolve(state, before)
     assert not observe.resumes(state, PODS)
     again = listing(state, [pod("a", 5, annotations={"kubernetes.io/config.mirror": "x"})], 200)
     assert told(again) == ["ResourceListing", "PodSeen a", "ResourceSynced"]
@@ -184,7 +184,7 @@ def test_the_log_gives_the_same_state_as_having_told_it() -> None:
     log += observe.changed(state, PODS, "DELETED", pod("a", 122))
     again = Watched()
     for event in log:
-        observe.evolve(again, event)
+        evolve(again, event)
     assert again.of("pods").held == state.of("pods").held
     assert observe.resumes(again, PODS)
     assert again.of("pods").version == 122
@@ -194,14 +194,14 @@ def test_a_listing_that_was_broken_off_is_begun_again() -> None:
     log = listing(Watched(), [pod("a", 5)], 100)
     again = Watched()
     for event in [*log, ResourceListing(resource="pods", reason="410")]:
-        observe.evolve(again, event)
+        evolve(again, event)
     assert not observe.resumes(again, PODS)
 
 
 def test_a_watcher_that_knows_more_fields_lists_again() -> None:
     again = Watched()
     for event in listing(Watched(), [pod("a", 5)], 100):
-        observe.evolve(again, event)
+        evolve(again, event)
     assert not observe.resumes(again, PODS._replace(fields="more"))
 
 
@@ -217,7 +217,7 @@ def test_an_api_server_restored_from_a_backup_is_told_from_the_beginning() -> No
     assert told(events[4:]) == ["ResourceListing", "PodGone b", "ResourceSynced"]
     again = Watched()
     for event in events:
-        observe.evolve(again, event)
+        evolve(again, event)
     assert again.of("pods").version == state.of("pods").version == 70
     assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 71, spec={"nodeName": "n"}))) == [
         "PodSeen a"

@@ -20,13 +20,12 @@ from romana_bus.events import (
     ResourceListing,
     ResourceSynced,
 )
-from romana_bus.lab.kubeapi.faults import Fault
-from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import PODS
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched, evolve
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import outgoing
+from tests.lab.apiserver import ApiServer
+from tests.lab.faults import Fault
 from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 from tests.producers.kubernetes.test_watcher import both, seen, until, watcher
 from tests.runtime.small_consumers import events, running
@@ -119,7 +118,7 @@ async def test_a_server_that_is_away_is_not_asked_without_end() -> None:
                 tried.set()
             raise ConnectionRefusedError("away")
 
-    observe.evolve(state, ListingAsked(resource="pods", reason="x", at=1))
+    evolve(state, ListingAsked(resource="pods", reason="x", at=1))
     watch = ResourceWatch(Away(), PODS, state, told.publish, QUICK)  # type: ignore[arg-type]
     async with running(watch.run()):
         await tried.wait()

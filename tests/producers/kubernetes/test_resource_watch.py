@@ -20,18 +20,18 @@ from romana_bus.events import (
     ResourceListing,
     ResourceSynced,
 )
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi import resources as lab
-from romana_bus.lab.kubeapi.faults import Fault
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.recordings.player import Recording, final, play
 from romana_bus.producers.kubernetes import absence, observe
-from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
-from romana_bus.producers.kubernetes.observe import Watched
 from romana_bus.producers.kubernetes.pages import Limits
+from romana_bus.producers.kubernetes.progress import Watched, evolve
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.kube_verbatim import Answer, VerbatimServer, every, randomly, recorded
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
+from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -151,7 +151,7 @@ async def test_a_restarted_watcher_goes_on_from_the_log_without_a_listing() -> N
         delete(server, "a")
         state, listings = Watched(), server.requests["list", "pods"]
         for event in told.events:
-            observe.evolve(state, event)
+            evolve(state, event)
         async with watching(server.url, state=state) as again:
             assert await again.until_told("PodGone a") == ["PodSeen d", "PodGone a"]
         assert server.requests["list", "pods"] == listings
@@ -168,7 +168,7 @@ async def test_a_version_that_is_compacted_away_is_listed_anew_and_what_vanished
         server.compact(server.store.version)
         state = Watched()
         for event in told.events:
-            observe.evolve(state, event)
+            evolve(state, event)
         async with watching(server.url, state=state) as again:
             short = await again.until(lambda short: short.count("ResourceSynced") == 2)
             assert short == [
@@ -361,7 +361,7 @@ async def test_an_api_server_restored_from_a_backup() -> None:
             await told.until_told("ResourceSynced")
         state = Watched()
         for event in told.events:
-            observe.evolve(state, event)
+            evolve(state, event)
     async with ApiServer() as restored:
         pods(restored, "a", "new")
         limits = QUICK._replace(quiet=0.1)

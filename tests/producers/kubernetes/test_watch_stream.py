@@ -10,7 +10,7 @@ import pytest
 from romana_bus.events import Fact, ResourceSynced
 from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.objects import BUILT_IN, PODS, Kind, other_kind
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.responses import Action
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 

@@ -9,10 +9,10 @@ import pytest
 
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, ROLES, Event, Fact, PodSeen, ResourceListing, ResourceSynced, codec
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi import resources as lab
-from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.producers.kubernetes.client import Api, Target
 from romana_bus.producers.kubernetes.watcher import run_watcher
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
 from tests.producers.kubernetes.test_resource_watch import QUICK, delete, pods
 from tests.runtime.small_consumers import events, running

@@ -10,10 +10,10 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from romana_bus.events import SPEC, ListingAsked
-from romana_bus.lab.kubeapi.faults import Omission, every_second, everything, false_change, only
 from romana_bus.lab.kubeapi.resources import NODES, PODS
 from romana_bus.producers.kubernetes import absence
 from romana_bus.runtime.feed import outgoing
+from tests.lab.faults import Omission, every_second, everything, false_change, only
 from tests.producers.kubernetes.site import LIMITS, NODE, OfWholeList, Site, names, standing
 from tests.producers.kubernetes.test_watcher import both
 

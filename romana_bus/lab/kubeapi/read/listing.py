@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from romana_bus.lab.kubeapi.faults import NONE
 from romana_bus.lab.kubeapi.read.continuation import continue_token, read_continue_token
 from romana_bus.lab.kubeapi.read.selectors import selection
 from romana_bus.lab.kubeapi.status import bad_request, expired_list, expired_page, too_large_version
@@ -16,7 +15,6 @@ from romana_bus.lab.kubeapi.table import Snapshot
 
 if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.faults import Fault
     from romana_bus.lab.kubeapi.read.selectors import Selection
     from romana_bus.lab.kubeapi.read.views import View
     from romana_bus.lab.kubeapi.store import Store
@@ -41,16 +39,14 @@ class Page(NamedTuple):
     counted: bool = True
 
 
-def page(store: Store, call: Call, fault: Fault = NONE) -> Page:
+def page(store: Store, call: Call) -> Page:
     """The page that `call` asks for. Raises Refused: 400, 410 and 504 as the API server does."""
     chosen = selection(call)
     begin = _begin(store, call)
-    if fault.same_page:
-        begin = begin._replace(start="")
     if begin.version > store.version:
         raise too_large_version(begin.version, store.version)
     try:
-        snapshot = shown(store, call, chosen, begin.version, fault)
+        snapshot = shown(store, call, chosen, begin.version)
     except Compacted:
         again = continue_token(-1, f"/{begin.start}")
         raise (expired_page(again) if begin.paged else expired_list()) from None
@@ -59,12 +55,10 @@ def page(store: Store, call: Call, fault: Fault = NONE) -> Page:
     return cut._replace(counted=not chosen)
 
 
-def shown(store: Store, call: Call, chosen: Selection, version: int, fault: Fault = NONE) -> Snapshot:
+def shown(store: Store, call: Call, chosen: Selection, version: int) -> Snapshot:
     """The objects that `call` asks for, as they were at `version`. Raises Compacted."""
     snapshot = store.snapshot(call.resource, version).under(call.prefix)
-    if chosen:
-        snapshot = selected(snapshot, chosen)
-    return snapshot if fault.without is None else snapshot.without(fault.without(snapshot.keys))
+    return selected(snapshot, chosen) if chosen else snapshot
 
 
 def selected(snapshot: Snapshot, chosen: Selection) -> Snapshot:
@@ -95,21 +89,17 @@ def _cut(snapshot: Snapshot, begin: _From, prefix: str, limit: int) -> Page:
     return Page(begin.version, list(snapshot.raws[first:last]), len(snapshot.keys) - last, after)
 
 
-def list_body(store: Store, call: Call, view: View, fault: Fault = NONE) -> bytes:
+def list_body(store: Store, call: Call, view: View) -> bytes:
     """The answer to a list, with its newline. Raises what `page` raises."""
-    current = page(store, call, fault)
-    body = view.listed(current.raws, _metadata(current, fault))
-    if fault.items:
-        body = body.removesuffix(b"]}") + b"," * bool(current.raws) + b",".join(fault.items) + b"]}"
-    return body + b"\n"
+    current = page(store, call)
+    return view.listed(current.raws, _metadata(current)) + b"\n"
 
 
-def _metadata(listed: Page, fault: Fault) -> bytes:
-    version = str(listed.version) if fault.version is None else fault.version
-    metadata: dict[str, str | int] = {"resourceVersion": version}
-    if listed.rest or fault.same_page:
+def _metadata(listed: Page) -> bytes:
+    metadata: dict[str, str | int] = {"resourceVersion": str(listed.version)}
+    if listed.rest:
         # the key right behind the last one, as etcd orders them
         metadata["continue"] = continue_token(listed.version, f"/{listed.after}\0")
-        if listed.counted and listed.rest:
+        if listed.counted:
             metadata["remainingItemCount"] = listed.rest
     return msgspec.json.encode(metadata)

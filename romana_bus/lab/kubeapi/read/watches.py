@@ -40,23 +40,7 @@ class Watches:
             if watch.resource == resource:
                 watch.offer(event)
 
-    def show(self, resource: Resource, change: Change) -> None:
-        """Send a change even where it is not true, or not new."""
-        event = Event(change)
-        for watch in self._open:
-            if watch.resource == resource:
-                watch.show(event)
-
-    def send(self, line: bytes, plural: str = "") -> None:
-        for watch in self.of(plural):
-            watch.send(line)
-
     def end(self, plural: str = "") -> None:
         """End them; queued lines are still sent."""
         for watch in self.of(plural):
             watch.end()
-
-    def skip(self, version: int) -> None:
-        """None of them is sent changes up to `version`."""
-        for watch in self._open:
-            watch.skip(version)

@@ -14,7 +14,6 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.lab.kubeapi import wire
-from romana_bus.lab.kubeapi.faults import NONE
 from romana_bus.lab.kubeapi.read.listing import shown
 from romana_bus.lab.kubeapi.read.views import Event
 from romana_bus.lab.kubeapi.status import too_large_version
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from romana_bus.lab.kubeapi.calls import Call
-    from romana_bus.lab.kubeapi.faults import Fault
     from romana_bus.lab.kubeapi.read.selectors import Selection
     from romana_bus.lab.kubeapi.read.views import View
     from romana_bus.lab.kubeapi.resources import Resource
@@ -69,17 +67,8 @@ class Watch:
 
     def offer(self, event: Event) -> None:
         """A change of this watch's resource has happened."""
-        if event.change.version > self.after:
-            self.show(event)
-
-    def show(self, event: Event) -> None:
-        """Send it, also where it is older than `after`."""
-        if event.change.key.startswith(self.call.prefix):
-            self.send(_line(event, self.view, self.chosen))
-
-    def skip(self, version: int) -> None:
-        """Changes up to `version` are not sent."""
-        self.after = max(self.after, version)
+        if event.change.version > self.after and event.change.key.startswith(self.call.prefix):
+            self.send(line_for(event, self.view, self.chosen))
 
     def send(self, line: bytes) -> None:
         if self._ended or not line:
@@ -133,7 +122,7 @@ class Watch:
         return min(now + self.bookmark_interval, near_the_end if now < near_the_end else now + 1.0)
 
 
-def _line(event: Event, view: View, chosen: Selection) -> bytes:
+def line_for(event: Event, view: View, chosen: Selection) -> bytes:
     """The line of `event` for a watch that selects `chosen`: an object that begins to match is ADDED, one
     that matches no longer is DELETED, as it last was (cacher, convertToWatchEvent). b'' where neither did."""
     if not chosen:
@@ -157,7 +146,7 @@ class Beginning(NamedTuple):
     lines: Iterator[bytes]
 
 
-def beginning(store: Store, call: Call, view: View, chosen: Selection, fault: Fault = NONE) -> Beginning:
+def beginning(store: Store, call: Call, view: View, chosen: Selection) -> Beginning:
     """Of the watch that `call` asks for. Raises Compacted, and Refused (504) for a streaming list at a
     version to come."""
     version = call.number("resourceVersion")
@@ -166,33 +155,20 @@ def beginning(store: Store, call: Call, view: View, chosen: Selection, fault: Fa
         raise too_large_version(version, store.version)
     if streaming or not (version or "sendInitialEvents" in call.query):
         marked = streaming and call.flag("allowWatchBookmarks")
-        return Beginning(store.version, _initial(store, call, view, chosen, fault, marked=marked))
+        return Beginning(store.version, _initial(store, call, view, chosen, marked=marked))
     version = version or store.version
     changes = store.changes(call.resource, version)
     own = (Event(change) for change in changes if change.key.startswith(call.prefix))
-    lines = filter(None, (_line(event, view, chosen) for event in own))
+    lines = filter(None, (line_for(event, view, chosen) for event in own))
     until = changes[-1].version if changes else version
     return Beginning(until, iter(list(lines)) if call.view == "table" else lines)
 
 
-def _initial(
-    store: Store, call: Call, view: View, chosen: Selection, fault: Fault, *, marked: bool
-) -> Iterator[bytes]:
+def _initial(store: Store, call: Call, view: View, chosen: Selection, *, marked: bool) -> Iterator[bytes]:
     """All that is there as ADDED, `marked`: and the bookmark that says so."""
     version = store.version  # what happens while this is sent comes behind the bookmark, and is newer
-    there = shown(store, call, chosen, version, fault)
+    there = shown(store, call, chosen, version)
     lines: Iterable[bytes] = (watch_line("ADDED", view.alone(raw)) for raw in there.raws)
     if call.view == "table":
         lines = list(lines)  # the columns go out with what is rendered first
-    wrong = (watch_line("ADDED", item) for item in fault.items)
-    end = [_end_of_initial(view, version, fault)] if marked else []
-    return chain(lines, wrong, end)
-
-
-def _end_of_initial(view: View, version: int, fault: Fault) -> bytes:
-    line = view.bookmark(version, initial_end=True)
-    if fault.version is None:
-        return line
-    return line.replace(
-        b'"resourceVersion":"%d"' % version, b'"resourceVersion":"%s"' % fault.version.encode()
-    )
+    return chain(lines, [view.bookmark(version, initial_end=True)] if marked else [])

@@ -12,9 +12,9 @@ from romana_bus.lab.kubeapi.read.selectors import ALL
 from romana_bus.lab.kubeapi.read.views import Whole
 from romana_bus.lab.kubeapi.read.watching import beginning
 from romana_bus.lab.kubeapi.resources import NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.wire import bookmark
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add, asking
 
 WATCH = "/api/v1/pods?watch=1"

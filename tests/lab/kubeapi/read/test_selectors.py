@@ -9,9 +9,9 @@ import pytest
 
 from romana_bus.lab.kubeapi.read.selectors import read_fields, read_labels
 from romana_bus.lab.kubeapi.resources import NETWORK_POLICIES, NODES, PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.status import Refused
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import MERGE, asking, pod
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from romana_bus.lab.kubeapi.read.ages import age
 from romana_bus.lab.kubeapi.read.tables import cells, columns, selector_text
 from romana_bus.lab.kubeapi.resources import NODES
-from romana_bus.lab.kubeapi.server import ApiServer
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add, asking
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"

@@ -9,10 +9,10 @@ import pytest
 
 from romana_bus.lab.kubeapi.read import views
 from romana_bus.lab.kubeapi.resources import PODS
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.store import watch_line
 from romana_bus.lab.kubeapi.wire import head
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import add, asking, connection, until
 
 if TYPE_CHECKING:

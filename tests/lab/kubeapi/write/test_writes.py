@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.kubeapi.write.patches import merge
 from tests.conftest import run
+from tests.lab.apiserver import ApiServer
 from tests.lab.client import MERGE, asking, pod
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Self
 import trustme
 import yaml
 
-from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.producers.kubernetes.client import Target
-from tests.producers.kubernetes.test_client import exec_plugin, kubeconfig, watching
+from romana_bus.kubernetes.api import Target
+from tests.kubernetes.test_credentials import exec_plugin, kubeconfig, watching
+from tests.lab.apiserver import ApiServer
 from tests.producers.kubernetes.test_resource_watch import pods
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Faults that a test injects into the next requests.
+"""Faults that a test injects into the next requests of `tests.lab.apiserver.ApiServer`.
 
     server.faults.append(Fault("list", "pods", code=503, retry_after=1))
     server.faults.append(Fault("list", "pods", times=3, without=every_second))  # a wrong 200
@@ -18,9 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from romana_bus.lab.kubeapi import wire
+from romana_bus.lab.kubeapi.read.continuation import continue_token
+from romana_bus.lab.kubeapi.status import Refused, refusal
 from romana_bus.lab.kubeapi.table import Change
 
 if TYPE_CHECKING:
@@ -33,6 +37,18 @@ Omission = Callable[[Sequence[str]], Collection[str]]
 
 FOREVER = math.inf
 
+_REASONS = {
+    400: ("BadRequest", "the server rejected our request for an unknown reason"),
+    401: ("Unauthorized", "Unauthorized"),
+    404: ("NotFound", "the server could not find the requested resource"),
+    410: ("Expired", "The resourceVersion for the provided list is too old."),
+    422: ("Invalid", "the server rejected our request due to an error in our request"),
+    429: ("TooManyRequests", "The server has received too many requests and has asked us to try again later"),
+    500: ("InternalError", "Internal error occurred: injected"),
+    503: ("ServiceUnavailable", "the server is currently unable to handle the request"),
+    504: ("Timeout", "Timeout: request did not complete within the allotted timeout"),
+}
+
 #: What asks for a streaming list; a server that knows none of it serves an ordinary watch. (Kubernetes up to
 #: 1.26 does not know the first, and answers 422 to the second in a watch: that is `code` and `streaming`.)
 STREAMING_OPTIONS = ("sendInitialEvents", "resourceVersionMatch")
@@ -44,7 +60,7 @@ class Fault:
     to those from a version below it (and above 0); `streaming`: only to streaming lists. A request gets
     the first fault that matches it, with everything that this fault asks for.
 
-    Instead of an answer: `code` (see status.fault), with `retry_after` in seconds; `silent`: headers, and
+    Instead of an answer: `code` (one of `_REASONS`), with `retry_after` in seconds; `silent`: headers, and
     then nothing; `raw`: these bytes, status line and all, and the connection is closed; `expired`: a watch is
     200 and an ERROR event with a Status 410, as of a version that is compacted.
 
@@ -91,6 +107,44 @@ class Fault:
     def cuts(self) -> bool:
         """Whether an answer breaks off."""
         return self.cut_at is not None or self.cut_after is not None
+
+    @property
+    def refusal(self) -> Refused:
+        """The answer with `code`, which has nothing to do with the request."""
+        reason, message = _REASONS[self.code]
+        details = {} if self.retry_after is None else {"retryAfterSeconds": self.retry_after}
+        refused = refusal(self.code, reason, message, details)
+        if self.retry_after is not None:
+            refused.headers["Retry-After"] = str(self.retry_after)
+        return refused
+
+    def falsified(self, body: bytes) -> bytes:
+        """A page of a list as this fault shows it; `body` ends with a newline."""
+        if not (self.items or self.same_page or self.version is not None):
+            return body
+        page = msgspec.json.decode(body, type=_Page)
+        if self.same_page and "continue" not in page.metadata:
+            page.metadata["continue"] = _token(page)
+        if self.version is not None:
+            page.metadata["resourceVersion"] = self.version
+        items = [*map(bytes, page.items), *self.items]
+        return wire.list_of(page.kind, page.api_version, items, msgspec.json.encode(page.metadata)) + b"\n"
+
+
+class _Page(msgspec.Struct, rename="camel"):
+    kind: str
+    api_version: str
+    metadata: dict[str, Any]
+    items: list[msgspec.Raw]
+
+
+def _token(page: _Page) -> str:
+    """Behind the last object of the page."""
+    after = ""
+    if page.items:
+        last = wire.identity(page.items[-1])
+        after = "/".join(filter(None, (last.namespace, last.name)))
+    return continue_token(int(page.metadata["resourceVersion"]), f"/{after}\0")
 
 
 NONE = Fault()

@@ -14,11 +14,11 @@ import trustme
 import yaml
 
 from romana_bus.errors import BadInput, Failed
-from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.producers.kubernetes.client import Api, Target
+from romana_bus.kubernetes.api import Api, Target
 from romana_bus.producers.kubernetes.objects import PODS
-from romana_bus.producers.kubernetes.observe import Watched
+from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
+from tests.lab.apiserver import ApiServer
 from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 
 if TYPE_CHECKING:
@@ -191,9 +191,7 @@ async def test_inside_a_pod_the_service_account_is_used(
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    monkeypatch.setattr(
-        "romana_bus.producers.kubernetes.client.SERVICE_TOKEN_FILENAME", str(account / "token")
-    )
+    monkeypatch.setattr("romana_bus.kubernetes.credentials.SERVICE_TOKEN_FILENAME", str(account / "token"))
     for name in ("token", "ca.crt"):
         upper = "SERVICE_TOKEN_FILENAME" if name == "token" else "SERVICE_CERT_FILENAME"
         monkeypatch.setattr(f"kubernetes_asyncio.config.incluster_config.{upper}", str(account / name))

@@ -39,7 +39,6 @@ class Link(NamedTuple):
     mac: str
     mtu: int
     up: bool
-    running: bool
     kind: str
     peer: int
     forwarding: bool
@@ -88,6 +87,16 @@ class Route(NamedTuple):
 
 def links(namespace: str) -> dict[str, Link]:
     return _ask(namespace, lambda kernel: {one.get("IFLA_IFNAME"): _link(one) for one in kernel.get_links()})
+
+
+def running(namespace: str) -> set[str]:
+    """The links whose carrier the kernel has noted: a moment after they have got it."""
+    return _ask(
+        namespace,
+        lambda kernel: {
+            one.get("IFLA_IFNAME") for one in kernel.get_links() if one.get("IFLA_OPERSTATE") == "UP"
+        },
+    )
 
 
 def addresses(namespace: str, link: str = "") -> set[Address]:
@@ -232,7 +241,6 @@ def _link(message: Any) -> Link:
         message.get("IFLA_ADDRESS"),
         message.get("IFLA_MTU"),
         bool(message["flags"] & _UP),
-        message.get("IFLA_OPERSTATE") == "UP",
         (info and info.get("IFLA_INFO_KIND")) or "",
         message.get("IFLA_LINK") or 0,
         bool(four["forwarding"]),

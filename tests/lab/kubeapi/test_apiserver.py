@@ -47,7 +47,7 @@ def test_a_get_shows_the_object_as_it_is_kept() -> None:
         ("POST", f"{WEB_PODS}/a", 405),
     ],
 )
-def test_what_is_not_served(method: str, path: str, code: int) -> None:
+def test_unknown_paths(method: str, path: str, code: int) -> None:
     async def test() -> None:
         async with asking(ApiServer()) as client:
             answer = await client.ask(path, method)
@@ -72,7 +72,7 @@ def test_other_resources_can_be_registered() -> None:
     run(test())
 
 
-def test_only_its_token_is_let_in() -> None:
+def test_only_the_right_token_is_accepted() -> None:
     async def test() -> None:
         async with asking(ApiServer(token="good"), "bad") as client:
             for path in (PODS_PATH, f"{PODS_PATH}?watch=1", "/api/v1/frogs"):
@@ -85,7 +85,7 @@ def test_only_its_token_is_let_in() -> None:
     run(test())
 
 
-def test_the_tokens_that_are_let_in_may_change() -> None:
+def test_accepted_tokens_may_change() -> None:
     async def test() -> None:
         accepted = {"new"}
         paths = (PODS_PATH, f"{PODS_PATH}?watch=1&timeoutSeconds=1", f"{WEB_PODS}/a", "/api", "/api/v1/frogs")

@@ -60,7 +60,7 @@ def test_schemas_say_that_the_server_checks_fields() -> None:
     assert document("/openapi/v3/apis/apps/v1", BUILT_IN) is None
 
 
-def test_who_may_not_ask_is_not_told() -> None:
+def test_discovery_requires_authentication() -> None:
     async def test() -> None:
         async with asking(ApiServer(token="good")) as client:
             for path in ("/version", "/api", "/openapi/v3", "/api/v1"):

@@ -57,7 +57,7 @@ def test_versions_that_go_backwards_and_events_that_are_repeated() -> None:
     run(test())
 
 
-def test_what_is_told_is_shown_to_each_watch_in_its_way() -> None:
+def test_false_event_is_rendered_for_each_watch() -> None:
     async def test() -> None:
         server = ApiServer()
         add(server, "web", "a")
@@ -80,7 +80,7 @@ def test_what_is_told_is_shown_to_each_watch_in_its_way() -> None:
     run(test())
 
 
-def test_there_is_no_false_change_of_what_is_not_there() -> None:
+def test_false_change_needs_an_existing_object() -> None:
     server = ApiServer()
     with pytest.raises(KeyError):
         false_change(server.store, PODS, "web/a")

@@ -36,7 +36,7 @@ def test_an_answer_of_a_server_in_trouble(code: int, reason: str) -> None:
     run(test())
 
 
-def test_faults_meet_only_whom_they_are_meant_for_in_their_order() -> None:
+def test_faults_apply_to_matching_requests_in_order() -> None:
     async def test() -> None:
         server = ApiServer()
         server.faults += [

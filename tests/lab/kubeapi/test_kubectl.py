@@ -229,7 +229,7 @@ def test_wait_for_a_condition(path: str, tmp_path: Path) -> None:
     run(test())
 
 
-def test_mistakes_are_told_in_the_words_of_kubernetes(path: str, tmp_path: Path) -> None:
+def test_errors_have_the_text_of_kubernetes(path: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(path, tmp_path) as (_, kubectl, _client):
             assert 'namespaces "no" not found' in await kubectl.fails("run a --image=x -n no")
@@ -244,7 +244,7 @@ def test_mistakes_are_told_in_the_words_of_kubernetes(path: str, tmp_path: Path)
     run(test())
 
 
-def test_trying_things_out(path: str, tmp_path: Path) -> None:
+def test_dry_run(path: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(path, tmp_path) as (_, kubectl, _client):
             assert "pod/a created (server dry run)" in await kubectl("create --dry-run=server -f -", POD)
@@ -258,7 +258,7 @@ def test_trying_things_out(path: str, tmp_path: Path) -> None:
     run(test())
 
 
-def test_what_is_there_to_ask_for(path: str, tmp_path: Path) -> None:
+def test_api_resources(path: str, tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(path, tmp_path) as (_, kubectl, _client):
             listed = [row.split() for row in (await kubectl("api-resources --no-headers")).splitlines()]

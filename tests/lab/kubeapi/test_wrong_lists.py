@@ -91,7 +91,7 @@ def test_objects_are_left_out_of_one_page_only() -> None:
     run(test())
 
 
-def test_what_was_left_out_at_the_beginning_is_heard_of_when_it_changes() -> None:
+def test_omitted_object_appears_in_the_watch_when_it_changes() -> None:
     async def test() -> None:
         server = four_pods()
         server.faults.append(Fault("watch", without=everything))

@@ -73,7 +73,7 @@ def test_a_cut_is_no_end(chunking: Chunking | None) -> None:
     run(test())
 
 
-def test_it_hangs_when_told_to_and_when_it_has_nothing_left_to_say() -> None:
+def test_server_hangs_when_configured_and_after_its_last_answer() -> None:
     async def test() -> None:
         script = [Answer(b"line\nhalf", then="hang")]
         async with (

@@ -137,7 +137,7 @@ def test_events_come_at_their_times(recording: Recording) -> None:
     run(test())
 
 
-def test_what_a_recording_says_of_itself(recording: Recording) -> None:
+def test_recording_metadata(recording: Recording) -> None:
     assert recording.version == 273
     assert recording.duration == pytest.approx(123.5, abs=0.1)
     assert len(recording.events) == sum(len(changes(resource)) for resource in BUILT_IN)
@@ -183,7 +183,7 @@ def test_resources_listed_at_different_times_begin_at_the_newest(tmp_path: Path)
         ),
     ],
 )
-def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, content: str | None, said: str) -> None:
+def test_unreadable_recording_is_a_one_line_error(tmp_path: Path, content: str | None, said: str) -> None:
     if content is not None:
         (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(BadInput) as raised:
@@ -201,7 +201,7 @@ def test_a_speed_that_never_ends_is_refused(recording: Recording, speed: float) 
     run(test())
 
 
-def test_as_a_process_of_its_own(recording: Recording) -> None:
+def test_as_a_separate_process(recording: Recording) -> None:
     command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(RECORDINGS), "--speed", "inf"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -245,13 +245,13 @@ def test_a_signal_ends_the_delay() -> None:
         assert process.wait(timeout=10) == 0
 
 
-def test_the_process_says_in_one_line_what_it_cannot_read(tmp_path: Path) -> None:
+def test_process_reports_an_unreadable_recording_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, f"{tmp_path}: no recording (*.jsonl) there\n")
 
 
-def test_nor_does_it_steer_the_terminal(tmp_path: Path) -> None:
+def test_error_contains_no_control_sequences(tmp_path: Path) -> None:
     (tmp_path / "\x1b]0;title\x07.jsonl").write_bytes(b"\x1b[2J")
     command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -97,7 +97,7 @@ def test_pods_are_spread_over_nodes(tmp_path: Path) -> None:
     run(test())
 
 
-def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_allows_it(tmp_path: Path) -> None:
+def test_unschedulable_pod_has_a_reason_and_is_scheduled_later(tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(tmp_path) as (_, client), scheduling(client):
             await client.create(PODS, "default", pod("a"))
@@ -111,7 +111,7 @@ def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_allows_it(tm
     run(test())
 
 
-def test_it_goes_on_after_whatever_the_server_does(tmp_path: Path) -> None:
+def test_scheduler_survives_server_faults(tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(tmp_path) as (server, client), scheduling(client):
             await client.create(NODES, "", node("n1"))
@@ -164,7 +164,7 @@ def test_a_binding_that_fails_is_tried_again(tmp_path: Path) -> None:
     run(test())
 
 
-def test_what_a_stand_in_writes(tmp_path: Path) -> None:
+def test_client_reads_and_writes(tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(tmp_path) as (_, client):
             assert await client.get(PODS, "default", "a") is None
@@ -191,7 +191,7 @@ def test_what_a_stand_in_writes(tmp_path: Path) -> None:
     run(test())
 
 
-def test_a_watch_tells_the_difference_after_it_lost_the_thread(tmp_path: Path) -> None:
+def test_watch_reports_the_difference_after_a_relist(tmp_path: Path) -> None:
     async def test() -> None:
         async with cluster(tmp_path) as (server, client):
             for name in ("a", "b", "c"):

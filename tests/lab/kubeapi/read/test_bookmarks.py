@@ -34,7 +34,7 @@ def test_a_streaming_list_ends_its_beginning_with_a_bookmark() -> None:
     run(test())
 
 
-def test_a_streaming_list_at_a_version_to_come_says_so() -> None:
+def test_streaming_list_at_a_future_version_is_refused() -> None:
     async def test() -> None:
         async with asking(ApiServer()) as client, client.watch(f"{STREAMING}&resourceVersion=9") as watch:
             error = msgspec.json.decode(await watch.line())

@@ -130,7 +130,7 @@ def test_pages_of_what_is_selected_say_no_rest() -> None:
 
 
 @pytest.mark.parametrize("start", ["", "&resourceVersion=1"])
-def test_a_watch_tells_what_begins_and_ends_to_be_meant(start: str) -> None:
+def test_watch_shows_objects_that_start_and_stop_matching(start: str) -> None:
     async def test() -> None:
         path = f"/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1{start}"
         async with asking(ApiServer()) as client:

@@ -51,7 +51,7 @@ def test_a_list_as_a_table() -> None:
 
 
 @pytest.mark.parametrize(("include", "kind"), [("Object", "Pod"), ("Metadata", "PartialObjectMetadata")])
-def test_what_stands_beside_the_cells(include: str, kind: str) -> None:
+def test_metadata_beside_the_cells(include: str, kind: str) -> None:
     async def test() -> None:
         server = ApiServer()
         add(server, "web", "a")
@@ -106,7 +106,7 @@ def test_the_status_of_a_pod(pod: dict[str, Any], status: str) -> None:
     assert status_of(pod) == status
 
 
-def test_a_node_that_says_nothing_of_itself() -> None:
+def test_node_without_status() -> None:
     row = cells(NODES, {"metadata": {"name": "n"}}, NOW)
     assert len(row) == len(columns(NODES))
     assert row == ["n", "Unknown", "<none>", "<unknown>", "", *["<none>"] * 2, *["<unknown>"] * 3]

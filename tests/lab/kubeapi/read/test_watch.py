@@ -59,7 +59,7 @@ def test_a_watch_from_nowhere_begins_with_what_is_there(query: str) -> None:
     ("query", "watched"),
     [("watch", True), ("watch=", True), ("watch=yes", True), ("watch=False", False), ("watch=0", False)],
 )
-def test_whether_it_is_a_watch(query: str, watched: bool) -> None:
+def test_watch_parameter_values(query: str, watched: bool) -> None:
     """A flag is true where it is given, unless it says that it is not."""
 
     async def test() -> None:
@@ -90,7 +90,7 @@ def test_a_watch_of_one_namespace_shows_only_that() -> None:
     run(test())
 
 
-def test_a_watch_from_a_version_to_come_waits_for_it() -> None:
+def test_watch_from_a_future_version_waits() -> None:
     async def test() -> None:
         server = ApiServer()
         async with asking(server) as client, client.watch(f"{WATCH}&resourceVersion=3") as watch:
@@ -153,7 +153,7 @@ def test_watches_are_closed_and_forgotten() -> None:
     run(test())
 
 
-def test_a_slow_watch_is_cut_off_and_holds_up_nobody() -> None:
+def test_slow_watch_is_closed_and_delays_no_other() -> None:
     async def test() -> None:
         server = ApiServer(watch_buffer=20)
         large = b'%s"metadata":{"name":"p","namespace":"web","resourceVersion":"%%d"},"spec":"%s"}' % (

@@ -50,7 +50,7 @@ def test_a_cluster_is_born_with_namespaces() -> None:
     run(test())
 
 
-def test_what_is_left_open_is_filled_in() -> None:
+def test_defaults_are_filled_in() -> None:
     async def test() -> None:
         async with asking(cluster()) as client:
             created = (await client.ask(PODS, "POST", pod() | {"status": {"phase": "Running"}})).json
@@ -189,7 +189,7 @@ def test_binding_a_pod() -> None:
     run(test())
 
 
-def test_a_pod_on_a_node_is_marked_and_goes_with_its_kubelets_word() -> None:
+def test_deleted_pod_on_a_node_waits_for_its_kubelet() -> None:
     async def test() -> None:
         path = "/api/v1/pods?watch=1&resourceVersion=1"
         async with asking(cluster()) as client, client.watch(path) as watch:
@@ -228,7 +228,7 @@ def test_pods_that_no_kubelet_has_to_end_go_at_once(phase: str) -> None:
     run(test())
 
 
-def test_deleting_only_what_is_meant() -> None:
+def test_delete_preconditions() -> None:
     async def test() -> None:
         async with asking(cluster()) as client:
             uid = (await client.ask(PODS, "POST", pod())).json["metadata"]["uid"]
@@ -300,7 +300,7 @@ def test_applying_creates_or_merges() -> None:
     run(test())
 
 
-def test_it_listens_where_it_is_told_to() -> None:
+def test_server_listens_on_the_given_address() -> None:
     async def test() -> None:
         async with asking(ApiServer(host="127.0.0.2")) as client:
             assert (await client.ask("/version")).json["minor"] == "36"

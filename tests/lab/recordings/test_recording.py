@@ -50,16 +50,13 @@ def changes(resource: Resource) -> list[bytes]:
 
 
 @pytest.mark.parametrize("resource", BUILT_IN, ids=lambda resource: resource.plural)
-def test_the_recorded_requests_in_their_order_get_the_recorded_answers(
+async def test_the_recorded_requests_in_their_order_get_the_recorded_answers(
     recording: Recording, resource: Resource
 ) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        fill(recording, server)
-        async with asking(server) as client:
-            await _Replay(recording, resource, server, client).run()
-
-    run(test())
+    server = ApiServer()
+    fill(recording, server)
+    async with asking(server) as client:
+        await _Replay(recording, resource, server, client).run()
 
 
 @pytest.mark.parametrize("resource", BUILT_IN, ids=lambda resource: resource.plural)
@@ -102,39 +99,35 @@ class _Replay:
         assert (await watch.line()).decode() == body + "\n"
 
 
-def test_all_watches_at_once_show_what_was_recorded_and_lists_what_is_left(recording: Recording) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        fill(recording, server)
-        async with asking(server) as client, AsyncExitStack() as stack:
-            watches = {
-                resource: await stack.enter_async_context(
-                    client.watch(f"{resource.path}?watch=1&resourceVersion={recording.version}")
-                )
-                for resource in BUILT_IN
-            }
-            playing = asyncio.create_task(play(recording, server, speed=math.inf))
-            for resource, watch in watches.items():
-                expected = changes(resource)
-                assert await watch.lines(len(expected)) == expected
-            await playing
-            for resource, objects in final(recording).items():
-                listed = await client.ask(resource.path)
-                assert listed.names == [key.rpartition("/")[2] for key in sorted(objects)]
-                for raw in objects.values():
-                    assert raw.partition(b',"metadata"')[2] in listed.body
+async def test_all_watches_at_once_show_what_was_recorded_and_lists_what_is_left(
+    recording: Recording,
+) -> None:
+    server = ApiServer()
+    fill(recording, server)
+    async with asking(server) as client, AsyncExitStack() as stack:
+        watches = {
+            resource: await stack.enter_async_context(
+                client.watch(f"{resource.path}?watch=1&resourceVersion={recording.version}")
+            )
+            for resource in BUILT_IN
+        }
+        playing = asyncio.create_task(play(recording, server, speed=math.inf))
+        for resource, watch in watches.items():
+            expected = changes(resource)
+            assert await watch.lines(len(expected)) == expected
+        await playing
+        for resource, objects in final(recording).items():
+            listed = await client.ask(resource.path)
+            assert listed.names == [key.rpartition("/")[2] for key in sorted(objects)]
+            for raw in objects.values():
+                assert raw.partition(b',"metadata"')[2] in listed.body
 
-    run(test())
 
-
-def test_events_come_at_their_times(recording: Recording) -> None:
-    async def test() -> None:
-        began = time.monotonic()
-        await play(recording, ApiServer(), speed=1000)
-        took = time.monotonic() - began
-        assert took > 0.9 * recording.duration / 1000  # the loop's clock is coarse
-
-    run(test())
+async def test_events_come_at_their_times(recording: Recording) -> None:
+    began = time.monotonic()
+    await play(recording, ApiServer(), speed=1000)
+    took = time.monotonic() - began
+    assert took > 0.9 * recording.duration / 1000  # the loop's clock is coarse
 
 
 def test_recording_metadata(recording: Recording) -> None:
@@ -193,12 +186,9 @@ def test_unreadable_recording_is_a_one_line_error(tmp_path: Path, content: str |
 
 
 @pytest.mark.parametrize("speed", [0, -1, math.nan])
-def test_a_speed_that_never_ends_is_refused(recording: Recording, speed: float) -> None:
-    async def test() -> None:
-        with pytest.raises(BadInput, match="above 0"):
-            await play(recording, ApiServer(), speed)
-
-    run(test())
+async def test_a_speed_that_never_ends_is_refused(recording: Recording, speed: float) -> None:
+    with pytest.raises(BadInput, match="above 0"):
+        await play(recording, ApiServer(), speed)
 
 
 def test_as_a_separate_process(recording: Recording) -> None:

@@ -42,16 +42,16 @@ KEPT = [
 
 
 @pytest.mark.parametrize(("text", "shown"), ESCAPED)
-def test_what_steers_or_hides_is_an_escape(text: str, shown: str) -> None:
+def test_control_and_invisible_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @pytest.mark.parametrize("text", KEPT)
-def test_what_people_write_stays(text: str) -> None:
+def test_ordinary_text_is_unchanged(text: str) -> None:
     assert printable(text) == text
 
 
-def test_of_lines_only_the_newlines_stay() -> None:
+def test_only_newlines_stay_in_multiline_text() -> None:
     assert printable_lines("one\x1b\n\ttwo\n") == "one\\x1b\n\\ttwo\n"
 
 
@@ -96,7 +96,7 @@ texts = st.text(
 @given(texts)
 @example("\x10\ufe0f\u20e3")
 @example("a\ufe0f\u200d💻")
-def test_it_yields_nothing_that_it_would_escape(text: str) -> None:
+def test_output_contains_nothing_to_escape(text: str) -> None:
     shown = printable(text)
     assert printable(shown) == shown
     for at, character in enumerate(shown):
@@ -108,7 +108,7 @@ def test_it_yields_nothing_that_it_would_escape(text: str) -> None:
 
 
 @given(texts)
-def test_nothing_is_lost(text: str) -> None:
+def test_escaping_is_reversible(text: str) -> None:
     """Where no text of its own looks like an escape, the original can be had back."""
     text = text.replace("\\", "")
     shown = printable(text)
@@ -117,10 +117,10 @@ def test_nothing_is_lost(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Z", "M", "Lo"), codec="utf-8")))
-def test_everything_else_stays(text: str) -> None:
+def test_other_characters_are_unchanged(text: str) -> None:
     assert printable(text) == text
 
 
 @given(texts)
-def test_it_is_one_line(text: str) -> None:
+def test_output_is_one_line(text: str) -> None:
     assert len(printable(text).splitlines()) <= 1

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
-def test_an_agent_that_is_killed_while_a_pod_waits(own_node: Node) -> None:
+def test_agent_killed_while_a_pod_waits(own_node: Node) -> None:
     """No DEL may ever come. In the next life nobody waits."""
     node = own_node
     node.start().until_synced()
@@ -52,7 +52,7 @@ def test_an_agent_that_is_killed_while_a_pod_waits(own_node: Node) -> None:
 
 
 @pytest.mark.parametrize("kills", [False, True])
-def test_an_agent_that_is_killed_between_add_and_del(own_node: Node, kills: bool) -> None:
+def test_agent_killed_between_add_and_del(own_node: Node, kills: bool) -> None:
     node = own_node
     node.start().until_synced()
     pod, _ = start_decided(node)
@@ -75,7 +75,7 @@ def rebooted(node: Node, *pods: Pod) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_after_a_reboot_what_was_asked_for_ends(own_node: Node, removed: bool) -> None:
+def test_sandbox_requests_end_after_a_reboot(own_node: Node, removed: bool) -> None:
     """By a DEL for a container that nobody knows; and where none ever comes."""
     node = own_node
     node.start().until_synced()
@@ -88,7 +88,7 @@ def test_after_a_reboot_what_was_asked_for_ends(own_node: Node, removed: bool) -
     until_ended(node, pod)
 
 
-def test_after_a_reboot_a_pod_that_starts_again_keeps_what_it_has(own_node: Node) -> None:
+def test_pod_that_starts_again_after_a_reboot_keeps_its_addresses(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     old, result = start_decided(node)
@@ -124,7 +124,7 @@ def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
     until_ended(node, pod)
 
 
-def test_a_log_that_was_restored_from_a_backup_is_told_the_end_again(own_node: Node) -> None:
+def test_sandbox_removal_is_published_again_after_the_log_was_restored(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     pod, _ = start_decided(node)
@@ -147,7 +147,7 @@ def test_a_log_that_was_restored_from_a_backup_is_told_the_end_again(own_node: N
     until_ended(node, pod)
 
 
-def test_a_log_that_was_lost_asks_for_no_end(own_node: Node) -> None:
+def test_no_sandbox_removal_is_published_after_the_log_was_lost(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     pod = asked(node)
@@ -162,7 +162,7 @@ def test_a_log_that_was_lost_asks_for_no_end(own_node: Node) -> None:
 
 
 @pytest.mark.parametrize("how", ["full", "read-only"])
-def test_where_the_disk_takes_nothing_a_kubelet_may_try_for_ever_too(own_node: Node, how: str) -> None:
+def test_kubelet_retries_leave_nothing_behind_on_an_unwritable_disk(own_node: Node, how: str) -> None:
     """What is held back is in memory alone: that the log has the request is enough."""
     node = own_node
     with small(node, node.state_dir) as disk:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
-def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) -> None:
+def test_pods_stop_without_the_log_and_removals_are_published_later(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     pods = [node.pod(f"static{number}", f"{number:032x}") for number in range(3)]
@@ -45,7 +45,7 @@ def test_without_the_log_pods_stop_at_once_and_it_is_told_later(own_node: Node) 
     assert isinstance(report, Wired)
 
 
-def test_without_the_log_packets_flow_and_pods_that_were_decided_start(own_node: Node) -> None:
+def test_packets_flow_and_assigned_pods_start_without_the_log(own_node: Node) -> None:
     node = own_node
     node.placed(node.outside, "neighbour", ("10.77.16.0/28",))
     node.start().until_synced()
@@ -75,7 +75,7 @@ def test_without_the_log_packets_flow_and_pods_that_were_decided_start(own_node:
     assert (node.boots("cni"), node.boots("routes")) == boots  # from where it was
 
 
-def test_a_log_that_was_lost_takes_nothing_from_pods_and_routes(own_node: Node) -> None:
+def test_pods_and_routes_stay_when_the_log_was_lost(own_node: Node) -> None:
     node = own_node
     neighbour = ("10.77.16.0/28", "10.77.17.0/28")
     node.placed(node.outside, "neighbour", neighbour)
@@ -104,7 +104,7 @@ def test_a_log_that_was_lost_takes_nothing_from_pods_and_routes(own_node: Node) 
 
 
 @pytest.mark.parametrize("lives", [True, False])
-def test_a_log_that_was_lost_is_told_of_the_static_pods_that_run(own_node: Node, lives: bool) -> None:
+def test_running_static_pods_are_requested_again_when_the_log_was_lost(own_node: Node, lives: bool) -> None:
     """Or it would give their addresses to others. Of two sandboxes of a pod, of the newer one, in whatever
     order their names are."""
     node = own_node
@@ -129,7 +129,9 @@ def test_a_log_that_was_lost_is_told_of_the_static_pods_that_run(own_node: Node,
     assert (asked.uid, asked.sandbox) == (STATIC, pods[2].container)
 
 
-def test_the_end_of_a_sandbox_does_not_follow_the_wish_of_its_successor(own_node: Node) -> None:
+def test_removal_of_an_old_sandbox_is_not_published_after_the_request_of_its_successor(
+    own_node: Node,
+) -> None:
     """A static pod's sandbox is replaced while the log is away: its address stays, and so does the wish."""
     node = own_node
     node.start().until_synced()
@@ -149,7 +151,7 @@ def test_the_end_of_a_sandbox_does_not_follow_the_wish_of_its_successor(own_node
     assert node.history_of(new) == [wish]
 
 
-def test_a_static_pod_s_new_sandbox_waits_for_what_its_old_one_gave_back(own_node: Node) -> None:
+def test_new_sandbox_of_a_static_pod_waits_for_the_addresses_of_the_old_one(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     old, _ = start_requested(node)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
-def test_what_the_kernel_refuses_is_on_the_log_with_what_it_covers(own_node: Node) -> None:
+def test_routes_refused_by_the_kernel_are_reported_with_their_blocks(own_node: Node) -> None:
     """An agent that may not change routes, as one in a container without NET_ADMIN."""
     if not shutil.which("setpriv"):
         pytest.skip("needs setpriv: apt-get install util-linux")
@@ -50,7 +50,7 @@ def test_what_the_kernel_refuses_is_on_the_log_with_what_it_covers(own_node: Nod
     assert applied.standing["routes"] == 1
 
 
-def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
+def test_readiness_shows_why_the_log_is_unreachable(own_node: Node) -> None:
     node = own_node
     node.nats.kill()
     node.start()
@@ -72,7 +72,7 @@ def test_readiness_says_why_the_log_is_not_reached(own_node: Node) -> None:
         (("--state-dir", "/dev/null/x"), "--state-dir"),
     ],
 )
-def test_options_that_cannot_be_used(own_node: Node, options: tuple[str, ...], said: str) -> None:
+def test_invalid_options_are_refused(own_node: Node, options: tuple[str, ...], said: str) -> None:
     done = own_node.inside(*own_node.command(*options))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("romana-bus: ")
@@ -80,7 +80,7 @@ def test_options_that_cannot_be_used(own_node: Node, options: tuple[str, ...], s
     assert "Traceback" not in done.stderr
 
 
-def test_a_caller_that_hangs_up_leaves_nothing(own_node: Node) -> None:
+def test_caller_that_hangs_up_leaves_nothing_behind(own_node: Node) -> None:
     node = own_node
     node.hasty = True
     node.start().until_synced()
@@ -101,7 +101,7 @@ def test_a_caller_that_hangs_up_leaves_nothing(own_node: Node) -> None:
     node.delete(pod)
 
 
-def test_a_stopping_agent_tells_who_waits_and_finishes_what_it_began(own_node: Node) -> None:
+def test_stopping_agent_answers_waiting_callers_and_leaves_nothing_half_done(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     pod = node.pod()
@@ -114,14 +114,14 @@ def test_a_stopping_agent_tells_who_waits_and_finishes_what_it_began(own_node: N
     assert not (node.run_dir / "cni.sock").exists()
 
 
-def test_the_socket_is_root_s_alone(own_node: Node) -> None:
+def test_socket_is_accessible_to_root_only(own_node: Node) -> None:
     node = own_node
     node.start()
     assert (node.run_dir / "cni.sock").stat().st_mode & 0o777 == 0o600
     assert node.run_dir.stat().st_mode & 0o777 == 0o700
 
 
-def test_memory_is_small(own_node: Node) -> None:
+def test_memory_use_is_small(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     status = Path(f"/proc/{node.pid}/status").read_text()

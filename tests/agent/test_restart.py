@@ -126,9 +126,7 @@ def forgetful(own_nats: Reachable, tmp_path: Path) -> Iterator[Node]:
 
 
 @pytest.mark.parametrize("how", ["frozen", "frozen and cut off", "not running"])
-def test_an_agent_that_was_away_for_longer_than_the_log_goes_back_converges(
-    forgetful: Node, how: str
-) -> None:
+def test_agent_that_was_down_for_longer_than_the_log_retention_converges(forgetful: Node, how: str) -> None:
     node = forgetful
     node.start().until_synced()
     until(lambda: node.blocks() == {"10.77.16.0/28", "10.77.17.0/28"}, "it has routes", node.log)

@@ -36,7 +36,7 @@ class Hands:
         self.clock = LogClock(lambda: self.ticks / SECOND, lambda: START + self.ticks + self.off)
 
 
-def test_until_the_log_has_said_what_time_it_is_the_machines_own_counts() -> None:
+def test_local_clock_is_used_until_the_log_time_is_known() -> None:
     hands = Hands(off=HOUR)
     assert hands.clock.now() == START + HOUR
     hands.clock.asked(START)
@@ -45,7 +45,7 @@ def test_until_the_log_has_said_what_time_it_is_the_machines_own_counts() -> Non
     assert hands.clock.now() == START + 7 * SECOND
 
 
-def test_old_messages_say_nothing_and_newer_ones_do() -> None:
+def test_old_messages_do_not_set_the_clock_and_newer_ones_do() -> None:
     clock = Hands().clock
     clock.asked(START)
     clock.heard(START - HOUR)
@@ -64,7 +64,7 @@ def test_a_server_that_steps_ahead_is_followed_at_once_and_one_that_steps_back_i
     assert hands.clock.now() == START + HOUR + SECOND
 
 
-def test_what_a_writer_says_of_the_time_keeps_its_successor_from_going_back() -> None:
+def test_time_of_a_writer_keeps_its_successor_from_going_back() -> None:
     """The server's clock was set back while nobody led."""
     clock = Hands().clock
     clock.heard(START, written=START + HOUR)
@@ -77,7 +77,7 @@ def test_what_a_writer_says_of_the_time_keeps_its_successor_from_going_back() ->
 
 
 @pytest.mark.parametrize("off", [HOUR, -HOUR, 6 * SECOND, -6 * SECOND])
-def test_a_machine_whose_clock_is_another_is_told_so_once(off: int) -> None:
+def test_wrong_local_clock_is_reported_once(off: int) -> None:
     hands = Hands(off)
     with capture_logs() as said:
         for second in range(5):
@@ -90,7 +90,7 @@ def test_a_machine_whose_clock_is_another_is_told_so_once(off: int) -> None:
     assert [one["seconds"] for one in said] == [0.0]
 
 
-def test_a_server_that_steps_ahead_is_said() -> None:
+def test_server_clock_step_is_reported() -> None:
     clock = Hands().clock
     clock.asked(START)
     with capture_logs() as said:

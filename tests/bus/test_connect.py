@@ -42,7 +42,7 @@ async def says(
     assert type(error) is kind
 
 
-async def test_nobody_listens() -> None:
+async def test_connection_refused() -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     await says(Access(servers=(url,)), f"cannot reach NATS at {url}")
 
@@ -73,7 +73,7 @@ async def test_a_token_that_has_to_be_encoded_in_a_url(tmp_path: Path) -> None:
             assert await store.batch(KUBE, 0, pods(1)) == 1
 
 
-async def test_urls_that_are_none_or_name_different_users() -> None:
+async def test_invalid_urls_and_urls_with_different_users() -> None:
     await says(Access(servers=("nats://a:b@x", "nats://c:d@y")), "different users", BadInput)
     for url in ("ws://nats.example", "wss://nats.example:443", "http://nats.example:4222"):
         await says(
@@ -82,7 +82,7 @@ async def test_urls_that_are_none_or_name_different_users() -> None:
     await says(Access(servers=("nats://me:secret@[::1",)), "--nats nats://***@[::1: ", BadInput)
 
 
-async def test_a_credentials_file_that_is_none(tmp_path: Path) -> None:
+async def test_invalid_credentials_file(tmp_path: Path) -> None:
     await says(Access(servers=("nats://x",), creds=tmp_path / "none"), "there is no such file", BadInput)
     other = tmp_path / "other"
     other.write_text("hello")
@@ -144,7 +144,7 @@ async def test_an_unsafe_stream_is_refused_with_the_reason(
     assert text in str(error)
 
 
-async def test_who_must_not_make_a_log_waits_for_others_to_make_it(own_server: NatsServer) -> None:
+async def test_client_that_must_not_create_the_log_waits_for_it(own_server: NatsServer) -> None:
     """How many copies it has and how long it keeps is not for the first agent to decide."""
     access, layout = Access(servers=(own_server.url,)), Layout(cluster="later")
 
@@ -186,7 +186,7 @@ def old_server(version: str) -> str:
 
 
 @pytest.mark.parametrize("version", ["2.10", "2.11"])
-async def test_a_server_that_ignores_what_it_does_not_know_is_refused(tmp_path: Path, version: str) -> None:
+async def test_server_that_ignores_unknown_settings_is_refused(tmp_path: Path, version: str) -> None:
     """Trap 8: it would take our streams and silently leave out what keeps them safe."""
     with NatsServer(tmp_path, binary=old_server(version)) as server:
         await says(Access(servers=(server.url,)), "is too old")
@@ -233,9 +233,7 @@ async def test_tls_with_a_client_certificate(tls: tuple[NatsServer, Path]) -> No
         assert len(messages) == 900
 
 
-async def test_tls_with_an_authority_that_is_not_the_servers(
-    tls: tuple[NatsServer, Path], tmp_path: Path
-) -> None:
+async def test_tls_with_the_wrong_authority(tls: tuple[NatsServer, Path], tmp_path: Path) -> None:
     server, _ = tls
     trustme.CA().cert_pem.write_to_path(tmp_path / "stranger.pem")
     access = Access(servers=(server.url,), tls_ca=tmp_path / "stranger.pem")
@@ -243,7 +241,7 @@ async def test_tls_with_an_authority_that_is_not_the_servers(
     await says(Access(servers=(server.url,), tls_ca=tmp_path / "nats" / "nats.conf"), "--tls-ca", BadInput)
 
 
-def test_a_command_does_not_load_what_only_websockets_need() -> None:
+def test_command_does_not_import_websocket_libraries() -> None:
     loaded = "import sys, romana_bus.cli.status.status; print('aiohttp' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert said.stdout == "False\n"

@@ -21,7 +21,7 @@ async def told(*stored: tuple[str, float]) -> list[str]:
     return [f"{role}/{message.seq}" for batch in batches for role, message in batch]
 
 
-async def test_streams_are_told_as_one_story_by_time() -> None:
+async def test_streams_are_merged_by_time() -> None:
     assert await told((KUBE, 1), (IPAM, 2), (IPAM, 3), (KUBE, 4), (IPAM, 5)) == [
         "KUBE/1",
         "IPAM/1",
@@ -31,11 +31,11 @@ async def test_streams_are_told_as_one_story_by_time() -> None:
     ]
 
 
-async def test_what_was_stored_in_one_moment_is_told_in_the_order_of_the_streams() -> None:
+async def test_messages_of_one_moment_are_merged_in_the_order_of_the_streams() -> None:
     assert await told((IPAM, 1), (KUBE, 1), (KUBE, 1)) == ["KUBE/1", "KUBE/2", "IPAM/1"]
 
 
-async def test_a_clock_that_is_set_back_does_not_turn_a_streams_order_round() -> None:
+async def test_clock_that_is_set_back_does_not_reorder_a_stream() -> None:
     hour = 3600.0
     found = await told((KUBE, hour), (IPAM, hour + 1), (KUBE, 2), (IPAM, 3), (KUBE, 4), (IPAM, hour + 2))
     for role in (KUBE, IPAM):

@@ -81,7 +81,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Ending:
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
-def test_a_day_with_faults_ends_as_one_without(undisturbed: Ending, tmp_path: Path, seed: int) -> None:
+def test_day_with_faults_ends_like_a_day_without(undisturbed: Ending, tmp_path: Path, seed: int) -> None:
     faults = schedule(random.Random(seed), recorded())
     try:
         ending, seen = play(tmp_path, faults)

@@ -74,7 +74,9 @@ def names(kind: str) -> set[str]:
 
 
 @pytest.mark.parametrize("clocks", TURNS, ids=[" ".join(turn) for turn in TURNS])
-def test_whoever_has_which_clock(clocks: list[str], nats_server: NatsServer, home: Home, call: Call) -> None:
+def test_watcher_and_deciders_with_different_clocks(
+    clocks: list[str], nats_server: NatsServer, home: Home, call: Call
+) -> None:
     """16 addresses for 12 pods, and 12 others in their place; the leader ends while theirs cool down."""
     of_watcher, of_leader, of_standby = clocks
     options = begun(nats_server.url, f"clocks{TURNS.index(clocks)}")
@@ -128,7 +130,7 @@ def holds(call: Call, options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("clocks", [("+1h", "-1y"), ("-1h", "+1y")], ids=" ".join)
-def test_an_agent(clocks: tuple[str, str], own_node: Node) -> None:
+def test_agent_with_changing_clocks(clocks: tuple[str, str], own_node: Node) -> None:
     """Killed, and started with another clock."""
     node = own_node
     for offset in clocks:

@@ -53,7 +53,7 @@ def _body(number: int) -> str:
 
 @pytest.mark.parametrize("limit", ["1GB", "6MB"], ids=["no space on the disk", "the server's own limit"])
 @pytest.mark.within(110)
-async def test_a_full_disk_costs_delay_and_is_said(
+async def test_full_disk_costs_delay_and_is_reported(
     disk: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(writing, "COMPLAIN", 1.0)

@@ -65,7 +65,7 @@ def test_topology_show(recorded: tuple[str, ...], call: Call) -> None:
     assert told.out.count("3 nodes") == 3
 
 
-def test_status_when_nobody_runs(recorded: tuple[str, ...], call: Call) -> None:
+def test_status_without_running_processes(recorded: tuple[str, ...], call: Call) -> None:
     told = call("status", *recorded)
     assert (told.code, told.err) == (0, "")
     for part in (
@@ -98,7 +98,7 @@ def test_an_empty_log_is_no_error(line: str, empty: tuple[str, ...], call: Call)
 
 
 @pytest.mark.parametrize("line", LOOKING)
-def test_who_only_looks_makes_no_cluster(line: str, recorded: tuple[str, ...], call: Call) -> None:
+def test_read_only_command_creates_no_cluster(line: str, recorded: tuple[str, ...], call: Call) -> None:
     _, url, _, _ = recorded
     for _ in range(2):
         told = call(*line.split(), "--nats", url, "--cluster", "typo")
@@ -106,7 +106,7 @@ def test_who_only_looks_makes_no_cluster(line: str, recorded: tuple[str, ...], c
         assert told.out == ""
 
 
-def test_where_no_cluster_is_one_that_is_named_is_not_made(fresh_server: NatsServer, call: Call) -> None:
+def test_named_cluster_is_not_created(fresh_server: NatsServer, call: Call) -> None:
     options = ("--nats", fresh_server.url)
     told = call("status", *options, "--cluster", "typo")
     told.complains(2, "there is no cluster typo here, nor any other: `romana-bus up` creates it")
@@ -115,14 +115,14 @@ def test_where_no_cluster_is_one_that_is_named_is_not_made(fresh_server: NatsSer
     told.complains(2, "there is no cluster typo here: there is default (see --cluster)")
 
 
-def test_the_same_of_servers_that_this_machine_keeps(home: Home) -> None:
+def test_named_cluster_is_not_created_on_the_embedded_server(home: Home) -> None:
     home.run("ipam", "show", "--cluster", "lab").complains(2, "there is no cluster lab here, nor any other")
     assert home.run("ipam", "show").code == 0
     home.run("status", "--cluster", "lab").complains(2, "there is no cluster lab here: there is default")
     assert not (home.directory / "state" / "romana-bus" / "lab").exists()
 
 
-def test_without_a_server_one_is_started_and_ends(home: Home) -> None:
+def test_embedded_server_is_started_and_ends(home: Home) -> None:
     told = home.run("ipam", "show")
     assert (told.code, told.err) == (0, "")
     assert "The log has no nodes: start `romana-bus up`" in told.out
@@ -131,7 +131,7 @@ def test_without_a_server_one_is_started_and_ends(home: Home) -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("line", LOOKING[:3])
-def test_on_a_terminal_lines_end_where_it_ends(
+def test_lines_are_cut_at_the_terminal_width(
     columns: int, line: str, recorded: tuple[str, ...], home: Home
 ) -> None:
     with home.start_on_terminal(24, columns, *line.split(), *recorded) as looking:
@@ -144,7 +144,7 @@ def test_on_a_terminal_lines_end_where_it_ends(
         assert all(name.endswith(".ec2.internal") for name in names)  # not folded
 
 
-def test_in_a_pipe_nothing_is_folded_or_coloured(recorded: tuple[str, ...], home: Home) -> None:
+def test_output_in_a_pipe_is_not_folded_or_coloured(recorded: tuple[str, ...], home: Home) -> None:
     for line in LOOKING:
         told = home.run(*line.split(), *recorded)
         assert "\x1b" not in told.out
@@ -157,7 +157,9 @@ def test_in_a_pipe_nothing_is_folded_or_coloured(recorded: tuple[str, ...], home
     [{"LANG": "C"}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}],
     ids=str,
 )
-def test_every_encoding_will_do(environment: dict[str, str], recorded: tuple[str, ...], home: Home) -> None:
+def test_every_output_encoding_works(
+    environment: dict[str, str], recorded: tuple[str, ...], home: Home
+) -> None:
     told = home.run("topology", "show", *recorded, **environment)
     assert (told.code, told.err) == (0, "")
     assert "us-east-1a  100." in told.out
@@ -166,7 +168,7 @@ def test_every_encoding_will_do(environment: dict[str, str], recorded: tuple[str
     assert home.run("--help", **environment).code == 0
 
 
-def test_whoever_reads_may_stop_reading(recorded: tuple[str, ...], home: Home) -> None:
+def test_reader_may_close_the_output(recorded: tuple[str, ...], home: Home) -> None:
     options = " ".join(recorded)
     for line in (
         "events tail --all --no-follow",
@@ -179,7 +181,7 @@ def test_whoever_reads_may_stop_reading(recorded: tuple[str, ...], home: Home) -
         assert (told.code, told.err, len(told.lines)) == (0, "", 1), line
 
 
-def test_an_output_that_cannot_be_written_is_said(recorded: tuple[str, ...], home: Home) -> None:
+def test_unwritable_output_is_reported(recorded: tuple[str, ...], home: Home) -> None:
     options = " ".join(recorded)
     for line in LOOKING[2:]:
         told = home.shell(f"romana-bus {line} {options} > /dev/full")

@@ -33,7 +33,7 @@ def refused(code: int, *parts: str, environment: dict[str, str] | None = None, *
         assert part in str(caught.value)
 
 
-def test_a_call() -> None:
+def test_valid_call() -> None:
     call = parsed(mtu=1400, timeout=3, unknown={"x": [1]}, runtimeConfig={})
     assert (call.command, call.container, call.netns, call.ifname) == ("ADD", "abc", "/run/netns/x", "eth0")
     assert call.pod == spec.Pod("ns", "web", "u1")
@@ -41,7 +41,7 @@ def test_a_call() -> None:
 
 
 @pytest.mark.parametrize("command", ["", "add", "VERSION", "NONE"])
-def test_a_command_that_there_is_not(command: str) -> None:
+def test_unknown_command(command: str) -> None:
     refused(4, "CNI_COMMAND", environment={"CNI_COMMAND": command})
 
 
@@ -66,17 +66,17 @@ def test_a_command_that_there_is_not(command: str) -> None:
         ("CNI_ARGS", "K8S_POD_NAME=x;K8S_POD_NAMESPACE=\udcff"),
     ],
 )
-def test_an_environment_that_cannot_be_used(name: str, value: str) -> None:
+def test_invalid_environment(name: str, value: str) -> None:
     refused(4, name, environment={name: value})
 
 
 @pytest.mark.parametrize("version", ["", "0.3.1", "0.2.0", "1.2.0", "2.0.0", "x"])
-def test_a_version_that_is_not_ours(version: str) -> None:
+def test_unsupported_version(version: str) -> None:
     refused(1, "0.4.0", "1.1.0", cniVersion=version)
 
 
 @pytest.mark.parametrize("command", ["STATUS", "GC"])
-def test_a_command_that_came_later(command: str) -> None:
+def test_command_of_a_later_version(command: str) -> None:
     refused(1, command, "1.1.0", environment={"CNI_COMMAND": command}, cniVersion="1.0.0")
 
 
@@ -95,12 +95,12 @@ def test_a_command_that_came_later(command: str) -> None:
         ({"cni.dev/valid-attachments": [{"ifname": 1}]}, "valid-attachments"),
     ],
 )
-def test_a_configuration_that_cannot_be_used(fields: dict[str, Any], said: str) -> None:
+def test_invalid_configuration(fields: dict[str, Any], said: str) -> None:
     refused(7, said, **fields)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"a":' * 100_000, b"\xff", b'{"name": tru}'])
-def test_what_is_no_json(text: bytes) -> None:
+def test_invalid_json(text: bytes) -> None:
     with pytest.raises(CniError) as caught:
         spec.parse(ENVIRONMENT, text)
     assert caught.value.code == 6

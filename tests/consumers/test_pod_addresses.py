@@ -46,7 +46,7 @@ class Node:
         return report
 
 
-async def test_what_is_wired_is_said_when_it_changes() -> None:
+async def test_report_follows_changes_of_attached_addresses() -> None:
     async with Node(stale=3600.0) as node:
         node.wired = {"10.0.0.1": "ns/web"}
         node.changed.set()
@@ -58,7 +58,7 @@ async def test_what_is_wired_is_said_when_it_changes() -> None:
         assert (await node.store.tail(NODE)).last == 2
 
 
-async def test_a_report_follows_what_was_read() -> None:
+async def test_report_covers_what_was_read() -> None:
     """An audit believes it no further than that."""
     async with Node(stale=0.05) as node:
         await node.addresses.show(Known(seq=9))

@@ -39,7 +39,7 @@ _clusters = itertools.count(1)
 
 
 @both
-async def test_from_the_log_to_the_kernel_and_back_as_a_report(stores: Stores, node: Namespace) -> None:
+async def test_routes_reach_the_kernel_and_are_reported(stores: Stores, node: Namespace) -> None:
     async with stores() as store:
         await say(store, *PAIR)
         async with reconciled(node, store) as kernel:
@@ -60,7 +60,7 @@ async def test_from_the_log_to_the_kernel_and_back_as_a_report(stores: Stores, n
 
 
 @pytest.mark.parametrize("objects", [True, False])
-async def test_what_others_remove_comes_back_at_once(node: Namespace, objects: bool) -> None:
+async def test_removed_route_is_restored_at_once(node: Namespace, objects: bool) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, *PAIR)
@@ -77,7 +77,7 @@ async def test_what_others_remove_comes_back_at_once(node: Namespace, objects: b
 
 
 @pytest.mark.parametrize("objects", [True, False])
-async def test_a_link_that_was_down_and_an_address_that_was_gone(node: Namespace, objects: bool) -> None:
+async def test_routes_after_link_down_and_address_removal(node: Namespace, objects: bool) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, *PAIR)
@@ -97,7 +97,7 @@ async def test_a_link_that_was_down_and_an_address_that_was_gone(node: Namespace
         await until(lambda: ways(node) == TO_YOU)
 
 
-async def test_a_host_that_others_routes_bring_on_link(node: Namespace) -> None:
+async def test_host_on_link_through_a_foreign_route(node: Namespace) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, *PAIR, placed("far", "192.0.2.9"), block("far", "10.2.0.0/28"))
@@ -111,7 +111,7 @@ async def test_a_host_that_others_routes_bring_on_link(node: Namespace) -> None:
 
 
 @pytest.mark.parametrize("gone", [removed("far"), placed("far", "192.0.2.7")], ids=["removed", "moved"])
-async def test_a_host_that_comes_back_is_asked_about_again(node: Namespace, gone: Event) -> None:
+async def test_returning_host_is_looked_up_again(node: Namespace, gone: Event) -> None:
     """Meanwhile its address has come on-link."""
     store = MemoryStore()
     await store.prepare(ROLES)
@@ -195,7 +195,7 @@ def leads(kernel: routes.Routes, prefix: str, to: str) -> bool:
     return kernel.kernel.nexthops[number][:2] == parse_address(to)
 
 
-async def test_what_the_kernel_refuses_is_reported_with_its_prefix_and_tried_again(node: Namespace) -> None:
+async def test_refused_route_is_reported_and_retried(node: Namespace) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, *PAIR[:2])
@@ -214,7 +214,7 @@ async def test_what_the_kernel_refuses_is_reported_with_its_prefix_and_tried_aga
     assert isinstance(said[-1], Applied)
 
 
-async def test_an_id_of_our_range_that_somebody_else_has_is_left_to_him(node: Namespace) -> None:
+async def test_foreign_nexthop_id_in_our_range_is_left_alone(node: Namespace) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     node.ip("nexthop", "add", "id", str(0x52000000), "blackhole")
@@ -224,7 +224,7 @@ async def test_an_id_of_our_range_that_somebody_else_has_is_left_to_him(node: Na
         assert "blackhole" in node.nexthops()[0x52000000]
 
 
-async def test_a_monitor_that_was_overrun_makes_it_look_again(node: Namespace, monkeypatch: Any) -> None:
+async def test_monitor_overrun_causes_a_full_resync(node: Namespace, monkeypatch: Any) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, *PAIR)

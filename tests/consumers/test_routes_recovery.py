@@ -29,7 +29,7 @@ pytestmark = needs_namespaces
 _clusters = itertools.count(1)
 
 
-async def test_who_was_away_for_longer_than_the_history_finds_all_in_the_table(node: Namespace) -> None:
+async def test_agent_down_for_longer_than_the_history_reads_the_table(node: Namespace) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, *PAIR, block("you", "10.1.2.0/28"))
@@ -42,7 +42,7 @@ async def test_who_was_away_for_longer_than_the_history_finds_all_in_the_table(n
         await until(lambda: ways(node) == TO_YOU)
 
 
-async def test_a_log_that_was_emptied_takes_no_route_with_it(node: Namespace) -> None:
+async def test_emptied_log_removes_no_route(node: Namespace) -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     await say(store, *PAIR)
@@ -57,7 +57,7 @@ async def test_a_log_that_was_emptied_takes_no_route_with_it(node: Namespace) ->
         await until(lambda: ways(node).keys() == {"10.1.1.0/28"})
 
 
-async def test_killed_and_started_again_it_changes_no_route(nats_server: NatsServer, node: Namespace) -> None:
+async def test_restart_changes_no_route(nats_server: NatsServer, node: Namespace) -> None:
     cluster = f"routes{next(_clusters)}"
     access, layout = Access(servers=(nats_server.url,)), Layout(cluster=cluster)
     async with await open_store(access, layout, "test", ROLES) as store:
@@ -103,7 +103,7 @@ def process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         child.wait()
 
 
-async def test_while_the_log_is_away_forwarding_goes_on_and_afterwards_it_catches_up(
+async def test_forwarding_continues_without_the_log_and_catches_up(
     own_server: NatsServer, node: Namespace
 ) -> None:
     access, layout = Access(servers=(own_server.url,)), Layout(cluster="away")

@@ -123,7 +123,7 @@ OURS = {
 }
 
 
-def test_what_is_applied_is_there_and_read_back(machine: Machine, objects: bool) -> None:
+def test_applied_routes_are_read_back(machine: Machine, objects: bool) -> None:
     agent = Agent(machine)
     assert agent.tell(*PAIR) == 5 + 2
     assert machine.shown() == OURS
@@ -138,14 +138,14 @@ def test_what_is_applied_is_there_and_read_back(machine: Machine, objects: bool)
     assert leads["10.1.0.16/28"] == parse_address("10.99.0.2")[1]
 
 
-def test_a_second_look_and_a_restart_find_nothing_to_do(machine: Machine) -> None:
+def test_second_sync_and_restart_change_nothing(machine: Machine) -> None:
     agent = Agent(machine)
     agent.tell(*PAIR)
     assert agent.tell() == 0
     assert Agent(machine).tell(*PAIR) == 0
 
 
-def test_what_is_no_longer_wanted_goes_and_the_rest_stays(machine: Machine) -> None:
+def test_unwanted_routes_are_removed_and_the_rest_stays(machine: Machine) -> None:
     agent = Agent(machine)
     agent.tell(*PAIR)
     agent.tell(placed("you", "10.99.0.7"), released("you", "10.1.1.0/28"), full=False)
@@ -185,7 +185,7 @@ def test_routes_of_others_to_the_same_prefix_stay(machine: Machine) -> None:
     assert machine.shown() == theirs
 
 
-def test_what_somebody_removes_is_back_after_a_look(machine: Machine) -> None:
+def test_removed_route_is_restored_by_a_sync(machine: Machine) -> None:
     agent = Agent(machine)
     agent.tell(*PAIR)
     machine.someone_removes("10.1.1.0/28")
@@ -194,7 +194,7 @@ def test_what_somebody_removes_is_back_after_a_look(machine: Machine) -> None:
     assert machine.shown() == OURS
 
 
-def test_what_somebody_removed_and_we_would_too_is_no_error(machine: Machine) -> None:
+def test_removing_a_missing_route_is_no_error(machine: Machine) -> None:
     agent = Agent(machine)
     agent.tell(*PAIR)
     machine.someone_removes("10.1.1.0/28")
@@ -202,7 +202,7 @@ def test_what_somebody_removed_and_we_would_too_is_no_error(machine: Machine) ->
     assert agent.tell() == 0
 
 
-def test_what_is_there_already_is_no_error(machine: Machine, objects: bool) -> None:
+def test_adding_an_existing_route_is_no_error(machine: Machine, objects: bool) -> None:
     """As after a reply that was lost."""
     agent = Agent(machine)
     agent.tell(*PAIR)
@@ -238,7 +238,7 @@ def test_two_hosts_with_one_address(machine: Machine) -> None:
     assert agent.tell() == 0
 
 
-def test_a_device_that_goes_takes_all_with_it_and_brings_nothing_back(machine: Machine) -> None:
+def test_deleted_device_removes_its_routes(machine: Machine) -> None:
     agent = Agent(machine)
     agent.tell(*PAIR)
     machine.device_goes()
@@ -253,7 +253,7 @@ def test_a_device_that_goes_takes_all_with_it_and_brings_nothing_back(machine: M
     assert agent.tell() == 0
 
 
-def test_what_cannot_be_made_since_the_device_went_is_told_and_the_rest_done(machine: Machine) -> None:
+def test_failed_changes_are_reported_and_the_rest_is_applied(machine: Machine) -> None:
     agent = Agent(machine)
     agent.tell(*PAIR[:2])
     for event in PAIR[2:]:
@@ -267,7 +267,7 @@ def test_what_cannot_be_made_since_the_device_went_is_told_and_the_rest_done(mac
 
 
 @pytest.mark.parametrize("objects", [True], indirect=True, ids=["objects"])
-def test_an_id_that_somebody_else_has_is_seen_and_not_taken(machine: Machine) -> None:
+def test_foreign_nexthop_id_is_seen_and_not_used(machine: Machine) -> None:
     machine.someone_makes(FIRST + 1, "10.99.7.7")
     agent = Agent(machine)
     agent.tell(*PAIR)
@@ -284,7 +284,7 @@ def test_an_id_that_somebody_else_has_is_seen_and_not_taken(machine: Machine) ->
 
 
 @pytest.mark.parametrize("objects", [True], indirect=True, ids=["objects"])
-def test_a_nexthop_that_somebodys_route_uses_stays_until_that_goes(machine: Machine) -> None:
+def test_nexthop_used_by_a_foreign_route_stays(machine: Machine) -> None:
     agent = Agent(machine)
     agent.tell(*PAIR)
     machine.someone_adds_by("10.7.7.0/24", FIRST)
@@ -296,7 +296,7 @@ def test_a_nexthop_that_somebodys_route_uses_stays_until_that_goes(machine: Mach
     assert agent.kernel.nexthops == {}
 
 
-def test_what_is_on_link_is_said_for_each_address(machine: Machine) -> None:
+def test_on_link_state_of_each_address(machine: Machine) -> None:
     asked = [parse_address(text) for text in ("10.99.0.2", "fd99::2", "192.0.2.1", "2001:db8::1")]
     answers: dict[Address, int] = {}
     for part in machine.ask(asked):

@@ -57,7 +57,7 @@ async def test_each_subject_keeps_its_order_and_each_message_is_stored_once(
             assert mine == [f"{node}:{number}" for number in range(10)]
 
 
-async def test_what_the_store_refuses_is_said_to_the_sender(stores: Stores) -> None:
+async def test_refused_message_is_an_error_for_its_sender(stores: Stores) -> None:
     async with stores() as store:
 
         class Refusing(Lossy):

@@ -112,7 +112,7 @@ async def test_a_batch_of_more_than_a_thousand_is_refused(stores: Stores) -> Non
         assert await store.batch(KUBE, 0, pods(*range(1000))) == 1000
 
 
-async def test_what_was_stored_comes_back_with_its_headers(stores: Stores) -> None:
+async def test_stored_message_keeps_its_headers(stores: Stores) -> None:
     async with stores() as store:
         time = 1_795_418_283_000_001
         sent = out("ipam.leader", '{"ä":1}', "ipam/1/1", cause="KUBE/7", time=time)
@@ -240,7 +240,7 @@ async def test_a_position_of_another_log_is_refused(stores: Stores) -> None:
                 await follow(store, KUBE, wrong, 1)
 
 
-async def test_one_subject_is_set_only_by_whoever_saw_its_newest(stores: Stores) -> None:
+async def test_publish_with_an_old_expected_sequence_is_refused(stores: Stores) -> None:
     async with stores() as store:
         first = await store.publish(SPEC, out("spec.topology", "one"), expected=0)
         with pytest.raises(WrongSequence):

@@ -75,7 +75,7 @@ async def everything(store: Store) -> list[str]:
     return [message.body.decode() for message in messages]
 
 
-async def test_what_is_put_is_on_the_log_in_order_and_numbered(stores: Stores) -> None:
+async def test_put_events_are_stored_in_order_and_numbered(stores: Stores) -> None:
     async with stores() as store:
         writer = await write(store, 0, term=3)
         for start in range(0, 3000, 500):
@@ -153,7 +153,7 @@ async def test_of_two_writers_elected_in_one_term_at_one_place_one_wins(
             await writer.close()
 
 
-async def test_the_same_fact_told_by_a_successor_is_not_taken_for_ones_own(stores: Stores) -> None:
+async def test_same_event_of_a_successor_is_not_taken_for_an_own_one(stores: Stores) -> None:
     """Facts have ids of their own, whoever tells them. A predecessor that had the same one for the same
     place would else go on as if it had never been replaced, and what it had before that would be lost."""
     async with stores() as store:
@@ -190,7 +190,7 @@ async def test_an_id_that_is_known_from_elsewhere_fences_rather_than_loops(store
         await writer.close()
 
 
-async def test_what_was_sent_ahead_is_not_stored_where_another_leads(stores: Stores) -> None:
+async def test_batches_sent_ahead_are_not_stored_after_another_election(stores: Stores) -> None:
     """Behind the other one's messages, where the sequence fits by chance."""
     async with stores() as store:
         if store.window == 1:

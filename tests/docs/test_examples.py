@@ -85,7 +85,7 @@ def test_the_reader_in_any_language_prints_each_address(nats_server: NatsServer)
     run(scenario())
 
 
-def test_the_topology_of_the_page_is_a_good_one() -> None:
+def test_topology_of_the_page_is_valid() -> None:
     (example,) = blocks("topology.md", "yaml")
     topology = parse(yaml.safe_load(example))
     assert [leaf.group for network in topology.networks for leaf in network.leaves] == ["zone-a", "zone-b"]

@@ -45,7 +45,7 @@ def cools(address: str, block: str) -> ev.CoolingAddress:
     ],
     ids=lambda event: type(event).__name__,
 )
-def test_what_was_written_comes_back(event: ev.Event) -> None:
+def test_events_round_trip(event: ev.Event) -> None:
     assert codec.decode(codec.encode(event)) == event
 
 
@@ -80,7 +80,7 @@ def test_a_decision_that_no_reader_could_follow_is_parked(event: ev.Event, reaso
     assert reason in parked.reason
 
 
-def test_a_type_of_the_future_and_what_is_no_event_at_all() -> None:
+def test_unknown_type_and_invalid_event() -> None:
     for body, reason in (
         (b'{"type":"FromTheFuture"}', "unknown type 'FromTheFuture': written by a newer version?"),
         (b'{"type":"NodeSeen"}', "missing required field"),
@@ -91,7 +91,7 @@ def test_a_type_of_the_future_and_what_is_no_event_at_all() -> None:
         assert reason in parked.reason
 
 
-def test_a_reason_that_quotes_much_is_cut() -> None:
+def test_long_reason_is_cut() -> None:
     def reason(length: int) -> str:
         said = codec.decode(b'{"type":"%s"}' % (b"x" * length))
         assert isinstance(said, codec.Parked)

@@ -116,7 +116,7 @@ def test_a_hostile_name_is_one_token_that_can_be_read_back(kind: type[ev.Event],
 @given(name=names)
 @example(name="0/0")
 @settings(max_examples=25)
-def test_so_is_any_other(kind: type[ev.Event], name: str) -> None:
+def test_any_name_is_one_token_that_can_be_read_back(kind: type[ev.Event], name: str) -> None:
     for field in texts(kind):
         check(kind, field, name)
 
@@ -131,7 +131,7 @@ def test_two_names_never_give_one_subject(two: list[str]) -> None:
     assert ev.block_token(two[0]) != ev.block_token(two[1])
 
 
-def test_what_people_read_stays_readable() -> None:
+def test_readable_names_stay_readable() -> None:
     assert (
         made(ev.NodeSeen, name="ip-10-0-0-1.ec2.internal").subject() == "kube.node.-.ip-10-0-0-1_ec2_internal"
     )

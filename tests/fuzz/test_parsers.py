@@ -65,7 +65,7 @@ def test_each_wrong_value_in_each_field_of_each_event_is_read_or_parked() -> Non
 
 
 @pytest.mark.parametrize("at", range(len(hostile_json.VALUES)))
-def test_no_value_is_too_much(at: int) -> None:
+def test_large_values_are_accepted_or_refused(at: int) -> None:
     value = hostile_json.VALUES[at]
     assert isinstance(codec.decode(value), codec.Parked)
     for body in (b'{"type":"PodSeen","x":' + value, b'{"type":"TopologySet","document":{"a":%s}}' % value):
@@ -77,7 +77,7 @@ def test_no_document_is_an_event(at: int) -> None:
     assert isinstance(codec.decode(hostile_json.DOCUMENTS[at]), codec.Parked)
 
 
-def test_whatever_can_be_read_can_be_folded_decided_on_and_told() -> None:
+def test_decoded_events_can_be_folded_decided_and_printed() -> None:
     """By everybody who reads it, one behind the other."""
     state, watched, own = State(Settings()), Watched(), projection("ghost", OwnAddresses())
     addresses = own.initial()
@@ -98,7 +98,7 @@ REAL = [Message(seq, pod.subject(), codec.encode(pod)) for seq, pod in enumerate
 
 
 @pytest.mark.parametrize("role", [KUBE, SPEC, IPAM, NODE])
-def test_a_message_is_about_what_its_subject_says_or_is_kept_as_a_flaw(role: str) -> None:
+def test_message_matches_its_subject_or_is_parked(role: str) -> None:
     drawn, flaws = Messages(random.Random(role), REAL), ParkedMessages("test")
     for seq in range(1, MANY):
         sent = drawn.next()
@@ -116,7 +116,7 @@ def test_a_message_is_about_what_its_subject_says_or_is_kept_as_a_flaw(role: str
 
 @every_kind
 @pytest.mark.parametrize("listing", [False, True], ids=["watch", "streaming list"])
-def test_a_line_of_a_watch_is_told_or_is_trouble(kind: Kind, listing: bool) -> None:
+def test_watch_line_gives_events_or_an_error(kind: Kind, listing: bool) -> None:
     chance, state = random.Random(kind.name), Watched()
     for _ in range(MANY):
         observe.begin_listing(state, kind, "test")
@@ -163,7 +163,7 @@ class Reported:
 
 
 @every_kind
-async def test_a_page_of_a_list_is_told_or_asked_for_again(kind: Kind) -> None:
+async def test_list_page_gives_events_or_is_requested_again(kind: Kind) -> None:
     chance, state = random.Random(kind.name), Watched()
     limits, whole = Limits(lists=0.0), 0
     for _ in range(MANY // 3):
@@ -178,7 +178,7 @@ async def test_a_page_of_a_list_is_told_or_asked_for_again(kind: Kind) -> None:
     assert whole
 
 
-def test_any_answer_is_judged() -> None:
+def test_any_answer_is_classified() -> None:
     chance = random.Random(1)
     for _ in range(MANY):
         code = chance.choice((0, 200, 299, 400, 401, 403, 404, 405, 410, 422, 429, 500, 503, 504, 999))

@@ -37,7 +37,7 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.mark.timeout(SECONDS + 400 * ROUNDS)
-def test_nothing_ends_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_no_process_ends_and_no_event_is_lost(tmp_path: Path) -> None:
     over, done, sent = time.monotonic() + SECONDS, 0, Counter[str]()
     with Site(tmp_path) as site:
         checks = Checks(site)

@@ -72,7 +72,7 @@ async def test_a_token_of_a_kubeconfig(tmp_path: Path) -> None:
             await told.until_told("ResourceSynced")
 
 
-async def test_an_exec_plugin_is_asked_again_when_its_token_is_refused(tmp_path: Path) -> None:
+async def test_exec_plugin_is_run_again_when_its_token_is_refused(tmp_path: Path) -> None:
     user, token = exec_plugin(tmp_path)
     token.write_text("first")
     server = ApiServer(token="first")
@@ -132,7 +132,7 @@ async def test_an_authority_that_was_replaced_in_its_file_is_taken_up(tmp_path: 
             await told.until_told("PodSeen a")
 
 
-async def test_credentials_that_stay_refused_end_it_with_what_to_check(tmp_path: Path) -> None:
+async def test_refused_credentials_end_with_what_to_check(tmp_path: Path) -> None:
     async with ApiServer(token="secret") as server:
         api = Api(Target(kubeconfig=kubeconfig(tmp_path, server.url, {"token": "wrong"})))
         await api.open()
@@ -151,7 +151,7 @@ async def open_says(target: Target) -> str:
     return str(caught.value)
 
 
-async def test_what_is_wrong_with_a_kubeconfig_is_said_in_one_line(tmp_path: Path) -> None:
+async def test_kubeconfig_errors_are_one_line(tmp_path: Path) -> None:
     assert "there is no such file" in await open_says(Target(kubeconfig=tmp_path / "none"))
     broken = tmp_path / "broken"
     broken.write_text("clusters: [")
@@ -170,7 +170,7 @@ async def test_what_is_wrong_with_a_kubeconfig_is_said_in_one_line(tmp_path: Pat
     assert "its credential plugin cannot be run: No such file" in await open_says(target)
 
 
-async def test_without_any_configuration_it_says_where_one_may_be(
+async def test_missing_configuration_error_lists_the_locations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

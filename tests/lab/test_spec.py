@@ -41,18 +41,18 @@ def test_its_topology_has_a_group_for_each_zone_that_takes_its_nodes(ipv6: bool)
 
 
 @pytest.mark.parametrize("name", ["", "A", "a-b", "a.b", "abcdefghijklm", "../x", "ä"])
-def test_a_name_that_would_not_do_for_namespaces_is_refused(name: str) -> None:
+def test_name_unusable_for_namespaces_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="lower-case letters and digits"):
         Spec(name=name).checked()
 
 
 @pytest.mark.parametrize(("zones", "nodes"), [(0, 2), (17, 2), (2, 0), (2, 33), (-1, 1)])
-def test_sizes_that_there_cannot_be_are_refused(zones: int, nodes: int) -> None:
+def test_invalid_sizes_are_refused(zones: int, nodes: int) -> None:
     with pytest.raises(BadInput, match="between 1 and"):
         Spec(zones=zones, nodes_per_zone=nodes).checked()
 
 
-def test_what_is_not_there_is_said_with_what_is() -> None:
+def test_unknown_name_error_lists_the_known_ones() -> None:
     with pytest.raises(BadInput, match="no node c1: it has a1, a2, b1, b2"):
         Spec().node("c1")
     with pytest.raises(BadInput, match="no zone a: it has zone-a, zone-b"):

@@ -68,14 +68,14 @@ def unreachable(destination: str, *paths: tuple[str, str]) -> Route:
     return Route("unreachable", destination, paths, 82_000_000, BLOCKS, "universe", "", by_object=False)
 
 
-def test_a_second_look_finds_nothing_to_do(node: Namespace, here: Here, objects: bool) -> None:
+def test_second_sync_changes_nothing(node: Namespace, here: Here, objects: bool) -> None:
     here.tell(*PAIR)
     assert here.tell(full=True) == 0
     again = Here(here.forwarding)
     assert again.tell(*PAIR) == 0
 
 
-def test_what_has_not_changed_comes_as_the_same_bytes(node: Namespace, here: Here, objects: bool) -> None:
+def test_unchanged_dump_is_the_same_bytes(node: Namespace, here: Here, objects: bool) -> None:
     """In both families: so a look at an unchanged kernel parses nothing."""
     here.tell(*PAIR)
     list(here.forwarding.read(here.kernel))
@@ -87,9 +87,7 @@ def test_what_has_not_changed_comes_as_the_same_bytes(node: Namespace, here: Her
     assert here.kernel.fresh
 
 
-def test_everything_that_was_ours_goes_and_everything_else_stays(
-    node: Namespace, here: Here, objects: bool
-) -> None:
+def test_own_routes_are_removed_and_foreign_ones_stay(node: Namespace, here: Here, objects: bool) -> None:
     node.settle()
     before = Others.of(node)
     here.tell(*PAIR)
@@ -156,7 +154,7 @@ def test_an_operators_route_without_metric_wins(node: Namespace, here: Here, obj
     assert node.gateway_to("fd01::11") == "fd99::77"
 
 
-def test_a_packet_to_nobody_hears_that_there_is_no_way(node: Namespace, here: Here, objects: bool) -> None:
+def test_packet_to_an_unassigned_address_gets_unreachable(node: Namespace, here: Here, objects: bool) -> None:
     here.tell(*PAIR)
     for address in ("10.1.7.7", "fd01::7777"):
         assert kernel.route_to(node.name, address) is None
@@ -197,7 +195,7 @@ def test_only_the_first_few_of_many_failures_are_named(node: Namespace, here: He
         list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
 
 
-def test_what_leads_to_a_route_that_cannot_be_added_stays(node: Namespace, here: Here, objects: bool) -> None:
+def test_nexthop_of_a_failed_route_stays(node: Namespace, here: Here, objects: bool) -> None:
     """Blocks merge, but the aggregate is refused: the parts are all there is."""
     here.tell(*PAIR)
     evolve(here.state, block("you", "10.1.1.16/28"), 1)
@@ -234,7 +232,7 @@ def test_a_route_with_our_mark_and_another_metric_is_not_the_wanted_one(
         assert here.tell(full=True) == 0
 
 
-def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node: Namespace) -> None:
+def test_nexthop_used_by_foreign_routes_stays(node: Namespace) -> None:
     with node.entered(), Forwarding() as opened:
         here = Here(opened)
         here.tell(*PAIR)
@@ -256,7 +254,7 @@ def test_a_nexthop_that_somebody_else_has_made_use_of_stays_with_his_routes(node
         assert node.nexthops() == {}
 
 
-def test_of_more_missing_routes_than_are_looked_at_nothing_is_removed(
+def test_nothing_is_removed_above_the_limit_of_missing_routes(
     node: Namespace, here: Here, objects: bool
 ) -> None:
     here.tell(*PAIR)
@@ -306,7 +304,7 @@ def test_switching_between_objects_and_gateways_keeps_the_routes(node: Namespace
                 assert here.tell(full=True) == 0
 
 
-def test_a_kernel_that_knows_no_nexthop_objects_gets_gateway_routes(
+def test_kernel_without_nexthop_objects_gets_gateway_routes(
     node: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked for something that this kernel does not know either."""
@@ -333,7 +331,7 @@ def test_a_kernel_that_knows_no_nexthop_objects_gets_gateway_routes(
         ("10.98.0.1", False),  # barred
     ],
 )
-def test_what_is_on_link_is_what_the_kernel_says(node: Namespace, address: str, on_link: bool) -> None:
+def test_on_link_matches_the_kernel(node: Namespace, address: str, on_link: bool) -> None:
     node.ip("route", "add", "unreachable", "10.98.0.0/16")
     with node.entered(), Forwarding() as opened:
         asked = parse_address(address)

@@ -51,7 +51,7 @@ def index(here: Namespace, link: str) -> int:
     return kernel.links(here.name)[link].ifindex
 
 
-def test_a_pair_is_as_it_was_asked_for(host: Namespace, pod: Namespace, socket: Socket) -> None:
+def test_veth_pair_has_the_requested_properties(host: Namespace, pod: Namespace, socket: Socket) -> None:
     outer, inner = kernel.links(host.name)[HOST[0]], kernel.links(pod.name)[POD[0]]
     assert (outer.mac, inner.mac) == (HOST[1], POD[1])
     assert (outer.kind, inner.kind) == ("veth", "veth")
@@ -216,7 +216,7 @@ def _destination(route: links.Route) -> str:
 @pytest.mark.parametrize(
     "address", ["10.3.7.1", "10.4.0.5", "10.99.3.3", "192.0.2.1", "fd05::1", "fd05:1::1"]
 )
-def test_the_way_to_an_address_is_read_as_it_is(crowded: Namespace, socket: Socket, address: str) -> None:
+def test_route_lookup_of_an_address(crowded: Namespace, socket: Socket, address: str) -> None:
     (answer,) = socket.ask([links.get_route(*parse_address(address))])
     assert isinstance(answer, bytes)
     (route,) = links.routes([answer])

@@ -54,9 +54,7 @@ def addresses(socket: Socket) -> int:
     return sum(kind == RTM_NEWADDR for part in parts for kind, *_ in messages(part))
 
 
-def test_a_batch_is_done_whatever_becomes_of_single_ones_and_those_are_named(
-    here: Namespace, socket: Socket
-) -> None:
+def test_batch_is_applied_and_failed_requests_are_returned(here: Namespace, socket: Socket) -> None:
     before = addresses(socket)
     failures = socket.batch(
         [address(1), address(2), address(1), address(3), address(9, index=77), address(4)]
@@ -75,7 +73,7 @@ def test_the_last_of_a_batch_may_fail_too_and_the_next_batch_is_not_confused(
     assert loopback(here) == {"10.0.0.1", "10.0.0.2"}
 
 
-def test_one_that_is_refused_alone_raises_with_the_kernels_own_words(socket: Socket) -> None:
+def test_single_refused_request_raises_the_kernel_error(socket: Socket) -> None:
     socket.do(address(1))
     with pytest.raises(NetlinkError, match=r"Address already assigned|File exists"):
         socket.do(address(1))
@@ -98,9 +96,7 @@ def test_a_dump_of_what_did_not_change_is_the_same_bytes(socket: Socket) -> None
     assert socket.dump(request) == first
 
 
-def test_what_is_left_of_a_dump_that_failed_is_not_the_answer_to_the_next(
-    here: Namespace, socket: Socket
-) -> None:
+def test_rest_of_a_failed_dump_is_not_the_answer_to_the_next(here: Namespace, socket: Socket) -> None:
     with here.inside(lambda: Socket(buffer=4096)) as overrun:
         overrun.join(RTNLGRP_IPV4_IFADDR)
         for _ in range(3):
@@ -116,7 +112,7 @@ def test_what_is_left_of_a_dump_that_failed_is_not_the_answer_to_the_next(
 
 
 @pytest.mark.parametrize("flags", [0x202, 0x212])
-def test_a_last_word_with_a_text_behind_a_full_part_is_the_last_word(flags: int) -> None:
+def test_done_message_with_text_after_a_full_part_ends_the_dump(flags: int) -> None:
     row = message(RTM_NEWADDR, 2, bytes(8) + attribute(2, bytes(4)))
     full = row * (32_000 // len(row))
     text = attribute(1, b"the kernel has a word to say\0")

@@ -34,7 +34,7 @@ def heard(monitor: Monitor) -> Stale:
     return monitor.take()
 
 
-def test_our_own_changes_are_not_heard(forwarding: Forwarding, monitor: Monitor, node: Namespace) -> None:
+def test_own_changes_are_ignored(forwarding: Forwarding, monitor: Monitor, node: Namespace) -> None:
     here = Here(forwarding)
     here.tell(*PAIR)
     here.tell(placed("you", "10.99.0.9"), block("you", "10.1.2.0/28"))
@@ -43,7 +43,7 @@ def test_our_own_changes_are_not_heard(forwarding: Forwarding, monitor: Monitor,
     assert not select.select([monitor], [], [], 0)[0]
 
 
-def test_a_foreign_hand_on_our_routes_is_heard(
+def test_foreign_change_of_our_routes_is_noticed(
     forwarding: Forwarding, monitor: Monitor, node: Namespace
 ) -> None:
     Here(forwarding).tell(*PAIR)
@@ -53,12 +53,12 @@ def test_a_foreign_hand_on_our_routes_is_heard(
     assert heard(monitor) == Stale(ours=True)
 
 
-def test_another_route_says_which_addresses_it_concerns(monitor: Monitor, node: Namespace) -> None:
+def test_foreign_route_is_reported_with_its_prefix(monitor: Monitor, node: Namespace) -> None:
     node.ip("route", "add", "10.50.0.0/16", "via", "10.99.0.77")
     assert heard(monitor) == Stale(prefixes=frozenset([parse_prefix("10.50.0.0/16")]))
 
 
-def test_of_many_other_routes_it_is_not_kept_which_they_were(monitor: Monitor, node: Namespace) -> None:
+def test_many_foreign_routes_are_reported_without_prefixes(monitor: Monitor, node: Namespace) -> None:
     for at in range(PREFIXES):
         node.ip("route", "add", f"10.50.{at}.0/24", "via", "10.99.0.77")
     seen = heard(monitor)
@@ -79,7 +79,7 @@ def test_of_many_other_routes_it_is_not_kept_which_they_were(monitor: Monitor, n
         ("rule", "add", "from", "10.0.0.9", "table", "9"),
     ],
 )
-def test_links_addresses_and_rules_put_everything_in_doubt(
+def test_link_address_and_rule_changes_require_a_full_resync(
     monitor: Monitor, node: Namespace, change: tuple[str, ...]
 ) -> None:
     node.ip(*change)
@@ -89,7 +89,7 @@ def test_links_addresses_and_rules_put_everything_in_doubt(
     assert seen.all
 
 
-def test_pods_that_come_and_go_wake_nobody(monitor: Monitor, node: Namespace) -> None:
+def test_pod_links_cause_no_resync(monitor: Monitor, node: Namespace) -> None:
     node.ip("link", "add", "rb0123456789abc", "type", "veth", "peer", "name", "rbfedcba9876543")
     node.ip("link", "set", "rb0123456789abc", "up")
     node.ip("link", "set", "rbfedcba9876543", "up")
@@ -100,7 +100,7 @@ def test_pods_that_come_and_go_wake_nobody(monitor: Monitor, node: Namespace) ->
     assert all(prefix.width == 128 for prefix in seen.prefixes)  # the link's own fe80::/64
 
 
-def test_too_much_to_hear_is_heard_as_everything(forwarding: Forwarding, node: Namespace) -> None:
+def test_buffer_overrun_requires_a_full_resync(forwarding: Forwarding, node: Namespace) -> None:
     with node.entered(), Monitor(0, buffer=2048) as deaf:
         Here(forwarding).tell(*PAIR, *(block("you", f"10.3.{at}.0/28") for at in range(250)))
         assert deaf.take() == Stale(ours=True, all=True)

@@ -190,7 +190,7 @@ async def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.Mo
     assert await successor.acquire()
 
 
-async def test_one_that_could_not_take_over_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replica_that_could_not_take_over_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody leads, and it has no lease: whoever asks it must not hear that it stands by."""
     monkeypatch.setattr(election, "POLL", 0.001)
     monkeypatch.setattr(election, "RENEWED_WITHIN", 0.01)

@@ -57,7 +57,7 @@ DAY = 86_400.0
 _ids = itertools.count(1)
 
 
-async def test_a_message_behind_a_strangers_is_not_taken_for_the_one_that_was_to_stand_there(
+async def test_message_after_a_foreign_one_is_not_taken_for_the_expected_one(
     stores: Stores,
 ) -> None:
     """Of two that are sent singly the first fails, and the second fits behind the stranger's."""
@@ -82,7 +82,7 @@ async def stored_by(writer: FencedWriter, *messages: Outgoing) -> int:
 
 
 @both
-async def test_strangers_cost_a_decider_nothing_and_each_of_them_is_told(
+async def test_foreign_messages_do_not_stop_a_decider_and_are_reported(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "MAX_BACKOFF", 0.05)
@@ -159,7 +159,7 @@ def decider(monkeypatch: pytest.MonkeyPatch) -> Any:
     return ipam.decider(Settings())
 
 
-async def test_an_address_that_a_stranger_writes_over_is_said_again(decider: Any) -> None:
+async def test_address_overwritten_by_a_foreign_writer_is_published_again(decider: Any) -> None:
     store = await listed("a", "b")
     async with running(run_decider(store, decider, "me")):
         before = await address_of(store, "a")
@@ -183,7 +183,7 @@ async def newest_parked(store: Store) -> MessagesParked | None:
     return event if isinstance(event, MessagesParked) else None
 
 
-async def test_nothing_is_decided_from_facts_that_went_back_before_all_is_listed_again(decider: Any) -> None:
+async def test_rewound_events_are_not_used_before_a_full_listing(decider: Any) -> None:
     """The log has an older word on who is where than the one that addresses were given by."""
     passes = 0
 

@@ -22,7 +22,7 @@ def fetched(url: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-async def test_a_problem_of_whoever_it_may_be_adds_no_line_and_steers_no_terminal() -> None:
+async def test_hostile_problem_text_is_escaped_on_one_line() -> None:
     health = Health()
     async with served("127.0.0.1:0", health) as url:
         assert await asyncio.to_thread(fetched, f"{url}/readyz") == (200, "ok\n")

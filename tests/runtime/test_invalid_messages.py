@@ -49,7 +49,7 @@ def message(subject: str, event: Event, id: str = "") -> Message:
 
 @pytest.mark.parametrize("role", [KUBE, SPEC, IPAM, NODE])
 @pytest.mark.parametrize("id", ["", "kube/1-abc/6", "u/1", "/7"])
-def test_nobody_s_word_counts_under_another_subject(role: str, id: str) -> None:
+def test_event_under_the_wrong_subject_is_refused(role: str, id: str) -> None:
     """Live it would change one entity, and for whoever boots it would stand in the place of another."""
     flaws = ParkedMessages("test")
     assert flaws.read(message("kube.pod.web.b", POD, id), role) is None
@@ -58,7 +58,7 @@ def test_nobody_s_word_counts_under_another_subject(role: str, id: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "kube/1-abc/6", "ipam/1-abc/7", "u/1", "7"])
-def test_where_only_leaders_are_believed_their_ids_tell_them(id: str) -> None:
+def test_only_message_ids_of_leaders_are_accepted(id: str) -> None:
     flaws = ParkedMessages("watch", KUBE)
     assert flaws.read(message(POD.subject(), POD, id), KUBE) is None
     assert flaws.read(message(POD.subject(), POD, "kube/1-abc/7"), KUBE) == POD
@@ -74,7 +74,7 @@ def followed() -> Projection[dict[str, Any]]:
 
 
 @both
-async def test_the_word_before_any_amount_of_junk_counts_for_whoever_boots(stores: Stores) -> None:
+async def test_boot_uses_the_last_valid_message_before_junk(stores: Stores) -> None:
     async with stores() as store:
         await store.publish(KUBE, outgoing(POD, "", 1, 3600))
         for number in range(30):
@@ -88,7 +88,7 @@ async def test_the_word_before_any_amount_of_junk_counts_for_whoever_boots(store
         assert len(fold.unusable()) == 1201
 
 
-async def test_a_report_names_the_newest_of_each_stream() -> None:
+async def test_report_contains_the_newest_invalid_message_of_each_stream() -> None:
     flaws = [
         ParkedEntry(role, seq, f"{role}.{seq}", "no") for role in (IPAM, KUBE, SPEC) for seq in range(1, 100)
     ]
@@ -110,7 +110,7 @@ async def test_a_report_names_the_newest_of_each_stream() -> None:
 
 
 @both
-async def test_a_stranger_s_election_raises_no_term(stores: Stores) -> None:
+async def test_foreign_election_raises_no_term(stores: Stores) -> None:
     """Or the next leader's would be one that nobody reads."""
     async with stores() as store:
         event = LeaderElected(stream=IPAM, term=1 << 62, holder="stranger")
@@ -121,7 +121,7 @@ async def test_a_stranger_s_election_raises_no_term(stores: Stores) -> None:
         assert fold.term == 0
 
 
-async def test_junk_that_comes_while_the_table_is_read_hides_no_word() -> None:
+async def test_junk_during_the_table_read_hides_no_valid_message() -> None:
     """It takes the place of a row that was not read yet, and follows behind the table."""
     store = Overtaken()
     await store.prepare(ROLES)
@@ -153,7 +153,7 @@ class Overtaking:
         self.reached = Position(tail.epoch, tail.last, "")
 
 
-async def test_a_stranger_s_time_counts_for_nothing() -> None:
+async def test_foreign_message_does_not_set_the_time() -> None:
     """On its own stream a leader goes by what leaders said of the time: ahead of the server's."""
     store = MemoryStore()
     await store.prepare(ROLES)

@@ -120,7 +120,7 @@ def log_of_libraries(stderr: int, code: str) -> subprocess.CompletedProcess[str]
         ("sys.stderr.write('half a line')", 0),
     ],
 )
-def test_what_libraries_say_changes_no_exit_code(code: str, lines: int) -> None:
+def test_library_output_changes_no_exit_code(code: str, lines: int) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:
         done = log_of_libraries(full, code)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @both
-async def test_it_decides_on_what_was_there_and_on_what_comes_and_names_the_cause(stores: Stores) -> None:
+async def test_decider_handles_stored_and_new_events_with_their_cause(stores: Stores) -> None:
     async with stores() as store:
         await say(store, [seen("b"), seen("a")])
         async with running(run_decider(store, NUMBERS, "me")):
@@ -170,7 +170,7 @@ async def test_the_sequence_guard_drops_what_was_taken_before() -> None:
 
 
 @both
-async def test_what_nobody_understands_is_parked_and_the_rest_goes_on(stores: Stores) -> None:
+async def test_undecodable_message_is_parked(stores: Stores) -> None:
     async with stores() as store:
         strange = [
             Outgoing("kube.pod.web.x", b'{"type":"PodTeleported","to":"mars"}', "x"),

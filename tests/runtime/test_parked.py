@@ -46,7 +46,7 @@ def place_of(message: Message | None) -> int:
 # --- the word before ----------------------------------------------------------------------------------------
 
 
-async def test_the_newest_of_a_subject_before_a_place() -> None:
+async def test_newest_message_of_a_subject_before_a_sequence() -> None:
     names = ["a", "b", "a", "b", "b", "a", "b"]
     store = await holding(KUBE, *(seen(name) for name in names))
     for forgotten in (1, 2, 4):
@@ -58,7 +58,7 @@ async def test_the_newest_of_a_subject_before_a_place() -> None:
                 assert place_of(found) == max(kept, default=0)
 
 
-async def test_the_word_before_steps_over_what_cannot_be_used_either() -> None:
+async def test_last_usable_message_skips_other_invalid_ones() -> None:
     store = await holding(KUBE, seen("a"), seen("b"), junk(), seen("b"), junk(), junk())
     flaws = ParkedMessages("test")
     assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 6, POD, "no event"))) == 1
@@ -66,7 +66,7 @@ async def test_the_word_before_steps_over_what_cannot_be_used_either() -> None:
     assert place_of(await flaws.usable_before(store, ParkedEntry(KUBE, 6, "kube.pod.web.c", "no event"))) == 0
 
 
-async def test_a_flood_of_junk_hides_no_word() -> None:
+async def test_flood_of_junk_hides_no_valid_message() -> None:
     for count in (SEARCHES, 5 * SEARCHES):
         store = await holding(KUBE, seen("a"), *[junk() for _ in range(count)])
         flaw = ParkedEntry(KUBE, count + 1, POD, "no event")
@@ -74,7 +74,7 @@ async def test_a_flood_of_junk_hides_no_word() -> None:
 
 
 @pytest.mark.parametrize("subject", ["kube.pod.web.*", "kube.pod.>"])
-async def test_a_subject_that_would_select_others_has_no_word_before_it(subject: str) -> None:
+async def test_wildcard_subject_has_no_earlier_message(subject: str) -> None:
     """Where a name is a wildcard, somebody wrote it by hand."""
     store = await holding(KUBE, seen("a"), junk(subject))
     assert (
@@ -82,7 +82,7 @@ async def test_a_subject_that_would_select_others_has_no_word_before_it(subject:
     )
 
 
-async def test_whoever_believes_leaders_alone_takes_no_other_word() -> None:
+async def test_only_messages_of_leaders_count_where_required() -> None:
     ours = seen("a")._replace(id="kube/1-abcdef/1")
     store = await holding(KUBE, ours, seen("a", 2), seen("a", 3))
     for believes, found in (("", 2), (KUBE, 1)):
@@ -108,7 +108,7 @@ async def said_again(store: MemoryStore) -> tuple[bool, list[tuple[int, str]], F
     return whole, told, fold  # type: ignore[return-value]
 
 
-async def test_a_leader_says_again_what_a_stranger_has_written_over() -> None:
+async def test_leader_publishes_overwritten_events_again() -> None:
     over = junk("ipam.address.n.web.a")
     store = await holding(IPAM, given("a", 1), given("b", 2), given("a", 3), over)
     whole, told, fold = await said_again(store)
@@ -117,7 +117,7 @@ async def test_a_leader_says_again_what_a_stranger_has_written_over() -> None:
     assert not fold.parked
 
 
-async def test_what_the_log_has_forgotten_cannot_be_said_again_and_that_is_known() -> None:
+async def test_expired_event_cannot_be_published_again() -> None:
     store = await holding(IPAM, given("a", 1), given("b", 2), junk("ipam.address.n.web.a"))
     store.forget(IPAM, 2)
     whole, told, fold = await said_again(store)
@@ -132,7 +132,7 @@ async def test_what_a_leader_of_another_version_wrote_stays() -> None:
     assert (await said_again(store))[:2] == (True, [])
 
 
-async def test_junk_on_a_stream_that_others_write_is_theirs_to_mend() -> None:
+async def test_junk_on_a_foreign_stream_is_not_repaired() -> None:
     store = await holding(KUBE, seen("a"), junk())
     whole, told, fold = await said_again(store)
     assert (whole, told) == (True, [])
@@ -147,7 +147,7 @@ async def lost(store: MemoryStore, *before: tuple[str, Position]) -> list[str]:
     return await feed.lost(dict(before))
 
 
-async def test_a_log_that_lost_what_was_read_is_told_from_one_that_grew() -> None:
+async def test_truncated_log_is_distinguished_from_a_grown_one() -> None:
     store = await holding(KUBE, *(seen(name)._replace(id=f"id-{name}") for name in "abc"))
     at = {seq: Position((await store.tail(KUBE)).epoch, seq, f"id-{'.abc'[seq]}") for seq in (1, 2, 3)}
     await store.publish(IPAM, given("a", 1))
@@ -162,7 +162,7 @@ async def test_a_log_that_lost_what_was_read_is_told_from_one_that_grew() -> Non
     assert await lost(store, (KUBE, Position(at[1].epoch, 0, ""))) == []
 
 
-async def test_a_log_that_grew_again_to_where_it_was_is_another() -> None:
+async def test_log_that_grew_back_to_its_old_length_is_another() -> None:
     store = await holding(KUBE, *(seen(name)._replace(id=f"id-{name}") for name in "abc"))
     before = Position((await store.tail(KUBE)).epoch, 3, "id-c")
     store.rewind(KUBE, 2)

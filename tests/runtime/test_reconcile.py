@@ -49,7 +49,7 @@ def gone(name: str) -> Outgoing:
 
 
 @both
-async def test_a_reconciler_makes_the_world_as_the_log_wants_it_and_says_what_it_covers(
+async def test_reconciler_applies_the_desired_state_and_reports_its_coverage(
     stores: Stores,
 ) -> None:
     async with stores() as store:
@@ -85,7 +85,7 @@ async def test_a_failed_effect_is_reported_and_tried_again(stores: Stores) -> No
         assert world.there == {"a"}
 
 
-async def test_a_reconciler_looks_again_without_cause() -> None:
+async def test_reconciler_resyncs_periodically() -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     world = World()
@@ -97,7 +97,7 @@ async def test_a_reconciler_looks_again_without_cause() -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_events_are_applied_without_a_full_look() -> None:
+async def test_events_are_applied_without_a_full_sync() -> None:
     store, world = await fresh(), World()
     async with running(run_reconciler(store, reconciler(world))):
         await until(lambda: world.looks == [True])
@@ -130,7 +130,7 @@ async def test_work_names_the_event_that_led_to_it_and_nothing_where_none_did(
         assert world.there == {"a"}
 
 
-async def test_who_rings_gets_a_full_look() -> None:
+async def test_resync_request_causes_a_full_sync() -> None:
     store, world = await fresh(), World()
     one = reconciler(world)
     await say(store, [seen("a")])
@@ -143,7 +143,7 @@ async def test_who_rings_gets_a_full_look() -> None:
         assert world.looks == [True] * 4
 
 
-async def test_a_bell_that_never_stops_does_not_keep_it_looking() -> None:
+async def test_permanent_resync_requests_are_rate_limited() -> None:
     """Ten times what a look takes lies between two, and the events between them are not kept waiting."""
     store, world = await fresh(), World()
     world.slow = 0.02
@@ -156,7 +156,7 @@ async def test_a_bell_that_never_stops_does_not_keep_it_looking() -> None:
         assert sum(world.looks) <= 1 + len(world.looks) // 10
 
 
-async def test_what_failed_is_looked_at_anew_and_events_go_on_meanwhile() -> None:
+async def test_failure_causes_a_full_sync_and_events_continue() -> None:
     store, world = await fresh(), World()
     world.failing = ["no", "no", "no"]
     await say(store, [seen("a")])
@@ -181,7 +181,7 @@ class Mended(World):
 
 
 @pytest.mark.within(15)
-async def test_events_that_fail_one_after_the_other_do_not_put_off_the_full_look() -> None:
+async def test_failing_events_do_not_delay_the_full_sync() -> None:
     store, world = await fresh(), Mended()
     async with running(run_reconciler(store, reconciler(world))):
         await until(lambda: world.looks == [True])
@@ -195,7 +195,7 @@ async def test_events_that_fail_one_after_the_other_do_not_put_off_the_full_look
 
 
 @pytest.mark.within(15)
-async def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_the_backoff() -> None:
+async def test_resync_request_skips_the_backoff() -> None:
     store, world = await fresh(), World()
     world.failing = ["no"] * 7  # 25 s by the clock alone
     one = reconciler(world)
@@ -206,7 +206,7 @@ async def test_the_bell_may_tell_of_what_was_missing_and_is_not_kept_waiting_by_
             await asyncio.sleep(0.001)
 
 
-async def test_many_changes_are_said_once_a_second_and_the_last_one_always() -> None:
+async def test_reports_are_rate_limited_and_the_last_one_is_sent() -> None:
     store, world = await fresh(), World()
     async with running(run_reconciler(store, reconciler(world))):
         await until_last(store, NODE, 1)
@@ -219,7 +219,7 @@ async def test_many_changes_are_said_once_a_second_and_the_last_one_always() -> 
     assert sum(one.changes for one in said) == 40
 
 
-async def test_that_nothing_had_to_be_changed_is_said_late_and_life_sooner_or_later(
+async def test_unchanged_state_is_reported_late_and_heartbeats_follow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reports, "QUIET", 3600.0)
@@ -240,7 +240,7 @@ async def test_that_nothing_had_to_be_changed_is_said_late_and_life_sooner_or_la
     assert sum(one.changes for one in said) == 0
 
 
-async def test_how_it_stands_is_in_the_report() -> None:
+async def test_status_is_in_the_report() -> None:
     store, world = await fresh(), World()
     await say(store, [seen("a"), seen("b")])
     async with running(run_reconciler(store, reconciler(world))):

@@ -42,17 +42,17 @@ def ended(numbers: list[int], seconds: float, give_up: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_the_first_one_ends_it_in_order(number: signal.Signals) -> None:
+def test_first_signal_ends_cleanly(number: signal.Signals) -> None:
     assert ended([number], 0, "None") == (0, "begun\nending\nended\n")
 
 
-def test_the_second_one_ends_it_at_once_if_it_may() -> None:
+def test_second_signal_ends_at_once_where_allowed() -> None:
     told = 'lambda: print("gave up", flush=True)'
     assert ended([signal.SIGTERM, signal.SIGINT], 60, told) == (INTERRUPTED, "begun\nending\ngave up\n")
     assert ended([signal.SIGTERM, signal.SIGINT], 60, "lambda: 1 / 0") == (INTERRUPTED, "begun\nending\n")
 
 
-def test_else_more_of_them_change_nothing() -> None:
+def test_more_signals_change_nothing_otherwise() -> None:
     assert ended([signal.SIGTERM, signal.SIGINT, signal.SIGTERM], 0.5, "None") == (
         0,
         "begun\nending\nended\n",

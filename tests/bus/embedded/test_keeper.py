@@ -74,7 +74,7 @@ def open_files(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def test_thousands_that_say_nothing(state: Path, descriptors: int) -> None:
+def test_thousands_of_silent_users(state: Path, descriptors: int) -> None:
     many = min(3000, descriptors - 200)
     if many < 1100:
         pytest.skip("select() itself has descriptors for all of them here")
@@ -89,7 +89,7 @@ def test_thousands_that_say_nothing(state: Path, descriptors: int) -> None:
     until_gone(state)
 
 
-def test_more_than_there_is_room_for(state: Path) -> None:
+def test_more_users_than_the_limit(state: Path) -> None:
     start(state, "--nofile=96:96")
     room = 96 - keeper.RESERVED
     with contextlib.ExitStack() as users:
@@ -113,7 +113,7 @@ def test_more_than_there_is_room_for(state: Path) -> None:
     until_gone(state)
 
 
-def test_no_descriptor_for_one_more(state: Path) -> None:
+def test_no_file_descriptor_left(state: Path) -> None:
     """It asks again and again, and is there when there is one."""
     pid = start(state)
     with user(state) as first:
@@ -134,7 +134,7 @@ def rests(pid: int) -> int:
         return int(file.read().partition("voluntary_ctxt_switches:")[2].split()[0])
 
 
-def test_users_that_come_half(state: Path) -> None:
+def test_users_that_disconnect_early(state: Path) -> None:
     pid = start(state)
     with user(state) as stays:
         told(stays)

@@ -53,7 +53,7 @@ def refused(path: Path, *parts: str) -> None:
 
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077, 0o777])
-def test_what_is_made_is_for_the_owner_alone(tmp_path: Path, mask: int) -> None:
+def test_new_files_are_accessible_to_the_owner_only(tmp_path: Path, mask: int) -> None:
     there = tmp_path / "made" / "too" / "state"
     with umask(mask), opened(there) as directory:
         private_files.replace(directory, "server.json", "text")
@@ -64,7 +64,7 @@ def test_what_is_made_is_for_the_owner_alone(tmp_path: Path, mask: int) -> None:
 
 
 @pytest.mark.parametrize("loose", [0o755, 0o777, 0o770, 0o2755])
-def test_a_directory_of_ours_that_was_open_is_closed(tmp_path: Path, loose: int) -> None:
+def test_permissions_of_an_own_directory_are_tightened(tmp_path: Path, loose: int) -> None:
     there = tmp_path / "state"
     there.mkdir()
     there.chmod(loose)
@@ -72,7 +72,7 @@ def test_a_directory_of_ours_that_was_open_is_closed(tmp_path: Path, loose: int)
         assert mode(there) & 0o777 == 0o700
 
 
-def test_files_of_ours_that_were_open_are_closed(tmp_path: Path) -> None:
+def test_permissions_of_own_files_are_tightened(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text("text")
     (tmp_path / "server.json").chmod(0o666)
     with opened(tmp_path) as directory:
@@ -80,7 +80,7 @@ def test_files_of_ours_that_were_open_are_closed(tmp_path: Path) -> None:
     assert mode(tmp_path / "server.json") == 0o600
 
 
-def test_a_link_in_the_place_of_the_directory(tmp_path: Path) -> None:
+def test_symlink_instead_of_the_directory(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "state").symlink_to("real")
     refused(tmp_path / "state", f"{tmp_path}/state is a symbolic link", "set XDG_STATE_HOME")
@@ -89,7 +89,7 @@ def test_a_link_in_the_place_of_the_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["loop", "../loop", "a/../loop"])
-def test_links_that_lead_round_in_circles(tmp_path: Path, target: str) -> None:
+def test_symlink_loops(tmp_path: Path, target: str) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "loop").symlink_to(target if target != "../loop" else f"../{tmp_path.name}/loop")
     with pytest.raises(OSError, match="Too many levels"), opened(tmp_path / "loop" / "state"):
@@ -97,7 +97,7 @@ def test_links_that_lead_round_in_circles(tmp_path: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o777, 0o707])
-def test_a_parent_that_others_can_write_to(tmp_path: Path, mask: int) -> None:
+def test_parent_writable_by_others(tmp_path: Path, mask: int) -> None:
     loose = tmp_path / "loose"
     (loose / "state").mkdir(parents=True)
     loose.chmod(mask)
@@ -112,7 +112,7 @@ def test_a_parent_that_others_can_write_to(tmp_path: Path, mask: int) -> None:
 
 
 @as_root
-def test_a_parent_that_a_group_can_write_to(tmp_path: Path) -> None:
+def test_parent_writable_by_a_group(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     os.chown(shared, 0, 100)
@@ -124,7 +124,7 @@ def test_a_parent_that_a_group_can_write_to(tmp_path: Path) -> None:
 
 
 @as_root
-def test_what_belongs_to_another_user(tmp_path: Path) -> None:
+def test_directory_of_another_user(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     (theirs / "state").mkdir(parents=True)
     os.chown(theirs / "state", NOBODY, NOBODY)
@@ -140,7 +140,7 @@ FILES = ("keeper.lock", "keeper.err", "server.json", "nats.conf", "nats.err", "n
 
 
 @pytest.mark.parametrize("name", [*FILES, "keeper.sock", "store"])
-def test_links_and_pipes_that_were_planted(tmp_path: Path, name: str) -> None:
+def test_planted_symlinks_and_pipes(tmp_path: Path, name: str) -> None:
     there, victim = tmp_path / "state", tmp_path / "victim"
     there.mkdir()
     there.chmod(0o777)
@@ -155,7 +155,7 @@ def test_links_and_pipes_that_were_planted(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_hard_links_that_were_planted(tmp_path: Path, name: str) -> None:
+def test_planted_hard_links(tmp_path: Path, name: str) -> None:
     (tmp_path / "victim").write_text("theirs")
     (tmp_path / "state").mkdir()
     os.link(tmp_path / "victim", tmp_path / "state" / name)
@@ -177,14 +177,14 @@ def test_entries_of_another_user(tmp_path: Path, name: str) -> None:
     refused(tmp_path, f"{planted} belongs to another user (uid {NOBODY})")
 
 
-def test_a_store_that_others_could_write_to(tmp_path: Path) -> None:
+def test_store_writable_by_others(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store").chmod(0o777)
     refused(tmp_path, "store was writable for others")
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_APPEND])
-def test_a_single_file_is_looked_at_too(tmp_path: Path, flags: int) -> None:
+def test_single_file_is_checked_too(tmp_path: Path, flags: int) -> None:
     """Whatever came there since the directory was looked at."""
     (tmp_path / "victim").write_text("theirs")
     with opened(tmp_path) as directory:

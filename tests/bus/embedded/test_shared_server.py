@@ -86,7 +86,7 @@ def _executable(pid: int) -> str:
         return ""
 
 
-async def test_the_second_user_finds_it_and_it_ends_with_the_last(state: Path) -> None:
+async def test_second_user_shares_the_server_and_it_ends_with_the_last(state: Path) -> None:
     first, second = await Embedded.join(state), await Embedded.join(state)
     assert first.endpoint == second.endpoint
     assert len(servers(state)) == 1
@@ -124,7 +124,7 @@ async def test_it_ends_with_a_user_that_was_killed(state: Path) -> None:
     until_gone(state)
 
 
-async def test_what_was_written_is_there_when_it_comes_back(state: Path) -> None:
+async def test_stored_messages_survive_a_restart(state: Path) -> None:
     async with await open_store(Access(state=state), Layout(), "test", [KUBE]) as store:
         await store.batch(KUBE, 0, pods(1, 2, 3))
     until_gone(state)
@@ -159,7 +159,7 @@ async def test_a_killed_keeper_is_replaced_and_never_two_servers_share_a_store(s
     until_gone(state)
 
 
-async def test_its_files_are_for_the_owner_alone_and_it_syncs_every_write(state: Path) -> None:
+async def test_files_are_accessible_to_the_owner_only_and_every_write_is_synced(state: Path) -> None:
     user = await Embedded.join(state)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     for name in ("nats.conf", "server.json"):
@@ -188,7 +188,7 @@ async def test_a_port_taken_by_another_program_is_given_up(state: Path) -> None:
     until_gone(state)
 
 
-async def test_a_server_that_cannot_start_is_said_in_one_line(
+async def test_server_that_cannot_start_is_a_one_line_error(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.mkdir(parents=True)
@@ -202,7 +202,7 @@ async def test_a_server_that_cannot_start_is_said_in_one_line(
     until_gone(state)
 
 
-async def test_no_server_to_start_is_said_with_what_to_do(
+async def test_missing_server_executable_is_reported_with_what_to_do(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("romana_bus.bus.embedded.client.sys.executable", "/nowhere/python")
@@ -213,7 +213,7 @@ async def test_no_server_to_start_is_said_with_what_to_do(
 
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
-async def test_any_path_will_do(name: str, tmp_path: Path) -> None:
+async def test_any_path_works(name: str, tmp_path: Path) -> None:
     directory = tmp_path / name / "state"
     other = f"LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {sys.executable}"  # what a path is, is bytes
     code = (
@@ -237,13 +237,13 @@ async def test_any_path_will_do(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", NONSENSE, ids=range(len(NONSENSE)))
-async def test_nonsense_in_what_was_written_down(text: bytes, state: Path) -> None:
+async def test_invalid_contents_of_the_server_file(text: bytes, state: Path) -> None:
     state.mkdir(parents=True)
     (state / "server.json").write_bytes(text)
     await starts_anew(state)
 
 
-async def test_a_file_larger_than_memory_in_its_place(state: Path) -> None:
+async def test_server_file_larger_than_memory(state: Path) -> None:
     state.mkdir(parents=True)
     with (state / "server.json").open("wb") as file:
         file.truncate(1 << 40)
@@ -258,7 +258,7 @@ async def starts_anew(state: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["server.json", "keeper.lock", "keeper.err", "nats.log"])
-async def test_what_was_planted_is_refused_in_one_line_and_left_alone(name: str, state: Path) -> None:
+async def test_planted_files_are_refused_in_one_line_and_left_alone(name: str, state: Path) -> None:
     state.mkdir(parents=True)
     state.chmod(0o777)
     victim = state.parent / "victim"
@@ -273,7 +273,7 @@ async def test_what_was_planted_is_refused_in_one_line_and_left_alone(name: str,
 
 
 @pytest.mark.parametrize("mask", [0, 0o777])
-async def test_its_files_are_for_the_owner_alone_whatever_the_umask(mask: int, state: Path) -> None:
+async def test_files_are_accessible_to_the_owner_only_with_any_umask(mask: int, state: Path) -> None:
     before = os.umask(mask)
     try:
         user = await Embedded.join(state)
@@ -288,7 +288,7 @@ async def test_its_files_are_for_the_owner_alone_whatever_the_umask(mask: int, s
 
 @pytest.mark.parametrize("room", ["size=64k", "size=64k,nr_inodes=4", "size=64k,ro"])
 @pytest.mark.within(20)
-async def test_a_disk_that_takes_nothing_is_said_in_one_line(room: str, tmp_path: Path) -> None:
+async def test_unwritable_disk_is_a_one_line_error(room: str, tmp_path: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", room, "none", str(tmp_path)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("nothing can be mounted here")
@@ -305,7 +305,7 @@ async def test_a_disk_that_takes_nothing_is_said_in_one_line(room: str, tmp_path
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-async def test_a_keeper_that_speaks_nonsense(state: Path) -> None:
+async def test_keeper_that_answers_nonsense(state: Path) -> None:
     descriptor = keeper.open_directory(str(state))
     said = [b"nonsense\n", b'{"url": 1}\n', b"x" * (1 << 17)]
 

@@ -97,7 +97,7 @@ def test_a_sink_that_fails_does_not_end_the_connection() -> None:
     asyncio.run(scenario())
 
 
-async def test_what_is_sent_raw_arrives_at_plain_nats_py_and_the_other_way(nats_server: NatsServer) -> None:
+async def test_raw_publishes_interoperate_with_plain_nats_py(nats_server: NatsServer) -> None:
     wire, plain = Wire(), await nats.connect(nats_server.url)
     await wire.dial([nats_server.url])
     got: asyncio.Queue[tuple[bytes, bytes, bytes, bytes]] = asyncio.Queue()
@@ -125,7 +125,7 @@ async def send_for_ever(wire: Wire) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_connection_that_is_closed_before_nats_py_knows_it(nats_server: NatsServer) -> None:
+async def test_connection_closed_before_nats_py_notices(nats_server: NatsServer) -> None:
     wire = Wire()
     await wire.dial([nats_server.url])
     try:
@@ -136,7 +136,7 @@ async def test_a_connection_that_is_closed_before_nats_py_knows_it(nats_server: 
         await wire.close()
 
 
-async def test_a_server_that_says_nothing_leaves_no_connection_behind(own_server: NatsServer) -> None:
+async def test_silent_server_leaves_no_connection_behind(own_server: NatsServer) -> None:
     ended = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.servers import NatsServer
 
 
-async def test_a_question_that_got_no_answer_is_asked_again(
+async def test_unanswered_request_is_repeated(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a stream that had no leader: what was asked meanwhile nobody answers later. What changes
@@ -48,7 +48,7 @@ async def test_a_question_that_got_no_answer_is_asked_again(
         assert len(sent) == 1
 
 
-async def test_a_reader_that_hears_nothing_any_more_asks_anew(
+async def test_silent_reader_makes_a_new_consumer(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server that had its consumer was lost: nobody says so."""
@@ -95,7 +95,7 @@ HEARD, SILENT, UNKNOWN = (
         ({"replicas": [HEARD, UNKNOWN, UNKNOWN]}, "the stream has no leader"),
     ],
 )
-def test_what_a_server_says_counts_where_most_copies_are_heard(
+def test_stream_info_counts_only_with_a_majority_of_replicas(
     cluster: dict[str, Any] | None, why: str
 ) -> None:
     found = msgspec.convert({"config": {}, "state": {}, "cluster": cluster}, StreamInfo)
@@ -141,7 +141,7 @@ async def answered_elsewhere(monkeypatch: pytest.MonkeyPatch) -> tuple[Log, Prob
     return log, probe
 
 
-async def test_a_client_goes_where_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_moves_to_a_server_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     log, probe = await answered_elsewhere(monkeypatch)
     while log.moved != ["other:4222"]:
         await asyncio.sleep(0.001)
@@ -149,7 +149,7 @@ async def test_a_client_goes_where_the_log_answers(monkeypatch: pytest.MonkeyPat
     await probe.close()
 
 
-async def test_a_client_stays_where_the_log_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_stays_where_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that has a leader again is as good here as there."""
     log, probe = await answered_elsewhere(monkeypatch)
     await asyncio.sleep(0)

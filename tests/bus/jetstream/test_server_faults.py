@@ -76,7 +76,7 @@ async def test_a_frozen_server_costs_delay(own_server: NatsServer) -> None:
         await writer.close()
 
 
-async def test_a_reader_that_does_not_take_for_a_while_loses_nothing(own_server: NatsServer) -> None:
+async def test_slow_reader_loses_nothing(own_server: NatsServer) -> None:
     """Trap 4: a consumer of nats-py would have dropped what came meanwhile."""
     async with opener([own_server.url])() as store:
         wake = asyncio.Event()
@@ -96,7 +96,7 @@ async def test_a_reader_that_does_not_take_for_a_while_loses_nothing(own_server:
         await writer.close()
 
 
-async def test_a_consumer_deleted_under_its_reader_is_made_again(own_server: NatsServer) -> None:
+async def test_deleted_consumer_is_created_again(own_server: NatsServer) -> None:
     async with opener([own_server.url])() as store:
         assert isinstance(store, JetStream)
         stream = store.layout.stream(KUBE)
@@ -132,7 +132,7 @@ async def test_an_emptied_store_is_noticed_by_reader_and_writer(own_server: Nats
         await writer.close()
 
 
-async def test_a_writer_does_not_go_on_in_another_store_that_happens_to_end_where_it_was(
+async def test_writer_stops_in_another_store_with_the_same_last_sequence(
     own_server: NatsServer,
 ) -> None:
     opened = opener([own_server.url])
@@ -151,7 +151,7 @@ async def test_a_writer_does_not_go_on_in_another_store_that_happens_to_end_wher
         await writer.close()
 
 
-async def test_a_store_that_went_back_in_time_is_noticed(own_server: NatsServer, tmp_path: Path) -> None:
+async def test_restored_store_is_noticed(own_server: NatsServer, tmp_path: Path) -> None:
     opened = opener([own_server.url])
     async with opened() as store:
         await store.batch(KUBE, 0, pods(*range(10)))
@@ -220,7 +220,7 @@ async def test_the_server_dying_settles_every_publish_in_flight(own_server: Nats
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
-async def test_what_cannot_be_sent_is_said_at_once(own_server: NatsServer, size: int) -> None:
+async def test_unsendable_message_is_reported_at_once(own_server: NatsServer, size: int) -> None:
     """Also of a few messages that go out singly: none of them is waited for."""
     async with opener([own_server.url])() as store:
         assert isinstance(store, JetStream)

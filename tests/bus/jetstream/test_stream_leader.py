@@ -56,7 +56,7 @@ def freeze(server: NatsServer) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("strike", [kill, freeze])
-async def test_a_leader_lost_in_mid_stream_costs_delay_and_no_event(
+async def test_loss_of_the_stream_leader_costs_delay_and_no_event(
     cluster: NatsCluster, strike: Callable[[NatsServer], Callable[[], object]]
 ) -> None:
     async with opener(cluster.urls, replicas=3)() as store:

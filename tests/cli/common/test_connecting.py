@@ -34,7 +34,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("line", ["status", "ipam show", "events tail", "run ipam"])
-def test_nobody_listens(line: str, call: Call) -> None:
+def test_connection_refused(line: str, call: Call) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     told = call(*line.split(), "--nats", url)
     told.complains(1, f"cannot reach NATS at {url}: ", "Connection refused")
@@ -45,22 +45,22 @@ def test_nobody_listens(line: str, call: Call) -> None:
     "url",
     ["nats://127.0.0.1:1", "nats://h:99999", "nats://no.such.host.invalid"],
 )
-def test_urls_that_lead_nowhere(url: str, call: Call) -> None:
+def test_unreachable_urls(url: str, call: Call) -> None:
     call("status", "--nats", url).complains(1, url)
 
 
 @pytest.mark.parametrize("url", ["nats://[::1", "nonsense://"])
-def test_a_url_that_is_none(url: str, call: Call) -> None:
+def test_invalid_url(url: str, call: Call) -> None:
     call("status", "--nats", url).complains(2, url)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_something_else_listens(call: Call) -> None:
+def test_server_that_is_not_nats(call: Call) -> None:
     with ApiThread() as api:
         call("status", "--nats", api.server.url.replace("http", "nats")).complains(1, "NATS at nats://127")
 
 
-def test_credentials_that_the_server_refuses(tmp_path: Path, call: Call) -> None:
+def test_refused_credentials(tmp_path: Path, call: Call) -> None:
     creds = tmp_path / "creds"
     creds.write_text(
         "-----BEGIN NATS USER JWT-----\neyJ0\n------END NATS USER JWT------\n"
@@ -76,7 +76,7 @@ def test_credentials_that_the_server_refuses(tmp_path: Path, call: Call) -> None
         told.complains(told.code, "creds")
 
 
-def test_a_server_that_is_not_safe(tmp_path: Path, call: Call) -> None:
+def test_server_that_does_not_sync(tmp_path: Path, call: Call) -> None:
     port = free_port()
     with NatsServer(tmp_path / "off", jetstream="off") as server:
         call("status", "--nats", server.url).complains(1, "without JetStream: enable it in its config")
@@ -87,20 +87,20 @@ def test_a_server_that_is_not_safe(tmp_path: Path, call: Call) -> None:
         call("status", "--nats", server.url, "--nats-monitor", "foo").complains(1, "--nats-monitor foo")
 
 
-def test_who_only_looks_is_not_warned_of_what_only_writers_can_lose(log: tuple[str, ...], home: Home) -> None:
+def test_read_only_command_is_not_warned_about_unsynced_writes(log: tuple[str, ...], home: Home) -> None:
     begun(log[1], log[3])
     assert home.run("status", *log).err == ""
     with home.start("run", "ipam", *log) as running:
         running.until(lambda: "sync_interval: always" in running.err, "a warning")
 
 
-def test_the_state_directory_cannot_be_used(home: Home, tmp_path: Path) -> None:
+def test_unusable_state_directory(home: Home, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = home.run("status", XDG_STATE_HOME=str(tmp_path / "file"))
     told.complains(1, f"cannot use the state directory {tmp_path}/file/romana-bus/default: Not a directory")
 
 
-def test_a_state_directory_that_is_not_absolute_does_not_count(home: Home) -> None:
+def test_relative_state_directory_is_ignored(home: Home) -> None:
     """As the XDG Base Directory Specification has it."""
     assert home.run("status", XDG_STATE_HOME="somewhere").code == 0
     assert (home.directory / ".local" / "state" / "romana-bus" / "default").is_dir()
@@ -129,7 +129,7 @@ def kubeconfig(folder: Path, url: str, token: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["watch", "up"])
-def test_the_api_server_does_not_know_us(
+def test_api_server_answers_unauthorized(
     command: str, log: tuple[str, ...], tmp_path: Path, home: Home
 ) -> None:
     with ApiThread(token="secret") as api:
@@ -140,7 +140,7 @@ def test_the_api_server_does_not_know_us(
         told.complains(1, "does not accept our credentials", "check the kubeconfig's user")
 
 
-def test_the_api_server_does_not_let_us(log: tuple[str, ...], home: Home) -> None:
+def test_api_server_answers_forbidden(log: tuple[str, ...], home: Home) -> None:
     with ApiThread() as api:
         api.do(lambda: api.server.forbid("list", "pods"))
         api.do(lambda: api.server.forbid("watch", "pods"))
@@ -148,13 +148,13 @@ def test_the_api_server_does_not_let_us(log: tuple[str, ...], home: Home) -> Non
         told.complains(1, "pods is forbidden", 'rule: {apiGroups: [""], resources: ["pods"], verbs: ["list"')
 
 
-def test_the_api_server_has_no_such_resource(log: tuple[str, ...], home: Home) -> None:
+def test_unknown_resource_of_the_api_server(log: tuple[str, ...], home: Home) -> None:
     with ApiThread() as api:
         told = home.run("watch", "--server", api.server.url, "--resource", "example.org/v1/things", *log)
         told.complains(1, "the API server has no resource example.org/v1/things")
 
 
-def test_a_kubeconfig_that_makes_no_sense(tmp_path: Path, call: Call) -> None:
+def test_invalid_kubeconfig(tmp_path: Path, call: Call) -> None:
     path = tmp_path / "config"
     for text in ("clusters: [", "apiVersion: v1\n", "", "[]", "\0"):
         path.write_text(text)
@@ -179,7 +179,7 @@ def test_an_api_server_out_of_reach_is_waited_for(log: tuple[str, ...], home: Ho
         assert watching.stop().code == 0
 
 
-def test_a_port_that_is_taken_or_none(nats_server: NatsServer, log: tuple[str, ...], home: Home) -> None:
+def test_port_in_use_or_invalid(nats_server: NatsServer, log: tuple[str, ...], home: Home) -> None:
     taken = f"127.0.0.1:{nats_server.port}"
     home.run("run", "ipam", "--listen", taken, *log).complains(1, f"--listen {taken}: ", "in use")
     home.run("run", "ipam", "--listen", "9600", *log).complains(2, "--listen 9600: write HOST:PORT")

@@ -48,12 +48,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @as_root
 @pytest.mark.parametrize("line", ["status", "watch --server http://127.0.0.1:1", "run ipam"])
-def test_without_a_home_it_says_what_to_set(line: str, home: Home) -> None:
+def test_missing_home_is_reported_with_what_to_set(line: str, home: Home) -> None:
     home.shell(f"{STRANGER} romana-bus {line}").complains(2, "set HOME or XDG_STATE_HOME", "--nats URL")
 
 
 @as_root
-def test_without_a_home_what_needs_none_works(home: Home) -> None:
+def test_commands_without_state_work_without_a_home(home: Home) -> None:
     works(home.shell(f"{STRANGER} romana-bus up --recording {RECORDINGS} --speed 5000 --plain 2>/dev/null"))
     done = home.shell(f"{STRANGER} romana-bus watch")
     done.complains(2, "no kubeconfig", "set KUBECONFIG")
@@ -62,7 +62,7 @@ def test_without_a_home_what_needs_none_works(home: Home) -> None:
 
 
 @pytest.mark.parametrize("value", ["x/y", ".", "/dev/null"])
-def test_a_home_that_is_none(value: str, home: Home) -> None:
+def test_invalid_home(value: str, home: Home) -> None:
     home.run("status", HOME=value, XDG_STATE_HOME="").complains(2, "set HOME or XDG_STATE_HOME")
 
 
@@ -94,13 +94,13 @@ def test_a_time_zone_of_any_name(zone: str, home: Home, recorded: tuple[str, ...
 
 
 @pytest.mark.parametrize("number", [5, 12, 16, 20, 32, 63])
-def test_too_few_files_that_can_be_open(number: int, home: Home) -> None:
+def test_too_few_file_descriptors(number: int, home: Home) -> None:
     done = home.shell(f"ulimit -n {number}; romana-bus status")
     done.complains(2, f"no more than {number} files can be open at once", "ulimit -n 1024")
 
 
 @pytest.mark.parametrize("number", [5, 16, 40])
-def test_few_files_that_can_be_open_where_more_are_allowed(number: int, home: Home) -> None:
+def test_soft_descriptor_limit_is_raised(number: int, home: Home) -> None:
     works(home.shell(f"ulimit -S -n {number}; romana-bus status"))
     works(home.shell("ulimit -n 64; romana-bus status"))
 
@@ -128,7 +128,7 @@ def test_a_working_directory_that_was_removed(home: Home) -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "0>/dev/null", "1</dev/null"])
-def test_streams_that_are_closed_or_of_the_wrong_kind(closed: str, home: Home) -> None:
+def test_closed_or_wrong_standard_streams(closed: str, home: Home) -> None:
     done = home.shell(f"romana-bus status {closed}")
     if closed == "1</dev/null":
         done.complains(1, "the output cannot be written")
@@ -141,7 +141,7 @@ def test_streams_that_are_closed_or_of_the_wrong_kind(closed: str, home: Home) -
 
 @as_root
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_state_directory_that_takes_nothing(state: str, disk: Path, home: Home) -> None:
+def test_unwritable_state_directory(state: str, disk: Path, home: Home) -> None:
     if state == "full":
         with contextlib.suppress(OSError):
             (disk / "other").write_bytes(b"x" * (1 << 20))
@@ -151,7 +151,7 @@ def test_a_state_directory_that_takes_nothing(state: str, disk: Path, home: Home
     home.run("status", XDG_STATE_HOME=str(disk)).complains(1, str(disk), what)
 
 
-def test_a_state_directory_that_others_can_reach(home: Home) -> None:
+def test_state_directory_accessible_to_others(home: Home) -> None:
     loose = home.directory / "loose"
     loose.mkdir()
     loose.chmod(0o777)
@@ -162,7 +162,7 @@ def test_a_state_directory_that_others_can_reach(home: Home) -> None:
     assert all(one.stat().st_mode & 0o077 == 0 for one in (home.directory / "new").rglob("*"))
 
 
-def test_a_pipe_that_breaks_elsewhere_is_no_success() -> None:
+def test_broken_pipe_elsewhere_is_a_failure() -> None:
     """Only where nobody reads stdout any more, all was done that anybody wanted."""
     from romana_bus.cli.common.exit import report
 

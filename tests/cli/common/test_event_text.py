@@ -35,5 +35,5 @@ from romana_bus.cli.common import event_text
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, ev.Event) else "",
 )
-def test_events_read_well(event: ev.Event, sentence: str) -> None:
+def test_event_texts(event: ev.Event, sentence: str) -> None:
     assert event_text.sentence(event) == sentence

@@ -21,7 +21,7 @@ HEAVY = {"aiohttp", "kubernetes_asyncio", "msgspec", "nats", "structlog", "uvloo
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_nothing_heavy_is_imported(option: str) -> None:
+def test_no_heavy_module_is_imported(option: str) -> None:
     program = (
         "import sys; sys.path[:0] = ['']; from romana_bus.cli.app import call; "
         f"call(['{option}']); print(*sys.modules, file=sys.stderr)"
@@ -31,7 +31,7 @@ def test_nothing_heavy_is_imported(option: str) -> None:
     assert not {name.partition(".")[0] for name in done.stderr.split()} & HEAVY
 
 
-def test_what_the_list_says_of_a_command_is_the_first_line_of_its_own_help(call: Call) -> None:
+def test_command_list_shows_the_first_line_of_each_help(call: Call) -> None:
     listed = call("--help").out
     for name in commands(app):
         own = call(name, "--help").out
@@ -53,6 +53,6 @@ def walk(of: App, path: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [path, *(page for name in commands(of) for page in walk(of[name], (*path, name)))]
 
 
-def test_the_executable_says_its_version() -> None:
+def test_executable_prints_its_version() -> None:
     done = subprocess.run([ROMANA_BUS, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == "0.1.0\n"

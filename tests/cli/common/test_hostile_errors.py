@@ -53,17 +53,17 @@ def one_line(told: Done) -> None:
 
 
 @pytest.mark.parametrize("line", WITH_A_LOG)
-def test_of_a_log(line: str, evil: Log, call: Call) -> None:
+def test_errors_of_commands_on_a_log(line: str, evil: Log, call: Call) -> None:
     one_line(call(*evil.filled(line), *evil.options))
 
 
 @pytest.mark.parametrize("line", WITHOUT)
-def test_without_a_log(line: str, evil: Log, call: Call) -> None:
+def test_errors_without_a_log(line: str, evil: Log, call: Call) -> None:
     one_line(call(*evil.filled(line)))
 
 
 @pytest.mark.parametrize("more", [(), ("--context", f"no{EVIL}")])
-def test_of_a_kubeconfig(more: tuple[str, ...], evil: Log, tmp_path: Path, call: Call) -> None:
+def test_errors_of_a_kubeconfig(more: tuple[str, ...], evil: Log, tmp_path: Path, call: Call) -> None:
     config = tmp_path / "config"
     context = {"name": EVIL, "context": {"cluster": EVIL, "user": EVIL}}
     config.write_text(
@@ -72,7 +72,7 @@ def test_of_a_kubeconfig(more: tuple[str, ...], evil: Log, tmp_path: Path, call:
     one_line(call("watch", "--kubeconfig", str(config), *more, *evil.options))
 
 
-def test_on_a_terminal(evil: Log, home: Home) -> None:
+def test_errors_on_a_terminal(evil: Log, home: Home) -> None:
     with home.start_on_terminal(50, 500, "ipam", "show", "--host", f"no{EVIL}", *evil.options) as looking:
         told = looking.wait()
     assert told.code == 2
@@ -80,7 +80,7 @@ def test_on_a_terminal(evil: Log, home: Home) -> None:
     assert f"romana-bus: --host no{SHOWN}: " in told.out
 
 
-def test_of_a_defect() -> None:
+def test_errors_of_a_defect() -> None:
     """It is shown in whole: of all texts only this one may have lines."""
     program = (
         "import sys; from romana_bus.cli import app, main\n"

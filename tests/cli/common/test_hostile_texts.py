@@ -67,7 +67,7 @@ def masked(told: str) -> list[str]:
 
 
 @pytest.mark.parametrize("line", LOOKING)
-def test_in_a_pipe(line: str, evil: Log, tame: Log, call: Call) -> None:
+def test_hostile_names_in_a_pipe(line: str, evil: Log, tame: Log, call: Call) -> None:
     told = call(*evil.filled(line), *evil.options)
     assert told.code == 0, told
     harmless(told)
@@ -76,7 +76,7 @@ def test_in_a_pipe(line: str, evil: Log, tame: Log, call: Call) -> None:
 
 
 @pytest.mark.parametrize("line", LOOKING)
-def test_on_a_terminal(line: str, evil: Log, home: Home) -> None:
+def test_hostile_names_on_a_terminal(line: str, evil: Log, home: Home) -> None:
     with home.start_on_terminal(50, 500, *evil.filled(line), *evil.options) as looking:
         told = looking.wait()
     assert told.code == 0, told
@@ -85,7 +85,7 @@ def test_on_a_terminal(line: str, evil: Log, home: Home) -> None:
 
 
 @pytest.mark.parametrize("line", LOOKING)
-def test_for_programs_nothing_is_lost(line: str, evil: Log, call: Call) -> None:
+def test_json_output_keeps_hostile_names_unchanged(line: str, evil: Log, call: Call) -> None:
     told = call(*evil.filled(line), "--json", *evil.options)
     assert told.code == 0, told
     harmless(told)
@@ -106,7 +106,7 @@ def strings(value: Any) -> Iterator[str]:
                 yield from strings(inner)
 
 
-def test_every_kind_of_event_and_what_is_none(nats_server: NatsServer, call: Call) -> None:
+def test_all_event_types_and_invalid_messages(nats_server: NatsServer, call: Call) -> None:
     options = begun(nats_server.url, "kinds")
     count = published_all(options, EVIL)
     told = call("events", "tail", "--all", "--no-follow", *options)
@@ -122,7 +122,7 @@ def test_every_kind_of_event_and_what_is_none(nats_server: NatsServer, call: Cal
         harmless(told)
 
 
-def test_who_leads_and_who_follows(nats_server: NatsServer, call: Call) -> None:
+def test_hostile_leader_and_consumer_names(nats_server: NatsServer, call: Call) -> None:
     options = begun(nats_server.url, "led")
     name = "".join(EVIL.split())  # what NATS takes
 
@@ -168,7 +168,7 @@ def document(evil: Log, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])
-def test_a_file(command: str, evil: Log, document: Path, call: Call, home: Home) -> None:
+def test_hostile_file_names(command: str, evil: Log, document: Path, call: Call, home: Home) -> None:
     options = evil.options if command == "plan" else ()
     told = call("topology", command, str(document), *options)
     assert told.code == 0
@@ -183,7 +183,7 @@ def test_a_file(command: str, evil: Log, document: Path, call: Call, home: Home)
     assert SHOWN in shown.out
 
 
-def test_all_that_is_wrong_with_a_file(evil: Log, document: Path, call: Call) -> None:
+def test_errors_of_a_hostile_file(evil: Log, document: Path, call: Call) -> None:
     wrong = {"name": EVIL, "cidr": EVIL, "block_mask": EVIL, "tenants": [EVIL]}
     maps = [{"networks": [EVIL, f"no{EVIL}"], "map": [{"name": EVIL, "groups": [{"name": 3, EVIL: EVIL}]}]}]
     document.write_text(json.dumps({"networks": [wrong, wrong], "topologies": maps, EVIL: [EVIL]}))
@@ -198,7 +198,7 @@ def test_all_that_is_wrong_with_a_file(evil: Log, document: Path, call: Call) ->
     harmless(call("topology", "validate", str(document)))
 
 
-def test_a_simulation(evil: Log, tmp_path: Path, call: Call) -> None:
+def test_hostile_names_in_a_simulation(evil: Log, tmp_path: Path, call: Call) -> None:
     topology, ops = tmp_path / "topology.json", tmp_path / "ops"
     topology.write_text(json.dumps(evil.document))
     host = {"op": "add_host", "name": f"h{EVIL}", "ip": "192.0.2.1", "tags": {f"zone{EVIL}": f"a{EVIL}"}}
@@ -230,9 +230,7 @@ def log(nats_server: NatsServer) -> tuple[str, ...]:
     return ("--nats", nats_server.url, "--cluster", f"texts{next(_clusters)}")
 
 
-def test_a_cluster_as_lines_and_what_is_wrong_with_it(
-    api: ApiThread, log: tuple[str, ...], home: Home, call: Call
-) -> None:
+def test_hostile_names_in_up_and_check(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:
     with home.start("up", "--server", api.server.url, "--plain", *log) as up:
         up.until(lambda: up.out.count("AddressAssigned") == 2 and "AddressDenied" in up.out, "decisions")
         told = up.stop()
@@ -250,7 +248,7 @@ def test_a_cluster_as_lines_and_what_is_wrong_with_it(
     assert SHOWN in told.out
 
 
-def test_a_cluster_as_it_is_watched(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
+def test_hostile_names_in_the_live_view(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
     with home.start_on_terminal(50, 500, "up", "--server", api.server.url, *log) as up:
         wanted = (f"z0{SHOWN}", f"n0{SHOWN}", f"nowhere{SHOWN}")
         up.until(lambda: all(text in up.out for text in wanted), "a picture with names")

@@ -20,7 +20,7 @@ from romana_bus.cli.common.positions import LONGEST_PLACE, Unreadable, parse
     ],
     ids=["JSON", "CRLF", "CR", "escapes", "YAML"],
 )
-def test_the_line_of_an_entry(text: str) -> None:
+def test_line_of_an_entry(text: str) -> None:
     root = parse(text).root
     lines = {"": 1, "a": 1, "a.b": 2, "a.b[0]": 2, "a.b[1]": 3, "a.b[2]": 4, "a.b[2].c": 5}
     assert {place: root.line_of(place) for place in lines} == lines
@@ -56,7 +56,7 @@ def test_many_places_of_a_file_may_be_as_long_as_itself() -> None:
 @pytest.mark.parametrize(
     "value", ["!!bool perhaps", "!!timestamp soon", "!!int ''", "!!float ''", "!!int [1]"]
 )
-def test_a_value_that_its_tag_does_not_fit(value: str) -> None:
+def test_value_that_does_not_match_its_tag(value: str) -> None:
     with pytest.raises(Unreadable, match=r"^neither JSON nor YAML: ") as refused:
         parse(f"x: 1\na:\n- {value}\n")
     assert refused.value.line == 3

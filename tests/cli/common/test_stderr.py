@@ -113,7 +113,7 @@ def log_of(server: NatsServer) -> tuple[str, ...]:
 
 
 @BROKEN
-def test_what_runs_goes_on_through_an_outage(
+def test_service_survives_a_stderr_outage(
     broken: Callable[[], int], own_server: NatsServer, home: Home
 ) -> None:
     with Serving(home, broken(), "run", "ipam", *log_of(own_server)) as running:
@@ -123,7 +123,7 @@ def test_what_runs_goes_on_through_an_outage(
         assert running.stop() == 0
 
 
-def test_a_reader_that_leaves_takes_no_connection_with_it(own_server: NatsServer, home: Home) -> None:
+def test_stderr_reader_that_leaves_breaks_no_connection(own_server: NatsServer, home: Home) -> None:
     """A log call inside of a callback of nats-py, that raises, ends what the callback is called by."""
     reader, writer = os.pipe()
     with Serving(home, writer, "run", "ipam", *log_of(own_server)) as running:
@@ -137,7 +137,9 @@ def test_a_reader_that_leaves_takes_no_connection_with_it(own_server: NatsServer
 
 
 @BROKEN
-def test_a_cluster_is_watched(broken: Callable[[], int], nats_server: NatsServer, home: Home) -> None:
+def test_watch_survives_a_stderr_outage(
+    broken: Callable[[], int], nats_server: NatsServer, home: Home
+) -> None:
     log = ("--nats", nats_server.url, "--cluster", f"watched-{broken.__name__.replace('_', '-')}")
     with ApiThread() as api, Serving(home, broken(), "watch", "--server", api.server.url, *log) as watching:
         watching.until_ready()
@@ -148,7 +150,7 @@ def test_a_cluster_is_watched(broken: Callable[[], int], nats_server: NatsServer
         assert watching.stop() == 0
 
 
-def test_when_there_is_room_again_the_next_line_says_what_was_lost(
+def test_lost_log_lines_are_counted_once_the_disk_has_space_again(
     disk: Path, own_server: NatsServer, home: Home
 ) -> None:
     path, number = disk / "stderr", itertools.count(1)
@@ -180,7 +182,7 @@ def test_when_there_is_room_again_the_next_line_says_what_was_lost(
         ("--version", 0),
     ],
 )
-def test_exit_codes_stay(broken: Callable[[], int], line: str, code: int, home: Home) -> None:
+def test_exit_codes_do_not_change(broken: Callable[[], int], line: str, code: int, home: Home) -> None:
     stderr = broken()
     done = subprocess.run(
         [ROMANA_BUS, *line.split()],

@@ -82,7 +82,7 @@ WITH_LINES: dict[str, tuple[RenderableType, int]] = {
 
 
 @pytest.mark.parametrize("what", WITH_LINES)
-def test_whatever_it_is_laid_out_in_a_text_is_one_line(what: str) -> None:
+def test_hostile_text_is_one_line_in_every_layout(what: str) -> None:
     part, lines = WITH_LINES[what]
     told = drawn(part)
     assert steering(told, terminal=True) == []
@@ -90,7 +90,7 @@ def test_whatever_it_is_laid_out_in_a_text_is_one_line(what: str) -> None:
     assert told.count("\n") == lines
 
 
-def test_nothing_is_folded_that_had_room() -> None:
+def test_text_that_fits_is_not_folded() -> None:
     """A column is as wide as what is shown, not as what was given."""
     [_, *more] = drawn(table(), width=2 * len(SHOWN) + 2).splitlines()
     assert len(more) == 1
@@ -105,7 +105,7 @@ def test_nothing_is_folded_that_had_room() -> None:
         RichText.from_markup(f"[link=http://x.example]{EVIL}[/link]"),
     ],
 )
-def test_a_text_that_was_made_otherwise_steers_nothing_either(made: RichText) -> None:
+def test_text_objects_contain_no_control_sequences(made: RichText) -> None:
     assert steering(drawn(made), terminal=True) == []
 
 
@@ -134,7 +134,7 @@ def test_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\n    raise ValueError(EVIL)\nValueError: x\\x1b[5;7m" in told
 
 
-def test_a_document_has_its_texts_in_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_document_contains_full_texts(capsys: pytest.CaptureFixture[str]) -> None:
     document = {EVIL: [EVIL, "\ud800", "\udc9b\x7f", "東京", 2**70, True, None]}
     terminal.print_json(document)
     console.as_json(document)
@@ -172,7 +172,7 @@ def rendered(picture: LiveView, state: State, problems: list[str]) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 400])
-def test_what_is_watched(state: State, width: int) -> None:
+def test_live_view(state: State, width: int) -> None:
     picture = LiveView(EVIL)
     denied = ev.AddressDenied(namespace=EVIL, name=EVIL, uid="u", node=EVIL, code="wish", reason=EVIL)
     headers = f"NATS/1.0\r\nRomana-Cause: {EVIL.replace(chr(13) + chr(10), '')}\r\n\r\n".encode()
@@ -183,7 +183,7 @@ def test_what_is_watched(state: State, width: int) -> None:
     assert len(told.splitlines()) == 40
 
 
-def test_what_the_process_has_to_say(state: State, logged: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_messages(state: State, logged: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(logged, monkeypatch)
     picture = LiveView("")
     monkeypatch.setattr(sys, "stderr", picture)
@@ -223,7 +223,7 @@ def test_a_traceback_on_a_terminal(logged: Screen, monkeypatch: pytest.MonkeyPat
     assert "raise ValueError(EVIL)\nValueError: x\\x1b[5;7m" in told
 
 
-def test_what_libraries_log() -> None:
+def test_log_lines_of_libraries() -> None:
     program = (
         "import logging; from romana_bus.runtime import logs; logs.configure('debug');"
         "logging.getLogger('nats').error('a\\x1b[5;7m%s', '\\u202e')"
@@ -235,7 +235,7 @@ def test_what_libraries_log() -> None:
 # --- labs ------------------------------------------------------------------------------------------------
 
 
-def test_pods_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lab_pod_table(capsys: pytest.CaptureFixture[str]) -> None:
     spec = Spec(name="lab", zones=1, nodes_per_zone=1)
     place = cast("Lab", SimpleNamespace(spec=spec))
     waiting = {"type": "Ready", "status": "False", "message": EVIL}
@@ -246,13 +246,13 @@ def test_pods_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
     lines(capsys, 4)
 
 
-def test_who_reaches_whom_in_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lab_reachability_table(capsys: pytest.CaptureFixture[str]) -> None:
     end = End("pod", EVIL, EVIL, (EVIL,), EVIL, EVIL)
     ping._show_matrix([end], [Pair(end, end, Ping(1, 0, 0.0, EVIL))])
     lines(capsys, 4)
 
 
-def test_addresses_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lab_address_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Two blocks and two pods of a node are below one another."""
     spec = Spec(name="lab", zones=1, nodes_per_zone=1)
     [node] = spec.nodes
@@ -267,7 +267,7 @@ def test_addresses_of_a_lab(capsys: pytest.CaptureFixture[str]) -> None:
     lines(capsys, 6)
 
 
-def test_a_step_of_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lab_step(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(
         console, "console", terminal.Console(file=screen, width=400, _environ={"TERM": "xterm"})
@@ -296,7 +296,7 @@ PAST = re.compile(
 )
 
 
-def test_nothing_else_writes() -> None:
+def test_no_other_module_writes_to_the_terminal() -> None:
     modules: list[Any] = sorted(Path(romana_bus.cli.__file__).parent.rglob("*.py"))
     found = {
         f"{path.name}: {match[0]}" for path in modules if path.stem != "terminal"

@@ -109,17 +109,17 @@ APART = ("ipam simulate",)
         ("topology set /none", ("/none: No such file or directory",)),
     ],
 )
-def test_bad_input_is_one_line_that_says_what_to_do(line: str, parts: tuple[str, ...], call: Call) -> None:
+def test_bad_input_is_a_one_line_error_with_what_to_do(line: str, parts: tuple[str, ...], call: Call) -> None:
     call(*line.split(" ")).complains(2, *parts)
 
 
-def test_as_a_process_too(home: Home) -> None:
+def test_usage_errors_as_a_process(home: Home) -> None:
     home.run("nope").complains(2, "nope", "romana-bus --help")
     home.run("run", "nope").complains(2, "there is no consumer nope")
     home.run("\udcff").complains(2, "unknown command")
 
 
-def test_creds_that_are_none(tmp_path: Path, call: Call) -> None:
+def test_invalid_creds_file(tmp_path: Path, call: Call) -> None:
     (tmp_path / "creds").write_text("hello")
     call("status", "--creds", str(tmp_path / "creds")).complains(2, "not a NATS credentials file")
 
@@ -139,7 +139,7 @@ def test_every_command_has_json_and_explains_itself(command: str, call: Call) ->
         assert noise not in told.out
 
 
-def test_the_first_help_is_for_somebody_who_knows_nothing(call: Call) -> None:
+def test_top_level_help_explains_the_first_steps(call: Call) -> None:
     told = call("--help")
     assert told.code == 0
     order = [told.out.index(f"│ {name} ") for name in ("up", "watch", "run", "topology", "ipam", "events")]
@@ -150,7 +150,7 @@ def test_the_first_help_is_for_somebody_who_knows_nothing(call: Call) -> None:
     assert call().out == told.out
 
 
-def test_its_version(call: Call) -> None:
+def test_version_option(call: Call) -> None:
     assert call("--version").out == "0.1.0\n"
 
 

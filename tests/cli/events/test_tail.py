@@ -26,7 +26,7 @@ def test_events_of_one_subject(recorded: tuple[str, ...], call: Call) -> None:
     assert set(some[0]) == {"stream", "seq", "subject", "id", "time", "cause", "event"}
 
 
-def test_every_event_has_its_line_and_its_document(recorded: tuple[str, ...], call: Call) -> None:
+def test_every_event_as_a_line_and_as_json(recorded: tuple[str, ...], call: Call) -> None:
     last = {one["stream"]: one["last"] for one in call("status", "--json", *recorded).json["streams"]}
     lines = call("events", "tail", "--no-follow", "--all", *recorded).lines
     documents = call("events", "tail", "--no-follow", "--all", "--json", *recorded).json_lines
@@ -35,7 +35,7 @@ def test_every_event_has_its_line_and_its_document(recorded: tuple[str, ...], ca
     assert any(cause.startswith("KUBE/") for cause in causes)
 
 
-def test_no_such_event_is_said(recorded: tuple[str, ...], call: Call) -> None:
+def test_missing_event_is_reported(recorded: tuple[str, ...], call: Call) -> None:
     told = call("events", "tail", "--no-follow", "--subject", "kube.pod.nowhere.*", *recorded)
     assert (told.code, told.out) == (0, "")
     assert "no such event among the last 10 of each stream (--all searches all)" in told.err
@@ -43,7 +43,7 @@ def test_no_such_event_is_said(recorded: tuple[str, ...], call: Call) -> None:
     assert told.err == "romana-bus: no such event on the log\n"
 
 
-def test_events_that_nobody_understands_are_shown_as_such(nats_server: NatsServer, call: Call) -> None:
+def test_undecodable_events_are_marked(nats_server: NatsServer, call: Call) -> None:
     from romana_bus.bus.api import Outgoing
     from romana_bus.bus.connect import Access, open_store
     from romana_bus.bus.streams import Layout
@@ -64,7 +64,7 @@ def test_events_that_nobody_understands_are_shown_as_such(nats_server: NatsServe
 
 
 @pytest.mark.usefixtures("as_written")
-def test_an_event_that_cannot_be_followed_stops_nobody(nats_server: NatsServer, call: Call) -> None:
+def test_invalid_event_stops_no_consumer(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1")
     c.pod("web/a", "n1")
     c.decide()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.servers import NatsServer
 
 
-def test_what_pods_ask_for(nats_server: NatsServer, home: Home) -> None:
+def test_pod_annotations(nats_server: NatsServer, home: Home) -> None:
     with ApiThread() as api:
         ask_for_it(api, ("--nats", nats_server.url, "--cluster", "wishes"), home)
 

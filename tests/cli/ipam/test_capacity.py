@@ -46,7 +46,7 @@ def grown() -> Cluster:
     return c
 
 
-def test_how_long_it_lasts_at_the_rate_of_the_last_hour(nats_server: NatsServer, call: Call) -> None:
+def test_time_to_exhaustion_at_the_rate_of_the_last_hour(nats_server: NatsServer, call: Call) -> None:
     log = stored(nats_server, grown())
     found = call("ipam", "show", "--json", *log).json
     [network] = found["networks"]
@@ -68,7 +68,7 @@ def test_how_long_it_lasts_at_the_rate_of_the_last_hour(nats_server: NatsServer,
     assert "lasts: at the rate of " in told.out
 
 
-def test_over_a_shorter_window_it_shrinks_and_no_end_is_in_sight(nats_server: NatsServer, call: Call) -> None:
+def test_shrinking_usage_has_no_forecast_end(nats_server: NatsServer, call: Call) -> None:
     log = stored(nats_server, grown())
     [network] = call("ipam", "show", "--json", "--window", "0.4", *log).json["networks"]
     assert network["growth"] == pytest.approx(-10, rel=0.01)
@@ -78,7 +78,7 @@ def test_over_a_shorter_window_it_shrinks_and_no_end_is_in_sight(nats_server: Na
     assert row[-2:] == ["-10/h", "-"]
 
 
-def test_a_young_log_alarms_nobody(nats_server: NatsServer, call: Call) -> None:
+def test_short_log_has_no_forecast(nats_server: NatsServer, call: Call) -> None:
     c = ago(15 * MINUTE, topology("10.0.0.0/24", 28))
     c.node("n1")
     for number in range(100):
@@ -123,7 +123,7 @@ def crowded() -> Cluster:
     return c
 
 
-def test_what_is_full_is_said_and_who_waits(nats_server: NatsServer, call: Call) -> None:
+def test_exhausted_groups_and_waiting_pods_are_shown(nats_server: NatsServer, call: Call) -> None:
     log = stored(nats_server, crowded())
     told = call("ipam", "show", *log)
     [first] = [line for line in told.lines if line.startswith("group a of net")]
@@ -165,7 +165,7 @@ def test_a_full_network_is_one_line(nats_server: NatsServer, call: Call) -> None
     assert "no group has a free address" in told.out
 
 
-def test_event_metric_and_show_say_what_is_full_and_that_it_no_longer_is(
+def test_exhaustion_and_its_end_in_event_metric_and_show(
     nats_server: NatsServer, home: Home, call: Call
 ) -> None:
     log = ("--nats", nats_server.url, "--cluster", f"full{next(_clusters)}")
@@ -213,7 +213,7 @@ def large(nats_server: NatsServer) -> tuple[str, ...]:
     return stored(nats_server, c)
 
 
-def test_a_large_cluster_is_shown_by_what_is_fullest(large: tuple[str, ...], call: Call) -> None:
+def test_large_cluster_shows_the_fullest_groups(large: tuple[str, ...], call: Call) -> None:
     told = call("ipam", "show", *large)
     nodes = [line.split()[0] for line in told.lines if line.startswith("n") and "192.168." in line]
     assert len(nodes) == console.ROWS

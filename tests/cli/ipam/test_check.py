@@ -48,7 +48,7 @@ def test_a_healthy_cluster(api: ApiThread, log: tuple[str, ...], home: Home, cal
     assert "no differences" in done.out
 
 
-def test_a_pod_that_went_while_nobody_watched(
+def test_pod_deleted_while_the_watcher_was_down(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     lived(api, log, home)
@@ -69,9 +69,7 @@ def test_a_pod_that_went_while_nobody_watched(
         assert running.stop().code == 0
 
 
-def test_a_listing_is_made_because_it_was_asked_for(
-    api: ApiThread, log: tuple[str, ...], home: Home, call: Call
-) -> None:
+def test_requested_listing_is_made(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:
     """The watcher has missed what happened: its log was written behind its back."""
     lived(api, log, home)
     api.no_pod("p1")
@@ -86,7 +84,7 @@ def test_a_listing_is_made_because_it_was_asked_for(
     assert checked(call, api, log)[1]["findings"][0]["kind"] == "nobody", "nobody has decided yet"
 
 
-def test_the_timer_frees_what_a_missed_event_left_and_nothing_else(
+def test_timer_releases_leaked_addresses_only(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     """Of a pod that nobody saw go; its fact was put on the log by hand."""
@@ -116,7 +114,7 @@ def test_the_timer_frees_what_a_missed_event_left_and_nothing_else(
         assert up.stop().code == 0
 
 
-def test_another_cluster_is_not_believed(
+def test_api_server_of_another_cluster_is_not_trusted(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     lived(api, log, home)
@@ -138,7 +136,7 @@ def test_an_api_server_out_of_reach(api: ApiThread, log: tuple[str, ...], home: 
     assert "nodes cannot be listed: cannot connect to the API server" in done.err
 
 
-def test_the_kernels_of_nodes_count_as_far_as_they_have_read(
+def test_kernel_reports_count_up_to_what_their_agents_have_read(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     """However short the pause: a young pod is no finding. And what nobody takes back, an audit does."""

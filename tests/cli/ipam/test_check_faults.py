@@ -28,7 +28,7 @@ def log(nats_server: NatsServer) -> tuple[str, ...]:
     return ("--nats", nats_server.url, "--cluster", f"hostile{next(_clusters)}")
 
 
-def test_an_empty_api_server_frees_nothing_however_small_the_log_is(
+def test_empty_api_server_releases_nothing(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     lived(api, log, home)
@@ -39,7 +39,7 @@ def test_an_empty_api_server_frees_nothing_however_small_the_log_is(
     assert "Disowned" not in told(call, log)
 
 
-def test_an_api_server_that_goes_away_between_the_looks(
+def test_api_server_that_goes_away_between_two_checks(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     lived(api, log, home)
@@ -59,7 +59,7 @@ def test_an_api_server_that_goes_away_between_the_looks(
     assert "Disowned" not in told(call, log)
 
 
-def test_what_only_one_look_has_found_is_not_ordered(
+def test_finding_of_only_one_check_is_not_repaired(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     """A pod that the log missed, and that is gone before the second look."""
@@ -80,7 +80,7 @@ def test_what_only_one_look_has_found_is_not_ordered(
     assert "ListingAsked" not in told(call, log)
 
 
-def test_while_pods_come_and_go_the_timer_finds_and_frees_nothing(
+def test_timer_releases_nothing_during_pod_churn(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     with home.start("up", "--server", api.server.url, "--plain", *QUICK, *log) as up:
@@ -100,7 +100,7 @@ def test_while_pods_come_and_go_the_timer_finds_and_frees_nothing(
     assert (code, said["findings"]) == (0, [])
 
 
-def test_a_look_that_fails_ends_nothing_and_says_nothing_of_what_there_is(
+def test_failed_check_releases_nothing_and_reports_nothing(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     with home.start("up", "--server", api.server.url, "--plain", *QUICK, *log) as up:
@@ -115,7 +115,7 @@ def test_a_look_that_fails_ends_nothing_and_says_nothing_of_what_there_is(
     assert "Disowned" not in up.out
 
 
-def test_what_is_not_believed_is_not_reported_as_nothing(
+def test_untrusted_snapshot_is_not_reported_as_healthy(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     """The API server has lost its nodes, and the watch has seen nothing of that: it was given another

@@ -43,7 +43,7 @@ def test_a_node(recorded: tuple[str, ...], call: Call) -> None:
         assert not pod["addresses"] or f"{key(pod)}  " in told.out
 
 
-def test_a_pod_with_what_led_to_its_address(recorded: tuple[str, ...], call: Call, running: Any) -> None:
+def test_pod_with_the_cause_of_its_address(recorded: tuple[str, ...], call: Call, running: Any) -> None:
     told = call("ipam", "show", "--pod", key(running), *recorded)
     assert told.lines[0] == f"pod {key(running)}  on {NODE}"
     assert f"address {running['addresses'][0]}" in told.lines
@@ -75,11 +75,11 @@ def test_an_address_in_use(recorded: tuple[str, ...], call: Call, running: Any) 
         ("fd00::1", "outside every network"),
     ],
 )
-def test_an_address_of_nobody(text: str, standing: str, recorded: tuple[str, ...], call: Call) -> None:
+def test_unused_address(text: str, standing: str, recorded: tuple[str, ...], call: Call) -> None:
     assert call("ipam", "show", "--ip", text, *recorded).lines[0] == f"address {text}  {standing}"
 
 
-def test_what_is_not_known_is_said_with_what_may_have_been_meant(
+def test_unknown_name_is_reported_with_similar_names(
     recorded: tuple[str, ...], call: Call, running: Any
 ) -> None:
     call("ipam", "show", "--host", "ip-10-1-0-4", *recorded).complains(
@@ -119,7 +119,7 @@ def small(nats_server: NatsServer) -> tuple[str, ...]:
     return stored(nats_server, c)
 
 
-def test_what_cools_down_and_until_when(small: tuple[str, ...], call: Call) -> None:
+def test_cooling_address_and_its_end(small: tuple[str, ...], call: Call) -> None:
     told = call("ipam", "show", "--ip", "10.0.0.1", *small)
     assert told.lines[0].startswith("address 10.0.0.1  cools down until 2")
     assert told.lines[0].endswith("; pod web/p1 on n1 had it last")
@@ -130,7 +130,7 @@ def test_what_cools_down_and_until_when(small: tuple[str, ...], call: Call) -> N
     assert "cooling addresses" in call("ipam", "show", "--host", "n1", *small).lines
 
 
-def test_why_a_pod_has_none(small: tuple[str, ...], call: Call) -> None:
+def test_reason_why_a_pod_has_no_address(small: tuple[str, ...], call: Call) -> None:
     told = call("ipam", "show", "--pod", "web/waits", *small)
     assert "full: network net, group a, 10.0.0.0/29" in told.lines
     assert "AddressDenied" in told.out
@@ -139,13 +139,13 @@ def test_why_a_pod_has_none(small: tuple[str, ...], call: Call) -> None:
     assert "Nothing was decided for it yet: `up` or `run ipam` has not read it yet" in told.out
 
 
-def test_an_address_that_drains(small: tuple[str, ...], call: Call) -> None:
+def test_draining_address(small: tuple[str, ...], call: Call) -> None:
     told = call("ipam", "show", "--ip", "10.0.0.2", *small)
     assert told.lines[0].endswith("web/p2 on n1, which keeps it until it is gone: the range is reserved")
     assert call("ipam", "show", "--ip", "10.0.0.2", "--json", *small).json["reserved"] == "10.0.0.2/32"
 
 
-def test_where_no_place_is_to_be_had(nats_server: NatsServer, call: Call) -> None:
+def test_node_without_a_placement(nats_server: NatsServer, call: Call) -> None:
     c = ago(60, topology("10.0.0.0/29", 31, {"name": "a", "assignment": {"rack": "a"}}))
     c.node("n1")
     c.decide()

@@ -47,7 +47,7 @@ def owners(call: Call, options: tuple[str, ...]) -> set[str]:
     return {f"{one['namespace']}/{one['name']}" for one in pods if one["addresses"]}
 
 
-def test_its_pods_keep_theirs_until_an_operator_says_so(
+def test_pods_of_a_deleted_node_keep_their_addresses_until_released(
     nats_server: NatsServer, home: Home, call: Call
 ) -> None:
     options = stored(nats_server, cluster())
@@ -71,7 +71,7 @@ def test_its_pods_keep_theirs_until_an_operator_says_so(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_while_nobody_decides_it_is_said_that_it_waits(nats_server: NatsServer, call: Call) -> None:
+def test_pending_releases_are_reported_without_a_running_decider(nats_server: NatsServer, call: Call) -> None:
     options = stored(nats_server, cluster())
     told = call("ipam", "release", "gone", *options)
     assert told.code == 0
@@ -79,7 +79,7 @@ def test_while_nobody_decides_it_is_said_that_it_waits(nats_server: NatsServer, 
     assert owners(call, options) == {"web/a", "web/b", "kube-system/proxy"}
 
 
-def test_a_node_that_is_there_and_names_of_none(nats_server: NatsServer, call: Call) -> None:
+def test_existing_node_and_invalid_names(nats_server: NatsServer, call: Call) -> None:
     options = stored(nats_server, cluster())
     for _ in range(2):
         call("ipam", "release", "here", *options).complains(
@@ -94,7 +94,7 @@ def test_a_node_that_is_there_and_names_of_none(nats_server: NatsServer, call: C
     assert told.code in (0, 2), told
 
 
-def test_a_log_on_which_nothing_is_and_none(
+def test_empty_log_and_unreachable_log(
     nats_server: NatsServer, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("ipam", "release", "n1", *begun(nats_server.url, "release-nothing")).complains(

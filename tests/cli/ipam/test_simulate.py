@@ -86,7 +86,7 @@ def test_options_are_checked(topology: str, ops: Path, call: Call) -> None:
     assert (told.code, told.json["error_kind"]) == (2, "bad_document")
 
 
-def test_a_bad_topology_is_told_by_kind_too(tmp_path: Path, ops: Path, call: Call) -> None:
+def test_bad_topology_has_an_error_kind(tmp_path: Path, ops: Path, call: Call) -> None:
     """On stdout, for programs: one line. On stderr: every reason, those of the other file too."""
     path = tmp_path / "bad.yaml"
     path.write_text(
@@ -141,14 +141,14 @@ def test_a_bad_topology_is_told_by_kind_too(tmp_path: Path, ops: Path, call: Cal
     ],
     ids=lambda value: value[:25],
 )
-def test_one_bad_line_and_nothing_is_played(
+def test_one_bad_line_stops_the_whole_simulation(
     line: str, part: str, topology: str, ops: Path, call: Call
 ) -> None:
     ops.write_text(f"{OPS}{line}\n")
     call(*arguments(topology, ops)).complains(2, f"{ops}: line 5: ", part)
 
 
-def test_every_bad_line_is_told_and_of_very_many_the_first_ones(topology: str, ops: Path, call: Call) -> None:
+def test_bad_lines_are_all_reported_up_to_a_limit(topology: str, ops: Path, call: Call) -> None:
     ops.write_text('x\n\n{"op":"deallocate"}\n')
     told = call(*arguments(topology, ops))
     assert [line.split(":")[2] for line in told.err.splitlines()] == [" line 1", " line 3"]
@@ -158,7 +158,7 @@ def test_every_bad_line_is_told_and_of_very_many_the_first_ones(topology: str, o
     assert told.err.endswith(f"{ops}: and 99,950 more wrong lines\n")
 
 
-def test_what_has_no_end(topology: str, home: Home) -> None:
+def test_endless_input(topology: str, home: Home) -> None:
     home.run(*arguments(topology, "/dev/zero")).complains(2, "/dev/zero: larger than 64,000,000 bytes")
 
 
@@ -170,7 +170,7 @@ def test_twenty_megabytes_are_played(topology: str, ops: Path, call: Call) -> No
     assert {one["error_kind"] for one in told.json_lines[:-1]} == {"not_found"}
 
 
-def test_strange_names_are_names(topology: str, ops: Path, call: Call) -> None:
+def test_unusual_names_are_accepted(topology: str, ops: Path, call: Call) -> None:
     names = ["a/b", "a\0b", "é", "[bold]", " ", "*", "a.b", "{}"]
     lines = [{"op": "add_host", "name": name, "ip": f"192.0.2.{at + 5}"} for at, name in enumerate(names)]
     lines += [
@@ -183,7 +183,7 @@ def test_strange_names_are_names(topology: str, ops: Path, call: Call) -> None:
     assert told.json_lines[-1]["tree"]["net"]["hosts"] == ["n1", *names]
 
 
-def test_nobody_reads_to_the_end(topology: str, ops: Path, home: Home) -> None:
+def test_output_closed_early(topology: str, ops: Path, home: Home) -> None:
     ops.write_text(OPS * 20_000)
     line = " ".join(arguments(topology, ops))
     told = home.shell(f"romana-bus {line} | head -1")

@@ -37,9 +37,7 @@ def addresses(call: Call, options: tuple[str, ...]) -> dict[str, Any]:
     return {one["name"]: one["addresses"] for one in pods if one["addresses"]}
 
 
-def test_what_contradicts_the_log_is_refused_and_shown_and_the_rest_goes_on(
-    nats_server: NatsServer, home: Home, call: Call
-) -> None:
+def test_contradicting_events_are_refused_and_shown(nats_server: NatsServer, home: Home, call: Call) -> None:
     options = begun(nats_server.url, "contradictions")
     published(
         options,

@@ -60,7 +60,7 @@ def is_ready(running: Running, url: str) -> None:
     running.until(lambda: ask(url, "/readyz").startswith("ok\n"), "ready")
 
 
-def test_up_tells_how_it_is_and_what_it_does(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
+def test_up_serves_health_and_metrics(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
     with home.start("up", "--server", api.server.url, "--plain", "--listen", "127.0.0.1:0", *log) as up:
         url = url_of(up)
         up.until(lambda: up.out.count("AddressAssigned") == 3, "three addresses")
@@ -102,7 +102,7 @@ def test_pods_that_get_no_address_are_counted_by_reason(
         assert up.stop().code == 0
 
 
-def test_watch_and_run_as_processes_of_their_own(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
+def test_watch_and_run_as_separate_processes(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
     watching = home.start("watch", "--server", api.server.url, "--listen", "127.0.0.1:0", *log)
     running = home.start("run", "ipam", "--listen", "127.0.0.1:0", *log)
     with watching, running:

@@ -38,7 +38,7 @@ def picture(running: Running, *parts: str) -> str:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (40, 120)])
-def test_zones_with_their_prefixes_nodes_and_use(rows: int, columns: int, api: ApiThread, home: Home) -> None:
+def test_zones_with_prefixes_nodes_and_usage(rows: int, columns: int, api: ApiThread, home: Home) -> None:
     with home.start_on_terminal(rows, columns, "up", "--server", api.server.url) as up:
         shown = picture(up, "3 of 3 have an address", "lag 0", "web/p2 gets")
         lines = shown.splitlines()
@@ -55,7 +55,7 @@ def test_zones_with_their_prefixes_nodes_and_use(rows: int, columns: int, api: A
         assert up.stop().code == 0
 
 
-def test_the_terminal_comes_back(api: ApiThread, home: Home) -> None:
+def test_terminal_is_restored(api: ApiThread, home: Home) -> None:
     with home.start_on_terminal(24, 80, "up", "--server", api.server.url) as up:
         picture(up, "3 of 3 have an address")
         told = up.stop(signal.SIGINT)
@@ -66,7 +66,7 @@ def test_the_terminal_comes_back(api: ApiThread, home: Home) -> None:
     assert "Traceback" not in told.out
 
 
-def test_what_goes_wrong_is_on_the_screen(api: ApiThread, home: Home) -> None:
+def test_problems_are_on_the_screen(api: ApiThread, home: Home) -> None:
     with home.start_on_terminal(24, 120, "up", "--server", api.server.url) as up:
         picture(up, "3 of 3 have an address")
         api.close()
@@ -74,7 +74,7 @@ def test_what_goes_wrong_is_on_the_screen(api: ApiThread, home: Home) -> None:
         assert up.stop().code == 0
 
 
-def test_an_error_is_said_where_it_can_be_read(home: Home) -> None:
+def test_error_is_printed_after_the_screen_is_restored(home: Home) -> None:
     """After the screen is given back, not on it."""
     with ApiThread() as api:
         api.do(lambda: api.server.forbid("watch", "pods"))
@@ -85,7 +85,7 @@ def test_an_error_is_said_where_it_can_be_read(home: Home) -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (8, 30)])
-def test_a_recording_and_how_it_ended(rows: int, columns: int, home: Home) -> None:
+def test_recording_and_its_result(rows: int, columns: int, home: Home) -> None:
     """However small the window is."""
     arguments = ("up", "--recording", str(RECORDINGS), "--speed", "400")
     with home.start_on_terminal(rows, columns, *arguments) as up:

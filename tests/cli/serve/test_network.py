@@ -20,7 +20,7 @@ NETWORKS = [f"{base}/{length}" for base, lengths in (("10.0.0.0", range(7, 30)),
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_pods_in_two_zones_get_addresses_of_it(network: str) -> None:
+def test_pods_in_two_zones_get_addresses_of_the_network(network: str) -> None:
     settings = Addresses(network=network, warm_blocks=0).settings
     cluster = Cluster(default_network=network, default_block_mask=settings.default_block_mask, warm_blocks=0)
     for zone in "ab":
@@ -36,14 +36,14 @@ def test_pods_in_two_zones_get_addresses_of_it(network: str) -> None:
 @pytest.mark.parametrize(
     ("network", "mask"), [("100.64.0.0/10", 28), ("10.0.0.0/26", 29), ("fd20::/48", 124)]
 )
-def test_a_block_has_sixteen_addresses_where_there_is_room(network: str, mask: int) -> None:
+def test_block_has_sixteen_addresses_in_a_large_network(network: str, mask: int) -> None:
     assert Addresses(network=network).settings.block_mask == mask
 
 
 @pytest.mark.parametrize(
     ("network", "beginning", "mask"), [("fd20::/48", "fd20::", 124), ("10.9.0.0/29", "10.9.0.", 32)]
 )
-def test_a_cluster_of_it(
+def test_up_with_a_chosen_network(
     network: str, beginning: str, mask: int, nats_server: NatsServer, home: Home
 ) -> None:
     log = ("--nats", nats_server.url, "--cluster", f"network{mask}")

@@ -70,7 +70,7 @@ def options(*servers: NatsServer) -> tuple[str, ...]:
     return (*named, "--cluster", "health")
 
 
-def test_a_log_that_is_out_of_reach(own_server: NatsServer, home: Home) -> None:
+def test_unreachable_log(own_server: NatsServer, home: Home) -> None:
     log = options(own_server)
     with home.start("run", "ipam", "--listen", "127.0.0.1:0", *log) as ipam:
         url = url_of(ipam)
@@ -88,7 +88,7 @@ def test_a_log_that_is_out_of_reach(own_server: NatsServer, home: Home) -> None:
         assert ipam.stop().code == 0
 
 
-def test_a_log_that_takes_nothing(tmp_path: Path, home: Home) -> None:
+def test_log_that_accepts_no_writes(tmp_path: Path, home: Home) -> None:
     """Its disk is as full as it may be. Who leads, and who would take over, both say so; so does `status`."""
     with NatsServer(tmp_path / "nats", jetstream="sync_interval: always, max_file_store: 3MB") as server:
         log = options(server)
@@ -191,7 +191,7 @@ def test_servers_that_have_no_leader(
 
 
 @needs_namespaces
-def test_two_replicas_of_one_name_do_not_elect_each_other_out(own_server: NatsServer, home: Home) -> None:
+def test_two_replicas_with_one_name_do_not_fence_each_other(own_server: NatsServer, home: Home) -> None:
     """As two containers on one host, with its network and thus its name, and each its own pid 1."""
     command = ("run", "ipam", "--listen", "127.0.0.1:0", *options(own_server))
     container = ("unshare", "--pid", "--fork", "--kill-child")
@@ -213,7 +213,7 @@ async def lease_number(store: JetStream) -> int:
     return found.seq if found else 0
 
 
-def test_a_stranger_on_a_fenced_stream_is_shown(own_server: NatsServer, home: Home) -> None:
+def test_foreign_writer_on_a_fenced_stream_is_shown(own_server: NatsServer, home: Home) -> None:
     log = options(own_server)
     with home.start("run", "ipam", "--listen", "127.0.0.1:0", *log) as ipam:
         url = url_of(ipam)

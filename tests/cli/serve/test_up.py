@@ -79,13 +79,13 @@ def test_the_network_of_the_log_is_shown_and_not_another(
 @pytest.mark.parametrize(
     "content", ["", "hello\n", '{"t":0,"kind":"list","path":"/x","status":200,"body":""}\n']
 )
-def test_a_recording_that_is_none(content: str, tmp_path: Path, call: Call) -> None:
+def test_invalid_recording(content: str, tmp_path: Path, call: Call) -> None:
     (tmp_path / "pods.jsonl").write_text(content)
     call("up", "--recording", str(tmp_path)).complains(2, f"{tmp_path}/pods.jsonl")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_in_order(number: int, live: ApiThread, home: Home) -> None:
+def test_signal_ends_up_cleanly(number: int, live: ApiThread, home: Home) -> None:
     """The server that it started ends with it; what it stored is there when the next one comes."""
     with home.start("up", "--server", live.server.url, "--plain") as up:
         up.until(lambda: "web/api-0 gets 100.64.0." in up.out, "an address")
@@ -99,7 +99,7 @@ def test_a_signal_ends_it_in_order(number: int, live: ApiThread, home: Home) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_following_ends_in_order_too(number: int, log: tuple[str, ...], home: Home) -> None:
+def test_signal_ends_following_cleanly(number: int, log: tuple[str, ...], home: Home) -> None:
     begun(log[1], log[3])
     with home.start("events", "tail", *log) as tailing, ApiThread() as api:
         with home.start("watch", "--server", api.server.url, *log):
@@ -108,7 +108,7 @@ def test_following_ends_in_order_too(number: int, log: tuple[str, ...], home: Ho
     assert (told.code, told.err) == (0, "")
 
 
-def test_a_second_one_joins_the_server_of_the_first(live: ApiThread, home: Home) -> None:
+def test_second_up_joins_the_server_of_the_first(live: ApiThread, home: Home) -> None:
     with home.start("up", "--server", live.server.url, "--plain") as up:
         up.until(lambda: "web/api-0 gets" in up.out, "an address")
         servers = home.left()
@@ -118,7 +118,7 @@ def test_a_second_one_joins_the_server_of_the_first(live: ApiThread, home: Home)
         assert up.stop().code == 0
 
 
-def test_an_interrupt_of_what_is_over_soon(home: Home) -> None:
+def test_interrupt_of_a_short_command(home: Home) -> None:
     """Handled by us, or, once our loop is closed, by the system: the shell sees 130."""
     with home.start("status") as looking:
         until((home.directory / "state").exists, "it has begun")
@@ -127,7 +127,7 @@ def test_an_interrupt_of_what_is_over_soon(home: Home) -> None:
     assert "Traceback" not in told.err
 
 
-def test_an_interrupt_before_anything_could_begin(
+def test_interrupt_during_startup(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(_: object) -> int:

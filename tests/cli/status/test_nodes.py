@@ -42,7 +42,7 @@ def row(lines: list[str], *words: str) -> str:
     return " ".join(found.split())
 
 
-def test_how_each_node_stands(nats_server: NatsServer, call: Call) -> None:
+def test_status_of_each_node(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2", "n3", "n4")
     c.pod("web/a", "n1")
     c.decide()
@@ -80,7 +80,7 @@ def test_how_each_node_stands(nats_server: NatsServer, call: Call) -> None:
     assert found["n1"]["reports"][1]["standing"] == STANDING
 
 
-def test_who_has_not_been_heard_of(nats_server: NatsServer, call: Call) -> None:
+def test_nodes_without_a_report(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2", seconds=12.5 * 60)
     applied(c, "n1")
     c.tick(time.time() - 1)
@@ -91,7 +91,7 @@ def test_who_has_not_been_heard_of(nats_server: NatsServer, call: Call) -> None:
     assert "2 with trouble" in told.out
 
 
-def test_a_node_that_reports_and_does_not_hear(nats_server: NatsServer, call: Call) -> None:
+def test_node_that_reports_but_lags(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2", seconds=100)
     mapped = c.seqs["IPAM"]
     c.tick(time.time() - 1)
@@ -103,7 +103,7 @@ def test_a_node_that_reports_and_does_not_hear(nats_server: NatsServer, call: Ca
     assert "is it cut off from the log?" in said
 
 
-def test_a_busy_map_hides_nobody_who_does_not_hear(nats_server: NatsServer, call: Call) -> None:
+def test_lagging_node_is_shown_on_a_busy_stream(nats_server: NatsServer, call: Call) -> None:
     """Its newest event is always young; what counts is how long the first one has been there."""
     c = with_nodes("n1", "n2", "n3", seconds=100)
     mapped = c.seqs["IPAM"]
@@ -127,7 +127,7 @@ def test_a_busy_map_hides_nobody_who_does_not_hear(nats_server: NatsServer, call
     assert found["n2"]["trouble"] == found["n3"]["trouble"] == []
 
 
-def test_who_wires_pods_does_not_speak_for_the_routes(nats_server: NatsServer, call: Call) -> None:
+def test_pod_report_does_not_count_as_a_route_report(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2", seconds=12.5 * 60)
     applied(c, "n1")
     c.tick(time.time() - 1)
@@ -138,7 +138,7 @@ def test_who_wires_pods_does_not_speak_for_the_routes(nats_server: NatsServer, c
     assert found["n2"]["trouble"] == ["no report of its routes"]
 
 
-def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: Call) -> None:
+def test_deleted_node_is_not_reported_as_missing(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2", seconds=3600)
     applied(c, "n1")
     c.no_node("n1")
@@ -149,13 +149,13 @@ def test_a_node_that_is_gone_is_missed_by_nobody(nats_server: NatsServer, call: 
     assert "1 node: 12 routes, 0 addresses wired; no trouble" in told.lines
 
 
-def test_where_no_agent_runs_one_line_says_so(nats_server: NatsServer, call: Call) -> None:
+def test_no_running_agent_is_one_line(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2")
     told = call("status", *stored(nats_server, c))
     assert "no reports of 2 nodes: `romana-bus agent` runs on none of them" in told.out
 
 
-def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call: Call) -> None:
+def test_nodes_with_problems_are_shown_of_many(nats_server: NatsServer, call: Call) -> None:
     names = [f"n{number}" for number in range(60)]
     c = with_nodes(*names)
     for name in names[1:]:
@@ -168,7 +168,7 @@ def test_of_many_nodes_those_in_trouble_are_shown(nats_server: NatsServer, call:
     assert len(call("status", "--json", *options).json["nodes"]) == 60
 
 
-def test_a_pod_that_only_its_kubelet_knows(nats_server: NatsServer, call: Call) -> None:
+def test_pod_known_to_its_kubelet_only(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1")
     c.sandbox("kube/static", "n1", uid="0123abc")
     c.decide()

@@ -34,7 +34,7 @@ def pods(call: Call, log: tuple[str, ...]) -> Any:
     return next((one for one in found if one["resource"] == "pods" and one["synced"]), None)
 
 
-def test_what_the_server_does_not_show_is_gone_at_once_when_an_operator_believes_it(
+def test_confirmed_resync_removes_missing_objects_at_once(
     log: tuple[str, ...], home: Home, call: Call
 ) -> None:
     def lose_all() -> None:
@@ -74,20 +74,20 @@ def call_log(call: Call, log: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("name", ["podz", "", "core/v1/pods", "\x1b[2J", "p" * 1000])
-def test_a_resource_that_nobody_watches(name: str, recorded: tuple[str, ...], call: Call) -> None:
+def test_resource_without_a_watcher(name: str, recorded: tuple[str, ...], call: Call) -> None:
     call("resync", name, *recorded).complains(
         2, "the log has no such resource: name one of namespaces, networkpolicies, nodes, pods"
     )
 
 
-def test_a_log_on_which_nothing_was_listed(nats_server: NatsServer, call: Call) -> None:
+def test_log_without_a_listing(nats_server: NatsServer, call: Call) -> None:
     options = begun(nats_server.url, f"resync{next(_clusters)}")
     call("resync", "pods", *options).complains(
         2, "pods: the log has no such resource: start `romana-bus watch`"
     )
 
 
-def test_nobody_listens(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resync_without_a_running_watcher(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("romana_bus.bus.connect.CONNECT_WITHIN", 0.5)
     url = f"nats://127.0.0.1:{free_port()}"
     call("resync", "pods", "--nats", url).complains(1, f"cannot reach NATS at {url}: ", "Connection refused")

@@ -101,7 +101,7 @@ def test_yaml_from_standard_input_is_stored_as_json_has_it(
     assert stored(call, log)[0]["comment"] == "2026-01-02"
 
 
-def test_without_one_it_says_what_is_used_and_how_to_set_one(log: tuple[str, ...], call: Call) -> None:
+def test_default_topology_is_shown_with_how_to_set_one(log: tuple[str, ...], call: Call) -> None:
     begun(log[1], log[3])
     told = call("topology", "show", *log)
     assert told.code == 0
@@ -110,7 +110,7 @@ def test_without_one_it_says_what_is_used_and_how_to_set_one(log: tuple[str, ...
     assert call("topology", "show", "--json", *log).json["document"] is None
 
 
-def test_every_problem_is_told_at_once_and_nothing_is_stored(
+def test_all_errors_are_reported_and_nothing_is_stored(
     tmp_path: Path, log: tuple[str, ...], call: Call
 ) -> None:
     path = tmp_path / "bad.yaml"
@@ -127,7 +127,9 @@ def test_every_problem_is_told_at_once_and_nothing_is_stored(
     assert stored(call, log) == []
 
 
-def test_a_bad_one_leaves_the_good_one(zones: str, tmp_path: Path, log: tuple[str, ...], call: Call) -> None:
+def test_invalid_topology_leaves_the_valid_one(
+    zones: str, tmp_path: Path, log: tuple[str, ...], call: Call
+) -> None:
     call("topology", "set", zones, *log)
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(ZONES | {"topologies": []}))
@@ -155,13 +157,13 @@ def test_a_bad_one_leaves_the_good_one(zones: str, tmp_path: Path, log: tuple[st
     ],
     ids=lambda value: value[:12].decode(errors="replace") if isinstance(value, bytes) else "",
 )
-def test_a_file_that_is_no_document(content: bytes, part: str, tmp_path: Path, call: Call) -> None:
+def test_file_without_a_document(content: bytes, part: str, tmp_path: Path, call: Call) -> None:
     path = tmp_path / "topology"
     path.write_bytes(content)
     call("topology", "set", str(path)).complains(2, f"{path}:", part)
 
 
-def test_what_is_no_file(tmp_path: Path, home: Home, call: Call) -> None:
+def test_path_that_is_not_a_file(tmp_path: Path, home: Home, call: Call) -> None:
     call("topology", "set", str(tmp_path)).complains(2, f"{tmp_path}: Is a directory")
     call("topology", "set", "/dev/zero").complains(2, "larger than 900,000 bytes")
     home.run("topology", "set", "-", stdin=b"\xff").complains(2, "-: no text in UTF-8")
@@ -200,7 +202,7 @@ def test_refused_while_a_running_pod_would_lose_its_address(
     assert stored(call, log) == [settled(ZONES)]
 
 
-def test_up_takes_one_too(zones: str, log: tuple[str, ...], home: Home, call: Call) -> None:
+def test_up_accepts_a_topology(zones: str, log: tuple[str, ...], home: Home, call: Call) -> None:
     with ApiThread() as api:
         api.node("n1", "zone-b", "192.0.2.1")
         api.pod("api-0", "n1")

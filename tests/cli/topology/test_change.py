@@ -54,7 +54,7 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
-def test_groups_come_and_go_while_pods_run(
+def test_groups_are_added_and_removed_while_pods_run(
     log: tuple[str, ...], write: Write, home: Home, call: Call
 ) -> None:
     with ApiThread() as api:
@@ -85,7 +85,7 @@ def test_groups_come_and_go_while_pods_run(
     assert {host["node"]: host["pods"] for host in shown["hosts"]} == {"n-a": 1, "n-c": 1, "n-new": 1}
 
 
-def test_whose_address_ends_has_to_be_named(
+def test_pods_that_lose_their_address_must_be_named(
     log: tuple[str, ...], write: Write, home: Home, call: Call
 ) -> None:
     """Nobody decides while this one is set: it only says what is to be."""
@@ -120,7 +120,7 @@ def test_whose_address_ends_has_to_be_named(
     call("topology", "apply", path, "--evict", "web/p0", *log).complains(2, "--evict web/p0: it does not")
 
 
-def test_who_is_evicted_gets_an_address_elsewhere_at_once(
+def test_evicted_pod_gets_another_address_at_once(
     log: tuple[str, ...], write: Write, home: Home, call: Call
 ) -> None:
     with ApiThread() as api:
@@ -149,7 +149,7 @@ def test_a_plan_of_an_empty_log_stores_nothing(log: tuple[str, ...], write: Writ
     assert stored(call, log) == []
 
 
-def test_what_growing_costs_is_said(log: tuple[str, ...], write: Write, call: Call) -> None:
+def test_cost_of_growing_a_level_is_shown(log: tuple[str, ...], write: Write, call: Call) -> None:
     call("topology", "apply", write(*"abcd"), *log)
     told = call("topology", "plan", write(*"abxcd"), *log)
     assert (
@@ -163,7 +163,7 @@ def test_what_growing_costs_is_said(log: tuple[str, ...], write: Write, call: Ca
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "set", "validate"])
-def test_a_file_that_is_gone_and_one_that_is_wrong(command: str, tmp_path: Path, call: Call) -> None:
+def test_missing_file_and_invalid_file(command: str, tmp_path: Path, call: Call) -> None:
     told = call("topology", command, str(tmp_path / "gone"))
     assert told.code == 2
     assert f"{tmp_path}/gone: No such file or directory" in told.out + told.err
@@ -224,7 +224,7 @@ def lived(*names: str, pods: int = 1, prefix: str = "") -> Cluster:
     return c
 
 
-async def test_of_two_at_once_one_is_told_that_somebody_else_was_first() -> None:
+async def test_concurrent_change_is_refused() -> None:
     store = await filled(lived("a"))
     one, other = await current(store), await current(store)
     assert await put(store, one, source(document("a", "b")))
@@ -247,7 +247,7 @@ async def test_a_topology_that_cannot_be_used_is_replaced_by_one_that_can() -> N
     assert losing(again.state, document("a", "b")) == ()
 
 
-async def test_more_evictions_than_one_message_holds_are_said_one_by_one() -> None:
+async def test_evictions_are_split_over_several_messages() -> None:
     store = await filled(lived("a", "b", pods=40, prefix="x" * 200))
     wanted = document("a") | {"comment": "x" * 890_000}
     there = await current(store)
@@ -263,7 +263,7 @@ async def test_more_evictions_than_one_message_holds_are_said_one_by_one() -> No
     assert {event.node for event in ended} == {"n-b"}
 
 
-async def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
+async def test_pending_eviction_is_published_again() -> None:
     """Until it is, or until the address has a place again."""
 
     async def evicted(store: MemoryStore, *names: str, evict: tuple[str, ...] = ()) -> list[str]:
@@ -278,7 +278,7 @@ async def test_an_eviction_that_nobody_has_carried_out_is_said_again() -> None:
     assert await evicted(store, "c", "d", "a") == ["b0"]
 
 
-async def test_a_document_that_is_too_large_once_it_is_stored() -> None:
+async def test_document_that_is_too_large_to_be_stored() -> None:
     store = await filled(lived("a"))
     with pytest.raises(BadInput, match="bytes, and at most 900,000 can be stored"):
         await put(store, await current(store), source(document("a") | {"comment": "x" * 899_990}))

@@ -61,7 +61,7 @@ def good(tmp_path: Path, call: Call) -> Any:
     return split
 
 
-def test_all_that_is_wrong_in_one_document(bad: Any) -> None:
+def test_all_errors_of_one_document(bad: Any) -> None:
     """Everything that the issue of bad input names, at once."""
     document = {
         "networks": [
@@ -90,7 +90,7 @@ def test_all_that_is_wrong_in_one_document(bad: Any) -> None:
     ]
 
 
-def test_a_key_that_is_given_twice_is_told_with_all_the_rest(bad: Any) -> None:
+def test_duplicate_key_is_reported_with_the_other_errors(bad: Any) -> None:
     """The last one would win, in silence."""
     twice = "this key is given more than once"
     text = (
@@ -149,7 +149,7 @@ def test_a_key_that_is_given_twice_is_told_with_all_the_rest(bad: Any) -> None:
     ],
     ids=map(str, itertools.count()),  # the values are none that an id may have
 )
-def test_a_network_that_is_none(field: str, value: Any, part: str, bad: Any) -> None:
+def test_invalid_network(field: str, value: Any, part: str, bad: Any) -> None:
     """And what is nothing in one language is not taken for nothing in another."""
     document = topology("10.0.0.0/24", 30)
     document["networks"][0][field] = value
@@ -185,7 +185,7 @@ def test_a_network_that_is_none(field: str, value: Any, part: str, bad: Any) -> 
     ],
     ids=map(str, itertools.count()),  # the values are none that an id may have
 )
-def test_a_group_that_is_none(group: Any, place: str, part: str, bad: Any) -> None:
+def test_invalid_group(group: Any, place: str, part: str, bad: Any) -> None:
     document = topology("10.0.0.0/24", 32)
     document["topologies"][0]["map"] = [group]
     (told,) = bad(document)
@@ -208,12 +208,12 @@ def test_a_group_that_is_none(group: Any, place: str, part: str, bad: Any) -> No
     ],
     ids=map(str, itertools.count()),
 )
-def test_a_file_that_is_no_document(content: str, part: str, bad: Any) -> None:
+def test_file_without_a_document(content: str, part: str, bad: Any) -> None:
     (told,) = bad(content)
     assert part in told
 
 
-def test_networks_that_overlap_are_told_once_each(bad: Any) -> None:
+def test_overlapping_networks_are_reported_once_each(bad: Any) -> None:
     """However many there are: 5,000 of one CIDR are 12 million pairs."""
     names = [f"n{at}" for at in range(5_000)]
     document = {
@@ -225,7 +225,7 @@ def test_networks_that_overlap_are_told_once_each(bad: Any) -> None:
     assert told[0] == "networks[1].cidr: 10.0.0.0/8 overlaps with 10.0.0.0/8 of network 'n0'"
 
 
-def test_more_groups_than_anybody_has(bad: Any) -> None:
+def test_too_many_groups(bad: Any) -> None:
     """One map for many networks is split in each of them."""
     names = [f"n{at}" for at in range(1_000)]
     document = {
@@ -235,7 +235,7 @@ def test_more_groups_than_anybody_has(bad: Any) -> None:
     assert bad(document) == ["topologies: 2,001,000 groups in all networks: 1,048,576 at most"]
 
 
-def test_what_is_odd_and_good(good: Any) -> None:
+def test_unusual_documents_that_are_valid(good: Any) -> None:
     assert good(topology("10.0.0.0/16", 28, {"name": "same"}, {"name": "same"})) == [
         "10.0.0.0/17",
         "10.0.128.0/17",

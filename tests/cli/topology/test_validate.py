@@ -81,7 +81,7 @@ def test_every_error_with_its_line(text: str, lines: tuple[int, ...], tmp_path: 
     assert all(one["kind"] and one["text"] for one in found.json)
 
 
-def test_a_good_one_says_what_it_makes(tmp_path: Path, home: Home) -> None:
+def test_valid_topology_shows_its_groups(tmp_path: Path, home: Home) -> None:
     path = tmp_path / "good.yaml"
     path.write_text(
         "networks: [{name: net, cidr: 10.0.0.0/16, block_mask: 28}]\n"
@@ -105,7 +105,7 @@ def test_a_good_one_says_what_it_makes(tmp_path: Path, home: Home) -> None:
     assert home.left() == []
 
 
-def test_what_is_odd_is_a_warning(tmp_path: Path, call: Call) -> None:
+def test_unusual_settings_are_warnings(tmp_path: Path, call: Call) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(
         "networks: [{name: net, cidr: 10.0.0.0/16}]\n"
@@ -122,7 +122,7 @@ def test_what_is_odd_is_a_warning(tmp_path: Path, call: Call) -> None:
     assert (one["line"], one["severity"], one["kind"]) == (7, "warning", "repeated_host")
 
 
-def test_what_cannot_be_read_at_all(tmp_path: Path, call: Call) -> None:
+def test_unreadable_file(tmp_path: Path, call: Call) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text("networks:\n- name: a\n  cidr: [1\n")
     told = call("topology", "validate", str(path))
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_at_all(tmp_path: Path, call: Call) -> None:
     call("topology", "validate", "--nope").complains(2, "unknown option: --nope")
 
 
-def test_its_help(call: Call) -> None:
+def test_validate_help(call: Call) -> None:
     told = call("topology", "validate", "--help")
     assert "--json" in told.out
     assert "--cluster" not in told.out
@@ -144,6 +144,6 @@ def test_its_help(call: Call) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "- a", "a: b: c", "[" * 3000, '{"networks": 4}', "? [1]\n: 2\n"])
-def test_a_place_that_is_not_there_is_no_error(text: str) -> None:
+def test_error_without_a_known_line(text: str) -> None:
     with contextlib.suppress(Unreadable):
         assert parse(text).root.line_of("networks[3].cidr") in (0, 1)

@@ -94,7 +94,7 @@ def test_the_link_is_as_the_configuration_says(node: Node) -> None:
     assert node.inside("sysctl", "-n", "net.ipv6.conf.all.forwarding").stdout.strip() == "1"
 
 
-def test_the_gateway_is_answered_for_and_nothing_else_is(node: Node) -> None:
+def test_proxy_answers_for_the_gateway_only(node: Node) -> None:
     """Not proxy ARP for every address: that hides mistakes, and took over a neighbour's (Romana's #182)."""
     pod = node.pod()
     node.decided(pod, node.fresh()[0])
@@ -141,7 +141,7 @@ def test_strict_reverse_path_filters_drop_nothing_of_a_pod(node: Node) -> None:
         node.inside("sysctl", "-w", *(f"{name}=0" for name in names))
 
 
-def test_a_pod_with_the_address_of_another_is_not_heard(node: Node) -> None:
+def test_spoofed_source_address_is_dropped(node: Node) -> None:
     pod = node.pod()
     node.decided(pod, node.fresh()[0])
     node.added(pod)
@@ -152,7 +152,7 @@ def test_a_pod_with_the_address_of_another_is_not_heard(node: Node) -> None:
 
 
 @pytest.mark.parametrize("value", ["1", "2"])
-def test_filters_that_are_loose_for_all_are_warned_of(own_node: Node, value: str) -> None:
+def test_loose_reverse_path_filter_is_a_warning(own_node: Node, value: str) -> None:
     node = own_node
     assert node.inside("sysctl", "-w", f"net.ipv4.conf.all.rp_filter={value}").returncode == 0
     node.start()
@@ -182,7 +182,7 @@ def test_the_same_pod_twice_at_once_gives_the_same_result(node: Node) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
-def test_a_result_is_in_the_words_of_the_version_that_was_asked_for(node: Node, version: str) -> None:
+def test_result_matches_the_requested_cni_version(node: Node, version: str) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())
     result = node.added(pod, cniVersion=version)
@@ -195,7 +195,7 @@ def test_a_result_is_in_the_words_of_the_version_that_was_asked_for(node: Node, 
     node.delete(pod, cniVersion=version)
 
 
-def test_a_socket_whose_answer_did_not_come_is_not_asked_again() -> None:
+def test_proxy_socket_without_an_answer_is_not_reused() -> None:
     """What comes late would be an answer to the next question."""
     with access.host_socket() as used:
         pass

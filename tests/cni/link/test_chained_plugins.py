@@ -50,7 +50,7 @@ def run_in(node: Node, executable: Any, environment: dict[str, str], config: Any
                   "netns", "exec", node.netns, str(executable))  # fmt: skip
 
 
-def test_a_port_of_the_node_leads_to_the_pod(node: Node) -> None:
+def test_host_port_reaches_the_pod(node: Node) -> None:
     needed("portmap")
     if not shutil.which("iptables"):
         pytest.skip("portmap needs iptables: apt-get install iptables")

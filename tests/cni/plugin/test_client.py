@@ -82,7 +82,7 @@ def test_version_needs_no_agent(client: Path) -> None:
     assert call(client, b"", "VERSION").json["cniVersion"] == "1.1.0"
 
 
-def test_environment_and_configuration_go_in_and_the_answer_comes_out(client: Path, serving: Any) -> None:
+def test_request_carries_environment_and_configuration(client: Path, serving: Any) -> None:
     seen: list[frame.Request] = []
 
     def do(caller: socket.socket) -> None:
@@ -104,7 +104,7 @@ def test_environment_and_configuration_go_in_and_the_answer_comes_out(client: Pa
 @pytest.mark.parametrize(
     ("command", "code"), [("ADD", 11), ("DEL", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)]
 )
-def test_an_agent_that_is_not_there(client: Path, command: str, code: int, tmp_path: Path) -> None:
+def test_agent_not_running(client: Path, command: str, code: int, tmp_path: Path) -> None:
     answer = call(client, config(tmp_path / "none"), command)
     answer.fails(code, f"{tmp_path}/none", "No such file", "is `romana-bus agent` running on this node?")
     assert answer.json["cniVersion"] == "1.0.0"
@@ -129,7 +129,7 @@ def test_an_agent_that_is_not_there(client: Path, command: str, code: int, tmp_p
         (b'{"socket":"/a/\\t\\u00","x":1}', "/a/??"[:4]),
     ],
 )
-def test_where_the_socket_is(client: Path, text: bytes, path: str) -> None:
+def test_socket_path(client: Path, text: bytes, path: str) -> None:
     said = call(client, text).json
     assert said["code"] in (7, 11)
     assert f"answer at {path}" in said["msg"] or said["code"] == 7
@@ -155,7 +155,7 @@ def test_the_socket_is_found_in_whatever_json_is_around_it(client: Path, seed: i
         call(client, text.encode()).fails(11, f"answer at /none/{number}")
 
 
-def test_a_path_that_none_can_have(client: Path) -> None:
+def test_invalid_socket_path(client: Path) -> None:
     for path in ("", "/" + "x" * 107, "/a\u0000b", "/ü\u2028"):
         call(client, config(path)).fails(7, "socket")
     assert call(client, config("/" + "x" * 106)).json["code"] == 11
@@ -163,7 +163,7 @@ def test_a_path_that_none_can_have(client: Path) -> None:
     nasty.fails(11, "/a????b?")
 
 
-def test_without_a_command_it_says_who_calls_it(client: Path) -> None:
+def test_missing_command_explains_the_plugin(client: Path) -> None:
     answer = invoke(client, {"PATH": os.environ["PATH"]}, b"")
     answer.fails(4, "CNI_COMMAND is not set", "container runtime")
 
@@ -210,7 +210,9 @@ def empty(caller: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("do", [cut, nothing, unread, huge, empty])
-def test_an_agent_that_dies_in_the_middle_gives_no_half_answer(client: Path, serving: Any, do: Any) -> None:
+def test_agent_that_dies_during_the_answer_gives_no_partial_result(
+    client: Path, serving: Any, do: Any
+) -> None:
     call(client, config(serving(do))).fails(11, "does not answer")
 
 
@@ -258,7 +260,7 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def test_who_does_not_read_the_answer_ends_nothing_but_this(client: Path, serving: Any) -> None:
+def test_caller_that_does_not_read_ends_only_itself(client: Path, serving: Any) -> None:
     def do(caller: socket.socket) -> None:
         taken(caller)
         caller.sendall(frame.answer(0, b"x" * 500_000))
@@ -294,7 +296,7 @@ def test_who_does_not_read_the_answer_ends_nothing_but_this(client: Path, servin
         b'{"x":"' + b"\\u0061" * 150_000 + b'"}',
     ],
 )
-def test_what_is_no_json_is_for_the_agent_to_refuse(client: Path, text: bytes) -> None:
+def test_invalid_json_is_passed_to_the_agent(client: Path, text: bytes) -> None:
     assert call(client, text).json["code"] in (7, 11)
 
 

@@ -42,7 +42,9 @@ def conflist(places: tuple[Path, Path]) -> Any:
     return json.loads((places[1] / "10-romana-bus.conflist").read_text())
 
 
-def test_it_puts_both_files_and_they_work(home: Home, places: tuple[Path, Path], tmp_path: Path) -> None:
+def test_install_writes_both_files_and_they_work(
+    home: Home, places: tuple[Path, Path], tmp_path: Path
+) -> None:
     done = installed(home, places, "--run-dir", str(tmp_path / "run"), "--name", "net", "--mtu", "1400")
     assert done.code == 0, done
     bin_dir, conf_dir = places
@@ -67,7 +69,7 @@ def speaks(directory: Path, name: str, said: str) -> None:
     file.chmod(0o755)
 
 
-def test_it_chains_what_is_there_at_the_version_that_all_know(home: Home, places: tuple[Path, Path]) -> None:
+def test_installed_plugins_are_chained_at_a_common_version(home: Home, places: tuple[Path, Path]) -> None:
     speaks(places[0], "portmap", '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}')
     assert installed(home, places).code == 0
     assert conflist(places)["cniVersion"] == "1.0.0"
@@ -80,13 +82,13 @@ def test_it_chains_what_is_there_at_the_version_that_all_know(home: Home, places
 
 
 @pytest.mark.parametrize("said", ["", "{", '{"supportedVersions":["0.1.0"]}', '{"supportedVersions":7}'])
-def test_what_does_not_work_is_not_chained(home: Home, places: tuple[Path, Path], said: str) -> None:
+def test_broken_plugins_are_not_chained(home: Home, places: tuple[Path, Path], said: str) -> None:
     speaks(places[0], "portmap", said)
     assert installed(home, places).code == 0
     assert [one["type"] for one in conflist(places)["plugins"]] == ["romana-cni"]
 
 
-def test_it_says_when_the_runtime_would_take_another(home: Home, places: tuple[Path, Path]) -> None:
+def test_other_configuration_with_precedence_is_reported(home: Home, places: tuple[Path, Path]) -> None:
     for name in ("05-cilium.conflist", "00-notes.txt", "99-loopback.conf"):
         (places[1] / name).write_text("{}")
     done = installed(home, places)
@@ -95,9 +97,7 @@ def test_it_says_when_the_runtime_would_take_another(home: Home, places: tuple[P
     assert "notes" not in done.out
 
 
-def test_where_it_cannot_be_put_nothing_changes(
-    home: Home, places: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_failed_install_changes_nothing(home: Home, places: tuple[Path, Path], tmp_path: Path) -> None:
     bin_dir, conf_dir = places
     installed(home, (tmp_path / "none", conf_dir)).complains(2, "--bin-dir", "no such directory")
     installed(home, (bin_dir, tmp_path / "none")).complains(2, "--conf-dir", "no such directory")
@@ -127,7 +127,7 @@ def test_a_directory_that_is_not_writable(home: Home, places: tuple[Path, Path])
     assert not list(places[1].iterdir())
 
 
-def test_what_debian_has_is_chained(home: Home, places: tuple[Path, Path]) -> None:
+def test_plugins_of_debian_are_chained(home: Home, places: tuple[Path, Path]) -> None:
     for name in ("portmap", "bandwidth"):
         if not (PLUGINS / name).exists():
             pytest.skip(f"{PLUGINS / name} is missing: apt-get install containernetworking-plugins")
@@ -199,7 +199,7 @@ def test_the_executable_compiles_without_a_warning(tmp_path: Path) -> None:
     assert "romana_bus/cni/plugin/romana-cni" in files
 
 
-def test_a_compiler_that_warns_of_something_compiles_it_all_the_same(tmp_path: Path) -> None:
+def test_compiler_warnings_do_not_fail_the_build(tmp_path: Path) -> None:
     if not shutil.which("cc"):
         pytest.skip("no compiler here")
     _, files = wheel(tmp_path, "cc -Wtraditional")
@@ -213,7 +213,7 @@ def test_a_wheel_built_without_a_compiler_is_pure(tmp_path: Path) -> None:
     assert "romana_bus/cni/plugin/client.py" in files
 
 
-def test_without_the_compiled_one_its_twin_is_installed(
+def test_python_client_is_installed_without_the_compiled_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: tuple[Path, Path]
 ) -> None:
     package = tmp_path / "cni"

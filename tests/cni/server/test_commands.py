@@ -46,7 +46,7 @@ def configured(pod: Pod) -> tuple[object, ...]:
         ("ip", "link", "del", "eth0"),
     ],
 )
-def test_a_repeated_add_repairs_what_is_left_half_done(node: Node, harm: tuple[str, ...]) -> None:
+def test_repeated_add_repairs_a_partial_attachment(node: Node, harm: tuple[str, ...]) -> None:
     pod = node.pod()
     result = wired(node, pod)
     assert execute(pod.netns, *harm).returncode == 0
@@ -55,7 +55,7 @@ def test_a_repeated_add_repairs_what_is_left_half_done(node: Node, harm: tuple[s
     assert pings(node.netns, result["ips"][0]["address"].partition("/")[0])
 
 
-def test_a_link_of_an_earlier_attempt_that_no_file_names_is_replaced(node: Node) -> None:
+def test_link_left_by_an_earlier_attempt_is_replaced(node: Node) -> None:
     pod = node.pod()
     result = wired(node, pod)
     host = result["interfaces"][0]["name"]
@@ -85,7 +85,7 @@ def test_a_foreign_route_to_the_address_stays(node: Node) -> None:
     node.ip("route", "del", f"{four}/32", "dev", "eth0", "proto", "99")
 
 
-def test_a_pod_that_nothing_was_decided_for_is_asked_for_and_waited_for(node: Node) -> None:
+def test_add_requests_an_address_and_waits_for_it(node: Node) -> None:
     pod, (four, six) = node.pod(), node.fresh()
     with ThreadPoolExecutor(1) as threads:
         adding = threads.submit(node.added, pod)
@@ -105,20 +105,20 @@ def _removed(node: Node, pod: Pod) -> SandboxRemoved | None:
     return found if isinstance(found, SandboxRemoved) else None
 
 
-def test_an_add_that_waited_in_vain_can_be_tried_again(node: Node) -> None:
+def test_add_that_timed_out_can_be_retried(node: Node) -> None:
     pod = node.pod()
     node.add(pod, timeout=0.5).fails(11, f"default/{pod.name}", "nothing was decided")
     node.decided(pod, *node.fresh())
     node.added(pod)
 
 
-def test_why_a_pod_has_no_address_is_what_its_events_show(node: Node) -> None:
+def test_denial_reason_is_in_the_cni_error(node: Node) -> None:
     pod = node.pod()
     node.denied(pod, "net: every address of its group is in use")
     node.add(pod, timeout=0.5).fails(11, "every address of its group is in use")
 
 
-def test_an_address_of_the_name_s_earlier_bearer_is_not_given(node: Node) -> None:
+def test_address_of_an_earlier_pod_of_the_name_is_not_used(node: Node) -> None:
     pod = node.pod("web", uid="one")
     node.decided(pod, *node.fresh())
     other = node.pod("web", uid="two")
@@ -127,7 +127,7 @@ def test_an_address_of_the_name_s_earlier_bearer_is_not_given(node: Node) -> Non
     node.delete(pod)
 
 
-def test_an_address_that_was_taken_from_a_pod_is_not_given_to_it_again(node: Node) -> None:
+def test_released_address_is_not_used_again_for_its_pod(node: Node) -> None:
     pod = node.pod()
     wired(node, pod)
     node.released(pod)
@@ -135,7 +135,7 @@ def test_an_address_that_was_taken_from_a_pod_is_not_given_to_it_again(node: Nod
     assert "eth0" not in pod.links()
 
 
-def test_a_runtime_that_names_no_uid_gets_what_the_name_has(node: Node) -> None:
+def test_runtime_without_a_uid_gets_the_address_of_the_name(node: Node) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())
     anonymous = pod._replace(uid="")
@@ -143,7 +143,7 @@ def test_a_runtime_that_names_no_uid_gets_what_the_name_has(node: Node) -> None:
 
 
 @pytest.mark.parametrize("path", ["/run/netns/none-of-ours", "/etc/hostname", "/proc/1/ns/mnt"])
-def test_what_is_no_network_namespace_is_refused_and_nothing_is_left(node: Node, path: str) -> None:
+def test_path_that_is_not_a_network_namespace_is_refused(node: Node, path: str) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())
     links = node.links()
@@ -169,7 +169,7 @@ def test_the_node_s_own_namespace_is_refused(node: Node) -> None:
 # --- DEL ------------------------------------------------------------------------------------------------
 
 
-def test_del_of_what_is_gone_succeeds(node: Node) -> None:
+def test_del_of_a_missing_container_succeeds(node: Node) -> None:
     pod = node.pod()
     wired(node, pod)
     node.delete(pod)
@@ -189,7 +189,7 @@ def test_del_without_its_namespace_takes_the_links_and_routes(node: Node) -> Non
     assert result["ips"][0]["address"].partition("/")[0] not in node.routes()
 
 
-def test_del_of_an_old_sandbox_harms_no_newer_one_of_the_pod(node: Node) -> None:
+def test_del_of_an_old_sandbox_keeps_the_newer_one(node: Node) -> None:
     old = node.pod("stays")
     result = wired(node, old)
     new = node.pod("stays")
@@ -222,7 +222,7 @@ def test_del_of_an_old_sandbox_harms_no_newer_one_of_the_pod(node: Node) -> None
         (False, "ip link set HOST down", "of the node is down"),
     ],
 )
-def test_check_finds_what_is_missing(node: Node, inside: bool, harm: str, said: str) -> None:
+def test_check_reports_missing_state(node: Node, inside: bool, harm: str, said: str) -> None:
     pod = node.pod()
     result = wired(node, pod)
     assert node.check(pod, result) == (0, "", "")
@@ -251,7 +251,7 @@ def test_check_lets_a_later_plugin_change_the_hardware_address(node: Node) -> No
     assert node.check(pod, result).code == 0
 
 
-def test_check_says_when_the_address_is_not_the_pod_s_any_more(node: Node) -> None:
+def test_check_reports_an_address_that_is_no_longer_assigned(node: Node) -> None:
     pod = node.pod()
     result = wired(node, pod)
     other = node.decided(pod, *node.fresh())
@@ -269,7 +269,7 @@ def test_check_without_the_result_is_refused(node: Node) -> None:
 
 
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
-def test_gc_removes_what_is_not_valid_of_its_network_alone(node: Node, key: str) -> None:
+def test_gc_removes_invalid_attachments_of_its_network_only(node: Node, key: str) -> None:
     stale, valid, elsewhere = node.pod("", STATIC), node.pod(), node.pod()
     for pod in (stale, valid):
         wired(node, pod)
@@ -295,14 +295,14 @@ def test_gc_removes_what_is_not_valid_of_its_network_alone(node: Node, key: str)
     node.delete(elsewhere, name="another")
 
 
-def test_gc_that_names_nothing_removes_nothing(node: Node) -> None:
+def test_gc_without_a_list_removes_nothing(node: Node) -> None:
     pod = node.pod()
     wired(node, pod)
     node.call("GC").fails(7, "valid-attachments")
     assert "eth0" in pod.links()
 
 
-def test_what_is_wired_is_reported_with_its_pods(node: Node) -> None:
+def test_attached_addresses_are_reported_with_their_pods(node: Node) -> None:
     pod = node.pod()
     result = wired(node, pod)
     four, six = (one["address"].partition("/")[0] for one in result["ips"])
@@ -318,7 +318,7 @@ def test_what_is_wired_is_reported_with_its_pods(node: Node) -> None:
     until(lambda: report() is None, "a report without it")
 
 
-def test_calls_are_counted_by_what_came_of_them(node: Node) -> None:
+def test_calls_are_counted_by_result(node: Node) -> None:
     pod = node.pod()
     wired(node, pod)
     node.call("CHECK", pod).fails(7)

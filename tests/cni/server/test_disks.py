@@ -29,7 +29,7 @@ def two(node: Node) -> tuple[Pod, Pod]:
     return pods
 
 
-def test_pods_stop_on_a_full_disk_where_the_log_takes_it(own_node: Node) -> None:
+def test_pods_stop_on_a_full_disk_while_the_log_is_reachable(own_node: Node) -> None:
     node = own_node
     with small(node, node.state_dir) as disk:
         pods = two(node)
@@ -45,7 +45,7 @@ def test_pods_stop_on_a_full_disk_where_the_log_takes_it(own_node: Node) -> None
         node.delete(pods[1])
 
 
-def test_a_read_only_disk_of_the_journal(own_node: Node) -> None:
+def test_journal_on_a_read_only_disk(own_node: Node) -> None:
     node = own_node
     with small(node, node.state_dir) as disk:
         pods = two(node)
@@ -60,7 +60,7 @@ def test_a_read_only_disk_of_the_journal(own_node: Node) -> None:
 
 
 @pytest.mark.parametrize("how", ["full", "read-only"])
-def test_a_disk_of_attachments_that_takes_no_more(own_node: Node, how: str) -> None:
+def test_attachments_on_a_full_disk(own_node: Node, how: str) -> None:
     """Nothing is wired that no file names; what is wired stays; and it goes on when there is room."""
     node = own_node
     said = "No space left" if how == "full" else "Read-only file system"
@@ -99,7 +99,7 @@ def test_a_disk_of_attachments_that_takes_no_more(own_node: Node, how: str) -> N
 
 
 @pytest.mark.parametrize("shared", ["--run-dir", "--state-dir"])
-def test_two_agents_with_one_directory(own_node: Node, tmp_path: Path, shared: str) -> None:
+def test_second_agent_with_the_same_directory_is_refused(own_node: Node, tmp_path: Path, shared: str) -> None:
     node = own_node
     node.start().until_synced()
     first = node.agent
@@ -114,7 +114,7 @@ def test_two_agents_with_one_directory(own_node: Node, tmp_path: Path, shared: s
     assert node.status().code == 0
 
 
-def test_one_directory_for_both_is_no_two_agents(own_node: Node) -> None:
+def test_one_directory_for_state_and_run_is_allowed(own_node: Node) -> None:
     node = own_node
     node.state_dir = node.run_dir
     node.start().until_synced()

@@ -52,7 +52,7 @@ def answered(caller: socket.socket) -> tuple[int, bytes]:
         b"GET / HTTP/1.1\r\n\r\n",
     ],
 )
-def test_what_is_no_call(node: Node, sent: bytes) -> None:
+def test_invalid_frames(node: Node, sent: bytes) -> None:
     with connected(node) as caller:
         caller.sendall(sent)
         code, text = answered(caller)
@@ -61,7 +61,7 @@ def test_what_is_no_call(node: Node, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_bytes_in_a_frame_of_their_size(node: Node, seed: int) -> None:
+def test_random_bytes_in_a_valid_frame(node: Node, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(100):
         body = chance.randbytes(chance.randrange(200))
@@ -78,7 +78,7 @@ def test_random_bytes_in_a_frame_of_their_size(node: Node, seed: int) -> None:
     assert node.status().code == 0
 
 
-def test_who_says_nothing_is_borne_up_to_a_number(node: Node) -> None:
+def test_silent_callers_are_dropped_above_a_limit(node: Node) -> None:
     files = Path(f"/proc/{node.pid}/fd")
     before = len(os.listdir(files))
     idle = [connected(node) for _ in range(200)]
@@ -96,7 +96,7 @@ def test_who_says_nothing_is_borne_up_to_a_number(node: Node) -> None:
     node.delete(pod)
 
 
-async def test_who_is_slow_is_told_so_in_the_end(tmp_path: Path) -> None:
+async def test_slow_caller_gets_a_timeout_error(tmp_path: Path) -> None:
     async def nothing(call: Call) -> bytes:
         raise AssertionError(call)
 
@@ -113,7 +113,7 @@ async def test_who_is_slow_is_told_so_in_the_end(tmp_path: Path) -> None:
     assert "was not complete within 0.1 s" in json.loads(text)["msg"]
 
 
-def test_a_slow_caller_keeps_nobody_waiting_and_is_served(node: Node) -> None:
+def test_slow_caller_delays_no_other_caller(node: Node) -> None:
     pod = node.pod()
     node.decided(pod, *node.fresh())
     request = frame.packed(pod.environment("ADD"), json.dumps(node.config()).encode())
@@ -145,7 +145,7 @@ NESTED = b'{"cniVersion":"1.1.0","name":"p","x":' + b"[" * 200_000 + b"]" * 200_
     ],
     ids=range(9),
 )
-def test_configurations_that_are_none(node: Node, config: bytes) -> None:
+def test_invalid_configurations(node: Node, config: bytes) -> None:
     pod = node.pod()
     with connected(node) as caller:
         caller.sendall(frame.packed(pod.environment("DEL"), config))
@@ -173,7 +173,7 @@ def test_configurations_that_are_none(node: Node, config: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("client", ["c", "python"])
-def test_words_that_cannot_be_meant(node: Node, client: str, name: str, value: bytes, said: str) -> None:
+def test_invalid_environment_values(node: Node, client: str, name: str, value: bytes, said: str) -> None:
     pod = node.pod()
     environment = {key.encode(): text.encode() for key, text in pod.environment("ADD").items()}
     environment[name.encode()] = value
@@ -187,7 +187,7 @@ def test_words_that_cannot_be_meant(node: Node, client: str, name: str, value: b
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "file", "socket", "device", "link to nothing"])
-def test_a_namespace_that_is_none(node: Node, tmp_path: Path, kind: str) -> None:
+def test_invalid_namespace_is_refused(node: Node, tmp_path: Path, kind: str) -> None:
     """A pipe would make who opens it wait for ever."""
     path = tmp_path / "ns"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -212,7 +212,7 @@ def test_a_namespace_that_is_none(node: Node, tmp_path: Path, kind: str) -> None
     assert node.status().code == 0
 
 
-def test_a_namespace_that_vanishes_while_it_is_wired(node: Node) -> None:
+def test_namespace_removed_during_add(node: Node) -> None:
     pods = [node.pod() for _ in range(20)]
     for pod in pods:
         node.decided(pod, *node.fresh())
@@ -229,7 +229,7 @@ def test_a_namespace_that_vanishes_while_it_is_wired(node: Node) -> None:
     assert not attached & {pod.container for pod in pods}
 
 
-def test_a_pod_of_another_uid_is_told_which_one_the_log_knows(node: Node) -> None:
+def test_uid_mismatch_error_names_the_uid_on_the_log(node: Node) -> None:
     pod = node.pod("known", "uid-one")
     node.decided(pod, *node.fresh())
     node.until_read()
@@ -238,7 +238,7 @@ def test_a_pod_of_another_uid_is_told_which_one_the_log_knows(node: Node) -> Non
     assert invoke(CLIENTS["c"], other.environment("DEL"), json.dumps(node.config()).encode()).code == 0
 
 
-def test_a_link_that_is_too_small_for_a_family(node: Node) -> None:
+def test_mtu_too_small_for_a_family(node: Node) -> None:
     pod, small = node.pod(), node.pod()
     node.decided(pod, *node.fresh())
     node.add(pod, mtu=1000).fails(7, "mtu 1000", "1280")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_it_is_there_after_a_restart_in_its_order(tmp_path: Path) -> None:
+def test_entries_survive_a_restart_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     events = [end("a", "one"), end("b", "two"), wish("c", "three")]
     for event in events:
@@ -26,7 +26,7 @@ def test_it_is_there_after_a_restart_in_its_order(tmp_path: Path) -> None:
     assert waiting(Journal(tmp_path)) == [*events[1:], end("d", "four")]
 
 
-def test_the_newest_word_about_a_pod_replaces_an_older_one(tmp_path: Path) -> None:
+def test_newest_event_of_a_pod_replaces_the_older_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for event in (wish("a"), end("a"), wish("b")):
         journal.put(event)
@@ -35,7 +35,7 @@ def test_the_newest_word_about_a_pod_replaces_an_older_one(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_ends_of_one_name_are_one(tmp_path: Path) -> None:
+def test_removals_of_one_name_are_merged(tmp_path: Path) -> None:
     """A runtime may remove a pod's sandboxes of a hundred tries."""
     journal = Journal(tmp_path)
     journal.put(end("a"))
@@ -47,7 +47,7 @@ def test_ends_of_one_name_are_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == files
 
 
-def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "0000000000000007.json").write_text("{")
     (tmp_path / "note.json").write_bytes(codec.encode(end("a")))
     (tmp_path / "0000000000000008.new").write_text("half")
@@ -58,7 +58,7 @@ def test_what_is_no_entry_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "0000000000000007.json").read_text() == "{"
 
 
-def test_what_is_in_memory_alone_is_refused_again(tmp_path: Path) -> None:
+def test_entry_kept_in_memory_only_is_refused_again(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     away = (tmp_path / "journal").rename(tmp_path / "away")  # nothing can be written, also not by root
     for _ in range(2):
@@ -70,7 +70,7 @@ def test_what_is_in_memory_alone_is_refused_again(tmp_path: Path) -> None:
     assert waiting(Journal(tmp_path / "journal")) == [end("a")]
 
 
-def test_what_is_held_leaves_no_file_of_what_it_replaced(tmp_path: Path) -> None:
+def test_held_entry_removes_the_file_of_the_replaced_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.put(wish("a"))
     journal.keep_in_memory(end("a"))

@@ -29,7 +29,7 @@ async def test_events_are_stored_once_and_in_order_though_answers_are_lost(tmp_p
     assert store.history_of() == [wish("a"), wish("b", "other"), wish("c", "third"), end("b", "other")]
 
 
-async def test_what_says_nothing_new_is_not_stored(tmp_path: Path) -> None:
+async def test_repeated_event_is_not_stored(tmp_path: Path) -> None:
     """IPAM goes by name and uid, not by sandboxes; and what was not asked for has no end."""
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
@@ -39,7 +39,7 @@ async def test_what_says_nothing_new_is_not_stored(tmp_path: Path) -> None:
     assert store.history_of() == [wish("a"), wish("b", uid="u2"), end("a")]
 
 
-async def test_an_end_that_is_held_back_is_replaced_by_the_next_request(tmp_path: Path) -> None:
+async def test_delayed_removal_is_replaced_by_the_next_request(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
         await outbox.put(wish("a"))
@@ -59,7 +59,7 @@ async def test_an_end_that_is_held_back_is_replaced_by_the_next_request(tmp_path
     assert store.history_of() == [wish("a"), *others, wish("b", "pod-1", "u2")]
 
 
-async def test_an_end_that_is_held_back_is_told_when_it_is_due(
+async def test_delayed_removal_is_published_when_it_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also after a restart, of which it does not know how long that took."""
@@ -86,7 +86,7 @@ async def test_an_end_that_is_held_back_is_told_when_it_is_due(
     assert store.history_of() == [*asked, end("a", "one"), wish("b", "other"), end("a", "two")]
 
 
-async def test_an_end_is_not_told_for_an_answer_that_was_lost(tmp_path: Path) -> None:
+async def test_removal_is_not_published_while_the_request_is_unacknowledged(tmp_path: Path) -> None:
     """The log has the request, and nobody here knows."""
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
@@ -104,7 +104,7 @@ async def test_an_end_is_not_told_for_an_answer_that_was_lost(tmp_path: Path) ->
     assert store.history_of() == [wish("a")]
 
 
-async def test_it_knows_what_the_log_has(tmp_path: Path) -> None:
+async def test_outbox_knows_the_newest_event_on_the_log(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
         assert outbox.may_have_request("node.n1.cni.ns.web")  # nothing was read yet
@@ -127,7 +127,7 @@ async def test_it_knows_what_the_log_has(tmp_path: Path) -> None:
         assert await outbox.requests() == [wish("a")]
 
 
-async def test_a_sandbox_that_is_wished_for_again_ends_again(tmp_path: Path) -> None:
+async def test_sandbox_that_is_requested_again_is_removed_again(tmp_path: Path) -> None:
     """The same words as before, and a server that knows their ids."""
     store, journal = Flaky(), Journal(tmp_path)
     events = [wish("a"), end("a"), wish("a"), end("a")]
@@ -138,7 +138,7 @@ async def test_a_sandbox_that_is_wished_for_again_ends_again(tmp_path: Path) -> 
     assert store.history_of() == events
 
 
-async def test_who_is_cancelled_while_it_is_written_loses_nothing(tmp_path: Path) -> None:
+async def test_cancelled_put_loses_nothing(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
         store.out = True
@@ -150,7 +150,7 @@ async def test_who_is_cancelled_while_it_is_written_loses_nothing(tmp_path: Path
         assert waiting(Journal(tmp_path)) == [end("a", f"pod-{number}") for number in range(20)]
 
 
-async def test_what_is_held_back_needs_no_disk_where_the_log_has_its_request(tmp_path: Path) -> None:
+async def test_delayed_removal_needs_no_disk_when_the_request_is_on_the_log(tmp_path: Path) -> None:
     """Which no sandbox has after a restart: that is told."""
     store, journal = Flaky(), Journal(tmp_path / "journal")
     async with going(store, journal) as outbox:
@@ -165,7 +165,7 @@ async def test_what_is_held_back_needs_no_disk_where_the_log_has_its_request(tmp
     assert store.history_of() == [wish("a"), end("b")]
 
 
-async def test_who_waits_for_a_full_disk_holds_up_nobody(tmp_path: Path) -> None:
+async def test_put_waiting_for_a_full_disk_delays_no_other(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path / "journal")
     store.out = True
     async with going(store, journal) as outbox:

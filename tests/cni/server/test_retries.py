@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
-def test_a_pod_that_was_denied_and_never_asked_for_says_nothing_to_anybody(own_node: Node) -> None:
+def test_denied_pod_without_a_request_publishes_nothing(own_node: Node) -> None:
     """What it has not asked for has no end, and no disk is written for it."""
     node = own_node
     node.start().until_synced()
@@ -35,7 +35,7 @@ def test_a_pod_that_was_denied_and_never_asked_for_says_nothing_to_anybody(own_n
     assert not node.attached()
 
 
-def test_a_pod_that_was_asked_for_and_is_denied_is_asked_for_once(own_node: Node) -> None:
+def test_denied_pod_is_requested_once(own_node: Node) -> None:
     node = own_node
     node.start().until_synced()
     pod = asked(node)
@@ -56,7 +56,7 @@ def test_a_pod_that_was_asked_for_and_is_denied_is_asked_for_once(own_node: Node
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_what_was_decided_between_two_tries_is_found_by_the_next(own_node: Node, restarted: bool) -> None:
+def test_address_assigned_between_two_tries_is_found_by_the_next(own_node: Node, restarted: bool) -> None:
     """It waits for nothing, though its end may have been told: it was not."""
     node = own_node
     node.start().until_synced()
@@ -75,7 +75,7 @@ def test_what_was_decided_between_two_tries_is_found_by_the_next(own_node: Node,
     until_ended(node, pod)
 
 
-def test_a_sandbox_that_is_made_and_removed_again_and_again(own_node: Node) -> None:
+def test_sandbox_created_and_removed_repeatedly(own_node: Node) -> None:
     """As where a plugin behind ours fails. That it came back once is believed to be chance."""
     node = own_node
     node.start().until_synced()

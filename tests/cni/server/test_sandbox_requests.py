@@ -68,7 +68,7 @@ def test_a_static_pod_whose_address_is_known_starts_without_the_log(own_node: No
     told(node, pod, SandboxRequested)
 
 
-def test_an_address_that_still_is_another_pod_s_here_waits_for_its_end(node: Node) -> None:
+def test_address_still_attached_to_another_pod_is_waited_for(node: Node) -> None:
     old, new = node.pod("sticky", "uid-old"), node.pod("sticky", "uid-new")
     four, six = node.decided(old, *node.fresh())
     before = node.added(old)
@@ -85,7 +85,7 @@ def test_an_address_that_still_is_another_pod_s_here_waits_for_its_end(node: Nod
     assert pings(node.netns, six)
 
 
-def test_of_two_pods_that_would_have_one_address_at_once_one_has_it(node: Node) -> None:
+def test_only_one_of_two_pods_attaches_an_address(node: Node) -> None:
     pods, both = [node.pod(), node.pod()], node.fresh()
     for pod in pods:
         node.decided(pod, *both)
@@ -99,7 +99,7 @@ def test_of_two_pods_that_would_have_one_address_at_once_one_has_it(node: Node) 
     assert pings(node.netns, both[0])
 
 
-def test_the_end_of_one_sandbox_is_not_that_of_its_name_s_other_wish(node: Node) -> None:
+def test_removal_of_one_sandbox_keeps_the_request_of_another_uid(node: Node) -> None:
     old, new = node.pod("two", STATIC), node.pod("two", OTHER)
     node.decided(old, *node.fresh())
     node.added(old)
@@ -114,7 +114,7 @@ def test_the_end_of_one_sandbox_is_not_that_of_its_name_s_other_wish(node: Node)
     told(node, new, SandboxRemoved)
 
 
-def test_a_wish_that_has_failed_gives_the_word_back_to_the_sandbox_that_is_there(node: Node) -> None:
+def test_failed_request_republishes_the_request_of_the_running_sandbox(node: Node) -> None:
     """Or the log would keep the wish of a sandbox that was never made."""
     old, new = node.pod("back", STATIC), node.pod("back", OTHER)
     node.decided(old, *node.fresh())
@@ -126,7 +126,7 @@ def test_a_wish_that_has_failed_gives_the_word_back_to_the_sandbox_that_is_there
     told(node, old, SandboxRemoved)
 
 
-def test_an_address_of_a_sandbox_that_has_gone_without_a_word_is_free(node: Node) -> None:
+def test_address_of_a_sandbox_that_vanished_without_del_is_free(node: Node) -> None:
     """Its namespace was removed, and no DEL ever came."""
     old, new = node.pod("lost", "uid-old"), node.pod("found", "uid-new")
     both = node.decided(old, *node.fresh())
@@ -168,7 +168,7 @@ def attachment(pod: spec.Pod, container: str) -> Attachment:
 WEB = spec.Pod("ns", "web", "uid-web")
 
 
-async def test_a_pod_whose_request_the_log_has_was_asked_for(tmp_path: Path) -> None:
+async def test_pod_with_a_request_on_the_log_is_known_as_requested(tmp_path: Path) -> None:
     """Where neither disk knows of it, as after a reboot."""
     store = MemoryStore()
     async with wishing(tmp_path / "before", store) as (wishes, outbox, _):
@@ -182,7 +182,7 @@ async def test_a_pod_whose_request_the_log_has_was_asked_for(tmp_path: Path) -> 
         assert spec.Pod("ns", "web", "another") not in wishes
 
 
-async def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
+async def test_sandbox_being_removed_is_not_a_leftover(tmp_path: Path) -> None:
     """It would be held back, and this end is told at once."""
     store = MemoryStore()
     async with wishing(tmp_path, store) as (wishes, outbox, attachments):
@@ -199,7 +199,7 @@ async def test_what_is_being_removed_is_no_stray(tmp_path: Path) -> None:
         assert await outbox.requests() == []
 
 
-async def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_path: Path) -> None:
+async def test_outdated_journal_file_is_ignored(tmp_path: Path) -> None:
     """The end of a sandbox, whose successor runs; and the request of one that has ended."""
     store, idle = MemoryStore(), spec.Pod("ns", "idle", "uid-idle")
     for number, (kind, pod) in enumerate(((SandboxRemoved, WEB), (SandboxRequested, idle)), 1):
@@ -216,7 +216,7 @@ async def test_what_a_file_of_the_journal_says_that_could_not_be_removed(tmp_pat
     assert not list((tmp_path / "journal").iterdir())
 
 
-def test_of_pods_that_were_asked_for_those_that_run_are_remembered(tmp_path: Path) -> None:
+def test_requests_of_running_pods_are_remembered(tmp_path: Path) -> None:
     threads = Threads()
     attachments = Attachments(tmp_path / "attachments")
     wishes = SandboxRequests(

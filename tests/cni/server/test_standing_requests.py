@@ -22,7 +22,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-async def test_whether_the_request_has_stood_all_the_time_is_told(tmp_path: Path) -> None:
+async def test_put_returns_whether_the_request_stood_without_interruption(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
         assert not await outbox.put(wish("a"))
@@ -69,7 +69,7 @@ class Gated(Flaky):
 
 
 @pytest.mark.usefixtures("settled")
-async def test_an_end_that_was_replaced_in_time_never_reaches_the_log(tmp_path: Path) -> None:
+async def test_removal_replaced_in_time_never_reaches_the_log(tmp_path: Path) -> None:
     """Its sender looked up what is newest when it was replaced."""
     store, journal = Gated(), Journal(tmp_path)
     store.gate.set()
@@ -88,7 +88,7 @@ async def test_an_end_that_was_replaced_in_time_never_reaches_the_log(tmp_path: 
 
 
 @pytest.mark.usefixtures("settled")
-async def test_what_the_log_may_have_heard_is_not_forgotten_with_the_next(tmp_path: Path) -> None:
+async def test_unacknowledged_removal_is_remembered_with_later_events(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
         await outbox.put(wish("a"))

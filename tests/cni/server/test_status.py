@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STATUS = spec.parse({"CNI_COMMAND": "STATUS"}, b'{"cniVersion": "1.1.0", "name": "pods"}')
 
 
-async def test_it_is_ready_when_it_is_in_sync_and_has_a_block(tmp_path: Path) -> None:
+async def test_agent_is_ready_when_in_sync_and_with_a_block(tmp_path: Path) -> None:
     threads, addresses, blocks = Threads(), OwnAddresses(), list[str]()
     node = Node("n1", 0, 10.0, lambda: bool(blocks), lambda: None, lambda: None)
     outbox = Outbox("n1", Journal(tmp_path / "journal"), threads)

@@ -28,7 +28,7 @@ def test_pods_of_one_decision_come_by_namespace_and_name() -> None:
     }
 
 
-def test_the_lowest_free_address_of_the_oldest_block_with_room() -> None:
+def test_lowest_free_address_of_the_oldest_block_that_is_not_full() -> None:
     c = one_node(pods=tuple(f"web/{at}" for at in range(6)), cooldown=0)
     c.no_pod("web/1")
     c.no_pod("web/4")
@@ -105,7 +105,7 @@ def test_a_new_segment_is_published_and_the_address_stays() -> None:
     assert (event.tenant, event.segment) == ("web", "front")
 
 
-def test_status_that_nobody_uses_decides_nothing() -> None:
+def test_unused_status_decides_nothing() -> None:
     c = one_node()
     c.pod("web/a", "n1", phase="Running", ips=("10.0.0.0",))
     assert c.says() == []
@@ -126,7 +126,7 @@ def test_a_pod_gets_one_address_of_each_family() -> None:
     ]
 
 
-def test_all_or_nothing() -> None:
+def test_addresses_of_all_families_or_none() -> None:
     """No address of the other family is given meanwhile, and no block opened for it."""
     c = Cluster(DUAL, warm_blocks=0, cooldown=0)
     c.node("n1")
@@ -177,7 +177,7 @@ def test_networks_that_name_the_tenant_come_first_and_then_those_for_everyone() 
     assert c.denied() == {"web/12": "exhausted"}
 
 
-def test_who_is_named_nowhere_gets_what_is_for_everyone() -> None:
+def test_unnamed_tenant_gets_a_network_for_everyone() -> None:
     c = Cluster(TENANTS, warm_blocks=0)
     c.node("n1")
     c.pod("db/a", "n1")
@@ -189,7 +189,7 @@ def test_who_is_named_nowhere_gets_what_is_for_everyone() -> None:
 # --- reserved ranges ---
 
 
-def test_a_reserved_address_is_not_given_out_and_who_has_it_keeps_it() -> None:
+def test_reserved_address_is_not_assigned_and_its_owner_keeps_it() -> None:
     c = one_node(pods=("web/a", "web/b"), cooldown=0)
     c.send(ev.RangeReserved(cidr="10.0.0.0/31"))
     assert c.says() == []
@@ -215,7 +215,7 @@ def test_ranges_may_overlap() -> None:
     assert c.says() == ["10.0.0.4/30 to n1", "web/a on n1: 10.0.0.4"]
 
 
-def test_a_node_recreated_under_its_name_with_another_address_begins_anew() -> None:
+def test_node_recreated_with_another_address_starts_empty() -> None:
     """Its pods went with the machine; the map tells the new address."""
     c = one_node(pods=("web/a",))
     c.no_node("n1")
@@ -233,7 +233,7 @@ def test_a_node_recreated_under_its_name_with_another_address_begins_anew() -> N
     assert c.addresses()["web/a"] != "10.0.0.0", "that one cools"
 
 
-def test_a_node_that_changes_its_address_is_told_and_nothing_else_happens() -> None:
+def test_changed_node_address_only_publishes_the_placement() -> None:
     c = one_node(pods=("web/a",))
     before = c.addresses()
     c.send(ev.NodeSeen(resource_version=c.version(), uid="uid-n1", name="n1", addresses=("192.168.7.7",)))

@@ -32,7 +32,7 @@ def test_those_that_report_one_come_before_those_that_need_one() -> None:
     assert c.addresses() == {"web/a": "10.0.0.1", "web/b": "10.0.0.0"}
 
 
-def test_two_cannot_have_the_same() -> None:
+def test_two_pods_do_not_adopt_the_same_address() -> None:
     c = cluster()
     c.pod("web/b", "n1", ips=("10.0.0.0",))
     c.pod("web/a", "n1", ips=("10.0.0.0",))
@@ -40,7 +40,7 @@ def test_two_cannot_have_the_same() -> None:
     assert c.addresses() == {"web/a": "10.0.0.0", "web/b": "10.0.0.1"}
 
 
-def test_not_from_another_hosts_block() -> None:
+def test_address_in_another_hosts_block_is_not_adopted() -> None:
     c = cluster()
     c.node("n2")
     c.pod("web/a", "n1", ips=("10.0.0.0",))
@@ -49,7 +49,7 @@ def test_not_from_another_hosts_block() -> None:
     assert c.says() == ["10.0.0.4/30 to n2", "web/b on n2: 10.0.0.4"]
 
 
-def test_not_from_another_owners_block() -> None:
+def test_address_in_another_owners_block_is_not_adopted() -> None:
     c = cluster(block_owner="tenant")
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.decide()
@@ -57,14 +57,14 @@ def test_not_from_another_owners_block() -> None:
     assert c.says() == ["10.0.0.4/30 to n1 for db", "db/a on n1: 10.0.0.4"]
 
 
-def test_addresses_of_others_are_none_of_ours() -> None:
+def test_addresses_outside_our_networks_are_ignored() -> None:
     c = cluster()
     c.pod("web/a", "n1", ips=("172.16.0.9", "fe80::1", "nonsense"))
     c.decide()
     assert c.addresses() == {"web/a": "10.0.0.0"}
 
 
-def test_one_that_cools_is_the_pods_that_reports_it() -> None:
+def test_cooling_address_is_adopted_by_the_pod_that_reports_it() -> None:
     """As after the loss of a log that knew of the change: the pod lives there, whoever had it before."""
     c = cluster()
     c.pod("web/a", "n1")
@@ -77,7 +77,7 @@ def test_one_that_cools_is_the_pods_that_reports_it() -> None:
     assert c.says() == ["web/a on n1: 10.0.0.1"]
 
 
-def test_one_that_cools_goes_back_to_its_pods_name() -> None:
+def test_cooling_address_returns_to_the_name_of_its_pod() -> None:
     c = cluster()
     c.pod("web/a", "n1")
     c.decide()
@@ -93,7 +93,7 @@ def test_one_that_cools_goes_back_to_its_pods_name() -> None:
 
 
 @pytest.mark.parametrize("block_owner", ["host", "tenant", "segment"])
-def test_a_node_that_was_away_for_a_moment_has_its_block_again(block_owner: str) -> None:
+def test_node_that_returns_soon_keeps_its_block(block_owner: str) -> None:
     """It and its pods were gone by mistake: for others the block cools, not for a pod that lives there."""
     c = cluster(block_owner=block_owner, cooldown=30_000_000)
     c.pod("web/a", "n1")
@@ -112,7 +112,7 @@ def test_a_node_that_was_away_for_a_moment_has_its_block_again(block_owner: str)
 
 
 @pytest.mark.parametrize("spare", [True, False])
-def test_a_spare_block_of_another_node_gives_way_to_a_pod_that_lives_in_it(spare: bool) -> None:
+def test_warm_block_of_another_node_is_released_for_a_running_pod(spare: bool) -> None:
     c = cluster(warm_blocks=1)
     c.node("n2")
     c.decide()
@@ -125,7 +125,7 @@ def test_a_spare_block_of_another_node_gives_way_to_a_pod_that_lives_in_it(spare
     assert c.addresses()["web/a"] == ("10.0.0.6" if spare else "10.0.0.0")
 
 
-def test_a_reserved_one_too_since_the_pod_lives_there() -> None:
+def test_reserved_address_is_adopted_from_a_running_pod() -> None:
     c = cluster()
     c.send(ev.RangeReserved(cidr="10.0.0.0/29"))
     c.pod("web/a", "n1", ips=("10.0.0.5",))
@@ -152,7 +152,7 @@ def test_one_family_may_be_known_and_the_other_not() -> None:
     }
 
 
-def test_a_lost_store_is_found_again_from_what_runs() -> None:
+def test_lost_store_is_rebuilt_from_running_pods() -> None:
     """Groups, places and addresses come back, though zones and nodes had come in another order. What
     nobody reports (spares, what cools) does not."""
     c = Cluster()

@@ -35,13 +35,13 @@ def gone(c: Cluster, *names: str) -> None:
 # --- whose they are ---
 
 
-def test_a_block_is_its_hosts() -> None:
+def test_block_owner_is_the_host() -> None:
     c = cluster(warm_blocks=0)
     pods(c, "n1", "web/a", "db/a")
     assert c.says() == ["10.0.0.0/30 to n1", "db/a on n1: 10.0.0.0", "web/a on n1: 10.0.0.1"]
 
 
-def test_or_its_hosts_and_a_tenants() -> None:
+def test_block_owner_is_host_and_tenant() -> None:
     c = cluster(warm_blocks=0, block_owner="tenant")
     pods(c, "n1", "web/a", "db/a", "web/b")
     assert c.says() == [
@@ -53,7 +53,7 @@ def test_or_its_hosts_and_a_tenants() -> None:
     ]
 
 
-def test_or_also_a_segments() -> None:
+def test_block_owner_is_host_tenant_and_segment() -> None:
     c = cluster(warm_blocks=0, block_owner="segment")
     pods(c, "n1", "web/a")
     pods(c, "n1", "web/b", segment="front")
@@ -102,7 +102,7 @@ def test_after_an_hour_the_order_of_releases_is_forgotten_and_the_lowest_comes_f
     assert c.says() == ["10.0.0.0/30 to n2", "web/z on n2: 10.0.0.0"]
 
 
-def test_what_a_node_gives_up_that_it_does_not_have_says_nothing() -> None:
+def test_release_of_a_block_by_another_node_is_ignored() -> None:
     c = cluster(hosts=("n1", "n2"), warm_blocks=0)
     pods(c, "n2", "a")
     c.decide()
@@ -123,7 +123,7 @@ def test_a_block_that_is_released_twice_in_one_moment() -> None:
     assert c.says() == ["10.0.0.4/30 to n2", "web/a on n2: 10.0.0.4"]
 
 
-def test_of_a_block_that_cools_around_another_only_the_rest_is_room() -> None:
+def test_cooling_block_around_another_leaves_only_the_rest_usable() -> None:
     """Blocks of former times; whoever boots finds both."""
     c = cluster("10.0.0.0/29", hosts=("n1", "n2"), warm_blocks=0)
     now = c.state.now
@@ -175,7 +175,7 @@ def test_blocks_of_another_size_live_on_and_new_ones_go_around_them() -> None:
 # --- the spare ones ---
 
 
-def test_every_host_has_one_block_ahead_and_the_next_is_opened_when_it_is_used() -> None:
+def test_every_host_has_one_warm_block() -> None:
     c = Cluster(topology("10.0.0.0/27", 30))
     c.node("n1")
     assert c.says() == ["n1 is in net all 10.0.0.0/27", "10.0.0.0/30 to n1"]
@@ -206,7 +206,7 @@ def test_a_block_is_empty_when_its_last_address_has_cooled() -> None:
     assert c.says() == ["10.0.0.4/30 from n1"]
 
 
-def test_a_spare_serves_the_first_tenant_who_needs_it_and_later_any_again() -> None:
+def test_warm_block_serves_any_tenant() -> None:
     c = cluster(block_owner="tenant")
     pods(c, "n1", "web/a")
     assert c.says() == ["10.0.0.0/30 to n1 for web", "web/a on n1: 10.0.0.0", "10.0.0.4/30 to n1"]
@@ -214,7 +214,7 @@ def test_a_spare_serves_the_first_tenant_who_needs_it_and_later_any_again() -> N
     assert c.says() == ["web/a on n1: released, the pod is gone", "10.0.0.0/30 from n1"]
 
 
-def test_the_only_empty_block_is_nobodys_again() -> None:
+def test_only_empty_block_loses_its_owner() -> None:
     c = cluster("10.0.0.0/30", block_owner="tenant")
     pods(c, "n1", "web/a")
     assert c.says() == ["10.0.0.0/30 to n1 for web", "web/a on n1: 10.0.0.0"]
@@ -222,7 +222,7 @@ def test_the_only_empty_block_is_nobodys_again() -> None:
     assert c.says() == ["web/a on n1: released, the pod is gone", "10.0.0.0/30 to n1"]
 
 
-def test_spares_of_a_tenants_network_are_for_hosts_that_have_a_block_there() -> None:
+def test_warm_blocks_of_a_tenant_network_are_for_hosts_with_a_block_there() -> None:
     document = topology("10.0.0.0/27", 30)
     document["networks"][0]["tenants"] = ["web"]
     c = Cluster(document)
@@ -232,7 +232,7 @@ def test_spares_of_a_tenants_network_are_for_hosts_that_have_a_block_there() -> 
     assert c.says() == ["10.0.0.0/30 to n1", "web/a on n1: 10.0.0.0", "10.0.0.4/30 to n1"]
 
 
-def test_a_pod_in_need_comes_before_a_spare() -> None:
+def test_waiting_pod_comes_before_a_warm_block() -> None:
     """Of the same decision, and before the spare that another host holds: the youngest one of those."""
     c = cluster("10.0.0.0/28", hosts=("n1", "n2", "n3"))
     assert list(c.blocks().values()) == ["n1", "n2", "n3"]
@@ -245,7 +245,7 @@ def test_a_pod_in_need_comes_before_a_spare() -> None:
     assert c.blocks()["10.0.0.4/30"] == "n2"
 
 
-def test_a_host_without_its_spare_gets_one_as_soon_as_the_group_has_room() -> None:
+def test_host_gets_its_warm_block_once_the_group_has_space() -> None:
     c = cluster("10.0.0.0/29", hosts=("n1", "n2"))
     pods(c, "n1", "a", "b", "c", "d", "e")
     assert [line for line in c.says() if "/30" in line] == ["10.0.0.4/30 from n2", "10.0.0.4/30 to n1"]
@@ -255,7 +255,7 @@ def test_a_host_without_its_spare_gets_one_as_soon_as_the_group_has_room() -> No
     assert [line for line in c.says() if "/30" in line] == ["10.0.0.4/30 from n1", "10.0.0.4/30 to n2"]
 
 
-def test_as_many_spares_as_asked_for() -> None:
+def test_number_of_warm_blocks_is_as_configured() -> None:
     c = cluster(warm_blocks=3)
     assert list(c.blocks()) == ["10.0.0.0/30", "10.0.0.4/30", "10.0.0.8/30"]
 
@@ -276,7 +276,7 @@ def test_the_lowest_free_address_of_a_block(steps: list[tuple[bool, int]]) -> No
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "fill", "empty"]), st.integers(0, 9))))
-def test_the_first_block_with_room_is_found_whatever_happened_before(steps: list[tuple[str, int]]) -> None:
+def test_first_block_that_is_not_full_is_found_after_any_history(steps: list[tuple[str, int]]) -> None:
     """The hint that makes it quick is never ahead of the truth."""
     blocks = [Block(str(at), parse_prefix(f"10.0.0.{at}/32"), 1, since=at % 3) for at in range(10)]
     chain = Chain()

@@ -47,7 +47,7 @@ def test_a_host_whose_group_was_split_goes_where_its_oldest_addresses_are() -> N
     assert placed(c) == {"n1": "b"}
 
 
-def test_while_a_document_that_got_past_the_edge_is_the_newest_the_one_before_it_counts() -> None:
+def test_previous_topology_counts_while_the_newest_is_invalid() -> None:
     c = Cluster(topology())
     c.node("n1")
     c.decide()
@@ -64,7 +64,7 @@ def test_while_a_document_that_got_past_the_edge_is_the_newest_the_one_before_it
         assert "n1 is in net all 10.9.0.0/24" in cluster.says()
 
 
-def test_the_default_counts_on_where_the_first_document_cannot_be_used() -> None:
+def test_default_topology_counts_while_the_first_document_is_invalid() -> None:
     c = Cluster()
     c.node("n1", {ZONE: "a"})
     c.decide()
@@ -74,7 +74,7 @@ def test_the_default_counts_on_where_the_first_document_cannot_be_used() -> None
         assert "web/p on n1: 100.64.0.0" in cluster.says()
 
 
-def test_nothing_is_decided_where_no_document_is_known_that_can_be_used() -> None:
+def test_nothing_is_decided_without_a_valid_topology() -> None:
     c = Cluster({"networks": 4})
     c.node("n1")
     c.pod("web/p", "n1")
@@ -84,7 +84,7 @@ def test_nothing_is_decided_where_no_document_is_known_that_can_be_used() -> Non
     assert "web/p on n1: 10.0.0.0" in c.says()
 
 
-def test_one_that_nothing_takes_any_more_is_where_its_addresses_are() -> None:
+def test_node_that_matches_no_group_stays_where_its_addresses_are() -> None:
     """Though it was placed elsewhere by then."""
     c = Cluster(topology("10.0.0.0/24", 30, *({"name": n, "assignment": {"rack": n}} for n in "abc")))
     c.node("n1", {"rack": "b"})

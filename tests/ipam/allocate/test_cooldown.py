@@ -10,7 +10,7 @@ from romana_bus.ipam.model.state import SECOND
 from tests.ipam.allocate.clusters import one_node
 
 
-def test_an_address_is_given_again_when_it_has_cooled_and_not_before() -> None:
+def test_address_is_assigned_again_after_its_cooldown() -> None:
     c = one_node(pods=("web/a", "web/b"))
     c.no_pod("web/a")
     assert c.says() == ["web/a on n1: released, the pod is gone"]
@@ -24,7 +24,7 @@ def test_an_address_is_given_again_when_it_has_cooled_and_not_before() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1], ids=["the later end told first", "the earlier end told first"])
-def test_of_two_pods_that_gave_one_address_back_the_later_end_holds(first: int) -> None:
+def test_later_cooldown_end_of_one_address_counts(first: int) -> None:
     """Two entities of the table may name it, and come in any order."""
     c = one_node(pods=())
     told = [
@@ -76,7 +76,7 @@ def test_it_wakes_for_a_block_that_is_still_to_come_free(released_again: bool) -
     assert wake(c.state) == (second if released_again else None)
 
 
-def test_what_cools_in_a_nodes_block_is_heard_of_by_whoever_only_follows() -> None:
+def test_standby_learns_of_cooling_addresses() -> None:
     """A standby, of what its leader decides."""
     c = one_node(pods=("web/a",))
     cools = ev.CoolingAddress(address="10.0.0.1", block="10.0.0.0/30", until=c.state.now + 5 * SECOND)
@@ -85,7 +85,7 @@ def test_what_cools_in_a_nodes_block_is_heard_of_by_whoever_only_follows() -> No
     assert c.says() == ["web/c on n1: 10.0.0.2"]
 
 
-def test_without_a_cooldown_it_is_free_at_once() -> None:
+def test_address_is_free_at_once_without_a_cooldown() -> None:
     c = one_node(cooldown=0)
     c.pod("web/a", "n1", uid="2")
     assert c.says() == [

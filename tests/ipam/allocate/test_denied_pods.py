@@ -86,7 +86,7 @@ def test_everything_is_in_use() -> None:
     assert reason(c, "n1.web.e") == ("exhausted", "full: network net, group all, 10.0.0.0/30")
 
 
-def test_it_is_told_once() -> None:
+def test_denial_is_published_once() -> None:
     c = cluster()
     c.pod("web/e", "n1")
     c.decide()
@@ -105,7 +105,7 @@ def test_a_pod_that_waits_no_longer_is_forgotten() -> None:
     assert c.denied() == {}
 
 
-def test_whose_turn_it_is_does_not_depend_on_who_waited_longer() -> None:
+def test_order_of_waiting_pods_does_not_depend_on_waiting_time() -> None:
     c = cluster()
     c.pod("web/z", "n1")
     c.decide()
@@ -156,7 +156,7 @@ def topology_gains_a_network(c: Cluster) -> None:
         ("n2", topology_grows),
     ],
 )
-def test_a_waiting_pod_is_served_when_room_returns(node: str, relief: Any) -> None:
+def test_waiting_pod_is_served_when_an_address_is_released(node: str, relief: Any) -> None:
     c = cluster()
     c.node("n2")
     c.pod("web/z", node)
@@ -188,7 +188,7 @@ def test_a_waiting_pod_is_served_when_an_address_has_cooled() -> None:
     assert c.says() == ["web/z on n1: 10.0.0.0"]
 
 
-def test_a_denial_keeps_what_still_cools() -> None:
+def test_denial_keeps_cooling_addresses() -> None:
     c = cluster(cooldown=30_000_000)
     c.pod("web/a", "n1", uid="2")
     assert c.says()[1] == "web/a on n1: exhausted"
@@ -216,7 +216,7 @@ def test_without_a_pool_of_one_family_both_are_named() -> None:
     )
 
 
-def test_who_waits_for_any_address_is_not_forgotten_beside_one_who_waits_for_a_certain_one() -> None:
+def test_pod_waiting_for_any_address_is_served_beside_one_waiting_for_a_fixed_one() -> None:
     c = Cluster(topology("10.0.0.0/30", 31), warm_blocks=0, cooldown=0)
     c.node("n1")
     c.node("n2")
@@ -233,7 +233,7 @@ def test_who_waits_for_any_address_is_not_forgotten_beside_one_who_waits_for_a_c
     assert c.addresses()["web/e"] == "10.0.0.1"
 
 
-def test_a_block_that_became_spare_is_room_for_a_pod_elsewhere() -> None:
+def test_block_that_became_warm_serves_a_pod_of_another_node() -> None:
     c = Cluster(topology("10.0.0.0/30", 30), cooldown=0)
     c.node("n1")
     c.node("n2")

@@ -28,7 +28,7 @@ def scope(c: Cluster) -> str:
     return event.scope
 
 
-def test_the_nodes_blocks_while_the_groups_room_is_in_blocks_of_other_nodes() -> None:
+def test_node_blocks_are_full_while_blocks_of_other_nodes_are_not() -> None:
     c = cluster()
     fill(c, "n2", 1)
     fill(c, "n1", 5)
@@ -37,7 +37,7 @@ def test_the_nodes_blocks_while_the_groups_room_is_in_blocks_of_other_nodes() ->
     assert c.says()[-1] == "web/n1-4 on n1: 10.0.0.0"
 
 
-def test_the_group_while_others_have_room() -> None:
+def test_group_is_full_while_other_groups_are_not() -> None:
     c = cluster()
     fill(c, "n1", 9)
     assert scope(c) == "group"
@@ -45,7 +45,7 @@ def test_the_group_while_others_have_room() -> None:
     assert c.says()[-1] == "web/n1-8 on n1: 10.0.0.0"
 
 
-def test_the_network() -> None:
+def test_network_is_full() -> None:
     c = cluster()
     fill(c, "n3", 8)
     fill(c, "n1", 9)
@@ -54,7 +54,7 @@ def test_the_network() -> None:
     assert c.says()[-1] == "web/n1-8 on n1: 10.0.0.3"
 
 
-def test_what_is_reserved_and_what_cools_is_no_room() -> None:
+def test_reserved_and_cooling_addresses_are_not_free() -> None:
     c = Cluster(topology("10.0.0.0/28", 30, *RACKS), warm_blocks=0, cooldown=30_000_000)
     c.node("n1", {"rack": "a"})
     c.send(ev.RangeReserved(cidr="10.0.0.4/30"))
@@ -67,7 +67,7 @@ def test_what_is_reserved_and_what_cools_is_no_room() -> None:
     assert c.says() == ["web/late on n1: 10.0.0.0"]
 
 
-def test_what_others_have_is_no_reason_to_say_it_again() -> None:
+def test_changes_of_other_groups_do_not_repeat_the_event() -> None:
     c = cluster()
     fill(c, "n1", 9)
     fill(c, "n3", 8)
@@ -75,7 +75,7 @@ def test_what_others_have_is_no_reason_to_say_it_again() -> None:
     assert c.rebuilt().says() == []
 
 
-def test_of_two_families_the_one_that_is_full_counts() -> None:
+def test_full_family_of_two_counts() -> None:
     document = {
         "networks": [
             {"name": "v4", "cidr": "10.0.0.0/31", "block_mask": 31},

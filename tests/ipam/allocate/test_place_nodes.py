@@ -47,7 +47,7 @@ def test_a_node_that_fits_nowhere_is_placed_once_the_topology_allows() -> None:
     assert c.says() == ["n1 is in net all 10.0.0.0/24"]
 
 
-def test_many_wishes_are_told_in_short() -> None:
+def test_long_list_of_required_labels_is_shortened() -> None:
     racks = [{"name": f"r{n}", "assignment": {"rack": f"r{n}"}} for n in range(9)]
     c = Cluster(topology("10.0.0.0/16", 30, *racks))
     c.node("n1")
@@ -91,7 +91,7 @@ def test_a_node_that_is_listed_in_one_network_is_in_no_other() -> None:
     assert c.says() == ["n1 is in x / 10.0.0.0/24", "n2 is in x / 10.0.0.0/24, y / 10.1.0.0/24"]
 
 
-def test_why_it_is_nowhere() -> None:
+def test_reasons_why_a_node_has_no_placement() -> None:
     document = {
         "networks": [{"name": name, "cidr": f"10.{at}.0.0/24"} for at, name in enumerate(("x", "y", "z"))],
         "topologies": [
@@ -172,7 +172,7 @@ def test_a_node_stays_where_it_is_still_eligible_although_others_have_fewer() ->
     assert placed(c) == {"n1": "a", "n3": "a"}
 
 
-def test_a_node_that_goes_leaves_room_for_the_next_one_in_the_same_decision() -> None:
+def test_deleted_node_makes_space_in_the_same_decision() -> None:
     c = Cluster(topology("10.0.0.0/24", 30, {"name": "a"}, {"name": "b"}), warm_blocks=0)
     c.node("n8")
     c.node("n9")
@@ -182,7 +182,7 @@ def test_a_node_that_goes_leaves_room_for_the_next_one_in_the_same_decision() ->
     assert c.says() == ["n8 is removed", "n1 is in net a 10.0.0.0/25"]
 
 
-def test_a_node_that_goes_gives_everything_back_and_its_blocks_cool() -> None:
+def test_deleted_node_releases_everything_and_its_blocks_cool() -> None:
     c = Cluster(topology("10.0.0.0/28", 30))
     c.node("n1")
     c.pod("web/p", "n1")
@@ -206,7 +206,7 @@ def test_a_node_that_goes_gives_everything_back_and_its_blocks_cool() -> None:
     assert c.says() == ["10.0.0.0/30 to n2", "web/i on n2: 10.0.0.0", "10.0.0.4/30 to n2"]
 
 
-def test_a_node_that_goes_takes_nothing_from_pods_that_are_still_there_and_finds_all_as_it_was() -> None:
+def test_pods_of_a_deleted_node_keep_their_addresses_until_it_returns() -> None:
     """A kubelet that registers anew deletes and makes its node's object; pods of a node that is really gone
     are collected later."""
     c = Cluster(topology())
@@ -223,7 +223,7 @@ def test_a_node_that_goes_takes_nothing_from_pods_that_are_still_there_and_finds
     assert c.addresses()["web/p"] == "10.0.0.0"
 
 
-def test_of_a_node_that_is_gone_nothing_is_left_when_its_pods_are_gone() -> None:
+def test_deleted_node_leaves_nothing_after_its_pods_are_gone() -> None:
     c = Cluster(topology())
     c.node("n1")
     c.pod("web/p", "n1")

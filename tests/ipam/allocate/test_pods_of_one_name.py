@@ -38,7 +38,7 @@ def test_on_one_node_the_new_one_waits_for_the_end_of_the_old_ones_sandbox() -> 
     assert [one.address for one in given.cooling] == ["10.0.0.0"]
 
 
-def test_or_until_the_kubelet_asks_for_its_own() -> None:
+def test_new_pod_waits_until_the_kubelet_requests_its_sandbox() -> None:
     c = two_nodes()
     c.sandbox("web/a", "n1", uid="old")
     c.decide()
@@ -52,7 +52,7 @@ def test_or_until_the_kubelet_asks_for_its_own() -> None:
     assert c.says() == []  # the API shows it still
 
 
-def test_a_watcher_that_is_behind_stops_no_pod_and_what_its_predecessor_may_run_with_is_nobodys() -> None:
+def test_lagging_watcher_stops_no_pod_and_the_old_address_is_not_reused() -> None:
     c = two_nodes()
     c.pod("web/a", "n1", uid="old")
     c.decide()
@@ -77,7 +77,7 @@ def test_a_watcher_that_is_behind_stops_no_pod_and_what_its_predecessor_may_run_
     assert c.says() == ["web/c on n1: 10.0.0.0"]
 
 
-def test_what_was_taken_from_one_that_reports_other_addresses_is_not_held_back() -> None:
+def test_address_of_a_pod_that_reports_others_is_not_held_back() -> None:
     c = two_nodes()
     c.pod("web/a", "n1", uid="old")
     c.decide()

@@ -23,7 +23,7 @@ def replaced(c: Cluster, key: str) -> None:
     assert c.says() == [f"{key} on n1: released, the pod is gone"]
 
 
-def test_the_very_pod_that_comes_back_has_its_address_again() -> None:
+def test_returning_pod_gets_its_address_again() -> None:
     c = cluster("web/a", "web/b")
     replaced(c, "web/b")
     replaced(c, "web/a")
@@ -37,14 +37,14 @@ def test_the_very_pod_that_comes_back_has_its_address_again() -> None:
         assert event.cooling == ()
 
 
-def test_another_pod_of_its_name_waits_for_the_cooldown_as_anybody() -> None:
+def test_other_pod_of_the_name_waits_for_the_cooldown() -> None:
     c = cluster("web/a")
     replaced(c, "web/a")
     c.pod("web/a", "n1", uid="another")
     assert c.says() == ["web/a on n1: 10.0.0.1"]
 
 
-def test_not_one_that_an_operator_has_ended() -> None:
+def test_address_released_by_an_operator_does_not_return() -> None:
     """It is over also for this very pod."""
     c = cluster("web/a")
     c.send(
@@ -56,7 +56,7 @@ def test_not_one_that_an_operator_has_ended() -> None:
         assert other.says() == ["web/a on n1: released, an audit", "web/a on n1: 10.0.0.1"]
 
 
-def test_of_several_that_cool_the_last_one_that_it_had() -> None:
+def test_last_of_several_cooling_addresses_returns() -> None:
     c = cluster("web/a")
     replaced(c, "web/a")
     c.later(1)
@@ -80,7 +80,7 @@ def test_on_another_node_it_is_another_address() -> None:
 # --- what a pod reports ---------------------------------------------------------------------------------
 
 
-def test_who_runs_with_an_address_that_cools_from_another_has_it() -> None:
+def test_pod_running_with_a_cooling_address_of_another_gets_it() -> None:
     c = cluster("web/a")
     replaced(c, "web/a")
     for other in (c, c.rebuilt()):
@@ -88,7 +88,7 @@ def test_who_runs_with_an_address_that_cools_from_another_has_it() -> None:
         assert other.says() == ["web/b on n1: 10.0.0.0"]
 
 
-def test_not_while_the_one_that_lost_it_may_run_with_it() -> None:
+def test_cooling_address_is_not_adopted_while_its_old_pod_may_use_it() -> None:
     c = cluster("web/a")
     c.send(
         ev.AddressDisowned(
@@ -100,7 +100,7 @@ def test_not_while_the_one_that_lost_it_may_run_with_it() -> None:
     assert c.says() == ["web/b on n1: 10.0.0.2"]
 
 
-def test_who_runs_with_an_address_of_a_block_that_another_node_has_empty_has_it() -> None:
+def test_pod_running_with_an_address_of_an_empty_block_of_another_node_gets_it() -> None:
     """The block becomes its node's."""
     c = cluster("web/a", warm_blocks=1)
     c.node("n2")
@@ -116,7 +116,7 @@ def test_who_runs_with_an_address_of_a_block_that_another_node_has_empty_has_it(
         ]
 
 
-def test_not_of_a_block_in_which_somebody_is_or_cools() -> None:
+def test_address_of_a_used_or_cooling_block_of_another_node_is_not_adopted() -> None:
     c = cluster("web/a")
     replaced(c, "web/a")
     c.node("n2")

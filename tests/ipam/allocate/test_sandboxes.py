@@ -13,7 +13,7 @@ from tests.ipam.cluster import Cluster, topology
 # --- a pod that the API does not show ---
 
 
-def test_a_pod_that_the_api_does_not_show_gets_an_address_by_its_kubelets_word() -> None:
+def test_pod_unknown_to_the_api_gets_an_address_by_a_sandbox_request() -> None:
     c = two_nodes()
     c.sandbox("kube/static", "n1", uid="0123abc")
     assert c.causes() == [
@@ -25,7 +25,7 @@ def test_a_pod_that_the_api_does_not_show_gets_an_address_by_its_kubelets_word()
     assert (given.uid, given.tenant, given.segment) == ("0123abc", "kube", "")
 
 
-def test_until_the_sandbox_is_removed() -> None:
+def test_address_is_released_when_the_sandbox_is_removed() -> None:
     c = two_nodes()
     c.sandbox("kube/static", "n1")
     c.decide()
@@ -41,7 +41,7 @@ def test_until_the_sandbox_is_removed() -> None:
     assert c.says() == ["kube/third on n1: 10.0.0.0"]
 
 
-def test_what_the_api_says_later_changes_no_address() -> None:
+def test_pod_seen_later_keeps_its_address() -> None:
     c = two_nodes()
     c.sandbox("web/a", "n1")
     c.decide()
@@ -51,7 +51,7 @@ def test_what_the_api_says_later_changes_no_address() -> None:
     assert c.says() == []
 
 
-def test_the_apis_word_about_segment_and_wishes_counts_as_soon_as_it_is_there() -> None:
+def test_segment_and_annotations_of_the_api_count_once_known() -> None:
     c = two_nodes(block_owner="segment")
     c.pod("web/a", "n1", "front", annotations={ADDRESS: "10.0.0.20"})
     c.pod("web/b", "", "front")  # the watcher has not seen yet where it was placed
@@ -65,7 +65,7 @@ def test_the_apis_word_about_segment_and_wishes_counts_as_soon_as_it_is_there() 
     assert [e.segment for e in c.newest(ev.AddressAssigned)] == ["front", "back"]
 
 
-def test_one_in_the_hosts_network_wants_none() -> None:
+def test_sandbox_on_the_host_network_gets_no_address() -> None:
     c = two_nodes()
     c.sandbox("web/a", "n1")
     c.decide()
@@ -74,7 +74,7 @@ def test_one_in_the_hosts_network_wants_none() -> None:
 
 
 @pytest.mark.parametrize("denied", [False, True], ids=["unknown", "denied"])
-def test_on_a_node_without_a_place_it_is_told_why_and_gets_one_later(denied: bool) -> None:
+def test_sandbox_on_an_unplaced_node_is_denied_and_served_later(denied: bool) -> None:
     c = Cluster(topology("10.0.0.0/26", 29, {"name": "a", "assignment": {"rack": "a"}}), warm_blocks=0)
     if denied:
         c.node("n1")
@@ -85,7 +85,7 @@ def test_on_a_node_without_a_place_it_is_told_why_and_gets_one_later(denied: boo
     assert "web/a on n1: 10.0.0.0" in c.says()
 
 
-def test_the_whole_group_is_full() -> None:
+def test_sandbox_in_a_full_group() -> None:
     c = Cluster(topology("10.0.0.0/30", 30), warm_blocks=0)
     c.node("n1")
     for name in "abcde":
@@ -100,7 +100,7 @@ def test_the_whole_group_is_full() -> None:
     assert c.causes() == ["NODE/7: web/e on n1: released, the pod is gone"]
 
 
-def test_a_zone_is_opened_for_it() -> None:
+def test_sandbox_opens_the_group_of_its_zone() -> None:
     c = Cluster(warm_blocks=0)
     c.node("n1")
     c.node("n2", {"topology.kubernetes.io/zone": "z"})
@@ -192,7 +192,7 @@ def test_a_static_pod_is_known_by_its_own_uid() -> None:
     assert c.says() == []
 
 
-def test_its_mirror_may_come_late_and_go_while_it_runs() -> None:
+def test_mirror_pod_may_appear_late_and_disappear() -> None:
     c = two_nodes()
     c.sandbox("kube/proxy", "n1", uid="0123abc")
     c.decide()
@@ -226,7 +226,7 @@ def test_after_a_lost_store_it_asks_again_and_those_that_report_an_address_come_
     assert c.addresses() == {"kube/static": "10.0.0.1", "web/a": "10.0.0.0", "web/b": "10.0.0.3"}
 
 
-def test_an_operators_word_ends_its_address_and_nobody_gets_it_while_it_runs() -> None:
+def test_address_released_by_an_operator_is_not_reused_while_the_sandbox_runs() -> None:
     c = two_nodes()
     c.sandbox("web/a", "n1", uid="u")
     c.decide()
@@ -246,7 +246,7 @@ def test_an_operators_word_ends_its_address_and_nobody_gets_it_while_it_runs() -
     assert lookup.address(c.state, "10.0.0.0").state == lookup.FREE
 
 
-def test_it_counts_among_those_that_want_an_address() -> None:
+def test_sandbox_counts_as_a_pod_that_needs_an_address() -> None:
     c = two_nodes()
     c.sandbox("web/a", "n1")
     c.pod("web/b", "n1")
@@ -255,7 +255,7 @@ def test_it_counts_among_those_that_want_an_address() -> None:
     assert (now.wanting, now.held) == (2, 2)
 
 
-def test_whoever_boots_from_the_table_in_between_says_what_led_to_the_end() -> None:
+def test_cause_of_a_release_survives_a_boot_from_the_table() -> None:
     c = two_nodes()
     c.sandbox("kube/static", "n1")
     c.decide()

@@ -20,7 +20,7 @@ from tests.ipam.audit.audited import brief, cluster, orders, pod_of, twin, with_
         ({"host_network": True}, False),
     ],
 )
-def test_an_address_whose_pod_is_no_more_what_it_was(change: dict[str, Any], absent: bool) -> None:
+def test_address_of_a_replaced_or_finished_pod(change: dict[str, Any], absent: bool) -> None:
     c = cluster()
     found = c.found(with_pod(c, "a", **change))
     assert [brief(one) for one in found] == ["nobody web/a n1 10.0.0.0", "missed web/a"]
@@ -39,7 +39,7 @@ def test_an_address_whose_pod_is_gone() -> None:
     assert (asked.resource, asked.at) == ("pods", 5)
 
 
-def test_what_is_ordered_frees_it_and_nothing_else() -> None:
+def test_repair_releases_only_the_leaked_address() -> None:
     c = cluster()
     api = without(c, "kube.pod.web.a")
     c.send(*orders(c, c.found(api)))
@@ -58,13 +58,13 @@ def test_a_pod_without_an_address() -> None:
     assert corrections([found], c.state, 0) == []
 
 
-def test_a_pod_that_nothing_was_decided_for() -> None:
+def test_pod_without_a_decision() -> None:
     c = cluster()
     c.pod("web/e", "n1")
     assert c.told() == ["without web/e n1"]
 
 
-def test_a_pod_that_the_log_knows_nothing_of() -> None:
+def test_pod_unknown_to_the_log() -> None:
     c = cluster()
     pod = msgspec.structs.replace(pod_of(c.api(), "a"), name="e", uid="uid-web/e")
     found = c.found(c.api() | {pod.subject(): pod})
@@ -84,7 +84,7 @@ def test_of_two_owners_by_the_log_the_later_one_is_refused_and_gets_another() ->
     assert c.addresses()["web/twin"] != "10.0.0.0"
 
 
-def test_of_several_that_report_one_address_none_loses_what_it_was_given() -> None:
+def test_pods_that_report_one_address_keep_their_assigned_ones() -> None:
     c = cluster()
     both = with_pod(c, "a", ips=("10.0.0.1",)) | {
         "kube.pod.web.b": msgspec.structs.replace(pod_of(c.api(), "b"), ips=("10.0.0.1",))
@@ -110,7 +110,7 @@ def test_a_pod_that_reports_what_another_one_was_given_and_uses_too() -> None:
 
 
 @pytest.mark.parametrize("absent", [True, False])
-def test_who_loses_an_address_that_another_reports_is_ordered_so(absent: bool) -> None:
+def test_loss_of_an_address_reported_by_another_pod_is_ordered(absent: bool) -> None:
     """Its pod is gone, or is there and reports another."""
     c = cluster()
     c.pod("web/x", "n2", ips=("10.0.0.0",), host_network=False)

@@ -26,7 +26,7 @@ def told(found: Iterable[Finding]) -> list[str]:
     return [f"{one.kind}: {one.text}" for one in found]
 
 
-def test_all_is_well_whatever_pods_do() -> None:
+def test_no_findings_in_a_healthy_cluster() -> None:
     """Finished, on the host's network, cooling down, moved with their node, with what they wished for."""
     c = two_racks()
     c.pod("web/done", "n1", phase="Succeeded")
@@ -43,7 +43,7 @@ def test_all_is_well_whatever_pods_do() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_random_life_is_well(seed: int) -> None:
+def test_no_findings_after_random_operations(seed: int) -> None:
     chance = random.Random(seed)
     c = two_racks(cooldown=5_000_000)
     for at in range(60):
@@ -204,7 +204,7 @@ def test_two_pods_that_report_one_address() -> None:
     ]
 
 
-def test_addresses_that_pods_have_from_somebody_else_are_none_of_ours() -> None:
+def test_foreign_addresses_of_pods_are_ignored() -> None:
     """Beside another network, until our agents run."""
     c = two_racks()
     for key, node in (("web/a", "n1"), ("web/b", "n2")):
@@ -241,7 +241,7 @@ def test_blocks_that_overlap_and_addresses_where_they_do_not_belong() -> None:
     assert "count: 10.0.0.9 of web/b on n2 is outside its block 10.0.0.0/30" in found
 
 
-def test_a_kernel_that_has_what_nobody_was_given() -> None:
+def test_kernel_address_that_is_not_assigned() -> None:
     c = two_racks()
     c.pod("web/c", "n1")
     c.decide()
@@ -261,7 +261,7 @@ def test_a_kernel_that_has_what_nobody_was_given() -> None:
     ]
 
 
-def test_what_is_no_cluster_of_ours_is_not_believed() -> None:
+def test_snapshot_of_another_cluster_is_not_trusted() -> None:
     c = two_racks()
     assert doubt(c.state, api(c)) == ""
     other = Snapshot([ev.NodeSeen(resource_version="1", uid="other", name="n1")], [], {})
@@ -272,7 +272,7 @@ def test_what_is_no_cluster_of_ours_is_not_believed() -> None:
     assert doubt(c.state, there) == "the API server shows 0 pods, and the log has 22: too few to be believed"
 
 
-def test_two_looks_find_the_same_whatever_they_call_it() -> None:
+def test_two_checks_agree_on_the_same_finding() -> None:
     c = two_racks()
     there = api(c)
     del there.pods["web/a"]

@@ -6,7 +6,7 @@ from romana_bus import events as ev
 from tests.ipam.audit.audited import GOOD, Reported, cluster, covering, report
 
 
-def test_a_kernel_that_has_what_the_log_says() -> None:
+def test_kernel_matches_the_log() -> None:
     c = cluster()
     assert c.told(None, report("n1", GOOD)) == []
     assert c.told(None, report("n1", {"10.0.0.0": "", "10.0.0.1": ""})) == [], (
@@ -14,7 +14,7 @@ def test_a_kernel_that_has_what_the_log_says() -> None:
     )
 
 
-def test_a_kernel_that_has_too_much_too_little_or_for_another() -> None:
+def test_kernel_has_extra_missing_or_wrong_addresses() -> None:
     c = cluster()
     more = report("n1", GOOD | {"10.0.0.2": "web/x"})
     assert c.told(None, more) == ["kernel web/x n1 10.0.0.2"]
@@ -52,7 +52,7 @@ def test_the_last_report_of_a_node_that_is_gone_says_nothing() -> None:
     assert c.told(None, report("n1", GOOD)) == []
 
 
-def test_what_an_agent_has_not_read_yet_is_no_finding() -> None:
+def test_unread_decision_is_no_finding() -> None:
     """A young pod, one that has just gone, and one whose address went to another."""
     c = cluster(cooldown=0)
     there = c.seqs["IPAM"]
@@ -73,7 +73,7 @@ def test_what_an_agent_has_not_read_yet_is_no_finding() -> None:
     assert Reported(c, covering(c.seqs["IPAM"], had)).told == ["kernel web/b n1 10.0.0.1"], "which is web/f's"
 
 
-def test_an_address_of_nobody_in_particular_is_no_finding_while_the_agent_may_have_to_read_of_it() -> None:
+def test_unowned_address_is_no_finding_while_the_agent_lags() -> None:
     """Of its own node: what is young on another says nothing about it."""
     c = cluster(cooldown=0)
     there = c.seqs["IPAM"]

@@ -10,7 +10,7 @@ from romana_bus.ipam.audit.corrections import corrections, pending
 from tests.ipam.audit.audited import Audited, block, brief, cluster, report, snapshot, twin, with_pod, without
 
 
-def test_a_healthy_cluster_with_all_kinds_of_life() -> None:
+def test_healthy_cluster_with_pods_of_all_kinds() -> None:
     c = cluster(cooldown=30_000_000)
     c.pod("web/job", "n1", phase="Succeeded")
     c.pod("web/daemon", "n1", host_network=True, ips=("192.168.0.1",))
@@ -62,7 +62,7 @@ def test_a_pod_that_was_scheduled_and_the_log_does_not_know() -> None:
     assert c.told(with_pod(c, "e", node="n1")) == ["without web/e n1", "missed web/e"]
 
 
-def test_what_is_found_says_of_which_pod_and_what_the_api_server_has() -> None:
+def test_finding_names_the_pod_and_what_the_api_server_has() -> None:
     """So that two looks can tell whether it is still the same."""
     c = cluster()
     c.pod("web/e", "n1")
@@ -82,7 +82,7 @@ def test_what_is_found_says_of_which_pod_and_what_the_api_server_has() -> None:
 # --- newer than the lists ----------------------------------------------------------------------------------
 
 
-def test_what_happened_after_the_lists_were_made_is_not_wrong() -> None:
+def test_changes_after_the_lists_are_no_finding() -> None:
     """The log is folded behind them: a pod that came, one that went, a node that came and one that went."""
     c = cluster()
     c.node("n8", {"rack": "a"})
@@ -96,7 +96,7 @@ def test_what_happened_after_the_lists_were_made_is_not_wrong() -> None:
     assert findings(c.state, snapshot(before, version)) == []
 
 
-def test_where_versions_are_no_numbers_it_is_looked_at_all_the_same() -> None:
+def test_non_numeric_versions_are_audited_too() -> None:
     c = cluster()
     shot = snapshot(without(c, "kube.pod.web.a"), 0)
     shot.versions["pods"] = "opaque"
@@ -112,7 +112,7 @@ def test_another_cluster() -> None:
     assert "another cluster" in doubt(c.state, snapshot({"x": node}, 9))
 
 
-def test_a_node_that_was_made_anew_is_no_other_cluster_while_its_pods_are_the_same() -> None:
+def test_recreated_node_with_the_same_pods_is_the_same_cluster() -> None:
     c = cluster()
     nodes = {
         subject: msgspec.structs.replace(one, uid="anew")
@@ -149,7 +149,7 @@ def test_a_log_that_is_being_listed() -> None:
 # --- orders ------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_ordered_twice_while_it_stands() -> None:
+def test_repair_is_not_ordered_twice() -> None:
     c = cluster()
     disowned, asked = corrections(c.found(without(c, "kube.pod.web.a")), c.state, 5)
     assert isinstance(disowned, ev.AddressDisowned)
@@ -164,7 +164,7 @@ def test_nothing_is_ordered_twice_while_it_stands() -> None:
     assert not pending(later, asked, mark)
 
 
-def test_every_kind_is_told_in_its_order_and_the_same_each_time() -> None:
+def test_findings_have_a_stable_order() -> None:
     c = cluster()
     c.send(block("10.9.0.0/30", "n1"), block("10.0.0.64/26", "n1"), block("10.0.0.64/30", "n1"))
     c.send(twin("ghost", "n1", "10.0.0.77", "10.0.0.0/30"))

@@ -18,7 +18,7 @@ def moved(c: Cluster) -> ev.TopologySet:
     return ev.TopologySet(document=document, evict=(evict("web/a", "n1", "10.0.0.0"),))
 
 
-def test_who_is_evicted_gets_another_address_and_who_is_not_keeps_its_own() -> None:
+def test_evicted_pods_get_another_address_and_others_keep_theirs() -> None:
     c = two_racks()
     c.send(moved(c))
     assert c.causes() == [
@@ -31,7 +31,7 @@ def test_who_is_evicted_gets_another_address_and_who_is_not_keeps_its_own() -> N
     assert c.addresses() == {"web/a": "10.0.0.68", "web/b": "10.0.0.64"}
 
 
-def test_the_address_goes_to_nobody_else_while_its_pod_still_runs_with_it() -> None:
+def test_evicted_address_is_not_reused_while_its_pod_uses_it() -> None:
     c = two_racks()
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.send(moved(c))
@@ -50,7 +50,7 @@ def test_the_address_goes_to_nobody_else_while_its_pod_still_runs_with_it() -> N
     assert "10.0.0.0" in c.addresses().values()
 
 
-def test_it_is_free_when_the_pod_says_that_it_has_only_others_now() -> None:
+def test_evicted_address_is_free_once_the_pod_reports_only_others() -> None:
     c = two_racks()
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.send(moved(c))
@@ -94,7 +94,7 @@ def test_a_pod_that_is_not_there_loses_its_address_and_gets_no_other() -> None:
     assert c.says() == ["10.0.0.0/30 from n1"]
 
 
-def test_a_newer_fact_about_it_counts_more() -> None:
+def test_newer_event_of_the_pod_overrides_the_eviction() -> None:
     c = two_racks()
     before = c.state.facts
     c.pod("web/a", "n1", phase="Pending")
@@ -106,13 +106,13 @@ def test_a_newer_fact_about_it_counts_more() -> None:
     assert c.says()[-1] == "web/a on n1: 10.0.0.0", "the very pod that had it"
 
 
-def test_what_is_gone_already_is_no_trouble() -> None:
+def test_eviction_of_a_released_address_is_no_error() -> None:
     c = two_racks()
     c.send(disowned("web/x", "n9", "10.0.0.0", absent=True))
     assert c.says() == []
 
 
-def test_what_was_said_of_a_pod_does_not_end_what_its_successor_has() -> None:
+def test_eviction_of_a_pod_does_not_affect_its_successor() -> None:
     """The audit looked; by the time that it orders, a new pod of the name has the address."""
     c = two_racks()
     words = ev.AddressDisowned(

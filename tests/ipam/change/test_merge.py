@@ -55,19 +55,19 @@ def lived(*lives: dict[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def test_the_first_one_has_its_slots_by_order() -> None:
+def test_first_topology_has_its_slots_in_order() -> None:
     stored = lived(of("a", "b", "c"))
     assert prefixes(stored) == prefixes(of("a", "b", "c"))
     assert stored["topologies"][0]["slots"] == 4
     assert [group["slot"] for group in stored["topologies"][0]["map"]] == [0, 1, 2]
 
 
-def test_one_that_is_inserted_takes_padding_and_nobody_moves() -> None:
+def test_inserted_group_takes_padding_and_no_other_moves() -> None:
     after = prefixes(lived(of("a", "b", "c"), of("a", "new", "b", "c")))
     assert after == prefixes(of("a", "b", "c")) | {"new": "10.0.192.0/18"}
 
 
-def test_the_slot_of_one_that_is_removed_is_padding() -> None:
+def test_slot_of_a_removed_group_becomes_padding() -> None:
     before = prefixes(of("a", "b", "c"))
     after = prefixes(lived(of("a", "b", "c"), of("a", "c")))
     assert after == {name: before[name] for name in "ac"}
@@ -99,17 +99,17 @@ def test_a_map_of_one_group_that_gets_another() -> None:
     assert prefixes(lived(of("all"), of("new", "all"))) == {"all": "10.0.0.0/17", "new": "10.0.128.0/17"}
 
 
-def test_one_that_is_renamed_is_known_by_its_labels() -> None:
+def test_renamed_group_is_matched_by_its_labels() -> None:
     after = lived(labelled(a="x", b="y", c="z"), labelled(new="w", q="y", a="x", c="z"))
     assert prefixes(after) == prefixes(labelled(a="x", q="y", c="z")) | {"new": "10.0.192.0/18"}
 
 
-def test_one_that_is_relabelled_is_known_by_its_name() -> None:
+def test_relabelled_group_is_matched_by_its_name() -> None:
     after = lived(labelled(a="x", b="y"), labelled(b="x", a="y"))
     assert prefixes(after) == {"a": "10.0.0.0/17", "b": "10.0.128.0/17"}
 
 
-def test_one_is_known_by_the_nodes_that_it_lists() -> None:
+def test_group_is_matched_by_its_listed_nodes() -> None:
     def listing(**groups: str) -> dict[str, Any]:
         entries = ({"name": name, "groups": [{"name": node, "ip": "::1"}]} for name, node in groups.items())
         return topology("10.0.0.0/16", 28, *entries)
@@ -118,7 +118,7 @@ def test_one_is_known_by_the_nodes_that_it_lists() -> None:
     assert prefixes(after) == {"y": "10.0.0.0/17", "x": "10.0.128.0/17"}
 
 
-def test_one_that_shows_nothing_of_what_it_was_is_known_by_its_place() -> None:
+def test_group_with_nothing_in_common_is_matched_by_its_position() -> None:
     after = lived(labelled(a="x", b="y", c="z"), labelled(a="x", other="w", c="z"))
     assert prefixes(after)["other"] == "10.0.64.0/18"
 
@@ -146,7 +146,7 @@ def test_a_leaf_that_is_split_and_groups_that_become_a_leaf_again() -> None:
     assert prefixes(lived(of("a", "b"), of("a/1", "a/2", "b"), of("a", "b"))) == prefixes(of("a", "b"))
 
 
-def test_what_the_document_says_counts_more_than_what_was() -> None:
+def test_slots_of_the_document_override_earlier_ones() -> None:
     wish = of("a", "b", slots=8)
     wish["topologies"][0]["map"][1]["slot"] = 6
     assert prefixes(lived(of("a", "b"), wish)) == {"a": "10.0.0.0/19", "b": "10.0.192.0/19"}
@@ -232,7 +232,7 @@ def test_what_the_operator_wrote_is_not_touched() -> None:
         (8, [7], []),
     ],
 )
-def test_slots_that_cannot_be(slots: Any, of_groups: list[Any], wrong: list[tuple[str, str]]) -> None:
+def test_invalid_slots(slots: Any, of_groups: list[Any], wrong: list[tuple[str, str]]) -> None:
     document = topology("10.0.0.0/16", 28, *({"slot": slot} for slot in of_groups))
     inside = topology("10.0.0.0/16", 28, {"groups": [{"slot": slot} for slot in of_groups], "slots": slots})
     document["topologies"][0]["slots"] = slots
@@ -278,7 +278,7 @@ def test_a_short_document_cannot_ask_for_more_prefixes_than_a_machine_holds() ->
 
 @settings(max_examples=300)
 @given(documents().filter(usable), documents().filter(usable))
-def test_who_is_known_again_keeps_the_prefix_unless_the_level_grew(
+def test_matched_group_keeps_its_prefix_unless_the_level_grew(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
     old = parse(stored := merge(Topology(), first))

@@ -11,7 +11,7 @@ from tests.ipam.change.planned import cluster, zones
 
 
 @pytest.mark.parametrize(("pods", "more"), [(5, ""), (6, " and 1 more"), (7, " and 2 more")])
-def test_the_first_few_of_those_who_would_lose_are_named(pods: int, more: str) -> None:
+def test_first_few_losing_pods_are_named(pods: int, more: str) -> None:
     c = cluster(zones("a", "b"), "b", pods=pods)
     with pytest.raises(BadInput) as caught:
         evictions(losing(c.state, zones("a", "x")), ())
@@ -34,7 +34,7 @@ def test_the_first_few_of_those_who_would_lose_are_named(pods: int, more: str) -
         (("all", "web/x"), "--evict web/x: it does not"),
     ],
 )
-def test_who_may_lose_an_address_has_to_be_named(asked: tuple[str, ...], reason: str) -> None:
+def test_losing_pods_must_be_named(asked: tuple[str, ...], reason: str) -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c", pods=6)
     lost = losing(c.state, merge(c.state.topology, zones("a", "c")))
     with pytest.raises(BadInput) as caught:
@@ -45,7 +45,7 @@ def test_who_may_lose_an_address_has_to_be_named(asked: tuple[str, ...], reason:
 
 
 @pytest.mark.parametrize("asked", [("all",), ("web/*",), tuple(f"web/b{at}" for at in (2, 0, 1))])
-def test_exactly_those_that_lose_are_evicted(asked: tuple[str, ...]) -> None:
+def test_exactly_the_losing_pods_are_evicted(asked: tuple[str, ...]) -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c", pods=3)
     lost = losing(c.state, merge(c.state.topology, zones("a", "c")))
     assert [(one.name, one.node, one.addresses) for one in evictions(lost, asked)] == [

@@ -10,7 +10,7 @@ from tests.ipam.cluster import Cluster
 from tests.ipam.invariants import blocks_do_not_overlap
 
 
-def test_another_network() -> None:
+def test_added_network() -> None:
     c = cluster(zones("a"), "a")
     document = zones("a")
     document["networks"].append({"name": "six", "cidr": "fd00::/64"})
@@ -74,7 +74,7 @@ def test_from_the_default_topology_to_the_first_document() -> None:
     ]
 
 
-def test_an_address_that_is_nowhere_already_cannot_be_lost() -> None:
+def test_address_outside_every_group_cannot_be_lost() -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c")
     c.send(ev.TopologySet(document=merge(c.state.topology, zones("a", "c"))))
     c.decide()
@@ -104,7 +104,7 @@ def test_when_the_topology_in_force_cannot_be_used() -> None:
     assert hosts(found) == {"n-a": "stays"}
 
 
-def test_of_nothing_at_all() -> None:
+def test_plan_of_an_empty_cluster() -> None:
     c = Cluster(synced=False)
     found = plan(c, zones("a", "b"))
     assert found.safe

@@ -17,7 +17,7 @@ from tests.ipam.documents import NODES, RACKS, TENANTS, documents, usable
 from tests.ipam.invariants import blocks_do_not_overlap
 
 
-def test_a_group_in_the_middle_moves_nobody() -> None:
+def test_group_added_in_the_middle_moves_no_other() -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c", pods=2)
     found = plan(c, zones("a", "new", "b", "c"))
     assert groups(found) == [
@@ -64,7 +64,7 @@ def test_a_pod_that_is_gone_anyway_loses_nothing() -> None:
     assert plan(c, zones("a", "c")).safe
 
 
-def test_names_and_order_move_nobody() -> None:
+def test_renamed_and_reordered_groups_do_not_move() -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c")
     found = plan(c, zones("z=c", "x=a", "b"))
     assert {(one.group, one.was_group, one.kind) for one in found.groups} == {
@@ -130,7 +130,7 @@ def test_where_each_node_was_and_would_be() -> None:
     ]
 
 
-def test_it_changes_nothing() -> None:
+def test_plan_changes_nothing() -> None:
     c = cluster(zones("a", "b", "c"), "a", "b", "c")
     before = c.rebuilt()
     plan(c, zones("c", "x"))
@@ -148,7 +148,7 @@ def test_it_changes_nothing() -> None:
     st.lists(st.tuples(st.sampled_from(TENANTS), st.integers(0, 11), st.sampled_from(NODES)), max_size=30),
     st.dictionaries(st.sampled_from(NODES), st.sampled_from(["", *RACKS])),
 )
-def test_what_is_said_to_be_kept_is_kept(
+def test_addresses_that_the_plan_keeps_are_kept(
     first: dict[str, Any] | None,
     second: dict[str, Any],
     running: list[tuple[str, int, str]],

@@ -50,7 +50,7 @@ def test_a_larger_range_replaces_those_inside_it_and_a_smaller_one_adds_nothing(
     assert reserve(c.state, "10.0.0.8/31") == []
 
 
-def test_what_is_in_use_is_reserved_only_if_told_so() -> None:
+def test_used_range_is_reserved_only_with_force() -> None:
     c = cluster()
     c.node("n1")
     c.pod("web/a", "n1")
@@ -59,7 +59,7 @@ def test_what_is_in_use_is_reserved_only_if_told_so() -> None:
     assert reserve(c.state, "10.0.0.0/30", despite_use=True) == [ev.RangeReserved(cidr="10.0.0.0/30")]
 
 
-def test_only_what_was_reserved_is_given_free_again() -> None:
+def test_only_reserved_ranges_can_be_unreserved() -> None:
     c = cluster()
     c.send(*reserve(c.state, "10.0.0.8/30"))
     with pytest.raises(BadRange, match=r"10\.0\.0\.8/31 is not reserved; 10\.0\.0\.8/30 is"):

@@ -74,7 +74,7 @@ def test_the_newest_message_counts_whatever_version_it_has() -> None:
     assert c.state.hosts["n1"].seen
 
 
-def test_an_api_server_that_went_back_is_believed_again() -> None:
+def test_restored_api_server_is_trusted_again() -> None:
     c = Cluster(topology())
     c.send(node("50"), pod("60"))
     c.send(ev.PodGone(resource_version="70", uid="v", namespace="web", name="b"), no_node("70", "n2"))
@@ -182,7 +182,7 @@ def test_it_wakes_when_the_next_cooldown_ends() -> None:
     assert wake(c.state) is None
 
 
-def test_nothing_is_kept_of_what_is_over() -> None:
+def test_ended_entities_leave_no_state() -> None:
     """However many pods and nodes have come and gone."""
     c = Cluster(topology(), order_memory=60 * SECOND)
     for turn in range(5):
@@ -204,7 +204,7 @@ def test_nothing_is_kept_of_what_is_over() -> None:
 # --- a table that is not as it should be ---
 
 
-def test_a_block_that_overlaps_one_that_is_somebodys_is_refused_and_taken_back() -> None:
+def test_block_overlapping_an_owned_one_is_refused_and_released() -> None:
     """It is no work of ours; where a store brings it, nothing in it is given out twice."""
     c = Cluster(topology("10.0.0.0/28", 30), warm_blocks=0, cooldown=0)
     c.node("n1")
@@ -232,7 +232,7 @@ def test_a_block_that_overlaps_one_that_is_somebodys_is_refused_and_taken_back()
     assert c.rebuilt().says() == []
 
 
-def test_what_is_refused_counts_as_soon_as_what_it_contradicts_is_gone() -> None:
+def test_refused_event_counts_once_the_contradiction_is_gone() -> None:
     """To a reader that decides nothing, as to one that has read nothing but the newest messages."""
     c = Cluster(topology())
     c.send(
@@ -295,7 +295,7 @@ def test_a_pod_may_have_its_own_address_again_in_a_block_around_the_one_it_had_i
     assert [why for *_, why in refusals(c.state)] == ["refused: 10.0.0.0 is another pod's"]
 
 
-def test_an_address_whose_block_is_nobodys_goes_back() -> None:
+def test_address_in_an_unowned_block_is_released() -> None:
     c = Cluster(topology("10.0.0.0/28", 30), warm_blocks=0)
     c.node("n1")
     c.pod("web/a", "n1")

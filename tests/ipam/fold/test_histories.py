@@ -151,7 +151,7 @@ SETTINGS: list[dict[str, Any]] = [{}, {"cooldown": 0, "warm_blocks": 0}, {"block
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("story", STORIES)
-def test_the_end_does_not_depend_on_the_way(
+def test_final_state_does_not_depend_on_the_variant(
     story: Callable[[Story], histories.History], settings: dict[str, Any]
 ) -> None:
     told = Story()
@@ -202,7 +202,7 @@ def places(event: ev.AddressAssigned) -> list[str]:
     return [address.network for address in event.addresses]
 
 
-def test_there_are_twenty_four_of_each() -> None:
+def test_every_history_has_twenty_four_variants() -> None:
     names = [name for _, name, _ in histories.variants(a_cluster_starts(Story()))]
     assert len(set(names)) == 24
 

@@ -24,7 +24,7 @@ def build(steps: list[tuple[bool, tuple[int, int]]]) -> tuple[Ranges, set[int]]:
 
 
 @given(changes)
-def test_they_hold_what_was_added_and_not_removed_in_as_few_pieces_as_possible(
+def test_ranges_match_a_set_of_addresses_and_are_merged(
     steps: list[tuple[bool, tuple[int, int]]],
 ) -> None:
     ranges, model = build(steps)
@@ -34,7 +34,7 @@ def test_they_hold_what_was_added_and_not_removed_in_as_few_pieces_as_possible(
 
 
 @given(changes, spans)
-def test_questions_about_a_part(steps: list[tuple[bool, tuple[int, int]]], span: tuple[int, int]) -> None:
+def test_queries_on_a_part(steps: list[tuple[bool, tuple[int, int]]], span: tuple[int, int]) -> None:
     ranges, model = build(steps)
     part = model & set(range(*span))
     assert ranges.count(*span) == len(part)
@@ -44,7 +44,7 @@ def test_questions_about_a_part(steps: list[tuple[bool, tuple[int, int]]], span:
 
 
 @given(changes, changes, st.sampled_from([1, 2, 4, 8]))
-def test_the_lowest_aligned_place_that_is_not_all_shut(
+def test_lowest_aligned_prefix_with_free_addresses(
     steps: list[tuple[bool, tuple[int, int]]], closing: list[tuple[bool, tuple[int, int]]], size: int
 ) -> None:
     (free, model), (shut, closed) = build(steps), build(closing)

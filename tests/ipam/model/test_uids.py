@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @given(st.uuids())
-def test_a_uuid_comes_back_as_it_was(uid: uuid.UUID) -> None:
+def test_uuid_round_trip(uid: uuid.UUID) -> None:
     assert isinstance(ident_of(str(uid)), int)
     assert text_of(ident_of(str(uid))) == str(uid)
 
 
 @given(st.text(max_size=40))
-def test_so_does_any_other_uid(uid: str) -> None:
+def test_other_uid_round_trip(uid: str) -> None:
     assert text_of(ident_of(uid)) == uid
 
 
@@ -35,5 +35,5 @@ def test_so_does_any_other_uid(uid: str) -> None:
         "8f14e45f-ceea-467f-a9f13-f0f0d2c5a11",
     ],
 )
-def test_what_only_looks_like_one(uid: str) -> None:
+def test_text_that_only_looks_like_a_uuid(uid: str) -> None:
     assert text_of(ident_of(uid)) == uid

@@ -73,7 +73,7 @@ def measuring() -> Iterator[Callable[[Cluster], Metrics]]:
         one.__exit__(None, None, None)
 
 
-def test_a_group_is_full_and_has_room_again(measuring: Callable[[Cluster], Metrics]) -> None:
+def test_group_becomes_full_and_free_again(measuring: Callable[[Cluster], Metrics]) -> None:
     c = cluster()
     metrics = measuring(c)
     pods(c, "a1", *"pqrs")
@@ -92,7 +92,7 @@ def test_a_group_is_full_and_has_room_again(measuring: Callable[[Cluster], Metri
     assert (metrics.exhausted("group", "a"), metrics.denied("group")) == (0, None)
 
 
-def test_a_network_is_full_and_has_room_again(measuring: Callable[[Cluster], Metrics]) -> None:
+def test_network_becomes_full_and_free_again(measuring: Callable[[Cluster], Metrics]) -> None:
     c = cluster()
     metrics = measuring(c)
     pods(c, "a1", *"pqrs")
@@ -108,7 +108,7 @@ def test_a_network_is_full_and_has_room_again(measuring: Callable[[Cluster], Met
     assert (metrics.exhausted("network"), metrics.denied("network")) == (0, None)
 
 
-def test_a_nodes_blocks_are_full_while_the_room_is_in_those_of_another(
+def test_node_blocks_are_full_while_blocks_of_another_node_are_not(
     measuring: Callable[[Cluster], Metrics],
 ) -> None:
     c = cluster()
@@ -132,7 +132,7 @@ def test_a_nodes_blocks_are_full_while_the_room_is_in_those_of_another(
     assert (metrics.exhausted("block", "a"), metrics.denied("block")) == (0, None)
 
 
-def test_a_spare_block_of_another_node_is_room(measuring: Callable[[Cluster], Metrics]) -> None:
+def test_warm_block_of_another_node_counts_as_free(measuring: Callable[[Cluster], Metrics]) -> None:
     c = cluster(warm_blocks=1)
     metrics = measuring(c)
     pods(c, "a1", "p")
@@ -141,7 +141,7 @@ def test_a_spare_block_of_another_node_is_room(measuring: Callable[[Cluster], Me
     assert metrics.exhausted("block", "a") == 0
 
 
-def test_blocks_of_other_tenants_are_no_room() -> None:
+def test_blocks_of_other_tenants_do_not_count_as_free() -> None:
     c = cluster(block_owner="tenant")
     c.pod("web/p", "a1")
     c.pod("db/p", "a1")
@@ -170,7 +170,7 @@ def test_cooling_addresses_fill_it_until_they_have_cooled() -> None:
     assert c.denied() == {}
 
 
-def test_blocks_of_a_node_that_is_gone_are_no_room_before_they_have_cooled() -> None:
+def test_blocks_of_a_deleted_node_do_not_count_as_free_before_their_cooldown() -> None:
     c = cluster(cooldown=30_000_000)
     pods(c, "a1", *"pqrs")
     c.no_node("a1")
@@ -238,7 +238,7 @@ def test_of_several_networks_a_pod_waits_for_all_that_it_may_use() -> None:
     assert full(c) == [("block", "x", 0), ("network", "all", 0), ("group", "x", 0)]
 
 
-def test_a_pod_that_is_denied_for_another_reason_waits_for_no_room() -> None:
+def test_pod_denied_for_another_reason_does_not_wait_for_free_addresses() -> None:
     c = cluster()
     c.node("lost", {"rack": "z"})
     pods(c, "a1", *"pqrs")
@@ -247,7 +247,7 @@ def test_a_pod_that_is_denied_for_another_reason_waits_for_no_room() -> None:
     assert full(c) == [("group", "a", 0)]
 
 
-def test_padding_is_no_room_and_a_network_without_groups_is_not_full() -> None:
+def test_padding_does_not_count_as_free_and_a_network_without_groups_is_not_full() -> None:
     document = topology("10.0.0.0/29", 31, {"name": "a"}, {"name": "b"}, {"name": "c"})
     document["networks"].append({"name": "later", "cidr": "10.9.0.0/24"})
     c = Cluster(document, warm_blocks=0, cooldown=0)
@@ -257,7 +257,7 @@ def test_padding_is_no_room_and_a_network_without_groups_is_not_full() -> None:
     assert full(c) == [("network", "net", 0), ("group", "a", 0), ("group", "b", 0), ("group", "c", 0)]
 
 
-def test_a_pod_waits_for_no_room_where_its_tenant_has_a_block_with_some() -> None:
+def test_pod_does_not_wait_where_its_tenant_has_free_addresses() -> None:
     document = {
         "networks": [
             {"name": "four", "cidr": "10.0.0.0/30", "block_mask": 30},

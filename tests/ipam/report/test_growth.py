@@ -61,7 +61,7 @@ def test_net_growth(events: tuple[ev.AddressEvent, ...], net: int) -> None:
     assert growth(*events).within(ALL) == net
 
 
-def test_what_had_cooled_before_is_not_given_back_now() -> None:
+def test_addresses_cooled_before_the_window_do_not_count_as_released() -> None:
     assert growth(released("a", "10.0.0.1", at=NOW - 60 * SECOND)).within(ALL) == 0
 
 
@@ -82,7 +82,7 @@ def test_by_prefix_node_and_tenant() -> None:
     assert (found.hours, found.per_hour(3)) == (2.0, 1.5)
 
 
-def test_hours_left_and_no_end_in_sight() -> None:
+def test_hours_until_exhaustion() -> None:
     found = growth(hours=0.5)
     assert found.left(100, 10) == 5.0
     assert found.left(0, 10) == 0.0
@@ -124,7 +124,7 @@ def forecasts(c: Cluster, found: Growth | None) -> Forecasts:
     return Forecasts(views.networks(c.state), found)
 
 
-def test_a_group_and_a_network_last_as_their_open_room_does() -> None:
+def test_forecast_of_group_and_network_follows_their_free_addresses() -> None:
     c = cluster()
     found = forecasts(c, growth(given("p1", "10.0.0.0"), given("p2", "10.0.0.1", tenant="db")))
     (network,) = found.networks
@@ -133,7 +133,7 @@ def test_a_group_and_a_network_last_as_their_open_room_does() -> None:
     assert groups == {"a": Forecast(2.0, 31.0), "b": Forecast(0.0, None), "c": Forecast(0.0, None)}
 
 
-def test_a_node_lasts_until_its_blocks_and_its_groups_whole_ones_are_used_up() -> None:
+def test_forecast_of_a_node_counts_its_blocks_and_free_blocks_of_its_group() -> None:
     c = cluster()
     first, second = views.hosts(c.state)
     found = forecasts(c, growth(given("p1", "10.0.0.0")))
@@ -143,7 +143,7 @@ def test_a_node_lasts_until_its_blocks_and_its_groups_whole_ones_are_used_up() -
     assert forecasts(c, faster).host(first) == Forecast(1.0, 31.0)  # its group does not last longer
 
 
-def test_a_tenant_lasts_as_long_as_the_networks_that_it_may_use() -> None:
+def test_forecast_of_a_tenant_follows_its_networks() -> None:
     c = cluster()
     found = forecasts(c, growth(given("p1", "10.0.0.0"), given("x", "10.0.0.64", tenant="other")))
     db, web = tenants(c.state, found.networks)
@@ -151,7 +151,7 @@ def test_a_tenant_lasts_as_long_as_the_networks_that_it_may_use() -> None:
     assert found.tenant(db) == Forecast(0.0, (192 - 2) / 2)
 
 
-def test_where_nothing_is_known_nothing_is_said() -> None:
+def test_no_forecast_without_data() -> None:
     c = cluster()
     found = forecasts(c, None)
     (network,) = found.networks
@@ -159,7 +159,7 @@ def test_where_nothing_is_known_nothing_is_said() -> None:
     assert found.host(views.hosts(c.state)[0]) == found.tenant(tenants(c.state)[0]) == Forecast()
 
 
-def test_what_is_full_has_no_hour_left_whether_it_grows_or_not() -> None:
+def test_full_group_has_zero_hours_left() -> None:
     c = Cluster(topology("10.0.0.0/31", 31), warm_blocks=0)
     c.node("n1")
     c.node("n2")
@@ -178,7 +178,7 @@ def test_what_is_full_has_no_hour_left_whether_it_grows_or_not() -> None:
         ]
 
 
-def test_of_two_families_the_one_that_ends_first_counts() -> None:
+def test_family_that_is_exhausted_first_counts() -> None:
     document = {
         "networks": [
             {"name": "four", "cidr": "10.0.0.0/28", "block_mask": 30},

@@ -37,7 +37,7 @@ def test_in_use_and_draining() -> None:
     assert (found.state, found.pod, found.reserved) == ("used", "web/r", "10.0.0.2/31")
 
 
-def test_cooling_down_after_whom_and_until_when() -> None:
+def test_cooling_address_with_its_last_pod_and_end() -> None:
     c = cluster()
     found = lookup.address(c.state, "10.0.0.1")
     assert (found.state, found.pod, found.until) == ("cooling", "web/q", c.state.now + 30 * SECOND)
@@ -56,13 +56,13 @@ def test_cooling_down_after_whom_and_until_when() -> None:
         ("fd00::1", "outside", "", "", ""),
     ],
 )
-def test_what_nobody_has(text: str, state: str, group: str, block: str, reserved: str) -> None:
+def test_unused_addresses(text: str, state: str, group: str, block: str, reserved: str) -> None:
     found = look(text)
     assert (found.state, found.group, found.block, found.reserved) == (state, group, block, reserved)
     assert (found.pod, found.until) == ("", 0)
 
 
-def test_who_has_it_comes_before_who_had_it() -> None:
+def test_current_owner_comes_before_the_last_one() -> None:
     c = cluster()
     cooling = ev.CoolingAddress(address="10.0.0.0", block="10.0.0.0/30", until=c.state.now + SECOND)
     c.send(ev.AddressReleased(namespace="web", name="a-former-one", uid="x", node="n0", cooling=(cooling,)))
@@ -78,13 +78,13 @@ def test_addresses_are_named_in_one_way() -> None:
     assert (found.address, found.pod) == ("fd00::", "web/p")
 
 
-def test_nonsense_is_no_address() -> None:
+def test_invalid_address_is_refused() -> None:
     for text in ("", "10.0.0", "10.0.0.1/32", "web/p"):
         with pytest.raises(ValueError, match="is not an IP address"):
             look(text)
 
 
-def test_reserved_ranges_and_what_is_left_in_them() -> None:
+def test_reserved_ranges_and_used_addresses_in_them() -> None:
     c = cluster()
     assert lookup.reserved(c.state) == (
         ReservedView(cidr="10.0.0.2/31", network="net", size=2, live=1, cooling=0),

@@ -45,7 +45,7 @@ def only(c: Cluster) -> Usage:
 
 
 @pytest.mark.parametrize("block_owner", ["host", "tenant"])
-def test_it_adds_up_at_every_level_and_in_both_families(block_owner: str) -> None:
+def test_usage_adds_up_at_every_level_and_in_both_families(block_owner: str) -> None:
     c = Cluster(DUAL, block_owner=block_owner)
     c.node("n1")
     c.node("n2")
@@ -146,14 +146,14 @@ def test_groups_inside_a_larger_old_block_share_its_fragments() -> None:
     ]
 
 
-def test_what_is_kept_for_groups_to_come_is_not_usable() -> None:
+def test_padding_is_not_usable() -> None:
     groups: list[dict[str, Any]] = [{"name": name} for name in "abc"]
     c = Cluster(topology("10.0.0.0/26", 30, *groups))
     (network,) = views.networks(c.state)
     assert (network.usage.size, network.usable.size) == (64, 48)
 
 
-def test_a_tenants_room_is_that_of_its_networks() -> None:
+def test_usage_of_a_tenant_is_that_of_its_networks() -> None:
     document = {
         "networks": [
             {"name": "own", "cidr": "10.1.0.0/28", "block_mask": 30, "tenants": ["db"]},

@@ -93,17 +93,17 @@ def test_a_pod() -> None:
 @pytest.mark.parametrize(
     ("text", "name"), [("10.0.0.0", "a"), ("10.0.0.2", "b"), ("10.0.0.9", ""), ("::1", "")]
 )
-def test_who_has_an_address(text: str, name: str) -> None:
+def test_owner_of_an_address(text: str, name: str) -> None:
     found = lookup.address(cluster().state, text)
     assert found.pod == (f"web/{name}" if name else "")
 
 
-def test_what_would_be_no_address() -> None:
+def test_invalid_address_is_refused() -> None:
     with pytest.raises(ValueError, match="not an IP address"):
         lookup.address(cluster().state, "nonsense")
 
 
-def test_what_labels_would_do_to_a_node() -> None:
+def test_groups_that_a_node_with_other_labels_does_not_match() -> None:
     state = cluster().state
     assert views.misplaced(state, "n1", {"rack": "a", "more": "labels"}) == ()
     assert [leaf.group for leaf in views.misplaced(state, "n1", {"rack": "b"})] == ["a"]

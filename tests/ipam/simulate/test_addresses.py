@@ -40,7 +40,7 @@ def test_a_block_is_one_hosts_one_tenants_and_one_segments(play: Play) -> None:
         ("segment", ["10.0.0.0", "10.0.0.4", "10.0.0.8"]),
     ],
 )
-def test_whose_blocks_are(owner: str, addresses: list[str], play: Play) -> None:
+def test_blocks_with_their_owners(owner: str, addresses: list[str], play: Play) -> None:
     ops = [ask("a"), ask("b", tenant="db"), ask("c", segment="x")]
     assert play(ONE, ops, "--block-owner", owner).short == addresses
 
@@ -59,7 +59,7 @@ def test_the_lowest_free_address_first_and_the_block_that_came_back_first(play: 
     ]
 
 
-def test_an_empty_block_is_nobodys_and_still_there(play: Play) -> None:
+def test_empty_block_has_no_owner_and_is_kept(play: Play) -> None:
     told = play(ONE, [ask("a"), give("a")])
     assert told.end["blocks"] == {"net": [block("10.0.0.0/30", "", "", "", 0)]}
     assert told.end["addresses"] == {}
@@ -82,14 +82,14 @@ def test_a_name_that_is_an_address_is_a_name_first(play: Play) -> None:
     assert told.end["addresses"] == {"a": "10.0.0.0"}
 
 
-def test_when_nothing_is_left_and_when_there_is_again(play: Play) -> None:
+def test_exhaustion_and_its_end(play: Play) -> None:
     ops = [ask("a"), ask("b"), ask("c"), ask("d", tenant="db"), give("a"), ask("d", tenant="db"), ask("c")]
     told = play(TINY, ops)
     assert told.short == ["10.0.0.0", "10.0.0.1", "exhausted", "exhausted", True, "exhausted", "10.0.0.0"]
     assert "full" in told.results[2]["message"]
 
 
-def test_a_name_is_given_once(play: Play) -> None:
+def test_name_is_assigned_once(play: Play) -> None:
     told = play(ONE, [ask("a"), ask("a", "n2", "db"), give("a"), ask("a", "n2", "db")])
     assert told.short == ["10.0.0.0", "exists", True, "10.0.0.0"]
     assert told.results[1]["message"] == "a has an address already: 10.0.0.0"

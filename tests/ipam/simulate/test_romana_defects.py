@@ -76,7 +76,7 @@ def test_b2_no_address_is_lost_when_lower_ones_come_back() -> None:
     assert sorted(c.addresses().values()) == [f"10.0.0.{at}" for at in range(8)]
 
 
-def test_b2_and_the_block_is_anybodys_once_it_is_empty(play: Play) -> None:
+def test_b2_empty_block_has_no_owner(play: Play) -> None:
     """In Romana's order: 5, 6, 2, 0, and then the others."""
     ops = [ask(str(at)) for at in range(8)] + [give(str(at)) for at in (5, 6, 2, 0)]
     one = topology("10.0.0.0/29", 29, hosts("n1", "n2"))
@@ -175,7 +175,7 @@ def test_b6_nested_groups_keep_their_names() -> None:
     assert tree.leaves[0].group == "outer/inner/leaf"
 
 
-def test_b6_in_the_tree_too(play: Play) -> None:
+def test_b6_nested_groups_keep_their_names_in_the_tree(play: Play) -> None:
     inner = {"name": "inner", "groups": [{"name": "leaf"}]}
     tree = play(topology("10.0.0.0/16", 28, {"name": "outer", "groups": [inner]}), []).end["tree"]["net"]
     assert (tree["name"], tree["groups"][0]["name"], tree["groups"][0]["groups"][0]["name"]) == (
@@ -209,7 +209,7 @@ def test_b8_everything_that_happens_to_a_block_is_published() -> None:
     assert [event.block for event in released] == ["10.0.0.0/30"]
 
 
-def test_b8_also_under_a_new_topology() -> None:
+def test_b8_block_events_are_published_under_a_new_topology() -> None:
     """A host that is placed elsewhere, and its spare block."""
     c = cluster(warm_blocks=1)
     c.send(ev.TopologySet(document=topology("10.1.0.0/24", 30)))
@@ -243,7 +243,7 @@ def test_b9_no_address_is_given_twice_at_a_groups_end(play: Play) -> None:
     assert told.short[-2:] == ["exhausted", "exhausted"]
 
 
-def test_b10_a_network_without_a_map_is_no_trouble() -> None:
+def test_b10_network_without_a_map_is_no_error() -> None:
     document = topology()
     document["networks"].insert(0, {"name": "bare", "cidr": "10.9.0.0/24"})
     c = Cluster(document)
@@ -312,7 +312,7 @@ def test_b14_failing_operations_leave_no_trace(play: Play) -> None:
     assert told.end == play(one, ops).end
 
 
-def test_b15_looking_for_room_does_not_walk_over_all_the_full_blocks_each_time() -> None:
+def test_b15_search_for_a_free_address_skips_full_blocks() -> None:
     looked_at = 0
 
     class Watched(list[Block]):

@@ -135,7 +135,7 @@ def test_the_blocks_and_addresses_at_the_end_are_romanas(case: dict[str, Any], p
 
 
 @cases([case for case in PLAYED if case["name"] in ("TestBlackout", "TestUpdateTopology", "gen-alloc-01")])
-def test_as_a_process_of_its_own(case: dict[str, Any], play: Play, tmp_path: Path) -> None:
+def test_as_a_separate_process(case: dict[str, Any], play: Play, tmp_path: Path) -> None:
     here = play(case["topology"], case["ops"])
     there = Home(tmp_path / "home").run(
         "ipam", "simulate", "--topology", str(tmp_path / "topology.json"), "--ops", "-",

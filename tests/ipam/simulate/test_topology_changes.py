@@ -31,7 +31,7 @@ def test_a_larger_range_replaces_one_inside_it_and_no_more(play: Play) -> None:
     assert play(ONE, ops).short[3:] == ["no_such_blackout", True, "10.0.0.0", "10.0.0.1", "10.0.0.3"]
 
 
-def test_a_block_that_is_reserved_as_a_whole_is_nobodys(play: Play) -> None:
+def test_fully_reserved_block_has_no_owner(play: Play) -> None:
     """Romana gives it to the first who comes across it, and no one else ever has it."""
     told = play(ONE, [shut("10.0.0.0/29"), ask("a"), open_("10.0.0.0/29"), ask("b", tenant="db")])
     assert told.short == [True, "10.0.0.8", True, "10.0.0.0"]
@@ -72,7 +72,7 @@ def test_hosts_are_placed_anew_where_their_addresses_are(play: Play) -> None:
         ({}, "bad_document", "networks: a list with at least one entry is expected; topologies: a list"),
     ],
 )
-def test_a_topology_that_does_not_do_changes_nothing(document: Any, kind: str, part: str, play: Play) -> None:
+def test_refused_topology_changes_nothing(document: Any, kind: str, part: str, play: Play) -> None:
     told = play(ONE, [ask("a"), ask("b", "n2"), change(document), ask("c")])
     assert told.code == 0
     assert told.short[2:] == [kind, "10.0.0.1"]
@@ -95,14 +95,14 @@ def test_reserved_ranges_and_cooling_addresses_outlive_a_new_topology(play: Play
     assert told.short[4:] == ["10.0.0.4", "10.0.0.6", True, "10.0.0.5"]
 
 
-def test_what_cools_is_nobodys_under_a_new_topology_wherever_it_is_in_its_block(play: Play) -> None:
+def test_cooling_addresses_are_not_assigned_under_a_new_topology(play: Play) -> None:
     document = topology("10.0.0.0/25", 30, hosts("n1"))
     ops = [ask("a"), ask("b"), give("b"), change(document), ask("c"), ask("d")]
     told = play(ONE, ops, "--cooldown", "60")
     assert told.short[4:] == ["10.0.0.2", "10.0.0.3"]
 
 
-def test_who_has_an_address_and_has_just_given_another_back_keeps_it_under_a_new_topology(play: Play) -> None:
+def test_pod_with_an_assigned_and_a_cooling_address_keeps_the_assigned_one(play: Play) -> None:
     document = topology("10.0.0.0/25", 30, hosts("n1"))
     ops = [ask("a"), give("a"), ask("a"), change(document), ask("b"), ask("c")]
     told = play(ONE, ops, "--cooldown", "60")
@@ -111,7 +111,7 @@ def test_who_has_an_address_and_has_just_given_another_back_keeps_it_under_a_new
 
 
 @pytest.mark.parametrize(("count", "more"), [(5, ""), (6, "; and 1 more")])
-def test_of_many_that_would_have_no_place_the_first_are_named(count: int, more: str, play: Play) -> None:
+def test_first_of_many_unplaced_hosts_are_named(count: int, more: str, play: Play) -> None:
     told = play(ONE, [*(ask(f"p{at}") for at in range(count)), change(topology("10.1.0.0/24", 30))])
     message = told.results[-1]["message"]
     assert message.count("no network for tenant") == 5

@@ -69,7 +69,7 @@ def test_a_pod_on_a_node_without_a_zone_does_not_wait_for_the_label(order: str) 
     assert [event.name for event in c.newest(ev.AddressAssigned)] == ["p"]
 
 
-def test_a_node_that_loses_its_zone_for_a_while_moves_nothing_and_opens_nothing() -> None:
+def test_node_that_loses_its_zone_label_changes_nothing() -> None:
     c = Cluster(warm_blocks=0)
     c.node("n1", {ZONE: "a"})
     c.pod("web/p", "n1")
@@ -90,7 +90,7 @@ def test_a_node_that_shows_another_zone_goes_there_and_opens_it() -> None:
     assert c.addresses() == {"web/p": "100.64.0.0"}
 
 
-def test_a_zone_keeps_its_slot_when_it_is_told_by_another_label() -> None:
+def test_zone_keeps_its_slot_under_another_label() -> None:
     c = Cluster(warm_blocks=0)
     c.node("n1", {ZONE: "a", "zone": "b"})
     c.node("n2", {ZONE: "b", "zone": "a"})
@@ -105,7 +105,7 @@ def test_a_zone_keeps_its_slot_when_it_is_told_by_another_label() -> None:
     ]
 
 
-def test_the_ninth_zone_is_told_to_set_a_topology() -> None:
+def test_ninth_zone_is_denied_with_a_hint_to_set_a_topology() -> None:
     c = Cluster(warm_blocks=0)
     for zone in "abcdefgh":
         c.node(f"n-{zone}", {ZONE: zone})
@@ -157,6 +157,6 @@ def test_the_default_network_may_be_any() -> None:
     ],
     ids=str,
 )
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(BadInput):
         Settings(**wrong)  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ def test_a_block_mask_of_the_network_itself_is_one_block() -> None:
     assert parse(document).networks[0].block_length == 31
 
 
-def test_all_that_is_wrong_is_told_at_once_each_at_its_place() -> None:
+def test_all_errors_are_reported_with_their_path() -> None:
     document = {
         "networks": [
             {"name": "a", "cidr": "10.0.0.0/24", "block_mask": 20},
@@ -130,7 +130,7 @@ def test_all_that_is_wrong_is_told_at_once_each_at_its_place() -> None:
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"networks": {}}, {"networks": [1], "topologies": [[]]}])
-def test_what_is_no_document_at_all_is_refused_and_not_stumbled_over(document: Any) -> None:
+def test_invalid_document_is_refused(document: Any) -> None:
     assert {kind for _, kind in problems(document)} == {"bad_document"} | (
         {"bad_cidr"} if document and "topologies" in document else set()
     )
@@ -143,7 +143,7 @@ def test_a_document_that_never_ends_is_not_followed() -> None:
     assert problems(topology("10.0.0.0/8", 28, group))[0][1] == "bad_document"
 
 
-def test_the_message_says_what_to_do() -> None:
+def test_error_message_explains_what_to_do() -> None:
     with pytest.raises(BadTopology) as caught:
         parse(topology("10.0.0.5/24", 28))
     assert str(caught.value) == ("networks[0].cidr: '10.0.0.5/24' has host bits set: write 10.0.0.0/24")

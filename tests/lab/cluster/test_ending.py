@@ -15,6 +15,6 @@ sys.exit(run(main()))
 """
 
 
-def test_an_error_is_said_without_steering_the_terminal() -> None:
+def test_error_contains_no_control_sequences() -> None:
     ended = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, "no such \\x1b]0;title\\x07\nand\\x9b2J\n")

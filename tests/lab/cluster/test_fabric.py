@@ -44,7 +44,7 @@ def test_nodes_reach_each_other_in_their_zone_and_across(lab: Spec) -> None:
     assert "From 172.31.1.1 " in hops.stdout  # zones are joined by the router
 
 
-def test_the_machines_own_namespace_gets_no_link(lab: Spec) -> None:
+def test_host_namespace_gets_no_link(lab: Spec) -> None:
     build(lab)
     assert not links_of(lab) & set(os.listdir("/sys/class/net"))
 
@@ -63,7 +63,7 @@ def test_a_node_whose_link_is_cut_is_cut_off_and_can_come_back_at_once(lab: Spec
 
 
 @pytest.mark.parametrize("prefix", ["10.20.0.0/17", "fd20::/49"])
-def test_the_router_takes_only_legs_that_are_alive(lab: Spec, prefix: str) -> None:
+def test_router_uses_only_live_next_hops(lab: Spec, prefix: str) -> None:
     spec = build(Spec(name=lab.name, ipv6=True))
     zone = spec.zone("zone-a")
     family = "-6" if ":" in prefix else "-4"
@@ -98,7 +98,7 @@ def test_two_labs_may_have_the_same_addresses(lab: Spec) -> None:
         down.down(other.name)
 
 
-def test_what_the_kernel_refuses_is_one_line(lab: Spec) -> None:
+def test_kernel_error_is_one_line(lab: Spec) -> None:
     build(lab)
     with pytest.raises(Failed, match=r"failed: .*File exists"):
         fabric.build_router(lab)

@@ -92,7 +92,7 @@ def kubectl(shared: Commands) -> Iterator[Kubectl]:
     found("delete namespace shop --ignore-not-found")
 
 
-def test_what_is_applied_runs_where_and_as_it_wants(kubectl: Kubectl) -> None:
+def test_applied_pods_run_where_they_are_scheduled(kubectl: Kubectl) -> None:
     assert "namespace/shop created" in kubectl("apply -f -", SHOP)
     kubectl("wait --for=condition=Ready pod/fixed pod/host pod/picky --timeout=30s")
     fixed, host, picky = (kubectl.pod(name) for name in ("fixed", "host", "picky"))

@@ -77,7 +77,7 @@ def test_up_twice_changes_nothing(run: Commands, home: Home) -> None:
     assert run("status", "--json").json == before
 
 
-def test_down_finds_what_no_record_tells(run: Commands) -> None:
+def test_down_removes_processes_without_a_record(run: Commands) -> None:
     run.up("--zones", "1", "--nodes-per-zone", "1")
     guest = subprocess.Popen(["ip", "netns", "exec", run.spec.namespace("a1"), "sleep", "600"])
     try:
@@ -104,7 +104,7 @@ def test_an_up_that_is_interrupted_cleans_up_after_itself(
     assert run.is_left() == []
 
 
-def test_an_up_that_fails_says_why_and_cleans_up(run: Commands, home: Home) -> None:
+def test_failed_up_reports_the_reason_and_cleans_up(run: Commands, home: Home) -> None:
     iproute.ip("netns", "add", run.spec.namespace("b1"))
     failed = home.run(*run.up_arguments)
     assert failed.code == 1
@@ -113,7 +113,7 @@ def test_an_up_that_fails_says_why_and_cleans_up(run: Commands, home: Home) -> N
     assert run.is_left() == []
 
 
-def test_a_node_without_a_usable_cni_is_not_ready_and_says_why(run: Commands) -> None:
+def test_node_without_a_usable_cni_is_not_ready_with_a_reason(run: Commands) -> None:
     run.up("--zones", "1", "--nodes-per-zone", "1")
     conf = ROOT / run.spec.name / "nodes/a1/net.d/10-lab.conflist"
     text = conf.read_text()
@@ -239,7 +239,7 @@ for node in json.load(urllib.request.urlopen(server + "/api/v1/nodes"))["items"]
 """
 
 
-def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:
+def test_invalid_options_are_one_line_errors(run: Commands, home: Home) -> None:
     run("status", code=2)
     home.run("lab", "up", "--name", "A").complains(2, "--name 'A'", "lower-case")
     home.run("lab", "up", "--zones", "99").complains(2, "--zones 99: must be between 1 and 16")
@@ -261,7 +261,7 @@ def test_what_cannot_be_is_one_line(run: Commands, home: Home) -> None:
         run(*arguments, code=2).complains(2, words)
 
 
-def test_without_root_it_says_so(home: Home) -> None:
+def test_root_is_required(home: Home) -> None:
     done = subprocess.run(
         ["setpriv", "--reuid", "65534", "--clear-groups", "--", sys.executable, "-c", NOT_ROOT],
         capture_output=True,

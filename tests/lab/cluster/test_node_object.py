@@ -38,7 +38,7 @@ def addresses(run: Commands) -> dict[str, Any]:
     return {name: pod["addresses"] for name, pod in run.pods().items()}
 
 
-def test_one_that_its_kubelet_makes_again_costs_no_packet(shared: Commands) -> None:
+def test_recreated_node_object_loses_no_packet(shared: Commands) -> None:
     shared("pod", "run", "web", "--count", "2", "--node", "a1")
     shared("pod", "run", "db", "--node", "a2")
     before, routes = addresses(shared), block_routes(shared, "a2")
@@ -56,7 +56,7 @@ def test_one_that_its_kubelet_makes_again_costs_no_packet(shared: Commands) -> N
     assert "16 of 16 pairs" in shared("matrix").out
 
 
-def test_one_that_stays_away_leaves_all_as_it_was_until_an_operator_says_otherwise(shared: Commands) -> None:
+def test_deleted_node_object_changes_nothing_until_released(shared: Commands) -> None:
     shared("pod", "run", "stays", "--count", "2", "--node", "a1")
     shared("pod", "run", "db", "--node", "a2")
     before, routes = addresses(shared), block_routes(shared, "a2")

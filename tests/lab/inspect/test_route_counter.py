@@ -20,7 +20,7 @@ ZONE = [parse_prefix("10.20.0.0/17"), parse_prefix("fd20::/49")]
 
 
 @needs_root
-def test_every_namespace_tells_its_own_changes_and_no_others(lab: Spec) -> None:
+def test_route_changes_are_counted_per_namespace(lab: Spec) -> None:
     one, two = lab.namespace("n1"), lab.namespace("n2")
     for name in (one, two):
         netns.add(name)

@@ -9,40 +9,36 @@ from romana_bus.lab.kubeapi import protobuf
 from romana_bus.lab.kubeapi.discovery import document
 from romana_bus.lab.kubeapi.resources import BUILT_IN, Resource
 from romana_bus.lab.kubeapi.status import Refused
-from tests.conftest import run
 from tests.lab.apiserver import ApiServer
 from tests.lab.client import asking
 
 FROGS = Resource("pond.example", "v1beta1", "frogs", "Frog", namespaced=True)
 
 
-def test_groups_versions_and_resources() -> None:
-    async def test() -> None:
-        async with asking(ApiServer([*BUILT_IN, FROGS])) as client:
-            assert (await client.ask("/version")).json["gitVersion"] == "v1.36.0"
-            assert (await client.ask("/api")).json["versions"] == ["v1"]
-            groups = (await client.ask("/apis")).json["groups"]
-            assert [one["name"] for one in groups] == ["networking.k8s.io", "pond.example"]
-            assert groups[1]["preferredVersion"] == {
-                "groupVersion": "pond.example/v1beta1",
-                "version": "v1beta1",
-            }
-            core = (await client.ask("/api/v1")).json
-            assert (core["kind"], core["groupVersion"]) == ("APIResourceList", "v1")
-            listed = {one["name"]: one for one in core["resources"]}
-            assert list(listed) == [
-                *("namespaces", "namespaces/status", "nodes", "nodes/status"),
-                *("pods", "pods/binding", "pods/status"),
-            ]
-            assert listed["pods"]["shortNames"] == ["po"]
-            assert (listed["pods/binding"]["kind"], listed["pods/binding"]["verbs"]) == (
-                "Binding",
-                ["create"],
-            )
-            assert (await client.ask("/apis/nothing.example")).status == 404
-            assert (await client.ask("/api/v2")).status == 404
-
-    run(test())
+async def test_groups_versions_and_resources() -> None:
+    async with asking(ApiServer([*BUILT_IN, FROGS])) as client:
+        assert (await client.ask("/version")).json["gitVersion"] == "v1.36.0"
+        assert (await client.ask("/api")).json["versions"] == ["v1"]
+        groups = (await client.ask("/apis")).json["groups"]
+        assert [one["name"] for one in groups] == ["networking.k8s.io", "pond.example"]
+        assert groups[1]["preferredVersion"] == {
+            "groupVersion": "pond.example/v1beta1",
+            "version": "v1beta1",
+        }
+        core = (await client.ask("/api/v1")).json
+        assert (core["kind"], core["groupVersion"]) == ("APIResourceList", "v1")
+        listed = {one["name"]: one for one in core["resources"]}
+        assert list(listed) == [
+            *("namespaces", "namespaces/status", "nodes", "nodes/status"),
+            *("pods", "pods/binding", "pods/status"),
+        ]
+        assert listed["pods"]["shortNames"] == ["po"]
+        assert (listed["pods/binding"]["kind"], listed["pods/binding"]["verbs"]) == (
+            "Binding",
+            ["create"],
+        )
+        assert (await client.ask("/apis/nothing.example")).status == 404
+        assert (await client.ask("/api/v2")).status == 404
 
 
 def test_schemas_say_that_the_server_checks_fields() -> None:
@@ -60,13 +56,10 @@ def test_schemas_say_that_the_server_checks_fields() -> None:
     assert document("/openapi/v3/apis/apps/v1", BUILT_IN) is None
 
 
-def test_who_may_not_ask_is_not_told() -> None:
-    async def test() -> None:
-        async with asking(ApiServer(token="good")) as client:
-            for path in ("/version", "/api", "/openapi/v3", "/api/v1"):
-                assert (await client.ask(path)).status == 401
-
-    run(test())
+async def test_discovery_requires_authentication() -> None:
+    async with asking(ApiServer(token="good")) as client:
+        for path in ("/version", "/api", "/openapi/v3", "/api/v1"):
+            assert (await client.ask(path)).status == 401
 
 
 #: `kubectl create namespace web`, as kubectl 1.33 sends it.

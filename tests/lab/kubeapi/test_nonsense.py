@@ -91,7 +91,9 @@ def do(store: Store, resource: Resource, verb: str, body: object, kind: str = "a
 
 @settings(max_examples=400)
 @given(st.lists(_CALLS, min_size=1, max_size=5))
-def test_what_was_taken_can_be_shown_and_scheduled(calls: list[tuple[Resource, str, str, Any, Any]]) -> None:
+def test_accepted_objects_can_be_shown_and_scheduled(
+    calls: list[tuple[Resource, str, str, Any, Any]],
+) -> None:
     store = Store()
     for resource, seed in _SEEDS:
         do(store, resource, "create", seed)

@@ -130,7 +130,7 @@ def test_a_del_that_fails_can_be_repeated(written: Written) -> None:
     assert written.results() == ["net-c0ffee-eth0"]
 
 
-def test_an_add_that_fails_says_what_the_plugin_said_and_keeps_nothing(written: Written) -> None:
+def test_failed_add_reports_the_plugin_error_and_keeps_nothing(written: Written) -> None:
     conf = chain(fail={"ADD": {"code": 11, "msg": "no address yet"}})
     with pytest.raises(CniError, match=r"failed \(add\): no address yet") as error:
         written.plugins.add(conf, attachment())
@@ -157,7 +157,7 @@ def test_status_and_gc_are_of_1_1_0(written: Written) -> None:
     assert error.value.code == 50
 
 
-def test_gc_deletes_what_is_not_valid_and_tells_the_plugins_what_is(written: Written) -> None:
+def test_gc_deletes_invalid_attachments_and_passes_the_valid_ones(written: Written) -> None:
     kept, gone = attachment(), Attachment("dead", "/run/netns/y")
     for one in (kept, gone):
         written.plugins.add(chain(), one)

@@ -18,7 +18,7 @@ def pod(**parts: Any) -> Any:
     return {"metadata": {"name": "web", "namespace": "shop", "uid": "u1"}, "spec": spec, **parts}
 
 
-def test_a_running_pod_shows_its_addresses_and_says_so_only_once() -> None:
+def test_running_pod_reports_its_addresses_once() -> None:
     found = pods.Running(("10.20.0.3", "fd20::3"), HOST, "c0ffee", SINCE)
     status = pods.running(pod(), found)
     assert (status["phase"], status["podIP"], status["hostIP"]) == ("Running", "10.20.0.3", HOST[0])
@@ -34,7 +34,7 @@ def test_a_running_pod_shows_its_addresses_and_says_so_only_once() -> None:
     assert pods.says(pod(status=status | {"more": 1}), status)
 
 
-def test_a_pod_without_network_says_why() -> None:
+def test_pod_without_network_has_a_reason() -> None:
     status = pods.waiting(pod(), HOST, SINCE, "no address yet")
     assert status["phase"] == "Pending"
     assert "no address yet" in status["containerStatuses"][0]["state"]["waiting"]["message"]
@@ -81,12 +81,12 @@ def test_a_static_pod_is_another_when_its_manifest_changes(tmp_path: Any) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "[", "kind: Job\n", "kind: Pod\n", "kind: Pod\nmetadata: []\n", "7"])
-def test_what_is_no_pod_is_left_out(tmp_path: Any, text: str) -> None:
+def test_invalid_pods_are_left_out(tmp_path: Any, text: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
     assert static.read(tmp_path, "a1", SINCE) == {}
 
 
-def test_a_node_says_why_it_is_not_ready_and_is_unknown_without_power() -> None:
+def test_node_is_not_ready_with_a_reason_and_unknown_when_powered_off() -> None:
     who = node.Identity("a1", HOST, {"zone": "a"})
     shown = {"status": node.status(who, node.not_ready("no block"), SINCE)}
     assert not node.is_ready(shown)
@@ -96,7 +96,7 @@ def test_a_node_says_why_it_is_not_ready_and_is_unknown_without_power() -> None:
     assert not node.is_ready({"status": node.unknown(shown, SINCE)})
 
 
-def test_a_node_is_silent_once_it_has_said_nothing_for_as_long_as_a_cluster_waits() -> None:
+def test_node_is_unknown_after_the_grace_period() -> None:
     who = node.Identity("a1", HOST, {"zone": "a"})
     at = datetime.fromisoformat(SINCE)
     for readiness in (node.ready(SINCE), node.not_ready("no block", SINCE)):

@@ -12,7 +12,7 @@ import pytest
 from romana_bus.lab.machine import processes
 
 
-def test_they_are_ended_by_somebody_with_many_open_files() -> None:
+def test_processes_are_ended_with_many_open_files() -> None:
     """select() knows no descriptor from 1024 on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2048:

@@ -11,7 +11,6 @@ import pytest
 from romana_bus.lab.kubeapi.wire import identity
 from romana_bus.lab.recordings.player import Recording
 from romana_bus.lab.recordings.track import RecordedEvent
-from tests.conftest import run
 from tests.lab.apiserver import ApiServer
 from tests.lab.client import asking
 
@@ -65,43 +64,37 @@ def compared(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("note", [note for note in ANSWERS if note != "readiness"])
-def test_the_answer_is_the_recorded_one(note: str) -> None:
-    async def test() -> None:
-        server, asked = at_the_end(), ANSWERS[note]
-        if "not allowed" in note:
-            server.forbid("list", "pods")
-            server.forbid("watch", "pods")
-        if "expired" in note:
-            # The recorded token was older than etcd's compaction, but not than the API server's own
-            # snapshots (ListFromCacheSnapshot), which answered it. Here history is one thing.
-            server.compact(988)
-        async with asking(server, "another" if "no credentials" in note else "a-token") as client:
-            answer = await client.ask(
-                asked.path.replace("timeoutSeconds=3", "timeoutSeconds=1"),
-                asked.method,
-                headers={"Accept": PARTIAL_LIST if note == "metadata only" else "*/*"},
-            )
-        assert (answer.status, answer.body.decode()) == (asked.status, asked.body)
-        assert compared(answer.headers) == compared(asked.headers)
-        assert "Server" not in answer.headers
-        assert answer.headers["Audit-Id"]
-
-    run(test())
+async def test_the_answer_is_the_recorded_one(note: str) -> None:
+    server, asked = at_the_end(), ANSWERS[note]
+    if "not allowed" in note:
+        server.forbid("list", "pods")
+        server.forbid("watch", "pods")
+    if "expired" in note:
+        # The recorded token was older than etcd's compaction, but not than the API server's own
+        # snapshots (ListFromCacheSnapshot), which answered it. Here history is one thing.
+        server.compact(988)
+    async with asking(server, "another" if "no credentials" in note else "a-token") as client:
+        answer = await client.ask(
+            asked.path.replace("timeoutSeconds=3", "timeoutSeconds=1"),
+            asked.method,
+            headers={"Accept": PARTIAL_LIST if note == "metadata only" else "*/*"},
+        )
+    assert (answer.status, answer.body.decode()) == (asked.status, asked.body)
+    assert compared(answer.headers) == compared(asked.headers)
+    assert "Server" not in answer.headers
+    assert answer.headers["Audit-Id"]
 
 
-def test_readiness_has_the_recorded_shape() -> None:
+async def test_readiness_has_the_recorded_shape() -> None:
     """Which checks there are, and so the length, is an accident of the recorded server."""
     asked = ANSWERS["readiness"]
 
-    async def test() -> None:
-        async with asking(ApiServer()) as client:
-            answer = await client.ask(asked.path)
-            assert answer.status == asked.status
-            assert answer.headers["Content-Type"] == asked.headers["Content-Type"]
-            *checks, last = answer.body.decode().splitlines()
-            *_, recorded_last = asked.body.splitlines()
-            assert last == recorded_last
-            assert set(checks) <= set(asked.body.splitlines())
-            assert (await client.ask("/readyz")).body == b"ok"
-
-    run(test())
+    async with asking(ApiServer()) as client:
+        answer = await client.ask(asked.path)
+        assert answer.status == asked.status
+        assert answer.headers["Content-Type"] == asked.headers["Content-Type"]
+        *checks, last = answer.body.decode().splitlines()
+        *_, recorded_last = asked.body.splitlines()
+        assert last == recorded_last
+        assert set(checks) <= set(asked.body.splitlines())
+        assert (await client.ask("/readyz")).body == b"ok"

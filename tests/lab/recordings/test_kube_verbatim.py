@@ -48,46 +48,37 @@ def test_chunks_are_what_was_asked_for() -> None:
     ]
 
 
-def test_any_answer_is_given_in_its_turn_and_the_requests_are_kept() -> None:
-    async def test() -> None:
-        refused = Answer(b"no", 401, {"X-Why": "because"}, chunking=None)
-        async with VerbatimServer([refused, Answer(b"yes")]) as server, Client(server.url) as client:
-            first = await client.ask("/a?b=c", "POST", {"d": 1})
-            assert (first.status, first.headers["X-Why"], first.body) == (401, "because", b"no")
-            assert (await client.ask("/e")).body == b"yes"
-            one, two = await server.until_asked(2)
-            assert (one.method, one.path, one.body) == ("POST", "/a?b=c", b'{"d":1}')
-            assert (two.method, two.path, two.headers["accept"]) == ("GET", "/e", "*/*")
-
-    run(test())
+async def test_any_answer_is_given_in_its_turn_and_the_requests_are_kept() -> None:
+    refused = Answer(b"no", 401, {"X-Why": "because"}, chunking=None)
+    async with VerbatimServer([refused, Answer(b"yes")]) as server, Client(server.url) as client:
+        first = await client.ask("/a?b=c", "POST", {"d": 1})
+        assert (first.status, first.headers["X-Why"], first.body) == (401, "because", b"no")
+        assert (await client.ask("/e")).body == b"yes"
+        one, two = await server.until_asked(2)
+        assert (one.method, one.path, one.body) == ("POST", "/a?b=c", b'{"d":1}')
+        assert (two.method, two.path, two.headers["accept"]) == ("GET", "/e", "*/*")
 
 
 @pytest.mark.parametrize("chunking", [whole, None])
-def test_a_cut_is_no_end(chunking: Chunking | None) -> None:
-    async def test() -> None:
-        script = [Answer(b"half", chunking=chunking, then="cut")]
-        async with VerbatimServer(script) as server, Client(server.url) as client:
-            with pytest.raises(aiohttp.ClientPayloadError):
-                await client.ask("/")
-
-    run(test())
+async def test_a_cut_is_no_end(chunking: Chunking | None) -> None:
+    script = [Answer(b"half", chunking=chunking, then="cut")]
+    async with VerbatimServer(script) as server, Client(server.url) as client:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await client.ask("/")
 
 
-def test_it_hangs_when_told_to_and_when_it_has_nothing_left_to_say() -> None:
-    async def test() -> None:
-        script = [Answer(b"line\nhalf", then="hang")]
-        async with (
-            VerbatimServer(script) as server,
-            Client(server.url) as client,
-            client.watch("/") as watch,
-        ):
-            assert await watch.line() == b"line\n"
-            rest = asyncio.create_task(watch.line())
-            other = asyncio.create_task(client.ask("/"))
-            await server.until_asked(2)
-            assert not rest.done()
-            assert not other.done()
-            rest.cancel()
-            other.cancel()
-
-    run(test())
+async def test_server_hangs_when_configured_and_after_its_last_answer() -> None:
+    script = [Answer(b"line\nhalf", then="hang")]
+    async with (
+        VerbatimServer(script) as server,
+        Client(server.url) as client,
+        client.watch("/") as watch,
+    ):
+        assert await watch.line() == b"line\n"
+        rest = asyncio.create_task(watch.line())
+        other = asyncio.create_task(client.ask("/"))
+        await server.until_asked(2)
+        assert not rest.done()
+        assert not other.done()
+        rest.cancel()
+        other.cancel()

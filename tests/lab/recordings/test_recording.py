@@ -50,16 +50,13 @@ def changes(resource: Resource) -> list[bytes]:
 
 
 @pytest.mark.parametrize("resource", BUILT_IN, ids=lambda resource: resource.plural)
-def test_the_recorded_requests_in_their_order_get_the_recorded_answers(
+async def test_the_recorded_requests_in_their_order_get_the_recorded_answers(
     recording: Recording, resource: Resource
 ) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        fill(recording, server)
-        async with asking(server) as client:
-            await _Replay(recording, resource, server, client).run()
-
-    run(test())
+    server = ApiServer()
+    fill(recording, server)
+    async with asking(server) as client:
+        await _Replay(recording, resource, server, client).run()
 
 
 @pytest.mark.parametrize("resource", BUILT_IN, ids=lambda resource: resource.plural)
@@ -102,42 +99,38 @@ class _Replay:
         assert (await watch.line()).decode() == body + "\n"
 
 
-def test_all_watches_at_once_show_what_was_recorded_and_lists_what_is_left(recording: Recording) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        fill(recording, server)
-        async with asking(server) as client, AsyncExitStack() as stack:
-            watches = {
-                resource: await stack.enter_async_context(
-                    client.watch(f"{resource.path}?watch=1&resourceVersion={recording.version}")
-                )
-                for resource in BUILT_IN
-            }
-            playing = asyncio.create_task(play(recording, server, speed=math.inf))
-            for resource, watch in watches.items():
-                expected = changes(resource)
-                assert await watch.lines(len(expected)) == expected
-            await playing
-            for resource, objects in final(recording).items():
-                listed = await client.ask(resource.path)
-                assert listed.names == [key.rpartition("/")[2] for key in sorted(objects)]
-                for raw in objects.values():
-                    assert raw.partition(b',"metadata"')[2] in listed.body
-
-    run(test())
-
-
-def test_events_come_at_their_times(recording: Recording) -> None:
-    async def test() -> None:
-        began = time.monotonic()
-        await play(recording, ApiServer(), speed=1000)
-        took = time.monotonic() - began
-        assert took > 0.9 * recording.duration / 1000  # the loop's clock is coarse
-
-    run(test())
+async def test_all_watches_at_once_show_what_was_recorded_and_lists_what_is_left(
+    recording: Recording,
+) -> None:
+    server = ApiServer()
+    fill(recording, server)
+    async with asking(server) as client, AsyncExitStack() as stack:
+        watches = {
+            resource: await stack.enter_async_context(
+                client.watch(f"{resource.path}?watch=1&resourceVersion={recording.version}")
+            )
+            for resource in BUILT_IN
+        }
+        playing = asyncio.create_task(play(recording, server, speed=math.inf))
+        for resource, watch in watches.items():
+            expected = changes(resource)
+            assert await watch.lines(len(expected)) == expected
+        await playing
+        for resource, objects in final(recording).items():
+            listed = await client.ask(resource.path)
+            assert listed.names == [key.rpartition("/")[2] for key in sorted(objects)]
+            for raw in objects.values():
+                assert raw.partition(b',"metadata"')[2] in listed.body
 
 
-def test_what_a_recording_says_of_itself(recording: Recording) -> None:
+async def test_events_come_at_their_times(recording: Recording) -> None:
+    began = time.monotonic()
+    await play(recording, ApiServer(), speed=1000)
+    took = time.monotonic() - began
+    assert took > 0.9 * recording.duration / 1000  # the loop's clock is coarse
+
+
+def test_recording_metadata(recording: Recording) -> None:
     assert recording.version == 273
     assert recording.duration == pytest.approx(123.5, abs=0.1)
     assert len(recording.events) == sum(len(changes(resource)) for resource in BUILT_IN)
@@ -183,7 +176,7 @@ def test_resources_listed_at_different_times_begin_at_the_newest(tmp_path: Path)
         ),
     ],
 )
-def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, content: str | None, said: str) -> None:
+def test_unreadable_recording_is_a_one_line_error(tmp_path: Path, content: str | None, said: str) -> None:
     if content is not None:
         (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(BadInput) as raised:
@@ -193,15 +186,12 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path, content: str |
 
 
 @pytest.mark.parametrize("speed", [0, -1, math.nan])
-def test_a_speed_that_never_ends_is_refused(recording: Recording, speed: float) -> None:
-    async def test() -> None:
-        with pytest.raises(BadInput, match="above 0"):
-            await play(recording, ApiServer(), speed)
-
-    run(test())
+async def test_a_speed_that_never_ends_is_refused(recording: Recording, speed: float) -> None:
+    with pytest.raises(BadInput, match="above 0"):
+        await play(recording, ApiServer(), speed)
 
 
-def test_as_a_process_of_its_own(recording: Recording) -> None:
+def test_as_a_separate_process(recording: Recording) -> None:
     command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(RECORDINGS), "--speed", "inf"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -245,13 +235,13 @@ def test_a_signal_ends_the_delay() -> None:
         assert process.wait(timeout=10) == 0
 
 
-def test_the_process_says_in_one_line_what_it_cannot_read(tmp_path: Path) -> None:
+def test_process_reports_an_unreadable_recording_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, f"{tmp_path}: no recording (*.jsonl) there\n")
 
 
-def test_nor_does_it_steer_the_terminal(tmp_path: Path) -> None:
+def test_error_contains_no_control_sequences(tmp_path: Path) -> None:
     (tmp_path / "\x1b]0;title\x07.jsonl").write_bytes(b"\x1b[2J")
     command = [sys.executable, "-m", "romana_bus.lab.recordings.player", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

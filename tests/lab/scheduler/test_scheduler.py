@@ -14,7 +14,6 @@ from romana_bus.lab.kubeclient.client import KubeClient, Pace, Refused, Unreacha
 from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.scheduler.scheduler import Scheduler
 from romana_bus.tasks import stop
-from tests.conftest import run
 from tests.lab.apiserver import ApiServer
 from tests.lab.faults import Fault
 
@@ -82,138 +81,117 @@ async def why(client: KubeClient, name: str) -> str:
         await asyncio.sleep(0.01)
 
 
-def test_pods_are_spread_over_nodes(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with cluster(tmp_path) as (_, client):
-            for name in ("n1", "n2"):
-                await client.create(NODES, "", node(name))
-            for name in "ab":
-                await client.create(PODS, "default", pod(name))
-            async with scheduling(client):
-                await placed(client, a="n1", b="n2")
-                await client.create(PODS, "default", pod("c"))
-                await placed(client, c="n1")
-
-    run(test())
+async def test_pods_are_spread_over_nodes(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (_, client):
+        for name in ("n1", "n2"):
+            await client.create(NODES, "", node(name))
+        for name in "ab":
+            await client.create(PODS, "default", pod(name))
+        async with scheduling(client):
+            await placed(client, a="n1", b="n2")
+            await client.create(PODS, "default", pod("c"))
+            await placed(client, c="n1")
 
 
-def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_allows_it(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with cluster(tmp_path) as (_, client), scheduling(client):
-            await client.create(PODS, "default", pod("a"))
-            assert await why(client, "a") == "no nodes available to schedule pods"
-            await client.create(NODES, "", node("n1") | {"spec": {"unschedulable": True}})
-            while "1 node(s) were unschedulable" not in await why(client, "a"):
-                await asyncio.sleep(0.01)
-            await client.patch(NODES, "", "n1", {"spec": {"unschedulable": None}})
-            await placed(client, a="n1")
-
-    run(test())
+async def test_unschedulable_pod_has_a_reason_and_is_scheduled_later(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (_, client), scheduling(client):
+        await client.create(PODS, "default", pod("a"))
+        assert await why(client, "a") == "no nodes available to schedule pods"
+        await client.create(NODES, "", node("n1") | {"spec": {"unschedulable": True}})
+        while "1 node(s) were unschedulable" not in await why(client, "a"):
+            await asyncio.sleep(0.01)
+        await client.patch(NODES, "", "n1", {"spec": {"unschedulable": None}})
+        await placed(client, a="n1")
 
 
-def test_it_goes_on_after_whatever_the_server_does(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with cluster(tmp_path) as (server, client), scheduling(client):
+async def test_scheduler_survives_server_faults(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (server, client), scheduling(client):
+        await client.create(NODES, "", node("n1"))
+        await client.create(PODS, "default", pod("a"))
+        await placed(client, a="n1")
+        server.compact(server.store.version)
+        server.faults += [
+            Fault("watch", "pods", code=500),
+            Fault("watch", "pods", line=b'{"type":"ERROR","object":{"code":410,"message":"gone"}}\n'),
+            Fault("list", "pods", code=503),
+        ]
+        server.close_watches()
+        while server.faults:
+            await asyncio.sleep(0.01)
+        await client.create(PODS, "default", pod("b"))
+        await placed(client, b="n1")
+
+
+async def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
+    server = ApiServer(graceful=True, admission=True, token="good")
+    async with contextlib.AsyncExitStack() as stack:
+        async with server:
+            client = await stack.enter_async_context(client_of(server, tmp_path))
+            await stack.enter_async_context(scheduling(client))
             await client.create(NODES, "", node("n1"))
             await client.create(PODS, "default", pod("a"))
             await placed(client, a="n1")
-            server.compact(server.store.version)
-            server.faults += [
-                Fault("watch", "pods", code=500),
-                Fault("watch", "pods", line=b'{"type":"ERROR","object":{"code":410,"message":"gone"}}\n'),
-                Fault("list", "pods", code=503),
-            ]
-            server.close_watches()
-            while server.faults:
-                await asyncio.sleep(0.01)
+        with pytest.raises(Unreachable, match="the API server does not answer"):
+            await client.get(PODS, "default", "a")
+        async with server:
             await client.create(PODS, "default", pod("b"))
             await placed(client, b="n1")
 
-    run(test())
+
+async def test_a_binding_that_fails_is_tried_again(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (server, client), scheduling(client):
+        await client.create(NODES, "", node("n1"))
+        await client.create(PODS, "default", pod("a", schedulerName="mine"))
+        server.faults.append(Fault("create", "pods", code=500))
+        server.put(PODS, {"metadata": {"name": "b", "namespace": "default"}, "spec": pod("b")["spec"]})
+        await placed(client, b="n1", a="")
+        assert not server.faults
 
 
-def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
-    async def test() -> None:
-        server = ApiServer(graceful=True, admission=True, token="good")
-        async with contextlib.AsyncExitStack() as stack:
-            async with server:
-                client = await stack.enter_async_context(client_of(server, tmp_path))
-                await stack.enter_async_context(scheduling(client))
-                await client.create(NODES, "", node("n1"))
-                await client.create(PODS, "default", pod("a"))
-                await placed(client, a="n1")
-            with pytest.raises(Unreachable, match="the API server does not answer"):
-                await client.get(PODS, "default", "a")
-            async with server:
-                await client.create(PODS, "default", pod("b"))
-                await placed(client, b="n1")
-
-    run(test())
-
-
-def test_a_binding_that_fails_is_tried_again(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with cluster(tmp_path) as (server, client), scheduling(client):
-            await client.create(NODES, "", node("n1"))
-            await client.create(PODS, "default", pod("a", schedulerName="mine"))
-            server.faults.append(Fault("create", "pods", code=500))
-            server.put(PODS, {"metadata": {"name": "b", "namespace": "default"}, "spec": pod("b")["spec"]})
-            await placed(client, b="n1", a="")
-            assert not server.faults
-
-    run(test())
+async def test_client_reads_and_writes(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (_, client):
+        assert await client.get(PODS, "default", "a") is None
+        created = await client.create(PODS, "default", pod("a"))
+        with pytest.raises(Refused, match='pods "a" already exists') as again:
+            await client.create(PODS, "default", pod("a"))
+        assert (again.value.code, again.value.reason) == (409, "AlreadyExists")
+        await client.bind("default", "a", "n1")
+        running = {"phase": "Running", "podIP": "10.0.0.1"}
+        patched = await client.patch(PODS, "default", "a", {"status": running}, subresource="status")
+        assert patched["status"].items() >= running.items()
+        with pytest.raises(Refused, match="the object has been modified"):
+            await client.replace(PODS, "default", "a", created)
+        assert await client.delete(PODS, "default", "a")
+        marked = await client.get(PODS, "default", "a")
+        assert marked is not None
+        assert marked["metadata"]["deletionGracePeriodSeconds"] == 30
+        assert not await client.delete(PODS, "default", "a", grace=0, uid="another")
+        assert await client.delete(PODS, "default", "a", grace=0, uid=created["metadata"]["uid"])
+        assert not await client.delete(PODS, "default", "a", grace=0)
+        await client.create(NAMESPACES, "", {"metadata": {"name": "tried"}}, dry_run=True)
+        assert await client.get(NAMESPACES, "", "tried") is None
 
 
-def test_what_a_stand_in_writes(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with cluster(tmp_path) as (_, client):
-            assert await client.get(PODS, "default", "a") is None
-            created = await client.create(PODS, "default", pod("a"))
-            with pytest.raises(Refused, match='pods "a" already exists') as again:
-                await client.create(PODS, "default", pod("a"))
-            assert (again.value.code, again.value.reason) == (409, "AlreadyExists")
-            await client.bind("default", "a", "n1")
-            running = {"phase": "Running", "podIP": "10.0.0.1"}
-            patched = await client.patch(PODS, "default", "a", {"status": running}, subresource="status")
-            assert patched["status"].items() >= running.items()
-            with pytest.raises(Refused, match="the object has been modified"):
-                await client.replace(PODS, "default", "a", created)
-            assert await client.delete(PODS, "default", "a")
-            marked = await client.get(PODS, "default", "a")
-            assert marked is not None
-            assert marked["metadata"]["deletionGracePeriodSeconds"] == 30
-            assert not await client.delete(PODS, "default", "a", grace=0, uid="another")
-            assert await client.delete(PODS, "default", "a", grace=0, uid=created["metadata"]["uid"])
-            assert not await client.delete(PODS, "default", "a", grace=0)
-            await client.create(NAMESPACES, "", {"metadata": {"name": "tried"}}, dry_run=True)
-            assert await client.get(NAMESPACES, "", "tried") is None
+async def test_watch_reports_the_difference_after_a_relist(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (server, client):
+        for name in ("a", "b", "c"):
+            await client.create(PODS, "default", pod(name))
+        watch = client.watch(PODS, field_selector="metadata.namespace=default")
 
-    run(test())
+        async def told(count: int) -> list[str]:
+            events = [await anext(watch) for _ in range(count)]
+            return [f"{kind} {item.get('metadata', {}).get('name', '')}".strip() for kind, item in events]
 
-
-def test_a_watch_tells_the_difference_after_it_lost_the_thread(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with cluster(tmp_path) as (server, client):
-            for name in ("a", "b", "c"):
-                await client.create(PODS, "default", pod(name))
-            watch = client.watch(PODS, field_selector="metadata.namespace=default")
-
-            async def told(count: int) -> list[str]:
-                events = [await anext(watch) for _ in range(count)]
-                return [f"{kind} {item.get('metadata', {}).get('name', '')}".strip() for kind, item in events]
-
-            assert await told(4) == ["ADDED a", "ADDED b", "ADDED c", "SYNCED"]
-            await client.patch(PODS, "default", "a", {"metadata": {"labels": {"x": "1"}}})
-            assert await told(1) == ["MODIFIED a"]
-            while server.watches():
-                server.close_watches()
-                await asyncio.sleep(0.001)
-            await client.delete(PODS, "default", "a")
-            await client.delete(PODS, "default", "b")
-            await client.create(PODS, "default", pod("b"))
-            await client.create(PODS, "default", pod("d"))
-            server.compact(server.store.version)
-            assert await told(5) == ["DELETED a", "DELETED b", "ADDED b", "ADDED d", "SYNCED"]
-            await watch.aclose()  # type: ignore[attr-defined]
-
-    run(test())
+        assert await told(4) == ["ADDED a", "ADDED b", "ADDED c", "SYNCED"]
+        await client.patch(PODS, "default", "a", {"metadata": {"labels": {"x": "1"}}})
+        assert await told(1) == ["MODIFIED a"]
+        while server.watches():
+            server.close_watches()
+            await asyncio.sleep(0.001)
+        await client.delete(PODS, "default", "a")
+        await client.delete(PODS, "default", "b")
+        await client.create(PODS, "default", pod("b"))
+        await client.create(PODS, "default", pod("d"))
+        server.compact(server.store.version)
+        assert await told(5) == ["DELETED a", "DELETED b", "ADDED b", "ADDED d", "SYNCED"]
+        await watch.aclose()  # type: ignore[attr-defined]

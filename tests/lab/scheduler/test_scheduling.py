@@ -63,7 +63,7 @@ def test_older_pods_choose_first() -> None:
     assert chosen([late, early], [node("n1"), node("n2")]) == ["z>n1", "a>n2"]
 
 
-def test_what_has_ended_counts_no_more() -> None:
+def test_finished_pods_do_not_count() -> None:
     ended = pod("x", nodeName="n1")
     ended["status"]["phase"] = "Succeeded"
     assert chosen([ended, pod("a")], [node("n1"), node("n2")]) == ["a>n1"]
@@ -112,7 +112,7 @@ def test_taints(spec: Json, placed: bool) -> None:
     assert chosen([pod("p", **spec)], [tainted]) == [f"p>{'n' if placed else ''}"]
 
 
-def test_why_a_pod_goes_nowhere() -> None:
+def test_reasons_why_a_pod_is_unschedulable() -> None:
     nodes = [
         node("n1", unschedulable=True),
         node("n2", ready="Unknown"),
@@ -129,7 +129,7 @@ def test_why_a_pod_goes_nowhere() -> None:
     assert decision.why == "no nodes available to schedule pods"
 
 
-def test_pods_that_are_not_ours_to_place() -> None:
+def test_pods_of_other_schedulers() -> None:
     deleted, ended = pod("d"), pod("e")
     deleted["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     ended["status"]["phase"] = "Failed"

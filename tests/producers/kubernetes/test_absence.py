@@ -69,7 +69,7 @@ def test_many_at_once_need_a_third_however_long_ago_the_first_was() -> None:
     assert len(gone(looked_again(state, [], 2002, now=3600.1))) == 24
 
 
-def test_one_wrong_listing_takes_nothing() -> None:
+def test_one_wrong_listing_removes_nothing() -> None:
     state = cluster(24)
     assert gone(listing(state, [], 2000)) == []
     assert told(looked_again(state, pods(24), 2001, now=1.0)) == ["ResourceSynced"]
@@ -77,7 +77,7 @@ def test_one_wrong_listing_takes_nothing() -> None:
     assert gone(listing(state, [], 3000)) == [], "it has to begin anew"
 
 
-def test_wrong_ones_that_do_not_agree_take_nothing() -> None:
+def test_disagreeing_wrong_listings_remove_nothing() -> None:
     state, all_ = cluster(24), pods(24)
     for turn in range(10):
         lacking = [one for at, one in enumerate(all_) if at % 2 == turn % 2]
@@ -90,14 +90,14 @@ def looked_again_or_first(state: Watched, items: list[Pod], version: int, now: f
     return listing(state, items, version, now=now)
 
 
-def test_what_comes_meanwhile_is_there() -> None:
+def test_object_created_meanwhile_is_kept() -> None:
     state = cluster(3)
     listing(state, [], 2000)
     assert observe.changed(state, PODS, "MODIFIED", pod("p001", 2001)) == []
     assert gone(looked_again(state, [], 2000, now=1.0)) == ["p000", "p002"]
 
 
-def test_what_the_watch_says_after_a_look_began_counts_more_than_the_look() -> None:
+def test_watch_event_after_the_start_of_a_listing_overrides_it() -> None:
     state = cluster(4)
     listing(state, pods(4)[1:], 2000)
     observe.begin_check(state, PODS)
@@ -113,7 +113,7 @@ def test_what_the_watch_says_after_a_look_began_counts_more_than_the_look() -> N
     assert held["web/p001"].version == 2005
 
 
-def test_a_restart_between_two_looks_lists_anew() -> None:
+def test_restart_between_two_listings_lists_again() -> None:
     log = listing(Watched(), pods(3), 1000)
     state = Watched()
     for event in log:
@@ -126,7 +126,7 @@ def test_a_restart_between_two_looks_lists_anew() -> None:
     assert not observe.resumes(again, PODS)
 
 
-def test_an_operators_word_ends_all_doubt() -> None:
+def test_operator_confirmation_skips_further_listings() -> None:
     state = cluster(24)
     progress = state.of("pods")
     listing(state, [], 2000)
@@ -138,7 +138,7 @@ def test_an_operators_word_ends_all_doubt() -> None:
     assert gone(listing(state, [], 4000)) == [], "once"
 
 
-def test_a_list_with_an_item_that_cannot_be_read_says_nothing_about_the_others() -> None:
+def test_unreadable_item_in_a_list_removes_no_other() -> None:
     state = cluster(3)
     for version in (2000, 2001, 2002):
         observe.begin_listing(state, PODS, "test")
@@ -146,7 +146,7 @@ def test_a_list_with_an_item_that_cannot_be_read_says_nothing_about_the_others()
         assert gone(observe.end_listing(state, PODS, str(version), 100.0)) == []
 
 
-def test_deletions_by_the_watch_are_believed_but_not_all_at_once() -> None:
+def test_watch_deletions_are_rate_limited() -> None:
     state = cluster(100)
     told_gone = []
     for number, one in enumerate(pods(100)):
@@ -161,7 +161,7 @@ def test_deletions_by_the_watch_are_believed_but_not_all_at_once() -> None:
     assert len(gone(events)) == 50 - AT_ONCE
 
 
-def test_those_that_were_told_before_it_was_too_many_come_back_with_the_next_look() -> None:
+def test_deletions_before_the_limit_are_corrected_by_the_next_listing() -> None:
     """The truth mends a false deletion, though its version is older."""
     state = cluster(40)
     for number, one in enumerate(pods(40)):
@@ -173,6 +173,6 @@ def test_those_that_were_told_before_it_was_too_many_come_back_with_the_next_loo
     assert len(state.of("pods").held) == 40
 
 
-def test_twenty_a_second_are_believed_for_as_long_as_one_likes() -> None:
+def test_twenty_deletions_a_second_are_always_accepted() -> None:
     absences = Absences()
     assert all(absences.deleted(f"p{number}", number / 19) for number in range(500))

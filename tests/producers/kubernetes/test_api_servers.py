@@ -38,7 +38,7 @@ def resource_of(kind: Kind) -> lab.Resource:
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming list", "pages"])
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-async def test_each_kind_goes_on_where_its_version_was_too_old(kind: Kind, streaming: bool) -> None:
+async def test_each_resource_recovers_from_an_expired_version(kind: Kind, streaming: bool) -> None:
     """As after a restart of a real API server: 200, and an ERROR event with a Status 410."""
     resource = resource_of(kind)
     namespace = "web" if resource.namespaced else ""
@@ -101,7 +101,7 @@ async def test_a_burst_of_watches_that_are_ended_at_once_is_no_reason_to_wait() 
     ],
     ids=["ignores the options", "starts now", "400", "422"],
 )
-async def test_a_server_without_streaming_lists_is_asked_for_one_once(fault: Fault) -> None:
+async def test_streaming_list_is_tried_once(fault: Fault) -> None:
     async with ApiServer() as server:
         pods(server, "a", "b", "c")
         server.faults.append(fault)
@@ -157,7 +157,7 @@ async def test_pods_of_such_a_server_have_addresses_too(
         assert await site.gone() == []
 
 
-async def test_lists_that_wait_for_their_time_do_not_go_at_once() -> None:
+async def test_delayed_lists_are_not_sent_together() -> None:
     """A second look beside a list of all: each has a time of its own."""
     clock = asyncio.get_running_loop().time
     pages = Pages(None, PODS, Watched(), QUICK._replace(lists=0.05), None)  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ async def test_a_continue_token_that_is_empty_ends_the_list(token: str | None) -
         assert "resourceVersion=7" in server.asked[2].path
 
 
-async def test_pages_without_end_are_given_up_and_take_nothing() -> None:
+async def test_endless_pages_are_given_up_and_remove_nothing() -> None:
     async with ApiServer(streaming_list=False) as server:
         pods(server, "a", "b", "c", "d")
         async with watching(server.url) as told:
@@ -223,7 +223,7 @@ async def test_a_pod_of_more_than_a_message_takes_gets_an_address(stores: Stores
         assert len(seen.labels) < 15_000
 
 
-async def test_a_key_that_stands_twice_in_a_line_is_never_guessed() -> None:
+async def test_duplicate_json_key_is_refused() -> None:
     """The watch begins anew, and the list has the truth."""
     twice = (
         b'{"type":"DELETED","object":{"kind":"Pod","metadata":{"name":"a","namespace":"web",'

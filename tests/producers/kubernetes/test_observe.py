@@ -65,7 +65,7 @@ def synced(*pods: Pod, version: int = 100) -> Watched:
     return state
 
 
-def test_a_first_listing_tells_everything_between_its_marks() -> None:
+def test_first_listing_publishes_everything_between_its_marks() -> None:
     events = listing(Watched(), [pod("a", 5), pod("b", 7)], 100)
     assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen b", "ResourceSynced"]
     assert events[0] == ResourceListing(resource="pods", reason="test", number=1)
@@ -74,7 +74,7 @@ def test_a_first_listing_tells_everything_between_its_marks() -> None:
     )
 
 
-def test_a_second_listing_tells_what_changed_and_a_third_what_is_gone() -> None:
+def test_second_listing_publishes_changes_and_the_third_deletions() -> None:
     state = synced(pod("a", 5), pod("b", 7), pod("c", 8))
     there = [pod("a", 5), pod("c", 150, spec={"nodeName": "n1"}), pod("d", 160)]
     events = listing(state, there, 200)
@@ -88,7 +88,7 @@ def test_a_second_listing_tells_what_changed_and_a_third_what_is_gone() -> None:
     assert (mark.count, mark.doubted) == (3, 0)
 
 
-def test_of_a_static_pods_mirror_the_static_pods_own_uid_is_told() -> None:
+def test_mirror_pod_is_published_with_the_uid_of_its_static_pod() -> None:
     """The kubelet calls CNI with it, and makes the mirror anew where somebody has deleted it."""
     static = {"kubernetes.io/config.mirror": "0123abc", "kubernetes.io/config.hash": "0123abc"}
     state = Watched()
@@ -105,7 +105,7 @@ def test_of_a_static_pods_mirror_the_static_pods_own_uid_is_told() -> None:
     assert observe.changed(state, PODS, "MODIFIED", pod("b", 102, uid="another", annotations=static)) == []
 
 
-def test_a_watcher_that_knows_of_static_pods_lists_again() -> None:
+def test_watcher_that_learns_static_pod_uids_lists_again() -> None:
     """What its predecessor told had one field less."""
     state = synced(pod("a", 5))
     assert observe.resumes(state, PODS)
@@ -116,7 +116,7 @@ def test_a_watcher_that_knows_of_static_pods_lists_again() -> None:
     assert told(again) == ["ResourceListing", "PodSeen a", "ResourceSynced"]
 
 
-def test_of_annotations_only_ours_are_told() -> None:
+def test_only_our_annotations_are_published() -> None:
     """Others write theirs all the time."""
     state = Watched()
     wish = {"romana.io/address": "10.0.0.7"}
@@ -128,7 +128,7 @@ def test_of_annotations_only_ours_are_told() -> None:
     assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 102))) == ["PodSeen a"]
 
 
-def test_status_churn_is_no_news() -> None:
+def test_status_changes_are_not_published() -> None:
     state = synced(pod("a", 5, status={"phase": "Running"}))
     churn = pod("a", 101, status={"phase": "Running", "conditions": [{"type": "Ready"}]})
     assert observe.changed(state, PODS, "MODIFIED", churn) == []
@@ -138,7 +138,7 @@ def test_status_churn_is_no_news() -> None:
     ]
 
 
-def test_an_older_version_than_the_one_told_is_ignored_unless_a_listing_has_it() -> None:
+def test_older_version_is_ignored_outside_a_listing() -> None:
     """A listing is a new word on everything."""
     state = synced(pod("a", 50, spec={"nodeName": "n2"}))
     assert observe.changed(state, PODS, "MODIFIED", pod("a", 40, spec={"nodeName": "n1"})) == []
@@ -146,7 +146,7 @@ def test_an_older_version_than_the_one_told_is_ignored_unless_a_listing_has_it()
     assert told(listing(state, [pod("a", 40, spec={"nodeName": "n1"})], 101)[1:-1]) == ["PodSeen a"]
 
 
-def test_a_pod_replaced_under_its_name_is_told_with_its_new_uid() -> None:
+def test_replaced_pod_is_published_with_its_new_uid() -> None:
     state = synced(pod("pg-0", 50, uid="old"))
     assert told(observe.changed(state, PODS, "DELETED", pod("pg-0", 101, uid="old"))) == ["PodGone pg-0"]
     [event] = observe.changed(state, PODS, "ADDED", pod("pg-0", 102, uid="new"))
@@ -154,11 +154,11 @@ def test_a_pod_replaced_under_its_name_is_told_with_its_new_uid() -> None:
     assert (event.uid, event.resource_version) == ("new", "102")
 
 
-def test_a_deletion_of_what_was_never_told_is_no_news() -> None:
+def test_deletion_of_an_unknown_object_is_not_published() -> None:
     assert observe.changed(synced(), PODS, "DELETED", pod("a", 101)) == []
 
 
-def test_a_bookmark_is_told_when_it_leads_further() -> None:
+def test_newer_bookmark_is_published() -> None:
     state = synced(version=100)
     assert observe.bookmark(state, PODS, "100") == []
     [mark] = observe.bookmark(state, PODS, "140")
@@ -176,7 +176,7 @@ def test_what_vanishes_among_the_initial_events_of_a_streaming_list_stays_gone()
     assert told(listing(state, [], 140)) == ["ResourceListing", "PodGone b", "ResourceSynced"]
 
 
-def test_the_log_gives_the_same_state_as_having_told_it() -> None:
+def test_state_folded_from_the_log_equals_the_live_state() -> None:
     state = synced(pod("a", 5), pod("b", 7))
     log = listing(Watched(), [pod("a", 5), pod("b", 7)], 100)
     log += observe.changed(state, PODS, "MODIFIED", pod("b", 120, status={"phase": "Running"}))
@@ -205,7 +205,7 @@ def test_a_watcher_that_knows_more_fields_lists_again() -> None:
     assert not observe.resumes(again, PODS._replace(fields="more"))
 
 
-def test_an_api_server_restored_from_a_backup_is_told_from_the_beginning() -> None:
+def test_restored_api_server_is_listed_from_the_beginning() -> None:
     state = synced(pod("a", 50), pod("b", 60), version=100)
     observe.begin_listing(state, PODS, "test")
     assert observe.rewound_to(state, PODS, "70")
@@ -224,7 +224,7 @@ def test_an_api_server_restored_from_a_backup_is_told_from_the_beginning() -> No
     ]
 
 
-def test_a_pod_with_more_labels_than_a_message_takes_is_told_without_most_of_them() -> None:
+def test_oversized_pod_is_published_without_most_labels() -> None:
     """It gets an address like any other: what that needs is told."""
     state = synced()
     labels = {f"l{n}": "x" * 60 for n in range(15_000)} | {"romana.io/segment": "front"}
@@ -242,7 +242,7 @@ def test_a_pod_with_more_labels_than_a_message_takes_is_told_without_most_of_the
     )
 
 
-def test_an_object_that_cannot_be_cut_is_left_out_and_said() -> None:
+def test_oversized_object_is_left_out_and_reported() -> None:
     state, kind = Watched(), other_kind("g", "v1", "things")
     item = {"metadata": {"name": "huge", "uid": "u", "resourceVersion": "7"}, "spec": "x" * LARGEST}
     observe.begin_listing(state, kind, "test")
@@ -263,7 +263,7 @@ def test_an_object_that_cannot_be_cut_is_left_out_and_said() -> None:
         {"name": "a/b"},
     ],
 )
-def test_an_object_with_a_name_that_is_none_is_left_out(metadata: dict[str, str]) -> None:
+def test_object_with_an_invalid_name_is_left_out(metadata: dict[str, str]) -> None:
     state = synced(pod("fine", 5))
     odd = msgspec.convert({"metadata": metadata}, Pod)
     assert told(listing(state, [odd, pod("fine", 5)], 100)) == ["ResourceListing", "ResourceSynced"]
@@ -319,13 +319,13 @@ def tell(kind: Kind, stream: bytes, cuts: list[int]) -> list[Event]:
 
 @pytest.mark.parametrize("kind", BUILT_IN, ids=[kind.name for kind in BUILT_IN])
 @given(cuts=st.lists(st.one_of(st.integers(1, 40), st.integers(1000, 70_000)), min_size=1, max_size=8))
-def test_a_recorded_watch_tells_the_same_however_its_bytes_are_cut(kind: Kind, cuts: list[int]) -> None:
+def test_recorded_watch_gives_the_same_events_in_any_chunks(kind: Kind, cuts: list[int]) -> None:
     stream = recorded(kind)[:60_000]
     stream = stream[: stream.rindex(b"\n") + 1]
     assert tell(kind, stream, cuts) == tell(kind, stream, [len(stream)])
 
 
-def test_the_recorded_nodes_as_facts() -> None:
+def test_recorded_nodes_as_events() -> None:
     events = tell(NODES, recorded(NODES), [4096])
     seen = [event for event in events if isinstance(event, NodeSeen)]
     assert seen[0].name == "ip-10-1-0-4.ec2.internal"
@@ -354,7 +354,7 @@ def test_the_recorded_policies_keep_their_spec() -> None:
         (b'{"type":"BOOKMARK"}', "missing required field"),
     ],
 )
-def test_garbage_ends_the_story_with_its_place_and_what_came_before_counts(line: bytes, said: str) -> None:
+def test_garbage_ends_the_watch_with_its_position_and_earlier_lines_count(line: bytes, said: str) -> None:
     first = recorded(NODES).split(b"\n")[0] + b"\n"
     state = Watched()
     told = WatchStream(NODES, state).feed(first + line + b"\n" + first)

@@ -56,7 +56,7 @@ def listings(found: list[Any]) -> list[str]:
 
 @both
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming list", "pages"])
-async def test_it_is_made_at_once_each_time_it_is_asked_for(stores: Stores, streaming: bool) -> None:
+async def test_relist_is_made_at_once_for_each_request(stores: Stores, streaming: bool) -> None:
     """Also by somebody whose clock is behind."""
     async with stores() as store, ApiServer(streaming_list=streaming) as server:
         pods(server, "a")
@@ -72,7 +72,7 @@ async def test_it_is_made_at_once_each_time_it_is_asked_for(stores: Stores, stre
 
 
 @both
-async def test_a_restart_does_not_make_it_again_and_one_in_between_does_make_it(stores: Stores) -> None:
+async def test_interrupted_relist_is_made_after_a_restart(stores: Stores) -> None:
     async with stores() as store, ApiServer() as server:
         pods(server, "a")
         async with running(watcher(store, server, "one")):
@@ -89,7 +89,7 @@ async def test_a_restart_does_not_make_it_again_and_one_in_between_does_make_it(
 
 
 @both
-async def test_it_frees_what_the_log_has_and_the_server_has_not(stores: Stores) -> None:
+async def test_relist_releases_objects_missing_at_the_server(stores: Stores) -> None:
     async with stores() as store, ApiServer() as server:
         pods(server, "a")
         async with running(watcher(store, server, "w")):
@@ -103,7 +103,7 @@ async def test_it_frees_what_the_log_has_and_the_server_has_not(stores: Stores) 
         assert [one.name for one in found if isinstance(one, PodGone)] == ["ghost"]
 
 
-async def test_a_server_that_is_away_is_not_asked_without_end() -> None:
+async def test_unreachable_server_is_not_asked_forever() -> None:
     """Only the watch that we end ourselves is followed at once by the next request."""
     told, state = Reported(), Watched()
     calls, clock = list[float](), asyncio.get_running_loop().time
@@ -127,7 +127,7 @@ async def test_a_server_that_is_away_is_not_asked_without_end() -> None:
     assert all(pause > wait - 0.002 for pause, wait in zip(pauses, least, strict=True)), pauses
 
 
-async def test_one_that_is_asked_for_during_another_is_made_behind_it() -> None:
+async def test_relist_requested_during_another_follows_it() -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     async with ApiServer() as server:

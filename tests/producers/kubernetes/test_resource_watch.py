@@ -107,7 +107,7 @@ def delete(server: ApiServer, name: str) -> None:
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming list", "pages"])
-async def test_a_listing_and_then_the_watch(streaming: bool) -> None:
+async def test_listing_then_watch(streaming: bool) -> None:
     async with ApiServer(streaming_list=streaming) as server:
         pods(server, "a", "b", "c", "d", "e")
         async with watching(server.url) as told:
@@ -157,7 +157,7 @@ async def test_a_restarted_watcher_goes_on_from_the_log_without_a_listing() -> N
         assert server.requests["list", "pods"] == listings
 
 
-async def test_a_version_that_is_compacted_away_is_listed_anew_and_what_vanished_is_gone() -> None:
+async def test_compacted_version_is_listed_again_and_deletions_are_published() -> None:
     """410 as an ERROR event."""
     async with ApiServer() as server:
         pods(server, "a", "b")
@@ -244,7 +244,7 @@ async def test_the_whole_recording_played_fast_by_the_small_server() -> None:
 
 
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
-async def test_a_server_in_trouble_is_asked_again(code: int) -> None:
+async def test_server_errors_are_retried(code: int) -> None:
     async with ApiServer() as server:
         pods(server, "a")
         server.faults += [Fault("watch", "pods", times=2, code=code), Fault("list", "pods", code=code)]
@@ -263,7 +263,7 @@ async def test_retry_after_is_obeyed() -> None:
         assert clock() - began >= 1.0
 
 
-async def test_a_connection_that_went_silent_is_given_up() -> None:
+async def test_silent_connection_is_closed() -> None:
     async with ApiServer() as server:
         pods(server, "a")
         limits = QUICK._replace(silence=0.2)
@@ -330,7 +330,7 @@ async def refusal(server: ApiServer, kind: Kind = PODS) -> str:
     return str(caught.value)
 
 
-async def test_missing_rights_are_named_with_the_rule_to_add() -> None:
+async def test_missing_permissions_are_reported_with_the_rule_to_add() -> None:
     async with ApiServer() as server:
         server.forbid("watch", "pods")
         said = await refusal(server)
@@ -338,7 +338,7 @@ async def test_missing_rights_are_named_with_the_rule_to_add() -> None:
         assert '{apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}' in said
 
 
-async def test_rights_taken_away_later_are_waited_for() -> None:
+async def test_revoked_permissions_are_waited_for() -> None:
     async with ApiServer() as server:
         pods(server, "a")
         async with watching(server.url) as told:

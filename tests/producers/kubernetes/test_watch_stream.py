@@ -44,7 +44,7 @@ def told(kind: Kind, *lines: bytes, state: Watched | None = None, listing: bool 
 
 @every_kind
 @pytest.mark.parametrize("listing", [False, True], ids=["watch", "streaming list"])
-def test_a_version_that_is_too_old_is_listed_anew(kind: Kind, listing: bool) -> None:
+def test_expired_version_is_listed_again(kind: Kind, listing: bool) -> None:
     """A real API server says it in a 200 answer."""
     state = watched(kind)
     if listing:
@@ -77,7 +77,7 @@ def test_any_other_error_ends_the_connection_and_not_the_watcher(
 
 
 @every_kind
-def test_what_comes_and_goes_is_told(kind: Kind) -> None:
+def test_additions_and_deletions_are_published(kind: Kind) -> None:
     events = told(kind, line("ADDED", 6), line("MODIFIED", 7, spec={"a": 1}), line("DELETED", 8)).events
     assert [type(event).__name__[-4:] for event in events][-1] == "Gone"
     assert all(isinstance(event, Fact) and event.listing == 1 for event in events)
@@ -97,7 +97,7 @@ def test_what_comes_and_goes_is_told(kind: Kind) -> None:
     ],
     ids=["deep", "list for name", "number for labels", "status", "long name", "unknown"],
 )  # fmt: skip
-def test_an_object_of_no_use_is_stepped_over(kind: Kind, junk: bytes) -> None:
+def test_unusable_object_is_skipped(kind: Kind, junk: bytes) -> None:
     """To ask for it again would give it again, for ever."""
     state = watched(kind)
     found = told(kind, line("ADDED", 6, "before"), junk, line("ADDED", 10, "behind"), state=state)
@@ -117,7 +117,7 @@ TWICE = [
 
 @every_kind
 @pytest.mark.parametrize("junk", TWICE)
-def test_of_a_key_that_stands_twice_nobody_can_tell_which_counts(kind: Kind, junk: bytes) -> None:
+def test_duplicate_json_key_is_an_error(kind: Kind, junk: bytes) -> None:
     state = watched(kind)
     found = told(kind, junk, state=state)
     assert found.events == []
@@ -127,7 +127,7 @@ def test_of_a_key_that_stands_twice_nobody_can_tell_which_counts(kind: Kind, jun
 
 
 @every_kind
-def test_a_line_may_be_written_in_any_way(kind: Kind) -> None:
+def test_any_json_formatting_is_accepted(kind: Kind) -> None:
     odd = b' { "object" : {"metadata":{"name":"a","uid":"u","resourceVersion":"9"}} , "type":"ADDED" } '
     found = told(kind, odd)
     assert [event.name for event in found.events if isinstance(event, Fact)] == ["a"]
@@ -135,7 +135,7 @@ def test_a_line_may_be_written_in_any_way(kind: Kind) -> None:
 
 
 @every_kind
-def test_a_bookmark_leads_further_whatever_else_it_says(kind: Kind) -> None:
+def test_bookmark_with_odd_fields_advances_the_version(kind: Kind) -> None:
     mark = b'{"type":"BOOKMARK","object":{"kind":"X","metadata":{"resourceVersion":"12","annotations":null}}}'
     (event,) = told(kind, mark).events
     assert isinstance(event, ResourceSynced)
@@ -143,14 +143,14 @@ def test_a_bookmark_leads_further_whatever_else_it_says(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("version", ["0", "", "9" * 5000, "-7", "٣", "1e3"])
-def test_a_bookmark_with_a_version_that_is_none_leads_nowhere_back(version: str) -> None:
+def test_bookmark_with_an_invalid_version_is_ignored(version: str) -> None:
     state = watched(PODS)
     mark = msgspec.json.encode({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}})
     told(PODS, mark, state=state)
     assert state.of("pods").version in (0, 5)
 
 
-def test_an_event_that_was_told_before_tells_nothing() -> None:
+def test_repeated_event_publishes_nothing() -> None:
     state = watched(PODS)
     spec = {"nodeName": "n1"}
     first = told(PODS, line("ADDED", 6, spec=spec), line("MODIFIED", 7, spec={"nodeName": "n2"}), state=state)

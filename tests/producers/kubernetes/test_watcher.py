@@ -86,7 +86,7 @@ async def test_a_second_watcher_goes_on_where_the_first_was_without_a_listing(st
         assert sum(isinstance(event, ResourceListing) for event in found) == 4
 
 
-async def test_an_emptied_log_gets_everything_again() -> None:
+async def test_emptied_log_is_filled_again() -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     async with ApiServer() as server:
@@ -102,7 +102,7 @@ async def test_an_emptied_log_gets_everything_again() -> None:
         assert sorted(pod_names(found)) == ["a", "b", "c"]
 
 
-async def test_a_log_that_went_back_is_told_again_by_a_listing() -> None:
+async def test_restored_log_is_filled_again_by_a_listing() -> None:
     store = MemoryStore()
     await store.prepare(ROLES)
     async with ApiServer() as server:
@@ -119,7 +119,7 @@ async def test_a_log_that_went_back_is_told_again_by_a_listing() -> None:
         assert [e.reason for e in found if isinstance(e, ResourceListing)][4:]
 
 
-async def test_what_was_told_can_be_read_by_anybody() -> None:
+async def test_published_events_can_be_read_by_any_client() -> None:
     """The bodies are JSON objects with their type: `nats sub` is enough."""
     store = MemoryStore()
     await store.prepare(ROLES)

@@ -37,7 +37,7 @@ def missing() -> float | None:
 @memory
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming list", "pages"])
 @pytest.mark.parametrize("without", [everything, every_second, only("web/p05")], ids=["all", "half", "one"])
-async def test_one_wrong_list_takes_no_address(stores: Stores, without: Omission, streaming: bool) -> None:
+async def test_one_wrong_list_releases_no_address(stores: Stores, without: Omission, streaming: bool) -> None:
     async with standing(stores, streaming_list=streaming) as site:
         before = await site.addresses()
         site.server.faults.append(OfWholeList(plural="pods", without=without))
@@ -51,7 +51,7 @@ async def test_one_wrong_list_takes_no_address(stores: Stores, without: Omission
 
 
 @memory
-async def test_one_wrong_list_of_nodes_takes_no_node(stores: Stores) -> None:
+async def test_one_wrong_list_of_nodes_removes_no_node(stores: Stores) -> None:
     async with standing(stores, pods=2) as site:
         before = await site.addresses()
         site.server.faults.append(OfWholeList(plural="nodes", without=everything))
@@ -67,7 +67,7 @@ async def test_one_wrong_list_of_nodes_takes_no_node(stores: Stores) -> None:
 
 
 @both
-async def test_what_is_really_gone_is_gone_after_the_second_list(stores: Stores) -> None:
+async def test_deleted_objects_are_removed_after_the_second_list(stores: Stores) -> None:
     """And what only the first one lacks is not."""
     async with standing(stores) as site:
         before = await site.addresses()
@@ -83,7 +83,7 @@ async def test_what_is_really_gone_is_gone_after_the_second_list(stores: Stores)
 
 @memory
 @pytest.mark.parametrize("count", [12, 24], ids=["half", "all"])
-async def test_much_at_once_is_gone_after_the_third_list_and_said_meanwhile(
+async def test_mass_deletion_needs_a_third_list_and_is_reported(
     stores: Stores, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`test_absence.py` has the rule with its half minute; here that is one second."""
@@ -109,9 +109,7 @@ async def test_much_at_once_is_gone_after_the_third_list_and_said_meanwhile(
 
 
 @both
-async def test_an_operator_who_believes_it_need_not_wait(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_operator_can_confirm_a_mass_deletion(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absence, "SURELY", math.inf)
 
     async with standing(stores) as site:
@@ -128,7 +126,7 @@ async def test_an_operator_who_believes_it_need_not_wait(
 
 
 @memory
-async def test_one_deletion_that_a_watch_tells_is_believed(stores: Stores) -> None:
+async def test_single_watch_deletion_is_accepted(stores: Stores) -> None:
     """Nothing is asked: a server that answers no list does not keep it."""
     async with standing(stores) as site:
         site.server.faults.append(OfWholeList(plural="pods", times=math.inf, code=503))
@@ -138,7 +136,7 @@ async def test_one_deletion_that_a_watch_tells_is_believed(stores: Stores) -> No
 
 
 @both
-async def test_deletions_of_a_whole_kind_are_looked_at_again_and_everybody_is_as_before(
+async def test_false_mass_deletion_by_the_watch_is_corrected(
     stores: Stores,
 ) -> None:
     async with standing(stores, pods=60) as site:
@@ -167,7 +165,7 @@ def the_same_list_again(site: Site) -> None:
 
 @both
 @pytest.mark.parametrize("truth", [newer_word, the_same_list_again])
-async def test_the_truth_mends_a_false_deletion(stores: Stores, truth: Callable[[Site], None]) -> None:
+async def test_true_state_repairs_a_false_deletion(stores: Stores, truth: Callable[[Site], None]) -> None:
     """Within the two minutes in which NATS knows an id, without a restart and without an election."""
     async with standing(stores) as site:
         before = await site.addresses()
@@ -185,7 +183,7 @@ async def test_the_truth_mends_a_false_deletion(stores: Stores, truth: Callable[
 
 
 @memory
-async def test_the_false_deletion_of_a_node_takes_no_address(stores: Stores) -> None:
+async def test_false_deletion_of_a_node_releases_no_address(stores: Stores) -> None:
     async with standing(stores) as site:
         before = await site.addresses()
         site.server.tell(NODES, false_change(site.server.store, NODES, NODE))

@@ -91,7 +91,7 @@ def events(draw: st.DrawFn) -> Event:
 
 @given(st.lists(st.lists(events(), max_size=4), max_size=8), st.booleans(), st.data())
 @settings(max_examples=200)
-def test_step_by_step_ends_as_told_at_once_and_as_after_restarts(
+def test_stepwise_and_restarted_runs_end_like_one_batch(
     history: History, objects: bool, data: st.DataObject
 ) -> None:
     """Every step is applied by a kernel that notices gaps, routes without nexthop, and the like."""
@@ -127,7 +127,7 @@ def test_an_aggregate_covers_exactly_its_blocks_in_the_fewest_prefixes(blocks: s
         assert before is None or before.length != route.length or before.base & route.size
 
 
-def test_what_lies_inside_another_is_covered_by_it_and_hides_nothing_behind_it() -> None:
+def test_nested_prefix_is_covered_and_hides_nothing() -> None:
     texts = (
         "10.0.0.0/24",
         "10.0.0.0/28",

@@ -35,7 +35,7 @@ def test_one_nexthop_for_each_host_and_family() -> None:
     assert {via[0] for _, via in delta.created} == {32, 128}
 
 
-def test_the_same_again_is_nothing() -> None:
+def test_repeated_events_change_nothing() -> None:
     world = told(PAIR)
     assert len(world.tell()) == 0
     assert len(world.tell(*PAIR)) == 0
@@ -73,7 +73,7 @@ def test_a_host_gone_loses_its_routes_and_then_its_nexthops(objects: bool, end: 
     assert world.kernel.nexthops == {}
 
 
-def test_a_host_that_is_gone_whole_is_forgotten() -> None:
+def test_deleted_host_is_forgotten() -> None:
     world = told(PAIR)
     world.tell(
         removed("you"),
@@ -150,7 +150,7 @@ def test_a_block_that_moves_is_never_without_a_route(released_first: bool) -> No
     assert world.routes["10.1.0.16/28"] == "10.99.0.3"
 
 
-def test_of_two_that_claim_a_block_the_later_one_has_it_whatever_is_read_first() -> None:
+def test_later_claim_of_a_block_wins_in_any_order() -> None:
     late, early = block("they", "10.1.0.16/28", 5), block("you", "10.1.0.16/28", 1)
     for order in ([late, early], [early, late]):
         world = told([placed("they", "10.99.0.3"), placed("you", "10.99.0.2")], order)
@@ -160,7 +160,7 @@ def test_of_two_that_claim_a_block_the_later_one_has_it_whatever_is_read_first()
         assert not world.state.competing
 
 
-def test_of_two_that_claim_a_block_since_one_moment_every_node_takes_the_same() -> None:
+def test_simultaneous_claims_of_a_block_are_resolved_alike_on_every_node() -> None:
     claims = [block("they", "10.1.0.16/28", 5), block("you", "10.1.0.16/28", 5)]
     for order in (claims, claims[::-1]):
         world = told([placed("they", "10.99.0.3"), placed("you", "10.99.0.2")], order)
@@ -206,7 +206,7 @@ def test_two_hosts_with_one_address_keep_their_nexthops_over_a_restart(
     assert world.routes == before
 
 
-def test_a_host_whose_blocks_are_all_others_after_a_restart_keeps_its_nexthop() -> None:
+def test_host_with_only_new_blocks_after_a_restart_keeps_its_nexthop() -> None:
     world = told(PAIR)
     world.restarted()
     delta = world.tell(*PAIR[:3], block("you", "10.1.9.0/28"), block("you", "fd01::90/124"))
@@ -214,14 +214,14 @@ def test_a_host_whose_blocks_are_all_others_after_a_restart_keeps_its_nexthop() 
     assert [str(route) for route, _ in delta.added] == ["10.1.9.0/28", "fd01::90/124"]
 
 
-def test_what_the_log_no_longer_wants_goes_when_the_table_was_read() -> None:
+def test_unwanted_routes_are_removed_after_the_table_was_read() -> None:
     world = told(PAIR)
     world.restarted()
     delta = world.tell(*PAIR[:1])
     assert (len(delta.removed), len(delta.deleted)) == (3, 2)
 
 
-def test_a_map_that_says_nothing_of_us_sweeps_nothing_but_what_it_tells_is_done() -> None:
+def test_no_sweep_while_the_own_node_is_missing_from_the_map() -> None:
     """The log may have been lost, and be in the making: the routes are all that still works."""
     world = told(PAIR)
     before = world.routes, world.unreachable
@@ -236,13 +236,13 @@ def test_a_map_that_says_nothing_of_us_sweeps_nothing_but_what_it_tells_is_done(
     assert world.unreachable == before[1]
 
 
-def test_what_is_no_address_leads_nowhere() -> None:
+def test_invalid_host_addresses_get_no_route() -> None:
     world = told(PAIR, [placed("you", "node-1.example", "", "10.99.0.2/24", "10.99.0.5")])
     assert world.routes["10.1.1.0/28"] == "10.99.0.5"
 
 
 @gateways_too
-def test_an_id_taken_by_another_in_the_look_in_which_its_routes_end(objects: bool) -> None:
+def test_nexthop_id_taken_by_another_while_its_routes_end(objects: bool) -> None:
     world = World(objects=objects)
     world.tell(placed("you", "10.99.0.2"), block("you", "10.1.1.0/28"), *PAIR[:1])
     [number] = world.kernel.nexthops
@@ -270,7 +270,7 @@ def test_new_ids_are_the_lowest_free_ones_and_none_is_given_twice_in_one_delta()
     assert [number for number, _ in delta.created] == [FIRST]
 
 
-def test_an_id_that_somebody_else_has_taken_is_given_up() -> None:
+def test_nexthop_id_taken_by_another_is_given_up() -> None:
     world = told(PAIR)
     del world.kernel.nexthops[FIRST]
     world.kernel.routes = {route: number for route, number in world.kernel.routes.items() if number != FIRST}

@@ -23,9 +23,7 @@ from tests.ipam.racks import RACKS
         ({"network": "blue"}, "there is no network blue"),
     ],
 )
-def test_a_wish_that_makes_no_sense_is_denied_and_nothing_else_is_given(
-    wishes: dict[str, str], reason: str
-) -> None:
+def test_invalid_annotation_is_denied(wishes: dict[str, str], reason: str) -> None:
     c = cluster()
     assert wish(c, "web/a", "n1", **wishes) == ["web/a on n1: wish"]
     assert why(c, "web/a") == reason
@@ -62,7 +60,7 @@ def test_a_network_by_name() -> None:
     assert why(c, "web/f") == "10.0.0.5 is outside the groups of node n1: 10.1.0.0/24"
 
 
-def test_a_network_that_is_added_serves_those_who_waited_for_it() -> None:
+def test_added_network_serves_waiting_pods() -> None:
     c = cluster()
     wish(c, "web/a", "n1", network="blue")
     document = topology("10.0.0.0/25", 30, *RACKS)

@@ -35,7 +35,7 @@ def test_a_fixed_address_takes_the_place_of_another_nodes_spare_block() -> None:
     ]
 
 
-def test_who_has_the_address_is_said_and_it_is_given_when_it_is_free() -> None:
+def test_denial_names_the_owner_and_ends_when_the_address_is_free() -> None:
     c = cluster()
     c.pod("web/b", "n1")
     c.decide()
@@ -81,7 +81,7 @@ def test_an_address_beside_a_kept_one_in_a_block_that_its_node_lost_waits_for_th
     assert c.says() == ["10.0.0.2/32 to n1 for web pod:b", "web/b on n1: 10.0.0.2"]
 
 
-def test_a_reserved_address_is_for_nobody_until_the_range_is_given_free() -> None:
+def test_reserved_address_is_denied_until_the_range_is_unreserved() -> None:
     c = cluster()
     c.send(ev.RangeReserved(cidr="10.0.0.8/29"))
     assert wish(c, "web/a", "n1", address="10.0.0.9") == ["web/a on n1: wish"]
@@ -98,7 +98,7 @@ def test_an_address_of_another_group_is_given_when_the_node_is_there() -> None:
     assert c.says()[-1] == "web/a on n1: 10.0.0.70"
 
 
-def test_two_pods_that_wish_for_one_address_do_not_share_it() -> None:
+def test_two_pods_that_request_one_address_do_not_share_it() -> None:
     c = cluster()
     c.pod("web/a", "n1", annotations={ADDRESS: "10.0.0.9"})
     c.pod("web/b", "n2", annotations={ADDRESS: "10.0.0.9"})
@@ -122,7 +122,7 @@ def test_one_address_of_each_family() -> None:
     assert why(c, "web/c") == "fd00::8 is web/b's"
 
 
-def test_an_address_of_a_family_that_there_is_none_of() -> None:
+def test_address_of_a_family_without_a_network() -> None:
     c = cluster()
     assert wish(c, "web/a", "n1", address="fd00::7") == ["web/a on n1: wish"]
     assert why(c, "web/a") == "fd00::7: node n1 is in no group with IPv6 addresses"

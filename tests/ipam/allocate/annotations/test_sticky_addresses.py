@@ -30,7 +30,7 @@ def test_a_sticky_address_comes_back_on_the_same_node() -> None:
     assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.0"]
 
 
-def test_it_follows_its_pod_to_another_node_of_the_group_with_its_block() -> None:
+def test_sticky_address_follows_its_pod_within_the_group() -> None:
     c = kept("10m")
     assert wish(c, "db/pg-0", "n2", sticky="10m", uid="2") == [
         "db/pg-0 on n1: released, the pod is on node n2 now",
@@ -64,7 +64,7 @@ def test_it_comes_back_beside_others_of_its_block() -> None:
     assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.1"]
 
 
-def test_also_when_its_node_died() -> None:
+def test_sticky_address_comes_back_after_its_node_died() -> None:
     c = cluster()
     wish(c, "db/pg-0", "n1", sticky="10m")
     c.no_node("n1")
@@ -95,7 +95,7 @@ def test_it_is_kept_for_longer_than_the_log_is() -> None:
     assert wish(booted, "db/pg-0", "n1", sticky="14d", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.0"
 
 
-def test_after_the_retention_time_it_is_anybodys() -> None:
+def test_sticky_address_is_free_after_the_retention_time() -> None:
     c = kept("10m")
     c.later(600)
     assert c.says() == ["10.0.0.0/32 from n1"]
@@ -139,7 +139,7 @@ def test_both_families_come_back() -> None:
     assert wish(c, "db/pg-0", "n2", sticky="true", uid="2")[-1] == "db/pg-0 on n2: 10.0.0.0 fd00::"
 
 
-def test_where_the_group_has_no_free_room_left_it_is_an_address_of_the_nodes_block() -> None:
+def test_sticky_pod_gets_an_address_of_the_nodes_block_in_a_full_group() -> None:
     c = Cluster(topology("10.0.0.0/30", 31), warm_blocks=0)
     c.node("n1")
     c.node("n2")
@@ -155,7 +155,7 @@ def test_where_the_group_has_no_free_room_left_it_is_an_address_of_the_nodes_blo
     assert wish(c, "db/pg-0", "n1", sticky="true", uid="3") == ["db/pg-0 on n1: 10.0.0.1"]
 
 
-def test_what_running_pods_wished_for_comes_back_after_the_store_was_lost() -> None:
+def test_sticky_addresses_survive_the_loss_of_the_store() -> None:
     """Their addresses are inside blocks of their own, and so they are again."""
     c = cluster()
     wish(c, "db/pg-0", "n1", sticky="true")

@@ -30,12 +30,12 @@ def encoded(body: bytes) -> str:
 
 
 @given(st.integers(1, 2**63 - 1) | st.just(-1), st.from_regex(r"[a-z0-9.-]*[a-z0-9]", fullmatch=True))
-def test_what_was_written_is_read(version: int, name: str) -> None:
+def test_token_round_trip(version: int, name: str) -> None:
     assert read_continue_token(continue_token(version, f"/web/{name}\0")) == (version, f"web/{name}\0")
 
 
 @pytest.mark.parametrize("token", ["=", "abcde", "ü"])
-def test_what_is_not_base64(token: str) -> None:
+def test_token_that_is_not_base64(token: str) -> None:
     assert refusal(token) == "illegal base64 data"
 
 
@@ -57,7 +57,7 @@ def test_what_is_not_base64(token: str) -> None:
         (b'{"v":"meta.k8s.io/v1","rv":1,"start":"//a"}', "the start leads out of the collection"),
     ],
 )
-def test_tokens_that_cannot_be_used(body: bytes, said: str) -> None:
+def test_invalid_tokens(body: bytes, said: str) -> None:
     assert said in refusal(encoded(body))
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.lab.kubeapi.read.continuation import continue_token
-from tests.conftest import run
 from tests.lab.apiserver import ApiServer
 from tests.lab.client import Client, add, asking
 
@@ -28,88 +27,76 @@ async def pages(client: Client, path: str, limit: int, token: str = "") -> list[
     return found
 
 
-def test_a_list_is_cluster_wide_or_of_one_namespace() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "b", "a")
-        add(server, "web-2", "c")
-        add(server, "we", "d")
-        async with asking(server) as client:
-            # as etcd orders keys: '-' comes before the '/' behind the namespace
-            assert (await client.ask(PODS_PATH)).names == ["d", "c", "a", "b"]
-            assert (await client.ask(WEB_PODS)).names == ["a", "b"]
-            empty = await client.ask("/api/v1/namespaces/nowhere/pods")
-            assert empty.body == (
-                b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"5"},"items":[]}\n'
-            )
-
-    run(test())
+async def test_a_list_is_cluster_wide_or_of_one_namespace() -> None:
+    server = ApiServer()
+    add(server, "web", "b", "a")
+    add(server, "web-2", "c")
+    add(server, "we", "d")
+    async with asking(server) as client:
+        # as etcd orders keys: '-' comes before the '/' behind the namespace
+        assert (await client.ask(PODS_PATH)).names == ["d", "c", "a", "b"]
+        assert (await client.ask(WEB_PODS)).names == ["a", "b"]
+        empty = await client.ask("/api/v1/namespaces/nowhere/pods")
+        assert empty.body == (
+            b'{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"5"},"items":[]}\n'
+        )
 
 
-def test_pages_are_one_snapshot() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a", "b", "c", "d")
-        async with asking(server) as client:
-            first = await client.ask(f"{WEB_PODS}?limit=3")
-            metadata = first.json["metadata"]
-            assert metadata == {
-                "resourceVersion": "5",
-                "continue": continue_token(5, "/c\0"),
-                "remainingItemCount": 1,
-            }
-            add(server, "web", "ca", "e")
-            await client.ask(f"{WEB_PODS}/d", "DELETE")
-            (rest,) = await pages(client, WEB_PODS, 3, metadata["continue"])
-            assert rest.names == ["d"]
-            assert rest.json["metadata"] == {"resourceVersion": "5"}
-            assert [page.names for page in await pages(client, WEB_PODS, 3)] == [["a", "b", "c"], ["ca", "e"]]
-
-    run(test())
+async def test_pages_are_one_snapshot() -> None:
+    server = ApiServer()
+    add(server, "web", "a", "b", "c", "d")
+    async with asking(server) as client:
+        first = await client.ask(f"{WEB_PODS}?limit=3")
+        metadata = first.json["metadata"]
+        assert metadata == {
+            "resourceVersion": "5",
+            "continue": continue_token(5, "/c\0"),
+            "remainingItemCount": 1,
+        }
+        add(server, "web", "ca", "e")
+        await client.ask(f"{WEB_PODS}/d", "DELETE")
+        (rest,) = await pages(client, WEB_PODS, 3, metadata["continue"])
+        assert rest.names == ["d"]
+        assert rest.json["metadata"] == {"resourceVersion": "5"}
+        assert [page.names for page in await pages(client, WEB_PODS, 3)] == [["a", "b", "c"], ["ca", "e"]]
 
 
-def test_a_page_whose_version_is_compacted_leads_to_an_inconsistent_rest() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a", "b", "c")
-        async with asking(server) as client:
-            token = (await client.ask(f"{PODS_PATH}?limit=1")).json["metadata"]["continue"]
-            add(server, "web", "aa")
-            server.compact(5)
-            expired = await client.ask(f"{PODS_PATH}?limit=1&continue={token}")
-            assert (expired.status, expired.json["reason"]) == (410, "Expired")
-            assert expired.message.startswith("The provided continue parameter is too old to display")
-            again = await client.ask(f"{PODS_PATH}?continue={expired.json['metadata']['continue']}")
-            assert again.names == ["aa", "b", "c"]
-            assert again.json["metadata"] == {"resourceVersion": "5"}
-
-    run(test())
+async def test_a_page_whose_version_is_compacted_leads_to_an_inconsistent_rest() -> None:
+    server = ApiServer()
+    add(server, "web", "a", "b", "c")
+    async with asking(server) as client:
+        token = (await client.ask(f"{PODS_PATH}?limit=1")).json["metadata"]["continue"]
+        add(server, "web", "aa")
+        server.compact(5)
+        expired = await client.ask(f"{PODS_PATH}?limit=1&continue={token}")
+        assert (expired.status, expired.json["reason"]) == (410, "Expired")
+        assert expired.message.startswith("The provided continue parameter is too old to display")
+        again = await client.ask(f"{PODS_PATH}?continue={expired.json['metadata']['continue']}")
+        assert again.names == ["aa", "b", "c"]
+        assert again.json["metadata"] == {"resourceVersion": "5"}
 
 
-def test_a_list_at_a_version() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a", "b", "c")
-        async with asking(server) as client:
+async def test_a_list_at_a_version() -> None:
+    server = ApiServer()
+    add(server, "web", "a", "b", "c")
+    async with asking(server) as client:
 
-            async def names(query: str) -> list[str]:
-                return (await client.ask(f"{PODS_PATH}?{query}")).names
+        async def names(query: str) -> list[str]:
+            return (await client.ask(f"{PODS_PATH}?{query}")).names
 
-            assert await names("resourceVersion=3&resourceVersionMatch=Exact") == ["a", "b"]
-            assert await names("resourceVersion=3&resourceVersionMatch=NotOlderThan") == ["a", "b", "c"]
-            assert await names("resourceVersion=3") == ["a", "b", "c"]
-            assert await names("resourceVersion=3&limit=9") == ["a", "b"]
-            assert await names("resourceVersion=0") == ["a", "b", "c"]
-            server.compact(3)
-            assert await names("resourceVersion=3&resourceVersionMatch=Exact") == ["a", "b"]
-            gone = await client.ask(f"{PODS_PATH}?resourceVersion=2&resourceVersionMatch=Exact")
-            assert (gone.status, gone.json["reason"]) == (410, "Expired")
-            early = await client.ask(f"{PODS_PATH}?resourceVersion=9")
-            assert (early.status, early.headers["Retry-After"]) == (504, "1")
-            assert early.message == "Timeout: Too large resource version: 9, current: 4"
-            assert early.json["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
-
-    run(test())
+        assert await names("resourceVersion=3&resourceVersionMatch=Exact") == ["a", "b"]
+        assert await names("resourceVersion=3&resourceVersionMatch=NotOlderThan") == ["a", "b", "c"]
+        assert await names("resourceVersion=3") == ["a", "b", "c"]
+        assert await names("resourceVersion=3&limit=9") == ["a", "b"]
+        assert await names("resourceVersion=0") == ["a", "b", "c"]
+        server.compact(3)
+        assert await names("resourceVersion=3&resourceVersionMatch=Exact") == ["a", "b"]
+        gone = await client.ask(f"{PODS_PATH}?resourceVersion=2&resourceVersionMatch=Exact")
+        assert (gone.status, gone.json["reason"]) == (410, "Expired")
+        early = await client.ask(f"{PODS_PATH}?resourceVersion=9")
+        assert (early.status, early.headers["Retry-After"]) == (504, "1")
+        assert early.message == "Timeout: Too large resource version: 9, current: 4"
+        assert early.json["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 
 @pytest.mark.parametrize(
@@ -127,12 +114,9 @@ def test_a_list_at_a_version() -> None:
         ("watch=1&sendInitialEvents=true", 422, "requires setting resourceVersionMatch to NotOlderThan"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(query: str, code: int, said: str) -> None:
-    async def test() -> None:
-        async with asking(ApiServer()) as client:
-            answer = await client.ask(f"{PODS_PATH}?{query}")
-            assert answer.status == code
-            assert said in answer.message
-            assert answer.json["code"] == code
-
-    run(test())
+async def test_options_that_make_no_sense_are_refused(query: str, code: int, said: str) -> None:
+    async with asking(ApiServer()) as client:
+        answer = await client.ask(f"{PODS_PATH}?{query}")
+        assert answer.status == code
+        assert said in answer.message
+        assert answer.json["code"] == code

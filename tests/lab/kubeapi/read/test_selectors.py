@@ -10,7 +10,6 @@ import pytest
 from romana_bus.lab.kubeapi.read.selectors import read_fields, read_labels
 from romana_bus.lab.kubeapi.resources import NETWORK_POLICIES, NODES, PODS
 from romana_bus.lab.kubeapi.status import Refused
-from tests.conftest import run
 from tests.lab.apiserver import ApiServer
 from tests.lab.client import MERGE, asking, pod
 
@@ -105,56 +104,47 @@ async def fill(client: Client) -> None:
         ("/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse", ["n2"]),
     ],
 )
-def test_lists(path: str, meant: list[str]) -> None:
-    async def test() -> None:
-        async with asking(ApiServer()) as client:
-            await fill(client)
-            assert (await client.ask(path)).names == meant
-
-    run(test())
+async def test_lists(path: str, meant: list[str]) -> None:
+    async with asking(ApiServer()) as client:
+        await fill(client)
+        assert (await client.ask(path)).names == meant
 
 
-def test_pages_of_what_is_selected_say_no_rest() -> None:
-    async def test() -> None:
-        async with asking(ApiServer()) as client:
-            await fill(client)
-            path = "/api/v1/pods?labelSelector=app!%3Db&limit=1"
-            first = await client.ask(path)
-            assert first.names == ["a"]
-            assert "remainingItemCount" not in first.json["metadata"]
-            rest = await client.ask(f"{path}&continue={first.json['metadata']['continue']}")
-            assert rest.names == ["c"]
-            assert "continue" not in rest.json["metadata"]
-
-    run(test())
+async def test_pages_of_what_is_selected_say_no_rest() -> None:
+    async with asking(ApiServer()) as client:
+        await fill(client)
+        path = "/api/v1/pods?labelSelector=app!%3Db&limit=1"
+        first = await client.ask(path)
+        assert first.names == ["a"]
+        assert "remainingItemCount" not in first.json["metadata"]
+        rest = await client.ask(f"{path}&continue={first.json['metadata']['continue']}")
+        assert rest.names == ["c"]
+        assert "continue" not in rest.json["metadata"]
 
 
 @pytest.mark.parametrize("start", ["", "&resourceVersion=1"])
-def test_a_watch_tells_what_begins_and_ends_to_be_meant(start: str) -> None:
-    async def test() -> None:
-        path = f"/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1{start}"
-        async with asking(ApiServer()) as client:
-            await client.ask(WEB_PODS, "POST", pod("other", spec={"nodeName": "n2"}))
+async def test_watch_shows_objects_that_start_and_stop_matching(start: str) -> None:
+    path = f"/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1{start}"
+    async with asking(ApiServer()) as client:
+        await client.ask(WEB_PODS, "POST", pod("other", spec={"nodeName": "n2"}))
 
-            async def patch(spec: dict[str, Any]) -> None:
-                await client.ask(f"{WEB_PODS}/a", "PATCH", {"spec": spec}, MERGE)
+        async def patch(spec: dict[str, Any]) -> None:
+            await client.ask(f"{WEB_PODS}/a", "PATCH", {"spec": spec}, MERGE)
 
-            async with client.watch(path) as watch:
-                await client.ask(WEB_PODS, "POST", pod("a"))  # 3
-                await patch({"nodeName": "n1"})  # 4
-                await patch({"x": 1})  # 5
-                await patch({"nodeName": "n2"})  # 6
-                await patch({"nodeName": "n1"})  # 7
-                await client.ask(f"{WEB_PODS}/a", "DELETE")  # 8
-                await client.ask(f"{WEB_PODS}/other", "DELETE")
-                assert [await watch.event() for _ in range(2)] == [
-                    ("ADDED", "a", "4"),
-                    ("MODIFIED", "a", "5"),
-                ]
-                left = msgspec.json.decode(await watch.line())
-                assert left["type"] == "DELETED"  # as it was while it was meant
-                assert left["object"]["spec"] == {"nodeName": "n1", "x": 1}
-                assert left["object"]["metadata"]["resourceVersion"] == "6"
-                assert [await watch.event() for _ in range(2)] == [("ADDED", "a", "7"), ("DELETED", "a", "8")]
-
-    run(test())
+        async with client.watch(path) as watch:
+            await client.ask(WEB_PODS, "POST", pod("a"))  # 3
+            await patch({"nodeName": "n1"})  # 4
+            await patch({"x": 1})  # 5
+            await patch({"nodeName": "n2"})  # 6
+            await patch({"nodeName": "n1"})  # 7
+            await client.ask(f"{WEB_PODS}/a", "DELETE")  # 8
+            await client.ask(f"{WEB_PODS}/other", "DELETE")
+            assert [await watch.event() for _ in range(2)] == [
+                ("ADDED", "a", "4"),
+                ("MODIFIED", "a", "5"),
+            ]
+            left = msgspec.json.decode(await watch.line())
+            assert left["type"] == "DELETED"  # as it was while it was meant
+            assert left["object"]["spec"] == {"nodeName": "n1", "x": 1}
+            assert left["object"]["metadata"]["resourceVersion"] == "6"
+            assert [await watch.event() for _ in range(2)] == [("ADDED", "a", "7"), ("DELETED", "a", "8")]

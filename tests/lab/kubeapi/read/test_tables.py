@@ -11,7 +11,6 @@ import pytest
 from romana_bus.lab.kubeapi.read.ages import age
 from romana_bus.lab.kubeapi.read.tables import cells, columns, selector_text
 from romana_bus.lab.kubeapi.resources import NODES
-from tests.conftest import run
 from tests.lab.apiserver import ApiServer
 from tests.lab.client import add, asking
 
@@ -26,59 +25,50 @@ def status_of(pod: dict[str, Any]) -> str:
     return str(pod_cells(item, NOW)[2])
 
 
-def test_a_list_as_a_table() -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a", "b")
-        async with asking(server) as client:
-            listed = (await client.ask("/api/v1/pods?limit=1", headers={"Accept": TABLE})).json
-            assert (listed["kind"], listed["apiVersion"]) == ("Table", "meta.k8s.io/v1")
-            assert listed["metadata"]["remainingItemCount"] == 1
-            names = [(one["name"], one["priority"]) for one in listed["columnDefinitions"]]
-            assert names[:6] == [
-                *(("Name", 0), ("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0)),
-                ("IP", 1),
-            ]
-            (row,) = listed["rows"]
-            assert row["cells"][:5] == ["a", "0/0", "", "0", "<unknown>"]
-            assert row["object"]["kind"] == "PartialObjectMetadata"
-            assert row["object"]["metadata"]["name"] == "a"
-            one = (await client.ask("/api/v1/namespaces/web/pods/b", headers={"Accept": TABLE})).json
-            assert one["metadata"] == {"resourceVersion": "3"}
-            assert one["rows"][0]["cells"][0] == "b"
-
-    run(test())
+async def test_a_list_as_a_table() -> None:
+    server = ApiServer()
+    add(server, "web", "a", "b")
+    async with asking(server) as client:
+        listed = (await client.ask("/api/v1/pods?limit=1", headers={"Accept": TABLE})).json
+        assert (listed["kind"], listed["apiVersion"]) == ("Table", "meta.k8s.io/v1")
+        assert listed["metadata"]["remainingItemCount"] == 1
+        names = [(one["name"], one["priority"]) for one in listed["columnDefinitions"]]
+        assert names[:6] == [
+            *(("Name", 0), ("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0)),
+            ("IP", 1),
+        ]
+        (row,) = listed["rows"]
+        assert row["cells"][:5] == ["a", "0/0", "", "0", "<unknown>"]
+        assert row["object"]["kind"] == "PartialObjectMetadata"
+        assert row["object"]["metadata"]["name"] == "a"
+        one = (await client.ask("/api/v1/namespaces/web/pods/b", headers={"Accept": TABLE})).json
+        assert one["metadata"] == {"resourceVersion": "3"}
+        assert one["rows"][0]["cells"][0] == "b"
 
 
 @pytest.mark.parametrize(("include", "kind"), [("Object", "Pod"), ("Metadata", "PartialObjectMetadata")])
-def test_what_stands_beside_the_cells(include: str, kind: str) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a")
-        async with asking(server) as client:
-            path = f"/api/v1/pods?includeObject={include}"
-            row = (await client.ask(path, headers={"Accept": TABLE})).json["rows"][0]
-            assert row["object"]["kind"] == kind
-            none = (await client.ask("/api/v1/pods?includeObject=None", headers={"Accept": TABLE})).json
-            assert none["rows"][0]["object"] is None
-
-    run(test())
+async def test_metadata_beside_the_cells(include: str, kind: str) -> None:
+    server = ApiServer()
+    add(server, "web", "a")
+    async with asking(server) as client:
+        path = f"/api/v1/pods?includeObject={include}"
+        row = (await client.ask(path, headers={"Accept": TABLE})).json["rows"][0]
+        assert row["object"]["kind"] == kind
+        none = (await client.ask("/api/v1/pods?includeObject=None", headers={"Accept": TABLE})).json
+        assert none["rows"][0]["object"] is None
 
 
 @pytest.mark.parametrize("start", ["", "&resourceVersion=1"])
-def test_a_watch_as_tables_shows_its_columns_once(start: str) -> None:
-    async def test() -> None:
-        server = ApiServer()
-        add(server, "web", "a")
-        path = f"/api/v1/pods?watch=1{start}"
-        async with asking(server) as client, client.watch(path, TABLE) as watch:
-            add(server, "web", "b")
-            first, second = [msgspec.json.decode(line) for line in await watch.lines(2)]
-            assert [one["object"]["rows"][0]["cells"][0] for one in (first, second)] == ["a", "b"]
-            assert first["object"]["columnDefinitions"][0]["name"] == "Name"
-            assert second["object"]["columnDefinitions"] is None
-
-    run(test())
+async def test_a_watch_as_tables_shows_its_columns_once(start: str) -> None:
+    server = ApiServer()
+    add(server, "web", "a")
+    path = f"/api/v1/pods?watch=1{start}"
+    async with asking(server) as client, client.watch(path, TABLE) as watch:
+        add(server, "web", "b")
+        first, second = [msgspec.json.decode(line) for line in await watch.lines(2)]
+        assert [one["object"]["rows"][0]["cells"][0] for one in (first, second)] == ["a", "b"]
+        assert first["object"]["columnDefinitions"][0]["name"] == "Name"
+        assert second["object"]["columnDefinitions"] is None
 
 
 def container(state: dict[str, Any], ready: bool = False, **more: Any) -> dict[str, Any]:
@@ -106,7 +96,7 @@ def test_the_status_of_a_pod(pod: dict[str, Any], status: str) -> None:
     assert status_of(pod) == status
 
 
-def test_a_node_that_says_nothing_of_itself() -> None:
+def test_node_without_status() -> None:
     row = cells(NODES, {"metadata": {"name": "n"}}, NOW)
     assert len(row) == len(columns(NODES))
     assert row == ["n", "Unknown", "<none>", "<unknown>", "", *["<none>"] * 2, *["<unknown>"] * 3]

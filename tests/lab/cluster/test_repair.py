@@ -26,7 +26,7 @@ pytestmark = needs_root
 
 
 @pytest.mark.parametrize("name", ["nats", "up", "agent-a1", "kubelet-a1"])
-def test_what_was_killed_is_named_and_started_again(shared: Commands, name: str) -> None:
+def test_killed_processes_are_reported_and_restarted(shared: Commands, name: str) -> None:
     shared("pod", "run", "web", "--node", "a1")
     before = shared.pods()["web"]["addresses"]
     killed = shared.pid(name)
@@ -39,14 +39,14 @@ def test_what_was_killed_is_named_and_started_again(shared: Commands, name: str)
     assert "4 of 4 pairs" in shared("matrix").out
 
 
-def test_without_addresses_a_pod_that_waits_says_what_to_start(shared: Commands) -> None:
+def test_waiting_pod_shows_which_process_to_start(shared: Commands) -> None:
     os.kill(shared.pid("up"), signal.SIGKILL)
     failed = shared("pod", "run", "web", "--wait", "1", code=1)
     assert f"Ended: up. To start what has ended: romana-bus lab start --name {shared.spec.name}" in failed.err
 
 
 @pytest.mark.parametrize("name", ["agent-a1", "kubelet-a1"])
-def test_what_was_stopped_goes_on(shared: Commands, name: str) -> None:
+def test_stopped_processes_continue(shared: Commands, name: str) -> None:
     pid = shared.pid(name)
     os.kill(pid, signal.SIGSTOP)
     until(lambda: f"{pid} stopped" in shared("status").out, "it is seen to be stopped")
@@ -65,7 +65,7 @@ def test_a_node_whose_namespace_was_removed_comes_back_with_its_pods(shared: Com
     assert "4 of 4 pairs" in shared("matrix").out
 
 
-def test_an_api_server_that_has_ended_is_the_end_of_the_lab(shared: Commands) -> None:
+def test_lab_ends_with_its_api_server(shared: Commands) -> None:
     """The last one: the others need it."""
     os.kill(shared.pid("serve"), signal.SIGKILL)
     down = f"romana-bus lab down --name {shared.spec.name}"
@@ -90,7 +90,7 @@ def test_an_api_server_that_has_ended_is_the_end_of_the_lab(shared: Commands) ->
     shared.up()  # what the other tests' ends expect
 
 
-def test_a_lab_whose_up_was_killed_is_known_as_that(home: Home, lab: Spec) -> None:
+def test_lab_with_a_killed_up_is_recognized(home: Home, lab: Spec) -> None:
     run = Commands(home, lab)
     with home.start(*run.up_arguments) as rising:
         rising.until(lambda: "✓ API server" in rising.out, "the API server")
@@ -102,7 +102,7 @@ def test_a_lab_whose_up_was_killed_is_known_as_that(home: Home, lab: Spec) -> No
     assert run.is_left() == []
 
 
-def test_down_takes_what_is_stopped_too(shared: Commands) -> None:
+def test_down_ends_stopped_processes(shared: Commands) -> None:
     shared("pod", "run", "web", "--node", "a1")
     for pid in processes.marked(shared.spec.name):
         os.kill(pid, signal.SIGSTOP)

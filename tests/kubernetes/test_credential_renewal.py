@@ -13,7 +13,7 @@ import yaml
 from romana_bus.kubernetes.api import Target
 from tests.kubernetes.test_credentials import exec_plugin, kubeconfig, watching
 from tests.lab.apiserver import ApiServer
-from tests.producers.kubernetes.test_resource_watch import pods
+from tests.producers.kubernetes.watching import pods
 
 if TYPE_CHECKING:
     from pathlib import Path

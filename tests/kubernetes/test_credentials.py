@@ -19,7 +19,7 @@ from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from tests.lab.apiserver import ApiServer
-from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
+from tests.producers.kubernetes.watching import QUICK, Reported, pods
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

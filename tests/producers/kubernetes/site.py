@@ -27,7 +27,7 @@ from romana_bus.producers.kubernetes.watcher import run_watcher
 from romana_bus.runtime.loop import run_decider
 from tests.lab.apiserver import ApiServer
 from tests.lab.faults import Fault
-from tests.producers.kubernetes.test_resource_watch import QUICK, delete
+from tests.producers.kubernetes.watching import QUICK, delete
 from tests.runtime.small_consumers import events, running
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
 from tests.lab.faults import FOREVER, STREAMING_OPTIONS, Fault, everything
 from tests.producers.kubernetes.site import OfWholeList, names, standing
-from tests.producers.kubernetes.test_resource_watch import NO_STREAMING_LIST, QUICK, delete, pods, watching
+from tests.producers.kubernetes.watching import NO_STREAMING_LIST, QUICK, delete, pods, watching
 
 if TYPE_CHECKING:
     from tests.producers.kubernetes.site import Stores

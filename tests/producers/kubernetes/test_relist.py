@@ -26,8 +26,8 @@ from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
 from romana_bus.runtime.feed import outgoing
 from tests.lab.apiserver import ApiServer
 from tests.lab.faults import Fault
-from tests.producers.kubernetes.test_resource_watch import QUICK, Reported, pods
 from tests.producers.kubernetes.test_watcher import both, seen, until, watcher
+from tests.producers.kubernetes.watching import QUICK, Reported, pods
 from tests.runtime.small_consumers import events, running
 
 if TYPE_CHECKING:

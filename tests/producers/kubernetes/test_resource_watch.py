@@ -1,109 +1,36 @@
-"""The watcher against an API server that misbehaves in every way that real ones do."""
+"""The watcher: listings, watches, restarts, and resources for third parties."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
-from romana_bus.errors import Failed
 from romana_bus.events import (
     Event,
-    Fact,
-    NodeSeen,
     ObjectSeen,
     PodSeen,
-    ResourceListing,
     ResourceSynced,
 )
 from romana_bus.kubernetes.api import Api, Target
 from romana_bus.lab.kubeapi import resources as lab
-from romana_bus.lab.recordings.player import Recording, final, play
-from romana_bus.producers.kubernetes import absence, observe
-from romana_bus.producers.kubernetes.objects import BUILT_IN, NAMESPACES, PODS, Kind, other_kind
-from romana_bus.producers.kubernetes.pages import Limits
+from romana_bus.producers.kubernetes import observe
+from romana_bus.producers.kubernetes.objects import NAMESPACES, PODS, other_kind
 from romana_bus.producers.kubernetes.progress import Watched, evolve
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
-from tests.kube_verbatim import Answer, VerbatimServer, every, randomly, recorded
+from tests.kube_verbatim import Answer, VerbatimServer, recorded
 from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
-from tests.lab.faults import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-RECORDINGS = Path(__file__).parents[3] / "recordings"
-QUICK = Limits(
-    page=2, timeout=(60, 60), silence=5.0, backoff=(0.01, 0.05), burst=(5.0, 100.0), lists=0.01, look=0.01
+from tests.producers.kubernetes.watching import (
+    NO_STREAMING_LIST,
+    QUICK,
+    RECORDINGS,
+    Reported,
+    delete,
+    pods,
+    refusal,
+    watching,
 )
-#: What a server says that has no streaming list.
-NO_STREAMING_LIST = Answer(b'{"code":422,"message":"sendInitialEvents is forbidden"}', status=422)
-
-
-class Reported:
-    """What was published, and a way to wait for it."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self._more = asyncio.Event()
-
-    async def publish(self, events: list[Event]) -> None:
-        self.events += events
-        self._more.set()
-
-    async def until(self, condition: Callable[[list[str]], bool]) -> list[str]:
-        while not condition(self.short()):
-            self._more.clear()
-            await self._more.wait()
-        return self.short()
-
-    async def until_told(self, last: str) -> list[str]:
-        return await self.until(lambda short: last in short)
-
-    def short(self) -> list[str]:
-        return [f"{type(event).__name__} {getattr(event, 'name', '')}".strip() for event in self.events]
-
-    def reasons(self) -> list[str]:
-        return [event.reason for event in self.events if isinstance(event, ResourceListing)]
-
-    def entities(self) -> dict[str, Event]:
-        """The newest of each subject."""
-        return {event.subject(): event for event in self.events}
-
-
-@contextlib.asynccontextmanager
-async def watching(
-    url: str, kind: Kind = PODS, state: Watched | None = None, limits: Limits = QUICK
-) -> AsyncIterator[Reported]:
-    told, api = Reported(), Api(Target(server=url))
-    await api.open()
-    watch = ResourceWatch(api, kind, state or Watched(), told.publish, limits)
-    task = asyncio.ensure_future(watch.run())
-    try:
-        yield told
-        if task.done():
-            task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await api.close()
-
-
-def pods(server: ApiServer, *names: str) -> None:
-    add(server, "web", *names)
-
-
-def delete(server: ApiServer, name: str) -> None:
-    raw = server.store.get(lab.PODS, f"web/{name}")
-    assert raw is not None
-    old = msgspec.json.decode(raw)["metadata"]["resourceVersion"]
-    version = server.store.version + 1
-    gone = raw.replace(b'"resourceVersion":"%s"' % old.encode(), b'"resourceVersion":"%d"' % version)
-    server.apply_recorded("DELETED", lab.PODS, gone)
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming list", "pages"])
@@ -195,182 +122,6 @@ async def test_410_as_an_http_status() -> None:
         assert "sendInitialEvents" in asked[1]
         assert asked[2].startswith("/api/v1/namespaces?limit=")
         assert "continue=" in asked[3]
-
-
-CHUNKINGS = {"1": every(1), "7": every(7), "small": randomly(1), "large": randomly(2, 50_000)}
-
-
-def living(told: Reported, resource: lab.Resource) -> set[str]:
-    """The keys of what has been told of and is there."""
-    facts = [event for event in told.entities().values() if isinstance(event, Fact) and not event.tombstone]
-    return {resource.key(*fact.key().split("/")) for fact in facts}
-
-
-#: The pods are a megabyte: in single bytes they would take a minute.
-SERVED = [(kind, cut) for kind in BUILT_IN for cut in CHUNKINGS if (kind.name, cut) != ("pods", "1")]
-
-
-@pytest.mark.parametrize(("kind", "cut"), SERVED, ids=[f"{kind.name} {cut}" for kind, cut in SERVED])
-async def test_recordings_served_byte_by_byte(kind: Kind, cut: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the pieces, the log ends with what the real cluster had at the end. A day's deletions come in
-    a moment, and nobody can be asked about them."""
-    monkeypatch.setattr(absence, "AT_ONCE", 1000)
-    resource = next(one for one in lab.BUILT_IN if one.plural == kind.plural)
-    ended = set(final(Recording.load(RECORDINGS))[resource])
-
-    script = [NO_STREAMING_LIST, *recorded(RECORDINGS / f"{kind.plural}.jsonl", CHUNKINGS[cut])]
-    unasked = QUICK._replace(look=60.0)  # the script has no other answers
-    async with VerbatimServer(script) as server, watching(server.url, kind, limits=unasked) as told:
-        await told.until(lambda _: living(told, resource) == ended)
-
-
-async def test_the_whole_recording_played_fast_by_the_small_server() -> None:
-    recording = Recording.load(RECORDINGS)
-    async with ApiServer() as server, contextlib.AsyncExitStack() as stack:
-        playing = asyncio.ensure_future(play(recording, server, speed=100.0))
-        await asyncio.sleep(0)  # it is filled
-        tellers = {
-            kind.plural: await stack.enter_async_context(watching(server.url, kind)) for kind in BUILT_IN
-        }
-        await playing
-        for resource, objects in final(recording).items():
-            told, ended = tellers[resource.plural], set(objects)
-            while living(told, resource) != ended:
-                await told.until(lambda _: True)
-                await asyncio.sleep(0.005)
-        drained = tellers["nodes"].entities()["kube.node.-.ip-10-3-0-6_ec2_internal"]
-        assert isinstance(drained, NodeSeen)
-        assert drained.addresses == ("10.3.0.66",)
-
-
-@pytest.mark.parametrize("code", [429, 500, 503, 504])
-async def test_server_errors_are_retried(code: int) -> None:
-    async with ApiServer() as server:
-        pods(server, "a")
-        server.faults += [Fault("watch", "pods", times=2, code=code), Fault("list", "pods", code=code)]
-        async with watching(server.url) as told:
-            await told.until_told("PodSeen a")
-            await told.until_told("ResourceSynced")
-
-
-async def test_retry_after_is_obeyed() -> None:
-    async with ApiServer() as server:
-        server.faults.append(Fault("watch", "pods", code=429, retry_after=1))
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
-        assert clock() - began >= 1.0
-
-
-async def test_silent_connection_is_closed() -> None:
-    async with ApiServer() as server:
-        pods(server, "a")
-        limits = QUICK._replace(silence=0.2)
-        async with watching(server.url, limits=limits) as told:
-            await told.until_told("ResourceSynced")
-            server.faults.append(Fault("watch", "pods", silent=True))
-            server.close_watches()
-            while server.faults:
-                await asyncio.sleep(0.005)
-            pods(server, "b")
-            await told.until_told("PodSeen b")
-        assert told.short().count("ResourceListing") == 1
-
-
-async def test_a_connection_cut_in_the_middle_of_a_line() -> None:
-    async with ApiServer() as server:
-        pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
-            server.faults.append(Fault("watch", "pods", cut_at=50))
-            server.close_watches()
-            pods(server, "b", "c")
-            await told.until_told("PodSeen c")
-        assert told.short()[-2:] == ["PodSeen b", "PodSeen c"]
-
-
-async def test_malformed_json_in_a_watch_restarts_it_from_the_last_good_line() -> None:
-    async with ApiServer() as server:
-        pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
-            pods(server, "b")
-            await told.until_told("PodSeen b")
-            server.send_line(b'{"type":"ADDED","object":{"met\n')
-            pods(server, "c")
-            await told.until_told("PodSeen c")
-        assert told.short()[-2:] == ["PodSeen b", "PodSeen c"]
-        assert server.requests["watch", "pods"] == 2
-
-
-async def test_a_line_of_three_megabytes() -> None:
-    async with ApiServer() as server:
-        version = server.store.version + 1
-        raw: bytes = (
-            b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"big","namespace":"web","uid":"u",'
-            b'"resourceVersion":"%d","annotations":{"x":"%s"}},"spec":{"nodeName":"n1"}}'
-        ) % (version, b"y" * 3_000_000)
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
-            server.apply_recorded("ADDED", lab.PODS, raw)
-            await told.until_told("PodSeen big")
-        pod = told.events[-1]
-        assert isinstance(pod, PodSeen)
-        assert pod.node == "n1"
-
-
-async def refusal(server: ApiServer, kind: Kind = PODS) -> str:
-    """With what a watch of `kind` ends before it has begun."""
-    api = Api(Target(server=server.url))
-    await api.open()
-    with pytest.raises(Failed) as caught:
-        await ResourceWatch(api, kind, Watched(), Reported().publish, QUICK).run()
-    await api.close()
-    return str(caught.value)
-
-
-async def test_missing_permissions_are_reported_with_the_rule_to_add() -> None:
-    async with ApiServer() as server:
-        server.forbid("watch", "pods")
-        said = await refusal(server)
-        assert 'User "romana-watcher" cannot watch resource "pods"' in said
-        assert '{apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}' in said
-
-
-async def test_revoked_permissions_are_waited_for() -> None:
-    async with ApiServer() as server:
-        pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
-            server.forbid("watch", "pods")
-            server.close_watches()
-            before = server.requests["watch", "pods"]
-            while server.requests["watch", "pods"] < before + 2:
-                await asyncio.sleep(0.005)
-            server.allow("watch", "pods")
-            pods(server, "b")
-            await told.until_told("PodSeen b")
-
-
-async def test_an_api_server_restored_from_a_backup() -> None:
-    """It is at a version behind ours, so our watch would wait for ever."""
-    async with ApiServer() as server:
-        pods(server, "a", "b", "c", "d")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
-        state = Watched()
-        for event in told.events:
-            evolve(state, event)
-    async with ApiServer() as restored:
-        pods(restored, "a", "new")
-        limits = QUICK._replace(quiet=0.1)
-        async with watching(restored.url, state=state, limits=limits) as again:
-            await again.until_told("PodGone d")
-            assert [e.rewound for e in again.events if isinstance(e, ResourceListing)][-1]
-            pods(restored, "later")
-            await again.until_told("PodSeen later")
-        assert {"PodSeen a", "PodSeen new", "PodGone b"} <= set(again.short())
 
 
 async def test_any_other_resource_for_third_parties() -> None:

@@ -14,7 +14,7 @@ from romana_bus.lab.kubeapi import resources as lab
 from romana_bus.producers.kubernetes.watcher import run_watcher
 from tests.lab.apiserver import ApiServer
 from tests.lab.client import add
-from tests.producers.kubernetes.test_resource_watch import QUICK, delete, pods
+from tests.producers.kubernetes.watching import QUICK, delete, pods
 from tests.runtime.small_consumers import events, running
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from romana_bus.bus.api import Outgoing, Position
 from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.bus.write import FencedWriter
 from romana_bus.events import ROLES, LeaderElected
 from romana_bus.runtime import logs

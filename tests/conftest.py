@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES
 from tests.servers import NatsCluster, NatsServer
 

@@ -15,7 +15,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.core.cluster import BATCH, LARGE, SECOND, SMALL, Size, decisions_on, full, seen_pod
+from benchmarks.core.cluster import BATCH, LARGE, SMALL, Size, decisions_on, full, seen_pod
 from benchmarks.core.memory import bytes_per_address
 from benchmarks.core.peers import HOST_LOCAL, host_local, netaddr_pool
 from benchmarks.report import Report, times
@@ -25,6 +25,7 @@ from romana_bus.events import (
     PodGone,
     PodSeen,
 )
+from romana_bus.events.base import SECOND
 from romana_bus.ipam import Tick, evolve
 from romana_bus.ipam.allocate.assign import take
 from romana_bus.ipam.allocate.context import Context

@@ -29,7 +29,7 @@ from benchmarks.log.faults import FAULTS, Struck, until_well
 from benchmarks.log.watcher import NODES, Watcher, end_of
 from benchmarks.report import Report
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import KUBE, ROLES, ResourceSynced
 from tests.netns import why_not
 from tests.servers import SeparateCluster, separate_cluster

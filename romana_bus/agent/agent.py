@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.connect import Access
     from romana_bus.bus.jetstream.store import JetStream
-    from romana_bus.bus.streams import Layout
+    from romana_bus.bus.stream_config import Layout
 
 log = structlog.get_logger(__name__)
 

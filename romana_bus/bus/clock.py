@@ -1,4 +1,5 @@
-"""The log's time, the only one that decisions use.
+"""The log's time, the only one that decisions use.from romana_bus.events.base import SECOND
+
 
 Now is the server's clock, as this process heard it last, plus the monotonic time since then. It is heard from
 the timestamp of the newest message, and from a request every second. So no decision depends on a wall clock,
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from romana_bus import metrics, tasks
+from romana_bus.events.base import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = structlog.get_logger(__name__)
 
-SECOND = 1_000_000
 #: A difference between clocks that is logged, since latency cannot explain it: µs.
 STEP = 5 * SECOND
 #: A writer's time counts up to this much ahead of the server's: µs.

@@ -17,13 +17,13 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import structlog
 
-from romana_bus.bus import streams
+from romana_bus.bus import stream_config
 from romana_bus.bus.api import BusError, Refused, StreamMissing, Unavailable
 from romana_bus.bus.embedded.client import Embedded, Endpoint, state_directory
 from romana_bus.bus.jetstream.fastlane import Wire
 from romana_bus.bus.jetstream.library import NatsError
 from romana_bus.bus.jetstream.store import JetStream
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.errors import BadInput, Failed
 from romana_bus.tasks import stop
 
@@ -125,7 +125,7 @@ async def _clusters(store: JetStream) -> set[str]:
     while offset < total:
         answer = await store.api("STREAM.NAMES", {"offset": offset})
         names, total = answer.get("streams") or [], answer["total"]
-        clusters |= {match[1] for name in names if (match := streams.STREAM.fullmatch(name))}
+        clusters |= {match[1] for name in names if (match := stream_config.STREAM.fullmatch(name))}
         offset += len(names) or total
     return clusters
 
@@ -281,10 +281,10 @@ async def _check_server(store: JetStream, access: Access, embedded: bool) -> Non
         raise Failed("NATS has no JetStream for this account, or its servers have no leader") from None
     except Refused as error:
         raise Failed(f"NATS {version} cannot be used: {error}; romana-bus needs 2.12 or newer") from None
-    if level < streams.API_LEVEL:
+    if level < stream_config.API_LEVEL:
         raise Failed(
-            f"NATS {version} is too old (JetStream API level {level}, needed {streams.API_LEVEL}): it does "
-            "not know atomic batches. Use nats-server 2.12 or newer; 2.15 is the first fast one"
+            f"NATS {version} is too old (JetStream API level {level}, needed {stream_config.API_LEVEL}): it "
+            "does not know atomic batches. Use nats-server 2.12 or newer; 2.15 is the first fast one"
         )
     if access.monitor:
         await _check_durability(access.monitor)

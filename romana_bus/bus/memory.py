@@ -24,8 +24,9 @@ from romana_bus.bus.api import (
     WrongSequence,
     stamp,
 )
-from romana_bus.bus.clock import SECOND, LogClock
-from romana_bus.bus.streams import DAY, matches
+from romana_bus.bus.clock import LogClock
+from romana_bus.bus.stream_config import DAY, matches
+from romana_bus.events.base import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

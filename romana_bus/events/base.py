@@ -16,6 +16,8 @@ MOST = 1 << 62
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 #: µs since the Unix epoch, or a duration in µs.
 Micros = Count
+#: A second in µs.
+SECOND = 1_000_000
 
 _PLAIN = re.compile(r"[A-Za-z0-9.:-]+\Z")
 

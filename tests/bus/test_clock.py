@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from romana_bus import events as ev
-from romana_bus.bus.clock import AHEAD, SECOND, STEP, LogClock
+from romana_bus.bus.clock import AHEAD, STEP, LogClock
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.consumers.ipam import decider
 from romana_bus.events import ROLES
+from romana_bus.events.base import SECOND
 from romana_bus.ipam import Settings
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_decider

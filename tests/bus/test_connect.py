@@ -12,10 +12,10 @@ from urllib.parse import quote
 import pytest
 import trustme
 
-from romana_bus.bus import streams
+from romana_bus.bus import stream_config
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.jetstream.store import JetStream
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.errors import BadInput, Failed, RomanaError
 from romana_bus.events import IPAM, KUBE
 from tests.contract.test_store import pods, table_at
@@ -136,7 +136,7 @@ async def test_an_unsafe_stream_is_refused_with_the_reason(
     access = Access(servers=(nats_server.url,))
     async with await open_store(access, Layout(cluster="by-hand"), "test", []) as store:
         assert isinstance(store, JetStream)
-        wanted = streams.log_config(Layout(), KUBE, "e") | change
+        wanted = stream_config.log_config(Layout(), KUBE, "e") | change
         wanted = {field: value for field, value in wanted.items() if value is not False}
         await store.api(f"STREAM.CREATE.{wanted['name']}", wanted)
         error = await refusal(access)

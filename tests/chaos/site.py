@@ -14,7 +14,7 @@ import msgspec
 
 from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, Session, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES, SPEC, TopologySet
 from romana_bus.ipam import Settings
 from romana_bus.runtime.feed import outgoing

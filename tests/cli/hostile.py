@@ -15,7 +15,7 @@ import msgspec
 from romana_bus import events as ev
 from romana_bus.bus.api import Outgoing
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import IPAM, ROLES, codec
 from romana_bus.printable import printable
 from romana_bus.runtime.feed import outgoing

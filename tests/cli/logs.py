@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES
 from romana_bus.runtime.feed import outgoing
 from tests.conftest import run

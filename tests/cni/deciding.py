@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import DAY, Layout
+from romana_bus.bus.stream_config import DAY, Layout
 from romana_bus.events import (
     IPAM,
     NODE,

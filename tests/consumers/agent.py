@@ -11,7 +11,7 @@ import sys
 import uvloop
 
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.consumers import routes
 from romana_bus.events import IPAM, NODE
 from romana_bus.runtime.reconcile import run_reconciler

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import IPAM, NODE, ROLES, ApplyFailed, codec
 from romana_bus.netlink.monitor import Monitor, Stale
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways

@@ -13,7 +13,7 @@ import yaml
 
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import IPAM, NODE, AddressAssigned, AddressReleased, PodAddress
 from romana_bus.ipam.topology.document import parse
 from romana_bus.runtime.feed import outgoing

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES, SPEC, RangeReserved, TopologySet
 from romana_bus.lab.kubeapi.resources import BUILT_IN, PODS, Resource
 from romana_bus.runtime.feed import outgoing

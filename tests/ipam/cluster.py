@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from romana_bus import events as ev
+from romana_bus.events.base import SECOND
 from romana_bus.ipam import Decision, Settings, State, Tick, decide, evolve
-from romana_bus.ipam.model.state import SECOND
 
 if TYPE_CHECKING:
     import random

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.bus.streams import matches
+from romana_bus.bus.stream_config import matches
 from romana_bus.bus.write import FencedWriter
 from romana_bus.consumers.ipam import READS
 from romana_bus.events import AddressAssigned, AddressDenied, AddressReleased, LeaderElected, codec

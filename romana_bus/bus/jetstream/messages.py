@@ -31,7 +31,7 @@ from romana_bus.bus.jetstream.info import StoredMessage, StreamInfo
 from romana_bus.bus.jetstream.requests import ANSWER_WITHIN, Requests, acknowledged
 
 if TYPE_CHECKING:
-    from romana_bus.bus.streams import Layout
+    from romana_bus.bus.stream_config import Layout
 
 #: Server error code: no such message.
 NOT_FOUND = 10037

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from romana_bus.bus import streams
+from romana_bus.bus import stream_config
 from romana_bus.bus.api import (
     BusError,
     Closed,
@@ -43,7 +43,7 @@ ERRORS: dict[int, type[BusError]] = {
     10176: Unavailable,  # a batch whose beginning was lost with a connection
     10008: Unavailable,  # no cluster leader
 }
-API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % streams.API_LEVEL
+API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % stream_config.API_LEVEL
 ANSWER_WITHIN = 3.0
 #: Requests that may be repeated, and seconds until they are: a stream without a leader does not answer a
 #: request, even once it has a leader again.

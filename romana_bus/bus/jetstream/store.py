@@ -11,7 +11,7 @@ import functools
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from romana_bus.bus import streams
+from romana_bus.bus import stream_config
 from romana_bus.bus.api import (
     DuplicateId,
     Election,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from romana_bus.bus.jetstream.fastlane import Wire
-    from romana_bus.bus.streams import Config, Layout
+    from romana_bus.bus.stream_config import Config, Layout
 
 #: Server error code: another stream has this name; on a cluster it may not exist on this server yet.
 IN_USE = 10058
@@ -81,16 +81,16 @@ class JetStream(Streams):
     async def prepare(self, roles: Sequence[str]) -> None:
         epoch = uuid.uuid4().hex
         for role in roles:
-            log_stream = await self._ensure(streams.log_config(self.layout, role, epoch))
+            log_stream = await self._ensure(stream_config.log_config(self.layout, role, epoch))
             actual_epoch = log_stream["metadata"]["romana_epoch"]
-            table = await self._ensure(streams.table_config(self.layout, role, actual_epoch))
+            table = await self._ensure(stream_config.table_config(self.layout, role, actual_epoch))
             if table["metadata"]["romana_epoch"] != actual_epoch:
                 raise Refused(
                     f"stream {table['name']} is the table of another log than {log_stream['name']}, which "
                     f"was deleted and created again: restore both, or remove both with `nats stream rm`"
                 )
-            self.history = log_stream["max_age"] / streams.SECOND
-        await self._ensure(streams.lease_config(self.layout, 2.0))
+            self.history = log_stream["max_age"] / stream_config.NANOSECONDS
+        await self._ensure(stream_config.lease_config(self.layout, 2.0))
         self.roles = tuple(dict.fromkeys((*self.roles, *roles)))
 
     async def _ensure(self, wanted: Config) -> Config:
@@ -114,7 +114,7 @@ class JetStream(Streams):
         return self._checked(wanted, (await self.info(wanted["name"])).config)
 
     def _checked(self, wanted: Config, echoed: Config) -> Config:
-        if reasons := streams.unsafe(wanted, echoed):
+        if reasons := stream_config.unsafe(wanted, echoed):
             raise Refused("; ".join(reasons))
         return echoed
 

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from romana_bus import tasks
 from romana_bus.bus.connect import Access
-from romana_bus.bus.streams import DAY, Layout
+from romana_bus.bus.stream_config import DAY, Layout
 from romana_bus.cli.common.groups import ADDRESSES, KUBERNETES, OUTPUT, STORE
 from romana_bus.errors import BadInput
 from romana_bus.inet import parse_prefix

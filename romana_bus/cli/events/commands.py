@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from romana_bus.bus.connect import open_store
-from romana_bus.bus.streams import matches
+from romana_bus.bus.stream_config import matches
 from romana_bus.bus.tail import tail
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.groups import OPTIONS

@@ -16,6 +16,7 @@ from romana_bus.events import (
     HostPlaced,
     Wired,
 )
+from romana_bus.events.base import SECOND
 from romana_bus.runtime.feed import Read, read_once
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from romana_bus.runtime.parked import ParkedMessages
 
 #: µs without a report after which a reconciler is silent: each reports every minute.
-SILENT = 180 * 1_000_000
+SILENT = 180 * SECOND
 #: µs within which a reconciler reports that it has read an event, even if it had nothing to change.
-LATE = 45 * 1_000_000
+LATE = 45 * SECOND
 #: Names of counts in reports. Blocks cut off: those that cannot be reached.
 BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "blocks cut off"
 #: How many different counts of the default route are shown.
@@ -135,7 +136,7 @@ def _overdue(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
         if (age := now - report["time"]) > SILENT:
             yield f"{report['consumer']}: no report for {console.lasting(age)}"
         elif report.get("late"):
-            what = f"has not read events that are {LATE // 1_000_000} s old"
+            what = f"has not read events that are {LATE // SECOND} s old"
             yield f"{report['consumer']}: {what}: is it cut off from the log?"
 
 

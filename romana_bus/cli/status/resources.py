@@ -9,6 +9,7 @@ from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.status.nodes import newest_events
 from romana_bus.events import KUBE, ResourceListing, ResourceSynced
+from romana_bus.events.base import SECOND
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 #: µs after which the last good answer is too old: there is one every minute.
-LATE = 180 * 1_000_000
+LATE = 180 * SECOND
 
 
 async def resources(store: Store, flaws: ParkedMessages) -> list[dict[str, Any]]:

@@ -30,13 +30,14 @@ from romana_bus.events import (
     TopologyAccepted,
     TopologySet,
 )
+from romana_bus.events.base import SECOND
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.fold import decisions, facts
 from romana_bus.ipam.model import sandboxes
 from romana_bus.ipam.model.nodes import Ended, pod_key
 from romana_bus.ipam.model.pods import ABSENT, make_details
 from romana_bus.ipam.model.ranges import Ranges
-from romana_bus.ipam.model.state import SECOND, Tick
+from romana_bus.ipam.model.state import Tick
 from romana_bus.ipam.topology.document import BadTopology, parse
 from romana_bus.ipam.topology.networks import Topology
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from romana_bus.events.base import SECOND
 from romana_bus.inet import parse_address
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ ADDRESS, NETWORK, STICKY = "romana.io/address", "romana.io/network", "romana.io/
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,6})([smhd])\Z")
 #: How long an address is kept where the annotation says only `true`: µs.
-RETENTION = 3600 * 1_000_000
+RETENTION = 3600 * SECOND
 #: The longest time that can be requested: µs.
-LONGEST = 365 * 86400 * 1_000_000
+LONGEST = 365 * 86400 * SECOND
 
 
 class PodRequest(msgspec.Struct, frozen=True, gc=False):
@@ -78,7 +79,7 @@ def _retention(text: str) -> int:
     if text == "true":
         return RETENTION
     match = _DURATION.match(text)
-    time = int(match[1]) * _SECONDS[match[2]] * 1_000_000 if match else 0
+    time = int(match[1]) * _SECONDS[match[2]] * SECOND if match else 0
     if not 0 < time <= LONGEST:
         raise ValueError(f"{STICKY}: {text!r} is not a time: write `true`, 90s, 10m, 2h or 7d")
     return time

@@ -13,6 +13,7 @@ import msgspec
 
 from romana_bus.errors import BadInput
 from romana_bus.events import IPAM, SPEC
+from romana_bus.events.base import SECOND
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam.model.blocks import Block, Overlaps
 from romana_bus.ipam.model.nodes import Ended, Gone, Host
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.refusal import Entity, Refusal
     from romana_bus.ipam.topology.networks import Topology
 
-SECOND = 1_000_000
 NEEDED = ("nodes", "pods")
 
 

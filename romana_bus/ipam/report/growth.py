@@ -12,8 +12,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from romana_bus.events import AddressAssigned, AddressReleased
+from romana_bus.events.base import SECOND
 from romana_bus.inet import V4, V6, parse_address
-from romana_bus.ipam.model.state import SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,11 +21,12 @@ from romana_bus.events import (
     ResourceSynced,
     TopologySet,
 )
+from romana_bus.events.base import SECOND
 from romana_bus.inet import covering
 from romana_bus.ipam.allocate.decide import decide
 from romana_bus.ipam.change.reserve import BadRange, reserve, unreserve
 from romana_bus.ipam.fold.evolve import evolve
-from romana_bus.ipam.model.state import NEEDED, SECOND, State, Tick
+from romana_bus.ipam.model.state import NEEDED, State, Tick
 from romana_bus.ipam.simulate import operations, result
 from romana_bus.ipam.simulate.cluster import Allocation, Node, OpError, canonical, listings, unlisted
 from romana_bus.ipam.simulate.migrate import Migration, migrate

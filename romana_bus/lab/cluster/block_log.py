@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import DAY, Layout
+from romana_bus.bus.stream_config import DAY, Layout
 from romana_bus.bus.tail import tail
 from romana_bus.events import IPAM, ROLES, BlockAssigned, codec
 

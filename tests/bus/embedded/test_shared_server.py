@@ -19,7 +19,7 @@ import pytest
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.embedded import keeper, server
 from romana_bus.bus.embedded.client import Embedded
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import KUBE
 from tests.contract.test_store import pods, table_at

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES
 from tests.cli.api import ApiThread
 from tests.cli.hostile import EVIL, SHOWN, Log, built, harmless, published_all, steering

@@ -46,7 +46,7 @@ def test_missing_event_is_reported(recorded: tuple[str, ...], call: Call) -> Non
 def test_undecodable_events_are_marked(nats_server: NatsServer, call: Call) -> None:
     from romana_bus.bus.api import Outgoing
     from romana_bus.bus.connect import Access, open_store
-    from romana_bus.bus.streams import Layout
+    from romana_bus.bus.stream_config import Layout
     from tests.conftest import run
 
     async def publish() -> None:

@@ -91,7 +91,7 @@ def test_timer_releases_leaked_addresses_only(
     import asyncio
 
     from romana_bus.bus.connect import Access, open_store
-    from romana_bus.bus.streams import Layout
+    from romana_bus.bus.stream_config import Layout
     from romana_bus.events import KUBE, PodSeen
     from romana_bus.runtime.feed import outgoing
 

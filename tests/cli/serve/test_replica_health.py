@@ -11,7 +11,7 @@ import pytest
 from romana_bus.bus import connect
 from romana_bus.bus.api import BusError, Outgoing
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.streams import Layout
+from romana_bus.bus.stream_config import Layout
 from romana_bus.events import IPAM, KUBE, ROLES, NodeSeen, PodSeen, ResourceSynced
 from romana_bus.runtime.feed import outgoing
 from tests.cli.serve.test_endpoints import ask, samples, url_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam.model.state import SECOND
+from romana_bus.events.base import SECOND
 from tests.ipam.allocate.clusters import address_event, one_node
 from tests.ipam.cluster import Cluster
 

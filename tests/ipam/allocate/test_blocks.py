@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from romana_bus import events as ev
+from romana_bus.events.base import SECOND
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.model.blocks import Block, Chain
-from romana_bus.ipam.model.state import SECOND
 from tests.ipam.cluster import Cluster, topology
 
 

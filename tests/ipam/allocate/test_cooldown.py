@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
+from romana_bus.events.base import SECOND
 from romana_bus.ipam import wake
-from romana_bus.ipam.model.state import SECOND
 from tests.ipam.allocate.clusters import one_node
 
 

@@ -7,8 +7,8 @@ import random
 import msgspec
 
 from romana_bus import events as ev
+from romana_bus.events.base import SECOND
 from romana_bus.ipam import State, Tick, decide, evolve, refusals, wake
-from romana_bus.ipam.model.state import SECOND
 from tests.ipam.cluster import Cluster, topology
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
+from romana_bus.events.base import SECOND
 from romana_bus.inet import parse_prefix
-from romana_bus.ipam.model.state import SECOND
 from romana_bus.ipam.report import views
 from romana_bus.ipam.report.forecast import Forecast, Forecasts
 from romana_bus.ipam.report.growth import HOUR, LEAST, SETTLING, Growth, Ledger, window

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam.model.state import SECOND
+from romana_bus.events.base import SECOND
 from romana_bus.ipam.report import lookup
 from romana_bus.ipam.report.lookup import AddressView, ReservedView
 from tests.ipam.cluster import Cluster, topology

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from romana_bus import events as ev
-from romana_bus.ipam.model.state import SECOND
+from romana_bus.events.base import SECOND
 from romana_bus.ipam.model.usage import Usage
 from romana_bus.ipam.report import lookup, views
 from tests.ipam.cluster import Cluster, topology

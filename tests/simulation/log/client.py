@@ -25,7 +25,7 @@ from romana_bus.bus.api import (
 from romana_bus.bus.clock import LogClock
 from romana_bus.bus.jetstream.requests import settle
 from romana_bus.bus.jetstream.store import SINGLY
-from romana_bus.bus.streams import matches
+from romana_bus.bus.stream_config import matches
 from tests.simulation.log.cursors import SimLease, SimReading, SimTable
 from tests.simulation.log.pipe import Pipe
 from tests.simulation.log.server import HISTORY

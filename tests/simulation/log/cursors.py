@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import Message, Position, Rewound
 from romana_bus.bus.jetstream.lease import LeaseExpiry
-from romana_bus.bus.streams import matches
+from romana_bus.bus.stream_config import matches
 
 if TYPE_CHECKING:
     import asyncio

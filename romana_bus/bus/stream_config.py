@@ -13,7 +13,8 @@ from romana_bus.events import ROLES
 
 #: Atomic batches; nats-server 2.12.
 API_LEVEL = 2
-SECOND = 1_000_000_000
+#: A second in ns, the unit of JetStream's configuration.
+NANOSECONDS = 1_000_000_000
 DAY = 86_400.0
 
 Config = dict[str, Any]
@@ -52,9 +53,9 @@ def log_config(layout: Layout, role: str, epoch: str) -> Config:
     return _common(layout, epoch) | {
         "name": layout.stream(role),
         "subjects": [f"{layout.prefix}{role.lower()}.>"],
-        "max_age": int(layout.history * SECOND),
+        "max_age": int(layout.history * NANOSECONDS),
         "max_bytes": layout.max_bytes,
-        "duplicate_window": int(min(120.0, layout.history) * SECOND),
+        "duplicate_window": int(min(120.0, layout.history) * NANOSECONDS),
         "allow_atomic": True,
         "deny_delete": True,
         "deny_purge": True,
@@ -80,8 +81,8 @@ def lease_config(layout: Layout, ttl: float) -> Config:
         "storage": "file",
         "num_replicas": layout.replicas,
         "max_msgs_per_subject": 1,
-        "max_age": int(ttl * SECOND),
-        "duplicate_window": int(min(ttl, 1.0) * SECOND),
+        "max_age": int(ttl * NANOSECONDS),
+        "duplicate_window": int(min(ttl, 1.0) * NANOSECONDS),
     }
 
 

@@ -1,5 +1,4 @@
-"""The log's time, the only one that decisions use.from romana_bus.events.base import SECOND
-
+"""The log's time, the only one that decisions use.
 
 Now is the server's clock, as this process heard it last, plus the monotonic time since then. It is heard from
 the timestamp of the newest message, and from a request every second. So no decision depends on a wall clock,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Isolated: the working directory and the PYTHON* variables of whoever typed `lab up` are ignored.
 PYTHON = (sys.executable, "-I", "-m")
-#: Seconds that an ADD waits for the pod's address. After that it fails with the reason, and the kubelet retries.
+#: Seconds that an ADD waits for the pod's address. Then it fails with the reason, and the kubelet retries.
 PATIENCE = "3"
 NATS, SERVE, BUS = "nats", "serve", "up"
 

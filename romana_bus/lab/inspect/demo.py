@@ -1,7 +1,7 @@
 """The demonstration: starts pods in every zone, and counts the routes that change in every kernel.
 
-The promise: a pod that starts or stops changes no route outside its own subnet. Inside the subnet, a new block
-changes one route on each other node, and a pod changes none.
+The promise: a pod that starts or stops changes no route outside its own subnet. Inside it, a new block changes
+one route on each other node, and a pod changes none.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ Json = dict[str, Any]
 
 
 class Outcome(NamedTuple):
-    """The result of a demonstration. `blocks`: node -> its blocks now. `opened`: the blocks that were assigned
-    during it. `router`, `nodes`: counts of changed routes. `expected`: node -> the number of blocks that were
-    assigned to other nodes of its subnet."""
+    """The result of a demonstration. `blocks`: node -> its blocks now. `opened`: the blocks that were
+    assigned during it. `router`, `nodes`: counts of changed routes. `expected`: node -> the number of blocks
+    that were assigned to other nodes of its subnet."""
 
     pods: list[Json]
     blocks: dict[str, list[str]]

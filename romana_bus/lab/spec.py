@@ -33,7 +33,7 @@ class Node(NamedTuple):
 
 
 class Zone(NamedTuple):
-    """One subnet. `gateways`: the router's addresses in it, one per family. `lengths`: their prefix lengths."""
+    """One subnet. `gateways`: the router's addresses in it, one per family. `lengths`: of their prefixes."""
 
     name: str
     gateways: tuple[str, ...]

@@ -155,10 +155,10 @@ class KubeClient:
     async def watch(
         self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
     ) -> AsyncIterator[Seen]:
-        """Yields all objects as ADDED, then SYNCED, then changes. Reconnects. After 410 lists again and yields
-        only differences: ADDED, MODIFIED, DELETED (with the last known state), then SYNCED. So a state that is
-        built from the events is complete after each SYNCED, and no state is yielded twice. An object that was
-        recreated under the same name is DELETED, then ADDED."""
+        """Yields all objects as ADDED, then SYNCED, then changes. Reconnects. After 410 lists again and
+        yields only differences: ADDED, MODIFIED, DELETED (with the last known state), then SYNCED. So a state
+        that is built from the events is complete after each SYNCED, and no state is yielded twice. An object
+        that was recreated under the same name is DELETED, then ADDED."""
         query = selectors(label_selector, field_selector)
         known, path = Known(), place(resource, namespace)
         first, most = self._pace.backoff

@@ -23,7 +23,7 @@ class Known:
         self._objects: dict[tuple[str, str], Json] = {}
 
     def listed(self, items: list[Json], version: str) -> list[Seen]:
-        """The events of a listing at `version`: its differences from what was reported before, then SYNCED."""
+        """The events of a listing at `version`: the differences from what was reported, then SYNCED."""
         self.version = version
         there = {_key(item) for item in items}
         gone = [key for key in sorted(self._objects) if key not in there]

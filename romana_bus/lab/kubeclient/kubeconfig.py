@@ -6,7 +6,7 @@ import msgspec
 
 
 def kubeconfig(server: str, *, name: str = "romana-lab", token: str = "", namespace: str = "") -> str:
-    """The text of the file, in JSON, which is valid YAML. `name`: of the cluster, the user and the context."""
+    """The text of the file, in JSON, which is valid YAML. `name`: of cluster, user and context."""
     context = {"cluster": name, "user": name} | ({"namespace": namespace} if namespace else {})
     config = {
         "apiVersion": "v1",

@@ -42,7 +42,7 @@ def exists(name: str) -> bool:
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Runs the block inside the namespace; '' stays in the current one. Raises Failed if it does not exist."""
+    """Runs the block inside the namespace; '' stays in the current one. Raises Failed."""
     if not name:
         yield
         return

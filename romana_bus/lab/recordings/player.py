@@ -100,7 +100,7 @@ async def play_events(
 
 
 def moments(recording: Recording, speed: float, pause: float) -> list[float]:
-    """When each event is played: seconds since the beginning. `pause`: the most seconds between two events."""
+    """When each event is played: seconds since the beginning. `pause`: at most between two events."""
     times = [0.0, *(event.t for event in recording.events)]
     return list(accumulate(min(pause, (now - last) / speed) for last, now in pairwise(times)))
 

@@ -1,7 +1,7 @@
 """The demonstration: starts pods in every zone, and counts the routes that change in every kernel.
 
-The promise: a pod that starts or stops changes no route outside its own subnet. Inside it, a new block changes
-one route on each other node, and a pod changes none.
+The promise: a pod that starts or stops changes no route outside its own subnet. Inside it, a new block
+changes one route on each other node, and a pod changes none.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def pods(lab: Lab) -> list[End]:
 
 
 def find(lab: Lab, text: str, addresses: bool = False) -> End:
-    """The pod, node or router of that name or address. `addresses`: it is a destination, so it may be off, and
-    an address that nobody has is accepted too. Raises BadInput."""
+    """The pod, node or router of that name or address. `addresses`: it is a destination, so it may be off,
+    and an address that nobody has is accepted too. Raises BadInput."""
     everyone = ends(lab)
     matches = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
     matches = matches or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]

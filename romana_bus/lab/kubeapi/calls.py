@@ -23,8 +23,8 @@ _LARGEST = 2**63 - 1
 
 
 class Call(NamedTuple):
-    """A request. `verb`: as in RBAC. `namespace`, `name`: '' if the path has none. `view`: object, metadata or
-    table. `query`: the options as they were sent."""
+    """A request. `verb`: as in RBAC. `namespace`, `name`: '' if the path has none. `view`: object, metadata
+    or table. `query`: the options as they were sent."""
 
     verb: str
     resource: Resource

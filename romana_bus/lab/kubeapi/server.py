@@ -56,10 +56,10 @@ class ApiServer:
     same objects.
 
     `streaming_list`: whether it supports sendInitialEvents. `bookmark_interval`, `compact_interval`,
-    `lease_interval`: seconds; inf: never. `lease_interval`: between renewals of its own lease, which increment
-    the version; None: as a real server with `admission`, else never, since recorded objects have their own
-    versions. `watch_buffer`: the most lines that are queued for a slow watch. `graceful`, `admission`: see
-    Rules; with both it behaves like a cluster."""
+    `lease_interval`: seconds; inf: never. `lease_interval`: between renewals of its own lease, which
+    increment the version; None: as a real server with `admission`, else never, since recorded objects have
+    their own versions. `watch_buffer`: the most lines that are queued for a slow watch. `graceful`,
+    `admission`: see Rules; with both it behaves like a cluster."""
 
     def __init__(
         self,

@@ -69,8 +69,8 @@ class Snapshot(NamedTuple):
 
 
 class Table:
-    """One resource. `objects`: the current objects. `changes`: in the order of their versions. `filled_at`: the
-    version before which there is no history."""
+    """One resource. `objects`: the current objects. `changes`: in the order of their versions. `filled_at`:
+    the version before which there is no history."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}

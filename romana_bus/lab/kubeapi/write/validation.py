@@ -1,4 +1,4 @@
-"""Validates objects, with the error texts of Kubernetes: only what storing, showing or scheduling needs. Pure.
+"""Validates objects, with Kubernetes's error texts: only what storing, showing or scheduling needs. Pure.
 
 (apimachinery, pkg/util/validation; kubernetes, pkg/apis/core/validation)
 """

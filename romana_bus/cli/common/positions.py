@@ -161,7 +161,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken: write the value out")
+            raise yaml.YAMLError("YAML aliases are not supported: write the value out")
         return super().compose_node(parent, index)
 
 

@@ -77,8 +77,9 @@ async def newest_events(
 
 
 async def _late(store: Store, covers: list[int], before: int) -> list[int]:
-    """Those of these sequences (sorted) behind which the map has an event from before that time. A report
-    that covers less misses an older event: so a binary search finds them with few requests."""
+    """The reported sequences that miss a map event older than `before`. `covers`: sorted sequences of IPAM;
+    `before`: µs since the epoch. If a sequence misses such an event, all lower ones do: so a binary search
+    needs few requests. Raises BusError."""
     low, high = 0, len(covers)
     while low < high:
         middle = (low + high) // 2

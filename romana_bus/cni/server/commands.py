@@ -73,6 +73,10 @@ class Node(NamedTuple):
 
 
 class Commands:
+    """Runs the calls of this node's container runtime. Calls for one interface of a sandbox run one after
+    another, others concurrently. `attachments`: the files of what is attached. `outbox`: takes sandbox events
+    for the log. `addresses`: the decisions of IPAM. `threads`: run the blocking work in the kernel."""
+
     def __init__(
         self, node: Node, attachments: Attachments, outbox: Outbox, addresses: Addresses, threads: Threads
     ) -> None:
@@ -83,7 +87,9 @@ class Commands:
         self._sandbox_requests = SandboxRequests(node.name, attachments, outbox, self._may_run)
 
     async def do(self, call: Call) -> bytes:
-        """Run one call; returns the answer. A cancelled ADD leaves nothing. Raises CniError."""
+        """Run one call; returns the answer as JSON in the version of the configuration, b'' if the command
+        has no result. A cancelled ADD leaves nothing. Raises CniError with a code of the specification, also
+        for errors of the kernel and the disk."""
         try:
             if call.command == "STATUS":
                 return self._status()

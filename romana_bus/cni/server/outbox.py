@@ -84,10 +84,12 @@ class Outbox:
         return self._requests.all()
 
     async def put(self, event: SandboxEvent, delay: float = 0.0) -> bool:
-        """Store an event in the journal until the log has it. An end is published after `delay` seconds, or
-        when an end that already waits is due. Returns whether the log already has this request, and no
-        earlier decision can arrive any more. If the disk is full, the log has the event when this returns.
-        Raises OSError if neither takes it."""
+        """Store an event in the journal until the log has it. A SandboxRemoved is published after `delay`
+        seconds, or when a SandboxRemoved of the subject that already waits is due. Returns True if the log
+        already says what the event says (`Requests.stands`) and no publish for the subject may be under way:
+        then no decision about an earlier event can arrive any more. While the requests on the log are not
+        known, it suffices that an event of the subject already waited. If the disk is full, the log has the
+        event when this returns. Raises OSError if neither takes it."""
         subject, failure = event.subject(), None
         async with self._writing:
             older = self._journal.of(subject)
@@ -100,8 +102,8 @@ class Outbox:
                 await self._threads.run(self._journal.put, event)
             except OSError as error:
                 self._journal.keep_in_memory(event)
-                # After a restart no sandbox has the request that a held back end is for: so it is ended
-                # again.
+                # A held back SandboxRemoved may be lost: after a restart no sandbox has its request, so the
+                # request is ended again.
                 if not (self._requests.known and self._is_held_back(event)):
                     failure, self._due[subject] = error, 0.0
             stands = stands and subject not in self._begun
@@ -113,7 +115,7 @@ class Outbox:
         return stands
 
     def _is_held_back(self, event: SandboxEvent) -> bool:
-        """Whether the event is an end that a new request may still replace."""
+        """Whether the event is a SandboxRemoved that a new request may still replace."""
         subject = event.subject()
         ends = isinstance(event, SandboxRemoved) and self._requests.of(subject) is not None
         return ends and self._due.get(subject, 0.0) > time.monotonic()

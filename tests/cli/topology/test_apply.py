@@ -138,9 +138,9 @@ def test_a_bad_one_leaves_the_good_one(zones: str, tmp_path: Path, log: tuple[st
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"a: &a [1]\nb: [*a, *a]\n", "aliases are not taken: write the value out"),
+        (b"a: &a [1]\nb: [*a, *a]\n", "YAML aliases are not supported: write the value out"),
         (b"\0" * 20_000_000, "larger than 900,000 bytes"),
-        (bytes(range(256)), "no text in UTF-8"),
+        (bytes(range(256)), "not UTF-8 text"),
         (b"networks: [", "neither JSON nor YAML: "),
         (b"a: b\n---\nc: d\n", "neither JSON nor YAML: expected a single document"),
         (b"a: !!python/object:os.system x\n", "could not determine a constructor"),
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_document(content: bytes, part: str, tmp_path: Path, c
 def test_what_is_no_file(tmp_path: Path, home: Home, call: Call) -> None:
     call("topology", "set", str(tmp_path)).complains(2, f"{tmp_path}: Is a directory")
     call("topology", "set", "/dev/zero").complains(2, "larger than 900,000 bytes")
-    home.run("topology", "set", "-", stdin=b"\xff").complains(2, "-: no text in UTF-8")
+    home.run("topology", "set", "-", stdin=b"\xff").complains(2, "-: not UTF-8 text")
     if os.geteuid():
         secret = tmp_path / "secret"
         secret.touch(mode=0)

@@ -136,7 +136,7 @@ class ObjectSeen(Fact, frozen=True, kw_only=True):
 
 
 class ObjectGone(Fact, frozen=True, kw_only=True):
-    """An ObjectSeen was deleted: the tombstone of its subject. `resource`: `GROUP/VERSION/PLURAL`."""
+    """The object of an ObjectSeen was deleted. `resource`: `GROUP/VERSION/PLURAL`."""
 
     tombstone: ClassVar[bool] = True
 

@@ -92,8 +92,9 @@ async def _late(store: Store, covers: list[int], before: int) -> list[int]:
 
 
 def _report(event: Applied | ApplyFailed | Wired, time: int, end: int) -> dict[str, Any]:
-    """A report as JSON. `behind`: how many events of IPAM's log are between what it covers and the newest of
-    the map; a Wired report covers only the node's own addresses, so it has none."""
+    """A report as JSON. `behind`: the number of events of the stream IPAM between the sequence that it covers
+    and the newest event of the map (`end`); a Wired report covers only the node's own addresses, so it has
+    none."""
     common = {"consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers}
     match event:
         case Wired():
@@ -109,7 +110,7 @@ def _behind(event: Applied | ApplyFailed, end: int) -> int:
 
 
 def trouble(node: dict[str, Any], now: int) -> list[str]:
-    """The problems of an existing node that need a person."""
+    """The problems of a node that a person has to resolve."""
     if not (node["placed"] or node["blocks"]):
         return []
     reports = node["reports"]

@@ -177,7 +177,7 @@ class Commands:
                 await self._forget(other)
 
     def _sharer(self, made: Attachment) -> Attachment | None:
-        """An attachment of another pod with one of the addresses."""
+        """An attachment of another pod that has one of the addresses, or None."""
         for other in self._attachments:
             if not other.pod.may_be(made.pod) and set(made.addresses).intersection(other.addresses):
                 return other
@@ -268,7 +268,7 @@ class Commands:
         )
 
     async def _forget(self, attachment: Attachment) -> None:
-        """Undo everything of an ADD."""
+        """Undo everything that an ADD did."""
         with self._sandbox_requests.ending(attachment):
             await self._threads.run(attach.detach, results.veth_of(attachment).host)
             if attachment.requested:
@@ -292,7 +292,7 @@ class Commands:
         failures = []
         for attachment in of_network:
             if attachment.attached in valid or self._busy(attachment.attached):
-                continue  # what is being attached now is not stale
+                continue  # an ADD for it is running: not stale
             stale = call._replace(container=attachment.attached.container, ifname=attachment.attached.ifname)
             try:
                 async with self._alone(attachment.attached):

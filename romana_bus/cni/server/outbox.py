@@ -4,8 +4,8 @@ Reads the newest message of each subject that it writes, and writes only directl
 event follows a newer one, even if messages were lost or repeated. An event without a change is not stored.
 Events that are not stored yet stay in the journal, and survive a restart.
 
-A kubelet that cannot start a pod retries without end, with a new sandbox each time. So an end may be delayed:
-a request that comes before it is due replaces it, and neither is published.
+A kubelet that cannot start a pod retries without end, with a new sandbox each time. So a SandboxRemoved may
+be delayed: a request that comes before it is due replaces it, and neither is published.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ BACKOFF, MAX_BACKOFF, WITHOUT_DISK = 0.05, 2.0, 3.0
 
 
 class Outbox:
-    """`trouble`: why nothing is published now, or ''. `hold_down`: seconds for which an end is held back if
-    the kubelet may retry, which it does within 90."""
+    """`trouble`: why nothing is published now, or ''. `hold_down`: seconds for which a SandboxRemoved is held
+    back if the kubelet may retry, which it does within 90 s."""
 
     hold_down = 120.0
 
@@ -52,15 +52,15 @@ class Outbox:
         # Subjects of waiting events that may already be stored, unconfirmed; also those that were found on
         # disk.
         self._begun = {event.subject() for event in self.waiting()}
-        # When a waiting end is due. For one that was found on disk it is not known whether the kubelet
-        # retries.
+        # When a waiting SandboxRemoved is due. For one that was found on disk it is not known whether the
+        # kubelet retries.
         self._due = dict.fromkeys(self._begun, time.monotonic() + self.hold_down)
 
     def waiting(self) -> list[SandboxEvent]:
         return [entry.event for entry in self._journal.waiting()]
 
     def keep_only(self, is_true: Callable[[SandboxEvent], bool]) -> None:
-        """Drop the other waiting events: on disk there may be files that could not be removed."""
+        """Drop the waiting events that are not true: files may be left that could not be removed."""
         for entry in self._journal.waiting():
             if not is_true(entry.event):
                 self._drop(entry)
@@ -75,8 +75,8 @@ class Outbox:
         return not known or self._journal.of(subject) is not None
 
     async def requests(self) -> list[SandboxRequested]:
-        """All requests of this node on the log, read again, since it may be another one. Waits for the
-        log."""
+        """All requests of this node on the log. Reads them again, since it may be another log; waits until
+        the log can be reached."""
         self._requests.outdate()
         self._changed.set()
         async with self._progress:
@@ -157,7 +157,7 @@ class Outbox:
                 await self._until_due()
 
     async def _until_due(self) -> None:
-        """Returns when there may be something to send: something has changed, or a held back end is due."""
+        """Returns when there may be something to send: something has changed, or a held back event is due."""
         due = [self._due[event.subject()] for event in self.waiting() if isinstance(event, SandboxRemoved)]
         await tasks.until_set(self._changed, min(due) - time.monotonic() if due else None)
 

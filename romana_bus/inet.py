@@ -69,7 +69,8 @@ def parse_prefix(text: str) -> Prefix:
 
 
 def covering(text: str) -> Prefix:
-    """The prefix that contains an address with a length: 10.0.0.0/24 of 10.0.0.5/24. Raises ValueError."""
+    """The prefix that contains an address with a length, host bits cleared: 10.0.0.0/24 for the text
+    10.0.0.5/24. IPv4 or IPv6. Raises ValueError if the text is not ADDRESS/LENGTH."""
     width, value, length = _parts(text)
     return Prefix(width, value & -(1 << (width - length)), length)
 

@@ -240,6 +240,9 @@ class MemoryStore:
 
 
 class MemoryTable:
+    """See `api.Table`: the newest message of each subject that `under` selects, in one batch, as of the call.
+    `reached` is valid from the beginning."""
+
     def __init__(self, stream: _Stream, under: str) -> None:
         self._messages = sorted(stream.table.values(), key=lambda message: message.seq)
         self._messages = [message for message in self._messages if matches(under, message.subject)]
@@ -253,6 +256,9 @@ class MemoryTable:
 
 
 class MemoryReading:
+    """See `api.Reading`: the messages of the stream `role` after the position `after` whose subjects `under`
+    selects. `wake`: set when `take` has something to return or to raise."""
+
     def __init__(
         self, store: MemoryStore, role: str, under: str, after: Position, wake: asyncio.Event
     ) -> None:
@@ -271,6 +277,7 @@ class MemoryReading:
         return len(self._ready)
 
     def offer(self, role: str, message: Message) -> None:
+        """Queue a message that was just stored, if this reading selects it."""
         if role == self._role and matches(self._under, message.subject):
             self._ready.append(message)
             self._wake.set()
@@ -301,6 +308,9 @@ class MemoryReading:
 
 
 class MemoryLease:
+    """See `api.Lease`. `leases`: name -> (holder, expiry), shared by all leases of the store. `ttl`: seconds
+    on the store's clock after which an unrenewed lease expires."""
+
     def __init__(
         self, store: MemoryStore, leases: dict[str, tuple[str, float]], name: str, holder: str, ttl: float
     ) -> None:

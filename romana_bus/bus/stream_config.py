@@ -17,6 +17,7 @@ API_LEVEL = 2
 NANOSECONDS = 1_000_000_000
 DAY = 86_400.0
 
+#: A stream's configuration in JSON: JetStream's StreamConfig, with times in nanoseconds.
 Config = dict[str, Any]
 
 
@@ -73,6 +74,8 @@ def table_config(layout: Layout, role: str, epoch: str) -> Config:
 
 
 def lease_config(layout: Layout, ttl: float) -> Config:
+    """The leases of the leaders, as JetStream's StreamConfig: one message per lease, which expires unless its
+    holder renews it. `ttl`: seconds until an unrenewed lease expires."""
     return {
         "name": layout.lease,
         "subjects": [f"{layout.prefix}lease.*"],
@@ -115,7 +118,8 @@ _FREE = ("max_age", "max_bytes", "num_replicas", "duplicate_window", "max_consum
 
 
 def unsafe(wanted: Config, echoed: Config) -> list[str]:
-    """The reasons why the server's stream cannot be used; [] if it can."""
+    """The reasons why the server's stream cannot be used; [] if it can. `wanted`: the requested StreamConfig;
+    `echoed`: the one that the server returned."""
     name = wanted["name"]
     reasons = [
         f"stream {name}: {field} is {_shown(echoed.get(field))}, must be {_shown(value)}"

@@ -84,6 +84,11 @@ class Pod(msgspec.Struct, frozen=True):
 
 
 class Call(NamedTuple):
+    """One call of the plugin, from its CNI_* environment and standard input. `command`: ADD, DEL, CHECK,
+    STATUS or GC. `container`: CNI_CONTAINERID. `netns`: path of the pod's namespace; '' if it does not exist.
+    `ifname`: the interface in the pod. `pod`: from CNI_ARGS (K8S_POD_*). `config`: the network
+    configuration. STATUS and GC have only `config`."""
+
     command: str
     container: str
     netns: str

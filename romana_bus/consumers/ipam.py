@@ -21,6 +21,8 @@ READS = (
 
 
 def decider(settings: Settings) -> Decider[State]:
+    """The IPAM decider for `runtime.consumer`: it folds READS into a State with `evolve`, and publishes the
+    events of `parts` on the stream IPAM. `settings`: see `ipam.Settings`."""
     return Decider(
         name="ipam",
         writes=IPAM,

@@ -110,6 +110,8 @@ class OwnAddresses:
 
 
 def projection(node: str, addresses: OwnAddresses) -> Projection[Known]:
+    """The projection for `runtime.consumer` that folds `ipam.address.<node>.>` of the stream IPAM into a
+    Known and passes it to `addresses.show`. `node`: the node's name, not yet encoded as a token."""
     return Projection(
         name="cni",
         reads=(Read(IPAM, f"ipam.address.{token(node)}.>"),),

@@ -136,6 +136,8 @@ class ObjectSeen(Fact, frozen=True, kw_only=True):
 
 
 class ObjectGone(Fact, frozen=True, kw_only=True):
+    """The object of an ObjectSeen was deleted. `resource`: `GROUP/VERSION/PLURAL`."""
+
     tombstone: ClassVar[bool] = True
 
     resource: str

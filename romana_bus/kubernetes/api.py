@@ -1,7 +1,7 @@
 """One API server: its address, our credentials, and requests.
 
-Bodies are bytes, without the model classes of kubernetes-asyncio (2,100 watch events/s; decoding only the
-used fields is 150 times as fast). Of that library only the credentials are used (`credentials.py`).
+Bodies are bytes. Of kubernetes-asyncio only the credentials are used (`credentials.py`): its watch and its
+model classes are much slower than decoding only the used fields (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Api:
 
 
 def _is_loopback(url: str) -> bool:
-    """Proxies of the environment are not asked for this machine, as client-go has it."""
+    """Whether the URL is on this machine: then the environment's proxies are not used, as in client-go."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

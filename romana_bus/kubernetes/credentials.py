@@ -26,7 +26,7 @@ _PLACE = ("host", "ssl_ca_cert", "key_file", "verify_ssl", "tls_server_name", "p
 
 
 class Configured:
-    """How a configuration says that its API server is reached, and as whom: `api.Credentials`."""
+    """`api.Credentials` from a configuration of kubernetes-asyncio."""
 
     def __init__(self, configuration: Any) -> None:
         self._configuration = configuration
@@ -45,7 +45,7 @@ class Configured:
         return certificate, *(getattr(self._configuration, name) for name in _PLACE)
 
     def session(self) -> aiohttp.ClientSession:
-        """Raises BadInput for certificates that cannot be loaded."""
+        """New connections. Raises BadInput if the certificates cannot be loaded."""
         try:
             session: aiohttp.ClientSession = RESTClientObject(self._configuration).pool_manager
         except (OSError, ValueError) as error:
@@ -83,7 +83,7 @@ async def load(kubeconfig: Path | None, context: str) -> Configured:
 def _default_kubeconfig() -> Path | None:
     if named := os.environ.get("KUBECONFIG"):
         return Path(named)
-    usual = Path(os.path.expanduser("~/.kube/config"))  # Path.home() raises where there is none
+    usual = Path(os.path.expanduser("~/.kube/config"))  # Path.home() raises if there is no home directory
     return usual if usual.is_file() else None
 
 

@@ -14,8 +14,8 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def read_status(code: int, body: bytes) -> Status:
-    """The Status in `body`, which may be anything else too: then its beginning is the message. `code`: of
-    HTTP, which counts more than the Status's own; 0 for a Status in a watch."""
+    """The Status in `body`; if it holds none, the message is the beginning of the body. `code`: the HTTP
+    status, which takes precedence over the Status's own; 0 for a Status in a watch."""
     try:
         status = msgspec.json.decode(body, type=Status)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

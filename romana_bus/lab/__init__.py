@@ -1,4 +1,5 @@
-"""A cluster on one machine. From below: `spec`, what is wanted; `machine`, namespaces and processes;
-`kubeapi`, a small API server, and `kubeclient`, its client; `kubelet`, `scheduler` and `recordings`;
-`cluster`, all of it together; `inspect`, ping, trace and counts. Only `cli` imports it.
+"""A cluster on one machine. From the bottom up: `spec`, its size and addresses; `machine`, namespaces and
+processes; `kubeapi`, a small API server, and `kubeclient`, its client; `kubelet`, `scheduler` and
+`recordings`; `cluster`, which starts and stops all of it; `inspect`: ping, trace, route counts. Only `cli`
+imports it.
 """

@@ -1,6 +1,6 @@
-"""What a lab consists of: zones and nodes, with their names and addresses. Pure.
+"""The zones and nodes of a lab, with their names and addresses. Pure.
 
-Nothing of it is visible outside the lab's namespaces, so two labs may have the same addresses.
+The addresses are not visible outside the lab's namespaces, so two labs may have the same addresses.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from romana_bus.errors import BadInput
 ZONE_LABEL = "topology.kubernetes.io/zone"
 HOST_LABEL = "kubernetes.io/hostname"
 
-#: What pods get addresses from. Blocks are small, so that a few pods open a second one.
+#: The pods' networks. Blocks are small, so that a few pods need a second one.
 PODS, PODS_6 = "10.20.0.0/16", "fd20::/48"
 BLOCK, BLOCK_6 = 29, 125
 
 MOST_ZONES, MOST_PER_ZONE = 16, 32
-#: No '-': the namespaces of lab `a` start with `rblab-a-`, and those of no other lab do.
+#: No '-': so that `rblab-a-` is the prefix of the namespaces of lab `a` only.
 _NAME = re.compile(r"[a-z0-9]{1,12}")
 
 
 class Node(NamedTuple):
-    """`addresses`: IPv4, and IPv6 where the lab has it."""
+    """`addresses`: IPv4, and IPv6 if the lab has it."""
 
     name: str
     zone: str
@@ -33,7 +33,7 @@ class Node(NamedTuple):
 
 
 class Zone(NamedTuple):
-    """One subnet. `gateways`: the router's addresses in it, one of each family; `lengths`: theirs."""
+    """One subnet. `gateways`: the router's addresses in it, one per family. `lengths`: of their prefixes."""
 
     name: str
     gateways: tuple[str, ...]
@@ -44,8 +44,8 @@ T = TypeVar("T", Node, Zone)
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """`kubeconfig`: of the cluster whose nodes these are; '' is the lab's own API server. `conflist`: a
-    file with the CNI configuration of all nodes, instead of an agent on each."""
+    """`kubeconfig`: of the cluster that the nodes join; '': the lab's own API server. `conflist`: a file with
+    the CNI configuration for all nodes, which then run no agents."""
 
     name: str = "lab"
     zones: int = 2
@@ -55,7 +55,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     conflist: str = ""
 
     def checked(self) -> Spec:
-        """Raises BadInput."""
+        """This spec, if it is valid. Raises BadInput."""
         check_name(self.name)
         if not 1 <= self.zones <= MOST_ZONES:
             raise BadInput(f"--zones {self.zones}: must be between 1 and {MOST_ZONES}")
@@ -73,15 +73,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def memory(self) -> int:
-        """MiB, about: an agent and a kubelet for each node, and what they share."""
+        """Estimated memory in MiB: an agent and a kubelet for each node, and the shared processes."""
         return 200 + 80 * self.zones * self.nodes_per_zone
 
     def node(self, name: str) -> Node:
-        """Raises BadInput."""
+        """The node of that name. Raises BadInput if there is none."""
         return self._of("node", self.nodes, name)
 
     def zone(self, name: str) -> Zone:
-        """Raises BadInput."""
+        """The zone of that name. Raises BadInput if there is none."""
         return self._of("zone", self.zone_list, name)
 
     def _of(self, kind: str, known: list[T], name: str) -> T:
@@ -108,19 +108,19 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def prefix(self) -> str:
-        """What the names of all its namespaces start with."""
+        """The prefix of the names of all its namespaces."""
         return f"rblab-{self.name}-"
 
     @property
     def router(self) -> str:
-        """The router's namespace."""
+        """The name of the router's namespace."""
         return f"{self.prefix}router"
 
     def namespace(self, node: str) -> str:
         return f"{self.prefix}{node}"
 
     def topology(self) -> dict[str, Any]:
-        """One network, a group for each zone, as Romana writes it."""
+        """The topology in Romana's format: one network per family, with a group for each zone."""
         networks = [{"name": "pods", "cidr": PODS, "block_mask": BLOCK}]
         if self.ipv6:
             networks.append({"name": "pods6", "cidr": PODS_6, "block_mask": BLOCK_6})
@@ -135,7 +135,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_name(name: str) -> str:
-    """Raises BadInput."""
+    """Raises BadInput if a lab cannot have this name."""
     if not _NAME.fullmatch(name):
         raise BadInput(f"--name {name!r}: use lower-case letters and digits, at most 12")
     return name

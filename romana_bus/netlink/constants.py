@@ -44,7 +44,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_VIA, RTA_NH_ID =
 TABLE_MAIN = 254
 UNICAST, UNREACHABLE = 1, 7
 BOOT, STATIC = 3, 4  # rtm_protocol
-#: rtm_flags: an entry of a cache; ask for the route that matches, instead of what it means for a packet.
+#: rtm_flags: an entry of a cache; return the matching entry of the table, not its result for a packet.
 CLONED, FIB_MATCH = 0x200, 0x2000
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 #: RTNLGRP_*: links, and of both families addresses, routes and rules; nexthops.

@@ -46,7 +46,8 @@ class Forwarding:
         return self._socket.port
 
     def ask(self, addresses: Sequence[Address]) -> Iterator[dict[Address, int]]:
-        """Yields, in steps, for each address the interface on whose link it is, or 0. Raises OSError."""
+        """Looks up, in steps, the interface on whose link each address is; yields address -> its index, or 0
+        if the address is not on-link. Raises OSError."""
         for start in range(0, len(addresses), LOOKUPS):
             asked = addresses[start : start + LOOKUPS]
             answers = self._socket.ask([routes.get_route(*address) for address in asked])

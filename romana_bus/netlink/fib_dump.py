@@ -42,7 +42,7 @@ def read_dump(kernel: Kernel, dumped: list[list[bytes]]) -> Iterator[None]:
                 unreachable.add(route.prefix)
             numbers = [route.number] if route.number else []
             for via in route.vias:
-                number = kernel.routes.get(route.prefix, 0)  # of several with this gateway, the one it had
+                number = kernel.routes.get(route.prefix, 0)  # the former one, if several fit
                 if is_object(number) or kernel.nexthops.get(number) != via:
                     if via not in known:
                         known[via] = next(unused)

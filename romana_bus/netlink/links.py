@@ -1,6 +1,8 @@
 """A pod's link as netlink messages: the veth pair, its addresses, routes and neighbours; packing and parsing.
 
-`cni/link/attach.py` sends them. Numbers are from linux/if_link.h, if_addr.h, rtnetlink.h and neighbour.h.
+`cni/link/attach.py` sends them. Functions that build a request return one complete message (struct nlmsghdr,
+a fixed header, attributes); functions that parse take the bytes that the kernel answered. An address is
+(width, value), see `inet`. Numbers are from linux/if_link.h, if_addr.h, rtnetlink.h and neighbour.h.
 """
 
 from __future__ import annotations
@@ -98,6 +100,7 @@ class Route(NamedTuple):
 
 
 def packed(width: int, value: int) -> bytes:
+    """An address in network byte order: 4 or 16 bytes."""
     return value.to_bytes(width // 8, "big")
 
 
@@ -109,8 +112,9 @@ def _mac(text: str) -> bytes:
 
 
 def new_pair(host: tuple[str, str], pod: tuple[str, str], netns: int, mtu: int) -> bytes:
-    """Create a veth pair; its pod end is created in the namespace of a file descriptor. `host`, `pod`: name
-    and hardware address. Fails with EEXIST if one of the names is taken."""
+    """RTM_NEWLINK: create a veth pair, with its pod end in another namespace. `host`, `pod`: name and MAC
+    address of each end. `netns`: file descriptor of the pod's namespace. `mtu`: of both ends, bytes. The
+    kernel answers EEXIST if one of the names is taken."""
     peer = _LINK.pack(0, 0, 0, 0, 0) + _end(*pod, mtu) + messages.number(IFLA_NS_FD, netns)
     data = messages.nested(INFO_DATA, messages.attribute(VETH_PEER | NESTED, peer))
     info = messages.nested(IFLA_INFO, messages.name(INFO_KIND, "veth"), data)
@@ -127,12 +131,14 @@ def _end(name: str, mac: str, mtu: int) -> bytes:
 
 
 def up(index: int) -> bytes:
+    """RTM_NEWLINK: set the link up (IFF_UP)."""
     return messages.message(NEWLINK, 0, _LINK.pack(0, 0, index, LINK_UP, LINK_UP))
 
 
 def for_pod(index: int, *, six: bool) -> list[bytes]:
-    """Set the host's end up, forwarding. `six`: the kernel has IPv6; then the automatic link-local address is
-    turned off, which has to be done before the link is up."""
+    """Two RTM_NEWLINK: configure the host's end (forwarding, rp_filter), then set it up. `six`: the kernel
+    has IPv6; then the automatic link-local address is turned off, which has to be done before the link is
+    up."""
     conf = messages.nested(INET_CONF, messages.number(CONF_FORWARDING, 1), messages.number(CONF_RP_FILTER, 1))
     spec = [messages.nested(AF_INET, conf)]
     if six:
@@ -144,18 +150,22 @@ def for_pod(index: int, *, six: bool) -> list[bytes]:
 
 
 def delete_link(name: str) -> bytes:
+    """RTM_DELLINK by name: for a veth it deletes both ends. The kernel answers ENODEV if there is none."""
     return messages.message(DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
 
 
 def get_link(name: str) -> bytes:
+    """RTM_GETLINK by name; `link` parses the answer. The kernel answers ENODEV if there is none."""
     return messages.message(GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
 
 
 def get_link_at(index: int) -> bytes:
+    """RTM_GETLINK by index; `link` parses the answer. The kernel answers ENODEV if there is none."""
     return messages.message(GETLINK, 0, _LINK.pack(0, 0, index, 0, 0))
 
 
 def link(answer: bytes) -> Link:
+    """The link in an RTM_NEWLINK message, which is the answer to RTM_GETLINK."""
     start = messages.HEADER.size
     _, _, index, flags, _ = _LINK.unpack_from(answer, start)
     attributes = _attributes(answer, start + _LINK.size)
@@ -174,8 +184,8 @@ def link(answer: bytes) -> Link:
 
 
 def address(width: int, value: int, index: int, *, length: int = 0, link_local: bool = False) -> bytes:
-    """Set an address. `length`: of its prefix, by default the full width. Without duplicate address detection
-    (DAD), for which a pod would wait a second."""
+    """RTM_NEWADDR: set an address, or replace it. `length`: of its prefix; 0: the full width. Without
+    duplicate address detection (DAD), for which a pod would wait a second."""
     family, data = FAMILY[width], packed(width, value)
     scope = SCOPE_LINK if link_local else SCOPE_UNIVERSE
     body = _ADDR.pack(family, length or width, 0, scope, index)
@@ -185,11 +195,12 @@ def address(width: int, value: int, index: int, *, length: int = 0, link_local: 
 
 
 def get_addresses(index: int) -> bytes:
+    """RTM_GETADDR: dump the addresses of a link; `addresses` parses the answer."""
     return messages.message(GETADDR, 0, _ADDR.pack(0, 0, 0, 0, index))
 
 
 def addresses(parts: Iterable[bytes], index: int) -> set[tuple[int, int]]:
-    """The addresses of a link in a dump, as (width, value)."""
+    """The addresses of a link in the RTM_NEWADDR messages of a dump, as (width, value)."""
     addresses = set()
     for part, start, end in _bodies(parts, NEWADDR):
         family, _, _, _, of_link = _ADDR.unpack_from(part, start)
@@ -202,15 +213,15 @@ def addresses(parts: Iterable[bytes], index: int) -> set[tuple[int, int]]:
 
 
 def neighbour(width: int, value: int, index: int, mac: str) -> bytes:
-    """Set a permanent neighbour, so that nobody needs ARP or neighbour discovery for it."""
+    """RTM_NEWNEIGH: set a permanent neighbour, so that ARP or neighbour discovery is not needed for it."""
     body = _NEIGH.pack(FAMILY[width], index, NUD_PERMANENT, 0, 0)
     body += messages.attribute(NDA_DST, packed(width, value)) + messages.attribute(NDA_LLADDR, _mac(mac))
     return messages.message(NEWNEIGH, CREATE | REPLACE, body)
 
 
 def proxy(width: int, value: int, index: int) -> bytes:
-    """Answer ARP or neighbour discovery for this address on this link. Permanent: else it would go when the
-    link loses its carrier."""
+    """RTM_NEWNEIGH with NTF_PROXY: answer ARP or neighbour discovery for this address on this link.
+    Permanent: else the kernel would remove it when the link loses its carrier."""
     body = _NEIGH.pack(FAMILY[width], index, NUD_PERMANENT, NTF_PROXY, 0) + messages.attribute(
         NDA_DST, packed(width, value)
     )
@@ -221,7 +232,8 @@ def proxy(width: int, value: int, index: int) -> bytes:
 
 
 def on_link(width: int, value: int, index: int, *, protocol: int = BOOT, replace: bool = False) -> bytes:
-    """Add a route to one address, on-link. Fails with EEXIST if there is one, unless `replace`."""
+    """RTM_NEWROUTE: add a route to one address, on-link. `protocol`: rtm_protocol. The kernel answers EEXIST
+    if there is one, unless `replace`."""
     flags = CREATE | (REPLACE if replace else EXCL)
     scope = SCOPE_LINK if width == V4 else SCOPE_UNIVERSE
     body = RTMSG.pack(FAMILY[width], width, 0, 0, TABLE_MAIN, protocol, scope, UNICAST, 0)
@@ -230,24 +242,28 @@ def on_link(width: int, value: int, index: int, *, protocol: int = BOOT, replace
 
 
 def default_via(width: int, gateway: int, index: int) -> bytes:
+    """RTM_NEWROUTE: add a default route. The kernel answers EEXIST if there is one."""
     body = RTMSG.pack(FAMILY[width], 0, 0, 0, TABLE_MAIN, BOOT, SCOPE_UNIVERSE, UNICAST, 0)
     body += messages.attribute(RTA_GATEWAY, packed(width, gateway)) + messages.number(RTA_OIF, index)
     return messages.message(NEWROUTE, CREATE | EXCL, body)
 
 
 def get_route(width: int, value: int) -> bytes:
-    """Look up the route that a packet to this address takes, as it is in the table."""
+    """RTM_GETROUTE: look up the route of a packet to this address, in the form of the table's entry
+    (RTM_F_FIB_MATCH)."""
     body = RTMSG.pack(FAMILY[width], width, 0, 0, 0, 0, 0, 0, FIB_MATCH)
     return messages.message(GETROUTE, 0, body + messages.attribute(RTA_DST, packed(width, value)))
 
 
 def get_routes(width: int, protocol: int = 0, oif: int = 0) -> bytes:
-    """Dump the routes of the main table. `protocol`, `oif`: only those of one protocol, over one link."""
+    """RTM_GETROUTE: dump the routes of the main table. `protocol`, `oif`: only those of one protocol, over
+    one link; 0: all. `routes` parses the answer."""
     body = RTMSG.pack(FAMILY[width], 0, 0, 0, TABLE_MAIN, protocol, 0, 0, 0)
     return messages.message(GETROUTE, 0, body + (messages.number(RTA_OIF, oif) if oif else b""))
 
 
 def routes(parts: Iterable[bytes]) -> Iterator[Route]:
+    """The routes in the RTM_NEWROUTE messages of a dump."""
     for part, start, end in _bodies(parts, NEWROUTE):
         family, length, _, _, _, protocol, _, _, _ = RTMSG.unpack_from(part, start)
         if family not in WIDTH:

@@ -1,4 +1,4 @@
-"""Netlink messages as bytes: packing requests, and walking through answers. Who sends them is `socket.py`."""
+"""Netlink messages as bytes: packs requests, and iterates over answers. `socket.py` sends them."""
 
 from __future__ import annotations
 

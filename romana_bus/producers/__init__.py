@@ -1,3 +1,3 @@
-"""The outside world -> facts. Pure observation on top, an async shell below. Imports `runtime` and below;
-only `cli` imports it.
+"""Publish facts about the outside world: pure decisions, and an async shell that applies them. Imports
+`runtime` and the packages below it; only `cli` imports it.
 """

@@ -182,7 +182,7 @@ class ApiServer(server.ApiServer):
 
 
 def _without(call: Call, *options: str) -> Call:
-    """As a server sees it that does not know these options."""
+    """The call without these options, as an older server reads it."""
     return call._replace(query={name: text for name, text in call.query.items() if name not in options})
 
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 async def ipam_state(store: Store, covers: Covers | None = None) -> State:
-    """Fold everything that was on the log when it was called. `covers`: node -> sequence of IPAM's log that
-    its reports cover; the state shows which records are newer. Raises BusError.
+    """Fold everything that is on the log at the time of the call. `covers`: node -> sequence of the stream
+    IPAM that its reports cover; the state shows which records are newer. Raises BusError.
 
-    The network that is used without a topology is an option of the decider, and not on the log. But the
-    groups that were opened in it are, and each is a slot of it."""
+    The default network is an option of the decider and is not on the log. It is derived from the groups that
+    were opened in it, which are on the log: each is a slot of it."""
     read = await _read(store, Settings(), covers)
     if read.network and not read.state.documented:
         read = await _read(store, Settings(default_network=read.network), covers)

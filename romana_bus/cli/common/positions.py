@@ -1,7 +1,7 @@
 """A text in JSON or YAML, parsed once: its document, the line of each entry, and the keys that are repeated.
 
-JSON and YAML let an object have a key twice, and the last one counts. In a file that a person wrote that is a
-mistake.
+JSON and YAML allow an object to repeat a key, and use its last value. In a file that a person wrote, that is
+a mistake.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Entry:
 
 
 class Unreadable(ValueError):
-    """A text that is neither JSON nor YAML. `line`: where that shows, 0 if no one line is to blame."""
+    """A text that is neither JSON nor YAML. `line`: of the error, 0 if it is not in one line."""
 
     def __init__(self, reason: str, line: int = 0) -> None:
         super().__init__(reason)
@@ -146,7 +146,7 @@ def _parse_yaml(text: str) -> Parsed:
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: a few lines of them unfold to more than any machine holds."""
+    """Refuses aliases: a few lines of them can expand to more than fits into memory."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """PyYAML has no error for values that their tag does not fit: `!!bool perhaps` is a KeyError."""
@@ -161,7 +161,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken: write the value out")
+            raise yaml.YAMLError("YAML aliases are not supported: write the value out")
         return super().compose_node(parent, index)
 
 

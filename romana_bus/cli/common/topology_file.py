@@ -83,7 +83,7 @@ def _text(file: Path) -> str:
     try:
         return read_bytes(file, LARGEST, "the most that a topology may have").decode()
     except UnicodeDecodeError as error:
-        raise Unreadable(f"no text in UTF-8 (byte {error.start})") from None
+        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
     except ValueError as error:
         raise Unreadable(str(error)) from None
 

@@ -84,7 +84,7 @@ async def _node_start(lab: Lab, node: Node, output: Output) -> None:
         with steps(f"node {node.name} is ready"):
             await up.nodes_ready(lab, client, {node.name})
         with steps("its pods are back"):
-            await waiting.until(lab, "its pods are back", lambda: power.pods_are_back(lab, node), *needed)
+            await waiting.until(lab, "its pods to be back", lambda: power.pods_are_back(lab, node), *needed)
     _say(output, {"node": node.name}, f"Node {node.name} is on.")
 
 

@@ -78,8 +78,9 @@ async def newest_events(
 
 
 async def _late(store: Store, covers: list[int], before: int) -> list[int]:
-    """Those of these sequences (sorted) behind which the map has an event from before that time. A report
-    that covers less misses an older event: so a binary search finds them with few requests."""
+    """The reported sequences that miss a map event older than `before`. `covers`: sorted sequences of IPAM;
+    `before`: µs since the epoch. If a sequence misses such an event, all lower ones do: so a binary search
+    needs few requests. Raises BusError."""
     low, high = 0, len(covers)
     while low < high:
         middle = (low + high) // 2
@@ -92,8 +93,9 @@ async def _late(store: Store, covers: list[int], before: int) -> list[int]:
 
 
 def _report(event: Applied | ApplyFailed | Wired, time: int, end: int) -> dict[str, Any]:
-    """A report as JSON. `behind`: how many events of IPAM's log are between what it covers and the newest of
-    the map; a Wired report covers only the node's own addresses, so it has none."""
+    """A report as JSON. `behind`: the number of events of the stream IPAM between the sequence that it covers
+    and the newest event of the map (`end`); a Wired report covers only the node's own addresses, so it has
+    none."""
     common = {"consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers}
     match event:
         case Wired():
@@ -109,7 +111,7 @@ def _behind(event: Applied | ApplyFailed, end: int) -> int:
 
 
 def trouble(node: dict[str, Any], now: int) -> list[str]:
-    """The problems of an existing node that need a person."""
+    """The problems of a node that a person has to resolve."""
     if not (node["placed"] or node["blocks"]):
         return []
     reports = node["reports"]

@@ -1,4 +1,4 @@
-"""A thread's socket in the node's namespace, and the way into a pod's."""
+"""A thread's netlink socket in the node's namespace, and descriptors of pods' namespaces."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ A proxy neighbour entry on the veth answers for the gateway. The kernel uses it 
 route to the gateway's address, such as a default route (arp_process in net/ipv4/arp.c). So the pod also has a
 permanent neighbour entry for its gateway, and needs no ARP.
 
-An end of a veth pair that is set up before the other one has no carrier, and drops what it is given until the
-kernel has noted, some time later, that it has got one (net/core/link_watch.c). So the host's end comes first,
-the pod's end can send as soon as it is up, and ADD waits until the host's end can.
+The end of a veth pair that is set up first has no carrier. It drops packets until the kernel has noted, some
+time after the other end is up, that it has a carrier (net/core/link_watch.c). So the host's end is set up
+first: then the pod's end can send as soon as it is up, and ADD waits until the host's end can.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def _pod_end(wanted: Veth, pod: int) -> None:
 
 
 def _routes_to(host: Socket, wanted: Veth, index: int) -> None:
-    """Last, when the pod can answer: what an older sandbox has is taken only when nothing else can fail."""
+    """Add the routes to the pod, or take them over from an older sandbox. This comes last, when the pod can
+    answer and nothing else can fail."""
     requests = [links.on_link(*address, index, protocol=POD_ROUTES) for address in wanted.addresses]
     failures = host.batch(requests)
     _all_done(failure for failure in failures if failure.errno != errno.EEXIST)

@@ -1,5 +1,5 @@
-"""What the kernel has of a sandbox's link: for CHECK, for the attachments that a restarted agent finds, and
-for its reports. Reads only.
+"""Reads a sandbox's link from the kernel: for CHECK, for the attachments that a restarted agent finds, and
+for its reports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Addresses for documentation (RFC 5737, RFC 3849): only a default route leads to them.
 _NOWHERE = ((V4, parse_address("203.0.113.1")[1]), (V6, parse_address("2001:db8::1")[1]))
-#: That of Ethernet.
+#: The MTU of Ethernet.
 _MTU = 1500
 
 
@@ -31,8 +31,8 @@ def check_namespace(netns: str) -> None:
 
 
 def faults(wanted: Veth, netns: str, routes: frozenset[tuple[int, int, int]]) -> list[str]:
-    """What is missing of an attached sandbox, or differs. `routes`: (width, base, length) that are expected
-    in the pod. Raises NoNamespace, OSError."""
+    """The differences between an attached sandbox and the kernel; [] if there are none. `routes`: (width,
+    base, length) that are expected in the pod. Raises NoNamespace, OSError."""
     with pod_namespace(netns) as pod:
         inner, peer = _faults_in_pod(wanted, pod, routes)
     return inner + _faults_on_host(wanted, peer)

@@ -124,8 +124,8 @@ def _versions(plugin: Path) -> set[str]:
 
 
 def _write(files: list[tuple[Path, bytes, int]]) -> None:
-    """Write all files to disk, then rename them into place: all or none, where `files.write` is for one.
-    Raises Failed."""
+    """Write all files to disk, then rename them into place. (`files.write` does this for a single file.)
+    `files`: (path, content, mode). Raises Failed."""
     ready: list[tuple[Path, Path]] = []
     try:
         for file, body, mode in files:

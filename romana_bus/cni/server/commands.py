@@ -73,6 +73,10 @@ class Node(NamedTuple):
 
 
 class Commands:
+    """Runs the calls of this node's container runtime. Calls for one interface of a sandbox run one after
+    another, others concurrently. `attachments`: the files of what is attached. `outbox`: takes sandbox events
+    for the log. `addresses`: the decisions of IPAM. `threads`: run the blocking work in the kernel."""
+
     def __init__(
         self, node: Node, attachments: Attachments, outbox: Outbox, addresses: Addresses, threads: Threads
     ) -> None:
@@ -83,7 +87,9 @@ class Commands:
         self._sandbox_requests = SandboxRequests(node.name, attachments, outbox, self._may_run)
 
     async def do(self, call: Call) -> bytes:
-        """Run one call; returns the answer. A cancelled ADD leaves nothing. Raises CniError."""
+        """Run one call; returns the answer as JSON in the version of the configuration, b'' if the command
+        has no result. A cancelled ADD leaves nothing. Raises CniError with a code of the specification, also
+        for errors of the kernel and the disk."""
         try:
             if call.command == "STATUS":
                 return self._status()
@@ -171,7 +177,7 @@ class Commands:
                 await self._forget(other)
 
     def _sharer(self, made: Attachment) -> Attachment | None:
-        """An attachment of another pod with one of the addresses."""
+        """An attachment of another pod that has one of the addresses, or None."""
         for other in self._attachments:
             if not other.pod.may_be(made.pod) and set(made.addresses).intersection(other.addresses):
                 return other
@@ -262,7 +268,7 @@ class Commands:
         )
 
     async def _forget(self, attachment: Attachment) -> None:
-        """Undo everything of an ADD."""
+        """Undo everything that an ADD did."""
         with self._sandbox_requests.ending(attachment):
             await self._threads.run(attach.detach, results.veth_of(attachment).host)
             if attachment.requested:
@@ -286,7 +292,7 @@ class Commands:
         failures = []
         for attachment in of_network:
             if attachment.attached in valid or self._busy(attachment.attached):
-                continue  # what is being attached now is not stale
+                continue  # an ADD for it is running: not stale
             stale = call._replace(container=attachment.attached.container, ifname=attachment.attached.ifname)
             try:
                 async with self._alone(attachment.attached):

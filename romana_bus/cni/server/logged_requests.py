@@ -24,9 +24,8 @@ GRACE = 1.0
 
 
 class Requests:
-    """Subject -> open request, as the log has it: exact while `known`, else as of the last reading.
-
-    Not for several readers at a time: the outbox alone calls `read`."""
+    """Subject (`node.<node>.cni.…`) -> open request on the log of this node: exact while `known`, else as of
+    the last read. Only one task may call `read` at a time: that of the outbox."""
 
     def __init__(self, node: str) -> None:
         self._under = f"node.{token(node)}.cni.>"
@@ -43,21 +42,23 @@ class Requests:
         return store is not None and self._generation == store.generation and not self._outdated
 
     def all(self) -> list[SandboxRequested]:
+        """All open requests, in no particular order."""
         return list(self._open.values())
 
     def of(self, subject: str) -> SandboxRequested | None:
+        """The open request of a subject, or None."""
         return self._open.get(subject)
 
     def stands(self, event: SandboxEvent) -> bool:
-        """Whether the log has this request, whichever sandbox made it, and every decision from before
-        the request was read."""
+        """Whether the log already says what the event says (`journal.is_settled`), and GRACE seconds have
+        passed, so that no decision about an earlier event can arrive any more."""
         subject = event.subject()
         return self._settled.get(subject, 0.0) <= time.monotonic() and is_settled(
             event, self._open.get(subject)
         )
 
     def outdate(self) -> None:
-        """Read again: the log may be another one."""
+        """Mark the requests as not known, so that `read` reads them again: the log may be another one."""
         self._outdated = True
 
     async def read(self, store: Store) -> None:
@@ -79,7 +80,8 @@ class Requests:
             self._generation = generation
 
     def remember(self, subject: str, newest: object, *, first: bool = False) -> None:
-        """Note the newest event of a subject. `first`: it was just stored, and there was none before."""
+        """Set the newest event of a subject. `first`: it was just stored as the first event of its subject,
+        so there is no earlier decision to wait for."""
         if not isinstance(newest, SandboxRequested):
             self._open.pop(subject, None)
             self._settled.pop(subject, None)

@@ -4,8 +4,8 @@ Reads the newest message of each subject that it writes, and writes only directl
 event follows a newer one, even if messages were lost or repeated. An event without a change is not stored.
 Events that are not stored yet stay in the journal, and survive a restart.
 
-A kubelet that cannot start a pod retries without end, with a new sandbox each time. So an end may be delayed:
-a request that comes before it is due replaces it, and neither is published.
+A kubelet that cannot start a pod retries without end, with a new sandbox each time. So a SandboxRemoved may
+be delayed: a request that comes before it is due replaces it, and neither is published.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ BACKOFF, MAX_BACKOFF, WITHOUT_DISK = 0.05, 2.0, 3.0
 
 
 class Outbox:
-    """`trouble`: why nothing is published now, or ''. `hold_down`: seconds for which an end is held back if
-    the kubelet may retry, which it does within 90."""
+    """`trouble`: why nothing is published now, or ''. `hold_down`: seconds for which a SandboxRemoved is held
+    back if the kubelet may retry, which it does within 90 s."""
 
     hold_down = 120.0
 
@@ -52,15 +52,15 @@ class Outbox:
         # Subjects of waiting events that may already be stored, unconfirmed; also those that were found on
         # disk.
         self._begun = {event.subject() for event in self.waiting()}
-        # When a waiting end is due. For one that was found on disk it is not known whether the kubelet
-        # retries.
+        # When a waiting SandboxRemoved is due. For one that was found on disk it is not known whether the
+        # kubelet retries.
         self._due = dict.fromkeys(self._begun, time.monotonic() + self.hold_down)
 
     def waiting(self) -> list[SandboxEvent]:
         return [entry.event for entry in self._journal.waiting()]
 
     def keep_only(self, is_true: Callable[[SandboxEvent], bool]) -> None:
-        """Drop the other waiting events: on disk there may be files that could not be removed."""
+        """Drop the waiting events that are not true: files may be left that could not be removed."""
         for entry in self._journal.waiting():
             if not is_true(entry.event):
                 self._drop(entry)
@@ -75,8 +75,8 @@ class Outbox:
         return not known or self._journal.of(subject) is not None
 
     async def requests(self) -> list[SandboxRequested]:
-        """All requests of this node on the log, read again, since it may be another one. Waits for the
-        log."""
+        """All requests of this node on the log. Reads them again, since it may be another log; waits until
+        the log can be reached."""
         self._requests.outdate()
         self._changed.set()
         async with self._progress:
@@ -84,10 +84,12 @@ class Outbox:
         return self._requests.all()
 
     async def put(self, event: SandboxEvent, delay: float = 0.0) -> bool:
-        """Store an event in the journal until the log has it. An end is published after `delay` seconds, or
-        when an end that already waits is due. Returns whether the log already has this request, and no
-        earlier decision can arrive any more. If the disk is full, the log has the event when this returns.
-        Raises OSError if neither takes it."""
+        """Store an event in the journal until the log has it. A SandboxRemoved is published after `delay`
+        seconds, or when a SandboxRemoved of the subject that already waits is due. Returns True if the log
+        already says what the event says (`Requests.stands`) and no publish for the subject may be under way:
+        then no decision about an earlier event can arrive any more. While the requests on the log are not
+        known, it suffices that an event of the subject already waited. If the disk is full, the log has the
+        event when this returns. Raises OSError if neither takes it."""
         subject, failure = event.subject(), None
         async with self._writing:
             older = self._journal.of(subject)
@@ -100,8 +102,8 @@ class Outbox:
                 await self._threads.run(self._journal.put, event)
             except OSError as error:
                 self._journal.keep_in_memory(event)
-                # After a restart no sandbox has the request that a held back end is for: so it is ended
-                # again.
+                # A held back SandboxRemoved may be lost: after a restart no sandbox has its request, so the
+                # request is ended again.
                 if not (self._requests.known and self._is_held_back(event)):
                     failure, self._due[subject] = error, 0.0
             stands = stands and subject not in self._begun
@@ -113,7 +115,7 @@ class Outbox:
         return stands
 
     def _is_held_back(self, event: SandboxEvent) -> bool:
-        """Whether the event is an end that a new request may still replace."""
+        """Whether the event is a SandboxRemoved that a new request may still replace."""
         subject = event.subject()
         ends = isinstance(event, SandboxRemoved) and self._requests.of(subject) is not None
         return ends and self._due.get(subject, 0.0) > time.monotonic()
@@ -155,7 +157,7 @@ class Outbox:
                 await self._until_due()
 
     async def _until_due(self) -> None:
-        """Returns when there may be something to send: something has changed, or a held back end is due."""
+        """Returns when there may be something to send: something has changed, or a held back event is due."""
         due = [self._due[event.subject()] for event in self.waiting() if isinstance(event, SandboxRemoved)]
         await tasks.until_set(self._changed, min(due) - time.monotonic() if due else None)
 

@@ -1,9 +1,9 @@
-"""Requests and ends of addresses for this node's sandboxes: decides which events the log needs.
+"""Decides which SandboxRequested and SandboxRemoved of this node's sandboxes the log needs.
 
 Reads the attachments, which say whether an address was requested for them, and this node's requests on the
 log. Writes SandboxRequested and SandboxRemoved, through the outbox. The log keeps only the newest event about
 a pod's name on a node. So when a sandbox ends while another one of that name has a request, that request is
-published, and no end. Without a request there is nothing to end.
+published, and no SandboxRemoved. Without a request nothing has to be published.
 
 A kubelet that cannot start a pod retries without end. So the end of an attached sandbox is published at once,
 unless another sandbox of the pod ended a moment ago; every other end is delayed, since the next attempt

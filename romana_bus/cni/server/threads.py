@@ -16,12 +16,15 @@ THREADS = 4
 
 
 class Threads:
+    """A pool of THREADS worker threads."""
+
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, "cni")
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Run `work` in a thread and wait for it, even if the caller is cancelled: no other
-        task may use the same object until then."""
+        """Run `work(*arguments)` in a thread; returns its result, raises its error. Waits for it even if the
+        caller is cancelled, since no other task may use the same object until then; raises CancelledError
+        after that."""
         running = asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
         try:
             return await asyncio.shield(running)
@@ -30,4 +33,5 @@ class Threads:
             raise
 
     def close(self) -> None:
+        """Wait for the running work, and end the threads. Blocking."""
         self._pool.shutdown()

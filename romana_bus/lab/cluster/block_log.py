@@ -1,4 +1,4 @@
-"""The blocks in the lab's log: which ones its nodes have, and which ones opened since."""
+"""The blocks in the lab's log: those assigned now, and those assigned after a given sequence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def log_of(lab: Lab) -> Session:
-    """The lab's log. Raises Failed."""
+    """Connects to the lab's log. Raises Failed."""
     return await open_store(
         Access(servers=(lab.nats().url,)), Layout(lab.spec.name, 7 * DAY, 1), "lab", ROLES
     )
@@ -34,7 +34,7 @@ async def blocks(store: Store) -> dict[str, list[str]]:
 
 
 async def opened_since(store: Store, sequence: int) -> list[BlockAssigned]:
-    """The blocks that opened behind that sequence of IPAM."""
+    """The blocks that were assigned after this sequence of the stream IPAM."""
     opened = []
     async for batch in tail(store, [IPAM], last=None, follow=False):
         for _, message in batch:

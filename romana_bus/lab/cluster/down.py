@@ -1,7 +1,7 @@
-"""Takes a lab down, in any state: by its records, and by marks if records are lost.
+"""Takes a lab down, in any state: by its records and, if records are lost, by marks.
 
-Every process of a lab has its name in the environment, every namespace in its own name, and everything
-else is in those namespaces or in its directory. May be repeated, at any time.
+The marks: every process of a lab has the lab's name in its environment, and every namespace has it in its
+name. Everything else is in those namespaces or in the lab's directory. May be repeated, at any time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def down(name: str) -> Removed:
 
 
 def _end_processes(spec: Spec) -> int:
-    """Repeated until there are none: a process may have started another before it ended."""
+    """Kill the lab's processes until none is left: one may have started another before it ended."""
     ended = 0
     while pids := processes.marked(spec.name) | processes.inside(netns.named(spec.prefix)):
         processes.end(pids)

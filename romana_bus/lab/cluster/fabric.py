@@ -3,9 +3,10 @@
     router: zone-a (bridge, 172.31.1.1/24) -- a1 ==== eth0 (172.31.1.11/24, default via 172.31.1.1) :a1
             zone-b (bridge, 172.31.2.1/24) -- b1 ==== eth0 ...                                      :b1
 
-All of it is in the namespaces; nothing is in the machine's own. Between subnets the router forwards, as
-the router of a data centre or a VPC does. Until nodes announce their prefixes, the router has each
-zone's as a static route to all nodes of the zone that are alive, any of which forwards to the right one.
+All of it is in the lab's namespaces; the machine's own namespace is not touched. The router forwards between
+subnets, as the router of a data centre or a VPC does. Nodes do not announce their prefixes to it: it has a
+static route for each zone's prefix, with every running node of the zone as a next hop. Any of them forwards
+to the node that has the pod.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from romana_bus.lab.machine.rtnl import Kernel
     from romana_bus.lab.spec import Node, Spec, Zone
 
-#: rp_filter off and no redirects: the router may hand a packet to any node of a zone, so ways are not
-#: symmetric, and a node sends some packets out where they came in.
+#: rp_filter off and no redirects: the router may send a packet to any node of a zone, so paths are not
+#: symmetric, and a node sends some packets out on the link on which they arrived.
 _FORWARDING = {
     "ipv4/ip_forward": "1",
     "ipv4/conf/all/rp_filter": "0",
@@ -42,7 +43,7 @@ _FORWARDING = {
 
 
 def build_router(spec: Spec) -> None:
-    """Raises Failed."""
+    """Create the router's namespace, with a bridge for each zone. Raises Failed."""
     netns.add(spec.router)
     netns.sysctl(spec.router, _FORWARDING)
 
@@ -87,14 +88,14 @@ def _bring_up(kernel: Kernel, name: str, addresses: Iterable[str]) -> int:
 
 
 def card(node: Node) -> str:
-    """The link layer address of its eth0: the same after a power cut, as a network card's is, so that
-    neighbours need not learn it anew."""
+    """The MAC address of the node's eth0. Like a network card's it stays the same after a power cut, so
+    neighbour entries stay valid."""
     return "02:72:" + ":".join(f"{int(part):02x}" for part in node.addresses[0].split("."))
 
 
 def cut(spec: Spec, node: Node) -> None:
-    """Take the node's link away, at once: the kernel takes its time with a namespace that was removed,
-    and a node that comes back needs the name. May be repeated."""
+    """Delete the node's link at once. The kernel deletes the links of a removed namespace later, and a node
+    that is switched on again needs the name. May be repeated."""
 
     def delete(kernel: Kernel) -> None:
         for link in kernel.link_lookup(ifname=node.name):
@@ -104,11 +105,11 @@ def cut(spec: Spec, node: Node) -> None:
         rtnl.within(spec.router, delete)
     except Failed:
         if rtnl.within(spec.router, lambda kernel: kernel.link_lookup(ifname=node.name)):
-            raise  # else it went by itself at the same moment
+            raise  # else the kernel deleted it at the same moment
 
 
 def unplug(spec: Spec, node: Node) -> None:
-    """Unplug the node at the switch: the node does not see a change of its link. May be repeated."""
+    """Unplug the node at the switch: its own link stays up. May be repeated."""
     rtnl.within(spec.router, lambda kernel: _set_master(kernel, node, 0))
 
 
@@ -132,8 +133,9 @@ def plugged(spec: Spec) -> set[str]:
 
 
 def route_zone(spec: Spec, zone: Zone, prefixes: Iterable[str], alive: Iterable[str]) -> None:
-    """The router's static routes to a zone's pods: one next hop for each of its nodes that is alive.
-    Where none is, the prefix is unreachable, instead of going round by some default. May be repeated."""
+    """Set the router's static routes to a zone's pods, with one next hop for each running node of the zone.
+    If none runs, the route is of type unreachable: packets must not follow a default route. May be
+    repeated."""
     living = set(alive)
     nodes = [node for node in zone.nodes if node.name in living]
 
@@ -151,7 +153,7 @@ def route_zone(spec: Spec, zone: Zone, prefixes: Iterable[str], alive: Iterable[
 
 
 def unroute(spec: Spec, prefixes: Iterable[str]) -> None:
-    """Remove the routes to prefixes that no zone has any more. A route that is gone already is no error."""
+    """Remove the routes to prefixes that no zone has any more. A missing route is not an error."""
     gone = set(prefixes)
 
     def delete(kernel: Kernel) -> None:

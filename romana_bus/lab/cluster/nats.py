@@ -1,7 +1,7 @@
 """The process that keeps the lab's NATS server running: `python -m romana_bus.lab.cluster.nats DIRECTORY`.
 
-The server ends with its last user (bus/embedded), and this process is the only one: all others connect by
-URL. So NATS ends with this process; its port and its store stay for the next one.
+The embedded server ends with its last user (bus/embedded). This process is its only user, since all others
+connect by URL: so NATS ends with this process. The next one uses the same port and the same store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ async def _hold(directory: Path) -> None:
 
 
 async def _moved(_endpoint: Endpoint) -> None:
-    """Clients read the new address from the keeper's file."""
+    """Does nothing: clients read the new address from the keeper's file."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""The stand-in for Kubernetes' node lifecycle controller: a node whose kubelet has not reported for a
-while
-is not ready any more, and gets no new pods. Its kubelet shows it ready again when it is back.
+"""The stand-in for Kubernetes' node lifecycle controller: it marks a node whose kubelet has stopped
+reporting as not ready, so that it gets no new pods. The kubelet marks it ready again when it is back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One node, switched off and on; NATS stopped and started; what has ended by itself, started again.
+"""Switches one node off and on, stops and starts NATS, and restarts processes that have ended by themselves.
 
-Off means off: the node's processes are killed, and its network namespace goes, with its link, its routes,
-and its pods. What a disk would keep stays: the agent's state, the runtime's records.
+Switching off is a power cut: the node's processes are killed, and its network namespace is removed, with its
+link, its routes and its pods. What a disk would keep stays: the agent's state and the runtime's records.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def switch_off(lab: Lab, node: Node) -> int:
 
 
 def _clear(lab: Lab, node: Node) -> int:
-    """Remove everything of a node, also where its namespace was removed while processes ran on in it.
-    Returns how many pods it had."""
+    """Remove the node's processes, namespaces and link, also if its namespace has no name any more but
+    processes still run in it. Returns how many pods it had."""
     processes.kill(lab, *services.of_node(lab, node))
     own = lab.spec.namespace(node.name)
     pods = netns.named(Ground(own, (), lab.node(node.name), lab.directory).prefix)
@@ -44,7 +44,7 @@ def _clear(lab: Lab, node: Node) -> int:
     fabric.cut(lab.spec, node)
     for name in [*pods, own]:
         netns.delete(name)
-    shutil.rmtree(lab.node(node.name) / "run", ignore_errors=True)  # a tmpfs, on a real one
+    shutil.rmtree(lab.node(node.name) / "run", ignore_errors=True)  # a tmpfs on a real node
     return len(pods)
 
 
@@ -66,14 +66,14 @@ def start_processes(lab: Lab, node: Node) -> None:
 
 
 def pods_are_back(lab: Lab, node: Node) -> bool:
-    """Whether every sandbox on record has its network."""
+    """Whether every recorded sandbox of the node has its network."""
     return all(
         sandbox.complete and netns.exists(sandbox.netns) for sandbox in read_records(lab.node(node.name))
     )
 
 
 def ended(lab: Lab) -> list[str]:
-    """The processes that should run and do not; nodes that are off need none."""
+    """The names of the processes that should run but have ended. Nodes that are off need no processes."""
     off = {name for node in lab.spec.nodes if not is_on(lab, node) for name in services.of_node(lab, node)}
     running = processes.recorded(lab)
     return [
@@ -84,7 +84,7 @@ def ended(lab: Lab) -> list[str]:
 
 
 def what_to_do(lab: Lab) -> str:
-    """A sentence that says how to start what has ended; '' if all processes run."""
+    """Advice for the user on how to restart what has ended; '' if all processes run."""
     if not lab.facts.up:
         return f"It is being brought up, or was left half up: in that case run {lab.command('down')}"
     names = ended(lab)
@@ -98,8 +98,8 @@ def what_to_do(lab: Lab) -> str:
 
 
 async def start_ended(lab: Lab) -> list[str]:
-    """Start what has ended and continue what is stopped; returns their names. Raises BadInput if that
-    cannot help."""
+    """Start the processes that have ended, and resume those that are stopped; returns their names. Raises
+    BadInput if that cannot help."""
     names = ended(lab)
     if services.SERVE in names or not lab.facts.up:
         raise BadInput(what_to_do(lab))
@@ -116,10 +116,10 @@ async def start_ended(lab: Lab) -> list[str]:
 
 
 async def stop_nats(lab: Lab) -> None:
-    """Stop NATS. Raises BadInput if it does not run."""
+    """Stop NATS. Raises BadInput if it is not running."""
     if not processes.terminate(lab, services.NATS):
         raise BadInput(f"NATS does not run: start it with {lab.command('nats start')}")
-    await waiting.until(lab, "NATS ends", lambda: up.nats_listens(lab) is None)
+    await waiting.until(lab, "NATS to end", lambda: up.nats_listens(lab) is None)
 
 
 async def start_nats(lab: Lab) -> None:
@@ -127,4 +127,4 @@ async def start_nats(lab: Lab) -> None:
     if processes.alive(lab, services.NATS):
         raise BadInput("NATS is running already")
     services.start_nats(lab)
-    await waiting.until(lab, "NATS listens", lambda: up.nats_listens(lab), services.NATS)
+    await waiting.until(lab, "NATS to listen", lambda: up.nats_listens(lab), services.NATS)

@@ -1,7 +1,7 @@
-"""NATS, offered to the nodes: TCP connections to a zone's gateway are passed on to the server on loopback.
+"""Relays NATS connections: from the gateway of a node's zone to the server on the machine's loopback.
 
-The listening sockets are in the router's namespace, so a node reaches NATS by its own link, and
-loses NATS with the link. A connection that cannot be passed on is closed: the client tries again.
+The listening sockets are in the router's namespace, so a node reaches NATS over its own link, and loses it
+with the link. A connection that cannot be relayed is closed, and the client retries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CHUNK = 1 << 16
 
 
 def listening(namespace: str, addresses: Iterable[str], port: int) -> list[socket.socket]:
-    """Raises Failed."""
+    """Listening sockets on these addresses in the namespace. Raises Failed."""
     opened: list[socket.socket] = []
     try:
         with netns.inside(namespace):
@@ -41,7 +41,8 @@ def listening(namespace: str, addresses: Iterable[str], port: int) -> list[socke
 async def relayed(
     sockets: Iterable[socket.socket], target: Callable[[], tuple[str, int]]
 ) -> AsyncIterator[None]:
-    """Relay connections. `target` returns the destination of each one. Raises Failed if `target` does."""
+    """Relay connections while the context is open. `target`: called for each connection, returns the host
+    and port to connect to. Raises Failed if `target` does."""
     async with contextlib.AsyncExitStack() as stack:
         for listener in sockets:
             server = await asyncio.start_server(functools.partial(_serve, target), sock=listener)

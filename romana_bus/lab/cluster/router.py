@@ -1,8 +1,8 @@
-"""The router's static routes, kept in line with the log: each zone's pod prefixes, by its nodes that run.
+"""Keeps the router's static routes in line with the log: each zone's pod prefixes, via its running nodes.
 
 Reads the placements of hosts (IPAM). Writes routes into the router's namespace, and the prefixes into
-`prefixes.json`, for `lab node kill` and for people. A topology that is changed moves them at once. While the
-log cannot be reached, all routes stay.
+`prefixes.json`, for `lab node kill` and for people. When the topology changes, the routes change at once.
+While the log is unreachable, all routes stay.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def keep_routes(lab: Lab) -> None:
 
 
 async def _follow(lab: Lab, store: Store) -> None:
-    """Raises BusError, Failed."""
+    """Fold placements and set the routes after each change, until cancelled. Raises BusError, Failed."""
     of_node: Prefixes = {}
     table = store.table(IPAM, _PLACES)
     async for messages in table:
@@ -71,8 +71,8 @@ def _fold(of_node: Prefixes, messages: Iterable[Message]) -> None:
 
 
 def route_all(lab: Lab, of_node: Prefixes) -> None:
-    """Until another node of its zone is placed, the prefix of a node that lost its placement stays.
-    Raises Failed."""
+    """Set the routes of all zones. A node that lost its placement keeps its prefix until another node of its
+    zone is placed. Raises Failed."""
     before = lab.prefixes()
     now = {
         zone.name: tuple(
@@ -91,6 +91,6 @@ def route_all(lab: Lab, of_node: Prefixes) -> None:
 
 
 def route_zone(lab: Lab, zone: Zone) -> None:
-    """Route a zone's prefixes by its nodes that are on. May be repeated. Raises Failed."""
+    """Route a zone's prefixes via its nodes that are switched on. May be repeated. Raises Failed."""
     alive = [node.name for node in zone.nodes if netns.exists(lab.spec.namespace(node.name))]
     fabric.route_zone(lab.spec, zone, lab.prefixes().get(zone.name, ()), alive)

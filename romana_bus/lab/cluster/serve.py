@@ -1,8 +1,8 @@
 """The lab's own services, in one process: `python -m romana_bus.lab.cluster.serve NAME`.
 
-It runs the small API server, the scheduler and the node lifecycle controller, unless the lab's nodes belong
-to another cluster; the relay to NATS; and the router's routes. When the API server is ready, its URL is
-written to a file. Its objects are in memory only.
+It runs the relay to NATS and the updates of the router's routes and, unless the lab's nodes belong to another
+cluster, the small API server, the scheduler and the node lifecycle controller. When the API server is ready,
+its URL is written to a file. Its objects are in memory only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def _serve(name: str) -> None:
 
 
 async def _api_server(stack: AsyncExitStack, lab: Lab) -> list[Coroutine[Any, Any, None]]:
-    """Start the API server; returns the jobs that run beside it."""
+    """Start the API server; returns the jobs that depend on it."""
     from romana_bus.kubernetes.api import Api, Target
     from romana_bus.lab.cluster.node_lifecycle import watch_nodes
     from romana_bus.lab.kubeapi.server import ApiServer

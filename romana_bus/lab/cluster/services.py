@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.machine.processes import Record
     from romana_bus.lab.spec import Node
 
-#: Isolated: neither the directory nor the Python variables of whoever typed `lab up` count.
+#: Isolated: the working directory and the PYTHON* variables of whoever typed `lab up` are ignored.
 PYTHON = (sys.executable, "-I", "-m")
 #: Seconds that an ADD waits for the pod's address. Then it fails with the reason, and the kubelet retries.
 PATIENCE = "3"
@@ -21,7 +21,7 @@ NATS, SERVE, BUS = "nats", "serve", "up"
 
 
 def agent(node: Node) -> str:
-    """The name of a node's agent among the processes."""
+    """The process name of a node's agent."""
     return f"agent-{node.name}"
 
 
@@ -30,7 +30,7 @@ def kubelet(node: Node) -> str:
 
 
 def of_node(lab: Lab, node: Node) -> list[str]:
-    """The processes of a node."""
+    """The names of a node's processes."""
     return [*([] if lab.spec.conflist else [agent(node)]), kubelet(node)]
 
 
@@ -48,8 +48,8 @@ def start_serve(lab: Lab) -> Record:
 
 
 def start_bus(lab: Lab) -> Record:
-    """The watcher and the decider. They and the agents get NATS's password in their environment,
-    since all users can read a command line."""
+    """Start the watcher and the decider. They and the agents get the password of NATS in their environment:
+    a command line can be read by all users."""
     which = ["--kubeconfig", lab.spec.kubeconfig] if lab.spec.kubeconfig else ["--server", lab.facts.server]
     topology = str(lab.directory / "topology.yaml")
     command = [
@@ -94,7 +94,7 @@ def start_kubelet(lab: Lab, node: Node) -> Record:
 
 
 def make_node(lab: Lab, node: Node) -> None:
-    """Create the node's directories, with the CNI configuration of --conflist if it is given."""
+    """Create the node's directories, with the CNI configuration of --conflist if one is given."""
     directory = lab.node(node.name)
     for part in ("run", "state", "bin", "net.d", "sandboxes", "cni", "manifests"):
         (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)

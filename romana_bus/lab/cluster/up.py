@@ -1,7 +1,7 @@
 """Brings a lab up: its network, NATS, the API server, the bus, the nodes, and the router's routes.
 
-Independent processes start at the same time, as starting Python takes most of it. Where something fails, the
-caller cleans up with `down.down`.
+Independent processes start at the same time, since most of the time is spent on starting Python. If something
+fails, the caller cleans up with `down.down`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeclient.client import KubeClient
     from romana_bus.lab.machine.directory import Lab
 
-    #: Tells a person what goes on, for as long as it goes on.
+    #: Shows the user what is being done, while the context is open.
     Step = Callable[[str], AbstractContextManager[None]]
 
 
-#: Seconds more that a large lab may take, for each node.
+#: Additional seconds that a lab may take for each node.
 _FOR_A_NODE = 3.0
 
 
@@ -47,7 +47,7 @@ async def start_services(lab: Lab, step: Step) -> None:
     with step("NATS"):
         services.start_nats(lab)
         services.start_serve(lab)
-        await waiting.until(lab, "NATS listens", lambda: nats_listens(lab), services.NATS)
+        await waiting.until(lab, "NATS to listen", lambda: nats_listens(lab), services.NATS)
     with step("API server"):
         await _learn_server(lab)
     write(lab.directory / "topology.yaml", yaml.safe_dump(spec.topology(), sort_keys=False))
@@ -56,7 +56,7 @@ async def start_services(lab: Lab, step: Step) -> None:
 
 
 async def start_nodes(lab: Lab, client: KubeClient, step: Step) -> None:
-    """Raises Failed."""
+    """Start the nodes' processes and wait until the nodes are ready. Raises Failed."""
     spec = lab.spec
     with step("nodes: " + ("kubelets" if spec.conflist else "agents and kubelets")):
         if not spec.conflist:
@@ -101,7 +101,7 @@ async def nodes_ready(lab: Lab, client: KubeClient, names: set[str]) -> None:
     needed = [services.BUS, *(name for node in nodes for name in services.of_node(lab, node))]
     try:
         within = waiting.WITHIN + _FOR_A_NODE * len(nodes)
-        await waiting.until(lab, "all nodes are ready", all_are, *needed, within=within)
+        await waiting.until(lab, "all nodes to be ready", all_are, *needed, within=within)
     except Failed as error:
         reasons = "; ".join(f"{name}: {text}" for name, text in why.items())
         raise Failed(f"{error} ({reasons})" if reasons else str(error)) from None
@@ -120,7 +120,7 @@ async def _learn_server(lab: Lab) -> None:
     if lab.spec.kubeconfig:
         return
     file = lab.directory / "server"
-    await waiting.until(lab, "the API server listens", file.exists, services.SERVE)
+    await waiting.until(lab, "the API server to listen", file.exists, services.SERVE)
     server = file.read_text()
     lab.learn(server=server)
     write(lab.directory / "kubeconfig", kubeconfig(server, name=lab.spec.name))
@@ -131,7 +131,8 @@ def kubeconfig_file(lab: Lab) -> str:
 
 
 def _environment(lab: Lab) -> str:
-    """The text of `env`, for a shell. It does not set ROMANA_LAB, since a shell is no process of the lab."""
+    """The text of `env`, for a shell. It does not set ROMANA_LAB: that would mark the shell as a process of
+    the lab, which `down` kills."""
     return (
         f"# . this, and `romana-bus` and `kubectl` mean lab {lab.spec.name}\n"
         f"export ROMANA_LAB_NAME='{lab.spec.name}'\n"
@@ -147,4 +148,4 @@ async def _route_zones(lab: Lab) -> None:
         known = lab.prefixes()
         return all(known.get(zone.name) for zone in lab.spec.zone_list)
 
-    await waiting.until(lab, "every zone has its prefix", all_have, services.BUS, services.SERVE)
+    await waiting.until(lab, "every zone to have its prefix", all_have, services.BUS, services.SERVE)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from romana_bus.lab.machine.directory import Lab
 
-#: Seconds that anything may take on a busy machine.
+#: Seconds that a step may take on a busy machine.
 WITHIN = 60.0
 _LOOK_EVERY = 0.05
 
@@ -22,8 +22,9 @@ _LOOK_EVERY = 0.05
 async def until(
     lab: Lab, what: str, condition: Callable[[], Any], *needed: str, within: float = WITHIN
 ) -> Any:
-    """Wait until `condition` (which may be awaitable) is true; returns its value. `needed`: the processes
-    that it depends on. Raises Failed."""
+    """Wait until `condition()`, or its awaited result, is true; returns that value. `what`: completes
+    "waiting for ..." in the error. `needed`: the processes that the condition depends on. `within`: seconds.
+    Raises Failed on timeout, or when a needed process has ended."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + within
     while True:
@@ -34,7 +35,7 @@ async def until(
             return result
         check(lab, *needed)
         if loop.time() > ends_at:
-            raise Failed(f"{what}: not within {within:g} s; see {lab.directory}/logs")
+            raise Failed(f"timed out after {within:g} s waiting for {what}; see {lab.directory}/logs")
         await asyncio.sleep(_LOOK_EVERY)
 
 
@@ -54,4 +55,4 @@ async def ended(lab: Lab, *names: str) -> None:
         records = processes.recorded(lab)
         return not any(records[name].alive for name in names if name in records)
 
-    await until(lab, f"the end of {', '.join(names)}", over)
+    await until(lab, f"{', '.join(names)} to end", over)

@@ -1,6 +1,6 @@
-"""The demonstration: pods in every zone, and a count of the routes that they change in every kernel.
+"""The demonstration: starts pods in every zone, and counts the routes that change in every kernel.
 
-The promise: a pod that starts or stops changes no route outside its own subnet. Inside it, a block that opens
+The promise: a pod that starts or stops changes no route outside its own subnet. Inside it, a new block
 changes one route on each other node, and a pod changes none.
 """
 
@@ -33,18 +33,19 @@ if TYPE_CHECKING:
     from romana_bus.lab.machine.rtnl import Kernel
     from romana_bus.lab.spec import Node
 
-#: For each node, again and again until a block opens. Blocks have eight addresses and one is held ahead of
-#: need, so at first one round is enough; later there are blocks with free addresses.
+#: Pods per node in each round; rounds are repeated until a block is assigned. Blocks have eight addresses and
+#: each node has one warm block, so at first one round is enough; later there are blocks with free addresses.
 PODS_PER_NODE, _ROUNDS = 3, 6
-#: By it a second demonstration finds the pods of the first.
+#: By this label a second demonstration finds the pods of the first.
 _LABEL = {"romana-bus.io/demo": "pod"}
 
 Json = dict[str, Any]
 
 
 class Outcome(NamedTuple):
-    """`blocks`: node -> its blocks now; `opened`: those that opened during it; `router` and `nodes`: what
-    changed in the routes there; `expected`: node -> blocks that opened on other nodes of its subnet."""
+    """The result of a demonstration. `blocks`: node -> its blocks now. `opened`: the blocks that were
+    assigned during it. `router`, `nodes`: counts of changed routes. `expected`: node -> the number of blocks
+    that were assigned to other nodes of its subnet."""
 
     pods: list[Json]
     blocks: dict[str, list[str]]
@@ -59,7 +60,7 @@ class Outcome(NamedTuple):
 
     @property
     def as_promised(self) -> bool:
-        """Blocks that opened together may have come as one route."""
+        """Whether no more routes changed than promised. Adjacent blocks may share one aggregated route."""
         return not self.outside and all(
             tally.inside <= self.expected[name] and bool(tally.inside) == bool(self.expected[name])
             for name, tally in self.nodes.items()
@@ -67,7 +68,7 @@ class Outcome(NamedTuple):
 
 
 async def demonstrate(lab: Lab, client: KubeClient, store: JetStream, step: Step) -> Outcome:
-    """Raises Failed."""
+    """Run the demonstration. Raises Failed."""
     spec = lab.spec
     await _clear(client)
     before = (await store.tail(IPAM)).last
@@ -103,7 +104,7 @@ async def _clear(client: KubeClient) -> None:
 
 
 async def _run_pods(lab: Lab, client: KubeClient, there: int) -> list[Json]:
-    """`there`: how many have been run already."""
+    """Run one round of pods. `there`: the number of pods from earlier rounds."""
     first = there // lab.spec.zones + 1
     metadata = {"namespace": "default", "labels": _LABEL}
     wanted = [
@@ -116,24 +117,25 @@ async def _run_pods(lab: Lab, client: KubeClient, there: int) -> list[Json]:
 
 
 async def _until_routed(lab: Lab, opened: list[BlockAssigned]) -> None:
-    """Until every node has a route to each block that opened on another of its zone. Raises Failed."""
+    """Wait until every node has a route to each new block of the other nodes in its zone. Raises Failed."""
 
     def all_are() -> bool:
         return all(
             _routed(lab.spec.namespace(node.name), _elsewhere(lab, node, opened)) for node in lab.spec.nodes
         )
 
-    await waiting.until(lab, "every node has a route to each block in its subnet", all_are)
+    await waiting.until(lab, "every node to have a route to each block in its subnet", all_are)
 
 
 def _elsewhere(lab: Lab, node: Node, opened: list[BlockAssigned]) -> list[Prefix]:
-    """The blocks that opened on the other nodes of its zone."""
+    """The blocks that were assigned to the other nodes of its zone."""
     others = {other.name for other in lab.spec.zone(node.zone).nodes} - {node.name}
     return [parse_prefix(block.block) for block in opened if block.node in others]
 
 
 def _routed(namespace: str, blocks: list[Prefix]) -> bool:
-    """Whether the kernel there has our route to all of them; blocks side by side may share one."""
+    """Whether the namespace has our routes to all of the blocks. Adjacent blocks may share one aggregated
+    route."""
     if not blocks:
         return True
     installed = rtnl.within(namespace, _block_routes)

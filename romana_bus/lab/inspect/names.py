@@ -1,4 +1,4 @@
-"""Pods, nodes and the router by the names that people use, from what is on disk: it needs no API server."""
+"""Finds pods, nodes and the router by name or address, from the records on disk, without the API server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ POD, NODE, ROUTER, ADDRESS = "pod", "node", "router", "address"
 
 
 class End(NamedTuple):
-    """Something that packets start from or arrive at. `netns`: '' for a bare address; `addresses`: one of
-    each family; `name`: of a pod with its namespace."""
+    """A source or destination of packets. `name`: NAMESPACE/NAME for a pod. `netns`: '' for a bare address.
+    `addresses`: one of each family."""
 
     kind: str
     name: str
@@ -37,7 +37,7 @@ class End(NamedTuple):
 
 
 def ends(lab: Lab) -> list[End]:
-    """Pods by name, then nodes, then the router."""
+    """All pods by name, then the nodes, then the router."""
     spec, pods, nodes = lab.spec, [], []
     for node in spec.nodes:
         nodes.append(End(NODE, node.name, spec.namespace(node.name), node.addresses, node.name, node.zone))
@@ -54,8 +54,8 @@ def pods(lab: Lab) -> list[End]:
 
 
 def find(lab: Lab, text: str, addresses: bool = False) -> End:
-    """The pod, node or router of that name or address. `addresses`: it is the target of packets, so it may be
-    off, or an address that none of them has. Raises BadInput."""
+    """The pod, node or router of that name or address. `addresses`: it is a destination, so it may be off,
+    and an address that nobody has is accepted too. Raises BadInput."""
     everyone = ends(lab)
     matches = [end for end in everyone if text in (end.name, end.short, *end.addresses)]
     matches = matches or [end for end in everyone if end.kind == POD and end.name.partition("/")[2] == text]

@@ -1,4 +1,4 @@
-"""Pings from one namespace to an address, and from every pod to every other. Blocking."""
+"""Pings from a namespace to an address, and from every pod to every pod. Blocking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _ERROR = re.compile(r"^From (\S+) .*?(Destination .*|Time to live exceeded|Packe
 
 
 class Ping(NamedTuple):
-    """`time`: milliseconds, the mean; `error`: what a router said, with its address."""
+    """The result of one ping. `time`: mean round trip in milliseconds. `error`: an ICMP error and the address
+    of the router that sent it, or ping's own error; '' if there is none."""
 
     sent: int
     received: int
@@ -37,7 +38,7 @@ class Ping(NamedTuple):
 
 
 def ping(source: str, address: str, count: int = 3) -> Ping:
-    """From the namespace `source`. Raises Failed where there is nothing to ping with."""
+    """Ping from the namespace `source`. Raises Failed if `ping` cannot be run."""
     command = ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", "1", address]
     try:
         with netns.inside(source):
@@ -52,7 +53,7 @@ def ping(source: str, address: str, count: int = 3) -> Ping:
 
 
 def read(out: str, err: str, count: int) -> Ping:
-    """What iputils' ping has written."""
+    """Parses the output of iputils' ping."""
     counts, times, errors = _COUNTS.search(out), _TIMES.search(out), _ERROR.search(out)
     sent, received = (int(counts[1]), int(counts[2])) if counts else (count, 0)
     said = f"{errors[1]} says {errors[2]}" if errors else " ".join(err.split()).removeprefix("ping: ")
@@ -60,7 +61,7 @@ def read(out: str, err: str, count: int) -> Ping:
 
 
 class Pair(NamedTuple):
-    """`ping`: the first that failed of both families, else the last one."""
+    """`ping`: the first failed ping over both address families; if none failed, the last one."""
 
     source: End
     target: End
@@ -68,7 +69,7 @@ class Pair(NamedTuple):
 
 
 def matrix(pods: Sequence[End]) -> list[Pair]:
-    """Every pod to every pod, itself included, by each address."""
+    """Pings every pod from every pod, itself included, at each of its addresses."""
     pairs = [(source, target) for source in pods for target in pods]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda pair: _pair(*pair), pairs))
@@ -78,7 +79,7 @@ def _pair(source: End, target: End) -> Pair:
     answer = Ping(0, 0, 0.0, "it has no address")
     for address in target.addresses:
         answer = ping(source.netns, address, 1)
-        if not answer.received:  # one packet may get lost while an address is looked up
+        if not answer.received:  # one packet may get lost during address resolution
             answer = ping(source.netns, address, 3)
         if not answer.received:
             break

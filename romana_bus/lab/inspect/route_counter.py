@@ -1,7 +1,7 @@
-"""Counts the routes that change, from the kernels' notifications, in every namespace at once.
+"""Counts route changes in every namespace, from the kernels' netlink notifications.
 
-A monitor is a netlink socket in its namespace, which is read at the end. Only the main table counts. A pod's
-own /32 (or /128) on its node is counted apart.
+A monitor is a netlink socket in a namespace; its notifications are read at the end. Only the main table
+counts. A node's routes to its own pods (/32, /128) are counted separately.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from romana_bus.inet import Prefix
 
-#: What the kernel gives every link by itself.
+#: Prefixes that the kernel adds for every link by itself.
 _LINK_LOCAL = parse_prefix("fe80::/10")
 
 
 class Change(NamedTuple):
-    """One route that came (`added`) or went. `protocol`: who made it."""
+    """A route that was added, or deleted (`added` false). `protocol`: rtm_protocol."""
 
     added: bool
     prefix: str
@@ -42,7 +42,7 @@ class Change(NamedTuple):
 
 
 class Monitor:
-    """One namespace's. Raises Failed where it cannot listen."""
+    """Listens in one namespace. Raises Failed if that is not possible."""
 
     def __init__(self, namespace: str) -> None:
         with netns.inside(namespace):
@@ -54,7 +54,7 @@ class Monitor:
         self._socket.setblocking(False)
 
     def take(self) -> list[Change]:
-        """The changes since the last call. Raises Failed where the socket's buffer was too small for them."""
+        """The changes since the last call. Raises Failed if the socket's buffer has overflowed."""
         changes: list[Change] = []
         while True:
             try:
@@ -70,7 +70,7 @@ class Monitor:
 
 
 class Monitors:
-    """`with Monitors(namespaces) as monitors: ...; monitors.take()`"""
+    """One monitor per namespace: `with Monitors(namespaces) as monitors: ...; monitors.take()`"""
 
     def __init__(self, namespaces: Iterable[str]) -> None:
         self._namespaces = tuple(namespaces)
@@ -92,7 +92,7 @@ class Monitors:
 
 
 def read(data: bytes) -> Iterator[Change]:
-    """The changes in what one read gave."""
+    """The changes in the bytes of one read."""
     from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
     for message in MarshalRtnl().parse(data):
@@ -104,8 +104,8 @@ def read(data: bytes) -> Iterator[Change]:
 
 
 class Tally(NamedTuple):
-    """Route changes in one namespace. `outside`: of prefixes outside its subnet; `inside`: added routes for
-    prefixes in it; `replaced`: routes that these replaced; `own`: routes of its own pods."""
+    """Counts of route changes in one namespace. `outside`: to prefixes outside its subnet. `inside`: routes
+    added to prefixes in it. `replaced`: routes that those replaced. `own`: routes to its own pods."""
 
     outside: int
     inside: int
@@ -114,7 +114,8 @@ class Tally(NamedTuple):
 
 
 def tally(changes: Iterable[Change], subnet: Iterable[Prefix]) -> Tally:
-    """`subnet`: the prefixes of the pods of its zone; the router has none, so all is outside."""
+    """Counts the changes of one namespace. `subnet`: the pod prefixes of its zone; empty for the router, for
+    which every prefix is outside."""
     outside = inside = replaced = own = 0
     ours = tuple(subnet)
     for change in changes:

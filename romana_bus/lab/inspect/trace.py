@@ -1,7 +1,7 @@
-"""The path of a packet, hop by hop, as the kernels on it decide. Blocking.
+"""Traces the path of a packet, hop by hop, from the kernels' route lookups. Blocking.
 
-Each namespace is asked for its route to the destination; the next hop's address tells which namespace comes
-next. So the trace also shows where a path ends before the destination.
+Each namespace is asked for its route to the destination; the address of the next hop identifies the next
+namespace. So the trace also shows where a path ends before the destination.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from romana_bus.lab.machine.directory import Lab
     from romana_bus.lab.machine.rtnl import Kernel
 
-#: More hops than any path in a lab has.
+#: More hops than any path in a lab has: more of them are a loop.
 _LONGEST = 12
 
 
-#: How `ip route` shows rtm_protocol; others as numbers.
+#: Names of rtm_protocol in `ip route`; others are shown as numbers.
 _PROTOCOLS = {2: "kernel", BOOT: "", STATIC: "static", 9: "ra"}
 
 
 class _Route(NamedTuple):
-    """`text`: the route itself, `10.20.0.0/29 proto 82`; `via` and `link` as in Hop."""
+    """`text`: destination and protocol, as in `10.20.0.0/29 proto 82`. `via`, `link`: as in Hop."""
 
     text: str
     via: str
@@ -39,8 +39,8 @@ class _Route(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """`at`: the node, pod or router that forwards; `route`: the route used; `via`: the next hop, or '' if the
-    target is on-link."""
+    """`at`: the node, pod or router that forwards. `route`: the route that it uses. `via`: the next hop, or
+    '' if the target is on-link."""
 
     at: str
     route: str
@@ -49,7 +49,7 @@ class Hop(NamedTuple):
 
 
 def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
-    """The hops, and the name of the receiver; '' if there is none."""
+    """The hops, and the name of the receiver; '' if the packet reaches none."""
     everyone = names.ends(lab)
     by_netns = {end.netns: end for end in everyone if end.kind != names.POD} | {source.netns: source}
     owners = {address: end for end in reversed(everyone) for address in end.addresses}
@@ -73,21 +73,22 @@ def trace(lab: Lab, source: End, address: str) -> tuple[list[Hop], str]:
 
 
 def _next(lab: Lab, here: End, owners: dict[str, End], address: str) -> End | None:
-    """A pod's gateway is its node, for any gateway address."""
+    """The end that gets the packet next; None if nobody has that address. A pod's gateway is its node,
+    whatever the gateway's address."""
     if here.kind == names.POD and address not in owners:
         return owners.get(lab.spec.node(here.node).addresses[0])
     return owners.get(address)
 
 
 def _entry(there: End, here: End) -> str:
-    """The link by which packets from `here` come in; '' where that is not known, or does not matter."""
+    """The link of `there` on which packets from `here` arrive; '' if it is unknown or does not matter."""
     if there.kind == names.ROUTER:
         return here.zone
     return "eth0" if there.kind == names.NODE and here.kind != names.POD else ""
 
 
 def _route(namespace: str, address: str, source: End, came_by: str) -> _Route | None:
-    """As the kernel decides for this packet; None where it has no route."""
+    """The route that the kernel chooses for this packet; None if it has no route."""
     own = next((other for other in source.addresses if (":" in other) == (":" in address)), "")
 
     def ask(kernel: Kernel) -> _Route:

@@ -1,4 +1,4 @@
-"""Pods, made and watched by way of the API server until they run, or are gone."""
+"""Creates and deletes pods through the API server, and waits until they run, or are gone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pod_object(name: str, metadata: Json, zone: str = "", node: str = "") -> Jso
 
 
 async def create(client: KubeClient, wanted: list[Json]) -> None:
-    """Raises Failed."""
+    """Create these pods, and their namespaces if they are missing. Raises Failed."""
     for namespace in sorted({pods.key(pod)[0] for pod in wanted}):
         await _namespace(client, namespace)
     for pod in wanted:
@@ -42,12 +42,13 @@ async def _namespace(client: KubeClient, name: str) -> None:
         try:
             await client.create(NAMESPACES, "", body)
         except Refused as refused:
-            if refused.code != 409:  # somebody was faster
+            if refused.code != 409:  # another client created it first
                 raise
 
 
 async def until_running(client: KubeClient, keys: list[tuple[str, str]], wait: float) -> list[Json]:
-    """Raises Failed, with the reasons, where one does not run in time."""
+    """Wait until all pods run; returns them. `keys`: (namespace, name). `wait`: seconds. Raises Failed with
+    the reasons if one does not run in time."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + wait
     while True:
@@ -83,8 +84,8 @@ def _why(pod: Json | None) -> str:
 
 
 async def delete(client: KubeClient, going: list[Json], wait: float = 30.0) -> None:
-    """And wait until they are gone; one that has come again under the name of one of them is another.
-    Raises Failed."""
+    """Delete pods and wait until they are gone. A pod recreated under the same name counts as deleted.
+    `wait`: seconds. Raises Failed."""
     for pod in going:
         await client.delete(PODS, *pods.key(pod), uid=pods.uid(pod))
     uids = {pods.uid(pod) for pod in going}

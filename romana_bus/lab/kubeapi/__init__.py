@@ -1,1 +1,1 @@
-"""A small API server: what kubectl, kubelet and watcher need, held byte for byte to the recordings."""
+"""A small API server for kubectl, kubelet and watcher; its answers match the recordings byte for byte."""

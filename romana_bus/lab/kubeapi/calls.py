@@ -1,4 +1,4 @@
-"""An HTTP request, read as Kubernetes reads it: the verb, the resource, the object, the options. Pure."""
+"""Parses an HTTP request as Kubernetes does: verb, resource, object, options. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 _ON_COLLECTION = {"GET": "list", "POST": "create"}
 _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
-#: Subresources that are actions: they are created, and cannot be read.
+#: Subresources that can only be created, not read.
 CREATED_ONLY = ("binding",)
 
 
-#: Options are integers of 64 bits, with a sign.
+#: Numeric options are signed 64-bit integers.
 _LARGEST = 2**63 - 1
 
 
 class Call(NamedTuple):
-    """`verb`: as RBAC names it. `namespace` and `name` are '' where the path has none; `view`: how objects
-    are to be shown: object, metadata or table; `query`: the options as they came."""
+    """A request. `verb`: as in RBAC. `namespace`, `name`: '' if the path has none. `view`: object, metadata
+    or table. `query`: the options as they were sent."""
 
     verb: str
     resource: Resource
@@ -40,15 +40,16 @@ class Call(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the keys of a list or watch start with."""
+        """The prefix of the keys that a list or watch selects."""
         return f"{self.namespace}/" if self.namespace else ""
 
     def flag(self, option: str) -> bool:
-        """Also `?watch` alone is true (runtime, Convert_Slice_string_To_bool)."""
+        """Whether a boolean option is set. `?watch` without a value is true too (runtime,
+        Convert_Slice_string_To_bool)."""
         return self.query.get(option, "0").lower() not in ("0", "false")
 
     def number(self, option: str) -> int:
-        """0 where it is absent. Raises Refused (400) where it is not a natural number of 63 bits."""
+        """A numeric option, or 0 if it is absent. Raises Refused (400) unless it is 0 to 2**63 - 1."""
         text = self.query.get(option) or "0"
         if not (text.isascii() and text.isdigit()):
             raise bad_request(f'invalid {option} "{text}": it must be a natural number')
@@ -60,7 +61,8 @@ class Call(NamedTuple):
 def read_call(
     method: str, path: str, query: Mapping[str, str], accept: str, resources: Iterable[Resource]
 ) -> Call:
-    """Raises Refused: 404 for a resource that is not served, 405 for a method that it does not know."""
+    """The parsed request. Raises Refused: 404 for an unknown resource, 405 for a method that the resource
+    does not allow."""
     resource, namespace, name, subresource = _target(path, resources)
     if subresource and subresource not in resource.subresources:
         raise no_such_resource()
@@ -73,14 +75,14 @@ def read_call(
 
 
 def _verb(method: str, name: str, subresource: str) -> str:
-    """'' where there is no such verb."""
+    """The RBAC verb of a request; '' if there is none."""
     if subresource in CREATED_ONLY:
         return "create" if method == "POST" else ""
     return (_ON_OBJECT if name else _ON_COLLECTION).get(method, "")
 
 
 def _view(accept: str) -> str:
-    """Of the first media type: a server that serves it looks no further."""
+    """The view that the first media type of Accept asks for; the server does not look at the others."""
     first = accept.split(",")[0]
     if "as=PartialObjectMetadata" in first:
         return "metadata"
@@ -88,7 +90,7 @@ def _view(accept: str) -> str:
 
 
 def _target(path: str, resources: Iterable[Resource]) -> tuple[Resource, str, str, str]:
-    """(resource, namespace, name, subresource), '' for what the path does not have."""
+    """(resource, namespace, name, subresource); '' for parts that the path does not have. Raises Refused."""
     match path.strip("/").split("/"):
         case ["api", version, *rest]:
             group = ""
@@ -111,8 +113,8 @@ def _target(path: str, resources: Iterable[Resource]) -> tuple[Resource, str, st
 
 
 def check_options(call: Call, *, streaming_list: bool) -> None:
-    """Raises Refused for values and combinations that the API server does not allow
-    (apimachinery, internalversion/validation)."""
+    """Raises Refused for option values and combinations that the API server does not allow (apimachinery,
+    internalversion/validation)."""
     for option in ("resourceVersion", "limit", "timeoutSeconds"):
         call.number(option)
     if call.verb == "watch" and (causes := _watch_causes(call.query, streaming_list)):

@@ -1,8 +1,9 @@
-"""Discovery: the API's version, groups and resources, and what may be asked of them. Pure.
+"""Discovery: the API's version, groups and resources, and the verbs that they support. Pure.
 
-Each group is described apart: clients that ask for aggregated discovery (apidiscovery.k8s.io) accept that
-too. The OpenAPI documents hold no schemas: their query parameters tell kubectl that the server knows dryRun
-and fieldValidation, so that it leaves both to the server. (Unknown fields are accepted here in any case.)
+Each group is described separately: clients that ask for aggregated discovery (apidiscovery.k8s.io) accept
+that too. The OpenAPI documents contain no schemas: their query parameters tell kubectl that the server
+supports dryRun and fieldValidation, so kubectl leaves both to the server. (Unknown fields are always
+accepted here.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-#: The real server whose answers this one gives.
+#: The version of the real server whose answers are repeated here.
 _VERSION = {
     "major": "1",
     "minor": "36",
@@ -37,7 +38,7 @@ _OPTIONS = ("dryRun", "fieldManager", "fieldValidation")
 
 
 def document(path: str, resources: Iterable[Resource]) -> bytes | None:
-    """The document at `path`, with its newline; None where discovery has none."""
+    """The document at `path`, with its newline; None if discovery has none there."""
     body = _document(path, sorted(resources))
     return None if body is None else go_json(body) + b"\n"
 
@@ -79,7 +80,7 @@ def _resources(api_version: str, served: list[Resource]) -> Json | None:
 
 
 def _entries(resource: Resource) -> list[Json]:
-    """A resource and its subresources."""
+    """The APIResource entries of a resource and of its subresources."""
     common = {"namespaced": resource.namespaced}
     entry = {
         "name": resource.plural,
@@ -99,7 +100,7 @@ def _entries(resource: Resource) -> list[Json]:
 
 
 def _roots(served: list[Resource]) -> list[str]:
-    """`api/v1`, `apis/networking.k8s.io/v1` ..."""
+    """The path of each group and version: `api/v1`, `apis/networking.k8s.io/v1` ..."""
     return sorted({_root(resource) for resource in served})
 
 
@@ -108,7 +109,7 @@ def _root(resource: Resource) -> str:
 
 
 def _openapi(root: str, served: list[Resource]) -> Json | None:
-    """The document of one group and version."""
+    """The OpenAPI document of one group and version; None if it is not served."""
     if root not in _roots(served):
         return None
     paths = {

@@ -1,4 +1,4 @@
-"""How answers are sent: their headers, chunked or not. None is compressed: nobody here is far away."""
+"""Sends answers: headers, and plain or chunked bodies. Nothing is compressed: all clients are local."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 JSON = {"Content-Type": "application/json"}
 TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
-#: Bodies up to so many bytes have a Content-Length, larger ones are chunked (net/http,
+#: Bodies up to this many bytes have a Content-Length, larger ones are chunked (net/http,
 #: bufferBeforeChunkingSize).
 _CHUNKED_ABOVE = 2048
 
@@ -23,7 +23,7 @@ def _headers(more: Mapping[str, str]) -> dict[str, str]:
 
 
 def reply(code: int, body: bytes, more: Mapping[str, str]) -> web.Response:
-    """A whole answer. `more`: headers beside the usual ones."""
+    """A complete answer. `more`: additional headers."""
     response = web.Response(status=code, body=body, headers=_headers(more))
     if len(body) > _CHUNKED_ABOVE:
         response.enable_chunked_encoding()
@@ -31,8 +31,8 @@ def reply(code: int, body: bytes, more: Mapping[str, str]) -> web.Response:
 
 
 class Stream:
-    """An answer whose body comes in parts. `async with` sends the headers: a client sees them before there is
-    anything to send."""
+    """An answer whose body is sent in parts. `async with` sends the headers, so that the client has them
+    before the first part."""
 
     def __init__(self, request: web.Request) -> None:
         self.response = web.StreamResponse(headers=_headers({}))
@@ -44,8 +44,8 @@ class Stream:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """The response ends when it is returned."""
+        """Does nothing: aiohttp ends the response when the request handler returns it."""
 
     async def write(self, body: bytes) -> None:
-        """Raises ConnectionError when the client is gone."""
+        """Send a part. Raises ConnectionError if the client has disconnected."""
         await self.response.write(body)

@@ -1,7 +1,7 @@
 """Bodies in Kubernetes' protobuf encoding. Pure. (k8s.io/api and apimachinery, generated.proto)
 
-kubectl sends two kinds in it, and does not try JSON where that is refused: `create namespace` (since 1.32) a
-Namespace, `drain` DeleteOptions. Everything else comes as JSON.
+kubectl sends two kinds in it, and does not fall back to JSON: `create namespace` (since 1.32) sends a
+Namespace, `drain` sends DeleteOptions. It sends everything else as JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 
 _MAGIC = b"k8s\x00"
 
-#: By message: the name of each field, and what it is made of: a message, or one of these.
+#: Types of fields that are not messages. Then: message -> field number -> (name, type) of the field.
 _TEXT, _BYTES, _INTEGER = "text", "bytes", "integer"
 _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
     "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", _BYTES)},
@@ -33,7 +33,7 @@ _KINDS = ("Namespace", "DeleteOptions")
 
 
 def read(body: bytes) -> Json:
-    """The object as JSON would have it; empty texts are left out. Raises Refused (400)."""
+    """The object as decoded JSON; empty strings are left out. Raises Refused (400)."""
     try:
         if not body.startswith(_MAGIC):
             raise ValueError("it does not begin with k8s")
@@ -66,7 +66,7 @@ def _value(value: Any, kind: str) -> Any:
 
 
 def _fields(body: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """(number, value) of each field of a message. Raises ValueError and LookupError."""
+    """(number, value) of each field of a message. Raises ValueError, LookupError."""
     start = 0
     while start < len(body):
         tag, start = _varint(body, start)
@@ -83,7 +83,7 @@ def _fields(body: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 
 def _varint(body: bytes, start: int) -> tuple[int, int]:
-    """The number, and where the next one starts."""
+    """The varint at `start`, and the offset behind it."""
     value = shift = 0
     while True:
         byte = body[start]

@@ -1,16 +1,16 @@
-"""The resources that the small API server serves: how they are called, and where they are found. Pure."""
+"""The resources that the small API server serves: their names and paths. Pure."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-#: What can be asked of each resource, as RBAC names it.
+#: The verbs of every resource, as in RBAC.
 VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 class Resource(NamedTuple):
-    """One kind of object that is served: `group` is '' for the core API. `short`: what people call it;
-    `subresources`: what can be asked of one object apart."""
+    """One resource. `group`: '' for the core API. `short`: short names for kubectl. `subresources`: such as
+    `status`."""
 
     group: str
     version: str
@@ -26,7 +26,7 @@ class Resource(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it is listed cluster wide: `/api/v1/pods`."""
+        """The path of its cluster-wide list: `/api/v1/pods`."""
         return f"{'/apis' if self.group else '/api'}/{self.api_version}/{self.plural}"
 
     def key(self, namespace: str, name: str) -> str:

@@ -1,9 +1,9 @@
 """A small Kubernetes API server: lists, watches and writes of a few resources over HTTP, in one process.
 
 Its answers are those of a real server, byte for byte: tests compare them with `recordings/`, and run
-kubectl against it. It asks nobody for credentials. (`tests/lab/apiserver.py` adds those, and faults.)
+kubectl against it. It requires no credentials. (`tests/lab/apiserver.py` adds credentials and faults.)
 
-Not served: finalizers, managedFields, schemas; the deletion of collections; answers in protobuf; logs, exec,
+Not supported: finalizers, managedFields, schemas; deletion of collections; answers in protobuf; logs, exec,
 evictions, events.
 """
 
@@ -55,11 +55,11 @@ class ApiServer:
     """`async with ApiServer() as server: ... server.url`. A second `async with` is a restart: same port,
     same objects.
 
-    `streaming_list`: whether it knows sendInitialEvents. `bookmark_interval`, `compact_interval` and
-    `lease_interval`: seconds, inf is never; the last is how often it writes something of its own, which moves
-    the version: None is as often as a real one where there is `admission`, and else never, since what is
-    recorded brings its versions along. `watch_buffer`: lines that may wait for one slow watch. `graceful` and
-    `admission` are Rules: with both it behaves as a cluster does."""
+    `streaming_list`: whether it supports sendInitialEvents. `bookmark_interval`, `compact_interval`,
+    `lease_interval`: seconds; inf: never. `lease_interval`: between renewals of its own lease, which
+    increment the version; None: as a real server with `admission`, else never, since recorded objects have
+    their own versions. `watch_buffer`: the most lines that are queued for a slow watch. `graceful`,
+    `admission`: see Rules; with both it behaves like a cluster."""
 
     def __init__(
         self,
@@ -120,18 +120,18 @@ class ApiServer:
     # --- what tests and the player do to it ---
 
     def apply_recorded(self, kind: str, resource: Resource, raw: bytes) -> None:
-        """One event of a recorded watch, with the version and the bytes that it had there. Raises
-        ValueError if it is another kind of object, or not newer than the resource's last change."""
+        """Apply one event of a recorded watch, with its recorded version and bytes. Raises ValueError if the
+        object is of another kind, or not newer than the resource's last change."""
         key, version = wire.placed(resource, raw)
         self._watches.offer(resource, self.store.write(resource, kind, key, raw, version))
 
     def put(self, resource: Resource, body: dict[str, Any]) -> None:
-        """Create one, as a request would. Raises Refused."""
+        """Create an object, as a request would. Raises Refused."""
         namespace = body["metadata"].get("namespace", "")
         self._carry_out(Call("create", resource, namespace), msgspec.json.encode(body), "application/json")
 
     def watches(self, plural: str = "") -> int:
-        """How many watches are open."""
+        """The number of open watches."""
         return len(self._watches.of(plural))
 
     def close_watches(self, plural: str = "") -> None:
@@ -216,7 +216,7 @@ class ApiServer:
         return beginning(self.store, call, view, chosen)
 
     def _open(self, request: web.Request, call: Call) -> Watch:
-        """A watch that is sent every change from now on. An unusable version is an error in its stream."""
+        """A watch that gets every change from now on. An unusable version becomes an ERROR in its stream."""
         chosen, view = selection(call), view_of(call, utc_now)
         error = b""
         try:

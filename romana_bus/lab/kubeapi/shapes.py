@@ -1,4 +1,4 @@
-"""The types of the fields that are read here; a value of another type is refused. Pure."""
+"""The types of the fields that the lab reads; a value of another type is refused. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Json = dict[str, Any]
 _OBJECTS = list[dict[str, Any]]
 _TEXTS = dict[str, str]
 
-#: By path, what a value has to be, if it is there and not null; `[]` stands for each element of a list. What
-#: holds others comes before them.
+#: Path -> the type of a value that is present and not null; `[]`: each element of a list. A container comes
+#: before its fields.
 _Types = dict[str, Any]
 
 
@@ -109,7 +109,7 @@ _TYPES: dict[str, _Types] = {
 
 
 def misshapen(resource: Resource, item: Json) -> str:
-    """The first field of another type than it should be; '' where there is none."""
+    """The first field that has a wrong type, with the reason; '' if there is none."""
     for path, kind in (_METADATA | _TYPES.get(resource.kind, {})).items():
         for value in _values(item, path.split(".")):
             try:
@@ -120,7 +120,7 @@ def misshapen(resource: Resource, item: Json) -> str:
 
 
 def _values(item: Any, path: list[str]) -> Iterator[Any]:
-    """What is at `path`, and not null."""
+    """The values at `path` that are not null."""
     if item is None:
         return
     if not path:

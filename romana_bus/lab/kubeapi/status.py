@@ -1,4 +1,4 @@
-"""Refusals of the API server, as metav1.Status in the words of a real one. Pure."""
+"""Answers of kind metav1.Status, mostly refusals, with a real API server's texts. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def go_json(value: object) -> bytes:
-    """JSON as Go's encoder writes it: compact, and without the characters that HTML would read."""
+    """JSON as Go's encoder writes it: compact, with the characters escaped that are special in HTML."""
     body = msgspec.json.encode(value)
     return body.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
 
 
 class Refused(Exception):
-    """The request ends with this Status: `code` is the HTTP status, `body` the object without newline."""
+    """The request is refused with a Status. `code`: the HTTP status. `body`: the object, without newline."""
 
     def __init__(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         super().__init__(body.decode())
@@ -44,7 +44,7 @@ def refusal(
 
 
 def success(resource: Resource, name: str, uid: str) -> bytes:
-    """The answer to a deletion, of kinds whose last state is not shown."""
+    """Success Status of a deletion, for kinds whose last state is not returned."""
     details = {"name": name} | ({"group": resource.group} if resource.group else {})
     details |= {"kind": resource.plural, "uid": uid}
     return go_json(
@@ -53,7 +53,7 @@ def success(resource: Resource, name: str, uid: str) -> bytes:
 
 
 def done(code: int) -> bytes:
-    """The answer to a create that gives no object, as a binding does."""
+    """Success Status of a create that returns no object (a binding)."""
     body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code}
     return go_json(body)
 
@@ -63,7 +63,7 @@ def bad_request(message: str) -> Refused:
 
 
 def not_admitted(resource: Resource, name: str, why: str) -> Refused:
-    """The user may do this in general, but not to this object."""
+    """403 of an admission rule: the user is authorized, but this object may not be changed like this."""
     message = f'{_qualified(resource)} "{name}" is forbidden: {why}'
     return refusal(403, "Forbidden", message, _details(resource, name))
 
@@ -99,7 +99,7 @@ def expired_list() -> Refused:
 
 
 def expired_page(token: str) -> Refused:
-    """`token` continues the list as it is now, with what was changed in between."""
+    """410 for a continue token that is too old. `token`: continues the list at the current version."""
     message = (
         "The provided continue parameter is too old to display a consistent list result. You can start a "
         "new list without the continue parameter, or use the continue token in this response to retrieve "
@@ -123,13 +123,13 @@ def unsupported_patch(accepted: Iterable[str]) -> Refused:
 
 
 def unprocessable() -> Refused:
-    """A patch that cannot be applied."""
+    """422 for a patch that cannot be applied."""
     message = "the server rejected our request due to an error in our request"
     return refusal(422, "Invalid", message, {})
 
 
 def invalid_options(causes: list[tuple[str, str]]) -> Refused:
-    """`causes`: (query parameter, why it is forbidden)."""
+    """422 for query parameters. `causes`: (parameter, why it is forbidden)."""
     texts = [f"{field}: Forbidden: {why}" for field, why in causes]
     listed = [
         {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": field}
@@ -145,8 +145,8 @@ def nameless(resource: Resource) -> Refused:
 
 
 class Cause(NamedTuple):
-    """What is wrong with one field (apimachinery, field.Error). `kind`: Required, Invalid, Forbidden or
-    Duplicate; `value` is shown by those kinds that have one, as JSON."""
+    """The error of one field (apimachinery, field.Error). `kind`: Required, Invalid, Forbidden or Duplicate.
+    `value`: shown as JSON for Invalid and Duplicate."""
 
     kind: str
     field: str

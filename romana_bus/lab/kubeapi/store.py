@@ -1,9 +1,9 @@
-"""What the small API server holds: the objects of every resource, and how they came to be. Pure.
+"""The store of the small API server: the objects of every resource, and their history. Pure.
 
-An object is bytes, exactly as a watch shows it (`{"kind":...,"apiVersion":...,"metadata":...}`), under
-the key that etcd has for it: `namespace/name`, or `name` where the resource knows no namespaces. One
-version counter serves all resources, as etcd's revision does. History is kept back to the last
-compaction, so a list page or a watch may start at any version since.
+An object is bytes, exactly as a watch shows it (`{"kind":...,"apiVersion":...,"metadata":...}`). Its key is
+that of etcd: `namespace/name`, or `name` for a cluster-scoped resource. All resources share one version
+counter, like etcd's revision. History is kept back to the last compaction, so a list page or a watch may
+start at any version since then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Compacted(Exception):
-    """The history of `version` is gone: it begins at `floor`."""
+    """The history at `version` was compacted: it begins at `floor`."""
 
     def __init__(self, version: int, floor: int) -> None:
         super().__init__(f"version {version} is compacted, history begins at {floor}")
@@ -31,20 +31,20 @@ class Compacted(Exception):
 
 
 def watch_line(kind: str, raw: bytes) -> bytes:
-    """One event of a watch (metav1.WatchEvent), with its newline."""
+    """The line of one event of a watch (metav1.WatchEvent), with its newline."""
     return b'{"type":"%s","object":%s}\n' % (kind.encode(), raw)
 
 
-#: The longest history, however young it is: a real etcd has a quota of bytes, a real cache one of changes.
+#: The longest history, whatever its age: etcd has a quota of bytes, the real server's cache one of changes.
 LONGEST = Extent(changes=100_000, size=64 * 1024 * 1024)
 
-#: The share of it that is left when a history became longer: one write in many shortens it, not each.
+#: The share of it that is kept when the history becomes longer, so that only few writes have to compact it.
 _LEFT = 0.75
 
 
 class Store:
-    """`version` is the last one given out; it starts at 1, because 0 means "any" to clients. `longest`: a
-    write that makes the history longer compacts it."""
+    """All objects. `version`: of the last write; it starts at 1, because 0 means "any" to clients.
+    `longest`: a write that makes the history longer than this compacts it."""
 
     def __init__(self, resources: Iterable[Resource] = BUILT_IN, longest: Extent = LONGEST) -> None:
         self.version = 1
@@ -66,12 +66,13 @@ class Store:
         return self._tables[resource].objects.get(key)
 
     def fill(self, resource: Resource, version: int, objects: Mapping[str, bytes]) -> None:
-        """Begin with these objects, as a list at `version` gave them; what was before is not known."""
+        """Set the objects of a resource to those of a list at `version`. There is no history before it."""
         self._tables[resource].fill(version, objects)
         self.advance(version)
 
     def write(self, resource: Resource, kind: str, key: str, raw: bytes, version: int) -> Change:
-        """One change; `kind` as Change.type. ValueError if it is not newer than the resource's last."""
+        """Record one change. `kind`: as Change.type. Raises ValueError if `version` is not newer than the
+        resource's last change."""
         table = self._tables[resource]
         last = table.changes[-1].version if table.changes else self._floor(resource)
         if version <= last:
@@ -86,11 +87,11 @@ class Store:
         return change
 
     def advance(self, version: int) -> None:
-        """Something that is not served here was written, up to `version`."""
+        """Increase the version, as writes to objects that are not served here do."""
         self.version = max(self.version, version)
 
     def compact(self, version: int) -> None:
-        """Forget what was before `version`; lists at it and watches from it still work."""
+        """Drop the history before `version`; lists at `version` and watches from it still work."""
         self.compacted = max(self.compacted, min(version, self.version))
         for table in self._tables.values():
             table.forget(self.compacted)
@@ -110,7 +111,7 @@ class Store:
         self.compact(to)
 
     def changes(self, resource: Resource, after: int) -> list[Change]:
-        """In the order of their versions. Raises Compacted."""
+        """The changes after version `after`, in the order of their versions. Raises Compacted."""
         self._check(resource, after)
         return self._tables[resource].after(after)
 

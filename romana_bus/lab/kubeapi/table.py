@@ -1,7 +1,7 @@
 """One resource in the store: its objects, and their changes since the last compaction. Pure.
 
-No object is kept twice: what a change has as `before` is what an earlier one has written.
-What is rendered or decoded for watches is not kept here at all (see `views.Event`).
+No object is kept twice: `before` of a change is `written` of an earlier one. Rendered and decoded forms for
+watches are not kept here (see `views.Event`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _version = attrgetter("version")
 
 
 class Change(NamedTuple):
-    """`type`: ADDED, MODIFIED or DELETED. `before`: what the object was until then, None if it was not
-    there. `written`: what it is after it; None where that is `before` with another version, as most
-    deletions are."""
+    """A change of an object. `type`: ADDED, MODIFIED or DELETED. `before`: the object before the change; None
+    if it did not exist. `written`: the object after it; None if that is `before` with another version, as
+    after most deletions."""
 
     type: str
     key: str
@@ -31,7 +31,7 @@ class Change(NamedTuple):
 
     @property
     def raw(self) -> bytes:
-        """The object after it, or, deleted, its last state with the version of the deletion."""
+        """The object after the change; if it was deleted, its last state with the version of the deletion."""
         if self.written is not None:
             return self.written
         assert self.before is not None
@@ -39,12 +39,12 @@ class Change(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes that are kept for this change alone."""
+        """The bytes that are kept only for this change."""
         return len(self.written or b"")
 
 
 class Extent(NamedTuple):
-    """The length of a history: its changes, and the bytes of the objects that they wrote."""
+    """The length of a history: the number of changes, and the bytes of the objects that they wrote."""
 
     changes: int
     size: int
@@ -64,13 +64,13 @@ class Snapshot(NamedTuple):
         if not prefix:
             return self
         first = bisect_left(self.keys, prefix)
-        last = bisect_left(self.keys, prefix[:-1] + "0")  # the character behind '/'
+        last = bisect_left(self.keys, prefix[:-1] + "0")  # '0' follows '/' in ASCII
         return Snapshot(self.keys[first:last], self.raws[first:last])
 
 
 class Table:
-    """`objects`: what is there now. `changes`: in the order of their versions. `filled_at`: nothing is known
-    of what was before this version."""
+    """One resource. `objects`: the current objects. `changes`: in the order of their versions. `filled_at`:
+    the version before which there is no history."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -91,7 +91,7 @@ class Table:
         self._snapshots.clear()
 
     def forget(self, version: int) -> None:
-        """The changes up to `version`."""
+        """Drop the changes up to `version`."""
         gone = bisect_right(self.changes, version, key=_version)
         self._size -= sum(change.size for change in self.changes[:gone])
         del self.changes[:gone]
@@ -109,7 +109,7 @@ class Table:
         return self.changes[bisect_right(self.changes, version, key=_version) :]
 
     def snapshot(self, version: int) -> Snapshot:
-        """Kept for the next pages of the same list, which ask for the same version."""
+        """The objects at `version`. The result is cached for the next pages of the same list."""
         later = self.after(version)
         kept = len(self.changes) - len(later)
         last = self.changes[kept - 1].version if kept else 0

@@ -1,4 +1,4 @@
-"""Tasks of the API server: compaction, and a lease whose renewal moves the version. Until cancelled."""
+"""Background tasks of the API server, until cancelled: compaction, and the renewal of its own lease."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ if TYPE_CHECKING:
 
 
 async def compact_regularly(store: Store, interval: float) -> None:
-    """Every `interval` seconds, to the version of `interval` seconds before (apiserver, etcd3/compact.go)."""
+    """Every `interval` seconds, compact to the version of `interval` seconds ago (apiserver,
+    etcd3/compact.go)."""
     while True:
         version = store.version
         await asyncio.sleep(interval)
-        if version <= store.version:  # it may have gone back meanwhile, and etcd compacts nothing to come
+        if version <= store.version:  # it may be lower after a restore; etcd compacts no future version
             store.compact(version)
 
 
 async def renew_lease(store: Store, interval: float) -> None:
-    """Every `interval` seconds. The lease is not served; what is seen of it is that the version moves, so
-    that bookmarks of quiet resources have something to say."""
+    """Every `interval` seconds, increase the version as the renewal of the server's lease does. The lease
+    itself is not served. So bookmarks of quiet resources have a new version."""
     while True:
         await asyncio.sleep(interval)
         store.advance(store.version + 1)

@@ -1,6 +1,6 @@
-"""The bytes that Kubernetes puts around objects: lists' items, bookmarks, metadata only. Pure.
+"""The encoding of objects in lists and watches, of bookmarks, and of metadata-only objects. Pure.
 
-Tests compare them with recordings of a real server. Comments say where Go's encoder is special.
+Tests compare it with recordings of a real server. Comments note peculiarities of Go's encoder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PARTIAL = b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1",'
 
-#: What an otherwise empty object of these kinds still shows: fields that Go does not leave out.
+#: Fields that Go writes even if they are empty, by kind.
 _EMPTY = {
     "Namespace": b',"spec":{},"status":{}',
     "NetworkPolicy": b',"spec":{"podSelector":{}}',
@@ -28,12 +28,12 @@ _EMPTY = {
 
 
 def head(resource: Resource) -> bytes:
-    """How every object starts where it stands alone; in a list the items go without."""
+    """The kind and apiVersion prefix of an object outside a list."""
     return b'{"kind":"%s","apiVersion":"%s",' % (resource.kind.encode(), resource.api_version.encode())
 
 
 def standing_alone(resource: Resource, item: bytes) -> bytes:
-    """An item of a list, as a watch shows it."""
+    """An item of a list in the form that a watch shows: with kind and apiVersion."""
     return head(resource) + item[1:]
 
 
@@ -57,12 +57,12 @@ class _Identified(msgspec.Struct):
 
 
 def identity(raw: bytes) -> _Identity:
-    """What names an object and its version. Raises msgspec.ValidationError where it has no name."""
+    """The name and version of an object. Raises msgspec.ValidationError if it has no name."""
     return msgspec.json.decode(raw, type=_Identified).metadata
 
 
 def placed(resource: Resource, raw: bytes) -> tuple[str, int]:
-    """(key, version) of an object that comes from elsewhere. Raises ValueError if it is of another kind."""
+    """(key, version) of an object from outside. Raises ValueError if it is of another kind."""
     if not raw.startswith(head(resource)):
         raise ValueError(f"not a {resource.kind} as a watch shows it: {raw[:80]!r}")
     metadata = identity(raw)
@@ -75,7 +75,8 @@ def metadata_only(raw: bytes) -> bytes:
 
 
 def bookmark(resource: Resource, version: int, *, initial_end: bool = False, partial: bool = False) -> bytes:
-    """The line of a bookmark; `initial_end`: the one that ends the initial events of a streaming list."""
+    """The line of a bookmark. `initial_end`: it ends the initial events of a streaming list. `partial`: as
+    PartialObjectMetadata."""
     metadata = b'"metadata":' + bookmark_metadata(version, initial_end=initial_end)
     rest = b"" if partial else _EMPTY.get(resource.kind, b"")
     return b'{"type":"BOOKMARK","object":%s}\n' % (
@@ -98,7 +99,7 @@ def list_of(kind: str, api_version: str, items: Iterable[bytes], metadata: bytes
 
 
 def at_version(raw: bytes, version: int) -> bytes:
-    """The object with another resourceVersion, and all the rest byte for byte."""
+    """The object with another resourceVersion; all other bytes are unchanged."""
     before = identity(raw).resource_version.encode()
-    # inside strings the quotes would be escaped
+    # Inside a string the quotes would be escaped.
     return raw.replace(b'"resourceVersion":"%s"' % before, b'"resourceVersion":"%d"' % version, 1)

@@ -5,11 +5,11 @@
         ...                                # ("ADDED" | "MODIFIED" | "DELETED", object), ("SYNCED", {})
     await client.patch(PODS, "web", "a", {"status": {"phase": "Running"}}, subresource="status")
 
-Objects are JSON as it came: dicts.
+Objects are decoded JSON: dicts.
 
-Errors: a write or a get raises Refused (what the server said: `code`, `reason`, the message is its own)
-or Unreachable (it said nothing); both are errors.Failed, so a command that lets them through ends with
-one line. A watch raises neither: it recovers by itself, for ever, and says so in the log.
+Errors: a write or a get raises Refused (the server's `code`, `reason` and message) or Unreachable (no
+answer). Both are errors.Failed, so a command that does not catch them ends with one line. A watch raises
+neither: it logs the failure, and retries for ever.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
-#: How a patch is meant (Kubernetes API concepts, "Patches").
+#: The media types of patches (Kubernetes API concepts, "Patches").
 PATCHES = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
@@ -54,12 +54,12 @@ class Refused(Failed):
 
 
 class Unreachable(Failed):
-    """The API server did not answer. It may have carried out the request all the same."""
+    """The API server did not answer. It may have carried out the request nevertheless."""
 
 
 class Pace(NamedTuple):
-    """Seconds. `answer`: for one answer. `watch`: until a watch is asked to end. `backoff`: between tries
-    to watch, doubled from the first to the last."""
+    """Seconds. `answer`: timeout of one request. `watch`: the duration that a watch asks for. `backoff`:
+    between attempts to watch, doubled from the first value to the second."""
 
     answer: float = 30.0
     watch: int = 300
@@ -75,13 +75,14 @@ class _Event(msgspec.Struct):
 
 
 class KubeClient:
-    """Many tasks may use one at the same time."""
+    """A client of one API server. Tasks may share it."""
 
     def __init__(self, api: Api, pace: Pace = _PACE) -> None:
         self._api, self._pace = api, pace
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
-        """None where there is none. `namespace` is '' for what has none, here as everywhere."""
+        """The object, or None if it does not exist. `namespace`: '' for a cluster-scoped resource, as in all
+        methods. Raises Refused, Unreachable."""
         try:
             return await self._ask("GET", place(resource, namespace, name))
         except Refused as refused:
@@ -92,7 +93,7 @@ class KubeClient:
     async def objects(
         self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
     ) -> list[Json]:
-        """All there are, in one answer."""
+        """All objects, from one unpaged list. Raises Refused, Unreachable."""
         query = selectors(label_selector, field_selector)
         items = (await self._ask("GET", place(resource, namespace), query))["items"]
         return items or []
@@ -104,7 +105,8 @@ class KubeClient:
     async def replace(
         self, resource: Resource, namespace: str, name: str, body: Json, *, subresource: str = ""
     ) -> Json:
-        """Refused (409) if `body` has another resourceVersion than the newest."""
+        """Replace the object. Raises Refused (409) if the resourceVersion in `body` is not the newest,
+        Unreachable."""
         return await self._ask("PUT", place(resource, namespace, name, subresource), {}, body)
 
     async def patch(
@@ -117,17 +119,17 @@ class KubeClient:
         kind: Literal["merge", "strategic", "json"] = "merge",
         subresource: str = "",
     ) -> Json:
-        """May be repeated. 'merge' replaces lists whole; 'strategic' merges conditions by type,
-        containers by name ..."""
+        """Patch the object; returns it. May be repeated. `kind`: 'merge' replaces whole lists; 'strategic'
+        merges conditions by type, containers by name ... Raises Refused, Unreachable."""
         path = place(resource, namespace, name, subresource)
         return await self._ask("PATCH", path, {}, body, PATCHES[kind])
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, *, grace: int | None = None, uid: str = ""
     ) -> bool:
-        """Returns whether the object was there. `grace` 0 removes a pod at once, as its kubelet does in the
-        end; without it a pod that is on a node is only marked (deletionTimestamp). `uid`: only
-        if it is still that one, else False."""
+        """Delete the object; returns whether it existed. `grace`: seconds; 0 removes a pod at once, as its
+        kubelet does at the end; None only marks a pod that is on a node (deletionTimestamp). `uid`: delete
+        only the object with this uid, else return False. Raises Refused, Unreachable."""
         body: Json = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
@@ -142,7 +144,8 @@ class KubeClient:
         return True
 
     async def bind(self, namespace: str, name: str, node: str, *, uid: str = "") -> None:
-        """Put a pod on a node, as a scheduler does. Refused (409) where it already is on one."""
+        """Bind a pod to a node, as a scheduler does. Raises Refused (409) if it is already bound,
+        Unreachable."""
         metadata = {"name": name, "namespace": namespace} | ({"uid": uid} if uid else {})
         target = {"apiVersion": "v1", "kind": "Node", "name": node}
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
@@ -152,12 +155,10 @@ class KubeClient:
     async def watch(
         self, resource: Resource, *, namespace: str = "", label_selector: str = "", field_selector: str = ""
     ) -> AsyncIterator[Seen]:
-        """What happens to these objects, for ever: first each that is there as ADDED, then
-        ("SYNCED", {}), then each change. Where a watch ends it is taken up again; where that cannot be
-        done without a gap (410) it lists anew, and tells the difference to what it had told before as
-        ADDED, MODIFIED and DELETED (with the last state it knows), and SYNCED again. So what you build
-        from the events is always right behind a SYNCED, and you never see one state twice. An object that was
-        replaced by another of its name is DELETED and ADDED."""
+        """Yields all objects as ADDED, then SYNCED, then changes. Reconnects. After 410 lists again and
+        yields only differences: ADDED, MODIFIED, DELETED (with the last known state), then SYNCED. So a state
+        that is built from the events is complete after each SYNCED, and no state is yielded twice. An object
+        that was recreated under the same name is DELETED, then ADDED."""
         query = selectors(label_selector, field_selector)
         known, path = Known(), place(resource, namespace)
         first, most = self._pace.backoff

@@ -1,4 +1,4 @@
-"""What a client knows of one resource, so that it reports each change once. Pure."""
+"""The objects of one resource that a client has reported, so that it reports each change once. Pure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ Json = dict[str, Any]
 
 
 class Seen(NamedTuple):
-    """`type`: ADDED, MODIFIED, DELETED (then `object` is its last known state), or SYNCED (then it is {}):
-    everything that is there has been told."""
+    """One event. `type`: ADDED, MODIFIED, DELETED (`object`: its last known state), or SYNCED (`object`: {}):
+    all existing objects have been reported."""
 
     type: str
     object: Json
 
 
 class Known:
-    """`version`: from where to watch; '' where a listing is due."""
+    """The reported objects. `version`: the resourceVersion to watch from; '' if a listing is due."""
 
     def __init__(self) -> None:
         self.version = ""
         self._objects: dict[tuple[str, str], Json] = {}
 
     def listed(self, items: list[Json], version: str) -> list[Seen]:
-        """A listing at `version`: what is new against all that was told before."""
+        """The events of a listing at `version`: the differences from what was reported, then SYNCED."""
         self.version = version
         there = {_key(item) for item in items}
         gone = [key for key in sorted(self._objects) if key not in there]
@@ -33,7 +33,7 @@ class Known:
         return [*told, Seen("SYNCED", {})]
 
     def changed(self, kind: str, item: Json) -> list[Seen]:
-        """One event of a watch."""
+        """The events to report for one event of a watch; [] if it changes nothing."""
         self.version = item["metadata"]["resourceVersion"]
         match kind:
             case "ADDED" | "MODIFIED":

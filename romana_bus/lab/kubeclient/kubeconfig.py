@@ -1,4 +1,4 @@
-"""A kubeconfig for one API server, as kubectl, our watcher and client-go read it. Pure."""
+"""A kubeconfig for one API server, for kubectl, our watcher and client-go. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 def kubeconfig(server: str, *, name: str = "romana-lab", token: str = "", namespace: str = "") -> str:
-    """The text of the file. `name`: of the cluster, the user and the context. It is JSON, which is YAML."""
+    """The text of the file, in JSON, which is valid YAML. `name`: of cluster, user and context."""
     context = {"cluster": name, "user": name} | ({"namespace": namespace} if namespace else {})
     config = {
         "apiVersion": "v1",

@@ -1,9 +1,9 @@
-"""The kubelet's loops: they run the pods that the API server and the directory of manifests ask for.
+"""The kubelet's loops: they run the pods of the API server and of the directory of manifests.
 
-Level-triggered: each pod has a task of its own that compares what is wanted with what is there, and does
-that again after each change and, with a growing pause, after each failure. So a kubelet that was killed
-goes on where it was: sandboxes are found on disk, and those of pods that went meanwhile are taken down
-once the first listing is in. The API server out of reach stops no teardown.
+Level-triggered: each pod has its own task, which compares desired and actual state after each change and,
+with backoff, after each failure. So a kubelet that was killed continues: it finds its sandboxes on disk, and
+after the first listing it removes those of pods that were deleted meanwhile. Pods are also torn down while
+the API server is unreachable.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
-#: Seconds between two checks: of the runtime while it is not ready, and when it is; of the manifests.
+#: Seconds between two checks: of the runtime while it is not ready, and while it is ready; of the manifests.
 _READY_EVERY, _ALIVE_EVERY, _MANIFESTS_EVERY = 0.25, 10.0, 1.0
-#: Seconds before a pod is tried again: the first pause, and the longest.
+#: Backoff in seconds after a failure of a pod: the first, and the longest.
 _BACKOFF = (0.5, 10.0)
-#: Sandboxes that are made or taken down at the same time.
+#: The most sandboxes that are created or removed at the same time.
 _AT_ONCE = 4
 
 
 class Kubelet:
-    """`wanted`: the pods of this node by uid, static ones too."""
+    """The kubelet of one node. `wanted`: uid -> pod, for all pods of this node, including static pods."""
 
     def __init__(self, client: KubeClient, who: node.Identity, sandboxes: Sandboxes) -> None:
         self._client, self._who, self._sandboxes = client, who, sandboxes
@@ -57,7 +57,7 @@ class Kubelet:
     # --- the node ---
 
     async def _show_node(self) -> None:
-        """Register, and report regularly whether pods can be run."""
+        """Register the node, and report regularly whether it can run pods."""
         shown = node.Readiness(False, "", "")
         while True:
             why = await asyncio.to_thread(self._sandboxes.why_not_ready)
@@ -119,7 +119,7 @@ class Kubelet:
             await asyncio.sleep(_MANIFESTS_EVERY)
 
     async def _drop_strange_mirrors(self) -> None:
-        """Delete mirrors whose manifest is gone, and those that somebody has marked for deletion."""
+        """Delete mirror pods whose manifest is gone, and those that were marked for deletion."""
         for (namespace, name), pod in sorted(self._mirrors.items()):
             if static.mirrored(pod) not in self.wanted or pods.is_ending(pod):
                 try:
@@ -136,7 +136,7 @@ class Kubelet:
                 self._tasks[uid] = asyncio.create_task(self._tend(uid), name=f"pod {uid}")
 
     async def _tend(self, uid: str) -> None:
-        """Runs until the pod is not wanted, and nothing is left of it."""
+        """Sync the pod until it is not wanted any more and its sandbox is removed."""
         changed, (delay, longest) = self._changed[uid], _BACKOFF
         try:
             while True:
@@ -154,7 +154,7 @@ class Kubelet:
             del self._tasks[uid], self._changed[uid]
 
     async def _sync(self, uid: str) -> None:
-        """Create or remove the pod's sandbox, as it is wanted. Raises RomanaError."""
+        """Create or remove the pod's sandbox, depending on whether the pod is wanted. Raises RomanaError."""
         pod, sandbox = self.wanted.get(uid), self._sandboxes.of.get(uid)
         going = pod is None or pods.is_ending(pod) or pods.is_over(pod)
         if sandbox and (going or not self._sandboxes.is_alive(sandbox)):
@@ -183,7 +183,7 @@ class Kubelet:
         return pods.Running(sandbox.addresses, self._sandboxes.ground.host, sandbox.id, sandbox.since)
 
     async def _show(self, pod: Json, status: Json) -> None:
-        """A static pod's status is its mirror's."""
+        """Write the pod's status; for a static pod, that of its mirror pod."""
         shown = await self._mirror_of(pod) if self._is_static(pod) else self.wanted.get(pods.uid(pod), pod)
         if pods.says(shown, status):
             return
@@ -191,7 +191,7 @@ class Kubelet:
         try:
             await self._client.patch(PODS, *pods.key(shown), body, subresource="status")
         except Refused as refused:
-            if refused.code not in (404, 409):  # it is gone, or another: the watch will say so
+            if refused.code not in (404, 409):  # deleted or recreated: the watch will report it
                 raise
 
     def _is_static(self, pod: Json) -> bool:

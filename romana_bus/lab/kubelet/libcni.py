@@ -1,7 +1,7 @@
-"""CNI plugins, called as libcni calls them (containernetworking/cni, libcni/api.go): a list of plugins, each
-given the result of the one before it, and deleted in the reverse order.
+"""Calls CNI plugins as libcni does (containernetworking/cni, libcni/api.go): ADD runs a list of plugins, each
+with the result of the previous one; DEL runs them in reverse order.
 
-Blocking, one call at a time for one attachment. Owns the cache of results, which DEL and CHECK need; an
+Blocking; one call at a time per attachment. Owns the cache of results, which DEL and CHECK need; an
 unreadable entry counts as absent.
 """
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-#: Seconds that one plugin may take: kubelet's for a whole sandbox (runtimeRequestTimeout's longest).
+#: Seconds that one plugin may take: the kubelet's longest runtimeRequestTimeout, for a whole sandbox.
 WITHIN = 240.0
 _BUSY_TRIES = 5
 _CACHE_KIND = "cniCacheV1"
-#: The files that container runtimes read, in the order of their names.
+#: The file name extensions that container runtimes read; they sort the files by name.
 _SUFFIXES = (".conflist", ".conf", ".json")
 
 
 class CniError(RomanaError):
-    """A plugin failed. `code`: as in the specification, 0 where the plugin gave none."""
+    """A plugin failed. `code`: as in the specification; 0 if the plugin gave none."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class CniError(RomanaError):
 
 
 class ConfList(NamedTuple):
-    """A network configuration list. `document`: all of it, as it was written."""
+    """A network configuration list. `document`: the complete decoded JSON."""
 
     name: str
     version: str
@@ -54,7 +54,7 @@ class ConfList(NamedTuple):
     document: Json
 
     def at_least(self, *version: int) -> bool:
-        """Of the specification."""
+        """Whether its version of the specification is at least this one."""
         return tuple(int(part) for part in self.version.split(".")) >= version
 
 
@@ -70,7 +70,7 @@ class Attachment(NamedTuple):
 
 
 def read_list(document: Any) -> ConfList:
-    """Raises CniError."""
+    """The configuration list in a decoded document. Raises CniError."""
     if not isinstance(document, dict) or not isinstance(document.get("name"), str):
         raise CniError("a CNI configuration needs a name")
     plugins = document.get("plugins", [document] if "type" in document else [])
@@ -98,7 +98,8 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def load(directory: Path) -> ConfList | None:
-    """The first of a directory, as containerd and CRI-O choose it; None where there is none to use."""
+    """The first usable configuration in a directory, chosen as by containerd and CRI-O; None if there is
+    none."""
     with contextlib.suppress(OSError):
         for path in sorted(directory.iterdir()):
             if path.suffix in _SUFFIXES:
@@ -108,14 +109,14 @@ def load(directory: Path) -> ConfList | None:
 
 
 class Plugins:
-    """`search`: the directories of plugins; `cache`: where results are kept; `namespace`: the network
-    namespace that plugins run in, which is the node's ('': our own)."""
+    """`search`: the directories of plugins. `cache`: the directory of cached results. `namespace`: the
+    network namespace in which plugins run, the node's; '': our own."""
 
     def __init__(self, search: Sequence[Path], cache: Path, namespace: str = "") -> None:
         self._search, self._cache, self._namespace = tuple(search), cache, namespace
 
     def add(self, conf: ConfList, to: Attachment) -> Json:
-        """The last plugin's result. Raises CniError; then call `delete`, as runtimes do."""
+        """Run ADD; returns the last plugin's result. Raises CniError; then call `delete`, as runtimes do."""
         result: Json | None = None
         for plugin in conf.plugins:
             try:
@@ -131,8 +132,8 @@ class Plugins:
         return result or {}
 
     def delete(self, conf: ConfList, of: Attachment) -> None:
-        """May be repeated. With the configuration and arguments of the ADD, where they are known. Raises
-        CniError; what had been done by then is done."""
+        """Run DEL, with the configuration and arguments of the ADD if they are cached. May be repeated.
+        Raises CniError; plugins that ran before the failure are not rolled back."""
         kept = self._kept(conf.name, of)
         if kept:
             with contextlib.suppress(CniError):
@@ -150,7 +151,7 @@ class Plugins:
         self._kept_at(conf.name, of).unlink(missing_ok=True)
 
     def check(self, conf: ConfList, of: Attachment) -> None:
-        """Raises CniError."""
+        """Run CHECK. Raises CniError if a plugin finds a fault, or the version does not support CHECK."""
         if not conf.at_least(0, 4):
             raise CniError(f"configuration version {conf.version} does not support the CHECK command")
         if conf.disable_check:
@@ -159,14 +160,14 @@ class Plugins:
             self._call("CHECK", conf, plugin, of, prevResult=self._kept(conf.name, of).get("result"))
 
     def status(self, conf: ConfList) -> None:
-        """Raises CniError where a plugin cannot take an ADD now."""
+        """Run STATUS, if the version supports it. Raises CniError if a plugin cannot serve an ADD now."""
         if conf.at_least(1, 1):
             for plugin in conf.plugins:
                 self._call("STATUS", conf, plugin)
 
     def collect(self, conf: ConfList, valid: Sequence[tuple[str, str]]) -> None:
-        """GC: `valid` are (container, interface) of existing attachments. Raises CniError after the last
-        plugin."""
+        """Run GC. `valid`: (container, interface) of the existing attachments. Raises CniError, but only
+        after all plugins have run."""
         if conf.disable_gc:
             return
         for kept in self.attachments():
@@ -186,7 +187,7 @@ class Plugins:
             raise CniError(failed)
 
     def attachments(self) -> list[Json]:
-        """The attachments that were added and not deleted, from the cache."""
+        """The cache entries of attachments that were added and not deleted."""
         paths = sorted((self._cache / "results").glob("[!.]*"))
         return [kept for path in paths if (kept := _read(path))]
 
@@ -202,7 +203,7 @@ class Plugins:
         return self._execute(self._found(plugin["type"]), self._environment(command, on), config)
 
     def _found(self, kind: str) -> Path:
-        """Raises CniError."""
+        """The path of a plugin's executable. Raises CniError."""
         if not kind or "/" in kind:
             raise CniError(f"invalid plugin name: {kind}")
         for directory in self._search:
@@ -232,7 +233,7 @@ class Plugins:
                     )
                 break
             except OSError as error:
-                if error.errno != errno.ETXTBSY or not left:  # it is being written just now
+                if error.errno != errno.ETXTBSY or not left:  # the file is being written
                     raise CniError(f"{path} cannot be run: {error.strerror}") from None
                 time.sleep(1.0)
         with process:
@@ -279,7 +280,7 @@ def _read(path: Path) -> Json:
 
 
 def _runtime_config(plugin: Json, on: Attachment) -> Json:
-    """Only what the plugin says it can take."""
+    """The runtimeConfig of a plugin: only the capabilities that its configuration declares."""
     wanted: Iterable[str] = (name for name, able in (plugin.get("capabilities") or {}).items() if able)
     return {name: on.capabilities[name] for name in wanted if name in on.capabilities}
 
@@ -289,7 +290,7 @@ def _described(plugin: Json) -> str:
 
 
 def _refusal(code: int, out: bytes, err: bytes) -> CniError:
-    """What a plugin wrote about its failure (pkg/invoke/raw_exec.go)."""
+    """The error that a failed plugin reported (pkg/invoke/raw_exec.go)."""
     if not out:
         said = err.decode(errors="replace").strip()
         words = f"netplugin failed: {said}" if said else "netplugin failed with no error message"

@@ -1,4 +1,4 @@
-"""The Node object that a kubelet writes. Pure: time is given."""
+"""The Node object that a kubelet writes. Pure: the time is given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _HEALTHY = {
 
 
 class Identity(NamedTuple):
-    """`labels`: with the zone and the host name. `kernel`: its release, `machine`: as uname says it."""
+    """The node's properties. `labels`: including zone and host name. `kernel`: its release; `machine`: both
+    as in uname."""
 
     name: str
     addresses: tuple[str, ...]
@@ -34,7 +35,7 @@ class Identity(NamedTuple):
 
 
 class Readiness(NamedTuple):
-    """Whether pods can be run. `since`: RFC 3339, when that began."""
+    """Whether the node can run pods. `since`: RFC 3339, when this state began."""
 
     ready: bool
     reason: str
@@ -47,7 +48,7 @@ def ready(since: str = "") -> Readiness:
 
 
 def not_ready(why: str, since: str = "") -> Readiness:
-    """In the words of a kubelet whose runtime has no network."""
+    """The readiness of a node whose runtime has no network, with a kubelet's text."""
     message = (
         f"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{why}"
     )
@@ -87,7 +88,7 @@ def status(who: Identity, readiness: Readiness, now: str) -> Json:
 
 
 def unknown(node: Json, now: str) -> Json:
-    """The status that the control plane writes for a node that does not report any more."""
+    """The status that the control plane writes for a node that has stopped reporting."""
     conditions = [
         condition
         | {
@@ -102,7 +103,7 @@ def unknown(node: Json, now: str) -> Json:
 
 
 def is_silent(node: Json, now: datetime) -> bool:
-    """Whether its kubelet has not reported for longer than the grace period."""
+    """Whether the node's kubelet has not reported for longer than the grace period."""
     for condition in node.get("status", {}).get("conditions", []):
         if condition.get("type") == "Ready" and condition.get("status") != "Unknown":
             heard = read_time(condition.get("lastHeartbeatTime"))

@@ -1,4 +1,4 @@
-"""A kubelet's view of a pod: whether it should run, what CNI gets to know of it, and its status. Pure."""
+"""A kubelet's view of a pod: whether it should run, its values for CNI, and its status. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def on_host_network(pod: Json) -> bool:
 
 
 def port_mappings(pod: Json) -> list[Json]:
-    """As a runtime passes them on: ports of containers that name a port of the host."""
+    """The CNI capability portMappings: the container ports that have a hostPort."""
     ports = [port for container in _containers(pod) for port in container.get("ports") or ()]
     return [
         {
@@ -60,7 +60,8 @@ def port_mappings(pod: Json) -> list[Json]:
 
 
 def bandwidth(pod: Json) -> Json:
-    """Of the annotations kubernetes.io/ingress-bandwidth and egress-bandwidth, in bits per second."""
+    """The CNI capability bandwidth, from the annotations kubernetes.io/ingress-bandwidth and
+    egress-bandwidth, in bits per second."""
     annotations = pod["metadata"].get("annotations") or {}
     found: Json = {}
     for direction in ("ingress", "egress"):
@@ -70,7 +71,7 @@ def bandwidth(pod: Json) -> Json:
 
 
 def _quantity(text: str) -> int:
-    """The number that `10M` or `1Gi` stands for; 0 if the text is not a quantity."""
+    """The value of a quantity such as `10M` or `1Gi`; 0 if the text is not one."""
     digits = text.rstrip("KMGTki")
     scales = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
     return int(digits) * scales.get(text[len(digits) :], 0) if digits.isdecimal() else 0
@@ -91,8 +92,8 @@ def running(pod: Json, state: Running) -> Json:
 
 
 def waiting(pod: Json, host: tuple[str, ...], since: str, why: str) -> Json:
-    """A pod whose network cannot be had, and why. A kubelet would tell it as an event; the lab has none, so
-    it is the pod's own message, which `kubectl describe` shows."""
+    """Status of a pod whose network setup failed, with the reason. A kubelet would write an event; the lab
+    has no events, so the reason is the pod's message, which `kubectl describe` shows."""
     message = f"failed to set up the pod's network: {why}"
     state = {"waiting": {"reason": "ContainerCreating", "message": message}}
     return {
@@ -106,7 +107,7 @@ def waiting(pod: Json, host: tuple[str, ...], since: str, why: str) -> Json:
 
 
 def why_waiting(pod: Json) -> str:
-    """The reason that `waiting` set, or ''."""
+    """The reason in a status of `waiting`, or ''."""
     for condition in pod.get("status", {}).get("conditions") or ():
         if condition.get("status") == "False" and condition.get("message"):
             return str(condition["message"])
@@ -114,7 +115,7 @@ def why_waiting(pod: Json) -> str:
 
 
 def says(pod: Json, status: Json) -> bool:
-    """Whether a pod's status has all of these values; None stands for an absent field."""
+    """Whether the pod's status has all of these values; None: the field must be absent."""
     there = pod.get("status") or {}
     return all(there.get(field) == value for field, value in status.items())
 

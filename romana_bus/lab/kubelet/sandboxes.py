@@ -1,8 +1,8 @@
 """The sandboxes of one node's pods: a network namespace each, and a record on disk.
 
-A record is written before its namespace is made and goes after it was removed, so that everything
-that a crash leaves is found again: a sandbox that was not completed, one whose namespace a power cut removed,
-and a namespace without a record. Blocking.
+A record is written before its namespace is created, and removed after it. So everything that a crash leaves
+is found again: an incomplete sandbox, a sandbox whose namespace a power cut removed, and a namespace without
+a record. Blocking.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Json = dict[str, Any]
 
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """`netns`: its namespace; of a pod on the host's network, that of the node. `complete`: it has its
-    network, and `addresses`. `since`: RFC 3339."""
+    """The record of a sandbox. `netns`: its namespace; that of the node for a pod with hostNetwork.
+    `complete`: it has its network and `addresses`. `since`: RFC 3339."""
 
     id: str
     uid: str
@@ -43,8 +43,8 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ground(NamedTuple):
-    """Where a node's sandboxes are. `netns`: the node's; `host`: its addresses; `directory`: its
-    directory in the lab; `conf`: where CNI configurations are."""
+    """The node of the sandboxes. `netns`: its namespace. `host`: its addresses. `directory`: its directory in
+    the lab. `conf`: the directory of CNI configurations."""
 
     netns: str
     host: tuple[str, ...]
@@ -53,12 +53,12 @@ class Ground(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the names of its pods' namespaces start with."""
+        """The prefix of the names of its pods' namespaces."""
         return f"{self.netns}-pod-"
 
 
 class Sandboxes:
-    """`of`: by the pod's uid."""
+    """The sandboxes of one node. `of`: pod uid -> sandbox."""
 
     def __init__(self, ground: Ground, plugins: Plugins) -> None:
         self.ground, self._plugins = ground, plugins
@@ -77,8 +77,8 @@ class Sandboxes:
         return sandbox.complete and netns.exists(sandbox.netns)
 
     def create(self, pod: Json, now: str) -> Sandbox:
-        """A sandbox with its network. Raises Failed and CniError, and removes what was made; what cannot be
-        removed is removed before the next try."""
+        """Create a sandbox with its network. If that fails, the sandbox is removed, at the latest before the
+        next attempt. Raises Failed, CniError."""
         sandbox = self._begin(pod, now)
         if sandbox.on_host:
             return self._keep(msgspec.structs.replace(sandbox, complete=True, addresses=self.ground.host))
@@ -93,7 +93,7 @@ class Sandboxes:
         return self._keep(msgspec.structs.replace(sandbox, complete=True, addresses=addresses))
 
     def remove(self, sandbox: Sandbox) -> None:
-        """May be repeated. Raises CniError, then it stays."""
+        """Remove a sandbox. May be repeated. Raises CniError; the record stays then."""
         if not sandbox.on_host:
             conf = self._conf(optional=True)
             attachment = self._attachment(sandbox)
@@ -105,7 +105,7 @@ class Sandboxes:
         self.of.pop(sandbox.uid, None)
 
     def why_not_ready(self) -> str:
-        """Why no sandbox can get its network now; '' where it can."""
+        """Why no sandbox can get a network now, or ''."""
         try:
             self._plugins.status(self._conf())
         except libcni.CniError as error:
@@ -145,7 +145,8 @@ class Sandboxes:
         return conf
 
     def _attachment(self, sandbox: Sandbox) -> libcni.Attachment:
-        """The arguments are those of containerd and CRI-O. A dead sandbox has no namespace to name."""
+        """The sandbox's attachment, with the arguments of containerd and CRI-O. `netns` is '' if the
+        namespace does not exist any more."""
         return libcni.Attachment(
             container=sandbox.id,
             netns=str(netns.path(sandbox.netns)) if netns.exists(sandbox.netns) else "",
@@ -161,7 +162,7 @@ class Sandboxes:
 
 
 def read_records(directory: Path) -> list[Sandbox]:
-    """Those of a node, by what is on disk."""
+    """The sandboxes of a node, from their records on disk."""
     sandboxes = []
     for path in sorted((directory / "sandboxes").glob("[!.]*.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):

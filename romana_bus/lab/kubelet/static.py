@@ -1,7 +1,7 @@
 """Static pods: manifests in a directory, which the kubelet runs without the API server.
 
-A static pod's uid is a hash of its manifest and its node, so that a changed manifest is another pod. The
-API server is shown a mirror: the same pod with a uid of its own, and the static one's in an annotation.
+A static pod's uid is a hash of its manifest and its node, so a changed manifest is another pod. In the API
+server it has a mirror pod: the same pod with another uid, and with the static pod's uid in an annotation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def read(directory: Path, node: str, now: str) -> dict[str, Json]:
-    """The pods of a directory by uid. Other files are left out, with a line in the log."""
+    """uid -> pod, for the manifests in a directory. Other files are skipped and logged."""
     pods = {}
     for path in sorted(directory.glob("[!.]*")) if directory.is_dir() else ():
         if path.suffix in _SUFFIXES:
@@ -36,7 +36,7 @@ def read(directory: Path, node: str, now: str) -> dict[str, Json]:
 
 
 def _read(path: Path, node: str, now: str) -> Json | None:
-    import yaml  # only where there is a manifest
+    import yaml  # imported only if there is a manifest
 
     try:
         body = path.read_bytes()
@@ -52,7 +52,7 @@ def _read(path: Path, node: str, now: str) -> Json | None:
 
 
 def static_pod(manifest: Json, uid: str, node: str, now: str) -> Json:
-    """As the kubelet completes it (pkg/kubelet/config/common.go, applyDefaults)."""
+    """The pod of a manifest, completed as by the kubelet (pkg/kubelet/config/common.go, applyDefaults)."""
     metadata = manifest["metadata"]
     annotations = (metadata.get("annotations") or {}) | {
         "kubernetes.io/config.hash": uid,
@@ -70,7 +70,7 @@ def static_pod(manifest: Json, uid: str, node: str, now: str) -> Json:
 
 
 def mirror(pod: Json) -> Json:
-    """What the API server is shown of it."""
+    """The mirror pod of a static pod."""
     copy: Json = msgspec.json.decode(msgspec.json.encode(pod))
     uid = copy["metadata"].pop("uid")
     copy["metadata"]["annotations"][MIRROR] = uid
@@ -78,5 +78,5 @@ def mirror(pod: Json) -> Json:
 
 
 def mirrored(pod: Json) -> str:
-    """The uid of the static pod that this is the mirror of; '' where it is none."""
+    """The uid of the static pod that a mirror pod stands for; '' if it is not a mirror pod."""
     return str((pod["metadata"].get("annotations") or {}).get(MIRROR, ""))

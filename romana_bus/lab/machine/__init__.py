@@ -1,1 +1,1 @@
-"""What the lab needs of the machine: network namespaces, processes, and a directory for each lab."""
+"""The lab's network namespaces, processes and directory on the machine."""

@@ -1,15 +1,15 @@
-"""A lab's directory, /run/romana-bus-lab/NAME: the lab's record, and what people and its processes read.
+"""A lab's directory, /run/romana-bus-lab/NAME: the lab's record, and files for its processes and for people.
 
     lab.json        the spec, and facts recorded while it came up
     prefixes.json   the prefixes of each zone's pods
-    env             to source: which log and which API server the commands mean
+    env             for a shell to source: the log and the API server that commands use
     kubeconfig      topology.yaml
     logs/           one file for each process
     processes/      one record for each process
     nats/           the embedded NATS server's store and credentials
     nodes/NODE/     run, state (the agent's), bin, net.d (CNI), sandboxes, cni, manifests (the kubelet's)
 
-Making it takes the name: of two `lab up` at the same time, one fails here.
+Creating it reserves the name: of two concurrent `lab up`, one fails here.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from romana_bus.lab.spec import Spec
 
 ROOT = Path("/run/romana-bus-lab")
 
-#: Where nodes find NATS, at their gateway.
+#: The port of NATS at the nodes' gateway.
 RELAY_PORT = 4222
 
-#: Set for every process of a lab, to its name.
+#: The environment variable that holds the lab's name in each of its processes.
 MARK = "ROMANA_LAB"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """`up`: it came up whole. `server`: URL of the API server, where it is our own."""
+    """`up`: the lab came up completely. `server`: URL of the lab's own API server; '' if it has none."""
 
     spec: Spec
     up: bool = False
@@ -42,7 +42,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NatsAccess(msgspec.Struct, frozen=True):
-    """What the embedded server's keeper wrote down (bus/embedded/keeper.py)."""
+    """The address and credentials of NATS, as the embedded server's keeper writes them
+    (bus/embedded/keeper.py)."""
 
     port: int
     user: str
@@ -50,23 +51,23 @@ class NatsAccess(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """From the machine itself."""
+        """The URL for processes in the machine's own namespace."""
         return f"nats://{self.user}:{self.password}@127.0.0.1:{self.port}"
 
     def relayed(self, gateway: str) -> str:
-        """From a node of that gateway."""
+        """The URL for nodes with that gateway."""
         return f"nats://{self.user}:{self.password}@{gateway}:{RELAY_PORT}"
 
 
 class Lab:
-    """`facts`: as they were when this was opened, or last written."""
+    """A lab's directory. `facts`: as of the last read or write of lab.json by this process."""
 
     def __init__(self, directory: Path, facts: Facts) -> None:
         self.directory, self.facts = directory, facts
 
     @classmethod
     def make(cls, spec: Spec) -> Lab:
-        """Make the directory. Raises BadInput where there is one already, Failed where it cannot be made."""
+        """Create the directory. Raises BadInput if it exists already, Failed if it cannot be created."""
         directory = ROOT / spec.name
         try:
             ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ class Lab:
 
     @classmethod
     def open(cls, name: str) -> Lab:
-        """Raises BadInput where no such lab is up."""
+        """The lab of that name. Raises BadInput if it is not up."""
         directory = ROOT / name
         facts = _facts(directory)
         if facts is None:
@@ -111,7 +112,7 @@ class Lab:
         write(self.directory / "lab.json", msgspec.json.encode(self.facts))
 
     def prefixes(self) -> dict[str, tuple[str, ...]]:
-        """Zone -> the prefixes of its pods, as far as they are known."""
+        """Zone -> the prefixes of its pods; zones whose prefixes are not known yet are missing."""
         try:
             body = (self.directory / "prefixes.json").read_bytes()
             return msgspec.json.decode(body, type=dict[str, tuple[str, ...]])
@@ -122,7 +123,7 @@ class Lab:
         write(self.directory / "prefixes.json", msgspec.json.encode(prefixes))
 
     def nats(self) -> NatsAccess:
-        """Raises Failed as long as it was never started."""
+        """How to reach the lab's NATS server. Raises Failed if it was never started."""
         try:
             return msgspec.json.decode((self.directory / "nats/server.json").read_bytes(), type=NatsAccess)
         except (OSError, msgspec.DecodeError):
@@ -149,10 +150,10 @@ def _is_up(directory: Path) -> bool:
 
 
 def command(lab: str, text: str) -> str:
-    """A command for that lab as a user would type it: without the default name."""
+    """A command for that lab as a user would type it: --name is left out for the default lab."""
     return f"romana-bus lab {text}{'' if lab == 'lab' else f' --name {lab}'}"
 
 
 def write(path: Path, body: bytes | str) -> None:
-    """Write a file atomically, readable by its owner alone. Raises OSError."""
+    """Write a file atomically, readable only by its owner. Raises OSError."""
     files.write(path, body.encode() if isinstance(body, str) else body, mode=0o600)

@@ -1,7 +1,7 @@
 """Network namespaces by name, as `ip netns` keeps them: /run/netns/NAME.
 
-A thread can be in another namespace than its process. A socket or a child that it makes stays there for good:
-so a thread enters, makes it, and comes back. Await nothing in between.
+A thread can be in another namespace than its process. A socket or a child process stays in the namespace in
+which it was created: so a thread enters, creates it, and returns. Do not await in between.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def path(name: str) -> Path:
 
 
 def exists(name: str) -> bool:
-    """Whether there is such a namespace. (A crash may leave a file that nothing is mounted on.)"""
+    """Whether the namespace exists. (A crash may leave its file without a mount.)"""
     try:
         return path(name).stat().st_dev != DIRECTORY.stat().st_dev
     except OSError:
@@ -42,7 +42,7 @@ def exists(name: str) -> bool:
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
-    """This thread is in that namespace ('': where it is). Raises Failed where there is none."""
+    """Runs the block inside the namespace; '' stays in the current one. Raises Failed."""
     if not name:
         yield
         return
@@ -55,7 +55,7 @@ def inside(name: str) -> Iterator[None]:
 
 
 def enter(name: str) -> None:
-    """Move this thread into that namespace, for good. Raises Failed."""
+    """Move this thread into the namespace permanently. Raises Failed."""
     try:
         there = namespaces.opened(path(name))
         try:
@@ -81,17 +81,17 @@ def named(prefix: str) -> list[str]:
 
 
 def add(name: str) -> None:
-    """Make a namespace, with its loopback up. Raises Failed.
+    """Create a namespace, with its loopback up. Raises Failed.
 
-    By `ip`, not pyroute2: that forks for each namespace, which a kubelet with threads must not, and every
-    kubelet would import it for this alone.
+    Uses `ip`, not pyroute2, which forks for each namespace: a process with threads, such as the kubelet, must
+    not fork, and would import pyroute2 only for this.
     """
     ip("netns", "add", name)
     ip("-n", name, "link", "set", "lo", "up")
 
 
 def delete(name: str) -> None:
-    """Remove a namespace; that it is gone already is not an error. Raises Failed."""
+    """Remove a namespace; a missing one is not an error. Raises Failed."""
     file = path(name)
     _libc.umount2(os.fsencode(file), _MNT_DETACH)
     try:
@@ -101,7 +101,7 @@ def delete(name: str) -> None:
 
 
 def processes(names: Iterable[str]) -> set[int]:
-    """The pids of the processes that are in these namespaces."""
+    """The pids of the processes in these namespaces."""
     known = set()
     for name in names:
         if exists(name):
@@ -115,7 +115,7 @@ def processes(names: Iterable[str]) -> set[int]:
 
 
 def required(*tools: str) -> None:
-    """Raises BadInput where one of these programs is not installed."""
+    """Raises BadInput if one of these programs is not installed."""
     packages = {"ip": "iproute2", "ping": "iputils-ping"}
     for tool in tools:
         if shutil.which(tool, path=search_path()) is None:
@@ -141,7 +141,7 @@ def ip(*arguments: str) -> None:
 
 
 def sysctl(name: str, settings: dict[str, str]) -> None:
-    """Write net.* settings in that namespace; those that this kernel does not have are left out."""
+    """Write net.* settings in the namespace; settings that this kernel does not have are skipped."""
     with inside(name):
         for key, value in settings.items():
             with contextlib.suppress(FileNotFoundError):
@@ -149,5 +149,5 @@ def sysctl(name: str, settings: dict[str, str]) -> None:
 
 
 def search_path() -> str:
-    """The PATH, with the directories in which Debian has `ip`."""
+    """PATH, plus the directories in which Debian installs `ip`."""
     return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"

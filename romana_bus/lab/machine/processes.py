@@ -1,7 +1,7 @@
-"""The lab's processes: started in the background, each with a log of its own, and found again.
+"""The lab's processes: starts them in the background, each with its own log, and finds them again.
 
-A record is a pid and the time when that process started, so a pid that the kernel gave to another one in
-the meantime is never taken for ours. What has no record any more is found by its environment.
+A record holds a pid and the start time of that process, so a pid that the kernel has reused is never taken
+for ours. A process whose record is lost is found by its environment.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from romana_bus.lab.machine.directory import Lab
 
-#: What a background process keeps of the environment of whoever typed `lab up`.
+#: The variables that a background process inherits from the environment of `lab up`.
 _KEPT = ("HOME", "LANG", "TMPDIR", "PYTHONWARNINGS", "ROMANA_NATS_SERVER")
-#: Seconds that the kernel may take to end what was killed.
+#: Seconds that the kernel may take to end a killed process.
 _ENDS_WITHIN = 10.0
-#: The fields of /proc/PID/stat behind the name (proc(5)): the state, and when it was started.
+#: The fields of /proc/PID/stat after the name (proc(5)): the state, and the start time.
 _STATE, _STARTED = 0, 19
 
 
 class Record(msgspec.Struct, frozen=True):
-    """`started`: clock ticks since the machine booted."""
+    """A process that was started. `started`: its start time, in clock ticks since the machine booted."""
 
     name: str
     pid: int
@@ -46,7 +46,7 @@ class Record(msgspec.Struct, frozen=True):
 
     @property
     def stopped(self) -> bool:
-        """By a signal, as Ctrl-Z does; it is alive, and does nothing."""
+        """Whether the process is alive but stopped by a signal, such as Ctrl-Z sends."""
         return self.alive and (_stat(self.pid) or " ")[_STATE] == "T"
 
 
@@ -57,7 +57,7 @@ def start(
     namespace: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Record:
-    """In a session of its own, so that Ctrl-C does not reach it. Raises Failed."""
+    """Start a process in its own session, so that Ctrl-C does not reach it. Raises Failed."""
     log = os.open(lab.directory / f"logs/{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ} | {"PATH": netns.search_path()}
     try:
@@ -84,7 +84,7 @@ def start(
 
 
 def recorded(lab: Lab) -> dict[str, Record]:
-    """All that were started, also those that have ended."""
+    """The records of all processes that were started, also of those that have ended."""
     records = {}
     for path in sorted((lab.directory / "processes").glob("*.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -99,7 +99,7 @@ def alive(lab: Lab, name: str) -> Record | None:
 
 
 def kill(lab: Lab, *names: str) -> list[str]:
-    """Kill these (SIGKILL) and wait until they are gone; returns those that were alive. Raises Failed."""
+    """Send SIGKILL to these and wait until they have ended; returns those that were alive. Raises Failed."""
     records = recorded(lab)
     chosen = [records[name] for name in names if name in records and records[name].alive]
     end(record.pid for record in chosen)
@@ -118,7 +118,7 @@ def terminate(lab: Lab, name: str) -> bool:
 
 
 def resume(lab: Lab) -> list[str]:
-    """Send SIGCONT to those that are stopped; returns their names."""
+    """Send SIGCONT to the stopped processes; returns their names."""
     stopped = [record for record in recorded(lab).values() if record.stopped]
     for record in stopped:
         with contextlib.suppress(ProcessLookupError):
@@ -127,7 +127,7 @@ def resume(lab: Lab) -> list[str]:
 
 
 def marked(lab: str) -> set[int]:
-    """The lab's processes by their environment, without this one and its ancestors."""
+    """The pids of the lab's processes, found by their environment; without this one and its ancestors."""
     mark, pids = f"{MARK}={lab}".encode(), set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -137,12 +137,12 @@ def marked(lab: str) -> set[int]:
 
 
 def inside(namespaces: Iterable[str]) -> set[int]:
-    """The processes in these network namespaces, without this one and its ancestors."""
+    """The pids of the processes in these network namespaces, without this one and its ancestors."""
     return {pid for pid in netns.processes(namespaces) if _started(pid) is not None} - _ancestors()
 
 
 def end(pids: Iterable[int]) -> None:
-    """SIGKILL to all, and wait until they have ended. Raises Failed."""
+    """Send SIGKILL to all and wait until they have ended. Raises Failed."""
     ends = {}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -169,11 +169,11 @@ def _await(ends: Mapping[int, int]) -> None:
             poller.unregister(descriptor)
             pid = waiting.pop(descriptor)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # where we started it ourselves
+                os.waitpid(pid, os.WNOHANG)  # only if it is our child
 
 
 def last_words(lab: Lab, name: str) -> str:
-    """The last line of its log."""
+    """The last line of the process's log."""
     with contextlib.suppress(OSError, IndexError):
         text = (lab.directory / f"logs/{name}.log").read_text(errors="replace")
         return text.strip().splitlines()[-1][:400]
@@ -193,7 +193,7 @@ def _ancestors() -> set[int]:
 
 
 def _started(pid: int) -> int | None:
-    """None where it has ended; a zombie has."""
+    """The start time of the process; None if it has ended, also if it is a zombie."""
     fields = _stat(pid)
     return int(fields[_STARTED]) if fields and fields[_STATE] not in "ZX" else None
 

@@ -1,8 +1,8 @@
-"""Links, addresses and routes of a network namespace, by pyroute2. Blocking.
+"""Links, addresses and routes of a network namespace, through pyroute2. Blocking.
 
-pyroute2 runs an event loop of its own, and the caller may be in one already: so each task has a thread of its
-own, which enters the namespace and ends with the task. The import takes a third of a second, so the first
-task does it.
+pyroute2 runs its own event loop, and the caller may be in one already: so each task gets its own thread,
+which enters the namespace and ends with the task. The import takes a third of a second, so it is left to the
+first task.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: pyroute2.IPRoute and its messages, which have no types.
+#: pyroute2.IPRoute and its messages, which are untyped.
 Kernel = Any
 Route = Any
 
 
 def within(namespace: str, task: Callable[[Kernel], T]) -> T:
-    """Hand `task` the kernel of that namespace; gives its result. Raises Failed, with the kernel's reason."""
+    """Call `task` with the kernel of that namespace; returns its result. Raises Failed with the kernel's
+    reason."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(_run, namespace, task).result()
 
@@ -41,7 +42,7 @@ def _run(namespace: str, task: Callable[[Kernel], T]) -> T:
 
 
 def index(kernel: Kernel, link: str) -> int:
-    """Raises Failed where there is no such link."""
+    """The link's index. Raises Failed if it does not exist."""
     indexes = kernel.link_lookup(ifname=link)
     if not indexes:
         raise Failed(f"there is no link {link}")
@@ -49,7 +50,7 @@ def index(kernel: Kernel, link: str) -> int:
 
 
 def destination(route: Route) -> str:
-    """`10.20.0.0/29`, an address alone where it is a route to one, or `default`."""
+    """The route's destination: `10.20.0.0/29`, an address without length for a host route, or `default`."""
     address, length = route.get("RTA_DST"), route["dst_len"]
     if address is None:
         return "default"

@@ -1,1 +1,1 @@
-"""Recorded days of a real API server, and their player."""
+"""Recordings of a real API server, and their player."""

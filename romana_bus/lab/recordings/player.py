@@ -1,7 +1,7 @@
-"""A recorded API server, and the player that makes the small one repeat it.
+"""Plays the recording of a real API server on the small one.
 
-A recording is a directory of `*.jsonl`, one file per resource (see `track.py`). `answers.jsonl` beside them
-holds single answers, and is not played.
+A recording is a directory of `*.jsonl`, one file per resource (see `track.py`). `answers.jsonl` in the same
+directory holds single answers, and is not played.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recording:
-    """`initial`: what was there at `version`, the newest of the first listings. `events`: every change
-    after it, in the order of their versions. `duration`: seconds."""
+    """A recording. `version`: of the newest of the first listings. `initial`: the objects at that version.
+    `events`: every later change, in the order of versions. `duration`: seconds."""
 
     version: int
     initial: dict[Resource, Objects]
@@ -45,7 +45,7 @@ class Recording:
 
     @classmethod
     def load(cls, directory: Path, resources: Sequence[Resource] = BUILT_IN) -> Recording:
-        """Raises BadInput, which names the file and the line."""
+        """Read a recording. Raises BadInput, which names the file and the line."""
         files = sorted(path for path in directory.glob("*.jsonl") if path.name != "answers.jsonl")
         if not files:
             raise BadInput(f"{directory}: no recording (*.jsonl) there")
@@ -65,7 +65,7 @@ def _by_version(event: RecordedEvent) -> int:
 
 
 def final(recording: Recording) -> dict[Resource, Objects]:
-    """Per resource, what is there at the end."""
+    """The objects of each resource at the end of the recording."""
     ended = {resource: dict(objects) for resource, objects in recording.initial.items()}
     for event in recording.events:
         apply(ended[event.resource], event)
@@ -73,14 +73,14 @@ def final(recording: Recording) -> dict[Resource, Objects]:
 
 
 def fill(recording: Recording, server: ApiServer) -> None:
-    """Give the server what was there when the recording began."""
+    """Fill the server with the objects at the beginning of the recording."""
     for resource, objects in recording.initial.items():
         server.store.fill(resource, recording.version, objects)
 
 
 async def play(recording: Recording, server: ApiServer, speed: float = 1.0) -> None:
     """Fill the server, then apply every event at its time divided by `speed` (inf: at once). A client that
-    lists before that gets an empty list."""
+    lists before the server is filled gets an empty list."""
     fill(recording, server)
     await play_events(recording, server, speed)
 
@@ -88,7 +88,8 @@ async def play(recording: Recording, server: ApiServer, speed: float = 1.0) -> N
 async def play_events(
     recording: Recording, server: ApiServer, speed: float = 1.0, pause: float = math.inf
 ) -> None:
-    """The second half of `play`, on a server that is filled."""
+    """Apply every event to a server that is filled. `speed`, `pause`: as in `moments`. Raises BadInput if
+    `speed` is not above 0."""
     if not speed > 0:
         raise BadInput(f"speed {speed}: it must be above 0")
     clock = asyncio.get_running_loop().time
@@ -99,7 +100,7 @@ async def play_events(
 
 
 def moments(recording: Recording, speed: float, pause: float) -> list[float]:
-    """When each event is played: seconds since the beginning. `pause`: the longest one between two."""
+    """When each event is played: seconds since the beginning. `pause`: at most between two events."""
     times = [0.0, *(event.t for event in recording.events)]
     return list(accumulate(min(pause, (now - last) / speed) for last, now in pairwise(times)))
 
@@ -128,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def _serve(recording: Recording, asked: argparse.Namespace) -> None:
-    """Until it is cancelled."""
+    """Serve and play the recording until cancelled."""
     begin, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, begin.set)
     loop.call_later(asked.delay, begin.set)

@@ -1,5 +1,5 @@
-"""One file of a recording: what its first listing showed, and every change that its watches showed. Pure,
-but for the reading of the file.
+"""One file of a recording: the objects of its first listing, and every change that its watches showed. Pure,
+except for reading the file.
 
 Each line is `{t, kind, path, status, body}`: `t` in seconds since the recording began, `kind` one of list,
 watch-open, watch and watch-close, `body` the raw bytes (a watch's line without its newline).
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from romana_bus.lab.kubeapi.resources import Resource
 
-#: Keys (`namespace/name`, or `name`) and the objects as a watch shows them.
+#: Key (`namespace/name`, or `name`) -> the object as a watch shows it.
 Objects = dict[str, bytes]
 
 
@@ -36,7 +36,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class RecordedEvent(NamedTuple):
-    """`kind`: ADDED, MODIFIED or DELETED; `raw`: the object's bytes; `t` as in Line."""
+    """A change. `kind`: ADDED, MODIFIED or DELETED. `raw`: the object's bytes. `t`: as in Line."""
 
     t: float
     version: int
@@ -59,7 +59,7 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def apply(objects: Objects, event: RecordedEvent) -> None:
-    """Change `objects` as `event` says."""
+    """Apply `event` to `objects`."""
     if event.kind == "DELETED":
         objects.pop(event.key, None)
     else:
@@ -82,7 +82,7 @@ class _WatchEvent(msgspec.Struct):
 
 @dataclass
 class Track:
-    """One file: its resource, what its first listing showed at `version`, and what changed since."""
+    """One file: its resource, `listed`: the objects of its first listing at `version`, and later changes."""
 
     resource: Resource
     version: int
@@ -119,14 +119,14 @@ class Track:
 
     def _read_event(self, t: float, event: _WatchEvent) -> None:
         if event.type not in ("ADDED", "MODIFIED", "DELETED"):
-            return  # bookmarks and errors are the server's own business
+            return  # the server makes its own bookmarks and errors
         raw = bytes(event.object)
         key, version = wire.placed(self.resource, raw)
-        if version > (self.events[-1].version if self.events else self.version):  # a watch may repeat
+        if version > (self.events[-1].version if self.events else self.version):  # a watch may repeat events
             self.events.append(RecordedEvent(t, version, self.resource, event.type, key, raw))
 
     def objects_at(self, version: int) -> Objects:
-        """The others may have been listed later than this one."""
+        """Objects at `version`; other resources may have been listed later."""
         objects = dict(self.listed)
         for event in self.events:
             if event.version <= version:

@@ -1,1 +1,1 @@
-"""The stand-in scheduler: which node a pod goes to."""
+"""The stand-in scheduler: binds pods to nodes."""

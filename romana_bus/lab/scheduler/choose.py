@@ -1,8 +1,8 @@
-"""Which node a pod goes to, and why it goes to none. Pure: pods and nodes in, decisions out.
+"""Chooses a node for each pod, or the reason why none fits. Pure: pods and nodes in, decisions out.
 
 A node is eligible if it is Ready, not cordoned, has the labels that the pod's nodeSelector and required
-nodeAffinity require, and no taint that the pod does not tolerate. Of those the one with the fewest pods is
-taken, then the first by name; older pods choose first. Not considered: resources, preferences,
+nodeAffinity require, and no taint that the pod does not tolerate. The eligible node with the fewest pods is
+chosen, then the first by name; older pods come first. Not considered: resources, preferences,
 (anti-)affinity to other pods, spread constraints, priorities.
 """
 
@@ -30,7 +30,7 @@ _OPERATORS = {
     "Lt": "lt",
 }
 
-#: What is wrong with a node, in the words of kube-scheduler where it has them.
+#: The reasons why a node is not eligible, with the texts of kube-scheduler.
 _NOT_READY = "node(s) were not ready"
 _CORDONED = "node(s) were unschedulable"
 _MISMATCH = "node(s) didn't match Pod's node affinity/selector"
@@ -38,7 +38,7 @@ _TAINTED = "node(s) had untolerated taint(s)"
 
 
 class Decision(NamedTuple):
-    """A pod goes to `node`; or, where that is '', to none, because of `why`."""
+    """The decision about a pod. `node`: '' if no node fits; then `why` is the reason."""
 
     namespace: str
     name: str
@@ -48,7 +48,7 @@ class Decision(NamedTuple):
 
 
 def choose(pods: Iterable[Json], nodes: Iterable[Json]) -> list[Decision]:
-    """One decision for each pod that is ours to place, as if each were carried out before the next."""
+    """One decision for each pod that we have to schedule, as if each were carried out before the next."""
     pods, nodes = list(pods), sorted(nodes, key=_name)
     load = Counter(_spec(pod).get("nodeName", "") for pod in pods if not _ended(pod))
     decisions = []
@@ -61,14 +61,14 @@ def choose(pods: Iterable[Json], nodes: Iterable[Json]) -> list[Decision]:
 
 
 def wanted(pod: Json) -> bool:
-    """Whether it is ours to place."""
+    """Whether we have to schedule the pod."""
     spec = _spec(pod)
     placed = spec.get("nodeName") or spec.get("schedulingGates") or pod["metadata"].get("deletionTimestamp")
     return not placed and not _ended(pod) and spec.get("schedulerName", OURS) == OURS
 
 
 def stated_reason(pod: Json) -> str:
-    """The reason in the pod's condition why it is not scheduled, or ''."""
+    """The message of the pod's condition PodScheduled if it is not scheduled, or ''."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return str(condition.get("message", ""))
@@ -76,7 +76,7 @@ def stated_reason(pod: Json) -> str:
 
 
 def objection(pod: Json, node: Json) -> str:
-    """What keeps the pod from this node; '' where nothing does."""
+    """Why the node is not eligible for the pod; '' if it is eligible."""
     if not _fits(_spec(pod), node):
         return _MISMATCH
     tolerations = _spec(pod).get("tolerations") or []
@@ -114,7 +114,7 @@ def _fits(spec: Json, node: Json) -> bool:
 
 
 def _term(term: Json, labels: dict[str, str], name: str) -> bool:
-    """All expressions of a term have to hold; one without any holds for no node."""
+    """Whether all expressions of a term match the node; a term without expressions matches no node."""
     expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
     return bool(expressions or fields) and (
         all(_requirement(wanted).met(labels.get(wanted.get("key", ""))) for wanted in expressions)

@@ -1,10 +1,10 @@
-"""The stand-in scheduler: it puts pods on nodes, for clusters that have no kube-scheduler.
+"""The stand-in scheduler: binds pods to nodes, for clusters without a kube-scheduler.
 
-It reads pods and nodes, writes pods/binding and, if no node fits, the pod's condition PodScheduled,
-and keeps no state: all that it knows comes from two watches, so it may be killed at any time, and a second
-one only makes conflicts. It decides from all pods and nodes anew after every change, so a pod that fits
-no node is placed as soon as a node allows it. A refusal means that another writer was faster:
-the watch shows the result. A request without an answer is repeated.
+Reads pods and nodes. Writes pods/binding and, if no node fits, the pod's condition PodScheduled. It keeps no
+state besides two watches, so it may be killed at any time, and a second one only causes conflicts. After
+every change it decides again from all pods and nodes, so a pod that fits no node is bound as soon as one
+fits. A refusal means that another writer was faster: the watch shows the result. A request without an answer
+is repeated.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ log = structlog.get_logger(__name__)
 
 Json = dict[str, Any]
 
-#: Seconds until what failed is tried again.
+#: Seconds before a failed request is retried.
 _AGAIN = 1.0
 
-#: Somebody was faster: the pod is gone, or on a node.
+#: Another writer was faster: the pod was deleted (404), or bound (409).
 _OVERTAKEN = (404, 409)
 
 
@@ -44,7 +44,7 @@ class Scheduler:
         self._seen: dict[Resource, dict[tuple[str, str], Json]] = {PODS: {}, NODES: {}}
         self._synced: set[Resource] = set()
         self._changed = asyncio.Event()
-        self._reported: dict[str, str] = {}  # by uid: why it is not scheduled, as we wrote it last
+        self._reported: dict[str, str] = {}  # uid -> the last reason that we wrote
 
     async def run(self) -> None:
         await until_one_ends([self._watch(PODS), self._watch(NODES), self._decide()])
@@ -67,7 +67,7 @@ class Scheduler:
             await self._changed.wait()
             self._changed.clear()
             if len(self._synced) < len(self._seen):
-                continue  # one of the two listings is still missing
+                continue  # one of the two listings is not complete yet
             for decision in choose(self._seen[PODS].values(), self._seen[NODES].values()):
                 try:
                     await self._carry_out(decision)
@@ -75,11 +75,11 @@ class Scheduler:
                     self._failed(decision, error)
 
     async def _carry_out(self, decision: Decision) -> None:
-        """Raises Refused and Unreachable."""
+        """Bind the pod, or write why no node fits. Raises Refused, Unreachable."""
         key = (decision.namespace, decision.name)
         pod = self._seen[PODS].get(key)
         if pod is None or pod["metadata"].get("uid", "") != decision.uid:
-            return  # it went while we were busy
+            return  # it was deleted meanwhile
         if decision.node:
             await self._client.bind(*key, decision.node, uid=decision.uid)
             self._placed(key, decision)
@@ -91,7 +91,7 @@ class Scheduler:
             log.info("unschedulable", pod="/".join(key), why=decision.why)
 
     def _placed(self, key: tuple[str, str], decision: Decision) -> None:
-        """Count the placement at once: the next decision may come before the watch shows it."""
+        """Record the binding at once: the next decision may come before the watch shows it."""
         log.info("scheduled", pod="/".join(key), node=decision.node)
         pod = self._seen[PODS].get(key)
         if pod is not None and pod["metadata"].get("uid", "") == decision.uid:
@@ -108,7 +108,8 @@ class Scheduler:
 
 
 def _unschedulable(why: str) -> Json:
-    """The message is for `kubectl describe`, which would look for an event."""
+    """The status with the condition PodScheduled false. Its message takes the place of an event for
+    `kubectl describe`."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"status": {"message": why, "conditions": [condition | {"lastTransitionTime": now}]}}

@@ -32,7 +32,7 @@ MARK_AGAIN = 60.0
 
 
 def begin_listing(state: Watched, kind: Kind, reason: str) -> list[Event]:
-    """A listing begins. Until `end_listing` the log may be behind for this resource."""
+    """Starts a listing. Until `end_listing` the log may be behind for this resource."""
     progress = state.of(kind.name)
     progress.synced, progress.listed, progress.about, progress.unread = False, set(), None, False
     progress.believing = progress.believe and progress.asked not in (0, progress.answered)
@@ -99,8 +99,8 @@ def end_listing(state: Watched, kind: Kind, version: str, now: float) -> list[Ev
 
 
 def begin_check(state: Watched, kind: Kind) -> frozenset[str]:
-    """A listing begins beside the watch, to decide about the doubted entities; returns them. Watch events
-    from now on are newer than the listing. It is void as soon as `about` is another set."""
+    """Starts a second listing to confirm doubted entities; invalid once that set changes. Returns the set,
+    which is `about` of the progress. The watch goes on: its events from now on are newer than the listing."""
     progress = state.of(kind.name)
     progress.listed, progress.unread = set(), False
     begin(progress, progress.listing + 1)
@@ -120,7 +120,7 @@ def end_check(state: Watched, kind: Kind, version: str, now: float) -> list[Even
 
 
 def abandon_check(state: Watched, kind: Kind, about: frozenset[str]) -> None:
-    """The check failed before its end: it decides nothing."""
+    """The check that was begun about this set failed: it decides nothing."""
     progress = state.of(kind.name)
     if progress.about is about:
         progress.listed = progress.about = None
@@ -195,14 +195,14 @@ def bookmark(state: Watched, kind: Kind, version: str, now: float = 0.0) -> list
 
 
 def well(state: Watched, kind: Kind, now: float) -> list[Event]:
-    """The API server has just answered: Synced, if the place has changed, or a minute has passed."""
+    """The API server has just answered: Synced, if the position has changed, or a minute has passed."""
     progress = state.of(kind.name)
     due = progress.place != progress.marked or now - progress.marked_at >= MARK_AGAIN
     return [_mark(progress, kind, now)] if progress.synced and due else []
 
 
 def settled(state: Watched, kind: Kind, now: float) -> list[Event]:
-    """Synced, if the last one says that something is doubted, and nothing is any more."""
+    """Synced, once all doubts of the last Synced are resolved."""
     progress = state.of(kind.name)
     due = progress.synced and progress.doubted and progress.about is None and not progress.absences.keys
     return [_mark(progress, kind, now)] if due else []
@@ -222,8 +222,8 @@ def resumes(state: Watched, kind: Kind) -> bool:
 
 
 def wanted(state: Watched, kind: Kind) -> str:
-    """The reason of a requested listing that has not begun yet, or ''. A request counts if it differs from
-    the answered one, later or not: requests carry times of different clocks."""
+    """The reason of a requested listing that has not begun yet, or ''. Any request that differs from the
+    answered one counts, even with an earlier time: requests carry the times of different clocks."""
     progress = state.of(kind.name)
     return "" if progress.asked in (0, progress.answered) else progress.why
 

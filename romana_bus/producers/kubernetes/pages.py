@@ -90,7 +90,7 @@ class _Named(Shape, frozen=True):
 
 
 class _Where(msgspec.Struct):
-    """Of a list only its metadata."""
+    """A list, decoded without its items."""
 
     metadata: ListMeta
 
@@ -106,7 +106,7 @@ class Pages:
 
     def __init__(self, api: Api, kind: Kind, state: Watched, limits: Limits, watch: EventSink) -> None:
         self.kind, self.state, self.limits = kind, state, limits
-        self.generation = 0  # of the credentials of the last request
+        self.generation = 0  # of the credentials that the last request used
         self._api, self._watch = api, watch
         self._listed_at = -limits.lists
 
@@ -207,7 +207,7 @@ class Pages:
 
 
 def _read_as(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Raises Again."""
+    """The decoded body. Raises Again if it cannot be decoded."""
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

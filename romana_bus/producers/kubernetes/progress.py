@@ -140,6 +140,6 @@ def bury(progress: Progress, key: str, version: int) -> None:
 
 
 def digest(body: bytes) -> bytes:
-    """A digest of all fields after the version, which changes with every status update and alone means
-    nothing."""
+    """A digest of all fields after the version. The version is left out, since it changes with every status
+    update."""
     return hashlib.blake2b(body[max(body.find(b',"uid":'), 0) :], digest_size=16).digest()

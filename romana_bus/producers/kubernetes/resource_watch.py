@@ -138,8 +138,7 @@ class ResourceWatch:
         self._credit -= 1.0
 
     def look(self) -> None:
-        """End the watch if another listing is requested; if it is still listing, it goes on until the end of
-        the list."""
+        """End the watch if another listing is requested. A listing that is running is completed first."""
         if not self.progress.synced or self.progress.listed is not None:
             return
         if observe.wanted(self._state, self._kind):
@@ -178,8 +177,8 @@ class ResourceWatch:
         return max(verdict.after, delay)
 
     async def _renew(self, delay: float, why: str, anew: bool = False) -> float:
-        """Load the credentials again, after every refusal, since a token's file may be updated late. After
-        the first time without success a person has to know."""
+        """Load the credentials again, after every refusal, since a token's file may be updated late. If the
+        first renewal did not help, report it."""
         again, self._renewed = self._renewed, True
         self.note("unauthorized", f"renewing the credentials: {why}")
         try:
@@ -195,8 +194,8 @@ class ResourceWatch:
         return delay if again else 0.01
 
     def _refused(self, why: str) -> None:
-        """A person has to act. At the start this ends the process; later the watch keeps trying. Raises
-        Failed."""
+        """Report a refusal that only a person can resolve. If the server has never answered, raises Failed,
+        which ends the process; later the watch keeps retrying."""
         if self._kind.name not in self._answered:
             raise Failed(why)
         self.note("refused", why)

@@ -1,7 +1,8 @@
 """Makes a fact fit into a message. Pure.
 
-Objects of an API server may be larger, deeper or stranger than the log accepts. Labels and annotations that
-do not fit are left out; an object that cannot be published at all is skipped. Both are reported.
+Objects of an API server may be larger or deeper than the log accepts, or have names that it does not accept.
+Labels and annotations that do not fit are left out; an object that cannot be published at all is skipped.
+Both are reported.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def _cut(fact: Fact, key: str, size: int) -> Fitted:
 
 
 def _some(values: dict[str, str]) -> dict[str, str]:
-    """As many as fit into half of a message: known ones first, then short ones."""
+    """As many of the values as fit into half of a message: those in FIRST, then the shortest."""
 
     def rank(key: str) -> tuple[int, int, str]:
         first = next((index for index, prefix in enumerate(FIRST) if key.startswith(prefix)), len(FIRST))

@@ -140,9 +140,9 @@ def test_invalid_topology_leaves_the_valid_one(
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"a: &a [1]\nb: [*a, *a]\n", "aliases are not taken: write the value out"),
+        (b"a: &a [1]\nb: [*a, *a]\n", "YAML aliases are not supported: write the value out"),
         (b"\0" * 20_000_000, "larger than 900,000 bytes"),
-        (bytes(range(256)), "no text in UTF-8"),
+        (bytes(range(256)), "not UTF-8 text"),
         (b"networks: [", "neither JSON nor YAML: "),
         (b"a: b\n---\nc: d\n", "neither JSON nor YAML: expected a single document"),
         (b"a: !!python/object:os.system x\n", "could not determine a constructor"),
@@ -166,7 +166,7 @@ def test_file_without_a_document(content: bytes, part: str, tmp_path: Path, call
 def test_path_that_is_not_a_file(tmp_path: Path, home: Home, call: Call) -> None:
     call("topology", "set", str(tmp_path)).complains(2, f"{tmp_path}: Is a directory")
     call("topology", "set", "/dev/zero").complains(2, "larger than 900,000 bytes")
-    home.run("topology", "set", "-", stdin=b"\xff").complains(2, "-: no text in UTF-8")
+    home.run("topology", "set", "-", stdin=b"\xff").complains(2, "-: not UTF-8 text")
     if os.geteuid():
         secret = tmp_path / "secret"
         secret.touch(mode=0)

@@ -132,7 +132,7 @@ def test_unreadable_file(tmp_path: Path, call: Call) -> None:
     assert (one["line"], one["kind"], one["severity"]) == (4, "bad_document", "error")
     path.write_bytes(b"\xff")
     (one,) = call("topology", "validate", "--json", str(path)).json
-    assert (one["line"], one["text"]) == (None, "no text in UTF-8 (byte 0)")
+    assert (one["line"], one["text"]) == (None, "not UTF-8 text (byte 0)")
     call("topology", "validate", "--nope").complains(2, "unknown option: --nope")
 
 

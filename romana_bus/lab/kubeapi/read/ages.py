@@ -1,15 +1,15 @@
-"""How long ago, as kubectl prints it (apimachinery, pkg/util/duration.HumanDuration). Pure."""
+"""Ages as kubectl prints them (apimachinery, pkg/util/duration.HumanDuration). Pure."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-#: Below so many seconds an age is printed in this unit.
+#: (limit, seconds, unit): an age below the limit, in seconds, is printed in this unit.
 _UNITS = ((120, 1, "s"), (3 * 3600, 60, "m"), (48 * 3600, 3600, "h"))
 
 
 def read_time(text: str | None) -> datetime | None:
-    """RFC 3339. None where it is not a time."""
+    """An RFC 3339 time; None if the text is not one."""
     try:
         time = datetime.fromisoformat(text or "")
     except ValueError:
@@ -18,7 +18,7 @@ def read_time(text: str | None) -> datetime | None:
 
 
 def age(since: str | None, now: datetime) -> str:
-    """In one unit: `119s`, `2m`, `47h`, `2d`."""
+    """The age of an RFC 3339 time, in one unit: `119s`, `2m`, `47h`, `2d`."""
     begun = read_time(since)
     if begun is None:
         return "<unknown>"

@@ -1,4 +1,4 @@
-"""Continue tokens: where the next page of a list begins, written and read as the real server does. Pure.
+"""Continue tokens, which encode where the next page of a list begins, in the real server's format. Pure.
 
 (apiserver, storage/continue.go)
 """
@@ -26,7 +26,8 @@ class _Token(msgspec.Struct):
 
 
 def continue_token(version: int, start: str) -> str:
-    """The list goes on with the first key not below `start`, as it was at `version`; -1 is "as it is now"."""
+    """The token of a page that begins at the first key not below `start`. `version`: of the list; -1: the
+    current version."""
     body = msgspec.json.encode(_Token(_VERSION, version, start))
     return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
 
@@ -50,7 +51,7 @@ def read_continue_token(token: str) -> tuple[int, str]:
     if not -1 <= read.rv < 2**63 or not read.rv or not read.start:
         raise _refused(f"incorrect encoded start (version {_VERSION})")
     key = read.start.removeprefix("/")
-    if posixpath.normpath(f"/{key.lstrip('/')}") != f"/{key}":  # it must not lead out of its collection
+    if posixpath.normpath(f"/{key.lstrip('/')}") != f"/{key}":  # `..` must not leave the collection
         raise _refused("the start leads out of the collection")
     return read.rv, key
 

@@ -1,4 +1,4 @@
-"""One page of a list (metav1.List): which objects, at which version, and where the next page begins. Pure."""
+"""One page of a list (metav1.List): its objects, its version, and where the next page begins. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _From(NamedTuple):
-    """Where a page begins: at the first key not below `start`, `paged` if an earlier page led here."""
+    """Where a page begins: at the first key not below `start`. `paged`: whether it is not the first page."""
 
     version: int
     start: str = ""
@@ -29,8 +29,8 @@ class _From(NamedTuple):
 
 
 class Page(NamedTuple):
-    """`rest`: how many objects are left for later pages; then `after` is the last key of this one, and
-    `counted` whether clients are told how many."""
+    """One page. `rest`: the number of objects on later pages; if it is not 0, `after` is the last key of this
+    page, and `counted` says whether clients get that number."""
 
     version: int
     raws: list[bytes]
@@ -50,13 +50,13 @@ def page(store: Store, call: Call) -> Page:
     except Compacted:
         again = continue_token(-1, f"/{begin.start}")
         raise (expired_page(again) if begin.paged else expired_list()) from None
-    # the real server stops looking behind a page of what is selected, so it knows no rest
+    # With a selector the real server stops reading at the end of the page, so it does not know the rest.
     cut = _cut(snapshot, begin, call.prefix, call.number("limit"))
     return cut._replace(counted=not chosen)
 
 
 def shown(store: Store, call: Call, chosen: Selection, version: int) -> Snapshot:
-    """The objects that `call` asks for, as they were at `version`. Raises Compacted."""
+    """The objects that `call` selects, at `version`. Raises Compacted."""
     snapshot = store.snapshot(call.resource, version).under(call.prefix)
     return selected(snapshot, chosen) if chosen else snapshot
 
@@ -90,7 +90,7 @@ def _cut(snapshot: Snapshot, begin: _From, prefix: str, limit: int) -> Page:
 
 
 def list_body(store: Store, call: Call, view: View) -> bytes:
-    """The answer to a list, with its newline. Raises what `page` raises."""
+    """The body of a list, with its newline. Raises what `page` raises."""
     current = page(store, call)
     return view.listed(current.raws, _metadata(current)) + b"\n"
 

@@ -1,6 +1,6 @@
-"""What `kubectl get pods` says of one pod (pkg/printers/internalversion/printers.go, printPod). Pure.
+"""The columns of `kubectl get pods` for one pod (pkg/printers/internalversion/printers.go, printPod). Pure.
 
-Of init containers, readiness gates and past restarts the real server says more.
+Left out: what the real server adds for init containers, readiness gates and past restarts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def pod_cells(pod: Json, now: datetime) -> list[object]:
 
 
 def _status(pod: Json, status: Json, containers: list[Json]) -> str:
-    """The phase, or the reason why it is not Running or Succeeded."""
+    """The column STATUS: the phase, or the reason why the pod is not Running or Succeeded."""
     phase = status.get("phase") or ""
     if pod["metadata"].get("deletionTimestamp") and phase not in ("Failed", "Succeeded"):
         return "Terminating"

@@ -1,7 +1,7 @@
-"""Label and field selectors: read as Kubernetes reads them, matched with objects. Pure.
+"""Label and field selectors: parses them as Kubernetes does, and matches objects. Pure.
 
-Labels: apimachinery, pkg/labels/selector.go. Fields: pkg/fields/selector.go, and which fields a kind has:
-pkg/apis/core/v1/conversion.go; other kinds have only name and namespace.
+Labels: apimachinery, pkg/labels/selector.go. Fields: pkg/fields/selector.go; the fields of each kind:
+pkg/apis/core/v1/conversion.go. Other kinds have only name and namespace.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-#: One requirement of a label selector. Keys and values are checked no further.
+#: One requirement of a label selector. Keys and values are not validated further.
 _WORD = r"[^\s=!<>(),]"
 _REQUIREMENT = re.compile(
     rf"\s*(?:!\s*(?P<absent>{_WORD}+)|(?P<key>{_WORD}+)"
@@ -25,7 +25,7 @@ _REQUIREMENT = re.compile(
 )
 _COMPARED = {"=": "in", "==": "in", "!=": "notin", ">": "gt", "<": "lt"}
 
-#: The fields that these kinds can be selected by, beside metadata.name (and metadata.namespace).
+#: The selectable fields of these kinds, besides metadata.name (and metadata.namespace).
 _FIELDS = {
     "Pod": (
         "spec.nodeName",
@@ -42,19 +42,19 @@ _FIELDS = {
     "Namespace": ("status.phase",),
 }
 
-#: What an absent field of Go's type bool is.
+#: Fields of Go's type bool, whose value is "false" if absent.
 _FALSE = ("spec.unschedulable", "spec.hostNetwork")
 
 
 class Requirement(NamedTuple):
-    """One condition on a label, or on a field (then with = and != only)."""
+    """One condition on a label, or on a field (only = and !=)."""
 
     key: str
     operator: str  # in, notin, exists, !, gt, lt
     values: tuple[str, ...] = ()
 
     def met(self, value: str | None) -> bool:
-        """`value` is None where the object has no such label."""
+        """Whether the value meets the condition. `value`: None if the object has no such label."""
         match self.operator:
             case "in":
                 return value in self.values
@@ -76,7 +76,7 @@ class Requirement(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which objects are selected: all, where there is no requirement."""
+    """The requirements that an object has to meet; without any, all objects are selected."""
 
     labels: tuple[Requirement, ...] = ()
     fields: tuple[Requirement, ...] = ()
@@ -95,7 +95,7 @@ ALL = Selection()
 
 
 def selection(call: Call) -> Selection:
-    """What `call` selects. Raises Refused (400)."""
+    """The selection of `call`. Raises Refused (400)."""
     labels, fields = call.query.get("labelSelector", ""), call.query.get("fieldSelector", "")
     if not (labels or fields):
         return ALL
@@ -103,7 +103,7 @@ def selection(call: Call) -> Selection:
 
 
 def field_of(item: Json, path: str) -> str:
-    """'' where it is absent, as Go has it."""
+    """The value of a field as text; '' if it is absent, as in Go."""
     value: Any = item
     for part in path.removesuffix("IPs").split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -113,7 +113,7 @@ def field_of(item: Json, path: str) -> str:
 
 
 def read_fields(text: str, resource: Resource) -> tuple[Requirement, ...]:
-    """`a=b,c!=d`, with backslashes before commas, equal signs and backslashes that are meant."""
+    """The requirements of `a=b,c!=d`. A backslash escapes ',', '=' and itself. Raises Refused (400)."""
     terms = [term for term in re.split(r"(?<!\\),", text) if term]
     return tuple(_field(term, resource) for term in terms)
 
@@ -131,7 +131,7 @@ def _field(term: str, resource: Resource) -> Requirement:
 
 
 def read_labels(text: str) -> tuple[Requirement, ...]:
-    """`a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`. Raises Refused (400)."""
+    """The requirements of `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`. Raises Refused (400)."""
     if not text.strip():
         return ()
     return tuple(

@@ -1,8 +1,7 @@
 """Objects as rows of a table (meta.k8s.io/v1 Table), as `kubectl get` prints them. Pure: the clock is given.
 
-Columns, cells and words are those of the real server (pkg/printers/internalversion/printers.go; the
-descriptions of columns are not). Kinds that it does not know it prints as custom resources without
-columns of their own.
+Columns and cells are those of the real server (pkg/printers/internalversion/printers.go); only the columns'
+descriptions differ. Other kinds are shown as custom resources without additional columns.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Json = dict[str, Any]
 _NONE = "<none>"
 _UNKNOWN = "<unknown>"
 
-#: (columns that are always shown, columns of -o wide).
+#: Kind -> (columns that are always shown, additional columns of -o wide).
 _COLUMNS = {
     "Pod": (
         ("Name", "Ready", "Status", "Restarts", "Age"),
@@ -49,7 +48,7 @@ def _column(name: str, priority: int) -> Json:
 
 
 def cells(resource: Resource, item: Json, now: datetime) -> list[object]:
-    """One object's, in the order of the columns."""
+    """The cells of one object, in the order of the columns."""
     match resource.kind:
         case "Pod":
             return pod_cells(item, now)

@@ -1,6 +1,6 @@
-"""How objects are shown: whole, their metadata only, or as rows of a table. Pure: the clock is given.
+"""The views of objects: whole, metadata only, or as rows of a table. Pure: the clock is given.
 
-A list, a get and a watch show an object in one of these views, as the first media type of Accept says.
+Gets, lists and watches show objects in the view that the first media type of Accept asks for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 
 class View(Protocol):
-    """Everything is bytes, without newline but for `bookmark`, which is a line of a watch."""
+    """Renders objects as bytes, without newline, except `bookmark`, which is a line of a watch."""
 
     def alone(self, raw: bytes) -> bytes: ...
 
@@ -37,7 +37,8 @@ class View(Protocol):
 
 
 def view_of(call: Call, clock: Callable[[], datetime]) -> View:
-    """A new one for each request: a table shows its columns only once."""
+    """The view that `call` asks for: a new one for each request, since a table shows its columns only
+    once."""
     match call.view:
         case "table":
             return Table(call.resource, call.query.get("includeObject", "Metadata"), clock)
@@ -48,25 +49,25 @@ def view_of(call: Call, clock: Callable[[], datetime]) -> View:
 
 
 class Event:
-    """One change on its way to watches: rendered and decoded once for all of them, and not kept. Both are
-    larger than the change itself."""
+    """One change that is sent to watches: rendered and decoded once for all of them. Neither form is kept,
+    since both are larger than the change itself."""
 
     def __init__(self, change: Change) -> None:
         self.change = change
 
     @cached_property
     def line(self) -> bytes:
-        """As whole objects are watched."""
+        """The watch line with the whole object."""
         return watch_line(self.change.type, self.change.raw)
 
     @cached_property
     def item(self) -> Any:
-        """The object after it."""
+        """The object after the change, decoded."""
         return msgspec.json.decode(self.change.raw)
 
     @cached_property
     def item_before(self) -> Any:
-        """None where it was not there."""
+        """The object before the change, decoded; None if it did not exist."""
         before = self.change.before
         return None if before is None else msgspec.json.decode(before)
 
@@ -107,7 +108,8 @@ class MetadataOnly:
 
 
 class Table:
-    """`include`: what of the object stands beside its cells: None, Metadata or Object."""
+    """Objects as rows of a table. `include`: the part of the object that is added to its row: None, Metadata
+    or Object."""
 
     def __init__(self, resource: Resource, include: str, clock: Callable[[], datetime]) -> None:
         self._resource, self._include, self._clock = resource, include, clock

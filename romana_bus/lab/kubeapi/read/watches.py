@@ -1,4 +1,4 @@
-"""The watches that are open, of all resources, and what is done to many of them at once."""
+"""The open watches of all resources."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Watches:
-    """`plural` names a resource; '' is all of them."""
+    """The open watches. `plural`: the resource; '': all resources."""
 
     def __init__(self) -> None:
         self._open: dict[Watch, None] = {}
 
     @contextlib.contextmanager
     def open(self, watch: Watch) -> Iterator[None]:
-        """The watch is sent changes while this lasts."""
+        """Send changes to the watch while the context is open."""
         self._open[watch] = None
         try:
             yield
@@ -34,13 +34,13 @@ class Watches:
         return [watch for watch in self._open if plural in ("", watch.resource.plural)]
 
     def offer(self, resource: Resource, change: Change) -> None:
-        """Send a change that has happened."""
+        """Send a change to the watches of its resource."""
         event = Event(change)
         for watch in self._open:
             if watch.resource == resource:
                 watch.offer(event)
 
     def end(self, plural: str = "") -> None:
-        """End them; queued lines are still sent."""
+        """End the watches; queued lines are still sent."""
         for watch in self.of(plural):
             watch.end()

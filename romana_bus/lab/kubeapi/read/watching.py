@@ -1,7 +1,7 @@
 """One open watch: its queue of lines, its bookmarks, its end.
 
-Lines are rendered by the event and shared. A watch that does not keep up is cut off when `limit`
-lines wait for it, as the real server does; nobody else waits for it.
+Lines are rendered once per event and shared by all watches. A watch is cut off when `limit` lines are queued
+for it, as on the real server, so a slow client does not delay others.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.resources import Resource
     from romana_bus.lab.kubeapi.store import Store
 
-#: From so many seconds before its end on a watch gets bookmarks once a second (cacher, nextBookmarkTime).
+#: In this many seconds before its end a watch gets a bookmark every second (cacher, nextBookmarkTime).
 _NEAR_THE_END = 2.0
 
-#: Lines that are joined into one write.
+#: The most lines that are joined into one write.
 _BATCH = 256
 
 
 @dataclass(eq=False)
 class Watch:
-    """`after`: changes up to this version are not sent: they are in the `backlog`, the lines to send before
-    any change, or the client has them. `view`: how objects are shown, `chosen`: which of them.
-    `timeout` and `bookmark_interval` in seconds, inf where there is none. `current`: the store's version.
-    `cut_off`: called where the client is too slow."""
+    """One watch. `backlog`: lines to send before any change. `after`: changes up to this version are not
+    sent, because they are in the backlog or the client has them. `view`: how objects are shown. `chosen`: the
+    selected objects. `timeout`, `bookmark_interval`: seconds; inf: none. `current`: returns the store's
+    version. `cut_off`: called if the client is too slow."""
 
     call: Call
     view: View
@@ -66,7 +66,7 @@ class Watch:
         return self.call.resource
 
     def offer(self, event: Event) -> None:
-        """A change of this watch's resource has happened."""
+        """Queue the line of a change of this watch's resource, if it is selected."""
         if event.change.version > self.after and event.change.key.startswith(self.call.prefix):
             self.send(line_for(event, self.view, self.chosen))
 
@@ -81,12 +81,12 @@ class Watch:
         self._wake.set()
 
     def end(self) -> None:
-        """Queued lines are still sent."""
+        """End the watch; queued lines are still sent."""
         self._ended = True
         self._wake.set()
 
     async def next(self) -> bytes:
-        """The lines to send now; waits until there are some. b'' when it has ended."""
+        """The next lines to send; waits until there are some. b'' at the end of the watch."""
         while True:
             if lines := self._take():
                 return lines
@@ -94,8 +94,8 @@ class Watch:
                 return b""
             if self._clock() >= self._bookmark:
                 self._bookmark = self._next_bookmark()
-                # The real one has nothing to say either where the version has not moved since the watch
-                # began (cacheWatcher, process). There it always moves: see upkeep.renew_lease.
+                # The real server sends no bookmark either if the version has not moved since the watch began
+                # (cacheWatcher, process). There it always moves: see upkeep.renew_lease.
                 if self.current() > self.after:
                     return self.view.bookmark(self.current())
             await self._sleep(min(self._end, self._bookmark))
@@ -123,8 +123,9 @@ class Watch:
 
 
 def line_for(event: Event, view: View, chosen: Selection) -> bytes:
-    """The line of `event` for a watch that selects `chosen`: an object that begins to match is ADDED, one
-    that matches no longer is DELETED, as it last was (cacher, convertToWatchEvent). b'' where neither did."""
+    """The line of `event` for a watch that selects `chosen`; b'' if the object matched neither before nor
+    after. An object that begins to match is ADDED; one that no longer matches is DELETED, with its last
+    matching state (cacher, convertToWatchEvent)."""
     if not chosen:
         return event.line_in(view)
     change = event.change
@@ -140,15 +141,15 @@ def line_for(event: Event, view: View, chosen: Selection) -> bytes:
 
 
 class Beginning(NamedTuple):
-    """Where a watch begins: `lines` tell what happened up to `version`."""
+    """The beginning of a watch: `lines` contain everything up to `version`."""
 
     version: int
     lines: Iterator[bytes]
 
 
 def beginning(store: Store, call: Call, view: View, chosen: Selection) -> Beginning:
-    """Of the watch that `call` asks for. Raises Compacted, and Refused (504) for a streaming list at a
-    version to come."""
+    """The beginning of the watch that `call` asks for. Raises Compacted, and Refused (504) for a streaming
+    list at a version that the store has not reached."""
     version = call.number("resourceVersion")
     streaming = call.flag("sendInitialEvents")
     if streaming and version > store.version:
@@ -165,10 +166,10 @@ def beginning(store: Store, call: Call, view: View, chosen: Selection) -> Beginn
 
 
 def _initial(store: Store, call: Call, view: View, chosen: Selection, *, marked: bool) -> Iterator[bytes]:
-    """All that is there as ADDED, `marked`: and the bookmark that says so."""
-    version = store.version  # what happens while this is sent comes behind the bookmark, and is newer
+    """ADDED for every object; if `marked`, also the final bookmark."""
+    version = store.version  # changes that happen while this is sent are newer, and follow the bookmark
     there = shown(store, call, chosen, version)
     lines: Iterable[bytes] = (watch_line("ADDED", view.alone(raw)) for raw in there.raws)
     if call.view == "table":
-        lines = list(lines)  # the columns go out with what is rendered first
+        lines = list(lines)  # a table sends its columns with the row that is rendered first
     return chain(lines, [view.bookmark(version, initial_end=True)] if marked else [])

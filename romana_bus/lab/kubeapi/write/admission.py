@@ -1,6 +1,6 @@
-"""What a cluster checks in a write beyond its form: the namespace exists, the name is valid ... Pure.
+"""Admission: the checks of a write beyond its form, such as existing namespaces and valid names. Pure.
 
-Both rules are off where objects are played from recordings, or made up: then they are kept as they come.
+Both rules are off while recordings are played, and in tests with made-up objects, which are stored unchanged.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-#: The namespaces of a new cluster, which may not be deleted.
+#: The namespaces of a new cluster, which must not be deleted.
 BORN = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
 class Rules(NamedTuple):
-    """`graceful`: a pod that is on a node is not gone before its kubelet says so. `admission`: defaults are
-    filled in, invalid objects are refused, the status is written apart, namespaces have to exist."""
+    """`graceful`: a pod on a node is removed only when its kubelet confirms it. `admission`: defaults are
+    filled in, invalid objects are refused, the status is a subresource, namespaces must exist."""
 
     graceful: bool = False
     admission: bool = False
@@ -36,7 +36,7 @@ NO_RULES = Rules()
 
 
 def admit_new(store: Store, resource: Resource, item: Json) -> Json:
-    """The object as it is to be created. Raises Refused: 403, 404, 422."""
+    """The object to create. Raises Refused: 403, 404, 422."""
     metadata = item["metadata"]
     if resource.namespaced:
         _check_namespace(store, resource, metadata["namespace"], metadata["name"])
@@ -45,7 +45,7 @@ def admit_new(store: Store, resource: Resource, item: Json) -> Json:
 
 
 def admit_change(resource: Resource, old: Json, new: Json) -> Json:
-    """The object as it is to replace `old`. Raises Refused (422)."""
+    """The object that replaces `old`. Raises Refused (422)."""
     if "status" in resource.subresources:
         new = {field: value for field, value in new.items() if field != "status"}
         new |= {"status": old["status"]} if "status" in old else {}
@@ -55,7 +55,7 @@ def admit_change(resource: Resource, old: Json, new: Json) -> Json:
 
 
 def admit_deletion(resource: Resource, name: str) -> None:
-    """Raises Refused (403)."""
+    """Raises Refused (403) if the object must not be deleted."""
     if resource == NAMESPACES and name in BORN:
         raise status.not_admitted(resource, name, "this namespace may not be deleted")
 

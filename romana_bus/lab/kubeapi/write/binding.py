@@ -1,4 +1,4 @@
-"""A pod put on a node: pods/binding, which schedulers create (registry/core/pod/storage). Pure."""
+"""Binds a pod to a node: pods/binding, which schedulers create (registry/core/pod/storage). Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 def bind(writes: Transaction, key: str, binding: Json) -> bytes:
-    """Gives the answer. Raises Refused: 404, 409, 422."""
+    """Bind the pod `key`; returns the body of the answer. Raises Refused: 400, 404, 409, 422."""
     name = key.rpartition("/")[2]
     raw = writes.store.get(PODS, key)
     if raw is None:

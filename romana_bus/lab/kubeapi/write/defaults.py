@@ -1,6 +1,6 @@
-"""Defaults that Kubernetes fills in: those that somebody here reads. Pure.
+"""The defaults of Kubernetes, as far as the lab reads them. Pure.
 
-Not filled in: what only a kubelet with containers would look at (pull policies, volumes for tokens ...).
+Not filled in: fields for kubelets that run containers (pull policies, volumes for tokens ...).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POD_SPEC = {
 
 
 def completed(resource: Resource, item: Json) -> Json:
-    """With the defaults of its kind; done again it changes nothing."""
+    """The object with the defaults of its kind. Idempotent."""
     match resource.kind:
         case "Pod":
             return item | {"spec": _pod(item.get("spec") or {})}
@@ -36,7 +36,7 @@ def completed(resource: Resource, item: Json) -> Json:
 
 
 def begun(resource: Resource, item: Json) -> Json:
-    """A new object, with the status that it begins with, whatever was sent."""
+    """A new object with its initial status; a status in the request is ignored."""
     match resource.kind:
         case "Pod":
             return item | {"status": {"phase": "Pending", "qosClass": "BestEffort"}}
@@ -72,7 +72,7 @@ def _policy(spec: Json) -> Json:
 
 
 def _with_protocols(holder: Json | None) -> Json:
-    """A container, or a rule of a policy: its ports are TCP unless they say otherwise."""
+    """A container, or a rule of a policy, with the default protocol TCP for its ports."""
     holder = holder or {}
     if not holder.get("ports"):
         return holder

@@ -1,9 +1,8 @@
-"""Deletion: at once, or graceful; a namespace is deleted with everything in it. Pure.
+"""Deletion: immediate or graceful; a namespace is deleted with everything in it. Pure.
 
-Where deletion is graceful, a pod that is on a node is only marked (deletionTimestamp, when it has to be
-gone), until its kubelet deletes it with a grace period of 0; and a namespace is Terminating while
-something is left in it. Finalizers are not waited for. Whatever propagation policy is asked for, there
-are no dependents.
+If deletion is graceful, a pod on a node is only marked (deletionTimestamp: its deadline), until its kubelet
+deletes it with a grace period of 0; and a namespace stays Terminating while it contains objects. Finalizers
+are ignored. So is the propagation policy: there are no dependents.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Json = dict[str, Any]
 
 
 class Options(NamedTuple):
-    """The fields of metav1.DeleteOptions that are used. `grace` in seconds, None: what the pod says."""
+    """The fields of metav1.DeleteOptions that are used. `grace`: seconds; None: the pod's own period."""
 
     grace: int | None = None
     uid: str = ""
@@ -38,7 +37,7 @@ class Options(NamedTuple):
 
 
 def read_options(query: Mapping[str, str], body: bytes, content_type: str) -> Options:
-    """From the body and the query; the body has the last word. Raises Refused (400)."""
+    """The options in the body and the query; the body takes precedence. Raises Refused (400)."""
     sent = read_object(body, content_type) if body else {}
     asked = sent.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     grace = None if asked is None else _seconds(asked)
@@ -56,13 +55,13 @@ def read_options(query: Mapping[str, str], body: bytes, content_type: str) -> Op
 
 
 def _seconds(value: object) -> int | None:
-    """None where it is not a whole number, or has more than ten digits."""
+    """An integer of at most ten digits, or None."""
     text = str(value)
     return int(text) if re.fullmatch(r"-?[0-9]{1,10}", text) else None
 
 
 def delete(writes: Transaction, resource: Resource, key: str, options: Options, *, graceful: bool) -> bytes:
-    """Returns the object's last state. Raises Refused: 404, 409."""
+    """Delete the object; returns its last state. Raises Refused: 404, 409."""
     old = writes.store.get(resource, key)
     if old is None:
         raise status.not_found(resource, key.rpartition("/")[2])
@@ -95,7 +94,7 @@ def _check_preconditions(resource: Resource, metadata: Json, options: Options) -
 
 
 def _grace(pod: Json, options: Options) -> int:
-    """Seconds until it has to be gone; 0 where no kubelet has to be waited for (pod strategy,
+    """The pod's grace period in seconds; 0 if no kubelet has to confirm the deletion (pod strategy,
     CheckGracefulDelete)."""
     spec, phase = pod.get("spec") or {}, (pod.get("status") or {}).get("phase")
     if not spec.get("nodeName") or phase in ("Failed", "Succeeded"):
@@ -108,7 +107,7 @@ def _grace(pod: Json, options: Options) -> int:
 def _mark(writes: Transaction, key: str, old: bytes, pod: Json, grace: int) -> bytes:
     metadata = pod["metadata"]
     if metadata.get("deletionTimestamp") and grace >= metadata.get("deletionGracePeriodSeconds", 0):
-        return old  # it only ever gets shorter
+        return old  # a grace period can only become shorter
     now = read_time(writes.now)
     until = writes.now if now is None else (now + timedelta(seconds=grace)).strftime("%Y-%m-%dT%H:%M:%SZ")
     marked = {"deletionTimestamp": until, "deletionGracePeriodSeconds": grace}
@@ -122,14 +121,14 @@ def _delete_namespace(writes: Transaction, name: str, old: bytes, item: Json, *,
         old = writes.put(NAMESPACES, name, item | {"metadata": metadata, "status": phase})
     for resource, key in _contents(writes, name):
         delete(writes, resource, key, Options(), graceful=graceful)
-    there = writes.store.get(NAMESPACES, name)  # the last of its contents may have taken it along
+    there = writes.store.get(NAMESPACES, name)  # it is removed with the last object in it
     if there is None or _contents(writes, name):
         return old
     return writes.remove(NAMESPACES, name, there)
 
 
 def _end_namespace(writes: Transaction, name: str) -> None:
-    """A Terminating namespace is removed with the last object in it."""
+    """Remove a Terminating namespace if no object is left in it."""
     raw = writes.store.get(NAMESPACES, name) if NAMESPACES in writes.store.resources else None
     if raw is None or not msgspec.json.decode(raw)["metadata"].get("deletionTimestamp"):
         return

@@ -1,8 +1,8 @@
-"""What a patch makes of an object, in each of the four ways that Kubernetes knows. Pure.
+"""Applies the four kinds of patches that Kubernetes supports. Pure.
 
 JSON merge patch is RFC 7386, JSON patch RFC 6902; strategic merge patch is in strategic.py. Server-side apply
-is create-or-merge here: lists are merged as in a strategic patch, and whoever applies owns everything. Not
-done: managedFields, conflicts between appliers, and the removal of what an applier no longer names.
+is create-or-merge here: lists are merged as in a strategic patch, without field owners. So there are no
+managedFields and no conflicts, and fields that an applier no longer sends are not removed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 ACCEPTED = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
 
-#: What jsonpatch raises where an operation's path, or what it leads to, is of another type than it expects.
+#: Exceptions of jsonpatch if an operation's path, or the value there, has an unexpected type.
 _MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
 
 
 class _Loader(yaml.SafeLoader):
-    """Times stay the text that they are, as in JSON."""
+    """Leaves timestamps as text, as in JSON."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -43,7 +43,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read_object(body: bytes, content_type: str = "") -> Json:
-    """JSON, or YAML or protobuf where the type says so. Raises Refused (400)."""
+    """The object in a body: JSON or, by its content type, YAML or protobuf. Raises Refused (400)."""
     if content_type == protobuf.CONTENT_TYPE:
         return protobuf.read(body)
     read = _read(body, content_type)
@@ -63,7 +63,7 @@ def _read(body: bytes, content_type: str) -> Any:
 
 
 def patched(resource: Resource, current: Json, body: bytes, content_type: str) -> Json:
-    """`current` is left as it is. Raises Refused: 400, 422."""
+    """The patched object; `current` is not modified. Raises Refused: 400, 422."""
     if content_type == JSON_PATCH:
         return json_patch(current, _read(body, content_type))
     sent = read_object(body, content_type)
@@ -73,7 +73,7 @@ def patched(resource: Resource, current: Json, body: bytes, content_type: str) -
 
 
 def merge(target: Any, patch: Any) -> Any:
-    """JSON merge patch (RFC 7386): null removes, objects merge, anything else replaces."""
+    """JSON merge patch (RFC 7386): null removes a field, objects are merged, anything else replaces."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -86,7 +86,7 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def json_patch(target: Json, operations: Any) -> Json:
-    """RFC 6902. Raises Refused: 400 for what is not a patch, 422 for what cannot be applied."""
+    """JSON patch (RFC 6902). Raises Refused: 400 if it is not a patch, 422 if it cannot be applied."""
     if not isinstance(operations, list) or not all(isinstance(step, dict) for step in operations):
         raise bad_request("json: a JSON patch is a list of operations")
     try:

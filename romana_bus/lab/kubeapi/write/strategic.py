@@ -1,7 +1,7 @@
 """Strategic merge patch: lists are merged by a key of their elements. Pure.
 
-Which lists, and by which key, stands in the tags of Go's types (k8s.io/api, patchStrategy and
-patchMergeKey); the rest of the lists are replaced whole. The directives are those of apimachinery,
+The lists and their keys come from the tags of Go's types (k8s.io/api, patchStrategy and patchMergeKey); all
+other lists are replaced as a whole. The directives are those of apimachinery,
 pkg/util/strategicpatch: `$patch: delete|replace|merge`, `$retainKeys`, `$setElementOrder/<list>`,
 `$deleteFromPrimitiveList/<list>`.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-#: Stands for the key of a list of plain values, which is a set.
+#: The key of a list of plain values, which is merged as a set.
 _ITSELF = ""
 
 _METADATA = {"metadata.ownerReferences": "uid", "metadata.finalizers": _ITSELF}
@@ -27,7 +27,7 @@ _METADATA = {"metadata.ownerReferences": "uid", "metadata.finalizers": _ITSELF}
 _CONTAINER = {"": "name", ".ports": "containerPort", ".env": "name"}
 _CONTAINER |= {".volumeMounts": "mountPath", ".volumeDevices": "devicePath"}
 
-#: By kind, the path of each list that is merged, and the key of its elements.
+#: Kind -> path of a list that is merged -> the key of its elements.
 _KEYS: dict[str, dict[str, str]] = {
     "Pod": {
         f"spec.{containers}{inner}": key
@@ -54,7 +54,7 @@ _ORDER, _DELETED = "$setElementOrder/", "$deleteFromPrimitiveList/"
 
 
 def strategic(resource: Resource, current: Json, patch: Json) -> Json:
-    """`current` is left as it is. Raises Refused (400)."""
+    """The patched object; `current` is not modified. Raises Refused (400)."""
     return _object(current, patch, _METADATA | _KEYS.get(resource.kind, {}), "")
 
 
@@ -94,7 +94,7 @@ def _member(merged: Json, field: str, value: object, keys: Mapping[str, str], pa
 
 
 def _directive(merged: Json, field: str, value: Any, keys: Mapping[str, str], path: str) -> None:
-    """Those about lists, which come after the lists themselves."""
+    """Apply a directive about a list, after the list itself was merged."""
     name = field.removeprefix(_DELETED).removeprefix(_ORDER)
     if name == field:
         return
@@ -129,8 +129,8 @@ def _list(current: list[Any], patch: list[Any], keys: Mapping[str, str], path: s
 
 
 def _ordered(items: list[Any], live: list[Any], order: list[Any], key: str) -> list[Any]:
-    """Those of `order` in that order, the others in theirs; between the two the `live` order decides as far
-    as it can (strategicpatch, mergeSortedSlice)."""
+    """Sort the items: those in `order` keep that order, the others keep theirs; the two are interleaved by
+    the `live` order as far as possible (strategicpatch, mergeSortedSlice)."""
     places = {_key(element, key): place for place, element in enumerate(live)}
     by_key = {_key(element, key): element for element in items}
     named = [by_key[element] for element in order if element in by_key]

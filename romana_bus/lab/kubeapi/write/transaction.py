@@ -1,7 +1,7 @@
-"""What one request writes: objects put in their final form, and the changes that come of it. Pure.
+"""The writes of one request: the final form of its objects, and the resulting changes. Pure.
 
-Objects are kept as they were sent. Only `metadata` is put in the order in which Kubernetes writes it, and
-completed. A dry run gives the same answers and writes nothing.
+Objects are stored as they were sent, except that `metadata` is completed and ordered as Kubernetes does. A
+dry run gives the same answers and writes nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _METADATA = (
 
 
 class Transaction:
-    """`now`: RFC 3339, in seconds; `uid`: of what is created. `changes`: in the order of their versions."""
+    """`now`: RFC 3339, in seconds. `uid`: of a created object. `changes`: in the order of their versions."""
 
     def __init__(self, store: Store, *, now: str, uid: str, dry: bool = False) -> None:
         self.store, self.now, self.uid = store, now, uid
@@ -45,7 +45,7 @@ class Transaction:
         self._dry = dry
 
     def put(self, resource: Resource, key: str, wanted: Json) -> bytes:
-        """Create or replace; gives the object as it now is."""
+        """Create or replace an object; returns its new state."""
         store, version = self.store, self.store.version + 1
         sent = wanted["metadata"] if self._dry else wanted["metadata"] | {"resourceVersion": str(version)}
         metadata = {field: sent[field] for field in _METADATA if field in sent}
@@ -58,7 +58,7 @@ class Transaction:
         return raw
 
     def remove(self, resource: Resource, key: str, old: bytes) -> bytes:
-        """Gives its last state, with the version of the deletion."""
+        """Remove an object; returns its last state, with the version of the deletion."""
         if self._dry:
             return old
         version = self.store.version + 1

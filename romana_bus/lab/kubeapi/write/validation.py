@@ -1,4 +1,4 @@
-"""Which objects are refused, in the words of Kubernetes: what could not be kept, shown or scheduled. Pure.
+"""Validates objects, with Kubernetes's error texts: only what storing, showing or scheduling needs. Pure.
 
 (apimachinery, pkg/util/validation; kubernetes, pkg/apis/core/validation)
 """
@@ -34,7 +34,7 @@ _FIXED = (
 
 
 def check_form(resource: Resource, item: Json) -> None:
-    """Raises Refused (400) where a field is of another type than it has to be."""
+    """Raises Refused (400) if a field has a wrong type."""
     if why := misshapen(resource, item):
         kind = resource.kind
         raise bad_request(
@@ -43,7 +43,7 @@ def check_form(resource: Resource, item: Json) -> None:
 
 
 def check_new(resource: Resource, item: Json) -> None:
-    """Raises Refused (422)."""
+    """Raises Refused (422) if the new object is invalid."""
     name = item["metadata"]["name"]
     causes = []
     if len(name) > _LONGEST_NAME or not re.fullmatch(_SUBDOMAIN, name):
@@ -55,13 +55,13 @@ def check_new(resource: Resource, item: Json) -> None:
 
 
 def check_change(resource: Resource, old: Json, new: Json) -> None:
-    """Raises Refused (422) where a pod that is there is to become another one."""
+    """Raises Refused (422) if an immutable field of an existing pod would change."""
     if resource.kind == "Pod" and _fixed(old) != _fixed(new):
         raise invalid(resource, new["metadata"]["name"], [Cause("Forbidden", "spec", _FIXED)])
 
 
 def _fixed(pod: Json) -> Json:
-    """What of a pod's spec stays as it was created."""
+    """The immutable part of a pod's spec."""
     spec = deepcopy(pod.get("spec") or {})
     for field in ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"):
         spec.pop(field, None)

@@ -1,6 +1,6 @@
 """Writes: create, update, patch, delete. Pure: clock and uid are given.
 
-A write that changes nothing makes no event; one that deletes a namespace makes many.
+A write that changes nothing causes no event; the deletion of a namespace causes many.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from romana_bus.lab.kubeapi.store import Store
     from romana_bus.lab.kubeapi.table import Change
 
-#: Deleting one of these answers with its last state, any other with a Status (registry, ReturnDeletedObject).
+#: Deleting one of these returns its last state; any other returns a Status (registry, ReturnDeletedObject).
 _SHOWN_WHEN_DELETED = ("pods", "namespaces")
 
-#: What names are generated from (apimachinery, util/rand): nothing that could spell a word.
+#: The characters of generated names (apimachinery, util/rand): without vowels, so that they spell no words.
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
-#: What a cluster's clients cannot choose for a new object (registry/rest, FillObjectMetaSystemFields).
+#: Metadata that only the server sets on a new object (registry/rest, FillObjectMetaSystemFields).
 _OF_THE_SERVER = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
-#: What is looked at of every object, also without admission.
+#: Metadata that is read from every object, and so is checked even without admission.
 _TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion")
 _MAPS = ("labels", "annotations")
 _PARTS = ("spec", "status")
@@ -41,7 +41,7 @@ Json = dict[str, Any]
 
 
 class Written(NamedTuple):
-    """`changes`: none where the write changed nothing. `body`: the answer, without newline."""
+    """The result of a write. `changes`: empty if nothing changed. `body`: the answer, without newline."""
 
     code: int
     body: bytes
@@ -58,7 +58,7 @@ def write(
     content_type: str = patches.MERGE,
     rules: Rules = NO_RULES,
 ) -> Written:
-    """Do what `call` says. `now`: RFC 3339, in seconds. Raises Refused: 400, 403, 404, 409, 422."""
+    """Carry out `call`. `now`: RFC 3339, in seconds. Raises Refused: 400, 403, 404, 409, 422."""
     dry = "dryRun" in call.query
     if call.verb == "delete":
         options = deletion.read_options(call.query, body, content_type)
@@ -106,7 +106,7 @@ def _of_the_sender(metadata: Json) -> Json:
 
 
 def _generated(transaction: Transaction, call: Call, start: str) -> str:
-    """A name that is free, the same for the same uid. Raises Refused (422) where none is wanted."""
+    """A free name that begins with `start`, derived from the uid. Raises Refused (422) if `start` is ''."""
     if not start:
         raise status.nameless(call.resource)
     tries = 0
@@ -154,7 +154,7 @@ def _replace(
         raise status.bad_request(
             f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})"
         )
-    # whoever wrote it first, or deleted it, decides what these are
+    # Updates cannot change these fields.
     kept: tuple[str, ...] = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     kept += ("deletionTimestamp", "deletionGracePeriodSeconds") if rules.graceful else ()
     metadata |= {field: current["metadata"][field] for field in kept if field in current["metadata"]}
@@ -175,7 +175,7 @@ def _delete(transaction: Transaction, call: Call, options: deletion.Options, rul
 
 
 def _check_kind(resource: Resource, sent: Json) -> None:
-    """What is sent has to be what the path says, where it says anything."""
+    """Raises Refused (400) if the body's kind or apiVersion, where given, differs from the path's."""
     kind, version = sent.get("kind", resource.kind), sent.get("apiVersion", resource.api_version)
     if version != resource.api_version:
         raise status.bad_request(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from romana_bus.ipam.change.compare import GroupChange, Growth, NetworkChange
+    from romana_bus.ipam.change.compare import GroupChange, NetworkChange, SlotGrowth
     from romana_bus.ipam.change.plan import Changes
 
 #: The most rows of a table.
@@ -103,7 +103,7 @@ def _more(count: int) -> list[Text]:
     return [Text(f"and {console.count(count - SHOWN)} more", "dim")] if count > SHOWN else []
 
 
-def _growth(level: Growth) -> str:
+def _growth(level: SlotGrowth) -> str:
     name = f"level {level.group}" if level.group else f"the level of network {level.network}"
     if level.slots < level.was_slots:
         return f"{name} has {level.slots} slots instead of {level.was_slots}"

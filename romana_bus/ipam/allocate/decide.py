@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from romana_bus.events import SPEC, TopologyAccepted
 from romana_bus.ipam.allocate.assign import assign_addresses, entries_to_retry, pods_to_assign
 from romana_bus.ipam.allocate.context import Context
-from romana_bus.ipam.allocate.place_nodes import Reports, open_groups, place_hosts
+from romana_bus.ipam.allocate.place_nodes import ReportedAddresses, open_groups, place_hosts
 from romana_bus.ipam.allocate.release import release_addresses, release_refused
 from romana_bus.ipam.allocate.spare_blocks import open_spare_blocks, release_extra_blocks
 
@@ -66,7 +66,7 @@ def _round(context: Context) -> Iterator[None]:
     yield from release_addresses(context, records)
     hosts, dirty.hosts = dirty.hosts, set()
     if hosts:
-        place_hosts(context, hosts, Reports(context.state, records))
+        place_hosts(context, hosts, ReportedAddresses(context.state, records))
         if context.full:
             yield
     yield from assign_addresses(context, pods_to_assign(context, records | entries_to_retry(context)))

@@ -34,7 +34,7 @@ _oldest = attrgetter("order")
 NAMED = 6
 
 
-class Reports:
+class ReportedAddresses:
     """The addresses reported by pods that have none from IPAM, by node.
 
     After the store was lost, they show where the nodes were: a node is placed in the group of its pods'
@@ -84,10 +84,10 @@ def open_groups(context: Context) -> None:
     known = {zone for leaf in state.topology.leaves for key, zone in leaf.needs if key == label}
     if not needing and (known or len(zones) > 1):
         zones.pop("", None)
-    reports = Reports(state, dirty.records)
+    reported = ReportedAddresses(state, dirty.records)
     for zone in sorted(zones):
         if zone not in known:
-            _open_group(context, zone, zones[zone], reports)
+            _open_group(context, zone, zones[zone], reported)
 
 
 def _needing(context: Context) -> set[str]:
@@ -114,7 +114,7 @@ def _has_addresses(host: Host) -> bool:
     return any(block.leaf >= 0 and not block.idle for block in host.blocks.values())
 
 
-def _open_group(context: Context, zone: str, nodes: list[str], reports: Reports) -> None:
+def _open_group(context: Context, zone: str, nodes: list[str], reported: ReportedAddresses) -> None:
     state = context.state
     name = zone or default.NO_ZONE
     taken = default.opened(state.groups.values(), state.default_prefix)
@@ -125,7 +125,7 @@ def _open_group(context: Context, zone: str, nodes: list[str], reports: Reports)
         free = default.vacant(state.default_prefix, state.groups.values())
         if not free:
             return
-        prefix = str(max(free, key=lambda slot: sum(reports.inside(node, slot) for node in nodes)))
+        prefix = str(max(free, key=lambda slot: sum(reported.inside(node, slot) for node in nodes)))
     event = GroupOpened(
         network=default.NETWORK, group=name, prefix=prefix, assignment={state.settings.zone_label: zone}
     )
@@ -133,7 +133,7 @@ def _open_group(context: Context, zone: str, nodes: list[str], reports: Reports)
     context.refreshed()
 
 
-def place_hosts(context: Context, names: set[str], reports: Reports) -> None:
+def place_hosts(context: Context, names: set[str], reported: ReportedAddresses) -> None:
     """Removes the nodes that are gone, then places the others."""
     hosts = [context.state.hosts[name] for name in sorted(names) if name in context.state.hosts]
     for host in hosts:
@@ -141,7 +141,7 @@ def place_hosts(context: Context, names: set[str], reports: Reports) -> None:
             _remove(context, host)
     for host in hosts:
         if host.seen:
-            _place(context, host, reports)
+            _place(context, host, reported)
 
 
 def _remove(context: Context, host: Host) -> None:
@@ -157,9 +157,9 @@ def _remove(context: Context, host: Host) -> None:
         context.publish(HostRemoved(node=host.name, uid=decided.uid), cause)
 
 
-def _place(context: Context, host: Host, reports: Reports) -> None:
+def _place(context: Context, host: Host, reported: ReportedAddresses) -> None:
     networks = context.state.topology.networks
-    leaves = [_choose_leaf(context, host, place, network, reports) for place, network in enumerate(networks)]
+    leaves = [_choose_leaf(context, host, place, network, reported) for place, network in enumerate(networks)]
     chosen = {leaf.number for leaf in leaves if leaf}
     for block in sorted(host.idle.values(), key=_oldest):
         if block.leaf not in chosen:
@@ -175,7 +175,9 @@ def _place(context: Context, host: Host, reports: Reports) -> None:
         context.publish(event, host.cause)
 
 
-def _choose_leaf(context: Context, host: Host, place: int, network: Network, reports: Reports) -> Leaf | None:
+def _choose_leaf(
+    context: Context, host: Host, place: int, network: Network, reported: ReportedAddresses
+) -> Leaf | None:
     """The leaf of the network that the host is placed in.
 
     A host stays where its labels still fit; and where it has addresses, if its labels fit nowhere. Else it
@@ -195,7 +197,8 @@ def _choose_leaf(context: Context, host: Host, place: int, network: Network, rep
         if topology.admits(network, spaces[other].leaf, host.name, host.labels):
             return spaces[other].leaf
     ranks = {
-        leaf: (-reports.inside(host.name, leaf.prefix), len(spaces[leaf.number].members)) for leaf in eligible
+        leaf: (-reported.inside(host.name, leaf.prefix), len(spaces[leaf.number].members))
+        for leaf in eligible
     }
     return min(ranks, key=ranks.__getitem__, default=None)
 

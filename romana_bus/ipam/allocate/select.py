@@ -58,7 +58,9 @@ def _lowest(context: Context, host: Host, owner: Owner, space: FreeSpace) -> Cho
     if chain is not None and (block := chain.first()):
         return Choice(owner, space, block.prefix, block)
     spare = [
-        block for block in host.idle.values() if block.leaf == number and block.has_room and not block.single
+        block
+        for block in host.idle.values()
+        if block.leaf == number and block.has_free_address and not block.single
     ]
     if spare:
         block = min(spare, key=spare_order)
@@ -66,8 +68,11 @@ def _lowest(context: Context, host: Host, owner: Owner, space: FreeSpace) -> Cho
     if prefix := next_block(context, space):
         return Choice(owner, space, prefix, None)
     length = space.leaf.block_length
-    others = [block for block in space.idle.values()
-              if block.has_room and block.node != host.name and block.prefix.length == length]  # fmt: skip
+    others = [
+        block
+        for block in space.idle.values()
+        if block.has_free_address and block.node != host.name and block.prefix.length == length
+    ]
     if not others:
         return None
     victim = max(others, key=_age)

@@ -23,11 +23,12 @@ def release_extra_blocks(context: Context, names: set[str]) -> None:
         for number in sorted({block.leaf for block in host.idle.values()}):
             blocks = sorted((block for block in host.idle.values() if block.leaf == number), key=spare_order)
             keep = context.state.settings.warm_blocks if number >= 0 and number in host.leaves else 0
-            useful = [block for block in blocks if block.has_room and not block.single]
+            useful = [block for block in blocks if block.has_free_address and not block.single]
+            useless = [block for block in blocks if not block.has_free_address or block.single]
             for block in useful[:keep]:
                 if block.claimed:
                     assign_block(context, host, block.network, block.text, ALL, ALL, since=block.since)
-            for block in useful[keep:] + [block for block in blocks if not block.has_room or block.single]:
+            for block in useful[keep:] + useless:
                 release_block(context, block, 0, "")
 
 
@@ -48,7 +49,7 @@ def open_spare_blocks(context: Context, names: set[str]) -> None:
 def _open_missing(context: Context, host: Host, space: FreeSpace) -> None:
     number = space.leaf.number
     lacking = context.state.settings.warm_blocks - sum(
-        block.leaf == number and block.has_room and not block.single for block in host.idle.values()
+        block.leaf == number and block.has_free_address and not block.single for block in host.idle.values()
     )
     for _ in range(lacking):
         prefix = next_block(context, space)

@@ -53,7 +53,7 @@ class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
         return self.kind not in ("opened", "ended") and self.needs != self.was_needs
 
 
-class Growth(msgspec.Struct, frozen=True, kw_only=True):
+class SlotGrowth(msgspec.Struct, frozen=True, kw_only=True):
     """A level gets another number of slots. `group`: the group that it splits; '' for the network itself."""
 
     network: str
@@ -77,7 +77,7 @@ class Comparison:
     def __init__(self, old: Topology, new: Topology) -> None:
         self.networks: list[NetworkChange] = []
         self.groups: list[GroupChange] = []
-        self.growths: list[Growth] = []
+        self.growths: list[SlotGrowth] = []
         self.successors: dict[tuple[str, str], Group] = {}
         self.names: dict[str, str] = {}
         pairs = list(_networks(old, new))
@@ -90,7 +90,7 @@ class Comparison:
     def _level(self, network: str, before: Network | None, group: str, was: Level, now: Level) -> None:
         if was.slots and now.slots and was.slots != now.slots:
             self.growths.append(
-                Growth(
+                SlotGrowth(
                     network=network, group=group, groups=len(was.groups), slots=now.slots, was_slots=was.slots
                 )
             )

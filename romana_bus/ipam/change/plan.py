@@ -14,7 +14,7 @@ import msgspec
 from romana_bus.events import TopologySet
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.allocate.decide import parts
-from romana_bus.ipam.change.compare import Comparison, GroupChange, Growth, NetworkChange
+from romana_bus.ipam.change.compare import Comparison, GroupChange, NetworkChange, SlotGrowth
 from romana_bus.ipam.change.evictions import PlacementCheck, PodChange
 from romana_bus.ipam.fold.evolve import evolve
 from romana_bus.ipam.model.state import NEEDED
@@ -62,7 +62,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     networks: tuple[NetworkChange, ...]
     groups: tuple[GroupChange, ...]
-    growths: tuple[Growth, ...]
+    growths: tuple[SlotGrowth, ...]
     hosts: tuple[HostChange, ...]
     blocks: tuple[BlockChange, ...]
     blocks_kept: int
@@ -139,8 +139,8 @@ def _moved(
     network: str,
     then: Placement | None,
 ) -> tuple[str, str]:
-    """Whether a host stays in its group, and if not, why. A group that the topology in force does not have
-    any more is the same where its prefix is."""
+    """Whether a host stays in its group, and if not, why. A group missing from the active topology is
+    matched by prefix."""
     successor = comparison.successors.get((before.network, before.prefix))
     known = state.topology.leaf_of(parse_prefix(before.prefix)) is not None
     if then and then.prefix == (_prefix(successor) if successor or known else before.prefix):

@@ -75,12 +75,12 @@ class Block(msgspec.Struct, eq=False):
         return not self.used and not self.cool
 
     @property
-    def has_room(self) -> bool:
+    def has_free_address(self) -> bool:
         """Whether one of its addresses is free."""
         return self.busy != self.full
 
     def lowest(self) -> int:
-        """The offset of the lowest free address. Requires `has_room`."""
+        """The offset of the lowest free address. Requires `has_free_address`."""
         return (~self.busy & (self.busy + 1)).bit_length() - 1
 
     def address(self, offset: int) -> str:
@@ -134,7 +134,7 @@ class Chain:
         del self.blocks[position]
         self.hint -= position < self.hint
 
-    def gained_room(self, block: Block) -> None:
+    def freed(self, block: Block) -> None:
         """Has to be called when an address of the block becomes free."""
         blocks, hint = self.blocks, self.hint
         if hint < len(blocks) and blocks[hint] is block:

@@ -191,7 +191,7 @@ class Index:
             return
         if before & ~block.busy:
             if block.chain is not None:
-                block.chain.gained_room(block)
+                block.chain.freed(block)
             self.dirty.retry.add(node)
         idle = not (block.used or block.cool)
         if idle == block.spare:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.inet import Prefix, format_address, parse_address
-from romana_bus.ipam.model.lookup import Holding, holdings
+from romana_bus.ipam.model.holdings import Holding, holdings
 from romana_bus.ipam.model.usage import usage_index
 
 if TYPE_CHECKING:

@@ -271,8 +271,8 @@ def test_the_lowest_free_address_of_a_block(steps: list[tuple[bool, int]]) -> No
         (block.use if use else block.release)(offset)
         (model.add if use else model.discard)(offset)
         block.busy = block.used
-        assert block.has_room == (len(model) < 8)
-        assert not block.has_room or block.lowest() == min(set(range(8)) - model)
+        assert block.has_free_address == (len(model) < 8)
+        assert not block.has_free_address or block.lowest() == min(set(range(8)) - model)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "fill", "empty"]), st.integers(0, 9))))
@@ -292,6 +292,6 @@ def test_the_first_block_with_room_is_found_whatever_happened_before(steps: list
         elif what == "empty" and block.busy:
             block.busy = 0
             if block in chain.blocks:
-                chain.gained_room(block)
+                chain.freed(block)
         assert chain.blocks == sorted(chain.blocks, key=lambda block: block.order)
-        assert chain.first() is next((block for block in chain.blocks if block.has_room), None)
+        assert chain.first() is next((block for block in chain.blocks if block.has_free_address), None)

@@ -1,4 +1,4 @@
-"""The lookup of addresses: which pods hold those of a prefix, or held them last while they cool down."""
+"""Holdings: which pods hold the addresses of a prefix, or held them last while they cool down."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Snapshot:
         return self._since("pods", known)
 
     def _since(self, resource: str, known: int) -> bool:
-        """Versions that are far apart do not come from one API server, so they prove nothing."""
+        """Versions too far apart come from different API servers and are not compared."""
         listing = version_number(self.versions.get(resource, ""))
         return bool(listing) and 0 < known - listing < FAR
 

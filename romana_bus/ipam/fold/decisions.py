@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 
 def group_opened(state: State, event: GroupOpened, seq: int) -> None:
+    """Stores the group. Without a topology document, the default topology is built again, with the group. It
+    is refused where another group has its prefix."""
     key = event.network, event.group
     state.refused.pop(("group", *key), None)
     others = (group for other, group in state.groups.items() if other != key)
@@ -49,6 +51,8 @@ def group_opened(state: State, event: GroupOpened, seq: int) -> None:
 
 
 def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _seq: int) -> None:
+    """Stores where the node is placed, or why it is not, or removes its placement. Its waiting pods are
+    decided again. The newest of these events counts: none is refused."""
     host = state.host(intern(event.node))
     host.placed = event if isinstance(event, HostPlaced) else None
     host.denied = event if isinstance(event, HostDenied) else None
@@ -60,6 +64,8 @@ def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _se
 
 
 def block_assigned(state: State, event: BlockAssigned, seq: int) -> None:
+    """Gives the block to the node, for the tenant and segment that the event names. Refused where another
+    node has the block, or one that overlaps it: then its present owner keeps it."""
     entity = "block", event.node, event.block
     state.refused.pop(entity, None)
     block = state.block(event.block)

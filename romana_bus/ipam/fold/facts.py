@@ -32,6 +32,8 @@ FINISHED = ("Succeeded", "Failed")
 
 
 def node_seen(state: State, event: NodeSeen, seq: int) -> None:
+    """Stores what the API shows of the node. If it is new, or its uid, addresses or labels changed, its
+    placement is decided again; if it is new, its records are too."""
     version = version_number(event.resource_version)
     state.gone_nodes.drop(event.name)
     host = state.host(intern(event.name))
@@ -65,6 +67,9 @@ def _mark_all(state: State, host: Host) -> None:
 
 
 def pod_seen(state: State, event: PodSeen, seq: int) -> None:
+    """Stores what the API shows of the pod. If more than its version changed, its records are decided again,
+    also on the node that it was on before. The addresses that it reports are stored as `AS_GIVEN` where they
+    are those of its record."""
     key = pod_key(event.namespace, event.name)
     version = version_number(event.resource_version)
     state.facts = seq
@@ -121,6 +126,7 @@ def is_absent(state: State, key: str, uid: str, seq: int) -> str:
 
 
 def pod_gone(state: State, event: PodGone, seq: int) -> None:
+    """Removes the pod. Its addresses stay in use until a decision releases them."""
     key = pod_key(event.namespace, event.name)
     state.facts = seq
     pod = state.pods.get(key)

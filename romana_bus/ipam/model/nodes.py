@@ -116,7 +116,7 @@ def misfit(host: Host, record: Record, pod: Pod | None) -> str:
 
 
 def other_pod(host: Host, record: Record, pod: Pod) -> str:
-    """Why the record's addresses are not for this pod, which has its name, or ''."""
+    """Why a pod of the same name does not own the record's addresses, or ''."""
     if pod.node != host.name:
         return f"the pod is on node {pod.node} now" if pod.node else "the pod is on no node now"
     if pod.details.unfit:

@@ -36,7 +36,7 @@ AS_GIVEN = "="
 HOST_NETWORK = "the pod uses the host's network"
 #: The same, for a pod that an audit did not find.
 ABSENT = "the API server has no such pod"
-#: Shared by the many pods that have no more.
+#: Shared default for pods without these details; and for those that only report what IPAM assigned.
 NO_DETAILS, REPORTS_AS_GIVEN = Details(), Details(ips=AS_GIVEN)
 
 

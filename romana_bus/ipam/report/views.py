@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 
 class BlockView(msgspec.Struct, frozen=True, kw_only=True):
+    """A block that belongs to `node`. `tenant`, `segment`: whose pods it serves; '*' for all tenants or
+    segments, and `pod:NAME` for one pod alone."""
+
     block: str
     network: str
     node: str
@@ -97,6 +100,7 @@ class Totals(NamedTuple):
 
 
 def totals(state: State) -> Totals:
+    """Counts the nodes and pods of the cluster."""
     hosts = state.hosts.values()
     return Totals(
         nodes=sum(host.seen for host in hosts),

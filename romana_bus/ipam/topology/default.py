@@ -42,6 +42,7 @@ def vacant(prefix: Prefix, groups: Iterable[GroupOpened]) -> list[Prefix]:
 
 
 def default_topology(prefix: Prefix, block_length: int, groups: Iterable[GroupOpened]) -> Topology:
+    """Builds the default network. A slot that belongs to none of `groups` is closed."""
     taken = opened(groups, prefix)
     parts = []
     for number, slot in enumerate(slots(prefix)):

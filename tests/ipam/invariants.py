@@ -10,11 +10,13 @@ import msgspec
 
 from romana_bus import events as ev
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
+from romana_bus.ipam.fold.address_events import record_of
 from romana_bus.ipam.fold.facts import FINISHED, SEGMENT_LABEL
 from romana_bus.ipam.model.annotations import parse_request
 from romana_bus.ipam.model.usage import free_by_leaf, usage_index
 from romana_bus.ipam.report import views
 from tests.ipam.cluster import addresses
+from tests.ipam.fold.state_dump import record_of as plain
 
 if TYPE_CHECKING:
     from romana_bus.ipam import Decision
@@ -33,6 +35,7 @@ def hold(cluster: Cluster, decisions: list[Decision]) -> None:
     spares_are_as_many_as_asked_for(cluster)
     what_was_given_is_where_it_may_be(cluster, decisions)
     nobody_waits_in_vain(cluster)
+    records_are_what_their_events_say(cluster)
 
 
 def given(cluster: Cluster) -> dict[Address, str]:
@@ -163,6 +166,16 @@ def nobody_waits_in_vain(cluster: Cluster) -> None:
             assert not could_have(cluster, pod)
         elif denied[key].code == "wish":
             assert not could_be_fulfilled(cluster, pod)
+
+
+def records_are_what_their_events_say(cluster: Cluster) -> None:
+    """Whoever decides keeps the record that it decided. Whoever reads the event makes the same one of it."""
+    state = cluster.state
+    for kind in (ev.AddressAssigned, ev.AddressDenied, ev.AddressReleased):
+        for event in cluster.newest(kind):
+            host, read = state.hosts.get(event.node), record_of(state, event)
+            kept = host.records.get(read.key) if host else None
+            assert read.empty if kept is None else plain(kept) == plain(read), event.subject()
 
 
 def wanted(cluster: Cluster) -> dict[tuple[str, str, str], ev.PodSeen]:

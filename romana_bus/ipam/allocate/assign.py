@@ -5,16 +5,10 @@ from __future__ import annotations
 from sys import intern
 from typing import TYPE_CHECKING
 
-from romana_bus.events import AddressAssigned, AddressDenied, PodAddress
 from romana_bus.ipam.allocate.choice import Choice, families_for, networks_for, scope_of
 from romana_bus.ipam.allocate.pinned import why_request_fails
 from romana_bus.ipam.allocate.place_nodes import release_block
-from romana_bus.ipam.allocate.release import (
-    cooling_in_event,
-    publish_release,
-    still_cooling,
-    withheld_is_over,
-)
+from romana_bus.ipam.allocate.release import publish_release, still_cooling, withheld_is_over
 from romana_bus.ipam.allocate.select import choose
 from romana_bus.ipam.allocate.spare_blocks import assign_block
 from romana_bus.ipam.model.records import Held, make_record
@@ -150,20 +144,8 @@ def _assign(context: Context, pod: Pod, host: Host, held: tuple[Held, ...]) -> N
         cooling = tuple([old for old in still if (old.block, old.offset) not in assigned])
     retention = pod.details.request.retention if pod.details.request else 0
     segment = pod.details.segment
-    namespace, _, name = pod.key.partition("/")
-    event = AddressAssigned(
-        namespace=namespace, name=name, uid=pod.uid, node=host.name, tenant=namespace, segment=segment,
-        addresses=tuple([_pod_address(context, address) for address in held]),
-        cooling=cooling_in_event(cooling), retention=retention,
-    )  # fmt: skip
     record = make_record(pod.key, pod.ident, held, cooling, segment=segment, retention=retention)
-    context.address(host, record, event, pod.cause)
-
-
-def _pod_address(context: Context, held: Held) -> PodAddress:
-    block = held.block
-    network = context.index.spaces[block.leaf].leaf.network if block.leaf >= 0 else block.network
-    return PodAddress(address=held.address, network=network, block=block.text)
+    context.address(host, record, pod.cause)
 
 
 def _deny(context: Context, pod: Pod, host: Host) -> None:
@@ -174,13 +156,8 @@ def _deny(context: Context, pod: Pod, host: Host) -> None:
         return
     scope = scope_of(context, pod, host) if code == "exhausted" else ""
     cooling = still_cooling(context, host, record, pod.ident)
-    namespace, _, name = pod.key.partition("/")
-    event = AddressDenied(
-        namespace=namespace, name=name, uid=pod.uid, node=host.name, code=code, reason=reason,
-        cooling=cooling_in_event(cooling), scope=scope,
-    )  # fmt: skip
     record = make_record(pod.key, pod.ident, cooling=cooling, code=intern(code), reason=intern(reason))
-    context.address(host, record, event, pod.cause)
+    context.address(host, record, pod.cause, scope=scope)
 
 
 def _why_not(context: Context, pod: Pod, host: Host) -> tuple[str, str]:

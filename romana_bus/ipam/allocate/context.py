@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from romana_bus.ipam.fold.address_events import event_of
 from romana_bus.ipam.fold.decisions import replace
 from romana_bus.ipam.fold.evolve import evolve
 from romana_bus.ipam.model.index import Index
 from romana_bus.ipam.model.usage import free_by_leaf
 
 if TYPE_CHECKING:
-    from romana_bus.events import AddressEvent, IpamEvent
+    from romana_bus.events import IpamEvent
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.state import State
@@ -64,7 +65,10 @@ class Context:
         evolve(self.state, event)
         self.decisions.append(Decision(event, cause))
 
-    def address(self, host: Host, record: Record, event: AddressEvent, cause: str) -> None:
-        """The same for an address. `record` is what folding `event` would build, which takes longer."""
+    def address(self, host: Host, record: Record, cause: str, *, reason: str = "", scope: str = "") -> None:
+        """Stores the record, and adds its event to the decisions. `reason`: of a release. `scope`: of a
+        denial."""
+        decision = Decision(event_of(self.state, host.name, record, reason=reason, scope=scope), cause)
+        # Folding the event stores an equal record, but takes longer: it has to be read from text again.
         replace(self.state, host, record)
-        self.decisions.append(Decision(event, cause))
+        self.decisions.append(decision)

@@ -10,15 +10,13 @@ from romana_bus.events import (
     NODE,
     WHILE_IT_RUNS,
     AddressEvent,
-    AddressReleased,
     BlockAssigned,
     BlockReleased,
-    CoolingAddress,
 )
 from romana_bus.ipam.model.nodes import misfit
 from romana_bus.ipam.model.records import Cooling, make_record
 from romana_bus.ipam.model.sandboxes import bearer, may_run, sandbox
-from romana_bus.ipam.model.uids import ident_of, text_of
+from romana_bus.ipam.model.uids import ident_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,30 +94,8 @@ def _release(context: Context, host: Host, record: Record, reason: str, until: i
 def publish_release(
     context: Context, host: Host, record: Record, reason: str, cooling: tuple[Cooling, ...], cause: str
 ) -> None:
-    namespace, _, name = record.key.partition("/")
-    event = AddressReleased(
-        namespace=namespace, name=name, uid=record.uid, node=host.name, reason=reason,
-        cooling=cooling_in_event(cooling),
-    )  # fmt: skip
-    context.address(host, make_record(record.key, record.ident, cooling=cooling), event, cause)
-
-
-def cooling_in_event(cooling: tuple[Cooling, ...]) -> tuple[CoolingAddress, ...]:
-    """The cooling addresses in the form of an event."""
-    if not cooling:
-        return ()
-    return tuple(
-        [
-            CoolingAddress(
-                address=old.address,
-                block=old.block.text,
-                until=old.until,
-                kept=old.kept,
-                uid=text_of(old.ident) if old.ident else "",
-            )
-            for old in cooling
-        ]
-    )
+    """Ends the record, for the reason given: it keeps `cooling` alone."""
+    context.address(host, make_record(record.key, record.ident, cooling=cooling), cause, reason=reason)
 
 
 def has_withheld(record: Record) -> bool:

@@ -12,25 +12,22 @@ from typing import TYPE_CHECKING
 
 from romana_bus.events import (
     WHILE_IT_RUNS,
-    AddressAssigned,
-    AddressDenied,
     AddressEvent,
     BlockAssigned,
     HostDenied,
     HostPlaced,
 )
-from romana_bus.inet import parse_address
+from romana_bus.ipam.fold.address_events import record_of
 from romana_bus.ipam.model.blocks import ALL
-from romana_bus.ipam.model.nodes import pod_key
 from romana_bus.ipam.model.pods import AS_GIVEN, make_details
-from romana_bus.ipam.model.records import Cooling, Held, Record, make_record
+from romana_bus.ipam.model.records import Held, make_record
 from romana_bus.ipam.model.refusal import Refusal
-from romana_bus.ipam.model.uids import ident_of
 
 if TYPE_CHECKING:
     from romana_bus.events import BlockReleased, GroupOpened, HostRemoved
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.records import Record
     from romana_bus.ipam.model.state import State
 
 
@@ -129,7 +126,7 @@ def address_decided(state: State, event: AddressEvent, seq: int) -> None:
     """The newest event of an entity replaces the earlier ones. An event that assigns an address of another
     pod is refused: then the entity has no address."""
     host = state.hosts.get(event.node) or state.host(intern(event.node))
-    record = _record(state, event, pod_key(event.namespace, event.name))
+    record = record_of(state, event)
     if state.covers and seq > state.covers.get(host.name, seq):
         state.young.add((host.name, record.key))
     if state.refused:
@@ -218,37 +215,6 @@ def _update_reported(state: State, host: Host, old: Record | None, record: Recor
         ips = AS_GIVEN
     if ips != pod.ips:
         pod.details = make_details(pod.segment, ips, pod.unfit, pod.request)
-
-
-def _record(state: State, event: AddressEvent, key: str) -> Record:
-    """The record that the event describes. It shares the strings that its pod has already."""
-    ident = ident_of(event.uid)
-    if (pod := state.pods.get(key)) is not None:
-        key, ident = pod.key, pod.ident if pod.ident == ident else ident
-    cooling = _cooling(state, event) if event.cooling else ()
-    if isinstance(event, AddressAssigned) and event.addresses:
-        held = tuple([_held(state, given.block, given.address, given.network) for given in event.addresses])
-        segment, retention = intern(event.segment), event.retention
-        return make_record(key, ident, held, cooling, segment=segment, retention=retention)
-    if isinstance(event, AddressDenied):
-        code, reason = intern(event.code), intern(event.reason)
-        return make_record(key, ident, cooling=cooling, code=code, reason=reason)
-    return make_record(key, ident, cooling=cooling)
-
-
-def _cooling(state: State, event: AddressEvent) -> tuple[Cooling, ...]:
-    left = [cooling for cooling in event.cooling if cooling.until > state.now]
-    held = [_held(state, cooling.block, cooling.address, "") for cooling in left]
-    return tuple(
-        Cooling(h.block, h.offset, c.until, c.kept, ident_of(c.uid)) for h, c in zip(held, left, strict=True)
-    )
-
-
-def _held(state: State, block_text: str, address: str, network: str) -> Held:
-    block = state.blocks.get(block_text) or state.block(block_text)
-    if not block.network:
-        block.network = intern(network)
-    return Held(block, parse_address(address)[1] - block.prefix.base)
 
 
 def _undo(old: Record) -> dict[Block, int]:

@@ -38,5 +38,5 @@ def dump(state: State) -> dict[str, Any]:
 
 def record_of(record: Any) -> Any:
     held = [(one.block.text, one.offset) for one in record.held]
-    cooling = [(one.block.text, one.offset, one.until, one.kept) for one in record.cooling]
+    cooling = [(one.block.text, one.offset, one.until, one.kept, one.ident) for one in record.cooling]
     return record.uid, record.segment, held, cooling, record.code, record.reason, record.retention

@@ -146,7 +146,8 @@ class _Up:
         self.health.watch(store)
         url = await stack.enter_async_context(served(self.output.listen, self.health))
         if wanted is not None:
-            await apply.put(store, await apply.current(store), wanted)
+            current = await apply.current(store)
+            await apply.put(store, current, apply.merged(current, wanted))
         nats = f"NATS {store.wire.info.get('version', '')}"
         title = ", ".join(filter(None, [self.watched or api.server, nats, url and f"{url}/metrics"]))
         jobs = [

@@ -13,11 +13,11 @@ from romana_bus.cli.common.topology_file import Source, refuse
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet, codec
 from romana_bus.events.base import LARGEST
-from romana_bus.ipam import evolve
 from romana_bus.ipam.change.evictions import evictions, losing, unfinished
 from romana_bus.ipam.change.merge import merge
 from romana_bus.ipam.change.plan import changes
-from romana_bus.ipam.fold.evolve import NO_PLACE
+from romana_bus.ipam.fold.evolve import NO_PLACE, topology_set
+from romana_bus.ipam.topology.networks import Topology
 from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
@@ -54,33 +54,40 @@ async def current(store: Store) -> Current:
     return Current(newest.seq if newest else 0, known, await ipam_state(store))
 
 
-def merged(current: Current, source: Source) -> dict[str, Any]:
+class Merged(NamedTuple):
+    """A document to set, and its topology: a document is parsed once, on its way through a command."""
+
+    document: dict[str, Any]
+    topology: Topology
+
+
+def merged(current: Current, source: Source) -> Merged:
     """The file's document with the slots of the topology in force. Raises BadInput if that makes a group too
     small for a block."""
     document = merge(current.state.topology, source.document)
     try:
-        refuse(source._replace(document=document))
+        networks = refuse(source._replace(document=document)).networks
     except BadInput as error:
         raise BadInput(
             *(f"{reason} (a level keeps at least the slots that it has now)" for reason in error.reasons)
         ) from None
-    return document
+    return Merged(document, Topology(networks))
 
 
-def planned(current: Current, document: dict[str, Any]) -> Changes:
+def planned(current: Current, wanted: Merged) -> Changes:
     """What the document would change."""
     # The garbage collector would take a third of the time, and find nothing before the end.
     with contextlib.ExitStack() as stack:
         if gc.isenabled():
             gc.disable()
             stack.callback(gc.enable)
-        return changes(current.state, document)
+        return changes(current.state, wanted.document, wanted.topology)
 
 
 async def put(
     store: Store,
     current: Current,
-    source: Source,
+    wanted: Merged,
     evict: Iterable[str] = (),
     lost: Sequence[PodChange] | None = None,
 ) -> bool:
@@ -88,18 +95,18 @@ async def put(
 
     `lost`: the pods that lose an address, if that is known; `evict` has to name all of them. Raises BadInput,
     Failed."""
-    document = merged(current, source)
-    ending = evictions(losing(current.state, document) if lost is None else lost, evict)
+    document, new = wanted
+    ending = evictions(losing(current.state, new) if lost is None else lost, evict)
     if document == current.document:
         return False
-    remaining = unfinished(current.state, document, current.event.evict) if current.event else ()
+    remaining = unfinished(current.state, new, current.event.evict) if current.event else ()
     event, later = _fitting(document, tuple(dict.fromkeys((*ending, *remaining))))
     try:
         seq = await store.publish(SPEC, _message(store, event), current.seq)
     except WrongSequence:
         raise Failed("another command set the topology at the same time: check it and try again") from None
     await _publish_all(store, later)
-    evolve(current.state, event, seq)
+    topology_set(current.state, event, seq, new)
     return True
 
 

@@ -61,13 +61,13 @@ def plan_(file: File, /, *, store: Store = Store(), output: Output = Output()) -
 async def _plan(source: Source, store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology plan", ROLES) as opened:
         now = await current(opened)
-    document = merged(now, source)
-    plan = planned(now, document)
-    changed = document != now.document
+    wanted = merged(now, source)
+    plan = planned(now, wanted)
+    changed = wanted.document != now.document
     if output.json:
         verdict = plan_view.verdict(plan, changed)
         console.as_json({"changed": changed, "safe": plan.safe, "verdict": verdict, "plan": plan,
-                      "document": document, "obstacle": now.state.obstacle})  # fmt: skip
+                      "document": wanted.document, "obstacle": now.state.obstacle})  # fmt: skip
         return
     if now.state.obstacle and not plan.problem:
         console.hint(f"The plan covers only what is on the log: {now.state.obstacle}.")
@@ -101,8 +101,9 @@ def set_(
 async def _apply(source: Source, evict: tuple[str, ...], store: Store, output: Output) -> None:
     async with await open_store(store.access, store.layout, "topology apply", ROLES) as opened:
         now = await current(opened)
-        plan = planned(now, merged(now, source))
-        changed = await put(opened, now, source, evict, plan.losing)
+        wanted = merged(now, source)
+        plan = planned(now, wanted)
+        changed = await put(opened, now, wanted, evict, plan.losing)
     if output.json:
         console.as_json({"changed": changed, "plan": plan, "networks": views.networks(now.state)})
         return

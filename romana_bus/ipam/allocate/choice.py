@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.ipam.model.blocks import ALL, OWN, Block
-from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK
+from romana_bus.ipam.model.usage import exhausted_scope
 
 if TYPE_CHECKING:
     from romana_bus.inet import Prefix
@@ -62,19 +62,11 @@ def families_for(context: Context, pod: Pod, host: Host) -> tuple[tuple[FreeSpac
 
 
 def scope_of(context: Context, pod: Pod, host: Host) -> str:
-    """What is exhausted for the pod (block, group or network): the widest scope of its families.
+    """What is exhausted for the pod: block, group or network.
 
     The scope is that of the moment of the denial. A change in other nodes and groups publishes no new one."""
-    scopes = [_scope(context, spaces) for spaces in families_for(context, pod, host)]
-    return max(scopes, key=(BLOCK, GROUP, NETWORK).index, default="")
-
-
-def _scope(context: Context, spaces: tuple[FreeSpace, ...]) -> str:
-    if any(context.free_addresses(space.leaf) for space in spaces):
-        return BLOCK
-    networks = {space.leaf.network for space in spaces}
-    leaves = (leaf for leaf in context.index.topology.leaves if leaf.network in networks)
-    return GROUP if any(map(context.free_addresses, leaves)) else NETWORK
+    families = [[space.leaf for space in spaces] for spaces in families_for(context, pod, host)]
+    return exhausted_scope(context.index.topology, families, context.free_addresses)
 
 
 def own_block(pod: Pod) -> Owner:

@@ -69,6 +69,7 @@ class Context:
         """Stores the record, and adds its event to the decisions. `reason`: of a release. `scope`: of a
         denial."""
         decision = Decision(event_of(self.state, host.name, record, reason=reason, scope=scope), cause)
-        # Folding the event stores an equal record, but takes longer: it has to be read from text again.
+        # Folding the event stores an equal record, but reads it from text again: the whole core would take a
+        # quarter longer.
         replace(self.state, host, record)
         self.decisions.append(decision)

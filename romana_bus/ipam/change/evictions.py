@@ -7,7 +7,7 @@ for an address whose node has moved to another group.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,10 +16,9 @@ from romana_bus.events import Eviction
 from romana_bus.ipam.model.nodes import misfit, pod_key, pod_order
 from romana_bus.ipam.model.sandboxes import bearer
 from romana_bus.ipam.model.state import NEEDED
-from romana_bus.ipam.topology.document import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.nodes import Host
@@ -50,17 +49,14 @@ class PodChange(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def losing(state: State, document: Mapping[str, Any]) -> tuple[PodChange, ...]:
-    """Returns the running pods that would lose an address. Raises BadTopology."""
-    return tuple(PlacementCheck(state, parse(document)).pods()[0])
+def losing(state: State, new: Topology) -> tuple[PodChange, ...]:
+    """Returns the running pods that would lose an address by the topology `new`."""
+    return tuple(PlacementCheck(state, new).pods()[0])
 
 
-def unfinished(
-    state: State, document: Mapping[str, Any], ordered: Iterable[Eviction]
-) -> tuple[Eviction, ...]:
+def unfinished(state: State, new: Topology, ordered: Iterable[Eviction]) -> tuple[Eviction, ...]:
     """Returns the evictions that were `ordered` with the topology in force, have not been carried out yet,
-    and are still needed by this document. Raises BadTopology."""
-    new = parse(document)
+    and are still needed by the topology `new`."""
     return tuple(eviction for eviction in ordered if _is_needed(state, new, eviction))
 
 

@@ -16,9 +16,8 @@ from romana_bus.inet import parse_prefix
 from romana_bus.ipam.allocate.decide import parts
 from romana_bus.ipam.change.compare import Comparison, GroupChange, NetworkChange, SlotGrowth
 from romana_bus.ipam.change.evictions import PlacementCheck, PodChange
-from romana_bus.ipam.fold.evolve import evolve
+from romana_bus.ipam.fold.evolve import topology_set
 from romana_bus.ipam.model.state import NEEDED
-from romana_bus.ipam.topology.document import parse
 from romana_bus.ipam.topology.networks import Topology
 
 if TYPE_CHECKING:
@@ -77,12 +76,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
         return not self.losing
 
 
-def changes(state: State, document: Mapping[str, Any]) -> Changes:
-    """Plans the document: returns what it would change. Raises BadTopology."""
-    new = parse(document)
+def changes(state: State, document: Mapping[str, Any], new: Topology) -> Changes:
+    """Plans the document: returns what it would change. `new`: its topology."""
     losing, homeless, kept = PlacementCheck(state, new).pods()
     event = TopologySet(document=dict(document), evict=tuple(pod.eviction for pod in losing))
-    after = _after(state, event)
+    after = _after(state, event, new)
     comparison = Comparison(state.topology, new)
     return Changes(
         networks=tuple(comparison.networks),
@@ -99,12 +97,12 @@ def changes(state: State, document: Mapping[str, Any]) -> Changes:
     )
 
 
-def _after(state: State, event: TopologySet) -> State:
+def _after(state: State, event: TopologySet, new: Topology) -> State:
     """The state after `event` and the decisions that follow. It shares nothing with this one."""
     bare = copy(state)
     bare.index, bare.topology = None, Topology()
     after: State = pickle.loads(pickle.dumps(bare, pickle.HIGHEST_PROTOCOL))
-    evolve(after, event)
+    topology_set(after, event, 0, new)
     after.synced = dict.fromkeys(NEEDED, True)
     for _ in parts(after):
         pass

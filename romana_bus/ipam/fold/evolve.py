@@ -63,7 +63,8 @@ def evolve(state: State, event: Event | Tick, seq: int = 0) -> None:
         fold(state, event, seq)
 
 
-def _topology_set(state: State, event: TopologySet, seq: int) -> None:
+def topology_set(state: State, event: TopologySet, seq: int, parsed: Topology | None = None) -> None:
+    """Folds the operator's document. `parsed`: its topology, where the caller has read it already."""
     state.wanted, state.wanted_seq = event.document, seq
     state.evicted = {
         (eviction.node, eviction.uid): Ended(
@@ -71,7 +72,7 @@ def _topology_set(state: State, event: TopologySet, seq: int) -> None:
         )
         for eviction in event.evict
     }
-    _choose_topology(state)
+    _choose_topology(state, parsed)
 
 
 def _topology_accepted(state: State, event: TopologyAccepted, _seq: int) -> None:
@@ -80,8 +81,10 @@ def _topology_accepted(state: State, event: TopologyAccepted, _seq: int) -> None
         _choose_topology(state)
 
 
-def _choose_topology(state: State) -> None:
-    """The newest document counts. If it cannot be used, the document that was accepted last counts. If there
+def _choose_topology(state: State, parsed: Topology | None = None) -> None:
+    """`parsed`: the topology of the newest document, where that is known.
+
+    The newest document counts. If it cannot be used, the document that was accepted last counts. If there
     is none, no decisions are taken: they would depend on a document that is not known any more."""
     state.index, state.problem, state.blocked = None, "", ""
     state.to_accept = True
@@ -89,7 +92,10 @@ def _choose_topology(state: State) -> None:
     for document in documents:
         state.documented = bool(document) or document is state.wanted
         try:
-            state.topology = parse(document) if state.documented else state.default()
+            if state.documented:
+                state.topology = parsed or parse(document)
+            else:
+                state.topology = state.default()
         except BadTopology as error:
             state.problem = f"the topology document cannot be used: {'; '.join(error.reasons)[:1000]}"
             state.evicted = {}
@@ -197,7 +203,7 @@ _FOLDS: dict[type, Callable[[State, Any, int], None]] = {
     HostDenied: decisions.host_decided,
     HostRemoved: decisions.host_decided,
     GroupOpened: decisions.group_opened,
-    TopologySet: _topology_set,
+    TopologySet: topology_set,
     TopologyAccepted: _topology_accepted,
     RangeReserved: _range_reserved,
     RangeUnreserved: _range_unreserved,

@@ -1,6 +1,8 @@
 """Usage: how many addresses of a prefix are used, cooling, reserved and free. Computed here and nowhere else.
 
-Reports, metrics and forecasts read the index; the allocator reads the sums that a denial needs.
+Which addresses of a block are in use (`in_use`), how many of a prefix are free (`free_in`), and what is
+exhausted for a pod (`exhausted_scope`) are the same for all readers. Reports, metrics and forecasts read the
+index; the allocator reads the sums that a denial needs.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from romana_bus.inet import V4, V6, Prefix
 from romana_bus.ipam.model.ranges import Ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.topology.networks import Topology
     from romana_bus.ipam.topology.tree import Leaf
 
 #: What can be exhausted: the blocks of a node, a group, or a whole network.
@@ -61,20 +64,34 @@ def total(usages: Iterable[Usage]) -> Usage:
     return Usage(**{field: sum(getattr(usage, field) for usage in parts) for field in fields})
 
 
+def in_use(block: Block, reserved: Ranges) -> int:
+    """The addresses of the block that are used or cooling, and not reserved, as bits."""
+    bits = block.used | block.cool
+    return bits & ~reserved.mask(block.prefix.base, block.prefix.end) if reserved.starts else bits
+
+
+def free_in(prefix: Prefix, reserved: Ranges, in_use: int) -> int:
+    """The number of free addresses of a prefix. `in_use`: how many are used or cooling, and not reserved."""
+    return prefix.size - reserved.count(prefix.base, prefix.end) - in_use
+
+
 class Counts(NamedTuple):
-    """Addresses of blocks. `both`: used or cooling, and reserved too. `owned`: blocks of nodes."""
+    """Addresses of blocks. `in_use`: used or cooling, and not reserved. `owned`: blocks of nodes."""
 
     used: int
     cooling: int
-    both: int
+    in_use: int
     owned: int
+
+    def free(self, prefix: Prefix, reserved: Ranges) -> int:
+        return free_in(prefix, reserved, self.in_use)
 
     def usage(self, prefix: Prefix, reserved: Ranges) -> Usage:
         """Nothing of it counts as fragmented."""
-        only_reserved = reserved.count(prefix.base, prefix.end) - self.both
+        size, free = prefix.size, self.free(prefix, reserved)
         return Usage(
-            size=prefix.size, used=self.used, cooling=self.cooling, reserved=only_reserved,
-            free=prefix.size - self.used - self.cooling - only_reserved, blocks=self.owned,
+            size=size, used=self.used, cooling=self.cooling, reserved=size - self.used - self.cooling - free,
+            free=free, blocks=self.owned,
         )  # fmt: skip
 
 
@@ -82,8 +99,8 @@ def count(block: Block, prefix: Prefix, reserved: Ranges) -> Counts:
     """Counts the part of the block that lies in `prefix`."""
     part = ((1 << prefix.size) - 1) << (prefix.base - block.prefix.base) & block.full
     used, cool = block.used & part, block.cool & ~block.used & part
-    both = (used | cool) & reserved.mask(block.prefix.base, block.prefix.end) if reserved.starts else 0
-    return Counts(used.bit_count(), cool.bit_count(), both.bit_count(), bool(block.node))
+    unreserved = in_use(block, reserved) & part
+    return Counts(used.bit_count(), cool.bit_count(), unreserved.bit_count(), bool(block.node))
 
 
 def block_usage(block: Block, reserved: Ranges) -> Usage:
@@ -94,10 +111,7 @@ def block_usage(block: Block, reserved: Ranges) -> Usage:
 
 def has_free_address(block: Block, reserved: Ranges) -> bool:
     """Whether the block has one. (`Block.busy` tells it only after a decision: it is part of the index.)"""
-    busy = block.used | block.cool
-    if reserved.starts:
-        busy |= reserved.mask(block.prefix.base, block.prefix.end)
-    return busy != block.full
+    return free_in(block.prefix, reserved, in_use(block, reserved).bit_count()) > 0
 
 
 class UsageIndex:
@@ -128,7 +142,7 @@ class UsageIndex:
 
     def free(self, prefix: Prefix) -> int:
         """The number of free addresses in the prefix."""
-        return self._counts(prefix).usage(prefix, self.reserved).free
+        return self._counts(prefix).free(prefix, self.reserved)
 
     def _fragmented(self, prefix: Prefix, free: int) -> int:
         in_use, bases, sums = self._in_use
@@ -165,20 +179,38 @@ def free_by_leaf(state: State) -> list[int]:
 
     The allocator asks with every decision while something is exhausted. It needs these sums alone, which take
     a twentieth of the time of an index: nothing is sorted."""
-    free = []
-    for leaf in state.topology.leaves:
-        reserved = state.reserved_in(leaf.prefix.width)
-        free.append(leaf.prefix.size - reserved.count(leaf.prefix.base, leaf.prefix.end))
+    leaves = state.topology.leaves
+    used = [0] * len(leaves)
     for block in state.blocks.values():
         if block.leaf >= 0:
-            free[block.leaf] -= ((block.used | block.cool) & ~block.reserved).bit_count()
+            # `in_use`, inlined: with the call, all of this takes a quarter longer.
+            used[block.leaf] += ((block.used | block.cool) & ~block.reserved).bit_count()
             continue
-        for leaf in state.topology.overlapping(
-            block.prefix
-        ):  # smaller than the block: the topology has changed
-            used, cooling, both, _ = count(block, leaf.prefix, state.reserved_in(leaf.prefix.width))
-            free[leaf.number] -= used + cooling - both
-    return free
+        # Smaller than the block: the topology has changed.
+        for leaf in state.topology.overlapping(block.prefix):
+            used[leaf.number] += count(block, leaf.prefix, state.reserved_in(leaf.prefix.width)).in_use
+    return [free_in(leaf.prefix, state.reserved_in(leaf.prefix.width), used[leaf.number]) for leaf in leaves]
+
+
+def exhausted_scope(
+    topology: Topology, families: Iterable[Iterable[Leaf]], free: Callable[[Leaf], int]
+) -> str:
+    """What is exhausted for a pod that finds no address: the widest scope of its address families, '' without
+    any. `families`: for each of them, the groups that its address can come from. `free`: the number of free
+    addresses of a group.
+
+    The scope is BLOCK where one of these groups has a free address, which others hold; GROUP where only other
+    groups of their networks have one; else NETWORK."""
+    scopes = [_scope(topology, tuple(leaves), free) for leaves in families]
+    return max(scopes, key=(BLOCK, GROUP, NETWORK).index, default="")
+
+
+def _scope(topology: Topology, leaves: tuple[Leaf, ...], free: Callable[[Leaf], int]) -> str:
+    if any(free(leaf) > 0 for leaf in leaves):
+        return BLOCK
+    networks = {leaf.network for leaf in leaves}
+    others = (leaf for leaf in topology.leaves if leaf.network in networks)
+    return GROUP if any(free(leaf) > 0 for leaf in others) else NETWORK
 
 
 def _blocks_in_use(state: State, blocks: Iterable[Block]) -> list[Prefix]:

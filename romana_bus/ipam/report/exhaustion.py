@@ -12,7 +12,15 @@ import msgspec
 from romana_bus.inet import parse_prefix
 from romana_bus.ipam.model.blocks import ALL
 from romana_bus.ipam.model.nodes import pod_order
-from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK, has_free_address, has_whole_block, usage_index
+from romana_bus.ipam.model.usage import (
+    BLOCK,
+    GROUP,
+    NETWORK,
+    exhausted_scope,
+    has_free_address,
+    has_whole_block,
+    usage_index,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,7 +122,7 @@ class Exhaustion:
             if group.scope == BLOCK and host.seen and host.name not in group.owners:
                 group.stuck.add(host.name)
         for record in [record for record in host.records.values() if record.code == EXHAUSTED]:
-            full_groups = self._groups_without_room(host, record)
+            full_groups = [group for groups in self._exhausted_families(host, record) for group in groups]
             for group in full_groups:
                 group.waiting += 1
                 if group.scope == BLOCK:
@@ -133,8 +141,8 @@ class Exhaustion:
                 numbers.setdefault(self.groups[number].leaf.network, number)
         return numbers
 
-    def _groups_without_room(self, host: Host, record: Record) -> list[_Group]:
-        """The groups of each family in which no group has an address for this pod."""
+    def _exhausted_families(self, host: Host, record: Record) -> list[list[_Group]]:
+        """The address families in which no group has an address for this pod, each with its groups."""
         leaves, networks = self._leaves(host), self._state.topology.networks
         tenant, pod = pod_order(record.key)[0], self._state.pods.get(record.key)
         families: dict[int, list[_Group]] = {}
@@ -144,18 +152,18 @@ class Exhaustion:
                 families.setdefault(network.prefix.width, []).append(group)
         segment = pod.segment if pod else ""
         return [
-            group
+            groups
             for groups in families.values()
             if all(group.stops(host, tenant, segment) for group in groups)
-            for group in groups
         ]
 
     def scope(self, host: Host, record: Record) -> str:
         """The scope of a denial: what is exhausted for the pod now; '' where it can get an address."""
-        full_groups = self._groups_without_room(host, record)
-        if not full_groups or any(not group.full for group in full_groups):
-            return BLOCK if full_groups else ""
-        return NETWORK if all(self.is_full(group.leaf.network) for group in full_groups) else GROUP
+        families = [[group.leaf for group in groups] for groups in self._exhausted_families(host, record)]
+        return exhausted_scope(self._state.topology, families, self._free)
+
+    def _free(self, leaf: Leaf) -> int:
+        return self.groups[leaf.number].usage.free
 
     def is_full(self, network: str) -> bool:
         """Whether the network has groups, and no free address in any of them."""

@@ -13,9 +13,11 @@ from romana_bus import events as ev
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.cli.common.positions import Entry
 from romana_bus.cli.common.topology_file import Source
-from romana_bus.cli.topology.apply import current, put
+from romana_bus.cli.topology import apply
+from romana_bus.cli.topology.apply import current, merged
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import ROLES, SPEC, codec
+from romana_bus.ipam import parse
 from romana_bus.ipam.change.evictions import losing
 from romana_bus.runtime.feed import outgoing
 from tests.cli.api import ApiThread
@@ -24,9 +26,10 @@ from tests.ipam.change.planned import zones as document
 from tests.ipam.cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from romana_bus.cli.topology.apply import Current
     from tests.cli.conftest import Call
     from tests.cli.processes import Home
     from tests.servers import NatsServer
@@ -224,6 +227,10 @@ def lived(*names: str, pods: int = 1, prefix: str = "") -> Cluster:
     return c
 
 
+async def put(store: MemoryStore, there: Current, source: Source, evict: Sequence[str] = ()) -> bool:
+    return await apply.put(store, there, merged(there, source), evict)
+
+
 async def test_concurrent_change_is_refused() -> None:
     store = await filled(lived("a"))
     one, other = await current(store), await current(store)
@@ -244,7 +251,7 @@ async def test_a_topology_that_cannot_be_used_is_replaced_by_one_that_can() -> N
     assert await put(store, there, source(document("a", "b")))
     again = await current(store)
     assert (again.state.problem, again.state.obstacle) == ("", "")
-    assert losing(again.state, document("a", "b")) == ()
+    assert losing(again.state, parse(document("a", "b"))) == ()
 
 
 async def test_evictions_are_split_over_several_messages() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from romana_bus import events as ev
+from romana_bus.ipam import State, parse
+from romana_bus.ipam.change import evictions as pods_that_lose
+from romana_bus.ipam.change import plan as plans
 from romana_bus.ipam.change.merge import merge
-from romana_bus.ipam.change.plan import Changes, changes
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.invariants import blocks_do_not_overlap, nobody_shares
+
+if TYPE_CHECKING:
+    from romana_bus.ipam.change.evictions import PodChange
+    from romana_bus.ipam.change.plan import Changes
 
 ZONE = "topology.kubernetes.io/zone"
 
@@ -30,6 +36,14 @@ def cluster(document: dict[str, Any] | None, *names: str, pods: int = 1, **setti
             c.pod(f"web/{name}{at}", f"n-{name}")
     c.decide()
     return c
+
+
+def changes(state: State, document: dict[str, Any]) -> Changes:
+    return plans.changes(state, document, parse(document))
+
+
+def losing(state: State, document: dict[str, Any]) -> tuple[PodChange, ...]:
+    return pods_that_lose.losing(state, parse(document))
 
 
 def plan(c: Cluster, document: dict[str, Any]) -> Changes:

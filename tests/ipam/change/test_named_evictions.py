@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from romana_bus.errors import BadInput
-from romana_bus.ipam.change.evictions import evictions, losing
+from romana_bus.ipam.change.evictions import evictions
 from romana_bus.ipam.change.merge import merge
-from tests.ipam.change.planned import cluster, zones
+from tests.ipam.change.planned import cluster, losing, zones
 
 
 @pytest.mark.parametrize(("pods", "more"), [(5, ""), (6, " and 1 more"), (7, " and 2 more")])

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from romana_bus import events as ev
-from romana_bus.ipam.change.evictions import evictions, losing
+from romana_bus.ipam.change.evictions import evictions
 from romana_bus.ipam.change.merge import merge
-from romana_bus.ipam.change.plan import changes
-from tests.ipam.change.planned import ZONE, apply, cluster, groups, hosts, plan, pods, zones
+from tests.ipam.change.planned import ZONE, apply, changes, cluster, groups, hosts, losing, plan, pods, zones
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.documents import NODES, RACKS, TENANTS, documents, usable
 from tests.ipam.invariants import blocks_do_not_overlap

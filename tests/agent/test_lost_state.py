@@ -99,7 +99,7 @@ def test_pod_that_starts_again_after_a_reboot_keeps_its_addresses(own_node: Node
     node.delete(old)
     assert node.added(new)["ips"] == result["ips"]
     node.delete(old)
-    node.until_told()
+    node.until_published()
     node.restart(hasty=True).until_synced().until_knowing()
     assert history(node, new) == [SandboxRequested]
 
@@ -116,7 +116,7 @@ def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
     node.start().until_synced()
     until(lambda: "a request is kept" in node.log(), "it has looked", node.log)
     node.delete(try_of(pod))  # an older one
-    node.until_told()
+    node.until_published()
     assert history(node, pod) == [SandboxRequested]
     assert pings(node.netns, four)
     node.delete(pod)
@@ -155,7 +155,7 @@ def test_no_sandbox_removal_is_published_after_the_log_was_lost(own_node: Node) 
     node.nats.start()
     until(lambda: node.boots("cni", "rewound"), "it begins anew", node.log)
     node.placed(node.address)
-    node.until_told()
+    node.until_published()
     assert node.history_of(pod) == []
     try_until_asked(node, pod)
     assert history(node, pod) == [SandboxRequested]

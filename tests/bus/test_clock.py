@@ -125,8 +125,8 @@ def test_it_never_goes_back(steps: list[tuple[int, int, str]]) -> None:
 # --- decisions ------------------------------------------------------------------------------------------
 
 
-async def say(store: Store, *told: ev.Event) -> None:
-    for event in told:
+async def say(store: Store, *stored: ev.Event) -> None:
+    for event in stored:
         await store.publish(event.role, outgoing(event, "", store.clock.now(), store.history))
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests import kernel
 from tests.cni.calling import CLIENTS, PLUGINS, Answer, Pod, execute, fetched, invoke, sh, until
-from tests.cni.deciding import Told
+from tests.cni.deciding import NodeLog
 from tests.kernel import BLOCKS, PODS, gateways
 from tests.servers import NatsServer
 
@@ -51,7 +51,7 @@ class Attached(NamedTuple):
     container: str
 
 
-class Node(Told):
+class Node(NodeLog):
     """One namespace, joined to the tests' own by a veth pair, over which NATS is reached."""
 
     def __init__(self, directory: Path, nats: NatsServer, cluster: str, *options: str) -> None:
@@ -227,7 +227,7 @@ class Node(Told):
     def journal(self) -> list[Path]:
         return sorted(self.state_dir.glob("journal/*.json"))
 
-    def until_told(self) -> Node:
+    def until_published(self) -> Node:
         """Until the log has all that its agent has to say."""
         until(lambda: not self.journal(), "the journal is empty", self.log)
         return self

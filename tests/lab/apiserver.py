@@ -98,7 +98,7 @@ class ApiServer(server.ApiServer):
         for watch in self._watches.of(plural):
             watch.send(line)
 
-    def tell(self, resource: Resource, change: Change) -> None:
+    def send_event(self, resource: Resource, change: Change) -> None:
         """Send it to the open watches, even where it is not true or not new. The store does not change."""
         event = Event(change)
         for watch in self._watches.of(resource.plural):

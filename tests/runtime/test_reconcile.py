@@ -171,7 +171,7 @@ async def test_failure_causes_a_full_sync_and_events_continue() -> None:
     assert world.looks[:3] == [True, True, True]
 
 
-class Mended(World):
+class FailsUntilFullSync(World):
     """What fails in it fails until everything was looked at."""
 
     async def observe(self, state: Numbers, full: bool) -> set[str]:
@@ -182,7 +182,7 @@ class Mended(World):
 
 @pytest.mark.within(15)
 async def test_failing_events_do_not_delay_the_full_sync() -> None:
-    store, world = await fresh(), Mended()
+    store, world = await fresh(), FailsUntilFullSync()
     async with running(run_reconciler(store, reconciler(world))):
         await until(lambda: world.looks == [True])
         world.failing = ["no"] * 100_000

@@ -100,12 +100,12 @@ async def store_goes_back(site: Site) -> None:
     role, by = site.chance.choice([KUBE, KUBE, NODE, IPAM]), site.chance.choice([1, 3, 20, 10_000])
     if role == IPAM:
         facts = [codec.decode(message.body) for message in site.server.table_at(KUBE, 0)]
-        told = {f"{fact.namespace}/{fact.name}": fact.ips for fact in facts if isinstance(fact, PodSeen)}
+        reported = {f"{fact.namespace}/{fact.name}": fact.ips for fact in facts if isinstance(fact, PodSeen)}
         nodes = {fact.name for fact in facts if isinstance(fact, NodeSeen)}
         site.unknown |= {
             event.uid
             for event in _given(site)
-            if event.addresses[0].address not in told.get(f"{event.namespace}/{event.name}", ())
+            if event.addresses[0].address not in reported.get(f"{event.namespace}/{event.name}", ())
             or event.node not in nodes
         }
     if role == KUBE:

@@ -47,16 +47,16 @@ class Kube:
         there = key in self.truth[kind]
         object["metadata"]["resourceVersion"] = str(self.version)
         self.truth[kind][key] = object
-        self._tell(Change(self.version, kind, "MODIFIED" if there else "ADDED", msgspec.json.encode(object)))
+        self._offer(Change(self.version, kind, "MODIFIED" if there else "ADDED", msgspec.json.encode(object)))
 
     def delete(self, kind: str, key: str) -> None:
         object = self.truth[kind].pop(key, None)
         if object is not None:
             self.version += 1
             object["metadata"]["resourceVersion"] = str(self.version)
-            self._tell(Change(self.version, kind, "DELETED", msgspec.json.encode(object)))
+            self._offer(Change(self.version, kind, "DELETED", msgspec.json.encode(object)))
 
-    def _tell(self, change: Change) -> None:
+    def _offer(self, change: Change) -> None:
         self.changes.append(change)
         for stream in self.streams:
             stream.offer(change)

@@ -36,7 +36,7 @@ def checked(call: Call, api: ApiThread, log: tuple[str, ...], *more: str) -> tup
     return done.code, json.loads(done.out)
 
 
-def told(call: Call, log: tuple[str, ...]) -> str:
+def printed_events(call: Call, log: tuple[str, ...]) -> str:
     return call("events", "tail", "--no-follow", "--all", *log).out
 
 
@@ -77,9 +77,10 @@ def test_requested_listing_is_made(api: ApiThread, log: tuple[str, ...], home: H
     assert code == 1
     with home.start("watch", "--server", api.server.url, "--audit-every", "0", *log) as watching:
         watching.until(
-            lambda: "pods: an audit found: pod web/p1 is on the log" in told(call, log), "listed again"
+            lambda: "pods: an audit found: pod web/p1 is on the log" in printed_events(call, log),
+            "listed again",
         )
-        watching.until(lambda: "PodGone          web/p1" in told(call, log), "told")
+        watching.until(lambda: "PodGone          web/p1" in printed_events(call, log), "told")
         assert watching.stop().code == 0
     assert checked(call, api, log)[1]["findings"][0]["kind"] == "nobody", "nobody has decided yet"
 
@@ -125,7 +126,7 @@ def test_api_server_of_another_cluster_is_not_trusted(
         done = call("ipam", "check", "--repair", "--server", other.server.url, *log)
     assert done.code == 2
     assert "another cluster" in done.err
-    assert "Disowned" not in told(call, log)
+    assert "Disowned" not in printed_events(call, log)
 
 
 def test_an_api_server_out_of_reach(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:

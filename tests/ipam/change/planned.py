@@ -8,7 +8,7 @@ from romana_bus import events as ev
 from romana_bus.ipam.change.merge import merge
 from romana_bus.ipam.change.plan import Changes, changes
 from tests.ipam.cluster import Cluster, topology
-from tests.ipam.invariants import blocks_do_not_overlap, nobody_shares
+from tests.ipam.invariants import blocks_do_not_overlap, no_address_has_two_owners
 
 ZONE = "topology.kubernetes.io/zone"
 
@@ -40,7 +40,7 @@ def apply(c: Cluster, document: dict[str, Any]) -> None:
     c.send(ev.TopologySet(document=merge(c.state.topology, document)))
     c.decide()
     blocks_do_not_overlap(c)
-    nobody_shares(c)
+    no_address_has_two_owners(c)
 
 
 def groups(found: Changes) -> list[tuple[str, str, str, str]]:

@@ -147,9 +147,9 @@ def test_a_leaf_that_is_split_and_groups_that_become_a_leaf_again() -> None:
 
 
 def test_slots_of_the_document_override_earlier_ones() -> None:
-    wish = of("a", "b", slots=8)
-    wish["topologies"][0]["map"][1]["slot"] = 6
-    assert prefixes(lived(of("a", "b"), wish)) == {"a": "10.0.0.0/19", "b": "10.0.192.0/19"}
+    request = of("a", "b", slots=8)
+    request["topologies"][0]["map"][1]["slot"] = 6
+    assert prefixes(lived(of("a", "b"), request)) == {"a": "10.0.0.0/19", "b": "10.0.192.0/19"}
     taken = of("a", "b")
     taken["topologies"][0]["map"][1]["slot"] = 0
     assert prefixes(lived(of("a", "b"), taken)) == {"b": "10.0.0.0/17", "a": "10.0.128.0/17"}

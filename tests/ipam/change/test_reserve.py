@@ -40,13 +40,13 @@ def test_a_range_that_cannot_be_reserved(cidr: str, kind: str) -> None:
 def test_a_larger_range_replaces_those_inside_it_and_a_smaller_one_adds_nothing() -> None:
     c = cluster()
     c.send(*reserve(c.state, "10.0.0.8/30"), *reserve(c.state, "10.0.0.12/32"))
-    wish = reserve(c.state, "10.0.0.8/29")
-    assert wish == [
+    request = reserve(c.state, "10.0.0.8/29")
+    assert request == [
         ev.RangeReserved(cidr="10.0.0.8/29"),
         ev.RangeUnreserved(cidr="10.0.0.12/32"),
         ev.RangeUnreserved(cidr="10.0.0.8/30"),
     ]
-    c.send(*wish)
+    c.send(*request)
     assert reserve(c.state, "10.0.0.8/31") == []
 
 

@@ -17,8 +17,7 @@ from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.fold.state_dump import dump
-from tests.ipam.fold.test_histories import STORIES
-from tests.ipam.fold.test_histories import Story as Facts
+from tests.ipam.fold.test_histories import HISTORIES, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,11 +41,11 @@ def recorded(kind: Kind, folder: Path) -> Iterator[ev.Event]:
     state = Watched()
     observe.begin_listing(state, kind, "test")
     observe.end_listing(state, kind, "1", 0.0)
-    story = WatchStream(kind, state)
+    watch = WatchStream(kind, state)
     for number, line in enumerate(read_lines(folder / f"{kind.plural}.jsonl")):
         if line.kind == "watch":
-            story.now = float(number)
-            yield from story.feed(line.body.encode() + b"\n").events
+            watch.now = float(number)
+            yield from watch.feed(line.body.encode() + b"\n").events
 
 
 def a_day(folder: Path) -> list[ev.Event]:
@@ -118,17 +117,17 @@ def test_a_recorded_day(misfortune: Misfortune, documented: bool, folder: Path) 
 
 
 @misfortunes
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("make_history", HISTORIES)
 def test_written_histories(
-    story: Callable[[Facts], histories.History],
+    make_history: Callable[[Facts], histories.History],
     misfortune: Misfortune,
 ) -> None:
-    told = Facts()
-    history = story(told)
+    source = Facts()
+    history = make_history(source)
     for seed in range(3):
         chance = random.Random(seed)
         cluster = Cluster(synced=False)
-        cluster.send(*told.before)
+        cluster.send(*source.before)
         for step in history:
             for event in step:
                 cluster.send(event, *misfortune(chance, cluster))

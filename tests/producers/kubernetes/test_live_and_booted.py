@@ -61,7 +61,7 @@ class Reader:
         self.there: dict[str, Any] = {}  # at the API server
         self.version, self.now = 0, 0.0
 
-    def tell(self, events: Sequence[Event]) -> None:
+    def publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self.log.append(event)
             evolve(self.followed, event)
@@ -89,17 +89,17 @@ class Reader:
     def listing(self, lacks: int = 0) -> None:
         shown = [item for number, item in enumerate(self.there.values()) if not lacks or number % lacks]
         observe.rewound_to(self.live, self.kind, str(self.version))
-        self.tell(observe.begin_listing(self.live, self.kind, "test"))
-        self.tell(observe.listed(self.live, self.kind, shown))
-        self.tell(observe.end_listing(self.live, self.kind, str(self.version), self.now))
+        self.publish(observe.begin_listing(self.live, self.kind, "test"))
+        self.publish(observe.listed(self.live, self.kind, shown))
+        self.publish(observe.end_listing(self.live, self.kind, str(self.version), self.now))
         self.settled()
 
     def second_look(self) -> None:
         if not self.live.of(self.kind.name).absences.keys:
             return
         observe.begin_check(self.live, self.kind)
-        self.tell(observe.listed(self.live, self.kind, self.there.values()))
-        self.tell(observe.end_check(self.live, self.kind, str(self.version), self.now))
+        self.publish(observe.listed(self.live, self.kind, self.there.values()))
+        self.publish(observe.end_check(self.live, self.kind, str(self.version), self.now))
         self.settled()
 
     def happens(self, change: Change) -> None:
@@ -114,7 +114,7 @@ class Reader:
 
     def heard(self, change: Change) -> None:
         """By the watch, true or not."""
-        self.tell(observe.changed(self.live, self.kind, change.type, change.item, self.now))
+        self.publish(observe.changed(self.live, self.kind, change.type, change.item, self.now))
         self.settled()
 
     def false_deletion(self, number: int, version: int) -> None:

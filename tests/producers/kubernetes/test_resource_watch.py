@@ -61,7 +61,7 @@ class Reported:
             await self._more.wait()
         return self.short()
 
-    async def until_told(self, last: str) -> list[str]:
+    async def until_reported(self, last: str) -> list[str]:
         return await self.until(lambda short: last in short)
 
     def short(self) -> list[str]:
@@ -79,12 +79,12 @@ class Reported:
 async def watching(
     url: str, kind: Kind = PODS, state: Watched | None = None, limits: Limits = QUICK
 ) -> AsyncIterator[Reported]:
-    told, api = Reported(), Api(Target(server=url))
+    reported, api = Reported(), Api(Target(server=url))
     await api.open()
-    watch = ResourceWatch(api, kind, state or Watched(), told.publish, limits)
+    watch = ResourceWatch(api, kind, state or Watched(), reported.publish, limits)
     task = asyncio.ensure_future(watch.run())
     try:
-        yield told
+        yield reported
         if task.done():
             task.result()
     finally:
@@ -110,50 +110,50 @@ def delete(server: ApiServer, name: str) -> None:
 async def test_listing_then_watch(streaming: bool) -> None:
     async with ApiServer(streaming_list=streaming) as server:
         pods(server, "a", "b", "c", "d", "e")
-        async with watching(server.url) as told:
-            short = await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            short = await reported.until_reported("ResourceSynced")
             assert short == ["ResourceListing", *(f"PodSeen {n}" for n in "abcde"), "ResourceSynced"]
             pods(server, "f")
             delete(server, "a")
-            assert (await told.until_told("PodGone a"))[-2:] == ["PodSeen f", "PodGone a"]
+            assert (await reported.until_reported("PodGone a"))[-2:] == ["PodSeen f", "PodGone a"]
         assert server.requests["list", "pods"] == (0 if streaming else 3)
-        mark = next(event for event in told.events if isinstance(event, ResourceSynced))
+        mark = next(event for event in reported.events if isinstance(event, ResourceSynced))
         assert mark.count == 5
 
 
 async def test_an_empty_cluster_is_synced_too() -> None:
-    async with ApiServer() as server, watching(server.url) as told:
-        assert await told.until_told("ResourceSynced") == ["ResourceListing", "ResourceSynced"]
+    async with ApiServer() as server, watching(server.url) as reported:
+        assert await reported.until_reported("ResourceSynced") == ["ResourceListing", "ResourceSynced"]
 
 
 async def test_a_watch_closed_by_the_server_goes_on_where_it_was() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             for name in "bcd":
                 watches = server.requests["watch", "pods"]
                 server.close_watches()
                 pods(server, name)  # while nobody watches
-                await told.until_told(f"PodSeen {name}")
+                await reported.until_reported(f"PodSeen {name}")
                 assert server.requests["watch", "pods"] > watches
-            assert told.short().count("ResourceListing") == 1
+            assert reported.short().count("ResourceListing") == 1
 
 
 async def test_a_restarted_watcher_goes_on_from_the_log_without_a_listing() -> None:
     async with ApiServer() as server:
         pods(server, "a", "b")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             pods(server, "c")
-            await told.until_told("PodSeen c")
+            await reported.until_reported("PodSeen c")
         pods(server, "d")
         delete(server, "a")
         state, listings = Watched(), server.requests["list", "pods"]
-        for event in told.events:
+        for event in reported.events:
             evolve(state, event)
         async with watching(server.url, state=state) as again:
-            assert await again.until_told("PodGone a") == ["PodSeen d", "PodGone a"]
+            assert await again.until_reported("PodGone a") == ["PodSeen d", "PodGone a"]
         assert server.requests["list", "pods"] == listings
 
 
@@ -161,13 +161,13 @@ async def test_compacted_version_is_listed_again_and_deletions_are_published() -
     """410 as an ERROR event."""
     async with ApiServer() as server:
         pods(server, "a", "b")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
         pods(server, "c")
         delete(server, "a")
         server.compact(server.store.version)
         state = Watched()
-        for event in told.events:
+        for event in reported.events:
             evolve(state, event)
         async with watching(server.url, state=state) as again:
             short = await again.until(lambda short: short.count("ResourceSynced") == 2)
@@ -186,10 +186,10 @@ async def test_410_as_an_http_status() -> None:
     script = [Answer(gone, status=410), NO_STREAMING_LIST, *recorded(RECORDINGS / "namespaces.jsonl")]
     async with (
         VerbatimServer(script) as server,
-        watching(server.url, NAMESPACES, state) as told,
+        watching(server.url, NAMESPACES, state) as reported,
     ):
-        await told.until_told("NamespaceGone batch")
-        assert told.reasons()[0] == "too old"
+        await reported.until_reported("NamespaceGone batch")
+        assert reported.reasons()[0] == "too old"
         asked = [one.path for one in server.asked]
         assert "resourceVersion=5" in asked[0]
         assert "sendInitialEvents" in asked[1]
@@ -200,9 +200,11 @@ async def test_410_as_an_http_status() -> None:
 CHUNKINGS = {"1": every(1), "7": every(7), "small": randomly(1), "large": randomly(2, 50_000)}
 
 
-def living(told: Reported, resource: lab.Resource) -> set[str]:
+def living(reported: Reported, resource: lab.Resource) -> set[str]:
     """The keys of what has been told of and is there."""
-    facts = [event for event in told.entities().values() if isinstance(event, Fact) and not event.tombstone]
+    facts = [
+        event for event in reported.entities().values() if isinstance(event, Fact) and not event.tombstone
+    ]
     return {resource.key(*fact.key().split("/")) for fact in facts}
 
 
@@ -220,8 +222,8 @@ async def test_recordings_served_byte_by_byte(kind: Kind, cut: str, monkeypatch:
 
     script = [NO_STREAMING_LIST, *recorded(RECORDINGS / f"{kind.plural}.jsonl", CHUNKINGS[cut])]
     unasked = QUICK._replace(look=60.0)  # the script has no other answers
-    async with VerbatimServer(script) as server, watching(server.url, kind, limits=unasked) as told:
-        await told.until(lambda _: living(told, resource) == ended)
+    async with VerbatimServer(script) as server, watching(server.url, kind, limits=unasked) as reported:
+        await reported.until(lambda _: living(reported, resource) == ended)
 
 
 async def test_the_whole_recording_played_fast_by_the_small_server() -> None:
@@ -234,9 +236,9 @@ async def test_the_whole_recording_played_fast_by_the_small_server() -> None:
         }
         await playing
         for resource, objects in final(recording).items():
-            told, ended = tellers[resource.plural], set(objects)
-            while living(told, resource) != ended:
-                await told.until(lambda _: True)
+            reported, ended = tellers[resource.plural], set(objects)
+            while living(reported, resource) != ended:
+                await reported.until(lambda _: True)
                 await asyncio.sleep(0.005)
         drained = tellers["nodes"].entities()["kube.node.-.ip-10-3-0-6_ec2_internal"]
         assert isinstance(drained, NodeSeen)
@@ -248,9 +250,9 @@ async def test_server_errors_are_retried(code: int) -> None:
     async with ApiServer() as server:
         pods(server, "a")
         server.faults += [Fault("watch", "pods", times=2, code=code), Fault("list", "pods", code=code)]
-        async with watching(server.url) as told:
-            await told.until_told("PodSeen a")
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("PodSeen a")
+            await reported.until_reported("ResourceSynced")
 
 
 async def test_retry_after_is_obeyed() -> None:
@@ -258,8 +260,8 @@ async def test_retry_after_is_obeyed() -> None:
         server.faults.append(Fault("watch", "pods", code=429, retry_after=1))
         clock = asyncio.get_running_loop().time
         began = clock()
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
         assert clock() - began >= 1.0
 
 
@@ -267,40 +269,40 @@ async def test_silent_connection_is_closed() -> None:
     async with ApiServer() as server:
         pods(server, "a")
         limits = QUICK._replace(silence=0.2)
-        async with watching(server.url, limits=limits) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url, limits=limits) as reported:
+            await reported.until_reported("ResourceSynced")
             server.faults.append(Fault("watch", "pods", silent=True))
             server.close_watches()
             while server.faults:
                 await asyncio.sleep(0.005)
             pods(server, "b")
-            await told.until_told("PodSeen b")
-        assert told.short().count("ResourceListing") == 1
+            await reported.until_reported("PodSeen b")
+        assert reported.short().count("ResourceListing") == 1
 
 
 async def test_a_connection_cut_in_the_middle_of_a_line() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             server.faults.append(Fault("watch", "pods", cut_at=50))
             server.close_watches()
             pods(server, "b", "c")
-            await told.until_told("PodSeen c")
-        assert told.short()[-2:] == ["PodSeen b", "PodSeen c"]
+            await reported.until_reported("PodSeen c")
+        assert reported.short()[-2:] == ["PodSeen b", "PodSeen c"]
 
 
 async def test_malformed_json_in_a_watch_restarts_it_from_the_last_good_line() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             pods(server, "b")
-            await told.until_told("PodSeen b")
+            await reported.until_reported("PodSeen b")
             server.send_line(b'{"type":"ADDED","object":{"met\n')
             pods(server, "c")
-            await told.until_told("PodSeen c")
-        assert told.short()[-2:] == ["PodSeen b", "PodSeen c"]
+            await reported.until_reported("PodSeen c")
+        assert reported.short()[-2:] == ["PodSeen b", "PodSeen c"]
         assert server.requests["watch", "pods"] == 2
 
 
@@ -311,11 +313,11 @@ async def test_a_line_of_three_megabytes() -> None:
             b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"big","namespace":"web","uid":"u",'
             b'"resourceVersion":"%d","annotations":{"x":"%s"}},"spec":{"nodeName":"n1"}}'
         ) % (version, b"y" * 3_000_000)
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             server.apply_recorded("ADDED", lab.PODS, raw)
-            await told.until_told("PodSeen big")
-        pod = told.events[-1]
+            await reported.until_reported("PodSeen big")
+        pod = reported.events[-1]
         assert isinstance(pod, PodSeen)
         assert pod.node == "n1"
 
@@ -341,8 +343,8 @@ async def test_missing_permissions_are_reported_with_the_rule_to_add() -> None:
 async def test_revoked_permissions_are_waited_for() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             server.forbid("watch", "pods")
             server.close_watches()
             before = server.requests["watch", "pods"]
@@ -350,26 +352,26 @@ async def test_revoked_permissions_are_waited_for() -> None:
                 await asyncio.sleep(0.005)
             server.allow("watch", "pods")
             pods(server, "b")
-            await told.until_told("PodSeen b")
+            await reported.until_reported("PodSeen b")
 
 
 async def test_an_api_server_restored_from_a_backup() -> None:
     """It is at a version behind ours, so our watch would wait for ever."""
     async with ApiServer() as server:
         pods(server, "a", "b", "c", "d")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
         state = Watched()
-        for event in told.events:
+        for event in reported.events:
             evolve(state, event)
     async with ApiServer() as restored:
         pods(restored, "a", "new")
         limits = QUICK._replace(quiet=0.1)
         async with watching(restored.url, state=state, limits=limits) as again:
-            await again.until_told("PodGone d")
+            await again.until_reported("PodGone d")
             assert [e.rewound for e in again.events if isinstance(e, ResourceListing)][-1]
             pods(restored, "later")
-            await again.until_told("PodSeen later")
+            await again.until_reported("PodSeen later")
         assert {"PodSeen a", "PodSeen new", "PodGone b"} <= set(again.short())
 
 
@@ -379,9 +381,9 @@ async def test_any_other_resource_for_third_parties() -> None:
     async with ApiServer([deployments]) as server:
         add(server, "web", "api", resource=deployments)
         kind = other_kind("apps", "v1", "deployments")
-        async with watching(server.url, kind) as told:
-            await told.until_told("ResourceSynced")
-        [_, seen, mark] = told.events
+        async with watching(server.url, kind) as reported:
+            await reported.until_reported("ResourceSynced")
+        [_, seen, mark] = reported.events
         assert isinstance(seen, ObjectSeen)
         assert isinstance(mark, ResourceSynced)
         assert seen.object["metadata"]["name"] == "api"
@@ -396,21 +398,21 @@ async def test_a_resource_that_the_server_does_not_have() -> None:
 
 async def test_slow_publishing_holds_the_watch_back_and_loses_nothing() -> None:
     async with ApiServer() as server:
-        api, told = Api(Target(server=server.url)), Reported()
+        api, reported = Api(Target(server=server.url)), Reported()
 
         async def slowly(events: list[Event]) -> None:
             await asyncio.sleep(0.01)
-            await told.publish(events)
+            await reported.publish(events)
 
         await api.open()
         task = asyncio.ensure_future(ResourceWatch(api, PODS, Watched(), slowly, QUICK).run())
-        await told.until_told("ResourceSynced")
+        await reported.until_reported("ResourceSynced")
         for number in range(3000):
             pods(server, f"p{number}")
             if number % 100 == 0:
                 await asyncio.sleep(0)
-        await told.until_told("PodSeen p2999")
-        seen = [event.name for event in told.events if isinstance(event, PodSeen)]
+        await reported.until_reported("PodSeen p2999")
+        seen = [event.name for event in reported.events if isinstance(event, PodSeen)]
         assert seen == [f"p{number}" for number in range(3000)]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

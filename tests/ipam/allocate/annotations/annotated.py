@@ -21,7 +21,7 @@ def cluster(**settings: Any) -> Cluster:
     return c
 
 
-def wish(c: Cluster, key: str, node: str, **more: str) -> list[str]:
+def request(c: Cluster, key: str, node: str, **more: str) -> list[str]:
     """The pod is seen with its wishes, and what is decided then."""
     names = {"address": ADDRESS, "network": NETWORK, "sticky": STICKY}
     uid = more.pop("uid", f"uid-{key}")

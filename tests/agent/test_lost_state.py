@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def test_agent_killed_while_a_pod_waits(own_node: Node) -> None:
-    """No DEL may ever come. In the next life nobody waits."""
+    """Without a DEL, ever. After the restart no caller waits."""
     node = own_node
     node.start().until_synced()
     pod = node.pod()
@@ -76,7 +76,7 @@ def rebooted(node: Node, *pods: Pod) -> Iterator[None]:
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_sandbox_requests_end_after_a_reboot(own_node: Node, removed: bool) -> None:
-    """By a DEL for a container that nobody knows; and where none ever comes."""
+    """With a DEL for an unknown container, and without any DEL."""
     node = own_node
     node.start().until_synced()
     pod, _ = start_decided(node)
@@ -105,7 +105,7 @@ def test_pod_that_starts_again_after_a_reboot_keeps_its_addresses(own_node: Node
 
 
 def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
-    """Somebody has emptied RUN_DIR, and the pod runs on."""
+    """RUN_DIR was emptied while the pod runs."""
     node = own_node
     node.start().until_synced()
     pod, result = start_decided(node)

@@ -1,4 +1,4 @@
-"""A log that is out of reach, or lost: pods and routes stay, and what happened meanwhile is told later."""
+"""A log that is out of reach, or lost: pods and routes stay, and missed events are published later."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_running_static_pods_are_requested_again_when_the_log_was_lost(own_node:
 def test_removal_of_an_old_sandbox_is_not_published_after_the_request_of_its_successor(
     own_node: Node,
 ) -> None:
-    """A static pod's sandbox is replaced while the log is away: its address stays, and so does the wish."""
+    """A static pod's sandbox is replaced without the log: its address and its request stay."""
     node = own_node
     node.start().until_synced()
     old, first = start_requested(node)

@@ -1,4 +1,4 @@
-"""A node's place on the log: what IPAM says of it and of its pods, and what it says itself."""
+"""A node's events on the log: those of IPAM about it and its pods, and its own."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class NodeLog:
         return self.newest(f"node.{self.name}.cni.{pod.namespace}.{pod.name}")
 
     def history_of(self, pod: Pod) -> list[Any]:
-        """All that the log was told of sandboxes of that name."""
+        """All sandbox events of that name on the log, oldest first."""
         found: list[Any] = []
 
         async def look() -> None:

@@ -182,7 +182,7 @@ class Node(NodeLog):
         return None
 
     def restart(self, *, hasty: bool = False) -> Node:
-        """After a kill. `hasty`: from now on, what is held back is told at once."""
+        """After a kill. `hasty`: from now on, delayed removals are published at once."""
         self.kill()
         self.hasty = hasty
         return self.start()
@@ -228,7 +228,7 @@ class Node(NodeLog):
         return sorted(self.state_dir.glob("journal/*.json"))
 
     def until_published(self) -> Node:
-        """Until the log has all that its agent has to say."""
+        """Waits until the agent has published its whole journal."""
         until(lambda: not self.journal(), "the journal is empty", self.log)
         return self
 
@@ -272,7 +272,7 @@ class Node(NodeLog):
         return self.call("CHECK", pod, prevResult=result, **fields)
 
     def collect(self, key: str, attachments: list[dict[str, str]]) -> Answer:
-        """GC, where that key says what stays."""
+        """GC with the valid attachments under that key."""
         fields: dict[str, Any] = {key: attachments}
         return self.call("GC", **fields)
 
@@ -297,7 +297,7 @@ class Node(NodeLog):
         return self.fetches("metrics")
 
     def fetches(self, path: str) -> str:
-        """What it says there, behind the code where that is not 200; '' before it is up."""
+        """The body of the answer, behind the status where that is not 200; '' before it is up."""
         try:
             return fetched(f"http://{self.address}:9600/{path}")
         except urllib.error.HTTPError as error:

@@ -192,7 +192,7 @@ def wanted(cluster: Cluster) -> dict[tuple[str, str, str], ev.PodSeen]:
 
 
 def by_its_kubelet(cluster: Cluster, box: ev.SandboxRequested) -> ev.PodSeen:
-    """What was decided for it when the API still showed it stays as it was."""
+    """The segment decided while the API still showed it stays."""
     given = cluster.table.get(f"ipam.address.{box.node}.{box.namespace}.{box.name}")
     event = given.event if given else None
     segment = event.segment if isinstance(event, ev.AddressAssigned) and event.uid == box.uid else ""
@@ -203,7 +203,7 @@ def by_its_kubelet(cluster: Cluster, box: ev.SandboxRequested) -> ev.PodSeen:
 
 
 def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
-    """By the word of an audit, and nothing newer is known of it."""
+    """An audit found it absent, and no newer event of it is known."""
     return any(
         event.absent
         and (event.namespace, event.name, event.uid) == (pod.namespace, pod.name, pod.kubelet_uid)
@@ -213,7 +213,7 @@ def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
 
 
 def could_be_fulfilled(cluster: Cluster, pod: ev.PodSeen) -> bool:
-    """A wish for addresses alone: each in a group of its node, free, and in nobody's block."""
+    """A request for addresses only: each in a group of its node, free, and in no assigned block."""
     request = parse_request(pod.annotations)
     if request is None or request.error or request.networks or not request.addresses:
         return False

@@ -3,7 +3,7 @@
 server = ApiServer(token="good")
 server.faults.append(Fault("list", "pods", code=503, retry_after=1))  # see tests/lab/faults.py
 server.forbid("watch", "pods")
-server.tell(PODS, false_change(server.store, PODS, "web/a"))
+server.send_event(PODS, false_change(server.store, PODS, "web/a"))
 """
 
 from __future__ import annotations

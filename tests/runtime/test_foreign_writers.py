@@ -1,4 +1,4 @@
-"""Somebody writes on a stream that only its leader may write: nothing is lost, and it is said."""
+"""A foreign writer on a stream that only its leader may write: nothing is lost, and it is reported."""
 
 from __future__ import annotations
 

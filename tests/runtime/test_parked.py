@@ -1,4 +1,4 @@
-"""What of the log cannot be used, and the word before it; and logs that are not as they were."""
+"""Parked messages and the last usable message before them; and logs that were rewound or replaced."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_flood_of_junk_hides_no_valid_message() -> None:
 
 @pytest.mark.parametrize("subject", ["kube.pod.web.*", "kube.pod.>"])
 async def test_wildcard_subject_has_no_earlier_message(subject: str) -> None:
-    """Where a name is a wildcard, somebody wrote it by hand."""
+    """A subject with a wildcard was written by hand."""
     store = await holding(KUBE, seen("a"), junk(subject))
     assert (
         await ParkedMessages("test").usable_before(store, ParkedEntry(KUBE, 2, subject, "no event")) is None

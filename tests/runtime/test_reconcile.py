@@ -1,4 +1,4 @@
-"""What a reconciler does to the world, when it looks, what makes it look again, and how seldom it says so."""
+"""The reconciler: what it applies, when it syncs, what causes a resync, and how seldom it reports."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ async def test_failure_causes_a_full_sync_and_events_continue() -> None:
 
 
 class FailsUntilFullSync(World):
-    """What fails in it fails until everything was looked at."""
+    """Every change fails until a full sync."""
 
     async def observe(self, state: Numbers, full: bool) -> set[str]:
         if full:

@@ -161,7 +161,7 @@ def _pods_have_addresses(site: Site) -> None:
 
 
 def _by_an_unknown(site: Site, event: object) -> bool:
-    """Somebody has the address of whom nobody knows."""
+    """A running address without a known owner."""
     addresses = [one.address for one in event.addresses] if isinstance(event, AddressAssigned) else []
     return any(
         one.uid in site.unknown and one.address in addresses

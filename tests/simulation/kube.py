@@ -83,7 +83,7 @@ class Kube:
         self.cut()
 
     def false_deletion(self, key: str) -> None:
-        """Watches hear that a pod was deleted, which is still there."""
+        """Watches get a deletion of a pod that still exists."""
         object = self.truth["pods"].get(key)
         if object is not None:
             self.version += 1
@@ -93,12 +93,12 @@ class Kube:
                 stream.send(b'{"type":"DELETED","object":' + line + b"}\n", "pods")
 
     def touch(self, key: str) -> None:
-        """A kubelet tells of its pod, of which there is no news."""
+        """A kubelet reports its pod without a change."""
         if key in self.truth["pods"]:
             self.put("pods", key, self.truth["pods"][key])
 
     def old_event_again(self) -> None:
-        """Watches hear something that they have heard before."""
+        """Watches get an event a second time."""
         if self.changes:
             old = self.chance.choice(self.changes)
             line = b'{"type":"%s","object":' % old.type.encode() + old.object + b"}\n"

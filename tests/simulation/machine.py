@@ -146,7 +146,7 @@ class Machine:
     # --- the kubelet ----------------------------------------------------------------------------------------
 
     async def kubelet(self) -> None:
-        """For as long as the machine is on: what the API shows for this node runs here, and nothing else."""
+        """Runs while the machine is on: starts the pods of the API for this node, and ends all others."""
         while self.on:
             self._look()
             await asyncio.sleep(LOOK)

@@ -168,7 +168,7 @@ def test_invalid_kubeconfig(tmp_path: Path, call: Call) -> None:
 
 
 def test_an_api_server_out_of_reach_is_waited_for(log: tuple[str, ...], home: Home) -> None:
-    """It may be on its way. What is wrong is logged, and /readyz says it."""
+    """It may come up later. The problem is logged, and /readyz shows it."""
     from tests.cli.serve.test_endpoints import ask
 
     arguments = ("--server", f"http://127.0.0.1:{free_port()}", "--listen", "127.0.0.1:0")

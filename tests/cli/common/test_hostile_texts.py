@@ -1,4 +1,4 @@
-"""Whatever somebody has put on the log, into a file or into the API: no view of it steers the terminal."""
+"""No text on the log, in a file or in the API can send control sequences to the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`events tail`: of one subject or all, what nobody understands, and what comes while it follows."""
+"""`events tail`: one subject or all, undecodable messages, and messages that arrive while it follows."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def log(nats_server: NatsServer) -> tuple[str, ...]:
 
 
 def lived(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
-    """Everything has an address, and nobody watches any more."""
+    """Every pod has an address, and no watcher runs any more."""
     with home.start("up", "--server", api.server.url, "--plain", *log) as up:
         up.until(lambda: up.out.count("AddressAssigned") == 3, "addresses")
         assert up.stop().code == 0
@@ -88,7 +88,7 @@ def test_requested_listing_is_made(api: ApiThread, log: tuple[str, ...], home: H
 def test_timer_releases_leaked_addresses_only(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
-    """Of a pod that nobody saw go; its fact was put on the log by hand."""
+    """Of a pod whose deletion was missed; its event was put on the log by hand."""
     import asyncio
 
     from romana_bus.bus.connect import Access, open_store

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever carries orders out is not waited for."""
+    """The command does not wait for the decider."""
     monkeypatch.setattr("romana_bus.cli.ipam.orders.CARRIED_OUT_WITHIN", 0.0)
 
 

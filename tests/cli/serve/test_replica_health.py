@@ -1,4 +1,4 @@
-"""What a replica says of itself while the log is away, takes nothing, or has no leader; and who leads."""
+"""The health of a replica while the log is unreachable, read-only or without a leader; and who leads."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def until_leads(running: Running, url: str) -> None:
 
 
 def at(server: NatsServer, do: Callable[[JetStream], Awaitable[Any]], cluster: str = "health") -> Any:
-    """What is found in the log by somebody who looks once."""
+    """The contents of the log, read once."""
     found: list[Any] = []
 
     async def look() -> None:
@@ -178,7 +178,7 @@ def test_servers_that_have_no_leader(
             monkeypatch.setattr(connect, "LEADER_WITHIN", 0.5)
 
             def said() -> bool:
-                """The server that was the leader takes seconds to know that it leads nobody any more."""
+                """The old stream leader takes seconds to notice that it leads no more."""
                 refused = call("status", *log)
                 refused.complains(1)
                 return "its servers have no leader" in refused.err

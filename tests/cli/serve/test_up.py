@@ -1,4 +1,4 @@
-"""`up`: a recorded cluster to its end, a live one until it is told to stop; and then nothing is left."""
+"""`up`: a recorded cluster to its end, a live one until it is stopped; and then nothing is left."""
 
 from __future__ import annotations
 

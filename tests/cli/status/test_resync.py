@@ -1,4 +1,4 @@
-"""`romana-bus resync`: a resource that is listed again, and an operator's word on what it lacks."""
+"""`romana-bus resync`: lists a resource again; an operator may confirm that missing objects are gone."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_groups_are_added_and_removed_while_pods_run(
 def test_pods_that_lose_their_address_must_be_named(
     log: tuple[str, ...], write: Write, home: Home, call: Call
 ) -> None:
-    """Nobody decides while this one is set: it only says what is to be."""
+    """No decider runs while this topology is set."""
     with ApiThread() as api:
         for zone in "ab":
             api.node(f"n-{zone}", zone, f"192.0.2.{ord(zone)}")

@@ -92,7 +92,7 @@ async def test_delayed_removal_is_published_when_it_is_due(
 
 
 async def test_removal_is_not_published_while_the_request_is_unacknowledged(tmp_path: Path) -> None:
-    """The log has the request, and nobody here knows."""
+    """The log has the request, and the agent does not know it."""
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
         await outbox.requests()
@@ -156,7 +156,7 @@ async def test_cancelled_put_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_delayed_removal_needs_no_disk_when_the_request_is_on_the_log(tmp_path: Path) -> None:
-    """Which no sandbox has after a restart: that is told."""
+    """After a restart no sandbox has that request: its removal is published."""
     store, journal = Flaky(), Journal(tmp_path / "journal")
     async with going(store, journal) as outbox:
         await outbox.put(request("a"))

@@ -1,4 +1,4 @@
-"""What the log is told of sandboxes: static pods, pods of one name, an address that goes to another pod."""
+"""Sandbox events on the log: static pods, pods of one name, an address that goes to another pod."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def nobody_runs(_: spec.Pod) -> bool:
 
 
 def published(node: Node, pod: Pod, kind: type[Any]) -> Any:
-    """The newest word about the pod's name, when it is about this sandbox and of that kind."""
+    """Waits until the newest event of the pod's name is of this sandbox and of that type; returns it."""
 
     def newest() -> Any:
         found = node.newest_of(pod)
@@ -115,7 +115,7 @@ def test_removal_of_one_sandbox_keeps_the_request_of_another_uid(node: Node) -> 
 
 
 def test_failed_request_republishes_the_request_of_the_running_sandbox(node: Node) -> None:
-    """Or the log would keep the wish of a sandbox that was never made."""
+    """Or the log would keep the request of a sandbox that was never made."""
     old, new = node.pod("back", STATIC), node.pod("back", OTHER)
     node.decided(old, *node.fresh())
     node.added(old)
@@ -183,7 +183,7 @@ async def test_pod_with_a_request_on_the_log_is_known_as_requested(tmp_path: Pat
 
 
 async def test_sandbox_being_removed_is_not_a_leftover(tmp_path: Path) -> None:
-    """It would be held back, and this end is told at once."""
+    """A leftover's removal would be delayed, and this one is published at once."""
     store = MemoryStore()
     async with serving(tmp_path, store) as (sandbox_requests, outbox, attachments):
         request, one = sandbox_requests.of(WEB, "one"), attachment(WEB, "one")

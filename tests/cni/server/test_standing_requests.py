@@ -55,7 +55,7 @@ async def test_a_request_that_was_stored_a_moment_ago_has_not_stood_all_the_time
 
 
 class Gated(Flaky):
-    """What is newest is told when the gate is open."""
+    """Only the newest event is published once the gate is open."""
 
     def __init__(self) -> None:
         super().__init__()

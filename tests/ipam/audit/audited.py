@@ -75,7 +75,7 @@ def without(c: Audited, *subjects: str) -> dict[str, ev.Fact]:
 
 
 def twin(name: str, node: str, address: str, block: str, uid: str = "") -> ev.AddressAssigned:
-    """An address that nobody decided."""
+    """An address without a decision."""
     return ev.AddressAssigned(
         namespace="web", name=name, uid=uid or f"uid-web/{name}", node=node, tenant="web",
         addresses=(ev.PodAddress(address=address, network="net", block=block),),

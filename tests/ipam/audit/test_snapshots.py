@@ -63,7 +63,7 @@ def test_a_pod_that_was_scheduled_and_the_log_does_not_know() -> None:
 
 
 def test_finding_names_the_pod_and_what_the_api_server_has() -> None:
-    """So that two looks can tell whether it is still the same."""
+    """So that two checks can compare their findings."""
     c = cluster()
     c.pod("web/e", "n1")
     c.send(twin("e", "n1", "10.0.0.77", "10.0.0.0/30"))

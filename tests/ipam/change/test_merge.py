@@ -1,4 +1,4 @@
-"""The document that follows the topology in force: nobody's prefix moves because of others."""
+"""Merging a document with the topology in force: no prefix moves because of other groups."""
 
 from __future__ import annotations
 

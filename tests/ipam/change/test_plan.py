@@ -1,4 +1,4 @@
-"""What a change of the topology does to groups, nodes and addresses, said before it is made."""
+"""The plan of a topology change: its effect on groups, nodes and addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator's wish about reserved ranges comes to."""
+"""Reserving and unreserving ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rule 2 for addresses: however a history came in, it ends in the same."""
+"""Rule 2 for addresses: every variant of a history ends in the same state."""
 
 from __future__ import annotations
 

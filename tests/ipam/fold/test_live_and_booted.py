@@ -37,7 +37,7 @@ def same(cluster: Cluster) -> None:
 
 
 def recorded(kind: Kind, folder: Path) -> Iterator[ev.Event]:
-    """What the watcher tells of a recorded day."""
+    """The events that the watcher publishes for a recorded day."""
     state = Watched()
     observe.begin_listing(state, kind, "test")
     observe.end_listing(state, kind, "1", 0.0)

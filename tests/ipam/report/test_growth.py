@@ -1,4 +1,4 @@
-"""How fast addresses go, told from the events of a window; and how long the free ones last."""
+"""Growth of the used addresses from the events of a window, and the forecast of exhaustion."""
 
 from __future__ import annotations
 

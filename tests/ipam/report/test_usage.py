@@ -1,4 +1,4 @@
-"""How full everything is: it adds up at every level and in both families, and says how torn the rest is."""
+"""Usage: it adds up at every level and in both families, and shows the fragmentation of the rest."""
 
 from __future__ import annotations
 

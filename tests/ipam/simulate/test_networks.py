@@ -29,7 +29,7 @@ def test_networks_that_name_a_tenant_come_first_and_those_for_everyone_after(pla
 
 
 def test_a_tenant_without_a_network_and_a_host_that_is_not_there(play: Play) -> None:
-    """Romana does not tell a host that it does not know from a full one; the message does."""
+    """Romana does not distinguish an unknown host from a full one; the message does."""
     document = networks({"name": "web", "cidr": "10.1.0.0/24", "tenants": ["web"]})
     played = play(document, [ask("a", tenant="db"), ask("a", "nope", "db"), ask("a", "nope"), ask("a")])
     assert played.short == ["no_network", "no_network", "exhausted", "10.1.0.0"]

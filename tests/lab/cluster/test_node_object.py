@@ -27,7 +27,7 @@ def delete_node(run: Commands, name: str) -> None:
 
 
 def uids_published(run: Commands, kind: str, node: str) -> set[str]:
-    """The uids of node objects of which the log was told that."""
+    """The uids of the node's events of that type on the log."""
     lines = run.sourced(
         f"romana-bus events tail --no-follow --all --json --subject kube.node.-.{node}"
     ).json_lines

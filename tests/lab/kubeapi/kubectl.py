@@ -53,7 +53,7 @@ class Kubectl:
         return said.out
 
     async def fails(self, line: str, stdin: str = "") -> str:
-        """What it says then."""
+        """The output of kubectl."""
         said = await self.ask(*line.split(), stdin=stdin)
         assert said.code != 0, said
         return said.err

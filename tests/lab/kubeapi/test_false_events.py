@@ -1,4 +1,4 @@
-"""What a client notices of watches that are told what is not so, and of a store that went back."""
+"""Watches with false events, and a store restored from a backup, as a client sees them."""
 
 from __future__ import annotations
 

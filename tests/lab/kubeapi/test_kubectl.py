@@ -1,4 +1,4 @@
-"""What somebody sees who types kubectl commands against the small API server."""
+"""kubectl commands against the small API server."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_watch_deletions_are_rate_limited() -> None:
 
 
 def test_deletions_before_the_limit_are_corrected_by_the_next_listing() -> None:
-    """The truth mends a false deletion, though its version is older."""
+    """The true state repairs a false deletion, though its version is older."""
     state = cluster(40)
     for number, one in enumerate(pods(40)):
         observe.changed(state, PODS, "DELETED", pod(one.metadata.name, 2000 + number), now=5.0)

@@ -53,7 +53,7 @@ def at_version(item: Any, version: int) -> Any:
 
 
 class Reader:
-    """The same told three ways. `live`: whoever leads the watch; `followed`: a standby."""
+    """The same events in three states. `live`: the leader of the watch; `followed`: a standby."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind, self.live, self.followed = kind, Watched(), Watched()
@@ -79,7 +79,7 @@ class Reader:
         return held, progress.synced, progress.listing
 
     def settled(self) -> None:
-        """The log has what the leader has told."""
+        """The log has what the leader has published."""
         live, followed = self.live.of(self.kind.name), self.followed.of(self.kind.name)
         same = {key: (one.uid, one.digest) for key, one in followed.held.items()}
         assert {key: (one.uid, one.digest) for key, one in live.held.items()} == same
@@ -136,7 +136,7 @@ class Reader:
             self.listing()
 
     def ends_right(self) -> None:
-        """A list that is true, and as many looks as it takes, mend everything."""
+        """A true list, and as many checks as it takes, repair everything."""
         self.listing()
         for _ in range(3):
             self.now += SURELY

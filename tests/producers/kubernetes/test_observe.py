@@ -1,4 +1,4 @@
-"""What goes on the log of what the API server tells, without any of the telling."""
+"""Which events are published for the API server's answers, without any I/O."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_mirror_pod_is_published_with_the_uid_of_its_static_pod() -> None:
 
 
 def test_watcher_that_learns_static_pod_uids_lists_again() -> None:
-    """What its predecessor told had one field less."""
+    """The events of its predecessor had one field less."""
     state = synced(pod("a", 5))
     assert observe.resumes(state, PODS)
     before = ResourceSynced(resource="pods", resource_version="100", count=1, fields="62c3f1a0")
@@ -139,7 +139,7 @@ def test_status_changes_are_not_published() -> None:
 
 
 def test_older_version_is_ignored_outside_a_listing() -> None:
-    """A listing is a new word on everything."""
+    """A listing replaces all earlier state."""
     state = synced(pod("a", 50, spec={"nodeName": "n2"}))
     assert observe.changed(state, PODS, "MODIFIED", pod("a", 40, spec={"nodeName": "n1"})) == []
     assert observe.changed(state, PODS, "DELETED", pod("a", 40)) == []
@@ -225,7 +225,7 @@ def test_restored_api_server_is_listed_from_the_beginning() -> None:
 
 
 def test_oversized_pod_is_published_without_most_labels() -> None:
-    """It gets an address like any other: what that needs is told."""
+    """It gets an address like any other: the fields that IPAM needs are published."""
     state = synced()
     labels = {f"l{n}": "x" * 60 for n in range(15_000)} | {"romana.io/segment": "front"}
     huge = pod("huge", 101, labels=labels, spec={"nodeName": "n1"})

@@ -201,7 +201,7 @@ CHUNKINGS = {"1": every(1), "7": every(7), "small": randomly(1), "large": random
 
 
 def living(reported: Reported, resource: lab.Resource) -> set[str]:
-    """The keys of what has been told of and is there."""
+    """The keys of the published objects that exist."""
     facts = [
         event for event in reported.entities().values() if isinstance(event, Fact) and not event.tombstone
     ]

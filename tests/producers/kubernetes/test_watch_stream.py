@@ -45,7 +45,7 @@ def parsed(kind: Kind, *lines: bytes, state: Watched | None = None, listing: boo
 @every_kind
 @pytest.mark.parametrize("listing", [False, True], ids=["watch", "streaming list"])
 def test_expired_version_is_listed_again(kind: Kind, listing: bool) -> None:
-    """A real API server says it in a 200 answer."""
+    """A real API server sends it in a 200 answer."""
     state = watched(kind)
     if listing:
         observe.begin_listing(state, kind, "again")
@@ -98,7 +98,7 @@ def test_additions_and_deletions_are_published(kind: Kind) -> None:
     ids=["deep", "list for name", "number for labels", "status", "long name", "unknown"],
 )  # fmt: skip
 def test_unusable_object_is_skipped(kind: Kind, junk: bytes) -> None:
-    """To ask for it again would give it again, for ever."""
+    """A retry would get the same answer, forever."""
     state = watched(kind)
     found = parsed(kind, line("ADDED", 6, "before"), junk, line("ADDED", 10, "behind"), state=state)
     assert found.trouble is None

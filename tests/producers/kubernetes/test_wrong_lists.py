@@ -161,7 +161,7 @@ def newer_word(site: Site) -> None:
 
 
 def the_same_list_again(site: Site) -> None:
-    """With the uid and the version that were told before."""
+    """With the uid and the version that were published before."""
     site.expire()
 
 

@@ -1,4 +1,4 @@
-"""A node in memory for the plan: what a Delta says is done, and what must not happen is noticed."""
+"""A node in memory for the plan: it applies each Delta, and asserts what must not happen."""
 
 from __future__ import annotations
 

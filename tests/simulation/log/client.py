@@ -147,7 +147,7 @@ class Client:
         return self._last_heard.get(role, 0)
 
     async def probe(self) -> None:
-        """For ever: where the streams end, and what time it is there (`bus/jetstream/probe.py`)."""
+        """Runs forever: asks for the end of each stream and the server's time (`bus/jetstream/probe.py`)."""
         while True:
             for role in ROLES:
                 with contextlib.suppress(BusError):

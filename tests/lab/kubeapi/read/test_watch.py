@@ -53,7 +53,7 @@ async def test_a_watch_from_nowhere_begins_with_what_is_there(query: str) -> Non
     [("watch", True), ("watch=", True), ("watch=yes", True), ("watch=False", False), ("watch=0", False)],
 )
 async def test_watch_parameter_values(query: str, watched: bool) -> None:
-    """A flag is true where it is given, unless it says that it is not."""
+    """The parameter is true where it is present, except for false and 0."""
 
     server = ApiServer()
     add(server, "web", "a")

@@ -36,10 +36,10 @@ class Machine(Protocol):
     def ask(self, addresses: Sequence[Address]) -> Iterator[dict[Address, int]]: ...
     def read(self, kernel: Kernel) -> Iterator[None]: ...
     def apply(self, delta: Delta, kernel: Kernel) -> Iterator[int]: ...
-    def someone_adds(self, prefix: str, gateway: str, proto: str = ..., metric: int = ...) -> None: ...
-    def someone_adds_by(self, prefix: str, number: int) -> None: ...
-    def someone_removes(self, prefix: str, proto: str = ...) -> None: ...
-    def someone_makes(self, number: int, gateway: str) -> None: ...
+    def add_foreign_route(self, prefix: str, gateway: str, proto: str = ..., metric: int = ...) -> None: ...
+    def add_foreign_route_by(self, prefix: str, number: int) -> None: ...
+    def remove_route(self, prefix: str, proto: str = ...) -> None: ...
+    def make_foreign_nexthop(self, number: int, gateway: str) -> None: ...
     def device_goes(self) -> None: ...
     def device_comes(self) -> None: ...
     def shown(self) -> set[tuple[str, str, int, str]]: ...
@@ -56,17 +56,17 @@ class Real(Forwarding):
     def device_goes(self) -> None:
         self.node.ip("link", "delete", "eth0")
 
-    def someone_adds(self, prefix: str, gateway: str, proto: str = "static", metric: int = 8200) -> None:
+    def add_foreign_route(self, prefix: str, gateway: str, proto: str = "static", metric: int = 8200) -> None:
         self.node.ip(*_family(prefix), "route", "append", prefix, "via", gateway, "proto", proto,
                      "metric", str(metric))  # fmt: skip
 
-    def someone_adds_by(self, prefix: str, number: int) -> None:
+    def add_foreign_route_by(self, prefix: str, number: int) -> None:
         self.node.ip(*_family(prefix), "route", "add", prefix, "nhid", str(number))
 
-    def someone_removes(self, prefix: str, proto: str = "82") -> None:
+    def remove_route(self, prefix: str, proto: str = "82") -> None:
         self.node.ip(*_family(prefix), "route", "delete", prefix, "proto", proto)
 
-    def someone_makes(self, number: int, gateway: str) -> None:
+    def make_foreign_nexthop(self, number: int, gateway: str) -> None:
         self.node.ip("nexthop", "add", "id", str(number), "via", gateway, "dev", "eth0")
 
     def shown(self) -> set[tuple[str, str, int, str]]:
@@ -172,9 +172,9 @@ def test_a_block_moves(machine: Machine) -> None:
 
 
 def test_routes_of_others_to_the_same_prefix_stay(machine: Machine) -> None:
-    machine.someone_adds("10.1.0.16/28", "10.99.7.7")
-    machine.someone_adds("10.1.0.16/28", "10.99.7.8", "bird", 32)
-    machine.someone_adds("fd01::10/124", "fd99::8", "bird", 32)
+    machine.add_foreign_route("10.1.0.16/28", "10.99.7.7")
+    machine.add_foreign_route("10.1.0.16/28", "10.99.7.8", "bird", 32)
+    machine.add_foreign_route("fd01::10/124", "fd99::8", "bird", 32)
     theirs = machine.shown()
     agent = Agent(machine)
     agent.feed(*PAIR)
@@ -188,7 +188,7 @@ def test_routes_of_others_to_the_same_prefix_stay(machine: Machine) -> None:
 def test_removed_route_is_restored_by_a_sync(machine: Machine) -> None:
     agent = Agent(machine)
     agent.feed(*PAIR)
-    machine.someone_removes("10.1.1.0/28")
+    machine.remove_route("10.1.1.0/28")
     assert machine.shown() < OURS
     assert agent.feed() == 1
     assert machine.shown() == OURS
@@ -197,7 +197,7 @@ def test_removed_route_is_restored_by_a_sync(machine: Machine) -> None:
 def test_removing_a_missing_route_is_no_error(machine: Machine) -> None:
     agent = Agent(machine)
     agent.feed(*PAIR)
-    machine.someone_removes("10.1.1.0/28")
+    machine.remove_route("10.1.1.0/28")
     agent.feed(released("you", "10.1.1.0/28"), full=False)
     assert agent.feed() == 0
 
@@ -218,8 +218,8 @@ def test_adding_an_existing_route_is_no_error(machine: Machine, objects: bool) -
 def test_a_route_of_ours_with_another_nexthop_or_metric_goes(machine: Machine) -> None:
     agent = Agent(machine)
     agent.feed(*PAIR)
-    machine.someone_adds("10.1.0.16/28", "10.99.0.77", "82")
-    machine.someone_adds("10.1.1.0/28", "10.99.0.2", "82", 7)
+    machine.add_foreign_route("10.1.0.16/28", "10.99.0.77", "82")
+    machine.add_foreign_route("10.1.1.0/28", "10.99.0.2", "82", 7)
     assert machine.shown() > OURS
     agent.feed()
     assert machine.shown() == OURS
@@ -268,7 +268,7 @@ def test_failed_changes_are_reported_and_the_rest_is_applied(machine: Machine) -
 
 @pytest.mark.parametrize("objects", [True], indirect=True, ids=["objects"])
 def test_foreign_nexthop_id_is_seen_and_not_used(machine: Machine) -> None:
-    machine.someone_makes(FIRST + 1, "10.99.7.7")
+    machine.make_foreign_nexthop(FIRST + 1, "10.99.7.7")
     agent = Agent(machine)
     agent.feed(*PAIR)
     assert agent.kernel.foreign == {FIRST + 1}
@@ -287,11 +287,11 @@ def test_foreign_nexthop_id_is_seen_and_not_used(machine: Machine) -> None:
 def test_nexthop_used_by_a_foreign_route_stays(machine: Machine) -> None:
     agent = Agent(machine)
     agent.feed(*PAIR)
-    machine.someone_adds_by("10.7.7.0/24", FIRST)
+    machine.add_foreign_route_by("10.7.7.0/24", FIRST)
     for full in (False, True):
         with pytest.raises(Unapplied, match=r"a route of another owner to 10\.7\.7\.0/24 uses it"):
             agent.feed(removed("you"), full=full)
-    machine.someone_removes("10.7.7.0/24", "boot")
+    machine.remove_route("10.7.7.0/24", "boot")
     agent.feed()
     assert agent.kernel.nexthops == {}
 

@@ -147,7 +147,7 @@ class Life(RuleBasedStateMachine):
             self.all("no_sandbox", f"{box.namespace}/{box.name}", box.node, box.uid)
 
     @rule(key=pods, node=node_names, uid=uids)
-    def a_kubelet_removes_what_nobody_asked_for(self, key: str, node: str, uid: str) -> None:
+    def a_kubelet_removes_an_unrequested_sandbox(self, key: str, node: str, uid: str) -> None:
         self.all("no_sandbox", key, node, uid)
 
     @rule(keys=st.lists(pods, min_size=1, max_size=3), node=node_names, mirrored=st.booleans())

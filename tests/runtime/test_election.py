@@ -73,7 +73,7 @@ def troubled(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, *errors: BusEr
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-async def test_a_leader_whose_lease_cannot_be_renewed_goes_on_and_says_so(
+async def test_leader_that_cannot_renew_its_lease_continues_and_reports_it(
     monkeypatch: pytest.MonkeyPatch, kind: type[BusError]
 ) -> None:
     """While the log does not answer there is nothing to lose: the fence holds."""

@@ -125,7 +125,7 @@ async def test_expired_event_cannot_be_published_again() -> None:
     assert [flaw.seq for flaw in fold.parked.kept] == [3]
 
 
-async def test_what_a_leader_of_another_version_wrote_stays() -> None:
+async def test_message_of_a_leader_of_another_version_is_kept() -> None:
     """It has the id of its place: a leader gave it, and whoever knows its type goes by it."""
     newer = Outgoing("ipam.address.n.web.a", b'{"type":"AddressLent"}', "ipam/2-abcdef/2")
     store = await holding(IPAM, given("a", 1), newer)

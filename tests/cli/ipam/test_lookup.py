@@ -92,7 +92,7 @@ def test_unknown_name_is_reported_with_similar_names(
     )
 
 
-def test_a_pod_that_wants_no_address(recorded: tuple[str, ...], call: Call) -> None:
+def test_pod_on_the_host_network_needs_no_address(recorded: tuple[str, ...], call: Call) -> None:
     lines = call("events", "tail", "--all", "--no-follow", "--json", *recorded).json_lines
     pods = [one["event"] for one in lines if one["event"]["type"] == "PodSeen"]
     pod = next(pod for pod in pods if pod.get("host_network") and pod.get("node"))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
-async def nobody_runs(_: spec.Pod) -> bool:
+async def no_pod_runs(_: spec.Pod) -> bool:
     return False
 
 
@@ -149,7 +149,7 @@ async def serving(
     await store.prepare([NODE])
     threads, attachments = Threads(), Attachments(directory / "attachments")
     outbox = Outbox("n1", Journal(directory / "journal"), threads)
-    sandbox_requests = SandboxRequests("n1", attachments, outbox, nobody_runs)
+    sandbox_requests = SandboxRequests("n1", attachments, outbox, no_pod_runs)
     task = asyncio.create_task(outbox.run(store))
     try:
         yield sandbox_requests, outbox, attachments
@@ -220,7 +220,7 @@ def test_requests_of_running_pods_are_remembered(tmp_path: Path) -> None:
     threads = Threads()
     attachments = Attachments(tmp_path / "attachments")
     sandbox_requests = SandboxRequests(
-        "n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), nobody_runs
+        "n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), no_pod_runs
     )
     names = ("runs", "idle", "again")
     runs, idle, again = (spec.Pod("ns", name, f"uid-{name}") for name in names)

@@ -112,7 +112,7 @@ def test_an_address_of_a_pod_that_was_replaced() -> None:
     assert c.says() == ["web/a on n1: 10.0.0.1"]
 
 
-def test_a_pod_that_has_finished_is_told_by_a_listing_and_not_freed_by_hand() -> None:
+def test_finished_pod_is_repaired_by_a_listing() -> None:
     c = two_racks()
     there = api(c)
     there.pods["web/a"] = ev.PodSeen(

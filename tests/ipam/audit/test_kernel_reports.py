@@ -40,7 +40,7 @@ def test_an_address_that_cools_down_may_still_be_wired() -> None:
     assert c.reported(None, report("n1", GOOD)) == ["kernel web/b n1 10.0.0.1"]
 
 
-def test_the_last_report_of_a_node_that_is_gone_says_nothing() -> None:
+def test_last_report_of_a_deleted_node_is_ignored() -> None:
     """It stays in the table for ever."""
     c = cluster()
     c.no_pod("web/a")

@@ -25,7 +25,7 @@ def test_a_pod_that_only_its_kubelet_knows_holds_its_address() -> None:
     assert c.reported() == ["nobody kube/static n1 10.0.0.2"]
 
 
-def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
+def test_sandbox_requests_of_a_deleted_node_are_withdrawn() -> None:
     """Its kubelet will not do it."""
     c = cluster()
     c.sandbox("kube/static", "n1", uid="0123abc")
@@ -49,7 +49,7 @@ def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
     assert [one for one in c.found() if one.kind == "sandbox"] == []
 
 
-def test_a_node_that_came_and_went_behind_the_lists_is_no_finding_with_its_sandboxes() -> None:
+def test_node_created_and_deleted_after_the_lists_is_no_finding() -> None:
     c = cluster()
     there, version = c.api(), c.versions
     c.node("n9", {"rack": "a"})

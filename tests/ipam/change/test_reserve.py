@@ -98,7 +98,7 @@ def test_of_many_pods_some_are_named() -> None:
         reserve(c.state, "10.0.0.0/28")
 
 
-def test_while_it_drains_no_address_is_given_out_there_and_the_live_ones_stay() -> None:
+def test_draining_range_assigns_no_address_and_keeps_the_used_ones() -> None:
     c = Cluster(topology("10.0.0.0/29", 30), warm_blocks=0, cooldown=0)
     c.node("n1")
     c.pod("web/a", "n1")

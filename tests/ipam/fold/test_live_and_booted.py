@@ -60,7 +60,7 @@ def as_it_is(_chance: random.Random, _cluster: Cluster) -> list[ev.Event]:
     return []
 
 
-def an_old_event_again(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
+def repeated_old_event(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     facts = [stored.event for stored in cluster.log if isinstance(stored.event, ev.Fact)]
     return [chance.choice(facts)] if facts and chance.random() < 0.3 else []
 
@@ -77,7 +77,7 @@ def a_false_deletion(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     return []
 
 
-def a_version_that_goes_backwards(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
+def older_version(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     pods = cluster.newest(ev.PodSeen)
     if not pods or chance.random() > 0.3:
         return []
@@ -85,7 +85,7 @@ def a_version_that_goes_backwards(chance: random.Random, cluster: Cluster) -> li
     return [msgspec.structs.replace(pod, resource_version=str(chance.randrange(5)), phase="Running")]
 
 
-def somebody_elses_decision(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
+def foreign_decision(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     given, blocks = cluster.newest(ev.AddressAssigned), cluster.newest(ev.BlockAssigned)
     if given and chance.random() < 0.1:
         one = chance.choice(given)
@@ -96,7 +96,7 @@ def somebody_elses_decision(chance: random.Random, cluster: Cluster) -> list[ev.
 
 
 MISFORTUNES = [
-    as_it_is, an_old_event_again, a_false_deletion, a_version_that_goes_backwards, somebody_elses_decision,
+    as_it_is, repeated_old_event, a_false_deletion, older_version, foreign_decision,
 ]  # fmt: skip
 misfortunes = pytest.mark.parametrize("misfortune", MISFORTUNES, ids=lambda one: one.__name__)
 
@@ -109,7 +109,7 @@ def test_a_recorded_day(misfortune: Misfortune, documented: bool, folder: Path) 
     cluster = Cluster(topology("10.0.0.0/20", 28) if documented else None, cooldown=5_000_000)
     for number, fact in enumerate(a_day(folder)):
         cluster.send(fact, *misfortune(chance, cluster))
-        if number % 2 or misfortune is somebody_elses_decision:
+        if number % 2 or misfortune is foreign_decision:
             cluster.decide()
         if number % 10 == 0:
             cluster.later(chance.choice([1, 4, 10]))
@@ -131,7 +131,7 @@ def test_written_histories(
         for step in history:
             for event in step:
                 cluster.send(event, *misfortune(chance, cluster))
-                if misfortune is somebody_elses_decision:
+                if misfortune is foreign_decision:
                     cluster.decide()
                 same(cluster)
             cluster.decide()

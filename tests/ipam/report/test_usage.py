@@ -70,7 +70,7 @@ def test_usage_adds_up_at_every_level_and_in_both_families(block_owner: str) -> 
     )
 
 
-def test_whole_blocks_are_no_fragments_whoever_holds_them() -> None:
+def test_whole_blocks_are_no_fragments_with_any_owner() -> None:
     c = Cluster(topology("10.0.0.0/26", 29))
     c.node("n1")
     c.node("n2")
@@ -95,7 +95,7 @@ def test_free_addresses_beside_used_ones_are_fragments() -> None:
     assert (only(c).fragmented, only(c).free) == (0, 32)
 
 
-def test_what_is_reserved_is_neither_free_nor_a_fragment() -> None:
+def test_reserved_addresses_are_neither_free_nor_fragments() -> None:
     c = Cluster(topology("10.0.0.0/27", 29), warm_blocks=0)
     c.send(ev.RangeReserved(cidr="10.0.0.4/30"))
     c.node("n1")

@@ -34,7 +34,7 @@ def cases(of: list[dict[str, Any]]) -> pytest.MarkDecorator:
 
 
 @cases(CASES)
-def test_what_romana_refuses_is_refused_by_kind_and_nothing_else(case: dict[str, Any], play: Play) -> None:
+def test_exactly_the_operations_refused_by_romana_are_refused(case: dict[str, Any], play: Play) -> None:
     played = play(case["topology"], [])
     kind, _, _ = case.get("setup_error", "").partition(":")
     assert (played.code, played.short) == ((2, [kind]) if kind else (0, []))

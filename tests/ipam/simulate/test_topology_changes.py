@@ -52,7 +52,7 @@ def test_addresses_stay_under_a_new_topology(play: Play) -> None:
     assert list(played.end["blocks"]) == ["new"]
 
 
-def test_hosts_are_placed_anew_where_their_addresses_are(play: Play) -> None:
+def test_hosts_are_placed_again_where_their_addresses_are(play: Play) -> None:
     before = topology("10.0.0.0/24", 28)
     after = topology("10.0.0.0/24", 28, {"name": "low"}, {"name": "high"})
     ops = [join("n1"), join("n2"), join("n3"), ask("a", "n3"), change(after), ask("b", "n1"), ask("c", "n2")]

@@ -75,7 +75,7 @@ async def test_a_watch_that_did_its_work_before_it_was_cut_is_made_again_at_once
         assert reported.reasons() == ["first listing"]
 
 
-async def test_a_burst_of_watches_that_are_ended_at_once_is_no_reason_to_wait() -> None:
+async def test_burst_of_ended_watches_causes_no_backoff() -> None:
     limits = QUICK._replace(backoff=NEVER_AGAIN, burst=(5.0, 0.001))
     async with ApiServer() as server, watching(server.url, limits=limits) as reported:
         await reported.until_reported("ResourceSynced")

@@ -167,7 +167,7 @@ def test_newer_bookmark_is_published() -> None:
     assert observe.bookmark(state, PODS, "140") == []
 
 
-def test_what_vanishes_among_the_initial_events_of_a_streaming_list_stays_gone() -> None:
+def test_object_deleted_during_a_streaming_list_stays_deleted() -> None:
     state = synced(pod("a", 5), pod("b", 6))
     observe.begin_listing(state, PODS, "test")
     assert observe.initial(state, PODS, "ADDED", pod("a", 5)) == []

@@ -17,7 +17,7 @@ def test_a_fixed_address_is_a_block_of_its_own() -> None:
     assert c.says() == ["10.0.0.0/30 to n1", "web/b on n1: 10.0.0.0"]
 
 
-def test_a_fixed_address_inside_a_block_that_the_node_has_needs_no_other() -> None:
+def test_fixed_address_in_a_block_of_the_node_uses_that_block() -> None:
     c = cluster()
     c.pod("web/b", "n1")
     c.decide()
@@ -48,7 +48,7 @@ def test_denial_names_the_owner_and_ends_when_the_address_is_free() -> None:
     assert c.says() == ["web/a on n1: 10.0.0.0"]
 
 
-def test_an_address_in_another_nodes_block_is_given_when_that_node_needs_it_no_more() -> None:
+def test_fixed_address_in_another_nodes_block_waits_for_its_release() -> None:
     c = cluster()
     c.pod("web/b", "n2")
     c.decide()

@@ -110,7 +110,7 @@ def test_only_a_pod_of_its_name_in_its_namespace_gets_it() -> None:
     assert request(c, "db/pg-1", "n1", sticky="true")[-1] == "db/pg-1 on n1: 10.0.0.2"
 
 
-def test_a_pod_of_the_name_that_no_longer_asks_gets_any_address_and_the_old_one_stays_kept() -> None:
+def test_pod_without_the_annotation_gets_any_address_and_the_sticky_one_is_kept() -> None:
     c = kept("1h")
     c.pod("db/pg-0", "n1", uid="2")
     assert c.says() == ["10.0.0.4/30 to n1", "db/pg-0 on n1: 10.0.0.4"]

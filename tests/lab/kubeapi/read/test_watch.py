@@ -84,7 +84,7 @@ async def test_watch_from_a_future_version_waits() -> None:
         assert await watch.event() == ("ADDED", "c", "4")
 
 
-async def test_compaction_ends_the_past_but_no_open_watch() -> None:
+async def test_compaction_expires_old_versions_and_keeps_open_watches() -> None:
     server = ApiServer()
     add(server, "web", "a", "b")
     async with asking(server) as client, client.watch(f"{WATCH}&resourceVersion=1") as watch:

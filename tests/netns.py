@@ -46,7 +46,7 @@ class Namespace:
         self.name = name
 
     def ip(self, *arguments: str) -> str:
-        """Run `ip` in it; raises AssertionError with what it said."""
+        """Run `ip` in it; raises AssertionError with its output."""
         return self.run("ip", *arguments)
 
     def run(self, *command: str) -> str:

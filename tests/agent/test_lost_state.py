@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def test_agent_killed_while_a_pod_waits(own_node: Node) -> None:
-    """No DEL may ever come. In the next life nobody waits."""
+    """Without a DEL, ever. After the restart no caller waits."""
     node = own_node
     node.start().until_synced()
     pod = node.pod()
@@ -76,7 +76,7 @@ def rebooted(node: Node, *pods: Pod) -> Iterator[None]:
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_sandbox_requests_end_after_a_reboot(own_node: Node, removed: bool) -> None:
-    """By a DEL for a container that nobody knows; and where none ever comes."""
+    """With a DEL for an unknown container, and without any DEL."""
     node = own_node
     node.start().until_synced()
     pod, _ = start_decided(node)
@@ -99,13 +99,13 @@ def test_pod_that_starts_again_after_a_reboot_keeps_its_addresses(own_node: Node
     node.delete(old)
     assert node.added(new)["ips"] == result["ips"]
     node.delete(old)
-    node.until_told()
+    node.until_published()
     node.restart(hasty=True).until_synced().until_knowing()
     assert history(node, new) == [SandboxRequested]
 
 
 def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
-    """Somebody has emptied RUN_DIR, and the pod runs on."""
+    """RUN_DIR was emptied while the pod runs."""
     node = own_node
     node.start().until_synced()
     pod, result = start_decided(node)
@@ -116,7 +116,7 @@ def test_a_pod_whose_file_was_lost_keeps_its_address(own_node: Node) -> None:
     node.start().until_synced()
     until(lambda: "a request is kept" in node.log(), "it has looked", node.log)
     node.delete(try_of(pod))  # an older one
-    node.until_told()
+    node.until_published()
     assert history(node, pod) == [SandboxRequested]
     assert pings(node.netns, four)
     node.delete(pod)
@@ -155,7 +155,7 @@ def test_no_sandbox_removal_is_published_after_the_log_was_lost(own_node: Node) 
     node.nats.start()
     until(lambda: node.boots("cni", "rewound"), "it begins anew", node.log)
     node.placed(node.address)
-    node.until_told()
+    node.until_published()
     assert node.history_of(pod) == []
     try_until_asked(node, pod)
     assert history(node, pod) == [SandboxRequested]

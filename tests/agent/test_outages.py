@@ -1,4 +1,4 @@
-"""A log that is out of reach, or lost: pods and routes stay, and what happened meanwhile is told later."""
+"""A log that is out of reach, or lost: pods and routes stay, and missed events are published later."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_pods_stop_without_the_log_and_removals_are_published_later(own_node: No
     for pod in ordinary:
         node.decided(pod, *node.fresh())
         node.added(pod)
-    node.until_told().until_knowing().nats.kill()
+    node.until_published().until_knowing().nats.kill()
     for pod in (*pods[:2], ordinary[0]):
         node.delete(pod)
     assert len(node.journal()) == 2  # of an ordinary pod, there is nothing to tell
@@ -35,7 +35,7 @@ def test_pods_stop_without_the_log_and_removals_are_published_later(own_node: No
     node.call("STATUS").fails(50, "not in sync")
     assert len(node.journal()) == 4  # it cannot know what the log has
     node.nats.start()
-    node.until_told().until_synced()
+    node.until_published().until_synced()
     for pod in pods:
         gone = node.newest_of(pod)
         assert isinstance(gone, SandboxRemoved)
@@ -66,7 +66,7 @@ def test_packets_flow_and_assigned_pods_start_without_the_log(own_node: Node) ->
     assert node.status().code == 0  # the node stays Ready: what is wired forwards on
     node.add(unknown, timeout=0.5).fails(11, f"default/{unknown.name}", "the log is out of reach")
     node.nats.start()
-    node.until_told()
+    node.until_published()
     assert node.history_of(unknown) == []  # of what was asked for and is not any more
     node.decided(unknown, *node.fresh())
     node.placed(node.outside, "neighbour", ("10.77.17.0/28",))
@@ -88,7 +88,7 @@ def test_pods_and_routes_stay_when_the_log_was_lost(own_node: Node) -> None:
     node.nats.start()
     for consumer in ("cni", "routes"):
         until(lambda: node.boots(consumer, "rewound"), "it begins anew", node.log)  # noqa: B023
-    node.tell()  # those who watch and decide make the log anew; agents don't
+    node.publish()  # those who watch and decide make the log anew; agents don't
     until(lambda: not node.fetches("readyz").startswith("503"), "it follows the new log", node.log)
     assert node.call("STATUS").code == 0  # all nodes would be NotReady for what forwarding survives
     assert node.blocks() == set(neighbour)
@@ -115,7 +115,7 @@ def test_running_static_pods_are_requested_again_when_the_log_was_lost(own_node:
     node.until_read()
     for pod in pods:
         node.added(pod)
-    node.until_told()
+    node.until_published()
     assert [one.sandbox for one in node.history_of(pods[0])] == [pods[0].container]
     if not lives:
         node.kill()
@@ -132,7 +132,7 @@ def test_running_static_pods_are_requested_again_when_the_log_was_lost(own_node:
 def test_removal_of_an_old_sandbox_is_not_published_after_the_request_of_its_successor(
     own_node: Node,
 ) -> None:
-    """A static pod's sandbox is replaced while the log is away: its address stays, and so does the wish."""
+    """A static pod's sandbox is replaced without the log: its address and its request stay."""
     node = own_node
     node.start().until_synced()
     old, first = start_requested(node)
@@ -143,12 +143,12 @@ def test_removal_of_an_old_sandbox_is_not_published_after_the_request_of_its_suc
     again = node.added(new)
     assert [one["address"] for one in again["ips"]] == [f"{four}/32", f"{six}/128"]
     node.nats.start()
-    node.until_told()
-    wish = node.newest_of(new)
-    assert isinstance(wish, SandboxRequested)
+    node.until_published()
+    request = node.newest_of(new)
+    assert isinstance(request, SandboxRequested)
     node.delete(old)  # once more, late
-    node.until_told()
-    assert node.history_of(new) == [wish]
+    node.until_published()
+    assert node.history_of(new) == [request]
 
 
 def test_new_sandbox_of_a_static_pod_waits_for_the_addresses_of_the_old_one(own_node: Node) -> None:
@@ -172,5 +172,5 @@ def test_a_static_pod_starts_again_after_a_restart_without_the_log(own_node: Nod
     new = node.pod("static")
     assert set(addresses_in(node.added(new))) == set(addresses_in(first))
     node.nats.start()
-    node.until_told()
+    node.until_published()
     assert [type(one) for one in node.history_of(new)] == [SandboxRequested]

@@ -58,7 +58,7 @@ def applied(node: Node) -> Applied:
 
 @contextlib.contextmanager
 def heard(node: Node, file: Path) -> Iterator[Callable[[], list[str]]]:
-    """What the kernel tells of routes, next hops and links of all protocols in the node's namespace."""
+    """Netlink notifications of routes, next hops and links of all protocols in the node's namespace."""
     with file.open("wb") as out:
         line = ["ip", "-n", node.netns, "monitor", "route", "nexthop", "link", "address", "rule"]
         monitor = subprocess.Popen(line, stdout=out)

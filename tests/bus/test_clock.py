@@ -1,4 +1,4 @@
-"""The log's clock: what it makes of what it hears, and what becomes of decisions where the server's steps."""
+"""The log's clock: how it follows the time of messages, and decisions while the server's clock steps."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_server_that_steps_ahead_is_followed_at_once_and_one_that_steps_back_i
 
 
 def test_time_of_a_writer_keeps_its_successor_from_going_back() -> None:
-    """The server's clock was set back while nobody led."""
+    """The server's clock was set back while there was no leader."""
     clock = Hands().clock
     clock.heard(START, written=START + HOUR)
     assert clock.now() == START + HOUR
@@ -126,8 +126,8 @@ def test_it_never_goes_back(steps: list[tuple[int, int, str]]) -> None:
 # --- decisions ------------------------------------------------------------------------------------------
 
 
-async def say(store: Store, *told: ev.Event) -> None:
-    for event in told:
+async def say(store: Store, *stored: ev.Event) -> None:
+    for event in stored:
         await store.publish(event.role, outgoing(event, "", store.clock.now(), store.history))
 
 

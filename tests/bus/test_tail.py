@@ -11,7 +11,7 @@ from tests.contract.test_store import out
 SUBJECTS = {KUBE: "kube.pod.web.p", IPAM: "ipam.address.n.web.p"}
 
 
-async def told(*stored: tuple[str, float]) -> list[str]:
+async def merged(*stored: tuple[str, float]) -> list[str]:
     """What is shown of messages that were stored in this order, at these seconds by the server's clock."""
     store = MemoryStore()
     await store.prepare(ROLES)
@@ -22,7 +22,7 @@ async def told(*stored: tuple[str, float]) -> list[str]:
 
 
 async def test_streams_are_merged_by_time() -> None:
-    assert await told((KUBE, 1), (IPAM, 2), (IPAM, 3), (KUBE, 4), (IPAM, 5)) == [
+    assert await merged((KUBE, 1), (IPAM, 2), (IPAM, 3), (KUBE, 4), (IPAM, 5)) == [
         "KUBE/1",
         "IPAM/1",
         "IPAM/2",
@@ -32,11 +32,11 @@ async def test_streams_are_merged_by_time() -> None:
 
 
 async def test_messages_of_one_moment_are_merged_in_the_order_of_the_streams() -> None:
-    assert await told((IPAM, 1), (KUBE, 1), (KUBE, 1)) == ["KUBE/1", "KUBE/2", "IPAM/1"]
+    assert await merged((IPAM, 1), (KUBE, 1), (KUBE, 1)) == ["KUBE/1", "KUBE/2", "IPAM/1"]
 
 
 async def test_clock_that_is_set_back_does_not_reorder_a_stream() -> None:
     hour = 3600.0
-    found = await told((KUBE, hour), (IPAM, hour + 1), (KUBE, 2), (IPAM, 3), (KUBE, 4), (IPAM, hour + 2))
+    found = await merged((KUBE, hour), (IPAM, hour + 1), (KUBE, 2), (IPAM, 3), (KUBE, 4), (IPAM, hour + 2))
     for role in (KUBE, IPAM):
         assert [one for one in found if one.startswith(role)] == [f"{role}/{seq}" for seq in (1, 2, 3)]

@@ -1,4 +1,4 @@
-"""What goes wrong in a seed's day: drawn from the seed alone, and done to whoever plays the part then."""
+"""The faults of a seed's day: drawn from the seed alone, applied to the process that has the role then."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def everything(end: Ending, undisturbed: Ending, seen: list[tuple[str, Message]]) -> None:
     nothing_that_was_seen_is_lost(end, seen)
-    the_tables_are_the_logs_folded(end)
+    tables_match_the_log(end)
     terms_rise(end)
     facts_come_once_and_in_order(end.logs[KUBE])
     facts_are_those_of(undisturbed, end)
@@ -58,7 +58,7 @@ def nothing_that_was_seen_is_lost(end: Ending, seen: list[tuple[str, Message]]) 
         assert (stored.id, stored.event.subject()) == (message.id, message.subject), (role, message)
 
 
-def the_tables_are_the_logs_folded(end: Ending) -> None:
+def tables_match_the_log(end: Ending) -> None:
     for role, log in end.logs.items():
         assert end.tables[role] == {stored.event.subject(): stored for stored in log}, role
 

@@ -25,7 +25,7 @@ class _Line(msgspec.Struct):
 
 
 class Process:
-    """`python -m ...`. Whatever it says, in all its lives, is in `log`."""
+    """`python -m ...`. The output of all its runs is in `log`."""
 
     def __init__(self, directory: Path, name: str, *command: str) -> None:
         self.name, self.command = name, (sys.executable, "-m", *command)

@@ -112,8 +112,8 @@ def holds(call: Call, options: tuple[str, ...]) -> None:
     """Nothing had two owners, nor one before its time; and whoever wrote goes by the log's clock."""
     owners: dict[str, str] = {}
     free: dict[str, float] = {}
-    told = call("events", "tail", "--no-follow", "--all", "--json", "--subject", "ipam.>", *options)
-    for line in told.json_lines:
+    result = call("events", "tail", "--no-follow", "--all", "--json", "--subject", "ipam.>", *options)
+    for line in result.json_lines:
         event, stored = line["event"], line["time"] / 1e6
         if event["type"] not in ("AddressAssigned", "AddressReleased", "AddressDenied"):
             continue

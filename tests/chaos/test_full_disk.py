@@ -69,7 +69,7 @@ async def test_full_disk_costs_delay_and_is_reported(
             assert not writer.failed.is_set()
 
             server.stop()
-            make_room(disk, server)
+            free_disk_space(disk, server)
             server.start()
             await until(lambda: store.generation > 0)
             kept = (await stored(store, acknowledged))[:acknowledged]
@@ -82,6 +82,6 @@ async def test_full_disk_costs_delay_and_is_reported(
             await writer.close()
 
 
-def make_room(disk: Path, server: NatsServer) -> None:
+def free_disk_space(disk: Path, server: NatsServer) -> None:
     subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
     server.jetstream = "sync_interval: always"

@@ -69,7 +69,7 @@ class ApiThread:
         return self
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """Stops listening."""
         if self._up:
             self._up = False
             asyncio.run_coroutine_threadsafe(self.server.__aexit__(), self._loop).result(20)

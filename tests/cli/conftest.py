@@ -59,7 +59,7 @@ def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def recorded(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """The options that reach a log on which a whole recorded cluster is, and nobody is any more."""
+    """The options of a log with a whole recorded cluster and no running process."""
     options = ("--nats", nats_server.url, "--cluster", "recorded")
     played = Home(tmp_path_factory.mktemp("played")).run(
         "up", "--recording", str(RECORDINGS), "--speed", "2000", "--plain", *options

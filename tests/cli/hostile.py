@@ -50,8 +50,8 @@ def steering(text: str, terminal: bool = False) -> list[str]:
     return [repr(one) for one in text if one != "\n" and unicodedata.category(one) in kinds]
 
 
-def harmless(told: Done) -> None:
-    assert steering(told.out) == steering(told.err) == []
+def harmless(result: Done) -> None:
+    assert steering(result.out) == steering(result.err) == []
 
 
 class Log(NamedTuple):

@@ -26,7 +26,7 @@ def ago(seconds: float, topology: dict[str, Any], **settings: Any) -> Cluster:
 
 
 def begun(url: str, cluster: str) -> tuple[str, ...]:
-    """The options that reach a log that somebody has made, and on which nothing is yet."""
+    """The options of a log that exists and is empty."""
 
     async def make() -> None:
         async with await open_store(Access(servers=(url,)), Layout(cluster), "test", ROLES):

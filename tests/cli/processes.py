@@ -1,4 +1,4 @@
-"""`romana-bus` as a process: what it says, how it ends, and that it always does."""
+"""`romana-bus` as a process: its output, and that it always ends."""
 
 from __future__ import annotations
 

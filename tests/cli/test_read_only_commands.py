@@ -34,16 +34,16 @@ def empty(nats_server: NatsServer) -> tuple[str, ...]:
 
 
 def test_ipam_show(recorded: tuple[str, ...], call: Call) -> None:
-    told = call("ipam", "show", *recorded)
-    assert (told.code, told.err) == (0, "")
-    rows = [line.split() for line in told.lines]
+    result = call("ipam", "show", *recorded)
+    assert (result.code, result.err) == (0, "")
+    rows = [line.split() for line in result.lines]
     for zone in ZONES:
         [row] = [row for row in rows if row[:1] == [zone]]
         assert row[1].startswith("100.")
         assert row[1].endswith("/13")
         assert row[2] == "3"
     assert len([row for row in rows if row and row[0].endswith(".ec2.internal")]) == 9
-    assert "kept for later groups: 5 prefixes" in told.out
+    assert "kept for later groups: 5 prefixes" in result.out
 
 
 def test_ipam_show_json(recorded: tuple[str, ...], call: Call) -> None:
@@ -58,24 +58,24 @@ def test_ipam_show_json(recorded: tuple[str, ...], call: Call) -> None:
 
 
 def test_topology_show(recorded: tuple[str, ...], call: Call) -> None:
-    told = call("topology", "show", *recorded)
-    assert "No topology is set" in told.out
+    result = call("topology", "show", *recorded)
+    assert "No topology is set" in result.out
     for zone in ZONES:
-        assert f"── {zone}  100." in told.out
-    assert told.out.count("3 nodes") == 3
+        assert f"── {zone}  100." in result.out
+    assert result.out.count("3 nodes") == 3
 
 
 def test_status_without_running_processes(recorded: tuple[str, ...], call: Call) -> None:
-    told = call("status", *recorded)
-    assert (told.code, told.err) == (0, "")
+    result = call("status", *recorded)
+    assert (result.code, result.err) == (0, "")
     for part in (
         "cluster recorded",
         "what the API server shows",
         "no leader",
         "no consumer follows the log now",
     ):
-        assert part in told.out
-    assert "KUBE has no leader: start `romana-bus up` or `romana-bus watch`." in told.out
+        assert part in result.out
+    assert "KUBE has no leader: start `romana-bus up` or `romana-bus watch`." in result.out
     found = call("status", "--json", *recorded).json
     assert [one["stream"] for one in found["streams"]] == ["SPEC", "KUBE", "IPAM", "NODE"]
     assert [(one["stream"], one["lease"], one["term"]) for one in found["leaders"]] == [
@@ -88,12 +88,12 @@ def test_status_without_running_processes(recorded: tuple[str, ...], call: Call)
 
 @pytest.mark.parametrize("line", LOOKING)
 def test_an_empty_log_is_no_error(line: str, empty: tuple[str, ...], call: Call) -> None:
-    told = call(*line.split(), *empty)
-    assert told.code == 0
-    assert "romana-bus" in told.out + told.err  # it says what to do next
-    told = call(*line.split(), "--json", *empty)
-    assert told.code == 0
-    for one in told.lines:
+    result = call(*line.split(), *empty)
+    assert result.code == 0
+    assert "romana-bus" in result.out + result.err  # it says what to do next
+    result = call(*line.split(), "--json", *empty)
+    assert result.code == 0
+    for one in result.lines:
         json.loads(one)
 
 
@@ -101,18 +101,18 @@ def test_an_empty_log_is_no_error(line: str, empty: tuple[str, ...], call: Call)
 def test_read_only_command_creates_no_cluster(line: str, recorded: tuple[str, ...], call: Call) -> None:
     _, url, _, _ = recorded
     for _ in range(2):
-        told = call(*line.split(), "--nats", url, "--cluster", "typo")
-        told.complains(2, "there is no cluster typo here: there is ", " (see --cluster)")
-        assert told.out == ""
+        result = call(*line.split(), "--nats", url, "--cluster", "typo")
+        result.complains(2, "there is no cluster typo here: there is ", " (see --cluster)")
+        assert result.out == ""
 
 
 def test_named_cluster_is_not_created(fresh_server: NatsServer, call: Call) -> None:
     options = ("--nats", fresh_server.url)
-    told = call("status", *options, "--cluster", "typo")
-    told.complains(2, "there is no cluster typo here, nor any other: `romana-bus up` creates it")
+    result = call("status", *options, "--cluster", "typo")
+    result.complains(2, "there is no cluster typo here, nor any other: `romana-bus up` creates it")
     assert call("ipam", "show", *options).code == 0
-    told = call("status", *options, "--cluster", "typo")
-    told.complains(2, "there is no cluster typo here: there is default (see --cluster)")
+    result = call("status", *options, "--cluster", "typo")
+    result.complains(2, "there is no cluster typo here: there is default (see --cluster)")
 
 
 def test_named_cluster_is_not_created_on_the_embedded_server(home: Home) -> None:
@@ -123,9 +123,9 @@ def test_named_cluster_is_not_created_on_the_embedded_server(home: Home) -> None
 
 
 def test_embedded_server_is_started_and_ends(home: Home) -> None:
-    told = home.run("ipam", "show")
-    assert (told.code, told.err) == (0, "")
-    assert "The log has no nodes: start `romana-bus up`" in told.out
+    result = home.run("ipam", "show")
+    assert (result.code, result.err) == (0, "")
+    assert "The log has no nodes: start `romana-bus up`" in result.out
     assert (home.directory / "state" / "romana-bus" / "default").is_dir()
 
 
@@ -146,8 +146,8 @@ def test_lines_are_cut_at_the_terminal_width(
 
 def test_output_in_a_pipe_is_not_folded_or_coloured(recorded: tuple[str, ...], home: Home) -> None:
     for line in LOOKING:
-        told = home.run(*line.split(), *recorded)
-        assert "\x1b" not in told.out
+        result = home.run(*line.split(), *recorded)
+        assert "\x1b" not in result.out
     table = [line for line in home.run("ipam", "show", *recorded).lines if ".ec2.internal" in line]
     assert len({line.index("us-east-1") for line in table}) == 1
 
@@ -160,11 +160,11 @@ def test_output_in_a_pipe_is_not_folded_or_coloured(recorded: tuple[str, ...], h
 def test_every_output_encoding_works(
     environment: dict[str, str], recorded: tuple[str, ...], home: Home
 ) -> None:
-    told = home.run("topology", "show", *recorded, **environment)
-    assert (told.code, told.err) == (0, "")
-    assert "us-east-1a  100." in told.out
+    result = home.run("topology", "show", *recorded, **environment)
+    assert (result.code, result.err) == (0, "")
+    assert "us-east-1a  100." in result.out
     if "PYTHONIOENCODING" in environment:
-        assert "#.... " in told.out
+        assert "#.... " in result.out
     assert home.run("--help", **environment).code == 0
 
 
@@ -177,14 +177,14 @@ def test_reader_may_close_the_output(recorded: tuple[str, ...], home: Home) -> N
         "ipam show",
         "status",
     ):
-        told = home.shell(f"romana-bus {line} {options} | head -1")
-        assert (told.code, told.err, len(told.lines)) == (0, "", 1), line
+        result = home.shell(f"romana-bus {line} {options} | head -1")
+        assert (result.code, result.err, len(result.lines)) == (0, "", 1), line
 
 
 def test_unwritable_output_is_reported(recorded: tuple[str, ...], home: Home) -> None:
     options = " ".join(recorded)
     for line in LOOKING[2:]:
-        told = home.shell(f"romana-bus {line} {options} > /dev/full")
-        told.complains(1, "the output cannot be written: No space left on device")
+        result = home.shell(f"romana-bus {line} {options} > /dev/full")
+        result.complains(1, "the output cannot be written: No space left on device")
     for closed in (">&-", ">&- 2>&- <&-"):
         assert home.shell(f"romana-bus status {options} {closed}").code == 0, closed

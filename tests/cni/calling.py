@@ -21,7 +21,7 @@ PLUGINS = Path("/usr/lib/cni")
 
 
 class Answer(NamedTuple):
-    """What an executable said."""
+    """The result of an executable."""
 
     code: int
     out: str

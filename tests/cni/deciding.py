@@ -1,4 +1,4 @@
-"""A node's place on the log: what IPAM says of it and of its pods, and what it says itself."""
+"""A node's events on the log: those of IPAM about it and its pods, and its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ GROUPS = ("10.77.0.0/16", "fd77::/64")
 BLOCKS = ("10.77.0.0/22", "fd77::/118")
 
 
-class Told:
+class NodeLog:
     """`history`: seconds for which the log keeps what happened."""
 
     history = 7 * DAY
@@ -63,27 +63,27 @@ class Told:
 
     # --- what IPAM says ---------------------------------------------------------------------------------
 
-    def tell(self, *events: Any) -> None:
-        async def publish_all() -> None:
+    def publish(self, *events: Any) -> None:
+        async def write() -> None:
             async with self.opened() as store:
                 for event in events:
                     await store.publish(IPAM, outgoing(event, "", now(), store.history))
                     self.addressed += isinstance(event, AddressEvent)
 
-        run(publish_all())
+        run(write())
 
     def placed(self, address: str, node: str = "", blocks: tuple[str, ...] = BLOCKS) -> None:
         """A node has a place and blocks of addresses; this one, where no other is named."""
         node = node or self.name
         places = tuple(Placement(network="net", group="zone", prefix=prefix) for prefix in GROUPS)
         host = HostPlaced(node=node, uid=f"uid-{node}", addresses=(address,), placements=places)
-        self.tell(host, *(BlockAssigned(network="net", block=one, node=node, since=1) for one in blocks))
+        self.publish(host, *(BlockAssigned(network="net", block=one, node=node, since=1) for one in blocks))
 
     def block_released(self, node: str, block: str) -> None:
-        self.tell(BlockReleased(network="net", block=block, node=node, at=1, until=1))
+        self.publish(BlockReleased(network="net", block=block, node=node, at=1, until=1))
 
     def decided(self, pod: Pod, *addresses: str) -> tuple[str, ...]:
-        self.tell(self.assigned(pod, *addresses))
+        self.publish(self.assigned(pod, *addresses))
         return addresses
 
     def assigned(self, pod: Pod, *addresses: str) -> AddressAssigned:
@@ -92,10 +92,10 @@ class Told:
         return AddressAssigned(**self._of(pod), tenant="default", addresses=given)
 
     def denied(self, pod: Pod, reason: str) -> None:
-        self.tell(AddressDenied(**self._of(pod), code="exhausted", reason=reason))
+        self.publish(AddressDenied(**self._of(pod), code="exhausted", reason=reason))
 
     def released(self, pod: Pod) -> None:
-        self.tell(AddressReleased(**self._of(pod)))
+        self.publish(AddressReleased(**self._of(pod)))
 
     def _of(self, pod: Pod) -> dict[str, Any]:
         return {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "node": self.name}
@@ -118,7 +118,7 @@ class Told:
         return self.newest(f"node.{self.name}.cni.{pod.namespace}.{pod.name}")
 
     def history_of(self, pod: Pod) -> list[Any]:
-        """All that the log was told of sandboxes of that name."""
+        """All sandbox events of that name on the log, oldest first."""
         found: list[Any] = []
 
         async def look() -> None:

@@ -59,7 +59,7 @@ def start_decided(node: Node) -> tuple[Pod, Any]:
     pod = node.pod("static", STATIC)
     node.decided(pod, *node.fresh())
     result = node.added(pod)
-    node.until_told()
+    node.until_published()
     return pod, result
 
 
@@ -82,5 +82,5 @@ def addresses_in(result: Any) -> list[str]:
 
 def until_ended(node: Node, pod: Pod) -> None:
     until(lambda: history(node, pod)[-1] is SandboxRemoved, "its end is on the log", node.log)
-    node.until_told()
+    node.until_published()
     assert history(node, pod) == [SandboxRequested, SandboxRemoved]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests import kernel
 from tests.cni.calling import CLIENTS, PLUGINS, Answer, Pod, execute, fetched, invoke, sh, until
-from tests.cni.deciding import Told
+from tests.cni.deciding import NodeLog
 from tests.kernel import BLOCKS, PODS, gateways
 from tests.servers import NatsServer
 
@@ -51,7 +51,7 @@ class Attached(NamedTuple):
     container: str
 
 
-class Node(Told):
+class Node(NodeLog):
     """One namespace, joined to the tests' own by a veth pair, over which NATS is reached."""
 
     def __init__(self, directory: Path, nats: NatsServer, cluster: str, *options: str) -> None:
@@ -182,7 +182,7 @@ class Node(Told):
         return None
 
     def restart(self, *, hasty: bool = False) -> Node:
-        """After a kill. `hasty`: from now on, what is held back is told at once."""
+        """After a kill. `hasty`: from now on, delayed removals are published at once."""
         self.kill()
         self.hasty = hasty
         return self.start()
@@ -227,8 +227,8 @@ class Node(Told):
     def journal(self) -> list[Path]:
         return sorted(self.state_dir.glob("journal/*.json"))
 
-    def until_told(self) -> Node:
-        """Until the log has all that its agent has to say."""
+    def until_published(self) -> Node:
+        """Waits until the agent has published its whole journal."""
         until(lambda: not self.journal(), "the journal is empty", self.log)
         return self
 
@@ -272,7 +272,7 @@ class Node(Told):
         return self.call("CHECK", pod, prevResult=result, **fields)
 
     def collect(self, key: str, attachments: list[dict[str, str]]) -> Answer:
-        """GC, where that key says what stays."""
+        """GC with the valid attachments under that key."""
         fields: dict[str, Any] = {key: attachments}
         return self.call("GC", **fields)
 
@@ -297,7 +297,7 @@ class Node(Told):
         return self.fetches("metrics")
 
     def fetches(self, path: str) -> str:
-        """What it says there, behind the code where that is not 200; '' before it is up."""
+        """The body of the answer, behind the status where that is not 200; '' before it is up."""
         try:
             return fetched(f"http://{self.address}:9600/{path}")
         except urllib.error.HTTPError as error:

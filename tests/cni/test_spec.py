@@ -1,4 +1,4 @@
-"""What CNI says, taken apart and put together: pure."""
+"""CNI calls and results, parsed and encoded: pure."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def heard(listener: Socket) -> list[int]:
 
 
 async def test_a_block_that_moves_is_reachable_all_the_time(node: Namespace) -> None:
-    """Somebody asks the kernel the whole time where packets for it would go."""
+    """The kernel's route lookup for the block is sampled all the time."""
 
     def gateway(answer: Any) -> bytes:
         found = [answer[first:last] for kind, first, last in attributes(answer, 28, len(answer)) if kind == 5]

@@ -36,10 +36,10 @@ class Machine(Protocol):
     def ask(self, addresses: Sequence[Address]) -> Iterator[dict[Address, int]]: ...
     def read(self, kernel: Kernel) -> Iterator[None]: ...
     def apply(self, delta: Delta, kernel: Kernel) -> Iterator[int]: ...
-    def someone_adds(self, prefix: str, gateway: str, proto: str = ..., metric: int = ...) -> None: ...
-    def someone_adds_by(self, prefix: str, number: int) -> None: ...
-    def someone_removes(self, prefix: str, proto: str = ...) -> None: ...
-    def someone_makes(self, number: int, gateway: str) -> None: ...
+    def add_foreign_route(self, prefix: str, gateway: str, proto: str = ..., metric: int = ...) -> None: ...
+    def add_foreign_route_by(self, prefix: str, number: int) -> None: ...
+    def remove_route(self, prefix: str, proto: str = ...) -> None: ...
+    def make_foreign_nexthop(self, number: int, gateway: str) -> None: ...
     def device_goes(self) -> None: ...
     def device_comes(self) -> None: ...
     def shown(self) -> set[tuple[str, str, int, str]]: ...
@@ -56,17 +56,17 @@ class Real(Forwarding):
     def device_goes(self) -> None:
         self.node.ip("link", "delete", "eth0")
 
-    def someone_adds(self, prefix: str, gateway: str, proto: str = "static", metric: int = 8200) -> None:
+    def add_foreign_route(self, prefix: str, gateway: str, proto: str = "static", metric: int = 8200) -> None:
         self.node.ip(*_family(prefix), "route", "append", prefix, "via", gateway, "proto", proto,
                      "metric", str(metric))  # fmt: skip
 
-    def someone_adds_by(self, prefix: str, number: int) -> None:
+    def add_foreign_route_by(self, prefix: str, number: int) -> None:
         self.node.ip(*_family(prefix), "route", "add", prefix, "nhid", str(number))
 
-    def someone_removes(self, prefix: str, proto: str = "82") -> None:
+    def remove_route(self, prefix: str, proto: str = "82") -> None:
         self.node.ip(*_family(prefix), "route", "delete", prefix, "proto", proto)
 
-    def someone_makes(self, number: int, gateway: str) -> None:
+    def make_foreign_nexthop(self, number: int, gateway: str) -> None:
         self.node.ip("nexthop", "add", "id", str(number), "via", gateway, "dev", "eth0")
 
     def shown(self) -> set[tuple[str, str, int, str]]:
@@ -103,7 +103,7 @@ class Agent:
     def __init__(self, machine: Machine) -> None:
         self.machine, self.kernel, self.state = machine, Kernel(), State("me")
 
-    def tell(self, *events: Event, full: bool = True) -> int:
+    def feed(self, *events: Event, full: bool = True) -> int:
         """How many changes were made."""
         for event in events:
             evolve(self.state, event, 1)
@@ -125,7 +125,7 @@ OURS = {
 
 def test_applied_routes_are_read_back(machine: Machine, objects: bool) -> None:
     agent = Agent(machine)
-    assert agent.tell(*PAIR) == 5 + 2
+    assert agent.feed(*PAIR) == 5 + 2
     assert machine.shown() == OURS
     picture = Kernel()
     list(machine.read(picture))
@@ -140,122 +140,122 @@ def test_applied_routes_are_read_back(machine: Machine, objects: bool) -> None:
 
 def test_second_sync_and_restart_change_nothing(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR)
-    assert agent.tell() == 0
-    assert Agent(machine).tell(*PAIR) == 0
+    agent.feed(*PAIR)
+    assert agent.feed() == 0
+    assert Agent(machine).feed(*PAIR) == 0
 
 
 def test_unwanted_routes_are_removed_and_the_rest_stays(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR)
-    agent.tell(placed("you", "10.99.0.7"), released("you", "10.1.1.0/28"), full=False)
+    agent.feed(*PAIR)
+    agent.feed(placed("you", "10.99.0.7"), released("you", "10.1.1.0/28"), full=False)
     assert machine.shown() == {
         ("10.1.0.0/16", "82", 82_000_000, ""),
         ("10.1.0.16/28", "82", 8200, "10.99.0.7"),
         ("fd01::/64", "82", 82_000_000, ""),
     }
-    agent.tell(removed("you"), denied("me"), released("me", "10.1.0.0/28"), full=False)
+    agent.feed(removed("you"), denied("me"), released("me", "10.1.0.0/28"), full=False)
     assert machine.shown() == set()
-    assert agent.tell() == 0
+    assert agent.feed() == 0
 
 
 def test_a_block_moves(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR, placed("they", "10.99.0.3", "fd99::3"))
-    agent.tell(block("they", "10.1.0.16/28", 5), block("they", "fd01::10/124", 5), full=False)
+    agent.feed(*PAIR, placed("they", "10.99.0.3", "fd99::3"))
+    agent.feed(block("they", "10.1.0.16/28", 5), block("they", "fd01::10/124", 5), full=False)
     assert {way for way in machine.shown() if way[3]} == {
         ("10.1.0.16/28", "82", 8200, "10.99.0.3"),
         ("10.1.1.0/28", "82", 8200, "10.99.0.2"),
         ("fd01::10/124", "82", 8200, "fd99::3"),
     }
-    assert agent.tell() == 0
+    assert agent.feed() == 0
 
 
 def test_routes_of_others_to_the_same_prefix_stay(machine: Machine) -> None:
-    machine.someone_adds("10.1.0.16/28", "10.99.7.7")
-    machine.someone_adds("10.1.0.16/28", "10.99.7.8", "bird", 32)
-    machine.someone_adds("fd01::10/124", "fd99::8", "bird", 32)
+    machine.add_foreign_route("10.1.0.16/28", "10.99.7.7")
+    machine.add_foreign_route("10.1.0.16/28", "10.99.7.8", "bird", 32)
+    machine.add_foreign_route("fd01::10/124", "fd99::8", "bird", 32)
     theirs = machine.shown()
     agent = Agent(machine)
-    agent.tell(*PAIR)
+    agent.feed(*PAIR)
     assert machine.shown() == OURS | theirs
-    assert agent.tell() == 0
-    agent.tell(placed("you", "10.99.0.9", "fd99::9"))
-    agent.tell(removed("you"), denied("me"), released("me", "10.1.0.0/28"))
+    assert agent.feed() == 0
+    agent.feed(placed("you", "10.99.0.9", "fd99::9"))
+    agent.feed(removed("you"), denied("me"), released("me", "10.1.0.0/28"))
     assert machine.shown() == theirs
 
 
 def test_removed_route_is_restored_by_a_sync(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR)
-    machine.someone_removes("10.1.1.0/28")
+    agent.feed(*PAIR)
+    machine.remove_route("10.1.1.0/28")
     assert machine.shown() < OURS
-    assert agent.tell() == 1
+    assert agent.feed() == 1
     assert machine.shown() == OURS
 
 
 def test_removing_a_missing_route_is_no_error(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR)
-    machine.someone_removes("10.1.1.0/28")
-    agent.tell(released("you", "10.1.1.0/28"), full=False)
-    assert agent.tell() == 0
+    agent.feed(*PAIR)
+    machine.remove_route("10.1.1.0/28")
+    agent.feed(released("you", "10.1.1.0/28"), full=False)
+    assert agent.feed() == 0
 
 
 def test_adding_an_existing_route_is_no_error(machine: Machine, objects: bool) -> None:
     """As after a reply that was lost."""
     agent = Agent(machine)
-    agent.tell(*PAIR)
+    agent.feed(*PAIR)
     late = Kernel(objects=objects, nexthops=dict(agent.kernel.nexthops))
     route, bar = parse_prefix("10.1.0.16/28"), parse_prefix("10.1.0.0/16")
     again = Delta(added=[(route, agent.kernel.routes[route])], unreachable=[bar])
     assert sum(machine.apply(again, late)) == 2
     assert (set(late.routes), late.unreachable) == ({route}, {bar})
     assert machine.shown() == OURS
-    assert agent.tell() == 0
+    assert agent.feed() == 0
 
 
 def test_a_route_of_ours_with_another_nexthop_or_metric_goes(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR)
-    machine.someone_adds("10.1.0.16/28", "10.99.0.77", "82")
-    machine.someone_adds("10.1.1.0/28", "10.99.0.2", "82", 7)
+    agent.feed(*PAIR)
+    machine.add_foreign_route("10.1.0.16/28", "10.99.0.77", "82")
+    machine.add_foreign_route("10.1.1.0/28", "10.99.0.2", "82", 7)
     assert machine.shown() > OURS
-    agent.tell()
+    agent.feed()
     assert machine.shown() == OURS
-    assert agent.tell() == 0
+    assert agent.feed() == 0
 
 
 def test_two_hosts_with_one_address(machine: Machine) -> None:
     agent = Agent(machine)
     both = [placed("you", "10.99.0.2"), block("they", "10.1.9.0/28"), placed("they", "10.99.0.2")]
-    agent.tell(*PAIR[:4], *both)
+    agent.feed(*PAIR[:4], *both)
     assert ("10.1.9.0/28", "82", 8200, "10.99.0.2") in machine.shown()
-    assert agent.tell() == 0
-    assert Agent(machine).tell(*PAIR[:4], *both) == 0
-    agent.tell(removed("they"))
+    assert agent.feed() == 0
+    assert Agent(machine).feed(*PAIR[:4], *both) == 0
+    agent.feed(removed("they"))
     assert ("10.1.0.16/28", "82", 8200, "10.99.0.2") in machine.shown()
-    assert agent.tell() == 0
+    assert agent.feed() == 0
 
 
 def test_deleted_device_removes_its_routes(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR)
+    agent.feed(*PAIR)
     machine.device_goes()
     assert {way for way in machine.shown() if way[3]} == set()
-    agent.tell()
+    agent.feed()
     assert agent.kernel.links == dict.fromkeys(agent.kernel.links, 0)
     assert (agent.kernel.routes, agent.kernel.nexthops) == ({}, {})
     machine.device_comes()
     assert {way for way in machine.shown() if way[3]} == set()
-    agent.tell()
+    agent.feed()
     assert machine.shown() == OURS
-    assert agent.tell() == 0
+    assert agent.feed() == 0
 
 
 def test_failed_changes_are_reported_and_the_rest_is_applied(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR[:2])
+    agent.feed(*PAIR[:2])
     for event in PAIR[2:]:
         evolve(agent.state, event, 1)
     delta = plan(agent.state, agent.kernel)
@@ -268,9 +268,9 @@ def test_failed_changes_are_reported_and_the_rest_is_applied(machine: Machine) -
 
 @pytest.mark.parametrize("objects", [True], indirect=True, ids=["objects"])
 def test_foreign_nexthop_id_is_seen_and_not_used(machine: Machine) -> None:
-    machine.someone_makes(FIRST + 1, "10.99.7.7")
+    machine.make_foreign_nexthop(FIRST + 1, "10.99.7.7")
     agent = Agent(machine)
-    agent.tell(*PAIR)
+    agent.feed(*PAIR)
     assert agent.kernel.foreign == {FIRST + 1}
     assert set(agent.kernel.nexthops) == {FIRST, FIRST + 2}
     stolen = Delta(
@@ -286,13 +286,13 @@ def test_foreign_nexthop_id_is_seen_and_not_used(machine: Machine) -> None:
 @pytest.mark.parametrize("objects", [True], indirect=True, ids=["objects"])
 def test_nexthop_used_by_a_foreign_route_stays(machine: Machine) -> None:
     agent = Agent(machine)
-    agent.tell(*PAIR)
-    machine.someone_adds_by("10.7.7.0/24", FIRST)
+    agent.feed(*PAIR)
+    machine.add_foreign_route_by("10.7.7.0/24", FIRST)
     for full in (False, True):
         with pytest.raises(Unapplied, match=r"a route of another owner to 10\.7\.7\.0/24 uses it"):
-            agent.tell(removed("you"), full=full)
-    machine.someone_removes("10.7.7.0/24", "boot")
-    agent.tell()
+            agent.feed(removed("you"), full=full)
+    machine.remove_route("10.7.7.0/24", "boot")
+    agent.feed()
     assert agent.kernel.nexthops == {}
 
 

@@ -1,4 +1,4 @@
-"""What comes back from the log: events of today's shape, and what nobody can read, parked with the reason."""
+"""Decoding: events of the current version, and undecodable messages, which are parked with the reason."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_events_round_trip(event: ev.Event) -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, ev.Event) else "",
 )
 def test_a_decision_that_no_reader_could_follow_is_parked(event: ev.Event, reason: str) -> None:
-    """Somebody has published it by hand: no fold of it may fail, on any node."""
+    """It was published by hand: no fold of it may fail, on any node."""
     parked = codec.decode(codec.encode(event))
     assert isinstance(parked, codec.Parked)
     assert reason in parked.reason

@@ -1,4 +1,4 @@
-"""A NATS client that sends what it is told to, byte for byte."""
+"""A NATS client that sends given bytes unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a cluster has to be the same with junk and without: as the log gives it to whoever reads it now."""
+"""The part of a cluster's state that must be the same with and without junk, as read from the log."""
 
 from __future__ import annotations
 

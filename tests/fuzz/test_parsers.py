@@ -122,9 +122,9 @@ def test_watch_line_gives_events_or_an_error(kind: Kind, listing: bool) -> None:
         observe.begin_listing(state, kind, "test")
         if not listing:
             observe.end_listing(state, kind, "5", 0.0)
-        told = WatchStream(kind, state, listing).feed(hostile_answers.line(chance) + b"\n")
-        assert told.trouble is None or (told.trouble.do in Action and len(told.trouble.why) <= 1000)
-        for event in told.events:
+        parsed = WatchStream(kind, state, listing).feed(hostile_answers.line(chance) + b"\n")
+        assert parsed.trouble is None or (parsed.trouble.do in Action and len(parsed.trouble.why) <= 1000)
+        for event in parsed.events:
             assert codec.decode(codec.encode(event)) == event
 
 

@@ -28,13 +28,13 @@ Address = tuple[int, int]
 
 
 def hold(cluster: Cluster, decisions: list[Decision]) -> None:
-    nobody_shares(cluster)
+    no_address_has_two_owners(cluster)
     every_address_is_in_its_hosts_block(cluster)
     blocks_do_not_overlap(cluster)
-    room_adds_up(cluster)
-    spares_are_as_many_as_asked_for(cluster)
-    what_was_given_is_where_it_may_be(cluster, decisions)
-    nobody_waits_in_vain(cluster)
+    usage_adds_up(cluster)
+    warm_blocks_are_within_the_setting(cluster)
+    assigned_addresses_are_permitted(cluster, decisions)
+    no_pod_waits_without_reason(cluster)
     records_are_what_their_events_say(cluster)
 
 
@@ -59,7 +59,7 @@ def cooling_addresses(cluster: Cluster) -> list[ev.CoolingAddress]:
     return [one for event in events for one in event.cooling if one.until > cluster.state.now]
 
 
-def shut(cluster: Cluster) -> list[Prefix]:
+def unavailable_blocks(cluster: Cluster) -> list[Prefix]:
     """Blocks that nobody else can have: somebody's, or released and not free yet, as a whole or because
     an address of them still cools."""
     found = [parse_prefix(text) for text in cluster.blocks()]
@@ -67,7 +67,7 @@ def shut(cluster: Cluster) -> list[Prefix]:
     return found + [parse_prefix(one.block) for one in cooling_addresses(cluster)]
 
 
-def nobody_shares(cluster: Cluster) -> None:
+def no_address_has_two_owners(cluster: Cluster) -> None:
     assert not set(given(cluster)) & cooling(cluster)
 
 
@@ -90,24 +90,27 @@ def blocks_do_not_overlap(cluster: Cluster) -> None:
         assert not lower.overlaps(higher), f"{lower} and {higher}"
 
 
-def room_adds_up(cluster: Cluster) -> None:
+def usage_adds_up(cluster: Cluster) -> None:
     used, cool = given(cluster), cooling(cluster)
     for network in views.networks(cluster.state):
-        for prefix, room in [(network.prefix, network.usage), *((g.prefix, g.usage) for g in network.groups)]:
-            assert room.used + room.cooling + room.reserved + room.free == room.size
-            assert room.used == sum(inside(address, parse_prefix(prefix)) for address in used)
-            assert room.cooling == sum(inside(address, parse_prefix(prefix)) for address in cool)
-            assert min(room.reserved, room.free) >= 0
+        for prefix, usage in [
+            (network.prefix, network.usage),
+            *((g.prefix, g.usage) for g in network.groups),
+        ]:
+            assert usage.used + usage.cooling + usage.reserved + usage.free == usage.size
+            assert usage.used == sum(inside(address, parse_prefix(prefix)) for address in used)
+            assert usage.cooling == sum(inside(address, parse_prefix(prefix)) for address in cool)
+            assert min(usage.reserved, usage.free) >= 0
     index = usage_index(cluster.state)
     for leaf, free in zip(cluster.state.topology.leaves, free_by_leaf(cluster.state), strict=True):
         assert free == index[leaf.prefix.width].free(leaf.prefix)
     for block in views.blocks(cluster.state):
-        room = block.usage
-        assert room.used + room.cooling + room.reserved + room.free == room.size
-        assert min(room.reserved, room.free) >= 0
+        usage = block.usage
+        assert usage.used + usage.cooling + usage.reserved + usage.free == usage.size
+        assert min(usage.reserved, usage.free) >= 0
 
 
-def spares_are_as_many_as_asked_for(cluster: Cluster) -> None:
+def warm_blocks_are_within_the_setting(cluster: Cluster) -> None:
     """Never more than that in one group; fewer where there is no room. Empty ones are nobody's yet. A node
     that is gone is where it was, whatever that is called by now."""
     for host in views.hosts(cluster.state):
@@ -119,7 +122,7 @@ def spares_are_as_many_as_asked_for(cluster: Cluster) -> None:
         assert all((block.tenant, block.segment) == ("*", "*") for block in empty)
 
 
-def what_was_given_is_where_it_may_be(cluster: Cluster, decisions: list[Decision]) -> None:
+def assigned_addresses_are_permitted(cluster: Cluster, decisions: list[Decision]) -> None:
     """A new address: in a leaf of its host, of a network for its tenant, and in no reserved range, unless
     the pod had it already."""
     leaves = {str(leaf.prefix): leaf for leaf in cluster.state.topology.leaves}
@@ -150,7 +153,7 @@ def reserved(cluster: Cluster, address: Address) -> bool:
     return any(inside(address, parse_prefix(event.cidr)) for event in cluster.newest(ev.RangeReserved))
 
 
-def nobody_waits_in_vain(cluster: Cluster) -> None:
+def no_pod_waits_without_reason(cluster: Cluster) -> None:
     """Every pod that wants an address has one, or is told why not; and if that is for want of room, there
     really is none: no free address in a block of its owner, no block to be had for it, and none that
     another host merely holds in spare."""
@@ -202,7 +205,7 @@ def wanted(cluster: Cluster) -> dict[tuple[str, str, str], ev.PodSeen]:
 
 
 def by_its_kubelet(cluster: Cluster, box: ev.SandboxRequested) -> ev.PodSeen:
-    """What was decided for it when the API still showed it stays as it was."""
+    """The segment decided while the API still showed it stays."""
     given = cluster.table.get(f"ipam.address.{box.node}.{box.namespace}.{box.name}")
     event = given.event if given else None
     segment = event.segment if isinstance(event, ev.AddressAssigned) and event.uid == box.uid else ""
@@ -213,7 +216,7 @@ def by_its_kubelet(cluster: Cluster, box: ev.SandboxRequested) -> ev.PodSeen:
 
 
 def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
-    """By the word of an audit, and nothing newer is known of it."""
+    """An audit found it absent, and no newer event of it is known."""
     return any(
         event.absent
         and (event.namespace, event.name, event.uid) == (pod.namespace, pod.name, pod.kubelet_uid)
@@ -223,13 +226,13 @@ def is_absent(cluster: Cluster, pod: ev.PodSeen) -> bool:
 
 
 def could_be_fulfilled(cluster: Cluster, pod: ev.PodSeen) -> bool:
-    """A wish for addresses alone: each in a group of its node, free, and in nobody's block."""
-    wish = parse_request(pod.annotations)
-    if wish is None or wish.error or wish.networks or not wish.addresses:
+    """A request for addresses only: each in a group of its node, free, and in no assigned block."""
+    request = parse_request(pod.annotations)
+    if request is None or request.error or request.networks or not request.addresses:
         return False
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     mine = [parse_prefix(placement.prefix) for placement in placed.placements]
-    taken_blocks = shut(cluster)
+    taken_blocks = unavailable_blocks(cluster)
     taken = set(given(cluster)) | cooling(cluster)
     return all(
         any(inside(address, prefix) for prefix in mine)
@@ -237,7 +240,7 @@ def could_be_fulfilled(cluster: Cluster, pod: ev.PodSeen) -> bool:
         and address not in taken
         and not reserved(cluster, address)
         and may_use(cluster, pod, address)
-        for address in wish.addresses
+        for address in request.addresses
     )
 
 
@@ -251,18 +254,19 @@ def could_have(cluster: Cluster, pod: ev.PodSeen) -> bool:
     topology = cluster.state.topology
     placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
     prefixes = {placement.prefix for placement in placed.placements}
-    wish = parse_request(pod.annotations)
+    request = parse_request(pod.annotations)
     order = [topology.networks[at] for at in topology.order(pod.namespace)]
-    if wish and wish.networks:
-        order = [network for network in order if network.name in wish.networks]
+    if request and request.networks:
+        order = [network for network in order if network.name in request.networks]
     mine = [leaf for network in order for leaf in network.leaves if str(leaf.prefix) in prefixes]
     widths = {leaf.prefix.width for leaf in mine}
     return all(
-        any(has_room(cluster, pod, leaf) for leaf in mine if leaf.prefix.width == width) for width in widths
+        any(has_free_address(cluster, pod, leaf) for leaf in mine if leaf.prefix.width == width)
+        for width in widths
     )
 
 
-def has_room(cluster: Cluster, pod: ev.PodSeen, leaf: Leaf) -> bool:
+def has_free_address(cluster: Cluster, pod: ev.PodSeen, leaf: Leaf) -> bool:
     taken = set(given(cluster)) | cooling(cluster)
     whose = cluster.settings.block_owner
     owner = (
@@ -279,7 +283,7 @@ def has_room(cluster: Cluster, pod: ev.PodSeen, leaf: Leaf) -> bool:
             return True
         if event.node != pod.node and empty and block.length == leaf.block_length:
             return True
-    others = shut(cluster)
+    others = unavailable_blocks(cluster)
     size = 1 << (leaf.prefix.width - leaf.block_length)
     for base in range(leaf.prefix.base, leaf.prefix.end, size):
         block = Prefix(leaf.prefix.width, base, leaf.block_length)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ZONE = "topology.kubernetes.io/zone"
 node_names = st.sampled_from(NODES)
 pods = st.builds("{}/{}".format, st.sampled_from(TENANTS), st.sampled_from("abcdefghijkl"))
-wishes = st.sampled_from(
+requests = st.sampled_from(
     [
         {ADDRESS: text}
         for text in ("10.0.0.1", "10.0.0.5", "10.0.0.70", "fd00::3", "10.0.0.9,fd00::9", "wrong")
@@ -101,10 +101,10 @@ class Life(RuleBasedStateMachine):
         for key in keys:
             self.all("pod", key, node, ips=ips)
 
-    @rule(keys=st.lists(pods, min_size=1, max_size=3), node=node_names, wish=wishes)
-    def pods_wish_for_something(self, keys: list[str], node: str, wish: dict[str, str]) -> None:
+    @rule(keys=st.lists(pods, min_size=1, max_size=3), node=node_names, request=requests)
+    def pods_request_something(self, keys: list[str], node: str, request: dict[str, str]) -> None:
         for key in keys:
-            self.all("pod", key, node, annotations=wish)
+            self.all("pod", key, node, annotations=request)
 
     @rule(keys=st.lists(pods, min_size=1, max_size=3), nodes=st.lists(node_names, min_size=3, max_size=3))
     def sticky_pods_come_back_elsewhere(self, keys: list[str], nodes: list[str]) -> None:
@@ -147,7 +147,7 @@ class Life(RuleBasedStateMachine):
             self.all("no_sandbox", f"{box.namespace}/{box.name}", box.node, box.uid)
 
     @rule(key=pods, node=node_names, uid=uids)
-    def a_kubelet_removes_what_nobody_asked_for(self, key: str, node: str, uid: str) -> None:
+    def a_kubelet_removes_an_unrequested_sandbox(self, key: str, node: str, uid: str) -> None:
         self.all("no_sandbox", key, node, uid)
 
     @rule(keys=st.lists(pods, min_size=1, max_size=3), node=node_names, mirrored=st.booleans())

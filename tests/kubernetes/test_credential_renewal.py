@@ -25,8 +25,8 @@ async def test_credentials_are_read_again_until_they_are_accepted(tmp_path: Path
     user, token = exec_plugin(tmp_path)
     token.write_text("first")
     server = ApiServer(tokens=accepted)
-    async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as told:
-        await told.until_told("ResourceSynced")
+    async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as reported:
+        await reported.until_reported("ResourceSynced")
         accepted.clear()
         token.write_text("second")
         before = server.requests["watch", "pods"]
@@ -36,7 +36,7 @@ async def test_credentials_are_read_again_until_they_are_accepted(tmp_path: Path
         token.write_text("third")
         accepted.add("third")
         pods(server, "a")
-        await told.until_told("PodSeen a")
+        await reported.until_reported("PodSeen a")
 
 
 class TlsFront:
@@ -98,9 +98,9 @@ async def test_an_authority_that_is_replaced_in_its_file_is_taken_up(tmp_path: P
         document = yaml.safe_load(config.read_text())
         document["clusters"][0]["cluster"]["certificate-authority"] = str(file)
         config.write_text(yaml.safe_dump(document))
-        async with watching(Target(kubeconfig=config)) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(Target(kubeconfig=config)) as reported:
+            await reported.until_reported("ResourceSynced")
             await front.present(second)
             second.cert_pem.write_to_path(str(file))
             pods(server, "a")
-            await told.until_told("PodSeen a")
+            await reported.until_reported("PodSeen a")

@@ -45,10 +45,10 @@ def kubeconfig(folder: Path, url: str, user: dict[str, Any]) -> Path:
 
 @contextlib.asynccontextmanager
 async def watching(target: Target) -> AsyncIterator[Reported]:
-    api, told = Api(target), Reported()
+    api, reported = Api(target), Reported()
     await api.open()
-    task = asyncio.ensure_future(ResourceWatch(api, PODS, Watched(), told.publish, QUICK).run())
-    yield told
+    task = asyncio.ensure_future(ResourceWatch(api, PODS, Watched(), reported.publish, QUICK).run())
+    yield reported
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await api.close()
@@ -68,21 +68,21 @@ def exec_plugin(folder: Path) -> tuple[dict[str, Any], Path]:
 async def test_a_token_of_a_kubeconfig(tmp_path: Path) -> None:
     async with ApiServer(token="secret") as server:
         target = Target(kubeconfig=kubeconfig(tmp_path, server.url, {"token": "secret"}))
-        async with watching(target) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(target) as reported:
+            await reported.until_reported("ResourceSynced")
 
 
 async def test_exec_plugin_is_run_again_when_its_token_is_refused(tmp_path: Path) -> None:
     user, token = exec_plugin(tmp_path)
     token.write_text("first")
     server = ApiServer(token="first")
-    async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as told:
-        await told.until_told("ResourceSynced")
+    async with server, watching(Target(kubeconfig=kubeconfig(tmp_path, server.url, user))) as reported:
+        await reported.until_reported("ResourceSynced")
         server._token = "second"  # the first has expired
         token.write_text("second")
         server.close_watches()
         pods(server, "a")
-        await told.until_told("PodSeen a")
+        await reported.until_reported("PodSeen a")
 
 
 @contextlib.asynccontextmanager
@@ -122,14 +122,14 @@ async def test_an_authority_that_was_replaced_in_its_file_is_taken_up(tmp_path: 
             config = yaml.safe_load(path.read_text())
             config["clusters"][0]["cluster"]["certificate-authority"] = str(file)
             path.write_text(yaml.safe_dump(config))
-            told = await stack.enter_async_context(watching(Target(kubeconfig=path)))
-            await told.until_told("ResourceSynced")
+            reported = await stack.enter_async_context(watching(Target(kubeconfig=path)))
+            await reported.until_reported("ResourceSynced")
         asked = sum(server.requests.values())
         async with secured(new, server, port):
             pods(server, "a")
             assert sum(server.requests.values()) == asked, "it does not trust the new one yet"
             new.cert_pem.write_to_path(str(file))
-            await told.until_told("PodSeen a")
+            await reported.until_reported("PodSeen a")
 
 
 async def test_refused_credentials_end_with_what_to_check(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 server = ApiServer(token="good")
 server.faults.append(Fault("list", "pods", code=503, retry_after=1))  # see tests/lab/faults.py
 server.forbid("watch", "pods")
-server.tell(PODS, false_change(server.store, PODS, "web/a"))
+server.send_event(PODS, false_change(server.store, PODS, "web/a"))
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class ApiServer(server.ApiServer):
         for watch in self._watches.of(plural):
             watch.send(line)
 
-    def tell(self, resource: Resource, change: Change) -> None:
+    def send_event(self, resource: Resource, change: Change) -> None:
         """Send it to the open watches, even where it is not true or not new. The store does not change."""
         event = Event(change)
         for watch in self._watches.of(resource.plural):

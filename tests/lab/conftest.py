@@ -1,4 +1,4 @@
-"""A lab's name that nobody else has, and nothing left of it afterwards, however the test ends."""
+"""A unique lab name; nothing is left of the lab afterwards, however the test ends."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
     # an authenticating proxy, say, that lets no streaming list through:
     server.faults.append(Fault(times=FOREVER, code=400, streaming=True))
 
-Open watches are sent wrong changes (`false_change`) with `ApiServer.tell`, and raw bytes with
+Open watches are sent wrong changes (`false_change`) with `ApiServer.send_event`, and raw bytes with
 `ApiServer.send_line`.
 """
 
@@ -179,7 +179,7 @@ def only(*left_out: str) -> Omission:
     return lambda _: left_out
 
 
-# --- for `ApiServer.tell` ---
+# --- for `ApiServer.send_event` ---
 
 
 def false_change(

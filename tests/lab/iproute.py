@@ -23,6 +23,6 @@ def batch(namespace: str, lines: Iterable[str]) -> None:
 
 
 def asked(namespace: str, *arguments: str) -> list[dict[str, Any]]:
-    """What `ip -json` says there."""
+    """The output of `ip -json` in that namespace."""
     text = ip("-json", "-n", namespace, *arguments).strip()
     return msgspec.json.decode(text, type=list[dict[str, Any]]) if text else []

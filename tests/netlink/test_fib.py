@@ -29,7 +29,7 @@ class Here:
     def __init__(self, forwarding: Forwarding) -> None:
         self.forwarding, self.kernel, self.state = forwarding, Kernel(), State("me")
 
-    def tell(self, *events: object, full: bool = False) -> int:
+    def feed(self, *events: object, full: bool = False) -> int:
         for event in events:
             evolve(self.state, event, 1)  # type: ignore[arg-type]
         if full or not self.state.adopted:
@@ -45,7 +45,7 @@ def here(forwarding: Forwarding) -> Here:
 
 
 def test_blocks_lead_to_their_hosts_in_both_families(node: Namespace, here: Here, objects: bool) -> None:
-    assert here.tell(*PAIR) == 7
+    assert here.feed(*PAIR) == 7
     assert node.routes(BLOCKS) == [
         unreachable("10.1.0.0/16"),
         to("10.1.0.16/28", "10.99.0.2", objects),
@@ -69,15 +69,15 @@ def unreachable(destination: str, *paths: tuple[str, str]) -> Route:
 
 
 def test_second_sync_changes_nothing(node: Namespace, here: Here, objects: bool) -> None:
-    here.tell(*PAIR)
-    assert here.tell(full=True) == 0
+    here.feed(*PAIR)
+    assert here.feed(full=True) == 0
     again = Here(here.forwarding)
-    assert again.tell(*PAIR) == 0
+    assert again.feed(*PAIR) == 0
 
 
 def test_unchanged_dump_is_the_same_bytes(node: Namespace, here: Here, objects: bool) -> None:
     """In both families: so a look at an unchanged kernel parses nothing."""
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     list(here.forwarding.read(here.kernel))
     here.kernel.fresh = False
     list(here.forwarding.read(here.kernel))
@@ -90,9 +90,9 @@ def test_unchanged_dump_is_the_same_bytes(node: Namespace, here: Here, objects: 
 def test_own_routes_are_removed_and_foreign_ones_stay(node: Namespace, here: Here, objects: bool) -> None:
     node.settle()
     before = Others.of(node)
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     here.state = State("me")
-    here.tell(denied("me"))
+    here.feed(denied("me"))
     assert Others.of(node) == before
     assert node.nexthops() == {}
 
@@ -133,21 +133,21 @@ def test_foreign_routes_to_the_same_prefix_are_not_touched(
     node.ip("nexthop", "add", "id", "7", "via", "10.99.7.7", "dev", "eth0")
     before, table, nexthops = node.routes(), node.routes(table=7), node.nexthops()
     assert len(table) == len(nexthops) == 1
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     if objects:  # without, IPv6 shows routes of one metric as paths of one route
         assert {*before} <= {*node.routes()}
-    here.tell(placed("you", "10.99.0.9", "fd99::9"))
-    here.tell(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.0.16/28", 5), removed("you"))
-    here.tell(full=True)
+    here.feed(placed("you", "10.99.0.9", "fd99::9"))
+    here.feed(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.0.16/28", 5), removed("you"))
+    here.feed(full=True)
     here.state = State("me")
-    here.tell(denied("me"))
+    here.feed(denied("me"))
     assert node.routes() == before
     assert node.routes(table=7) == table
     assert node.nexthops() == nexthops
 
 
 def test_an_operators_route_without_metric_wins(node: Namespace, here: Here, objects: bool) -> None:
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     node.ip("route", "add", "10.1.0.16/28", "via", "10.99.7.7")
     node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::77")
     assert node.gateway_to("10.1.0.17") == "10.99.7.7"
@@ -155,27 +155,27 @@ def test_an_operators_route_without_metric_wins(node: Namespace, here: Here, obj
 
 
 def test_packet_to_an_unassigned_address_gets_unreachable(node: Namespace, here: Here, objects: bool) -> None:
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     for address in ("10.1.7.7", "fd01::7777"):
         assert kernel.route_to(node.name, address) is None
     assert node.gateway_to("10.2.0.1") == "10.99.255.254"
 
 
 def test_a_block_moves_to_another_host(node: Namespace, here: Here, objects: bool) -> None:
-    here.tell(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.8.0/28"), *PAIR)
-    here.tell(
+    here.feed(placed("they", "10.99.0.3", "fd99::3"), block("they", "10.1.8.0/28"), *PAIR)
+    here.feed(
         released("you", "10.1.0.16/28"), block("they", "10.1.0.16/28", 3), block("they", "fd01::10/124", 3)
     )
     assert node.gateway_to("10.1.0.17") == "10.99.0.3"
     assert node.gateway_to("fd01::11") == "fd99::3"
     assert len(node.routes(BLOCKS)) == 6
-    assert here.tell(full=True) == 0
+    assert here.feed(full=True) == 0
 
 
 def test_one_bad_route_does_not_stop_the_others_and_is_named(
     node: Namespace, here: Here, objects: bool
 ) -> None:
-    here.tell(*PAIR[:2])
+    here.feed(*PAIR[:2])
     here.kernel.links[parse_address("192.0.2.9")] = here.kernel.links[parse_address("10.99.0.2")]
     for event in [placed("bad", "192.0.2.9"), block("bad", "10.3.0.0/28"), *PAIR[2:]]:
         evolve(here.state, event, 1)
@@ -186,7 +186,7 @@ def test_one_bad_route_does_not_stop_the_others_and_is_named(
 
 
 def test_only_the_first_few_of_many_failures_are_named(node: Namespace, here: Here, objects: bool) -> None:
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     here.kernel.links[parse_address("192.0.2.9")] = here.kernel.links[parse_address("10.99.0.2")]
     evolve(here.state, placed("bad", "192.0.2.9"), 1)
     for number in range(1000):
@@ -197,7 +197,7 @@ def test_only_the_first_few_of_many_failures_are_named(node: Namespace, here: He
 
 def test_nexthop_of_a_failed_route_stays(node: Namespace, here: Here, objects: bool) -> None:
     """Blocks merge, but the aggregate is refused: the parts are all there is."""
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     evolve(here.state, block("you", "10.1.1.16/28"), 1)
     delta = plan(here.state, here.kernel)
     number = here.kernel.routes[parse_prefix("10.1.1.0/28")]
@@ -220,7 +220,7 @@ def test_a_route_with_our_mark_and_another_metric_is_not_the_wanted_one(
         node.ip("route", "add", "10.1.1.0/28", "via", "10.99.0.77", "proto", "82")
         node.ip("-6", "route", "add", "fd01::10/124", "via", "fd99::2", "proto", "82", "metric", "7")
         node.ip("route", "add", "unreachable", "10.1.0.0/16", "proto", "82", "metric", "7")
-        here.tell(*PAIR, full=True)
+        here.feed(*PAIR, full=True)
         shown = [(route.destination, route.metric) for route in node.routes(BLOCKS)]
         assert sorted(shown) == [
             ("10.1.0.0/16", 82_000_000),
@@ -229,13 +229,13 @@ def test_a_route_with_our_mark_and_another_metric_is_not_the_wanted_one(
             ("fd01::/64", 82_000_000),
             ("fd01::10/124", 8200),
         ]
-        assert here.tell(full=True) == 0
+        assert here.feed(full=True) == 0
 
 
 def test_nexthop_used_by_foreign_routes_stays(node: Namespace) -> None:
     with node.entered(), Forwarding() as opened:
         here = Here(opened)
-        here.tell(*PAIR)
+        here.feed(*PAIR)
         node.ip("route", "add", "10.7.7.0/24", "nhid", str(FIRST))
         node.ip("-6", "route", "add", "fd07::/64", "nhid", str(FIRST + 1), "table", "7")
         refused = (
@@ -244,20 +244,20 @@ def test_nexthop_used_by_foreign_routes_stays(node: Namespace) -> None:
         )
         for full in (False, True):
             with pytest.raises(Unapplied, match=refused):
-                here.tell(removed("you"), full=full)
+                here.feed(removed("you"), full=full)
             assert gateways(node.routes())["10.7.7.0/24"] == "10.99.0.2"
             assert gateways(node.routes(table=7)) == {"fd07::/64": "fd99::2"}
             assert [route.kind for route in node.routes(BLOCKS)] == ["unreachable"] * 2
         node.ip("route", "del", "10.7.7.0/24")
         node.ip("-6", "route", "del", "fd07::/64", "table", "7")
-        here.tell(full=True)
+        here.feed(full=True)
         assert node.nexthops() == {}
 
 
 def test_nothing_is_removed_above_the_limit_of_missing_routes(
     node: Namespace, here: Here, objects: bool
 ) -> None:
-    here.tell(*PAIR)
+    here.feed(*PAIR)
     here.kernel.links[parse_address("192.0.2.9")] = here.kernel.links[parse_address("10.99.0.2")]
     missing = [block("bad", f"10.3.{at >> 3}.{(at & 7) * 32}/28") for at in range(HELD + 1)]
     for event in [placed("bad", "192.0.2.9"), released("you", "10.1.1.0/28"), *missing]:
@@ -265,7 +265,7 @@ def test_nothing_is_removed_above_the_limit_of_missing_routes(
     with pytest.raises(Unapplied):
         list(here.forwarding.apply(plan(here.state, here.kernel), here.kernel))
     assert gateways(node.routes())["10.1.1.0/28"] == "10.99.0.2"
-    here.tell(placed("bad", "10.99.0.9"), full=True)
+    here.feed(placed("bad", "10.99.0.9"), full=True)
     assert "10.1.1.0/28" not in gateways(node.routes())
     assert len(node.routes(BLOCKS)) == 2 + 2 + len(missing)
 
@@ -276,10 +276,10 @@ def test_10_000_routes_in_a_few_batches(node: Namespace, here: Here, objects: bo
         block(f"n{at % 1000}", f"10.{16 + (at >> 12)}.{at >> 4 & 255}.{(at & 15) * 16}/28")
         for at in range(3000)
     ]
-    assert here.tell(*hosts, *blocks) >= 3000
+    assert here.feed(*hosts, *blocks) >= 3000
     shown = node.routes(BLOCKS)
     assert len(shown) == 3000
-    assert here.tell(full=True) == 0
+    assert here.feed(full=True) == 0
     assert as_read(here.kernel) == gateways(shown)
 
 
@@ -296,12 +296,12 @@ def test_switching_between_objects_and_gateways_keeps_the_routes(node: Namespace
         for objects in (True, False, True):
             with Forwarding(objects) as opened:
                 here = Here(opened)
-                here.tell(*PAIR)
+                here.feed(*PAIR)
                 assert len(node.routes(BLOCKS)) == 5
                 leading = [route for route in node.routes(BLOCKS) if route.kind == "unicast"]
                 assert [route.by_object for route in leading] == [objects] * 3
                 assert bool(node.nexthops()) == objects
-                assert here.tell(full=True) == 0
+                assert here.feed(full=True) == 0
 
 
 def test_kernel_without_nexthop_objects_gets_gateway_routes(
@@ -311,11 +311,11 @@ def test_kernel_without_nexthop_objects_gets_gateway_routes(
     monkeypatch.setattr(nexthops, "dump_all", lambda: message(250, 0, bytes(8)))
     with node.inside(Forwarding) as opened:
         here = Here(opened)
-        here.tell(*PAIR)
+        here.feed(*PAIR)
         assert not here.kernel.objects
         assert len(node.routes(BLOCKS)) == 5
         assert not any(route.by_object for route in node.routes())
-        assert here.tell(full=True) == 0
+        assert here.feed(full=True) == 0
 
 
 @pytest.mark.parametrize(

@@ -36,17 +36,17 @@ def heard(monitor: Monitor) -> Stale:
 
 def test_own_changes_are_ignored(forwarding: Forwarding, monitor: Monitor, node: Namespace) -> None:
     here = Here(forwarding)
-    here.tell(*PAIR)
-    here.tell(placed("you", "10.99.0.9"), block("you", "10.1.2.0/28"))
+    here.feed(*PAIR)
+    here.feed(placed("you", "10.99.0.9"), block("you", "10.1.2.0/28"))
     here.state = State("me")
-    here.tell(denied("me"))
+    here.feed(denied("me"))
     assert not select.select([monitor], [], [], 0)[0]
 
 
 def test_foreign_change_of_our_routes_is_noticed(
     forwarding: Forwarding, monitor: Monitor, node: Namespace
 ) -> None:
-    Here(forwarding).tell(*PAIR)
+    Here(forwarding).feed(*PAIR)
     node.ip("route", "del", "10.1.0.16/28")
     assert heard(monitor) == Stale(ours=True)
     node.ip("-6", "route", "del", "fd01::10/124")
@@ -102,5 +102,5 @@ def test_pod_links_cause_no_resync(monitor: Monitor, node: Namespace) -> None:
 
 def test_buffer_overrun_requires_a_full_resync(forwarding: Forwarding, node: Namespace) -> None:
     with node.entered(), Monitor(0, buffer=2048) as deaf:
-        Here(forwarding).tell(*PAIR, *(block("you", f"10.3.{at}.0/28") for at in range(250)))
+        Here(forwarding).feed(*PAIR, *(block("you", f"10.3.{at}.0/28") for at in range(250)))
         assert deaf.take() == Stale(ours=True, all=True)

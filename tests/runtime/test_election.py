@@ -73,7 +73,7 @@ def troubled(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, *errors: BusEr
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-async def test_a_leader_whose_lease_cannot_be_renewed_goes_on_and_says_so(
+async def test_leader_that_cannot_renew_its_lease_continues_and_reports_it(
     monkeypatch: pytest.MonkeyPatch, kind: type[BusError]
 ) -> None:
     """While the log does not answer there is nothing to lose: the fence holds."""
@@ -149,7 +149,7 @@ class Held:
 
 
 async def stopping(held: Held, store: MemoryStore) -> asyncio.Future[None]:
-    """A leader that is told to end while something that it has sent is in flight."""
+    """A leader that is stopped while a batch is in flight."""
     leading = asyncio.ensure_future(run_decider(held, NUMBERS, "me"))
     await until_last(store, IPAM, 1)
     held.gate.clear()
@@ -191,7 +191,7 @@ async def test_a_leader_that_stops_does_not_wait_for_ever(monkeypatch: pytest.Mo
 
 
 async def test_replica_that_could_not_take_over_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody leads, and it has no lease: whoever asks it must not hear that it stands by."""
+    """There is no leader, and it has no lease: it must not report that it is a standby."""
     monkeypatch.setattr(election, "POLL", 0.001)
     monkeypatch.setattr(election, "RENEWED_WITHIN", 0.01)
 

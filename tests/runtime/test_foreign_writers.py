@@ -1,4 +1,4 @@
-"""Somebody writes on a stream that only its leader may write: nothing is lost, and it is said."""
+"""A foreign writer on a stream that only its leader may write: nothing is lost, and it is reported."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ async def test_foreign_messages_do_not_stop_a_decider_and_are_reported(
             await say(other, [seen("last")])
             await until_given(other, 21)
             await until_last(other, NODE, len(places))
-        told = [event for event in await events(store, NODE) if isinstance(event, ForeignWriteSeen)]
-        assert [(event.consumer, event.stream, event.seq) for event in told] == [
+        reported = [event for event in await events(store, NODE) if isinstance(event, ForeignWriteSeen)]
+        assert [(event.consumer, event.stream, event.seq) for event in reported] == [
             ("numbers", IPAM, seq) for seq in places
         ]
-        assert [event.written for event in told] == [f"ipam.map.host.stranger{n}" for n in range(1, 5)]
+        assert [event.written for event in reported] == [f"ipam.map.host.stranger{n}" for n in range(1, 5)]
         assert FOREIGN.labels(IPAM)._value.get() == counted + 4
         assert await elections(store) == ["me"] * 5
 
@@ -121,9 +121,9 @@ async def until_given(store: Store, count: int) -> None:
 # --- addresses ----------------------------------------------------------------------------------------------
 
 
-async def tell(store: Store, *told: Event) -> None:
+async def store_events(store: Store, *reported: Event) -> None:
     """Facts with ids, as their writer gives them."""
-    await say(store, [outgoing(event, "", 1, DAY)._replace(id=f"kube/1/{next(_ids)}") for event in told])
+    await say(store, [outgoing(event, "", 1, DAY)._replace(id=f"kube/1/{next(_ids)}") for event in reported])
 
 
 def pod(name: str, version: int) -> PodSeen:
@@ -141,7 +141,7 @@ async def listed(*names: str) -> MemoryStore:
     store = MemoryStore()
     await store.prepare(ROLES)
     node = NodeSeen(resource_version="1", uid="u-n", name="n", addresses=("192.0.2.1",))
-    await tell(store, node, *(pod(name, 2) for name in names), *synced(3))
+    await store_events(store, node, *(pod(name, 2) for name in names), *synced(3))
     return store
 
 
@@ -171,7 +171,7 @@ async def test_address_overwritten_by_a_foreign_writer_is_published_again(decide
         while not (parked := await newest_parked(store)) or parked.count != 1:
             await asyncio.sleep(0.005)
         assert [(one.stream, one.seq) for one in parked.parked] == [(IPAM, ghost)]
-        await tell(store, pod("c", 4))
+        await store_events(store, pod("c", 4))
         given = {name: codec.decode((await address_of(store, name)).body) for name in "abc"}
         assert len({event.addresses[0].address for event in given.values()}) == 3  # type: ignore[union-attr]
     assert await elections(store) == ["me"] * 3
@@ -196,17 +196,17 @@ async def test_rewound_events_are_not_used_before_a_full_listing(decider: Any) -
     end = (await store.tail(KUBE)).last
     async with running(run_decider(store, dataclasses.replace(decider, decide=decide), "me")):
         await address_of(store, "a")
-        await tell(store, pod("b", 4))
+        await store_events(store, pod("b", 4))
         await address_of(store, "b")
         store.rewind(KUBE, end)
-        await tell(store, pod("c", 5))
+        await store_events(store, pod("c", 5))
         while (await elections(store)) != ["me", "me"]:
             await asyncio.sleep(0.005)
         for version in (6, 7):
             before = passes
-            await tell(store, pod("c", version))
+            await store_events(store, pod("c", version))
             while passes == before:
                 await asyncio.sleep(0.005)
         assert await store.newest(IPAM, "ipam.address.n.web.c") is None
-        await tell(store, pod("b", 4), *synced(8))
+        await store_events(store, pod("b", 4), *synced(8))
         await address_of(store, "c")

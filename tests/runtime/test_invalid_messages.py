@@ -1,4 +1,4 @@
-"""What a reader does with messages that nobody should have written."""
+"""How a reader handles invalid messages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def message(subject: str, event: Event, id: str = "") -> Message:
 @pytest.mark.parametrize("role", [KUBE, SPEC, IPAM, NODE])
 @pytest.mark.parametrize("id", ["", "kube/1-abc/6", "u/1", "/7"])
 def test_event_under_the_wrong_subject_is_refused(role: str, id: str) -> None:
-    """Live it would change one entity, and for whoever boots it would stand in the place of another."""
+    """It would change one entity live, and hide another from a reader that boots."""
     flaws = ParkedMessages("test")
     assert flaws.read(message("kube.pod.web.b", POD, id), role) is None
     assert flaws.read(message(POD.subject(), POD, id), role) == POD
@@ -111,7 +111,7 @@ async def test_report_contains_the_newest_invalid_message_of_each_stream() -> No
 
 @both
 async def test_foreign_election_raises_no_term(stores: Stores) -> None:
-    """Or the next leader's would be one that nobody reads."""
+    """Or the next leader's term would be ignored."""
     async with stores() as store:
         event = LeaderElected(stream=IPAM, term=1 << 62, holder="stranger")
         await store.publish(IPAM, outgoing(event, "", 1, 3600))

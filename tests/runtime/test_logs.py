@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Unspeakable:
+class Unprintable:
     def __repr__(self) -> NoReturn:
         raise RuntimeError("no")
 
@@ -27,7 +27,7 @@ class Unspeakable:
 
 
 class Failing(Exception):
-    __str__ = __repr__ = Unspeakable.__repr__
+    __str__ = __repr__ = Unprintable.__repr__
 
 
 class Broken:
@@ -48,7 +48,7 @@ class Broken:
 ROUND: list[Any] = []
 ROUND.append(ROUND)
 ODD = [
-    "\udcff", b"\xff", {b"key": 1}, {1: 2, None: 3}, ROUND, float("nan"), Unspeakable(), [Unspeakable()],
+    "\udcff", b"\xff", {b"key": 1}, {1: 2, None: 3}, ROUND, float("nan"), Unprintable(), [Unprintable()],
     Failing(), object, 10**5000, "\x00\x1b[2J", {"a", "b"}, None,
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What of the log cannot be used, and the word before it; and logs that are not as they were."""
+"""Parked messages and the last usable message before them; and logs that were rewound or replaced."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_flood_of_junk_hides_no_valid_message() -> None:
 
 @pytest.mark.parametrize("subject", ["kube.pod.web.*", "kube.pod.>"])
 async def test_wildcard_subject_has_no_earlier_message(subject: str) -> None:
-    """Where a name is a wildcard, somebody wrote it by hand."""
+    """A subject with a wildcard was written by hand."""
     store = await holding(KUBE, seen("a"), junk(subject))
     assert (
         await ParkedMessages("test").usable_before(store, ParkedEntry(KUBE, 2, subject, "no event")) is None
@@ -96,23 +96,23 @@ async def test_only_messages_of_leaders_count_where_required() -> None:
 async def said_again(store: MemoryStore) -> tuple[bool, list[tuple[int, str]], Fold[object]]:
     """Whether all is known, the numbers that are told again with their causes, and the state that they are
     told from."""
-    told: list[tuple[int, str]] = []
+    repeated: list[tuple[int, str]] = []
 
     async def publish(decided: Sequence[tuple[Event, str]]) -> None:
-        told.extend((number_of(event), cause) for event, cause in decided)  # type: ignore[arg-type]
+        repeated.extend((number_of(event), cause) for event, cause in decided)  # type: ignore[arg-type]
 
     fold = Fold(store, NUMBERS, "start")
     await fold.boot()
     whole = await fold.republish_overwritten(store, publish)
     await fold.feed.close()
-    return whole, told, fold  # type: ignore[return-value]
+    return whole, repeated, fold  # type: ignore[return-value]
 
 
 async def test_leader_publishes_overwritten_events_again() -> None:
     over = junk("ipam.address.n.web.a")
     store = await holding(IPAM, given("a", 1), given("b", 2), given("a", 3), over)
-    whole, told, fold = await said_again(store)
-    assert (whole, told) == (True, [(3, "IPAM/4")])
+    whole, repeated, fold = await said_again(store)
+    assert (whole, repeated) == (True, [(3, "IPAM/4")])
     assert fold.state.given == {"a": 3, "b": 2}  # type: ignore[attr-defined]
     assert not fold.parked
 
@@ -120,12 +120,12 @@ async def test_leader_publishes_overwritten_events_again() -> None:
 async def test_expired_event_cannot_be_published_again() -> None:
     store = await holding(IPAM, given("a", 1), given("b", 2), junk("ipam.address.n.web.a"))
     store.forget(IPAM, 2)
-    whole, told, fold = await said_again(store)
-    assert (whole, told) == (False, [])
+    whole, repeated, fold = await said_again(store)
+    assert (whole, repeated) == (False, [])
     assert [flaw.seq for flaw in fold.parked.kept] == [3]
 
 
-async def test_what_a_leader_of_another_version_wrote_stays() -> None:
+async def test_message_of_a_leader_of_another_version_is_kept() -> None:
     """It has the id of its place: a leader gave it, and whoever knows its type goes by it."""
     newer = Outgoing("ipam.address.n.web.a", b'{"type":"AddressLent"}', "ipam/2-abcdef/2")
     store = await holding(IPAM, given("a", 1), newer)
@@ -134,8 +134,8 @@ async def test_what_a_leader_of_another_version_wrote_stays() -> None:
 
 async def test_junk_on_a_foreign_stream_is_not_repaired() -> None:
     store = await holding(KUBE, seen("a"), junk())
-    whole, told, fold = await said_again(store)
-    assert (whole, told) == (True, [])
+    whole, repeated, fold = await said_again(store)
+    assert (whole, repeated) == (True, [])
     assert fold.state.pods == {"a": 1}  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""What a reconciler does to the world, when it looks, what makes it look again, and how seldom it says so."""
+"""The reconciler: what it applies, when it syncs, what causes a resync, and how seldom it reports."""
 
 from __future__ import annotations
 
@@ -171,8 +171,8 @@ async def test_failure_causes_a_full_sync_and_events_continue() -> None:
     assert world.looks[:3] == [True, True, True]
 
 
-class Mended(World):
-    """What fails in it fails until everything was looked at."""
+class FailsUntilFullSync(World):
+    """Every change fails until a full sync."""
 
     async def observe(self, state: Numbers, full: bool) -> set[str]:
         if full:
@@ -182,7 +182,7 @@ class Mended(World):
 
 @pytest.mark.within(15)
 async def test_failing_events_do_not_delay_the_full_sync() -> None:
-    store, world = await fresh(), Mended()
+    store, world = await fresh(), FailsUntilFullSync()
     async with running(run_reconciler(store, reconciler(world))):
         await until(lambda: world.looks == [True])
         world.failing = ["no"] * 100_000

@@ -47,8 +47,8 @@ def test_first_signal_ends_cleanly(number: signal.Signals) -> None:
 
 
 def test_second_signal_ends_at_once_where_allowed() -> None:
-    told = 'lambda: print("gave up", flush=True)'
-    assert ended([signal.SIGTERM, signal.SIGINT], 60, told) == (INTERRUPTED, "begun\nending\ngave up\n")
+    on_give_up = 'lambda: print("gave up", flush=True)'
+    assert ended([signal.SIGTERM, signal.SIGINT], 60, on_give_up) == (INTERRUPTED, "begun\nending\ngave up\n")
     assert ended([signal.SIGTERM, signal.SIGINT], 60, "lambda: 1 / 0") == (INTERRUPTED, "begun\nending\n")
 
 

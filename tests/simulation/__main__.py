@@ -34,20 +34,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--defects", action="store_true", help="how many seeds each defect needs to be found")
     options = parser.parse_args(arguments)
     if options.story is not None:
-        return tell(day(options.story, options.defect))
+        return print_day(day(options.story, options.defect))
     if options.defects:
         return find_defects(options.first)
     begun, done = time.monotonic(), 0
     for one in days(options.first, options.seeds, options.defect):
         done += 1
         if one.violations:
-            return tell(one)
+            return print_day(one)
     minutes = (time.monotonic() - begun) / 60
     SCREEN.print(f"{done:,} days without a violation, {done / minutes:,.0f} a minute")
     return 0
 
 
-def tell(one: Day) -> int:
+def print_day(one: Day) -> int:
     """Its story. Gives the exit code."""
     SCREEN.print("\n".join(one.story))
     if not one.violations:

@@ -80,7 +80,7 @@ def _an_error_is_a_broken_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ResourceWatch, "_again", lambda _, verdict: verdict)  # what cannot be read twice is listed
 
 
-def _nobody_asks_where_the_server_stands(patch: pytest.MonkeyPatch) -> None:
+def _no_version_probe(patch: pytest.MonkeyPatch) -> None:
     """A watch for a version that the restored server has yet to reach is waited for (9)."""
 
     async def keep_asking(_: ServerVersion) -> None:
@@ -108,7 +108,7 @@ DEFECTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     one.__name__.strip("_"): one
     for one in (
         _one_list_is_believed, _every_deletion_is_believed, _a_tombstone_outlives_the_truth,
-        _a_fact_is_its_version, _an_error_is_a_broken_line, _nobody_asks_where_the_server_stands,
+        _a_fact_is_its_version, _an_error_is_a_broken_line, _no_version_probe,
         _the_last_place_is_enough, _the_wall_clock_decides,
     )
 }  # fmt: skip

@@ -87,7 +87,7 @@ async def lost_answers(site: Site) -> None:
 
 
 async def late_answers(site: Site) -> None:
-    """Some come when nobody waits any more."""
+    """Some arrive after the caller has given up."""
     seconds, site.server.delay = site.chance.uniform(2.0, 10.0), site.chance.choice([0.3, 2.0, 5.0])
     site.say(f"NATS's answers are late by up to {site.server.delay} s, for {seconds:.1f} s")
     await asyncio.sleep(seconds)
@@ -100,12 +100,12 @@ async def store_goes_back(site: Site) -> None:
     role, by = site.chance.choice([KUBE, KUBE, NODE, IPAM]), site.chance.choice([1, 3, 20, 10_000])
     if role == IPAM:
         facts = [codec.decode(message.body) for message in site.server.table_at(KUBE, 0)]
-        told = {f"{fact.namespace}/{fact.name}": fact.ips for fact in facts if isinstance(fact, PodSeen)}
+        reported = {f"{fact.namespace}/{fact.name}": fact.ips for fact in facts if isinstance(fact, PodSeen)}
         nodes = {fact.name for fact in facts if isinstance(fact, NodeSeen)}
         site.unknown |= {
             event.uid
             for event in _given(site)
-            if event.addresses[0].address not in told.get(f"{event.namespace}/{event.name}", ())
+            if event.addresses[0].address not in reported.get(f"{event.namespace}/{event.name}", ())
             or event.node not in nodes
         }
     if role == KUBE:
@@ -122,7 +122,7 @@ async def clock_steps(site: Site) -> None:
 
 
 async def stranger(site: Site) -> None:
-    """Somebody who must not writes on a fenced stream, or junk anywhere."""
+    """A foreign writer writes on a fenced stream, or junk anywhere."""
     role = site.chance.choice([IPAM, KUBE, NODE])
     for _ in range(site.chance.choice([1, 1, 3])):
         message = site.chance.choice([_junk, _two_owners, _gone])(site, role)
@@ -257,7 +257,7 @@ async def cuts(site: Site) -> None:
 
 
 async def re_register(site: Site) -> None:
-    """A node's object goes and comes back, as when a kubelet is set up anew. Its pods run on."""
+    """A node's object is deleted and created again, as when a kubelet registers again. Its pods run on."""
     machine = site.chance.choice([*site.machines.values()])
     seconds = site.chance.choice([0.1, 5.0, 25.0])
     if not machine.on or machine.name not in site.kube.truth["nodes"]:

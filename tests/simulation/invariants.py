@@ -136,7 +136,7 @@ def _differ(live: object, booted: object) -> str:
 
 def _pods_have_addresses(site: Site) -> None:
     """Everyone that can have one has one, and it is the one with which it runs."""
-    told = {
+    newest = {
         (event.node, f"{event.namespace}/{event.name}"): event
         for message in site.server.table_at("IPAM", 0)
         if isinstance(event := codec.decode(message.body), AddressAssigned | AddressDenied | AddressReleased)
@@ -146,7 +146,7 @@ def _pods_have_addresses(site: Site) -> None:
         machine = site.machines[node]
         if pod["spec"].get("hostNetwork") or pod["status"]["phase"] == "Succeeded" or not machine.on:
             continue
-        word, running = told.get((node, key)), machine.running.get(key)
+        word, running = newest.get((node, key)), machine.running.get(key)
         if uid in site.unknown:
             continue
         if running is None:
@@ -161,7 +161,7 @@ def _pods_have_addresses(site: Site) -> None:
 
 
 def _by_an_unknown(site: Site, event: object) -> bool:
-    """Somebody has the address of whom nobody knows."""
+    """A running address without a known owner."""
     addresses = [one.address for one in event.addresses] if isinstance(event, AddressAssigned) else []
     return any(
         one.uid in site.unknown and one.address in addresses

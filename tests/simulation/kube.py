@@ -47,16 +47,16 @@ class Kube:
         there = key in self.truth[kind]
         object["metadata"]["resourceVersion"] = str(self.version)
         self.truth[kind][key] = object
-        self._tell(Change(self.version, kind, "MODIFIED" if there else "ADDED", msgspec.json.encode(object)))
+        self._offer(Change(self.version, kind, "MODIFIED" if there else "ADDED", msgspec.json.encode(object)))
 
     def delete(self, kind: str, key: str) -> None:
         object = self.truth[kind].pop(key, None)
         if object is not None:
             self.version += 1
             object["metadata"]["resourceVersion"] = str(self.version)
-            self._tell(Change(self.version, kind, "DELETED", msgspec.json.encode(object)))
+            self._offer(Change(self.version, kind, "DELETED", msgspec.json.encode(object)))
 
-    def _tell(self, change: Change) -> None:
+    def _offer(self, change: Change) -> None:
         self.changes.append(change)
         for stream in self.streams:
             stream.offer(change)
@@ -83,7 +83,7 @@ class Kube:
         self.cut()
 
     def false_deletion(self, key: str) -> None:
-        """Watches hear that a pod was deleted, which is still there."""
+        """Watches get a deletion of a pod that still exists."""
         object = self.truth["pods"].get(key)
         if object is not None:
             self.version += 1
@@ -93,12 +93,12 @@ class Kube:
                 stream.send(b'{"type":"DELETED","object":' + line + b"}\n", "pods")
 
     def touch(self, key: str) -> None:
-        """A kubelet tells of its pod, of which there is no news."""
+        """A kubelet reports its pod without a change."""
         if key in self.truth["pods"]:
             self.put("pods", key, self.truth["pods"][key])
 
     def old_event_again(self) -> None:
-        """Watches hear something that they have heard before."""
+        """Watches get an event a second time."""
         if self.changes:
             old = self.chance.choice(self.changes)
             line = b'{"type":"%s","object":' % old.type.encode() + old.object + b"}\n"

@@ -29,7 +29,7 @@ TURNS = 200_000
 START = 1000.0
 
 
-class NobodyWillWake(AssertionError):
+class Deadlock(AssertionError):
     """All tasks wait for one another."""
 
 
@@ -110,7 +110,7 @@ class _Selector:
 
     def select(self, timeout: float | None) -> list[Any]:
         if timeout is None:
-            raise NobodyWillWake("no timer is set, and nothing is ready")
+            raise Deadlock("no timer is set, and nothing is ready")
         self._loop.pass_time(timeout)
         return []
 

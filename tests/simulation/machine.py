@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: runtime has started or ended a pod.
 LOOK, ASK = 0.25, 1.0
 #: Seconds after which an agent has read again what its node has asked for.
-STRAYS = 10.0
+LEFTOVER = 10.0
 
 
 class Running(NamedTuple):
@@ -47,7 +47,7 @@ class Pod(NamedTuple):
 
 
 class Machine:
-    """`journal`: what the log has still to be told, as on the machine's disk. `running`: by key."""
+    """`journal`: events not yet on the log, as on the machine's disk. `running`: by key."""
 
     def __init__(self, site: Site, name: str, number: int, zone: str) -> None:
         self.site, self.name, self.zone = site, name, zone
@@ -74,9 +74,9 @@ class Machine:
         await until_one_ends([
             run_projection(store, projection(self.name, self.addresses)),
             run_reconciler(store, self._reconciler()),
-            self._tell(process),
-            self._end_strays(),
-            resend_requests(self.addresses, self._tell_again),
+            self._publish_journal(process),
+            self._end_leftover_requests(),
+            resend_requests(self.addresses, self._publish_again),
             report_wired(store, self.name, self.addresses, changed, wired),
         ])  # fmt: skip
 
@@ -103,8 +103,8 @@ class Machine:
             plan=plan, apply=apply, standing=lambda state: standing(state, world.kernel),
         )  # fmt: skip
 
-    async def _tell(self, process: Process) -> None:
-        """For ever: the journal, onto the log."""
+    async def _publish_journal(self, process: Process) -> None:
+        """Runs forever: publishes the journal to the log."""
         while True:
             if not self.journal:
                 self.news.clear()
@@ -119,11 +119,11 @@ class Machine:
             except BusError:
                 await asyncio.sleep(0.5)
 
-    async def _end_strays(self) -> None:
-        """For ever, as `cni/requests.py` does: a request that the log still has, or has again, and that no
-        sandbox here has, is over."""
+    async def _end_leftover_requests(self) -> None:
+        """Runs forever, as `cni/server/logged_requests.py` does: publishes a removal for each request on the
+        log that has no sandbox on this machine."""
         while True:
-            await asyncio.sleep(STRAYS)
+            await asyncio.sleep(LEFTOVER)
             for message in self.site.server.table_at(NODE, 0):
                 event = codec.decode(message.body)
                 if isinstance(event, SandboxRequested) and event.node == self.name:
@@ -131,14 +131,14 @@ class Machine:
                     if key not in self.wanted and all(
                         one.subject() != event.subject() for one in self.journal
                     ):
-                        self.tell(_removed(event))
+                        self.publish(_removed(event))
 
-    async def _tell_again(self) -> None:
+    async def _publish_again(self) -> None:
         for event in self.wanted.values():
-            self.tell(event)
+            self.publish(event)
 
-    def tell(self, event: Event) -> None:
-        """The newest word about a name is all of it."""
+    def publish(self, event: Event) -> None:
+        """Adds an event to the journal; it replaces an older one of the same subject."""
         self.journal = [one for one in self.journal if one.subject() != event.subject()]
         self.journal.append(event)
         self.news.set()
@@ -146,7 +146,7 @@ class Machine:
     # --- the kubelet ----------------------------------------------------------------------------------------
 
     async def kubelet(self) -> None:
-        """For as long as the machine is on: what the API shows for this node runs here, and nothing else."""
+        """Runs while the machine is on: starts the pods of the API for this node, and ends all others."""
         while self.on:
             self._look()
             await asyncio.sleep(LOOK)
@@ -156,8 +156,8 @@ class Machine:
         there = {key: pod for key, pod in self.site.kube.truth["pods"].items() if _wants(pod, self.name)}
         for key in [key for key, one in self.running.items() if _uid(there.get(key)) != one.uid]:
             self._end(key)
-        for key in [key for key, wish in self.wanted.items() if _uid(there.get(key)) != wish.uid]:
-            self._unwish(key)
+        for key in [key for key, request in self.wanted.items() if _uid(there.get(key)) != request.uid]:
+            self._withdraw_request(key)
         for key, pod in there.items():
             if key not in self.running:
                 self._start(key, pod, now)
@@ -179,7 +179,7 @@ class Machine:
             self.wanted[key] = SandboxRequested(
                 node=self.name, namespace=namespace, name=name, uid=uid, sandbox=f"box-{uid}"
             )
-            self.tell(self.wanted[key])
+            self.publish(self.wanted[key])
 
     def _posted(self, key: str, uid: str, address: str) -> None:
         """The kubelet tells the API server that it runs."""
@@ -194,10 +194,10 @@ class Machine:
         one = self.running.pop(key)
         self.site.unwired(self, key, one.address)
         if key in self.wanted:
-            self._unwish(key)
+            self._withdraw_request(key)
 
-    def _unwish(self, key: str) -> None:
-        self.tell(_removed(self.wanted.pop(key)))
+    def _withdraw_request(self, key: str) -> None:
+        self.publish(_removed(self.wanted.pop(key)))
 
     def power_off(self) -> None:
         self.on = False
@@ -213,9 +213,13 @@ def _wants(pod: dict[str, Any], node: str) -> bool:
     )
 
 
-def _removed(wish: SandboxRequested) -> SandboxRemoved:
+def _removed(request: SandboxRequested) -> SandboxRemoved:
     return SandboxRemoved(
-        node=wish.node, namespace=wish.namespace, name=wish.name, uid=wish.uid, sandbox=wish.sandbox
+        node=request.node,
+        namespace=request.namespace,
+        name=request.name,
+        uid=request.uid,
+        sandbox=request.sandbox,
     )
 
 

@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.api import BusError
+from romana_bus.events import ROLES
 from tests.simulation.log.client import Client
 from tests.simulation.loop import Mark
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from tests.simulation.log.server import Server
 
     Main = Callable[["Process"], Coroutine[Any, Any, None]]
-
-ROLES = ("KUBE", "SPEC", "IPAM", "NODE")
 
 
 class Process:

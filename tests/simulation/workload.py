@@ -44,7 +44,7 @@ class Workload:
                 self.site.register(machine)
 
     async def collect_garbage(self) -> None:
-        """For ever, as the pod garbage collector does. It runs also when nothing else happens."""
+        """Runs forever, as the pod garbage collector does, also when nothing else happens."""
         kube = self.site.kube
         while True:
             await asyncio.sleep(1.0)
@@ -96,7 +96,7 @@ class Workload:
             self.site.kube.delete("pods", key)
 
     def force_delete(self) -> None:
-        """The object goes, and the kubelet has yet to hear of it."""
+        """The object is deleted before its kubelet knows."""
         if key := self._one():
             self.site.say(f"force-delete {key}")
             self.site.kube.delete("pods", key)

@@ -58,7 +58,7 @@ def user(state: Path) -> socket.socket:
     return made
 
 
-def told(one: socket.socket) -> dict[str, Any]:
+def reply(one: socket.socket) -> dict[str, Any]:
     with one.makefile("rb") as lines:
         return dict(json.loads(lines.readline()))
 
@@ -81,7 +81,7 @@ def test_thousands_of_silent_users(state: Path, descriptors: int) -> None:
     pid = start(state)
     with contextlib.ExitStack() as users:
         silent = [users.enter_context(user(state)) for _ in range(many)]
-        assert told(silent[-1])["url"].startswith("nats://127.0.0.1:")
+        assert reply(silent[-1])["url"].startswith("nats://127.0.0.1:")
         [server] = servers(state)
         os.kill(server, signal.SIGKILL)
         until(lambda: servers(state) not in ([], [server]), "another server")
@@ -91,22 +91,22 @@ def test_thousands_of_silent_users(state: Path, descriptors: int) -> None:
 
 def test_more_users_than_the_limit(state: Path) -> None:
     start(state, "--nofile=96:96")
-    room = 96 - keeper.RESERVED
+    limit = 96 - keeper.RESERVED
     with contextlib.ExitStack() as users:
-        inside = [users.enter_context(user(state)) for _ in range(room)]
-        assert all("url" in told(one) for one in inside)
+        inside = [users.enter_context(user(state)) for _ in range(limit)]
+        assert all("url" in reply(one) for one in inside)
         for _ in range(3):
             with user(state) as late:
-                assert told(late) == {
-                    "error": f"{room} processes use the embedded server, the most it can have"
+                assert reply(late) == {
+                    "error": f"{limit} processes use the embedded server, the most it can have"
                 }
         inside[0].close()
 
-        def has_room() -> bool:
+        def is_let_in() -> bool:
             with user(state) as next_one:
-                return "url" in told(next_one)
+                return "url" in reply(next_one)
 
-        until(has_room, "room for one more")
+        until(is_let_in, "room for one more")
         [server] = servers(state)
         os.kill(server, signal.SIGKILL)
         until(lambda: servers(state) not in ([], [server]), "another server, with all users there")
@@ -117,14 +117,14 @@ def test_no_file_descriptor_left(state: Path) -> None:
     """It asks again and again, and is there when there is one."""
     pid = start(state)
     with user(state) as first:
-        told(first)
+        reply(first)
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, limits[1]))
         with user(state) as second:
             before = rests(pid)
             until(lambda: rests(pid) > before + 5, "it has tried, and has waited")
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-            assert "url" in told(second)
+            assert "url" in reply(second)
     until_gone(state)
 
 
@@ -137,7 +137,7 @@ def rests(pid: int) -> int:
 def test_users_that_disconnect_early(state: Path) -> None:
     pid = start(state)
     with user(state) as stays:
-        told(stays)
+        reply(stays)
         before = open_files(pid)
         for _ in range(100):
             with user(state):
@@ -147,8 +147,8 @@ def test_users_that_disconnect_early(state: Path) -> None:
             half.close()
         with user(state) as talks:
             talks.sendall(b"hello\n" * 10_000)
-            assert "url" in told(talks)
+            assert "url" in reply(talks)
         until(lambda: open_files(pid) <= before, "all of them are gone again")
         with user(state) as another:
-            assert told(another)["url"]
+            assert reply(another)["url"]
     until_gone(state)

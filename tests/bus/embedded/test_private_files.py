@@ -1,4 +1,4 @@
-"""A directory that nobody else may interfere with, and what others may have put in its way."""
+"""A private directory, and files that other users may have planted in it."""
 
 from __future__ import annotations
 

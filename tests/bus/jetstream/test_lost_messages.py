@@ -51,7 +51,7 @@ async def test_unanswered_request_is_repeated(
 async def test_silent_reader_makes_a_new_consumer(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server that had its consumer was lost: nobody says so."""
+    """The server of its consumer was lost, and no error is sent."""
     for name, seconds in (("HEARTBEAT", 0.2), ("SILENT", 0.4), ("CHECK_EVERY", 0.05)):
         monkeypatch.setattr(pull, name, seconds)
 

@@ -65,9 +65,9 @@ async def test_loss_of_the_stream_leader_costs_delay_and_no_event(
         writer = await write(store, 0, term=1)
         putting = asyncio.ensure_future(put_numbers(writer, 20_000))
         await until(lambda: writer.acknowledged > 5000)
-        mend = strike(await leader(store, cluster))
+        repair = strike(await leader(store, cluster))
         await until(lambda: writer.acknowledged > 12_000, within=50)
-        mend()
+        repair()
         await putting
         assert await writer.flush() == 20_000
         assert await reader == [str(number) for number in range(20_000)]

@@ -36,8 +36,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("line", ["status", "ipam show", "events tail", "run ipam"])
 def test_connection_refused(line: str, call: Call) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
-    told = call(*line.split(), "--nats", url)
-    told.complains(1, f"cannot reach NATS at {url}: ", "Connection refused")
+    result = call(*line.split(), "--nats", url)
+    result.complains(1, f"cannot reach NATS at {url}: ", "Connection refused")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -68,12 +68,12 @@ def test_refused_credentials(tmp_path: Path, call: Call) -> None:
     )
     with NatsServer(tmp_path / "nats", extra='authorization { user: "a", password: "b" }') as server:
         call("status", "--nats", server.url).complains(1, "refuses these credentials: check --creds")
-        told = call("status", "--nats", server.url.replace("//", "//a:secret@"))
-        told.complains(1, "refuses these credentials")
-        assert "secret" not in told.err
-        told = call("status", "--nats", server.url, "--creds", str(creds))
-        assert told.code in (1, 2)
-        told.complains(told.code, "creds")
+        result = call("status", "--nats", server.url.replace("//", "//a:secret@"))
+        result.complains(1, "refuses these credentials")
+        assert "secret" not in result.err
+        result = call("status", "--nats", server.url, "--creds", str(creds))
+        assert result.code in (1, 2)
+        result.complains(result.code, "creds")
 
 
 def test_server_that_does_not_sync(tmp_path: Path, call: Call) -> None:
@@ -82,8 +82,8 @@ def test_server_that_does_not_sync(tmp_path: Path, call: Call) -> None:
         call("status", "--nats", server.url).complains(1, "without JetStream: enable it in its config")
     http = f'http: "127.0.0.1:{port}"'
     with NatsServer(tmp_path / "lazy", extra=http, jetstream='sync_interval: "2m"') as server:
-        told = call("status", "--nats", server.url, "--nats-monitor", f"http://127.0.0.1:{port}")
-        told.complains(1, "set `jetstream { sync_interval: always }`")
+        result = call("status", "--nats", server.url, "--nats-monitor", f"http://127.0.0.1:{port}")
+        result.complains(1, "set `jetstream { sync_interval: always }`")
         call("status", "--nats", server.url, "--nats-monitor", "foo").complains(1, "--nats-monitor foo")
 
 
@@ -96,8 +96,8 @@ def test_read_only_command_is_not_warned_about_unsynced_writes(log: tuple[str, .
 
 def test_unusable_state_directory(home: Home, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    told = home.run("status", XDG_STATE_HOME=str(tmp_path / "file"))
-    told.complains(1, f"cannot use the state directory {tmp_path}/file/romana-bus/default: Not a directory")
+    result = home.run("status", XDG_STATE_HOME=str(tmp_path / "file"))
+    result.complains(1, f"cannot use the state directory {tmp_path}/file/romana-bus/default: Not a directory")
 
 
 def test_relative_state_directory_is_ignored(home: Home) -> None:
@@ -110,8 +110,8 @@ def test_a_nats_server_that_cannot_be_started(home: Home, tmp_path: Path) -> Non
     broken = tmp_path / "nats-server"
     broken.write_text("#!/bin/sh\necho 'no space left on device' >&2\nexit 1\n")
     broken.chmod(0o755)
-    told = home.run("status", ROMANA_NATS_SERVER=str(broken))
-    told.complains(1, "ends as soon as it starts: no space left on device", "nats.log")
+    result = home.run("status", ROMANA_NATS_SERVER=str(broken))
+    result.complains(1, "ends as soon as it starts: no space left on device", "nats.log")
 
 
 def kubeconfig(folder: Path, url: str, token: str) -> str:
@@ -135,23 +135,25 @@ def test_api_server_answers_unauthorized(
     with ApiThread(token="secret") as api:
         config = kubeconfig(tmp_path, api.server.url, "wrong")
         arguments = (command, "--kubeconfig", config, "--log-level", "error", *log)
-        told = home.run(*arguments, *(["--json"] if command == "up" else []))
-        told = told._replace(out="".join(line for line in told.lines if not line.startswith("{")))
-        told.complains(1, "does not accept our credentials", "check the kubeconfig's user")
+        result = home.run(*arguments, *(["--json"] if command == "up" else []))
+        result = result._replace(out="".join(line for line in result.lines if not line.startswith("{")))
+        result.complains(1, "does not accept our credentials", "check the kubeconfig's user")
 
 
 def test_api_server_answers_forbidden(log: tuple[str, ...], home: Home) -> None:
     with ApiThread() as api:
         api.do(lambda: api.server.forbid("list", "pods"))
         api.do(lambda: api.server.forbid("watch", "pods"))
-        told = home.run("watch", "--server", api.server.url, *log)
-        told.complains(1, "pods is forbidden", 'rule: {apiGroups: [""], resources: ["pods"], verbs: ["list"')
+        result = home.run("watch", "--server", api.server.url, *log)
+        result.complains(
+            1, "pods is forbidden", 'rule: {apiGroups: [""], resources: ["pods"], verbs: ["list"'
+        )
 
 
 def test_unknown_resource_of_the_api_server(log: tuple[str, ...], home: Home) -> None:
     with ApiThread() as api:
-        told = home.run("watch", "--server", api.server.url, "--resource", "example.org/v1/things", *log)
-        told.complains(1, "the API server has no resource example.org/v1/things")
+        result = home.run("watch", "--server", api.server.url, "--resource", "example.org/v1/things", *log)
+        result.complains(1, "the API server has no resource example.org/v1/things")
 
 
 def test_invalid_kubeconfig(tmp_path: Path, call: Call) -> None:
@@ -166,7 +168,7 @@ def test_invalid_kubeconfig(tmp_path: Path, call: Call) -> None:
 
 
 def test_an_api_server_out_of_reach_is_waited_for(log: tuple[str, ...], home: Home) -> None:
-    """It may be on its way. What is wrong is logged, and /readyz says it."""
+    """It may come up later. The problem is logged, and /readyz shows it."""
     from tests.cli.serve.test_endpoints import ask
 
     arguments = ("--server", f"http://127.0.0.1:{free_port()}", "--listen", "127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""An environment that is odd: a command works in it, or says in one line what to do."""
+"""Unusual environments: a command works in them, or prints in one line what to do."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_state_directory_accessible_to_others(home: Home) -> None:
 
 
 def test_broken_pipe_elsewhere_is_a_failure() -> None:
-    """Only where nobody reads stdout any more, all was done that anybody wanted."""
+    """Only a closed stdout means that all wanted output was written."""
     from romana_bus.cli.common.exit import report
 
     assert report(BrokenPipeError(32, "Broken pipe")) == 1

@@ -44,10 +44,10 @@ def evil(nats_server: NatsServer) -> Log:
     return built(nats_server, EVIL)
 
 
-def one_line(told: Done) -> None:
-    assert told.code in (1, 2)
-    harmless(told)
-    [said] = [line for line in told.err.splitlines() if not line.startswith("{")]
+def one_line(result: Done) -> None:
+    assert result.code in (1, 2)
+    harmless(result)
+    [said] = [line for line in result.err.splitlines() if not line.startswith("{")]
     assert said.startswith("romana-bus: ")
     assert "x9b3A" in said
 
@@ -74,10 +74,10 @@ def test_errors_of_a_kubeconfig(more: tuple[str, ...], evil: Log, tmp_path: Path
 
 def test_errors_on_a_terminal(evil: Log, home: Home) -> None:
     with home.start_on_terminal(50, 500, "ipam", "show", "--host", f"no{EVIL}", *evil.options) as looking:
-        told = looking.wait()
-    assert told.code == 2
-    assert steering(told.out, terminal=True) == []
-    assert f"romana-bus: --host no{SHOWN}: " in told.out
+        result = looking.wait()
+    assert result.code == 2
+    assert steering(result.out, terminal=True) == []
+    assert f"romana-bus: --host no{SHOWN}: " in result.out
 
 
 def test_errors_of_a_defect() -> None:

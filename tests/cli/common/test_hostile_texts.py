@@ -1,4 +1,4 @@
-"""Whatever somebody has put on the log, into a file or into the API: no view of it steers the terminal."""
+"""No text on the log, in a file or in the API can send control sequences to the terminal."""
 
 from __future__ import annotations
 
@@ -59,38 +59,38 @@ def tame(nats_server: NatsServer) -> Log:
     return built(nats_server, SHOWN)
 
 
-def masked(told: str) -> list[str]:
+def masked(result: str) -> list[str]:
     """Its lines in some order (events come as streams give them), without their numbers, and without the
     space that these take."""
-    lines = (re.sub(r"\d+", "0", line).replace("\\\\", "\\") for line in told.split("\n"))
+    lines = (re.sub(r"\d+", "0", line).replace("\\\\", "\\") for line in result.split("\n"))
     return sorted("".join(line.split()) for line in lines)
 
 
 @pytest.mark.parametrize("line", LOOKING)
 def test_hostile_names_in_a_pipe(line: str, evil: Log, tame: Log, call: Call) -> None:
-    told = call(*evil.filled(line), *evil.options)
-    assert told.code == 0, told
-    harmless(told)
-    assert SHOWN in told.out
-    assert masked(told.out) == masked(call(*tame.filled(line), *tame.options).out)
+    result = call(*evil.filled(line), *evil.options)
+    assert result.code == 0, result
+    harmless(result)
+    assert SHOWN in result.out
+    assert masked(result.out) == masked(call(*tame.filled(line), *tame.options).out)
 
 
 @pytest.mark.parametrize("line", LOOKING)
 def test_hostile_names_on_a_terminal(line: str, evil: Log, home: Home) -> None:
     with home.start_on_terminal(50, 500, *evil.filled(line), *evil.options) as looking:
-        told = looking.wait()
-    assert told.code == 0, told
-    assert steering(told.out, terminal=True) == []
-    assert SHOWN in told.out
+        result = looking.wait()
+    assert result.code == 0, result
+    assert steering(result.out, terminal=True) == []
+    assert SHOWN in result.out
 
 
 @pytest.mark.parametrize("line", LOOKING)
 def test_json_output_keeps_hostile_names_unchanged(line: str, evil: Log, call: Call) -> None:
-    told = call(*evil.filled(line), "--json", *evil.options)
-    assert told.code == 0, told
-    harmless(told)
-    assert told.out.isascii()
-    assert any(EVIL in text for one in told.json_lines for text in strings(one))
+    result = call(*evil.filled(line), "--json", *evil.options)
+    assert result.code == 0, result
+    harmless(result)
+    assert result.out.isascii()
+    assert any(EVIL in text for one in result.json_lines for text in strings(one))
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -109,17 +109,17 @@ def strings(value: Any) -> Iterator[str]:
 def test_all_event_types_and_invalid_messages(nats_server: NatsServer, call: Call) -> None:
     options = begun(nats_server.url, "kinds")
     count = published_all(options, EVIL)
-    told = call("events", "tail", "--all", "--no-follow", *options)
-    assert told.code == 0
-    harmless(told)
-    assert len(told.lines) == told.out.count("\n") == count
-    told = call("events", "tail", "--all", "--no-follow", "--json", *options)
-    harmless(told)
-    assert len(told.json_lines) == count
+    result = call("events", "tail", "--all", "--no-follow", *options)
+    assert result.code == 0
+    harmless(result)
+    assert len(result.lines) == result.out.count("\n") == count
+    result = call("events", "tail", "--all", "--no-follow", "--json", *options)
+    harmless(result)
+    assert len(result.json_lines) == count
     for line in ("status", "ipam show --all", "topology show"):
-        told = call(*line.split(), *options)
-        assert told.code == 0
-        harmless(told)
+        result = call(*line.split(), *options)
+        assert result.code == 0
+        harmless(result)
 
 
 def test_hostile_leader_and_consumer_names(nats_server: NatsServer, call: Call) -> None:
@@ -139,9 +139,9 @@ def test_hostile_leader_and_consumer_names(nats_server: NatsServer, call: Call) 
 
     def held() -> bool:
         run(hold())
-        told = call("status", *options)
-        harmless(told)
-        leaders, _, rest = told.out.partition("consumers")
+        result = call("status", *options)
+        harmless(result)
+        leaders, _, rest = result.out.partition("consumers")
         return (
             f"KUBE    {SHOWN}" in leaders
             and SHOWN.replace(r"\r\n", "")[:20] in rest.partition("resources")[0]
@@ -170,12 +170,12 @@ def document(evil: Log, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", ["validate", "plan"])
 def test_hostile_file_names(command: str, evil: Log, document: Path, call: Call, home: Home) -> None:
     options = evil.options if command == "plan" else ()
-    told = call("topology", command, str(document), *options)
-    assert told.code == 0
-    harmless(told)
-    assert f"twice{SHOWN} is listed earlier" in told.out + told.err
-    assert r"\n\udc9b.json" in told.out + told.err
-    assert SHOWN in told.out
+    result = call("topology", command, str(document), *options)
+    assert result.code == 0
+    harmless(result)
+    assert f"twice{SHOWN} is listed earlier" in result.out + result.err
+    assert r"\n\udc9b.json" in result.out + result.err
+    assert SHOWN in result.out
     with home.start_on_terminal(50, 500, "topology", command, str(document), *options) as looking:
         shown = looking.wait()
     assert shown.code == 0
@@ -187,10 +187,10 @@ def test_errors_of_a_hostile_file(evil: Log, document: Path, call: Call) -> None
     wrong = {"name": EVIL, "cidr": EVIL, "block_mask": EVIL, "tenants": [EVIL]}
     maps = [{"networks": [EVIL, f"no{EVIL}"], "map": [{"name": EVIL, "groups": [{"name": 3, EVIL: EVIL}]}]}]
     document.write_text(json.dumps({"networks": [wrong, wrong], "topologies": maps, EVIL: [EVIL]}))
-    told = call("topology", "validate", str(document))
-    assert told.code == 2
-    harmless(told)
-    assert all(line.startswith("/") for line in told.lines)
+    result = call("topology", "validate", str(document))
+    assert result.code == 2
+    harmless(result)
+    assert all(line.startswith("/") for line in result.lines)
     assert call("topology", "validate", "--json", str(document)).json
     document.write_text(
         '{"networks": ["\ud83d", \x1b}'.encode("utf-8", "surrogatepass").decode(errors="replace")
@@ -204,11 +204,11 @@ def test_hostile_names_in_a_simulation(evil: Log, tmp_path: Path, call: Call) ->
     host = {"op": "add_host", "name": f"h{EVIL}", "ip": "192.0.2.1", "tags": {f"zone{EVIL}": f"a{EVIL}"}}
     pods = [{"op": "allocate", "name": EVIL, "host": f"{name}{EVIL}", "tenant": EVIL} for name in "hx"]
     ops.write_text("".join(json.dumps(op) + "\n" for op in (host, *pods)))
-    told = call("ipam", "simulate", "--topology", str(topology), "--ops", str(ops))
-    assert told.code == 0
-    harmless(told)
-    assert [one.get("ok") for one in told.json_lines] == [True, True, False, None]
-    assert any(EVIL in text for text in strings(told.json_lines[-1]))
+    result = call("ipam", "simulate", "--topology", str(topology), "--ops", str(ops))
+    assert result.code == 0
+    harmless(result)
+    assert [one.get("ok") for one in result.json_lines] == [True, True, False, None]
+    assert any(EVIL in text for text in strings(result.json_lines[-1]))
 
 
 # --- what the API server has -------------------------------------------------------------------------------
@@ -233,25 +233,25 @@ def log(nats_server: NatsServer) -> tuple[str, ...]:
 def test_hostile_names_in_up_and_check(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:
     with home.start("up", "--server", api.server.url, "--plain", *log) as up:
         up.until(lambda: up.out.count("AddressAssigned") == 2 and "AddressDenied" in up.out, "decisions")
-        told = up.stop()
-    assert told.code == 0
-    harmless(told)
-    first, *lines = told.lines
+        result = up.stop()
+    assert result.code == 0
+    harmless(result)
+    first, *lines = result.lines
     assert first.startswith("watching ")
     assert all(re.match(r"[\d:.]{12}  [A-Z]+/\d+ +[A-Z][A-Za-z]+ ", line) for line in lines)
-    assert f"there is no network nowhere{SHOWN}" in told.out
+    assert f"there is no network nowhere{SHOWN}" in result.out
     text = json.dumps(EVIL)[1:-1]
     api.pod(f"new{text}", f"n0{text}", f"ns{text}")
-    told = call("ipam", "check", "--server", api.server.url, "--pause", "0", "--repair", *log)
-    assert told.code == 1
-    harmless(told)
-    assert SHOWN in told.out
+    result = call("ipam", "check", "--server", api.server.url, "--pause", "0", "--repair", *log)
+    assert result.code == 1
+    harmless(result)
+    assert SHOWN in result.out
 
 
 def test_hostile_names_in_the_live_view(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
     with home.start_on_terminal(50, 500, "up", "--server", api.server.url, *log) as up:
         wanted = (f"z0{SHOWN}", f"n0{SHOWN}", f"nowhere{SHOWN}")
         up.until(lambda: all(text in up.out for text in wanted), "a picture with names")
-        told = up.stop()
-    assert told.code == 0
-    assert steering(told.out, terminal=True) == []
+        result = up.stop()
+    assert result.code == 0
+    assert steering(result.out, terminal=True) == []

@@ -1,4 +1,4 @@
-"""Standard error on a full disk, or with nobody who reads it: nothing else changes."""
+"""Standard error on a full disk, or without a reader: nothing else changes."""
 
 from __future__ import annotations
 

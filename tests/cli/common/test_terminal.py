@@ -84,10 +84,10 @@ WITH_LINES: dict[str, tuple[RenderableType, int]] = {
 @pytest.mark.parametrize("what", WITH_LINES)
 def test_hostile_text_is_one_line_in_every_layout(what: str) -> None:
     part, lines = WITH_LINES[what]
-    told = drawn(part)
-    assert steering(told, terminal=True) == []
-    assert SHOWN in told
-    assert told.count("\n") == lines
+    output = drawn(part)
+    assert steering(output, terminal=True) == []
+    assert SHOWN in output
+    assert output.count("\n") == lines
 
 
 def test_text_that_fits_is_not_folded() -> None:
@@ -128,10 +128,10 @@ def test_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         raise ValueError(EVIL)
     except ValueError as error:
         terminal.print_traceback(error)
-    told = capsys.readouterr().err
-    assert steering(told) == []
-    assert told.startswith("Traceback (most recent call last):\n  File ")
-    assert "\n    raise ValueError(EVIL)\nValueError: x\\x1b[5;7m" in told
+    output = capsys.readouterr().err
+    assert steering(output) == []
+    assert output.startswith("Traceback (most recent call last):\n  File ")
+    assert "\n    raise ValueError(EVIL)\nValueError: x\\x1b[5;7m" in output
 
 
 def test_json_document_contains_full_texts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,9 +166,9 @@ def configure(logged: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rendered(picture: LiveView, state: State, problems: list[str]) -> str:
-    told = drawn(picture.render(state, 400, 40, problems))
-    assert steering(told, terminal=True) == []
-    return told
+    output = drawn(picture.render(state, 400, 40, problems))
+    assert steering(output, terminal=True) == []
+    return output
 
 
 @pytest.mark.parametrize("width", [80, 400])
@@ -177,10 +177,10 @@ def test_live_view(state: State, width: int) -> None:
     denied = ev.AddressDenied(namespace=EVIL, name=EVIL, uid="u", node=EVIL, code="wish", reason=EVIL)
     headers = f"NATS/1.0\r\nRomana-Cause: {EVIL.replace(chr(13) + chr(10), '')}\r\n\r\n".encode()
     picture.add("IPAM", Message(1, EVIL, b"", headers), denied, width)
-    told = rendered(picture, state, [EVIL, EVIL])
+    output = rendered(picture, state, [EVIL, EVIL])
     for text in (SHOWN, f"{SHOWN}a", f"n1{SHOWN}", f"AddressDenied    {SHOWN}/{SHOWN} on"):
-        assert text in told
-    assert len(told.splitlines()) == 40
+        assert text in output
+    assert len(output.splitlines()) == 40
 
 
 def test_process_messages(state: State, logged: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,10 +206,10 @@ def test_a_log_line_on_a_terminal(logged: Screen, monkeypatch: pytest.MonkeyPatc
     configure(logged, monkeypatch)
     log = structlog.get_logger()
     log.warning(f"event {EVIL}", name=EVIL, many=[EVIL], error=ValueError(EVIL))
-    told = logged.getvalue()
-    assert steering(told, terminal=True) == []
-    assert told.count("\n") == 1
-    assert told.count(SHOWN) == 4
+    output = logged.getvalue()
+    assert steering(output, terminal=True) == []
+    assert output.count("\n") == 1
+    assert output.count(SHOWN) == 4
 
 
 def test_a_traceback_on_a_terminal(logged: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +218,9 @@ def test_a_traceback_on_a_terminal(logged: Screen, monkeypatch: pytest.MonkeyPat
         raise ValueError(EVIL)
     except ValueError:
         structlog.get_logger().exception("failed")
-    told = logged.getvalue()
-    assert steering(told, terminal=True) == []
-    assert "raise ValueError(EVIL)\nValueError: x\\x1b[5;7m" in told
+    output = logged.getvalue()
+    assert steering(output, terminal=True) == []
+    assert "raise ValueError(EVIL)\nValueError: x\\x1b[5;7m" in output
 
 
 def test_log_lines_of_libraries() -> None:
@@ -274,9 +274,9 @@ def test_lab_step(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with up_down.Steps(Output())(f"{EVIL}[bold]"):
         pass
-    told = screen.getvalue()
-    assert steering(told, terminal=True) == []
-    assert told.count(f"{SHOWN}[bold]") >= 2
+    output = screen.getvalue()
+    assert steering(output, terminal=True) == []
+    assert output.count(f"{SHOWN}[bold]") >= 2
 
 
 def lines(capsys: pytest.CaptureFixture[str], count: int) -> None:

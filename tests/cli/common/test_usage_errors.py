@@ -130,24 +130,24 @@ def test_options_are_taken_from_the_environment(home: Home) -> None:
 
 @pytest.mark.parametrize("command", [*COMMANDS, *APART])
 def test_every_command_has_json_and_explains_itself(command: str, call: Call) -> None:
-    told = call(*command.split(), "--help")
-    assert told.code == 0
-    assert "--json" in told.out
-    assert ("--cluster" in told.out) == (command in COMMANDS)
-    assert f"Usage: romana-bus {command}" in told.out
+    result = call(*command.split(), "--help")
+    assert result.code == 0
+    assert "--json" in result.out
+    assert ("--cluster" in result.out) == (command in COMMANDS)
+    assert f"Usage: romana-bus {command}" in result.out
     for noise in ('[default: ""]', "[default: ()]", "[default: False]"):
-        assert noise not in told.out
+        assert noise not in result.out
 
 
 def test_top_level_help_explains_the_first_steps(call: Call) -> None:
-    told = call("--help")
-    assert told.code == 0
-    order = [told.out.index(f"│ {name} ") for name in ("up", "watch", "run", "topology", "ipam", "events")]
+    result = call("--help")
+    assert result.code == 0
+    order = [result.out.index(f"│ {name} ") for name in ("up", "watch", "run", "topology", "ipam", "events")]
     assert order == sorted(order)
     for part in ("romana-bus up --recording DIR", "Without --nats", "Exit codes: 0 done, 1 failed, 2 bad"):
-        assert part in told.out
-    assert max(map(len, told.lines)) <= 80
-    assert call().out == told.out
+        assert part in result.out
+    assert max(map(len, result.lines)) <= 80
+    assert call().out == result.out
 
 
 def test_version_option(call: Call) -> None:

@@ -1,4 +1,4 @@
-"""`events tail`: of one subject or all, what nobody understands, and what comes while it follows."""
+"""`events tail`: one subject or all, undecodable messages, and messages that arrive while it follows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def test_events_of_one_subject(recorded: tuple[str, ...], call: Call) -> None:
-    told = call("events", "tail", "--no-follow", "--all", "--subject", "ipam.address.>", *recorded)
-    assert told.lines
-    assert all(" IPAM/" in line and " Address" in line for line in told.lines)
+    result = call("events", "tail", "--no-follow", "--all", "--subject", "ipam.address.>", *recorded)
+    assert result.lines
+    assert all(" IPAM/" in line and " Address" in line for line in result.lines)
     some = call("events", "tail", "--no-follow", "--last", "5", "--json", *recorded).json_lines
     assert {one["stream"] for one in some} == {"KUBE", "IPAM"}
     assert len(some) == 10
@@ -36,11 +36,11 @@ def test_every_event_as_a_line_and_as_json(recorded: tuple[str, ...], call: Call
 
 
 def test_missing_event_is_reported(recorded: tuple[str, ...], call: Call) -> None:
-    told = call("events", "tail", "--no-follow", "--subject", "kube.pod.nowhere.*", *recorded)
-    assert (told.code, told.out) == (0, "")
-    assert "no such event among the last 10 of each stream (--all searches all)" in told.err
-    told = call("events", "tail", "--no-follow", "--all", "--subject", "spec.>", *recorded)
-    assert told.err == "romana-bus: no such event on the log\n"
+    result = call("events", "tail", "--no-follow", "--subject", "kube.pod.nowhere.*", *recorded)
+    assert (result.code, result.out) == (0, "")
+    assert "no such event among the last 10 of each stream (--all searches all)" in result.err
+    result = call("events", "tail", "--no-follow", "--all", "--subject", "spec.>", *recorded)
+    assert result.err == "romana-bus: no such event on the log\n"
 
 
 def test_undecodable_events_are_marked(nats_server: NatsServer, call: Call) -> None:
@@ -56,8 +56,8 @@ def test_undecodable_events_are_marked(nats_server: NatsServer, call: Call) -> N
 
     run(publish())
     options = ("--nats", nats_server.url, "--cluster", "strange")
-    told = call("events", "tail", "--no-follow", *options)
-    assert "SPEC/1" in told.out
+    result = call("events", "tail", "--no-follow", *options)
+    assert "SPEC/1" in result.out
     [one] = call("events", "tail", "--no-follow", "--json", *options).json_lines
     assert "FromTheFuture" in one["body"]
     assert call("topology", "show", *options).code == 0
@@ -76,8 +76,8 @@ def test_invalid_event_stops_no_consumer(nats_server: NatsServer, call: Call) ->
     )  # fmt: skip
     options = stored(nats_server, c)
     assert "web/a" in call("ipam", "show", "--host", "n1", *options).out
-    told = call("events", "tail", "--no-follow", "--subject", "ipam.address.>", *options)
-    assert "not an event: 'nonsense' is not an IP address" in told.out
+    result = call("events", "tail", "--no-follow", "--subject", "ipam.address.>", *options)
+    assert "not an event: 'nonsense' is not an IP address" in result.out
 
 
 @pytest.mark.usefixtures("as_written")

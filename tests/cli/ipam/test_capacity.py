@@ -62,10 +62,10 @@ def test_time_to_exhaustion_at_the_rate_of_the_last_hour(nats_server: NatsServer
     assert tenants["web"]["growth"] == pytest.approx(6, rel=0.01)
     assert tenants["old"]["growth"] == 0
     assert found["window"]["until"] - found["window"]["since"] == HOUR * 1_000_000
-    told = call("ipam", "show", *log)
-    [row] = [line.split() for line in told.lines if line.startswith("all ")]
+    result = call("ipam", "show", *log)
+    [row] = [line.split() for line in result.lines if line.startswith("all ")]
     assert row[-3:] == ["+6.0/h", "41", "h"]
-    assert "lasts: at the rate of " in told.out
+    assert "lasts: at the rate of " in result.out
 
 
 def test_shrinking_usage_has_no_forecast_end(nats_server: NatsServer, call: Call) -> None:
@@ -73,8 +73,8 @@ def test_shrinking_usage_has_no_forecast_end(nats_server: NatsServer, call: Call
     [network] = call("ipam", "show", "--json", "--window", "0.4", *log).json["networks"]
     assert network["growth"] == pytest.approx(-10, rel=0.01)
     assert network["hours_left"] is None
-    told = call("ipam", "show", "--window", "0.4", *log)
-    [row] = [line.split() for line in told.lines if line.startswith("all ")]
+    result = call("ipam", "show", "--window", "0.4", *log)
+    [row] = [line.split() for line in result.lines if line.startswith("all ")]
     assert row[-2:] == ["-10/h", "-"]
 
 
@@ -125,20 +125,20 @@ def crowded() -> Cluster:
 
 def test_exhausted_groups_and_waiting_pods_are_shown(nats_server: NatsServer, call: Call) -> None:
     log = stored(nats_server, crowded())
-    told = call("ipam", "show", *log)
-    [first] = [line for line in told.lines if line.startswith("group a of net")]
+    result = call("ipam", "show", *log)
+    [first] = [line for line in result.lines if line.startswith("group a of net")]
     assert first.rstrip().endswith("  no free address")
     assert " 1 " in first
-    [second] = [line for line in told.lines if line.startswith("group b of net")]
+    [second] = [line for line in result.lines if line.startswith("group b of net")]
     assert second.rstrip().endswith("no whole block left for n3; 1 free address is in blocks of other nodes")
     assert " 2 " in second
-    assert told.lines.index("exhausted") < told.lines.index("pods without an address")
+    assert result.lines.index("exhausted") < result.lines.index("pods without an address")
     found = call("ipam", "show", "--json", *log).json
     assert [(one["scope"], one["group"], one["nodes"], one["waiting"]) for one in found["full"]] == [
         ("group", "a", [], 1),
         ("block", "b", ["n3"], 2),
     ]
-    [rack_a] = [line.split() for line in told.lines if line.startswith("a ")]
+    [rack_a] = [line.split() for line in result.lines if line.startswith("a ")]
     assert rack_a[-1] == "full"
     assert [group["hours_left"] for group in found["networks"][0]["groups"] if group["leaf"]] == [0, None]
     assert [(host["node"], host["hours_left"]) for host in found["hosts"]] == [
@@ -158,11 +158,11 @@ def test_a_full_network_is_one_line(nats_server: NatsServer, call: Call) -> None
         for name in "123":
             c.pod(f"web/{node}{name}", node)
     c.decide()
-    told = call("ipam", "show", *stored(nats_server, c))
+    result = call("ipam", "show", *stored(nats_server, c))
     assert [
-        line.split("  ")[0] for line in told.lines if "no free address" in line or "no group" in line
+        line.split("  ")[0] for line in result.lines if "no free address" in line or "no group" in line
     ] == ["network net"]
-    assert "no group has a free address" in told.out
+    assert "no group has a free address" in result.out
 
 
 def test_exhaustion_and_its_end_in_event_metric_and_show(
@@ -214,17 +214,17 @@ def large(nats_server: NatsServer) -> tuple[str, ...]:
 
 
 def test_large_cluster_shows_the_fullest_groups(large: tuple[str, ...], call: Call) -> None:
-    told = call("ipam", "show", *large)
-    nodes = [line.split()[0] for line in told.lines if line.startswith("n") and "192.168." in line]
+    result = call("ipam", "show", *large)
+    nodes = [line.split()[0] for line in result.lines if line.startswith("n") and "192.168." in line]
     assert len(nodes) == console.ROWS
     assert nodes[0] == "n07"
     assert (
-        "and 11 more: the fullest are shown; --host NAME shows one, --all shows all, --json too" in told.out
+        "and 11 more: the fullest are shown; --host NAME shows one, --all shows all, --json too" in result.out
     )
-    assert told.out.count("and 10 more: --all shows all, --json too") == 2  # tenants, waiting pods
-    told = call("ipam", "show", "--all", *large)
-    assert len([line for line in told.lines if line.startswith("n") and "192.168." in line]) == 60
-    assert " more: " not in told.out
+    assert result.out.count("and 10 more: --all shows all, --json too") == 2  # tenants, waiting pods
+    result = call("ipam", "show", "--all", *large)
+    assert len([line for line in result.lines if line.startswith("n") and "192.168." in line]) == 60
+    assert " more: " not in result.out
     found = call("ipam", "show", "--json", *large).json
     assert [len(found[name]) for name in ("hosts", "tenants", "waiting")] == [61, 60, 60]
 
@@ -236,8 +236,8 @@ def test_counts_of_ipv6_are_readable_and_exact_for_programs(nats_server: NatsSer
     c.send(ev.RangeReserved(cidr="fd00:0:0:8000::/64"))
     c.decide()
     log = stored(nats_server, c)
-    told = call("ipam", "show", *log)
-    [row] = [line.split() for line in told.lines if line.startswith("all ")]
+    result = call("ipam", "show", *log)
+    [row] = [line.split() for line in result.lines if line.startswith("all ")]
     assert row[1] == "fd00::/48"
     assert {"2^64", "~2^80"} <= set(row)
     [network] = call("ipam", "show", "--json", *log).json["networks"]
@@ -277,9 +277,9 @@ def test_reserved_ranges_drain(nats_server: NatsServer, call: Call) -> None:
         2, "not reserved: 10.0.0.0/28 has addresses in use: 10.0.0.0 (web/a), 10.0.0.1", "With --drain it is"
     )
     assert "reserved ranges" not in call("ipam", "show", *log).out
-    told = call("ipam", "reserve", "10.0.0.0/28", "--drain", *log)
-    assert told.code == 0
-    assert "10.0.0.0/28 reserved\ndraining: 3 left: 10.0.0.0 (web/a), 10.0.0.1 (web/b), 10" in told.out
+    result = call("ipam", "reserve", "10.0.0.0/28", "--drain", *log)
+    assert result.code == 0
+    assert "10.0.0.0/28 reserved\ndraining: 3 left: 10.0.0.0 (web/a), 10.0.0.1 (web/b), 10" in result.out
     assert row(call("ipam", "show", *log).out, "10.0.0.0/28")[1:] == ["net", "16", "draining:", "3", "left"]
     again = call("ipam", "reserve", "10.0.0.0/28", *log)
     assert (again.code, again.lines[0]) == (0, "unchanged: 10.0.0.0/28 is reserved already")
@@ -290,8 +290,8 @@ def test_reserved_ranges_drain(nats_server: NatsServer, call: Call) -> None:
 def test_a_larger_range_takes_the_place_of_smaller_ones(nats_server: NatsServer, call: Call) -> None:
     log = stored(nats_server, ago(HOUR, topology("10.0.0.0/24", 28)))
     assert call("ipam", "reserve", "10.0.0.129", "--json", *log).json["reserved"] == ["10.0.0.129/32"]
-    told = call("ipam", "reserve", "10.0.0.128/25", *log)
-    assert told.lines == [
+    result = call("ipam", "reserve", "10.0.0.128/25", *log)
+    assert result.lines == [
         "10.0.0.128/25 reserved",
         "10.0.0.129/32 no longer reserved: inside 10.0.0.128/25",
     ]

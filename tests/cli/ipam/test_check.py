@@ -25,7 +25,7 @@ def log(nats_server: NatsServer) -> tuple[str, ...]:
 
 
 def lived(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
-    """Everything has an address, and nobody watches any more."""
+    """Every pod has an address, and no watcher runs any more."""
     with home.start("up", "--server", api.server.url, "--plain", *log) as up:
         up.until(lambda: up.out.count("AddressAssigned") == 3, "addresses")
         assert up.stop().code == 0
@@ -36,7 +36,7 @@ def checked(call: Call, api: ApiThread, log: tuple[str, ...], *more: str) -> tup
     return done.code, json.loads(done.out)
 
 
-def told(call: Call, log: tuple[str, ...]) -> str:
+def printed_events(call: Call, log: tuple[str, ...]) -> str:
     return call("events", "tail", "--no-follow", "--all", *log).out
 
 
@@ -77,9 +77,10 @@ def test_requested_listing_is_made(api: ApiThread, log: tuple[str, ...], home: H
     assert code == 1
     with home.start("watch", "--server", api.server.url, "--audit-every", "0", *log) as watching:
         watching.until(
-            lambda: "pods: an audit found: pod web/p1 is on the log" in told(call, log), "listed again"
+            lambda: "pods: an audit found: pod web/p1 is on the log" in printed_events(call, log),
+            "listed again",
         )
-        watching.until(lambda: "PodGone          web/p1" in told(call, log), "told")
+        watching.until(lambda: "PodGone          web/p1" in printed_events(call, log), "told")
         assert watching.stop().code == 0
     assert checked(call, api, log)[1]["findings"][0]["kind"] == "nobody", "nobody has decided yet"
 
@@ -87,7 +88,7 @@ def test_requested_listing_is_made(api: ApiThread, log: tuple[str, ...], home: H
 def test_timer_releases_leaked_addresses_only(
     api: ApiThread, log: tuple[str, ...], home: Home, call: Call
 ) -> None:
-    """Of a pod that nobody saw go; its fact was put on the log by hand."""
+    """Of a pod whose deletion was missed; its event was put on the log by hand."""
     import asyncio
 
     from romana_bus.bus.connect import Access, open_store
@@ -125,7 +126,7 @@ def test_api_server_of_another_cluster_is_not_trusted(
         done = call("ipam", "check", "--repair", "--server", other.server.url, *log)
     assert done.code == 2
     assert "another cluster" in done.err
-    assert "Disowned" not in told(call, log)
+    assert "Disowned" not in printed_events(call, log)
 
 
 def test_an_api_server_out_of_reach(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:

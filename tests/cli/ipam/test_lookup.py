@@ -35,18 +35,18 @@ def test_a_node(recorded: tuple[str, ...], call: Call) -> None:
     assert (host["node"], host["groups"], host["in_api"]) == (NODE, {"default": "us-east-1a"}, True)
     assert host["room"]["used"] == host["pods"] == sum(bool(pod["addresses"]) for pod in found["pods"])
     assert sum(block["room"]["free"] for block in host["blocks"]) == host["room"]["free"]
-    told = call("ipam", "show", "--host", NODE, *recorded)
-    assert told.lines[0] == f"node {NODE}  10.1.0.4"
+    result = call("ipam", "show", "--host", NODE, *recorded)
+    assert result.lines[0] == f"node {NODE}  10.1.0.4"
     for block in host["blocks"]:
-        assert block["block"] in told.out
+        assert block["block"] in result.out
     for pod in found["pods"]:
-        assert not pod["addresses"] or f"{key(pod)}  " in told.out
+        assert not pod["addresses"] or f"{key(pod)}  " in result.out
 
 
 def test_pod_with_the_cause_of_its_address(recorded: tuple[str, ...], call: Call, running: Any) -> None:
-    told = call("ipam", "show", "--pod", key(running), *recorded)
-    assert told.lines[0] == f"pod {key(running)}  on {NODE}"
-    assert f"address {running['addresses'][0]}" in told.lines
+    result = call("ipam", "show", "--pod", key(running), *recorded)
+    assert result.lines[0] == f"pod {key(running)}  on {NODE}"
+    assert f"address {running['addresses'][0]}" in result.lines
     found = call("ipam", "show", "--pod", key(running), "--json", *recorded).json
     [on] = found["on"]
     [held] = on["held"]
@@ -54,13 +54,13 @@ def test_pod_with_the_cause_of_its_address(recorded: tuple[str, ...], call: Call
     assert [event["type"] for event in on["events"]] == ["AddressAssigned", "PodSeen"]
     assert on["events"][0]["cause"] == f"KUBE/{on['events'][1]['seq']}"
     for event in on["events"]:
-        assert f"    {event['says']}" in told.lines
+        assert f"    {event['says']}" in result.lines
 
 
 def test_an_address_in_use(recorded: tuple[str, ...], call: Call, running: Any) -> None:
     [text] = running["addresses"]
-    told = call("ipam", "show", "--ip", text, *recorded)
-    assert told.lines[0] == f"address {text}  in use by pod {key(running)} on {NODE}"
+    result = call("ipam", "show", "--ip", text, *recorded)
+    assert result.lines[0] == f"address {text}  in use by pod {key(running)} on {NODE}"
     found = call("ipam", "show", "--ip", text, "--json", *recorded).json
     assert (found["state"], found["pod"], found["node"]) == ("used", key(running), NODE)
     assert [event["type"] for event in found["events"]] == ["AddressAssigned", "PodSeen"]
@@ -92,13 +92,13 @@ def test_unknown_name_is_reported_with_similar_names(
     )
 
 
-def test_a_pod_that_wants_no_address(recorded: tuple[str, ...], call: Call) -> None:
+def test_pod_on_the_host_network_needs_no_address(recorded: tuple[str, ...], call: Call) -> None:
     lines = call("events", "tail", "--all", "--no-follow", "--json", *recorded).json_lines
     pods = [one["event"] for one in lines if one["event"]["type"] == "PodSeen"]
     pod = next(pod for pod in pods if pod.get("host_network") and pod.get("node"))
-    told = call("ipam", "show", "--pod", key(pod), *recorded)
-    assert told.code == 0
-    assert "It gets no address: the pod uses the host's network." in told.out
+    result = call("ipam", "show", "--pod", key(pod), *recorded)
+    assert result.code == 0
+    assert "It gets no address: the pod uses the host's network." in result.out
 
 
 @pytest.fixture(scope="module")
@@ -120,28 +120,28 @@ def small(nats_server: NatsServer) -> tuple[str, ...]:
 
 
 def test_cooling_address_and_its_end(small: tuple[str, ...], call: Call) -> None:
-    told = call("ipam", "show", "--ip", "10.0.0.1", *small)
-    assert told.lines[0].startswith("address 10.0.0.1  cools down until 2")
-    assert told.lines[0].endswith("; pod web/p1 on n1 had it last")
-    told = call("ipam", "show", "--pod", "web/p1", *small)
-    assert told.lines[0] == "pod web/p1  (not in the API any more)"
-    assert "cooling addresses" in told.lines
-    assert "AddressReleased" in told.out
+    result = call("ipam", "show", "--ip", "10.0.0.1", *small)
+    assert result.lines[0].startswith("address 10.0.0.1  cools down until 2")
+    assert result.lines[0].endswith("; pod web/p1 on n1 had it last")
+    result = call("ipam", "show", "--pod", "web/p1", *small)
+    assert result.lines[0] == "pod web/p1  (not in the API any more)"
+    assert "cooling addresses" in result.lines
+    assert "AddressReleased" in result.out
     assert "cooling addresses" in call("ipam", "show", "--host", "n1", *small).lines
 
 
 def test_reason_why_a_pod_has_no_address(small: tuple[str, ...], call: Call) -> None:
-    told = call("ipam", "show", "--pod", "web/waits", *small)
-    assert "full: network net, group a, 10.0.0.0/29" in told.lines
-    assert "AddressDenied" in told.out
+    result = call("ipam", "show", "--pod", "web/waits", *small)
+    assert "full: network net, group a, 10.0.0.0/29" in result.lines
+    assert "AddressDenied" in result.out
     assert "full: network net" in call("ipam", "show", "--host", "n1", *small).out
-    told = call("ipam", "show", "--pod", "web/undecided", *small)
-    assert "Nothing was decided for it yet: `up` or `run ipam` has not read it yet" in told.out
+    result = call("ipam", "show", "--pod", "web/undecided", *small)
+    assert "Nothing was decided for it yet: `up` or `run ipam` has not read it yet" in result.out
 
 
 def test_draining_address(small: tuple[str, ...], call: Call) -> None:
-    told = call("ipam", "show", "--ip", "10.0.0.2", *small)
-    assert told.lines[0].endswith("web/p2 on n1, which keeps it until it is gone: the range is reserved")
+    result = call("ipam", "show", "--ip", "10.0.0.2", *small)
+    assert result.lines[0].endswith("web/p2 on n1, which keeps it until it is gone: the range is reserved")
     assert call("ipam", "show", "--ip", "10.0.0.2", "--json", *small).json["reserved"] == "10.0.0.2/32"
 
 
@@ -149,8 +149,8 @@ def test_node_without_a_placement(nats_server: NatsServer, call: Call) -> None:
     c = ago(60, topology("10.0.0.0/29", 31, {"name": "a", "assignment": {"rack": "a"}}))
     c.node("n1")
     c.decide()
-    told = call("ipam", "show", "--host", "n1", *stored(nats_server, c))
-    assert "It has no place in the topology: network net needs the label rack=a" in told.out
+    result = call("ipam", "show", "--host", "n1", *stored(nats_server, c))
+    assert "It has no place in the topology: network net needs the label rack=a" in result.out
 
 
 @pytest.mark.parametrize("columns", [80, 140])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever carries orders out is not waited for."""
+    """The command does not wait for the decider."""
     monkeypatch.setattr("romana_bus.cli.ipam.orders.CARRIED_OUT_WITHIN", 0.0)
 
 
@@ -55,9 +55,9 @@ def test_pods_of_a_deleted_node_keep_their_addresses_until_released(
         running.until_logged("leading")
         before = owners(call, options)
         assert before == {"web/a", "web/b", "kube-system/proxy"}
-        told = call("ipam", "release", "gone", *options)
-        assert (told.code, told.err) == (0, "")
-        assert sorted(told.lines) == [
+        result = call("ipam", "release", "gone", *options)
+        assert (result.code, result.err) == (0, "")
+        assert sorted(result.lines) == [
             "released: 10.0.0.0 of kube-system/proxy",
             "released: 10.0.0.1 of web/a",
             "released: 10.0.0.2 of web/b",
@@ -73,9 +73,9 @@ def test_pods_of_a_deleted_node_keep_their_addresses_until_released(
 @pytest.mark.usefixtures("impatient")
 def test_pending_releases_are_reported_without_a_running_decider(nats_server: NatsServer, call: Call) -> None:
     options = stored(nats_server, cluster())
-    told = call("ipam", "release", "gone", *options)
-    assert told.code == 0
-    assert "3 orders not carried out yet: does `romana-bus run ipam` run?" in " ".join(told.out.split())
+    result = call("ipam", "release", "gone", *options)
+    assert result.code == 0
+    assert "3 orders not carried out yet: does `romana-bus run ipam` run?" in " ".join(result.out.split())
     assert owners(call, options) == {"web/a", "web/b", "kube-system/proxy"}
 
 
@@ -90,8 +90,8 @@ def test_existing_node_and_invalid_names(nats_server: NatsServer, call: Call) ->
             call("ipam", "release", name, *options).complains(
                 2, "no node of this name has an address or a sandbox request"
             )
-    told = call("ipam", "release", "empty", *options)
-    assert told.code in (0, 2), told
+    result = call("ipam", "release", "empty", *options)
+    assert result.code in (0, 2), result
 
 
 def test_empty_log_and_unreachable_log(

@@ -52,8 +52,8 @@ def arguments(topology: Any, ops: Any, cooldown: str = "0") -> tuple[str, ...]:
 
 
 def test_a_line_for_each_operation_and_one_for_the_end(topology: str, ops: Path, call: Call) -> None:
-    told = call(*arguments(topology, ops), "--block-owner", "segment")
-    assert (told.code, told.out, told.err) == (0, PRINTED, "")
+    result = call(*arguments(topology, ops), "--block-owner", "segment")
+    assert (result.code, result.out, result.err) == (0, PRINTED, "")
     assert call(*arguments(topology, ops), "--block-owner", "segment", "--json").out == PRINTED
 
 
@@ -82,8 +82,8 @@ def test_options_are_checked(topology: str, ops: Path, call: Call) -> None:
     call(*line, "--warm-blocks", "99").complains(2, "--warm-blocks 99: must be between 0 and 64")
     call(*line, "--block-owner", "pod").complains(2, "host", "tenant", "segment")
     call(*arguments(topology, "/none")).complains(2, "/none: No such file or directory")
-    told = call(*arguments("/none", ops))
-    assert (told.code, told.json["error_kind"]) == (2, "bad_document")
+    result = call(*arguments("/none", ops))
+    assert (result.code, result.json["error_kind"]) == (2, "bad_document")
 
 
 def test_bad_topology_has_an_error_kind(tmp_path: Path, ops: Path, call: Call) -> None:
@@ -94,17 +94,17 @@ def test_bad_topology_has_an_error_kind(tmp_path: Path, ops: Path, call: Call) -
         "topologies: [{networks: [a, b, a], map: [{groups: []}]}]\n"
     )
     ops.write_text("{}\n")
-    told = call(*arguments(path, ops))
-    assert told.code == 2
-    assert told.json["ok"] is False
-    assert told.json["error_kind"] == "bad_block_mask"
+    result = call(*arguments(path, ops))
+    assert result.code == 2
+    assert result.json["ok"] is False
+    assert result.json["error_kind"] == "bad_block_mask"
     expected = [
         (f"{path}:1", "networks[0].block_mask: 20: blocks of 10.0.0.0/24 can have a length of 24 to 32"),
         (f"{path}:1", "networks[1].cidr: 10.0.0.0/25 overlaps with 10.0.0.0/24 of network 'a'"),
         (f"{path}:2", "topologies[0].networks[2]: network 'a' has a map already"),
         (ops, "line 1: Object missing required field `op`"),
     ]
-    assert told.err.splitlines() == [f"romana-bus: {file}: {text}" for file, text in expected]
+    assert result.err.splitlines() == [f"romana-bus: {file}: {text}" for file, text in expected]
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,12 @@ def test_one_bad_line_stops_the_whole_simulation(
 
 def test_bad_lines_are_all_reported_up_to_a_limit(topology: str, ops: Path, call: Call) -> None:
     ops.write_text('x\n\n{"op":"deallocate"}\n')
-    told = call(*arguments(topology, ops))
-    assert [line.split(":")[2] for line in told.err.splitlines()] == [" line 1", " line 3"]
+    result = call(*arguments(topology, ops))
+    assert [line.split(":")[2] for line in result.err.splitlines()] == [" line 1", " line 3"]
     ops.write_bytes(b"\xff\n" * 100_000)
-    told = call(*arguments(topology, ops))
-    assert (told.code, told.out, len(told.err.splitlines())) == (2, "", 51)
-    assert told.err.endswith(f"{ops}: and 99,950 more wrong lines\n")
+    result = call(*arguments(topology, ops))
+    assert (result.code, result.out, len(result.err.splitlines())) == (2, "", 51)
+    assert result.err.endswith(f"{ops}: and 99,950 more wrong lines\n")
 
 
 def test_endless_input(topology: str, home: Home) -> None:
@@ -166,8 +166,8 @@ def test_twenty_megabytes_are_played(topology: str, ops: Path, call: Call) -> No
     """Of long names, so that it is soon over."""
     line = json.dumps({"op": "deallocate", "name": "x" * 500_000}) + "\n"
     ops.write_text(line * 40)
-    told = call(*arguments(topology, ops))
-    assert {one["error_kind"] for one in told.json_lines[:-1]} == {"not_found"}
+    result = call(*arguments(topology, ops))
+    assert {one["error_kind"] for one in result.json_lines[:-1]} == {"not_found"}
 
 
 def test_unusual_names_are_accepted(topology: str, ops: Path, call: Call) -> None:
@@ -178,13 +178,13 @@ def test_unusual_names_are_accepted(topology: str, ops: Path, call: Call) -> Non
     ]
     lines += [{"op": "deallocate", "name": name} for name in names[:2]]
     ops.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    told = call(*arguments(topology, ops), "--block-owner", "segment")
-    assert [line["ok"] for line in told.json_lines[8:10]] == [True, True]
-    assert told.json_lines[-1]["tree"]["net"]["hosts"] == ["n1", *names]
+    result = call(*arguments(topology, ops), "--block-owner", "segment")
+    assert [line["ok"] for line in result.json_lines[8:10]] == [True, True]
+    assert result.json_lines[-1]["tree"]["net"]["hosts"] == ["n1", *names]
 
 
 def test_output_closed_early(topology: str, ops: Path, home: Home) -> None:
     ops.write_text(OPS * 20_000)
     line = " ".join(arguments(topology, ops))
-    told = home.shell(f"romana-bus {line} | head -1")
-    assert (told.code, told.out, told.err) == (0, '{"ok":true,"result":"10.0.0.0"}\n', "")
+    result = home.shell(f"romana-bus {line} | head -1")
+    assert (result.code, result.out, result.err) == (0, '{"ok":true,"result":"10.0.0.0"}\n', "")

@@ -60,8 +60,8 @@ def test_contradicting_events_are_refused_and_shown(nats_server: NatsServer, hom
         assert shown["IPAM", 5] == "refused: 10.0.0.3 is another pod's"
         assert "10.0.0.200 is not in its block 10.0.0.0/28" in shown["IPAM", 6]
         assert shown["IPAM", 7] == "refused: 10.0.0.3 is another pod's, in block 10.0.0.0/28"
-        told = " ".join(call("status", *options).out.split())
-        assert "messages that cannot be used: they are skipped" in told
+        output = " ".join(call("status", *options).out.split())
+        assert "messages that cannot be used: they are skipped" in output
         with ApiThread() as api, home.start("watch", "--server", api.server.url, *options) as watch:
             api.node("n1", "a", "192.0.2.1")
             for name in "abcdef":

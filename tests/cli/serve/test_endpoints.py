@@ -125,9 +125,9 @@ def is_led(home: Home, log: tuple[str, ...]) -> None:
     assert all("/" in one["lease"] and one["term"] == 1 for one in found["leaders"])
     assert {one["consumer"].split("-")[0] for one in found["consumers"]} == {"ipam", "watch"}
     assert all(one["lag"] == 0 for one in found["consumers"])
-    told = home.run("status", *log)
-    assert "nobody" not in told.out
-    assert "synced" in told.out
+    result = home.run("status", *log)
+    assert "nobody" not in result.out
+    assert "synced" in result.out
 
 
 def test_a_standby_is_ready_and_takes_over(api: ApiThread, log: tuple[str, ...], home: Home) -> None:

@@ -58,12 +58,12 @@ def test_zones_with_prefixes_nodes_and_usage(rows: int, columns: int, api: ApiTh
 def test_terminal_is_restored(api: ApiThread, home: Home) -> None:
     with home.start_on_terminal(24, 80, "up", "--server", api.server.url) as up:
         picture(up, "3 of 3 have an address")
-        told = up.stop(signal.SIGINT)
-    assert told.code == 0
-    assert told.out.count(ENTER) == told.out.count(LEAVE) == 1
-    assert told.out.rindex(LEAVE) > told.out.rindex(ENTER)
-    assert CURSOR in told.out
-    assert "Traceback" not in told.out
+        result = up.stop(signal.SIGINT)
+    assert result.code == 0
+    assert result.out.count(ENTER) == result.out.count(LEAVE) == 1
+    assert result.out.rindex(LEAVE) > result.out.rindex(ENTER)
+    assert CURSOR in result.out
+    assert "Traceback" not in result.out
 
 
 def test_problems_are_on_the_screen(api: ApiThread, home: Home) -> None:
@@ -79,9 +79,9 @@ def test_error_is_printed_after_the_screen_is_restored(home: Home) -> None:
     with ApiThread() as api:
         api.do(lambda: api.server.forbid("watch", "pods"))
         with home.start_on_terminal(24, 80, "up", "--server", api.server.url) as up:
-            told = up.wait()
-    assert told.code == 1
-    assert "romana-bus: pods is forbidden" in told.out.rpartition(LEAVE)[2]
+            result = up.wait()
+    assert result.code == 1
+    assert "romana-bus: pods is forbidden" in result.out.rpartition(LEAVE)[2]
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(24, 80), (8, 30)])
@@ -89,12 +89,12 @@ def test_recording_and_its_result(rows: int, columns: int, home: Home) -> None:
     """However small the window is."""
     arguments = ("up", "--recording", str(RECORDINGS), "--speed", "400")
     with home.start_on_terminal(rows, columns, *arguments) as up:
-        told = up.wait()
+        result = up.wait()
         frames = [frame for frame in up.frames[1:] if "zones and nodes" in frame]
-    assert told.code == 0
-    assert "Traceback" not in told.out
+    assert result.code == 0
+    assert "Traceback" not in result.out
     assert frames
-    words = plain(told.out.rpartition(LEAVE)[2]).split()
+    words = plain(result.out.rpartition(LEAVE)[2]).split()
     assert "ended." in words
     if columns == 80:
         assert any("us-east-1c (3 nodes)" in frame for frame in frames)

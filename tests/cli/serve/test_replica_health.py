@@ -1,4 +1,4 @@
-"""What a replica says of itself while the log is away, takes nothing, or has no leader; and who leads."""
+"""The health of a replica while the log is unreachable, read-only or without a leader; and who leads."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ AGE = "romana_log_confirmed_age_seconds"
 UNWRITABLE = 'romana_log_unwritable{consumer="ipam"}'
 
 
-def until_told(running: Running, url: str, text: str, status: int = 503) -> list[str]:
+def until_ready_shows(running: Running, url: str, text: str, status: int = 503) -> list[str]:
     """The lines of /readyz, once one begins so."""
     lines: list[str] = []
 
-    def told() -> bool:
+    def result() -> bool:
         lines[:] = ask(url, "/readyz", status).splitlines()
         return any(line.startswith(text) for line in lines)
 
-    running.until(told, f"{status}: {text}")
+    running.until(result, f"{status}: {text}")
     return lines
 
 
 def until_leads(running: Running, url: str) -> None:
-    lines = until_told(running, url, "ok", 200)
+    lines = until_ready_shows(running, url, "ok", 200)
     while "ipam: leader" not in lines:
-        lines = until_told(running, url, "ipam: leader", 200)
+        lines = until_ready_shows(running, url, "ipam: leader", 200)
     assert lines[0] == "ok"
     assert lines[2].startswith("log: confirmed ")
 
 
 def at(server: NatsServer, do: Callable[[JetStream], Awaitable[Any]], cluster: str = "health") -> Any:
-    """What is found in the log by somebody who looks once."""
+    """The contents of the log, read once."""
     found: list[Any] = []
 
     async def look() -> None:
@@ -77,7 +77,7 @@ def test_unreachable_log(own_server: NatsServer, home: Home) -> None:
         until_leads(ipam, url)
         assert samples(url)[AGE] < 3
         own_server.kill()
-        lines = until_told(ipam, url, "log: NATS has been out of reach for ")
+        lines = until_ready_shows(ipam, url, "log: NATS has been out of reach for ")
         assert any(line.startswith("log: confirmed ") for line in lines)
         assert samples(url)[AGE] > 3
         home.run("status", *log).complains(1, "cannot reach NATS at", own_server.url)
@@ -96,15 +96,15 @@ def test_log_that_accepts_no_writes(tmp_path: Path, home: Home) -> None:
             url = url_of(first)
             until_leads(first, url)
             with home.start("run", "ipam", "--listen", "127.0.0.1:0", *log) as second:
-                assert until_told(second, url_of(second), "ipam: standby", 200)[0] == "ok"
+                assert until_ready_shows(second, url_of(second), "ipam: standby", 200)[0] == "ok"
                 at(server, fill)
-                assert "ipam: leader" in until_told(first, url, "ipam writes: ")
+                assert "ipam: leader" in until_ready_shows(first, url, "ipam writes: ")
                 assert samples(url)[UNWRITABLE] == 1
-                told = home.run("status", *log)
-                assert "NATS stores nothing (" in told.out
-                assert "make room and restart it" in told.out
+                result = home.run("status", *log)
+                assert "NATS stores nothing (" in result.out
+                assert "make room and restart it" in result.out
                 first.stop(signal.SIGKILL)
-                until_told(second, url_of(second), "ipam writes: the lease could not be taken for ")
+                until_ready_shows(second, url_of(second), "ipam writes: the lease could not be taken for ")
                 at(server, empty)
                 until_leads(second, url_of(second))
                 assert samples(url_of(second))[UNWRITABLE] == 0
@@ -135,9 +135,9 @@ def test_a_log_that_refuses(own_server: NatsServer, home: Home) -> None:
         url = url_of(ipam)
         until_leads(ipam, url)
         at(own_server, lambda store: limited(store, 10))
-        at(own_server, tell)
-        until_told(ipam, url, "ipam, ipam writes: the log refuses: ")
-        until_told(ipam, url, "ipam: neither leader nor standby")
+        at(own_server, write_as_foreign_writer)
+        until_ready_shows(ipam, url, "ipam, ipam writes: the log refuses: ")
+        until_ready_shows(ipam, url, "ipam: neither leader nor standby")
         assert samples(url)[UNWRITABLE] == 1
         at(own_server, lambda store: limited(store, -1))
         until_leads(ipam, url)
@@ -151,7 +151,7 @@ async def limited(store: JetStream, size: int) -> None:
     await store.api(f"STREAM.UPDATE.{name}", config | {"max_msg_size": size})
 
 
-async def tell(store: JetStream) -> None:
+async def write_as_foreign_writer(store: JetStream) -> None:
     """Something that has to be decided."""
     for event in (
         NodeSeen(resource_version="1", uid="u-n", name="n", addresses=("192.0.2.1",)),
@@ -173,12 +173,12 @@ def test_servers_that_have_no_leader(
             until_leads(ipam, url)
             for server in cluster.servers[1:]:
                 server.kill()
-            until_told(ipam, url, "log: the log has not answered for ")
+            until_ready_shows(ipam, url, "log: the log has not answered for ")
             assert samples(url)[AGE] > 3
             monkeypatch.setattr(connect, "LEADER_WITHIN", 0.5)
 
             def said() -> bool:
-                """The server that was the leader takes seconds to know that it leads nobody any more."""
+                """The old stream leader takes seconds to notice that it leads no more."""
                 refused = call("status", *log)
                 refused.complains(1)
                 return "its servers have no leader" in refused.err
@@ -198,7 +198,7 @@ def test_two_replicas_with_one_name_do_not_fence_each_other(own_server: NatsServ
     with home.start(*command, within=container) as first:
         until_leads(first, url_of(first))
         with home.start(*command, within=container) as second:
-            until_told(second, url_of(second), "ipam: standby", 200)
+            until_ready_shows(second, url_of(second), "ipam: standby", 200)
             renewed = at(own_server, lease_number)
             while at(own_server, lease_number) < renewed + 6:  # three times as long as it lasts
                 assert first.process.poll() is second.process.poll() is None
@@ -225,6 +225,6 @@ def test_foreign_writer_on_a_fenced_stream_is_shown(own_server: NatsServer, home
         found = home.run("status", "--json", *log).json["flaws"]
         shown = {"stream": "IPAM", "seq": place, "subject": "ipam.map.host.stranger"}
         assert [one | shown for one in found["foreign"]] == found["foreign"] != []
-        told = home.run("status", *log).out
-        assert "foreign writes: messages that others wrote to a stream of its leader" in told
-        assert "ipam.map.host.stranger" in told
+        result = home.run("status", *log).out
+        assert "foreign writes: messages that others wrote to a stream of its leader" in result
+        assert "ipam.map.host.stranger" in result

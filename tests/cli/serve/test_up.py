@@ -1,4 +1,4 @@
-"""`up`: a recorded cluster to its end, a live one until it is told to stop; and then nothing is left."""
+"""`up`: a recorded cluster to its end, a live one until it is stopped; and then nothing is left."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def live() -> Iterator[ApiThread]:
 
 def test_a_recording_as_lines(home: Home) -> None:
     """On a server of its own, with a store that goes with it."""
-    told = home.run(*PLAYED, "--plain")
-    assert told.code == 0
-    assert told.lines[0].startswith(f"watching the recording {RECORDINGS}, 1000 times as fast, NATS 2.")
-    ended = told.lines.index("The recording has ended.")
-    assert all(EVENT.match(line) for line in told.lines[1 : ended - 1])
-    assert told.lines[ended + 1] == "9 nodes, 25 pods; 16 of 16 that need an address have one."
-    assert any(line.startswith("us-east-1c  100.") for line in told.lines[ended:])
-    assert all(line.startswith("{") for line in told.err.splitlines())
+    result = home.run(*PLAYED, "--plain")
+    assert result.code == 0
+    assert result.lines[0].startswith(f"watching the recording {RECORDINGS}, 1000 times as fast, NATS 2.")
+    ended = result.lines.index("The recording has ended.")
+    assert all(EVENT.match(line) for line in result.lines[1 : ended - 1])
+    assert result.lines[ended + 1] == "9 nodes, 25 pods; 16 of 16 that need an address have one."
+    assert any(line.startswith("us-east-1c  100.") for line in result.lines[ended:])
+    assert all(line.startswith("{") for line in result.err.splitlines())
     assert not (home.directory / "state").exists()
     until(lambda: not home.left(), "the server is gone")
 
 
 def test_a_recording_as_json(log: tuple[str, ...], home: Home) -> None:
-    told = home.run(*PLAYED, "--json", *log)
-    assert told.code == 0
-    events = told.json_lines
+    result = home.run(*PLAYED, "--json", *log)
+    assert result.code == 0
+    events = result.json_lines
     assert {one["stream"] for one in events} == {"KUBE", "IPAM"}
     for stream in ("KUBE", "IPAM"):
         numbers = [one["seq"] for one in events if one["stream"] == stream]
@@ -90,9 +90,9 @@ def test_signal_ends_up_cleanly(number: int, live: ApiThread, home: Home) -> Non
     with home.start("up", "--server", live.server.url, "--plain") as up:
         up.until(lambda: "web/api-0 gets 100.64.0." in up.out, "an address")
         assert home.left()
-        told = up.stop(number)
-    assert told.code == 0
-    assert "Traceback" not in told.err
+        result = up.stop(number)
+    assert result.code == 0
+    assert "Traceback" not in result.err
     if number == signal.SIGTERM:
         until(lambda: not home.left(), "the server is gone")
         assert home.run("ipam", "show", "--json").json["hosts"][0]["pods"] == 1
@@ -104,8 +104,8 @@ def test_signal_ends_following_cleanly(number: int, log: tuple[str, ...], home: 
     with home.start("events", "tail", *log) as tailing, ApiThread() as api:
         with home.start("watch", "--server", api.server.url, *log):
             tailing.until(lambda: "LeaderElected" in tailing.out, "an event")
-        told = tailing.stop(number)
-    assert (told.code, told.err) == (0, "")
+        result = tailing.stop(number)
+    assert (result.code, result.err) == (0, "")
 
 
 def test_second_up_joins_the_server_of_the_first(live: ApiThread, home: Home) -> None:
@@ -122,9 +122,9 @@ def test_interrupt_of_a_short_command(home: Home) -> None:
     """Handled by us, or, once our loop is closed, by the system: the shell sees 130."""
     with home.start("status") as looking:
         until((home.directory / "state").exists, "it has begun")
-        told = looking.stop(signal.SIGINT)
-    assert told.code in (0, 130, -signal.SIGINT)
-    assert "Traceback" not in told.err
+        result = looking.stop(signal.SIGINT)
+    assert result.code in (0, 130, -signal.SIGINT)
+    assert "Traceback" not in result.err
 
 
 def test_interrupt_during_startup(

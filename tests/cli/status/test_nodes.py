@@ -60,19 +60,19 @@ def test_status_of_each_node(nats_server: NatsServer, call: Call) -> None:
         )
     )
     options = stored(nats_server, c)
-    told = call("status", *options)
-    assert (told.code, told.err) == (0, "")
-    assert row(told.lines, "n1", "cni").endswith("1 address wired to pods")
+    result = call("status", *options)
+    assert (result.code, result.err) == (0, "")
+    assert row(result.lines, "n1", "cni").endswith("1 address wired to pods")
     stands = "12 routes, 3 nexthops, 3 hosts on link, 2 hosts off link, 5 blocks by default route"
-    [first, second] = [" ".join(line.split()) for line in told.lines if stands in " ".join(line.split())]
+    [first, second] = [" ".join(line.split()) for line in result.lines if stands in " ".join(line.split())]
     assert first.startswith("routes ")
     assert " by " not in first.removesuffix(stands)
     assert second.startswith("n2 routes ")
     assert second.endswith(f" by 3 {stands}")
-    assert row(told.lines, "n3").endswith("No buffer space (attempt 7)")
-    assert row(told.lines, "n4") == "n4 no report"
-    assert "4 nodes: 24 routes, 1 address wired; 2 with trouble" in told.lines
-    assert "5 blocks of 2 hosts are reached by the default route (not on-link), from 2 nodes" in told.lines
+    assert row(result.lines, "n3").endswith("No buffer space (attempt 7)")
+    assert row(result.lines, "n4") == "n4 no report"
+    assert "4 nodes: 24 routes, 1 address wired; 2 with trouble" in result.lines
+    assert "5 blocks of 2 hosts are reached by the default route (not on-link), from 2 nodes" in result.lines
     found = {one["node"]: one for one in call("status", "--json", *options).json["nodes"]}
     assert [found[name]["trouble"] for name in ("n1", "n2", "n4")] == [[], [], ["no report"]]
     assert [report["consumer"] for report in found["n1"]["reports"]] == ["cni", "routes"]
@@ -85,10 +85,10 @@ def test_nodes_without_a_report(nats_server: NatsServer, call: Call) -> None:
     applied(c, "n1")
     c.tick(time.time() - 1)
     applied(c, "n2", blocks_cut_off=4)
-    told = call("status", *stored(nats_server, c))
-    assert "no report for 12 min" in told.out
-    assert "4 blocks cannot be reached: of nodes in its group that are not on-link" in told.out
-    assert "2 with trouble" in told.out
+    result = call("status", *stored(nats_server, c))
+    assert "no report for 12 min" in result.out
+    assert "4 blocks cannot be reached: of nodes in its group that are not on-link" in result.out
+    assert "2 with trouble" in result.out
 
 
 def test_node_that_reports_but_lags(nats_server: NatsServer, call: Call) -> None:
@@ -145,14 +145,14 @@ def test_deleted_node_is_not_reported_as_missing(nats_server: NatsServer, call: 
     c.decide()
     c.tick(time.time() - 1)
     applied(c, "n2")
-    told = call("status", *stored(nats_server, c))
-    assert "1 node: 12 routes, 0 addresses wired; no trouble" in told.lines
+    result = call("status", *stored(nats_server, c))
+    assert "1 node: 12 routes, 0 addresses wired; no trouble" in result.lines
 
 
 def test_no_running_agent_is_one_line(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2")
-    told = call("status", *stored(nats_server, c))
-    assert "no reports of 2 nodes: `romana-bus agent` runs on none of them" in told.out
+    result = call("status", *stored(nats_server, c))
+    assert "no reports of 2 nodes: `romana-bus agent` runs on none of them" in result.out
 
 
 def test_nodes_with_problems_are_shown_of_many(nats_server: NatsServer, call: Call) -> None:
@@ -161,10 +161,10 @@ def test_nodes_with_problems_are_shown_of_many(nats_server: NatsServer, call: Ca
     for name in names[1:]:
         applied(c, name)
     options = stored(nats_server, c)
-    told = call("status", *options)
-    assert row(told.lines, "no report") == "n0 no report"
-    assert "n59" not in told.out
-    assert "60 nodes: 708 routes, 0 addresses wired; 1 with trouble" in told.lines
+    result = call("status", *options)
+    assert row(result.lines, "no report") == "n0 no report"
+    assert "n59" not in result.out
+    assert "60 nodes: 708 routes, 0 addresses wired; 1 with trouble" in result.lines
     assert len(call("status", "--json", *options).json["nodes"]) == 60
 
 
@@ -174,14 +174,14 @@ def test_pod_known_to_its_kubelet_only(nats_server: NatsServer, call: Call) -> N
     c.decide()
     c.sandbox("kube/waits", "n1")
     options = stored(nats_server, c)
-    told = call("ipam", "show", "--pod", "kube/static", *options)
-    assert told.lines[0] == "pod kube/static  on n1 (not in the API: its kubelet runs it)"
-    assert "address 10.0.0.0" in told.lines
-    assert "    kube/static starts on n1 in sandbox box of 0123a" in told.lines
+    result = call("ipam", "show", "--pod", "kube/static", *options)
+    assert result.lines[0] == "pod kube/static  on n1 (not in the API: its kubelet runs it)"
+    assert "address 10.0.0.0" in result.lines
+    assert "    kube/static starts on n1 in sandbox box of 0123a" in result.lines
     found = call("ipam", "show", "--pod", "kube/static", "--json", *options).json
     assert (found["in_api"], found["sandboxes"]) == (False, ["n1"])
     [on] = found["on"]
     assert [event["type"] for event in on["events"]] == ["AddressAssigned", "SandboxRequested"]
     assert on["events"][0]["cause"] == "NODE/1"
-    told = call("ipam", "show", "--pod", "kube/waits", *options)
-    assert "Nothing was decided for it yet" in told.out
+    result = call("ipam", "show", "--pod", "kube/waits", *options)
+    assert "Nothing was decided for it yet" in result.out

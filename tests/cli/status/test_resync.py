@@ -1,4 +1,4 @@
-"""`romana-bus resync`: a resource that is listed again, and an operator's word on what it lacks."""
+"""`romana-bus resync`: lists a resource again; an operator may confirm that missing objects are gone."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def test_confirmed_resync_removes_missing_objects_at_once(
             for name in PODS:
                 api.no_pod(name)
             until(lambda: pods(call, log)["doubted"] == 24, "all are doubted")
-            told = call("status", *log)
-            assert "24 doubted" in told.out
-            assert "`romana-bus resync pods --believe` accepts it at once" in " ".join(told.out.split())
+            result = call("status", *log)
+            assert "24 doubted" in result.out
+            assert "`romana-bus resync pods --believe` accepts it at once" in " ".join(result.out.split())
 
             asked = call("resync", "pods", *log)
             assert (asked.code, asked.err) == (0, "")

@@ -57,17 +57,17 @@ def zones(tmp_path: Path) -> str:
 
 def stored(call: Call, log: tuple[str, ...]) -> Any:
     """The topologies that were ever set."""
-    told = call("events", "tail", "--subject", "spec.>", "--all", "--no-follow", "--json", *log)
-    return [one["event"]["document"] for one in told.json_lines]
+    result = call("events", "tail", "--subject", "spec.>", "--all", "--no-follow", "--json", *log)
+    return [one["event"]["document"] for one in result.json_lines]
 
 
 def test_set_and_show(zones: str, log: tuple[str, ...], call: Call) -> None:
-    told = call("topology", "set", zones, *log)
-    assert told.code == 0
-    assert "topology set" in told.out
+    result = call("topology", "set", zones, *log)
+    assert result.code == 0
+    assert "topology set" in result.out
     shown = call("topology", "show", *log)
     for part in ("zone-a  10.8.0.0/18", "zone-b  10.8.64.0/18", "topology.kubernetes.io/zone=zone-c"):
-        assert part in told.out
+        assert part in result.out
         assert part in shown.out
     assert "kept for later groups: 1 prefix (10.8.192.0/18)" in shown.out
     document = call("topology", "show", "--json", *log).json
@@ -96,17 +96,17 @@ def test_yaml_from_standard_input_is_stored_as_json_has_it(
         "topologies: [{networks: [pods], map: [{name: all, groups: []}]}]\n"
     )
     for changed in (True, False):
-        told = home.run("topology", "set", "-", "--json", *log, stdin=text)
-        assert told.json["changed"] is changed, told
+        result = home.run("topology", "set", "-", "--json", *log, stdin=text)
+        assert result.json["changed"] is changed, result
     assert stored(call, log)[0]["comment"] == "2026-01-02"
 
 
 def test_default_topology_is_shown_with_how_to_set_one(log: tuple[str, ...], call: Call) -> None:
     begun(log[1], log[3])
-    told = call("topology", "show", *log)
-    assert told.code == 0
-    assert "No topology is set: each value of the nodes' label topology.kubernetes.io/zone gets" in told.out
-    assert "romana-bus topology apply FILE" in told.out
+    result = call("topology", "show", *log)
+    assert result.code == 0
+    assert "No topology is set: each value of the nodes' label topology.kubernetes.io/zone gets" in result.out
+    assert "romana-bus topology apply FILE" in result.out
     assert call("topology", "show", "--json", *log).json["document"] is None
 
 
@@ -118,9 +118,9 @@ def test_all_errors_are_reported_and_nothing_is_stored(
         "networks: [{name: 1, cidr: x}, {name: b, cidr: 10.0.0.0/8, block_mask: 99}]\n"
         "topologies: [{networks: [z], map: 4}]\n"
     )
-    told = call("topology", "set", str(path), *log)
-    assert (told.code, told.out) == (2, "")
-    lines = told.err.splitlines()
+    result = call("topology", "set", str(path), *log)
+    assert (result.code, result.out) == (2, "")
+    lines = result.err.splitlines()
     places = ("1: networks[0].name", "1: networks[0].cidr", "1: networks[1].block_mask")
     for place in (*places, "2: topologies[0].map", "2: topologies[0].networks[0]"):
         assert any(line.startswith(f"romana-bus: {path}:{place}: ") for line in lines), place
@@ -177,9 +177,9 @@ def test_names_are_shown_as_they_are(tmp_path: Path, log: tuple[str, ...], call:
     path = tmp_path / "odd.json"
     group: dict[str, Any] = {"name": "[bold]:smile:[nope]", "groups": []}
     path.write_text(json.dumps(ZONES | {"topologies": [{"networks": ["pods"], "map": [group]}]}))
-    for told in (call("topology", "set", str(path), *log), call("ipam", "show", *log)):
-        assert told.code == 0
-        assert group["name"] in told.out
+    for result in (call("topology", "set", str(path), *log), call("ipam", "show", *log)):
+        assert result.code == 0
+        assert group["name"] in result.out
 
 
 def test_refused_while_a_running_pod_would_lose_its_address(
@@ -194,8 +194,8 @@ def test_refused_while_a_running_pod_would_lose_its_address(
             up.until(lambda: "web/api-0 gets 10.8.0." in up.out, "an address")
             path = tmp_path / "elsewhere.json"
             path.write_text(json.dumps(ZONES).replace("10.8.0.0", "10.9.0.0"))
-            told = call("topology", "set", str(path), *log)
-            told.complains(2, "not set: the address of 1 running pod would", "web/api-0 (10.8.0.", "on n1)")
+            result = call("topology", "set", str(path), *log)
+            result.complains(2, "not set: the address of 1 running pod would", "web/api-0 (10.8.0.", "on n1)")
             path.write_text(json.dumps(ZONES).replace("zone-a", "zone-x"))
             call("topology", "set", str(path), *log).complains(2, "web/api-0")
             assert up.stop().code == 0
@@ -210,5 +210,5 @@ def test_up_accepts_a_topology(zones: str, log: tuple[str, ...], home: Home, cal
         with home.start("up", *arguments) as up:
             up.until(lambda: "web/api-0 gets 10.8.64." in up.out, "an address of its zone")
     assert stored(call, log) == [settled(ZONES)]
-    told = call("up", "--topology", "/none", "--server", "http://127.0.0.1:1", *log)
-    told.complains(2, "/none: No such file")
+    result = call("up", "--topology", "/none", "--server", "http://127.0.0.1:1", *log)
+    result.complains(2, "/none: No such file")

@@ -70,14 +70,14 @@ def test_groups_are_added_and_removed_while_pods_run(
             up.until(lambda: "web/in-a gets 10.8.0." in up.out, "an address in a")
             up.until(lambda: "web/in-c gets 10.8.128." in up.out, "an address in c")
             path = write("a", "new", "c")
-            told = call("topology", "plan", path, *log)
-            assert told.code == 0
-            assert told.lines[-1] == "safe: no running pod is affected"
-            assert "addresses: 2 kept" in told.lines
-            told = call("topology", "apply", path, *log)
-            assert "topology set" in told.lines
-            assert "new  10.8.64.0/18" in told.out
-            assert "1 of 4 slots free" in told.out
+            result = call("topology", "plan", path, *log)
+            assert result.code == 0
+            assert result.lines[-1] == "safe: no running pod is affected"
+            assert "addresses: 2 kept" in result.lines
+            result = call("topology", "apply", path, *log)
+            assert "topology set" in result.lines
+            assert "new  10.8.64.0/18" in result.out
+            assert "1 of 4 slots free" in result.out
             api.pod("in-new", "n-new")
             up.until(lambda: "web/in-new gets 10.8.64." in up.out, "an address in the new group")
             assert call("topology", "plan", path, *log).lines[-1] == "unchanged: this topology is set already"
@@ -91,7 +91,7 @@ def test_groups_are_added_and_removed_while_pods_run(
 def test_pods_that_lose_their_address_must_be_named(
     log: tuple[str, ...], write: Write, home: Home, call: Call
 ) -> None:
-    """Nobody decides while this one is set: it only says what is to be."""
+    """No decider runs while this topology is set."""
     with ApiThread() as api:
         for zone in "ab":
             api.node(f"n-{zone}", zone, f"192.0.2.{ord(zone)}")
@@ -102,20 +102,20 @@ def test_pods_that_lose_their_address_must_be_named(
             up.until(lambda: up.out.count(" gets 10.8.128.") == 7, "seven addresses")
             assert up.stop().code == 0
     path = write("a")
-    told = call("topology", "plan", path, *log)
-    assert told.code == 0
-    assert told.lines[-1] == "7 running pods lose their address: apply needs --evict"
+    result = call("topology", "plan", path, *log)
+    assert result.code == 0
+    assert result.lines[-1] == "7 running pods lose their address: apply needs --evict"
     found = call("topology", "plan", "--json", path, *log).json
     assert (found["safe"], found["changed"], len(found["plan"]["losing"])) == (False, True, 7)
     refused = call("topology", "apply", path, *log)
     refused.complains(2, "the address of 7 running pods would", "web/p0 (10.8.128.", "and 2 more", "--evict")
     call("topology", "apply", path, "--evict", "web/p0", *log).complains(2, "6 running pods", "web/p1 (")
-    told = call("topology", "apply", path, "--evict", "web/*", "--evict", "web/nobody", *log)
-    told.complains(2, "--evict web/nobody: it does not lose its address by this")
+    result = call("topology", "apply", path, "--evict", "web/*", "--evict", "web/nobody", *log)
+    result.complains(2, "--evict web/nobody: it does not lose its address by this")
     call("topology", "set", path, "--evict", "web", *log).complains(2, "--evict web: write NAMESPACE/POD")
     assert len(stored(call, log)) == 1
-    told = call("topology", "apply", path, "--evict", "web/p0", "--evict", "web/*", "--json", *log)
-    assert told.json["changed"] is True
+    result = call("topology", "apply", path, "--evict", "web/p0", "--evict", "web/*", "--json", *log)
+    assert result.json["changed"] is True
     said = call("events", "tail", "--subject", "spec.>", "--all", "--no-follow", "--json", *log).json_lines
     evicted = said[-1]["event"]["evict"]
     assert [(one["name"], one["node"]) for one in evicted] == [(f"p{at}", "n-b") for at in range(7)]
@@ -142,10 +142,10 @@ def test_evicted_pod_gets_another_address_at_once(
 
 
 def test_a_plan_of_an_empty_log_stores_nothing(log: tuple[str, ...], write: Write, call: Call) -> None:
-    told = call("topology", "plan", write("a", "b"), *log)
-    assert told.code == 0
-    assert told.lines[-1] == "safe: no running pod is affected"
-    assert "not listed in full yet: nodes, pods" in told.out
+    result = call("topology", "plan", write("a", "b"), *log)
+    assert result.code == 0
+    assert result.lines[-1] == "safe: no running pod is affected"
+    assert "not listed in full yet: nodes, pods" in result.out
     found = call("topology", "plan", "--json", write("a", "b"), *log).json
     assert [group["group"] for group in found["plan"]["groups"] if group["kind"] == "opened"] == ["a", "b"]
     assert found["document"]["topologies"][0]["slots"] == 2
@@ -154,11 +154,11 @@ def test_a_plan_of_an_empty_log_stores_nothing(log: tuple[str, ...], write: Writ
 
 def test_cost_of_growing_a_level_is_shown(log: tuple[str, ...], write: Write, call: Call) -> None:
     call("topology", "apply", write(*"abcd"), *log)
-    told = call("topology", "plan", write(*"abxcd"), *log)
+    result = call("topology", "plan", write(*"abxcd"), *log)
     assert (
         "the level of network net is full (4 of 4): it grows to 8, "
         "every group in it keeps the lower half of its prefix"
-    ) in told.lines
+    ) in result.lines
     refused = call("topology", "apply", write("a", "b", cidr="10.8.0.0/31", mask=32), *log)
     refused.complains(
         2, "zones.json:14: topologies[0].map: 4 slots do not fit into 10.8.0.0/31 (a level keeps"
@@ -167,17 +167,17 @@ def test_cost_of_growing_a_level_is_shown(log: tuple[str, ...], write: Write, ca
 
 @pytest.mark.parametrize("command", ["plan", "apply", "set", "validate"])
 def test_missing_file_and_invalid_file(command: str, tmp_path: Path, call: Call) -> None:
-    told = call("topology", command, str(tmp_path / "gone"))
-    assert told.code == 2
-    assert f"{tmp_path}/gone: No such file or directory" in told.out + told.err
+    result = call("topology", command, str(tmp_path / "gone"))
+    assert result.code == 2
+    assert f"{tmp_path}/gone: No such file or directory" in result.out + result.err
     path = tmp_path / "bad.yaml"
     path.write_text(
         "networks:\n- name: net\n  cidr: 10.0.0.0/8\ntopologies:\n"
         "- networks: [net]\n  slots: 3\n  map:\n  - name: a\n    slot: 7\n"
     )
-    told = call("topology", command, str(path))
-    assert told.code == 2
-    (line,) = (told.out + told.err).splitlines()
+    result = call("topology", command, str(path))
+    assert result.code == 2
+    (line,) = (result.out + result.err).splitlines()
     assert line.endswith(f"{path}:6: topologies[0].slots: 3: a power of two is expected, 65,536 at most")
 
 

@@ -26,7 +26,7 @@ def bad(tmp_path: Path, call: Call) -> Any:
     """What `topology set` says of a file, and `ipam simulate` too: each reason, without what is in front
     of it."""
 
-    def told(content: str | dict[str, Any]) -> list[str]:
+    def errors(content: str | dict[str, Any]) -> list[str]:
         path, ops = tmp_path / "topology", tmp_path / "ops"
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         ops.touch()
@@ -36,13 +36,13 @@ def bad(tmp_path: Path, call: Call) -> Any:
         assert (simulated.code, simulated.err) == (2, refused.err)
         return reasons(refused, path)
 
-    return told
+    return errors
 
 
-def reasons(told: Done, path: Path) -> list[str]:
+def reasons(errors: Done, path: Path) -> list[str]:
     start = re.compile(rf"romana-bus: {re.escape(str(path))}(:\d+)?: ")
-    lines = told.err.splitlines()
-    assert all(start.match(line) for line in lines), told.err
+    lines = errors.err.splitlines()
+    assert all(start.match(line) for line in lines), errors.err
     return [start.sub("", line) for line in lines]
 
 
@@ -54,9 +54,9 @@ def good(tmp_path: Path, call: Call) -> Any:
         path, ops = tmp_path / "topology.json", tmp_path / "ops"
         path.write_text(json.dumps(document))
         ops.touch()
-        told = call("ipam", "simulate", "--topology", str(path), "--ops", str(ops))
-        assert (told.code, told.err) == (0, "")
-        return [group["cidr"] for group in told.json["tree"]["net"].get("groups", ())]
+        errors = call("ipam", "simulate", "--topology", str(path), "--ops", str(ops))
+        assert (errors.code, errors.err) == (0, "")
+        return [group["cidr"] for group in errors.json["tree"]["net"].get("groups", ())]
 
     return split
 
@@ -188,9 +188,9 @@ def test_invalid_network(field: str, value: Any, part: str, bad: Any) -> None:
 def test_invalid_group(group: Any, place: str, part: str, bad: Any) -> None:
     document = topology("10.0.0.0/24", 32)
     document["topologies"][0]["map"] = [group]
-    (told,) = bad(document)
-    assert told.startswith(f"topologies[0].map[0]{place}: ")
-    assert part in told
+    (errors,) = bad(document)
+    assert errors.startswith(f"topologies[0].map[0]{place}: ")
+    assert part in errors
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_invalid_group(group: Any, place: str, part: str, bad: Any) -> None:
     ids=map(str, itertools.count()),
 )
 def test_file_without_a_document(content: str, part: str, bad: Any) -> None:
-    (told,) = bad(content)
-    assert part in told
+    (errors,) = bad(content)
+    assert part in errors
 
 
 def test_overlapping_networks_are_reported_once_each(bad: Any) -> None:
@@ -220,9 +220,9 @@ def test_overlapping_networks_are_reported_once_each(bad: Any) -> None:
         "networks": [{"name": name, "cidr": "10.0.0.0/8"} for name in names],
         "topologies": [{"networks": names, "map": [LEAF]}],
     }
-    told = bad(document)
-    assert len(told) == 4_999
-    assert told[0] == "networks[1].cidr: 10.0.0.0/8 overlaps with 10.0.0.0/8 of network 'n0'"
+    errors = bad(document)
+    assert len(errors) == 4_999
+    assert errors[0] == "networks[1].cidr: 10.0.0.0/8 overlaps with 10.0.0.0/8 of network 'n0'"
 
 
 def test_too_many_groups(bad: Any) -> None:

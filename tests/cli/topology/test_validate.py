@@ -68,11 +68,11 @@ def test_every_error_with_its_line(text: str, lines: tuple[int, ...], tmp_path: 
         "topologies[0].networks[1]",
         "topologies[0].map[1].slot",
     )
-    told = call("topology", "validate", str(path))
-    assert (told.code, told.err) == (2, "")
+    result = call("topology", "validate", str(path))
+    assert (result.code, result.err) == (2, "")
     expected = {f"{path}:{line}: {place}" for line, place in zip(lines, places, strict=True)}
-    assert {line[: line.index(": ", len(str(path)) + 5)] for line in told.lines} >= expected
-    assert len(told.lines) == len(expected)
+    assert {line[: line.index(": ", len(str(path)) + 5)] for line in result.lines} >= expected
+    assert len(result.lines) == len(expected)
     found = call("topology", "validate", "--json", str(path))
     assert found.code == 2
     assert {(one["line"], one["place"], one["severity"]) for one in found.json} == {
@@ -89,9 +89,9 @@ def test_valid_topology_shows_its_groups(tmp_path: Path, home: Home) -> None:
         "  - {name: a, groups: [{name: n1, ip: 192.0.2.1}]}\n"
         "  - {name: b, groups: [{name: r1}, {name: r2}]}\n"
     )
-    told = home.run("topology", "validate", str(path))
-    assert told.code == 0, told
-    assert told.lines == [
+    result = home.run("topology", "validate", str(path))
+    assert result.code == 0, result
+    assert result.lines == [
         "no errors: 1 network",
         "network net  10.0.0.0/16: 3 groups for nodes, blocks of 16 addresses",
         "  group a  10.0.0.0/19: 512 blocks, so at most as many nodes, 1 node listed",
@@ -101,7 +101,7 @@ def test_valid_topology_shows_its_groups(tmp_path: Path, home: Home) -> None:
         "  level b: 0 of 2 slots free: it has to grow for another group",
     ]
     assert home.run("topology", "validate", "--json", str(path)).json == []
-    assert home.run("topology", "validate", "-", stdin=path.read_text()).lines == told.lines
+    assert home.run("topology", "validate", "-", stdin=path.read_text()).lines == result.lines
     assert home.left() == []
 
 
@@ -112,12 +112,12 @@ def test_unusual_settings_are_warnings(tmp_path: Path, call: Call) -> None:
         "topologies:\n- networks: [net]\n  map:\n"
         "  - groups:\n    - {name: n1, ip: 192.0.2.1}\n    - {name: n1, ip: 192.0.2.2}\n"
     )
-    told = call("topology", "validate", str(path))
-    assert (told.code, told.err) == (0, "")
-    assert told.lines[0].startswith(
+    result = call("topology", "validate", str(path))
+    assert (result.code, result.err) == (0, "")
+    assert result.lines[0].startswith(
         f"{path}:7: topologies[0].map[0].groups[1]: warning: n1 is listed earlier"
     )
-    assert told.lines[1] == "no errors: 1 network"
+    assert result.lines[1] == "no errors: 1 network"
     (one,) = call("topology", "validate", "--json", str(path)).json
     assert (one["line"], one["severity"], one["kind"]) == (7, "warning", "repeated_host")
 
@@ -125,9 +125,9 @@ def test_unusual_settings_are_warnings(tmp_path: Path, call: Call) -> None:
 def test_unreadable_file(tmp_path: Path, call: Call) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text("networks:\n- name: a\n  cidr: [1\n")
-    told = call("topology", "validate", str(path))
-    assert (told.code, told.err) == (2, "")
-    assert told.out.startswith(f"{path}:4: neither JSON nor YAML: ")
+    result = call("topology", "validate", str(path))
+    assert (result.code, result.err) == (2, "")
+    assert result.out.startswith(f"{path}:4: neither JSON nor YAML: ")
     (one,) = call("topology", "validate", "--json", str(path)).json
     assert (one["line"], one["kind"], one["severity"]) == (4, "bad_document", "error")
     path.write_bytes(b"\xff")
@@ -137,10 +137,10 @@ def test_unreadable_file(tmp_path: Path, call: Call) -> None:
 
 
 def test_validate_help(call: Call) -> None:
-    told = call("topology", "validate", "--help")
-    assert "--json" in told.out
-    assert "--cluster" not in told.out
-    assert "Usage: romana-bus topology validate" in told.out
+    result = call("topology", "validate", "--help")
+    assert "--json" in result.out
+    assert "--cluster" not in result.out
+    assert "Usage: romana-bus topology validate" in result.out
 
 
 @pytest.mark.parametrize("text", ["", "- a", "a: b: c", "[" * 3000, '{"networks": 4}', "? [1]\n: 2\n"])

@@ -34,7 +34,7 @@ Serving = "Callable[[Callable[[socket.socket], None]], Path]"
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Any]:
-    """Listens, and does to each caller what it is told."""
+    """Listens, and treats each caller as configured."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "s"))
     listener.listen(10)

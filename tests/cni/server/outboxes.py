@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LATER = 3600.0
 
 
-def wish(sandbox: str, name: str = "web", uid: str = "u1") -> SandboxRequested:
+def request(sandbox: str, name: str = "web", uid: str = "u1") -> SandboxRequested:
     return SandboxRequested(node="n1", namespace="ns", name=name, uid=uid, sandbox=sandbox)
 
 

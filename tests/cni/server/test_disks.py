@@ -25,7 +25,7 @@ def two(node: Node) -> tuple[Pod, Pod]:
     for pod in pods:
         node.decided(pod, *node.fresh())
     node.added(pods[0])
-    node.until_told()
+    node.until_published()
     return pods
 
 
@@ -34,7 +34,7 @@ def test_pods_stop_on_a_full_disk_while_the_log_is_reachable(own_node: Node) -> 
     with small(node, node.state_dir) as disk:
         pods = two(node)
         node.added(pods[1])
-        node.until_told()  # or a file that goes makes room
+        node.until_published()  # or a file that goes makes room
         fill(disk)
         node.delete(pods[0])
         assert isinstance(node.newest_of(pods[0]), SandboxRemoved)

@@ -1,4 +1,4 @@
-"""Callers that are broken, or mean it, and what they name: each gets an error, and harms nobody else."""
+"""Broken and hostile callers and their arguments: each gets an error, and harms no other caller."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_invalid_environment_values(node: Node, client: str, name: str, value: b
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "file", "socket", "device", "link to nothing"])
 def test_invalid_namespace_is_refused(node: Node, tmp_path: Path, kind: str) -> None:
-    """A pipe would make who opens it wait for ever."""
+    """Opening a pipe would block forever."""
     path = tmp_path / "ns"
     with socket.socket(socket.AF_UNIX) as listener:
         match kind:

@@ -8,7 +8,7 @@ import pytest
 
 from romana_bus.cni.server.journal import Journal
 from romana_bus.events import codec
-from tests.cni.server.outboxes import end, waiting, wish
+from tests.cni.server.outboxes import end, request, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_entries_survive_a_restart_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    events = [end("a", "one"), end("b", "two"), wish("c", "three")]
+    events = [end("a", "one"), end("b", "two"), request("c", "three")]
     for event in events:
         journal.put(event)
     assert waiting(Journal(tmp_path)) == waiting(journal) == events
@@ -28,7 +28,7 @@ def test_entries_survive_a_restart_in_order(tmp_path: Path) -> None:
 
 def test_newest_event_of_a_pod_replaces_the_older_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    for event in (wish("a"), end("a"), wish("b")):
+    for event in (request("a"), end("a"), request("b")):
         journal.put(event)
         journal.put(event)
         assert waiting(journal) == waiting(Journal(tmp_path)) == [event]
@@ -72,7 +72,7 @@ def test_entry_kept_in_memory_only_is_refused_again(tmp_path: Path) -> None:
 
 def test_held_entry_removes_the_file_of_the_replaced_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.put(wish("a"))
+    journal.put(request("a"))
     journal.keep_in_memory(end("a"))
     for entry in journal.waiting():
         journal.drop(entry)

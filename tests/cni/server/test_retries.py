@@ -51,7 +51,7 @@ def test_denied_pod_is_requested_once(own_node: Node) -> None:
     until_ended(node, pod)
     for _ in range(3):
         node.delete(try_of(pod))
-    node.until_told()
+    node.until_published()
     assert history(node, pod) == [SandboxRequested, SandboxRemoved]
 
 
@@ -68,7 +68,7 @@ def test_address_assigned_between_two_tries_is_found_by_the_next(own_node: Node,
     sandbox = try_of(pod)
     assert addresses_in(node.added(sandbox)) == [four, six]
     assert pings(node.netns, four)
-    node.until_told()
+    node.until_published()
     node.restart(hasty=True).until_synced().until_knowing()
     assert history(node, pod) == [SandboxRequested]  # it runs
     node.delete(sandbox)
@@ -87,10 +87,10 @@ def test_sandbox_created_and_removed_repeatedly(own_node: Node) -> None:
         node.added(sandbox)
         node.delete(sandbox)
         if number == 0:
-            node.until_told()
+            node.until_published()
     first = [SandboxRequested, SandboxRemoved]
     assert history(node, pod) == [*first, SandboxRequested]
-    node.restart(hasty=True).until_told()
+    node.restart(hasty=True).until_published()
     assert history(node, pod) == first * 2
 
 
@@ -105,7 +105,7 @@ def test_a_pod_that_takes_the_place_of_one_that_never_started(own_node: Node) ->
         node.decided(new, *node.fresh())
         adding.result()
     node.delete(try_of(old))  # late
-    node.until_told()
+    node.until_published()
     assert history(node, new) == [SandboxRequested, SandboxRequested]
     node.delete(new)
     until(lambda: history(node, new)[-1] is SandboxRemoved, "its end is on the log", node.log)
@@ -122,7 +122,7 @@ def test_two_sandboxes_of_a_pod_are_one_request(own_node: Node) -> None:
     node.added(other)
     fails(node, try_of(node.pod("static", STATIC))._replace(at="/run/netns/none-of-ours"), code=8)
     node.delete(one)
-    node.until_told()
+    node.until_published()
     node.restart().until_synced()
     assert history(node, one) == [SandboxRequested]
     node.delete(other)

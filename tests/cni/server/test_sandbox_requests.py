@@ -1,4 +1,4 @@
-"""What the log is told of sandboxes: static pods, pods of one name, an address that goes to another pod."""
+"""Sandbox events on the log: static pods, pods of one name, an address that goes to another pod."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from tests.cni.node import Node
 
 
-async def nobody_runs(_: spec.Pod) -> bool:
+async def no_pod_runs(_: spec.Pod) -> bool:
     return False
 
 
-def told(node: Node, pod: Pod, kind: type[Any]) -> Any:
-    """The newest word about the pod's name, when it is about this sandbox and of that kind."""
+def published(node: Node, pod: Pod, kind: type[Any]) -> Any:
+    """Waits until the newest event of the pod's name is of this sandbox and of that type; returns it."""
 
     def newest() -> Any:
         found = node.newest_of(pod)
@@ -48,11 +48,11 @@ def test_a_static_pod_holds_an_address_that_is_known_already(node: Node) -> None
         node.decided(pod, *node.fresh())
     node.until_read()
     node.added(static, timeout=0)  # it waits for nothing
-    assert told(node, static, SandboxRequested).uid == STATIC
+    assert published(node, static, SandboxRequested).uid == STATIC
     node.added(ordinary)
     assert node.newest_of(ordinary) is None
     node.delete(static)
-    told(node, static, SandboxRemoved)
+    published(node, static, SandboxRemoved)
 
 
 def test_a_static_pod_whose_address_is_known_starts_without_the_log(own_node: Node) -> None:
@@ -65,7 +65,7 @@ def test_a_static_pod_whose_address_is_known_starts_without_the_log(own_node: No
     node.added(pod, timeout=0)
     assert pings(node.netns, four)
     node.nats.start()
-    told(node, pod, SandboxRequested)
+    published(node, pod, SandboxRequested)
 
 
 def test_address_still_attached_to_another_pod_is_waited_for(node: Node) -> None:
@@ -103,27 +103,27 @@ def test_removal_of_one_sandbox_keeps_the_request_of_another_uid(node: Node) -> 
     old, new = node.pod("two", STATIC), node.pod("two", OTHER)
     node.decided(old, *node.fresh())
     node.added(old)
-    told(node, old, SandboxRequested)
+    published(node, old, SandboxRequested)
     node.decided(new, *node.fresh())
     node.until_read()
     node.added(new)
-    told(node, new, SandboxRequested)
+    published(node, new, SandboxRequested)
     node.delete(old)
-    assert told(node, new, SandboxRequested).uid == OTHER
+    assert published(node, new, SandboxRequested).uid == OTHER
     node.delete(new)
-    told(node, new, SandboxRemoved)
+    published(node, new, SandboxRemoved)
 
 
 def test_failed_request_republishes_the_request_of_the_running_sandbox(node: Node) -> None:
-    """Or the log would keep the wish of a sandbox that was never made."""
+    """Or the log would keep the request of a sandbox that was never made."""
     old, new = node.pod("back", STATIC), node.pod("back", OTHER)
     node.decided(old, *node.fresh())
     node.added(old)
-    told(node, old, SandboxRequested)
+    published(node, old, SandboxRequested)
     node.add(new, timeout=0.2).fails(11, "default/back", STATIC, OTHER)
-    told(node, old, SandboxRequested)
+    published(node, old, SandboxRequested)
     node.delete(old)
-    told(node, old, SandboxRemoved)
+    published(node, old, SandboxRemoved)
 
 
 def test_address_of_a_sandbox_that_vanished_without_del_is_free(node: Node) -> None:
@@ -142,17 +142,17 @@ def test_address_of_a_sandbox_that_vanished_without_del_is_free(node: Node) -> N
 
 
 @contextlib.asynccontextmanager
-async def wishing(
+async def serving(
     directory: Path, store: MemoryStore
 ) -> AsyncIterator[tuple[SandboxRequests, Outbox, Attachments]]:
     """With an outbox that goes on."""
     await store.prepare([NODE])
     threads, attachments = Threads(), Attachments(directory / "attachments")
     outbox = Outbox("n1", Journal(directory / "journal"), threads)
-    wishes = SandboxRequests("n1", attachments, outbox, nobody_runs)
+    sandbox_requests = SandboxRequests("n1", attachments, outbox, no_pod_runs)
     task = asyncio.create_task(outbox.run(store))
     try:
-        yield wishes, outbox, attachments
+        yield sandbox_requests, outbox, attachments
     finally:
         await stop(task)
         threads.close()
@@ -171,29 +171,29 @@ WEB = spec.Pod("ns", "web", "uid-web")
 async def test_pod_with_a_request_on_the_log_is_known_as_requested(tmp_path: Path) -> None:
     """Where neither disk knows of it, as after a reboot."""
     store = MemoryStore()
-    async with wishing(tmp_path / "before", store) as (wishes, outbox, _):
-        wish = wishes.of(WEB, "one")
-        await outbox.put(wish)
-        await outbox.stored(wish)
-    async with wishing(tmp_path / "after", store) as (wishes, outbox, _):
-        assert WEB not in wishes
+    async with serving(tmp_path / "before", store) as (sandbox_requests, outbox, _):
+        request = sandbox_requests.of(WEB, "one")
+        await outbox.put(request)
+        await outbox.stored(request)
+    async with serving(tmp_path / "after", store) as (sandbox_requests, outbox, _):
+        assert WEB not in sandbox_requests
         await outbox.requests()
-        assert WEB in wishes
-        assert spec.Pod("ns", "web", "another") not in wishes
+        assert WEB in sandbox_requests
+        assert spec.Pod("ns", "web", "another") not in sandbox_requests
 
 
 async def test_sandbox_being_removed_is_not_a_leftover(tmp_path: Path) -> None:
-    """It would be held back, and this end is told at once."""
+    """A leftover's removal would be delayed, and this one is published at once."""
     store = MemoryStore()
-    async with wishing(tmp_path, store) as (wishes, outbox, attachments):
-        wish, one = wishes.of(WEB, "one"), attachment(WEB, "one")
+    async with serving(tmp_path, store) as (sandbox_requests, outbox, attachments):
+        request, one = sandbox_requests.of(WEB, "one"), attachment(WEB, "one")
         attachments.put(one)
-        await outbox.put(wish)
-        await outbox.stored(wish)
-        with wishes.ending(one):
-            await wishes.resend()
+        await outbox.put(request)
+        await outbox.stored(request)
+        with sandbox_requests.ending(one):
+            await sandbox_requests.resend()
             assert outbox.waiting() == []
-            await wishes.end(WEB, "one", was_made=True)
+            await sandbox_requests.end(WEB, "one", was_made=True)
         while outbox.waiting():
             await asyncio.sleep(0.001)
         assert await outbox.requests() == []
@@ -207,9 +207,9 @@ async def test_outdated_journal_file_is_ignored(tmp_path: Path) -> None:
         (tmp_path / "journal").mkdir(exist_ok=True)
         (tmp_path / "journal" / f"{number:016}.json").write_bytes(codec.encode(event))
     Attachments(tmp_path / "attachments").put(attachment(WEB, "two"))
-    async with wishing(tmp_path, store) as (wishes, outbox, _):
+    async with serving(tmp_path, store) as (sandbox_requests, outbox, _):
         assert outbox.waiting() == []
-        await wishes.resend()
+        await sandbox_requests.resend()
         while outbox.waiting():
             await asyncio.sleep(0.001)
         assert [request.sandbox for request in await outbox.requests()] == ["two"]
@@ -219,8 +219,8 @@ async def test_outdated_journal_file_is_ignored(tmp_path: Path) -> None:
 def test_requests_of_running_pods_are_remembered(tmp_path: Path) -> None:
     threads = Threads()
     attachments = Attachments(tmp_path / "attachments")
-    wishes = SandboxRequests(
-        "n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), nobody_runs
+    sandbox_requests = SandboxRequests(
+        "n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), no_pod_runs
     )
     names = ("runs", "idle", "again")
     runs, idle, again = (spec.Pod("ns", name, f"uid-{name}") for name in names)
@@ -229,9 +229,9 @@ def test_requests_of_running_pods_are_remembered(tmp_path: Path) -> None:
     )
     attachments.put(kept)
     for pod in (runs, idle, again):
-        wishes.of(pod, "one")
+        sandbox_requests.of(pod, "one")
     for number in range(REMEMBERED - 2):
-        wishes.of(again, "one")
-        wishes.of(spec.Pod("ns", f"pod-{number}", "uid"), "one")
-    assert [pod in wishes for pod in (runs, idle, again)] == [True, False, True]
+        sandbox_requests.of(again, "one")
+        sandbox_requests.of(spec.Pod("ns", f"pod-{number}", "uid"), "one")
+    assert [pod in sandbox_requests for pod in (runs, idle, again)] == [True, False, True]
     threads.close()

@@ -9,7 +9,7 @@ import pytest
 
 from romana_bus.cni.server import logged_requests
 from romana_bus.cni.server.journal import Journal
-from tests.cni.server.outboxes import Flaky, empty, end, going, wish
+from tests.cni.server.outboxes import Flaky, empty, end, going, request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,14 +25,14 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_put_returns_whether_the_request_stood_without_interruption(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
-        assert not await outbox.put(wish("a"))
+        assert not await outbox.put(request("a"))
         await empty(journal)
-        assert await outbox.put(wish("b"))
-        assert not await outbox.put(wish("b", uid="u2"))
+        assert await outbox.put(request("b"))
+        assert not await outbox.put(request("b", uid="u2"))
         await empty(journal)
         store.out = True
         await outbox.put(end("b"))
-        assert await outbox.put(wish("c", uid="u2"))  # the log never hears of that end
+        assert await outbox.put(request("c", uid="u2"))  # the log never hears of that end
         store.out = False
         await empty(journal)
         assert len(store.history_of()) == 2
@@ -41,21 +41,21 @@ async def test_put_returns_whether_the_request_stood_without_interruption(tmp_pa
         while len(store.history_of()) < 3:
             await asyncio.sleep(0.001)
         store.out = True  # it is on the log, and nobody here knows
-        assert not await outbox.put(wish("d", uid="u2"))
+        assert not await outbox.put(request("d", uid="u2"))
 
 
 async def test_a_request_that_was_stored_a_moment_ago_has_not_stood_all_the_time(tmp_path: Path) -> None:
     """An end before it may have been heard, and the decision that followed is on its way."""
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
-        for event in (wish("a"), end("a"), wish("b")):
+        for event in (request("a"), end("a"), request("b")):
             await outbox.put(event)
             await outbox.stored(event)
-        assert not await outbox.put(wish("c"))
+        assert not await outbox.put(request("c"))
 
 
 class Gated(Flaky):
-    """What is newest is told when the gate is open."""
+    """Only the newest event is published once the gate is open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,33 +74,33 @@ async def test_removal_replaced_in_time_never_reaches_the_log(tmp_path: Path) ->
     store, journal = Gated(), Journal(tmp_path)
     store.gate.set()
     async with going(store, journal) as outbox:
-        await outbox.put(wish("a"))
+        await outbox.put(request("a"))
         await empty(journal)
         store.gate.clear()
         store.asked.clear()
         await outbox.put(end("a"))
         await store.asked.wait()
-        stands = await outbox.put(wish("b"))
+        stands = await outbox.put(request("b"))
         store.gate.set()
         await empty(journal)
     assert stands
-    assert store.history_of() == [wish("a")]
+    assert store.history_of() == [request("a")]
 
 
 @pytest.mark.usefixtures("settled")
 async def test_unacknowledged_removal_is_remembered_with_later_events(tmp_path: Path) -> None:
     store, journal = Flaky(), Journal(tmp_path)
     async with going(store, journal) as outbox:
-        await outbox.put(wish("a"))
+        await outbox.put(request("a"))
         await empty(journal)
         store.lose = 1
         await outbox.put(end("a"))
         while len(store.history_of()) < 2:
             await asyncio.sleep(0)
         store.out = True  # nobody here knows that the log has it
-        await outbox.put(wish("z", "other"))
-        for event in (wish("b"), end("b"), wish("c")):
+        await outbox.put(request("z", "other"))
+        for event in (request("b"), end("b"), request("c")):
             assert not await outbox.put(event)
     journal = Journal(tmp_path)
     async with going(store, journal) as outbox:  # nor after a restart
-        assert not await outbox.put(wish("d"))
+        assert not await outbox.put(request("d"))

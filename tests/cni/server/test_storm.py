@@ -23,7 +23,7 @@ def test_two_hundred_calls_at_once_and_agents_that_are_killed(own_node: Node) ->
     node.start().until_synced()
     pods = [node.pod("", f"{number:032x}" if number % 2 else "") for number in range(PODS)]
     addresses = {pod: node.fresh() for pod in pods}
-    node.tell(*(node.assigned(pod, *both) for pod, both in addresses.items()))
+    node.publish(*(node.assigned(pod, *both) for pod, both in addresses.items()))
     node.until_read()
     results = {pod: node.added(pod) for pod in pods}
 
@@ -58,10 +58,10 @@ def test_two_hundred_calls_at_once_and_agents_that_are_killed(own_node: Node) ->
     assert node.routes() == {}
     assert not any(name.startswith("rb") for name in node.links())
     assert not any("eth0" in pod.links() for pod in pods)
-    node.until_told()
+    node.until_published()
     for pod in pods:
-        told = [type(event) for event in node.history_of(pod)]
-        assert told == [SandboxRequested, SandboxRemoved] * (len(told) // 2)
+        published = [type(event) for event in node.history_of(pod)]
+        assert published == [SandboxRequested, SandboxRemoved] * (len(published) // 2)
 
 
 def held_once(node: Node, pods: list[Pod]) -> None:

@@ -124,7 +124,7 @@ def test_a_block_that_is_released_twice_in_one_moment() -> None:
 
 
 def test_cooling_block_around_another_leaves_only_the_rest_usable() -> None:
-    """Blocks of former times; whoever boots finds both."""
+    """Blocks of an earlier topology; a decider that boots finds both."""
     c = cluster("10.0.0.0/29", hosts=("n1", "n2"), warm_blocks=0)
     now = c.state.now
     c.send(ev.BlockAssigned(network="net", block="10.0.0.4/30", node="n1", since=now))

@@ -27,14 +27,14 @@ def test_address_is_assigned_again_after_its_cooldown() -> None:
 def test_later_cooldown_end_of_one_address_counts(first: int) -> None:
     """Two entities of the table may name it, and come in any order."""
     c = one_node(pods=())
-    told = [
+    decisions = [
         ev.AddressReleased(
             namespace="web", name=name, uid=name, node="n1",
             cooling=(ev.CoolingAddress(address="10.0.0.0", block="10.0.0.0/30", until=until * SECOND),),
         )
         for name, until in (("late", 1_300), ("early", 1_100))
     ]  # fmt: skip
-    c.send(told[first], told[1 - first])
+    c.send(decisions[first], decisions[1 - first])
     c.tick(1_200)
     c.pod("web/a", "n1")
     assert c.says()[0] == "web/a on n1: 10.0.0.1"

@@ -1,4 +1,4 @@
-"""Pods without an address: told why, once, and served as soon as that has changed."""
+"""Pods without an address: denied once, with the reason, and served as soon as that has changed."""
 
 from __future__ import annotations
 

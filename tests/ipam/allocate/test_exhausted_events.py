@@ -1,4 +1,4 @@
-"""What is full: a node's blocks, its group, the whole network. Said in the event, and over by itself."""
+"""What is full: a node's blocks, its group, the whole network. The event names it, and ends by itself."""
 
 from __future__ import annotations
 

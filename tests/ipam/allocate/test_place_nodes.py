@@ -133,7 +133,7 @@ def test_a_node_moves_with_its_labels_and_its_pods_keep_their_addresses_until_th
     assert c.says() == ["10.0.0.0/30 from n1"]
 
 
-def test_a_node_that_no_group_takes_any_more_stays_where_it_has_addresses_until_they_have_cooled() -> None:
+def test_node_that_matches_no_group_stays_until_its_addresses_have_cooled() -> None:
     c = Cluster(RACKS)
     c.node("n1", {"rack": "a"})
     c.pod("web/p", "n1")

@@ -204,7 +204,7 @@ def test_mirror_pod_may_appear_late_and_disappear() -> None:
     assert c.says() == ["kube/proxy on n1: released, the pod is gone"]
 
 
-def test_one_in_the_hosts_network_as_an_api_server_wants_none() -> None:
+def test_static_pod_on_the_host_network_gets_no_address() -> None:
     c = two_nodes()
     c.pod("kube/api", "n1", uid="mirror-1", static="0123abc", host_network=True)
     assert c.says() == []

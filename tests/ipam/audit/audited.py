@@ -31,7 +31,7 @@ class Audited(Cluster):
     def found(self, api: Mapping[str, ev.Fact] | None = None, *wired: ev.Wired) -> list[Finding]:
         return findings(self.state, snapshot(self.api() if api is None else api, self.versions), wired)
 
-    def told(self, api: Mapping[str, ev.Fact] | None = None, *wired: ev.Wired) -> list[str]:
+    def reported(self, api: Mapping[str, ev.Fact] | None = None, *wired: ev.Wired) -> list[str]:
         return [brief(one) for one in self.found(api, *wired)]
 
 
@@ -75,7 +75,7 @@ def without(c: Audited, *subjects: str) -> dict[str, ev.Fact]:
 
 
 def twin(name: str, node: str, address: str, block: str, uid: str = "") -> ev.AddressAssigned:
-    """An address that nobody decided."""
+    """An address without a decision."""
     return ev.AddressAssigned(
         namespace="web", name=name, uid=uid or f"uid-web/{name}", node=node, tenant="web",
         addresses=(ev.PodAddress(address=address, network="net", block=block),),
@@ -105,7 +105,7 @@ class Reported:
     def __init__(self, c: Audited, *reports: ev.Wired) -> None:
         state = c.rebuilt(covers=covers(reports)).state
         found = findings(state, snapshot(c.api(), c.versions), reports)
-        self.told = [brief(one) for one in found if one.kind == "kernel"]
+        self.reported = [brief(one) for one in found if one.kind == "kernel"]
 
 
 def covering(seq: int, addresses: dict[str, str], consumer: str = "cni") -> ev.Wired:

@@ -44,7 +44,7 @@ def test_repair_releases_only_the_leaked_address() -> None:
     api = without(c, "kube.pod.web.a")
     c.send(*orders(c, c.found(api)))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
-    assert c.told(api) == ["missed web/a"]
+    assert c.reported(api) == ["missed web/a"]
 
 
 def test_a_pod_without_an_address() -> None:
@@ -61,7 +61,7 @@ def test_a_pod_without_an_address() -> None:
 def test_pod_without_a_decision() -> None:
     c = cluster()
     c.pod("web/e", "n1")
-    assert c.told() == ["without web/e n1"]
+    assert c.reported() == ["without web/e n1"]
 
 
 def test_pod_unknown_to_the_log() -> None:
@@ -76,10 +76,10 @@ def test_of_two_owners_by_the_log_the_later_one_is_refused_and_gets_another() ->
     c = cluster()
     c.pod("web/twin", "n1")
     c.send(twin("twin", "n1", "10.0.0.0", "10.0.0.0/30"))
-    assert c.told() == ["without web/twin n1", "owners web/twin n1 10.0.0.0"]
+    assert c.reported() == ["without web/twin n1", "owners web/twin n1 10.0.0.0"]
     assert orders(c, c.found()) == []
     c.decide()
-    assert c.told() == []
+    assert c.reported() == []
     assert c.addresses()["web/a"] == "10.0.0.0"
     assert c.addresses()["web/twin"] != "10.0.0.0"
 
@@ -127,4 +127,4 @@ def test_a_pod_that_reports_another_address_than_it_was_given() -> None:
     c = cluster()
     c.pod("web/a", "n1", ips=("10.0.0.99",))
     c.decide()
-    assert c.told() == ["differs web/a n1 10.0.0.0"]
+    assert c.reported() == ["differs web/a n1 10.0.0.0"]

@@ -22,7 +22,7 @@ def api(c: Cluster) -> Snapshot:
     return Snapshot(c.newest(ev.NodeSeen), c.newest(ev.PodSeen), {"nodes": "100", "pods": "100"})
 
 
-def told(found: Iterable[Finding]) -> list[str]:
+def texts(found: Iterable[Finding]) -> list[str]:
     return [f"{one.kind}: {one.text}" for one in found]
 
 
@@ -39,7 +39,7 @@ def test_no_findings_in_a_healthy_cluster() -> None:
     c.node("n1", {"rack": "b"})
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.decide()
-    assert told(findings(c.state, api(c))) == []
+    assert texts(findings(c.state, api(c))) == []
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -64,7 +64,7 @@ def test_an_address_of_a_pod_that_is_gone() -> None:
     there = api(c)
     del there.pods["web/a"]
     found = findings(c.state, there)
-    assert told(found) == [
+    assert texts(found) == [
         "nobody: 10.0.0.0 of web/a on n1: the API server has no such pod",
         "missed: pod web/a is on the log and not in the API server",
     ]
@@ -103,7 +103,7 @@ def test_an_address_of_a_pod_that_was_replaced() -> None:
         resource_version="90", uid="new", namespace="web", name="a", node="n1", phase="Running"
     )
     found = findings(c.state, there)
-    assert told(found)[0] == "nobody: 10.0.0.0 of web/a on n1: a new pod of the same name took its place"
+    assert texts(found)[0] == "nobody: 10.0.0.0 of web/a on n1: a new pod of the same name took its place"
     c.send(*corrections(found, c.state, 7))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]
     c.send(
@@ -112,7 +112,7 @@ def test_an_address_of_a_pod_that_was_replaced() -> None:
     assert c.says() == ["web/a on n1: 10.0.0.1"]
 
 
-def test_a_pod_that_has_finished_is_told_by_a_listing_and_not_freed_by_hand() -> None:
+def test_finished_pod_is_repaired_by_a_listing() -> None:
     c = two_racks()
     there = api(c)
     there.pods["web/a"] = ev.PodSeen(
@@ -129,7 +129,7 @@ def test_a_pod_that_the_log_does_not_know() -> None:
     there.pods["web/c"] = ev.PodSeen(
         resource_version="90", uid="c", namespace="web", name="c", node="n1", phase="Running"
     )
-    assert told(findings(c.state, there)) == [
+    assert texts(findings(c.state, there)) == [
         "without: web/c on n1: nothing was decided for it",
         "missed: pod web/c is in the API server and not on the log",
     ]
@@ -140,7 +140,7 @@ def test_a_pod_that_was_denied() -> None:
     c.pod("web/c", "n1", annotations={"romana.io/network": "blue"})
     c.decide()
     found = findings(c.state, api(c))
-    assert told(found) == ["without: web/c on n1: there is no network blue"]
+    assert texts(found) == ["without: web/c on n1: there is no network blue"]
     assert corrections(found, c.state, 7) == []
 
 
@@ -149,7 +149,7 @@ def test_nodes_that_only_one_side_has() -> None:
     there = api(c)
     del there.nodes["n2"]
     there.nodes["n3"] = ev.NodeSeen(resource_version="9", uid="n3", name="n3")
-    assert told(findings(c.state, there)) == [
+    assert texts(findings(c.state, there)) == [
         "missed: node n2 is on the log and not in the API server",
         "missed: node n3 is in the API server and not on the log",
     ]
@@ -176,13 +176,13 @@ def test_of_two_owners_by_the_log_the_first_stays_and_the_other_gets_another(
     c = two_racks()
     twice(c, *ips)
     found = findings(c.state, api(c))
-    assert "owners: 10.0.0.0 was given to web/c on n1, though 10.0.0.0 is another pod's" in told(found)
+    assert "owners: 10.0.0.0 was given to web/c on n1, though 10.0.0.0 is another pod's" in texts(found)
     assert corrections(found, c.state, 7) == []  # whoever decides takes it back
     assert c.says()[:2] == [
         "web/c on n1: released, refused: 10.0.0.0 is another pod's",
         "web/c on n1: 10.0.0.1",
     ]
-    left = told(findings(c.state, api(c)))
+    left = texts(findings(c.state, api(c)))
     assert left == (
         [
             "owners: 10.0.0.0 is reported by web/a and web/c; it was given to web/a",
@@ -198,7 +198,7 @@ def test_two_pods_that_report_one_address() -> None:
     c.pod("web/b", "n2", ips=("10.0.0.0",))
     c.pod("web/a", "n1", ips=("10.0.0.0",))
     c.decide()
-    assert told(findings(c.state, api(c))) == [
+    assert texts(findings(c.state, api(c))) == [
         "owners: 10.0.0.0 is reported by web/a and web/b; it was given to web/a",
         "differs: web/b on n2 was given 10.0.0.64 and reports 10.0.0.0",
     ]
@@ -212,7 +212,7 @@ def test_foreign_addresses_of_pods_are_ignored() -> None:
     c.decide()
     assert findings(c.state, api(c)) == []
     wired = ev.Wired(node="n1", consumer="cni", addresses={"10.0.0.0": "web/a"})
-    assert told(findings(c.state, api(c), [wired])) == [
+    assert texts(findings(c.state, api(c), [wired])) == [
         "differs: web/a on n1 was given 10.0.0.0 and reports 10.244.0.7"
     ]
 
@@ -221,7 +221,7 @@ def test_a_block_outside_every_group() -> None:
     c = two_racks()
     c.send(ev.TopologySet(document=topology("10.9.0.0/24")))
     c.decide()
-    assert told(findings(c.state, api(c))) == [
+    assert texts(findings(c.state, api(c))) == [
         "outside: 10.0.0.0/30 of n1 is in no group; 1 addresses are used",
         "outside: 10.0.0.64/30 of n2 is in no group; 1 addresses are used",
     ]
@@ -236,7 +236,7 @@ def test_blocks_that_overlap_and_addresses_where_they_do_not_belong() -> None:
             addresses=(ev.PodAddress(address="10.0.0.9", network="net", block="10.0.0.0/30"),),
         ),
     )  # fmt: skip
-    found = told(findings(c.state, api(c)))
+    found = texts(findings(c.state, api(c)))
     assert "overlap: 10.0.0.0/29 was given to n2, though node n1 has 10.0.0.0/30, which overlaps it" in found
     assert "count: 10.0.0.9 of web/b on n2 is outside its block 10.0.0.0/30" in found
 
@@ -252,11 +252,11 @@ def test_kernel_address_that_is_not_assigned() -> None:
         consumer="cni",
         addresses={"10.0.0.1": "web/c", "10.0.0.3": "", "10.0.0.0": "web/z"},
     )
-    assert told(findings(c.state, api(c), [wired])) == [
+    assert texts(findings(c.state, api(c), [wired])) == [
         "kernel: 10.0.0.3 is wired on n1, and nobody there has it",
         "kernel: 10.0.0.0 is wired on n1 for web/z, and web/a has it",
     ]
-    assert told(findings(c.state, api(c), [ev.Wired(node="n2", consumer="cni")])) == [
+    assert texts(findings(c.state, api(c), [ev.Wired(node="n2", consumer="cni")])) == [
         "kernel: 10.0.0.64 of web/b is not wired on n2"
     ]
 

@@ -16,16 +16,16 @@ def test_a_pod_that_only_its_kubelet_knows_holds_its_address() -> None:
     c.decide()
     c.no_pod("web/a")
     c.decide()
-    assert c.told() == []
+    assert c.reported() == []
     end = c.seqs["IPAM"]
     wired = GOOD | {"10.0.0.2": "kube/static"}
-    assert Reported(c, covering(end, wired)).told == []
-    assert Reported(c, covering(end, GOOD)).told == [], "it may not have begun"
+    assert Reported(c, covering(end, wired)).reported == []
+    assert Reported(c, covering(end, GOOD)).reported == [], "it may not have begun"
     c.no_sandbox("kube/static", "n1")
-    assert c.told() == ["nobody kube/static n1 10.0.0.2"]
+    assert c.reported() == ["nobody kube/static n1 10.0.0.2"]
 
 
-def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
+def test_sandbox_requests_of_a_deleted_node_are_withdrawn() -> None:
     """Its kubelet will not do it."""
     c = cluster()
     c.sandbox("kube/static", "n1", uid="0123abc")
@@ -49,7 +49,7 @@ def test_what_is_requested_on_a_node_that_is_gone_is_taken_back() -> None:
     assert [one for one in c.found() if one.kind == "sandbox"] == []
 
 
-def test_a_node_that_came_and_went_behind_the_lists_is_no_finding_with_its_sandboxes() -> None:
+def test_node_created_and_deleted_after_the_lists_is_no_finding() -> None:
     c = cluster()
     there, version = c.api(), c.versions
     c.node("n9", {"rack": "a"})
@@ -66,12 +66,12 @@ def test_a_pod_that_waits_for_its_predecessors_sandbox_is_no_finding() -> None:
     c.decide()
     c.pod("web/a", "n1", uid="new")
     c.decide()
-    assert c.told() == []
+    assert c.reported() == []
 
 
 def test_a_static_pod_is_known_by_its_own_uid_on_both_sides() -> None:
     c = cluster()
     c.pod("kube/static", "n1", uid="mirror", static="0123abc")
     c.decide()
-    assert c.told() == []
-    assert Reported(c, covering(c.seqs["IPAM"], GOOD)).told == ["kernel kube/static n1 10.0.0.2"]
+    assert c.reported() == []
+    assert Reported(c, covering(c.seqs["IPAM"], GOOD)).reported == ["kernel kube/static n1 10.0.0.2"]

@@ -30,10 +30,10 @@ def test_healthy_cluster_with_pods_of_all_kinds() -> None:
     c.decide()
     c.no_node("n3")
     c.decide()
-    assert c.told() == []
+    assert c.reported() == []
     c.later(3600)
     c.decide()
-    assert c.told() == []
+    assert c.reported() == []
     assert [brief(one) for one in findings(c.rebuilt().state, snapshot(c.api(), c.versions))] == []
 
 
@@ -43,7 +43,7 @@ def test_healthy_cluster_with_pods_of_all_kinds() -> None:
 def test_a_node_that_went_and_one_that_came() -> None:
     c = cluster()
     node = ev.NodeSeen(resource_version="99", uid="uid-n3", name="n3", addresses=("192.0.2.3",))
-    assert c.told(without(c, "kube.node.-.n1") | {node.subject(): node}) == ["missed n1", "missed n3"]
+    assert c.reported(without(c, "kube.node.-.n1") | {node.subject(): node}) == ["missed n1", "missed n3"]
 
 
 def test_a_node_with_other_labels_or_addresses() -> None:
@@ -59,11 +59,11 @@ def test_a_node_with_other_labels_or_addresses() -> None:
 def test_a_pod_that_was_scheduled_and_the_log_does_not_know() -> None:
     c = cluster()
     c.pod("web/e", "", phase="Pending")
-    assert c.told(with_pod(c, "e", node="n1")) == ["without web/e n1", "missed web/e"]
+    assert c.reported(with_pod(c, "e", node="n1")) == ["without web/e n1", "missed web/e"]
 
 
 def test_finding_names_the_pod_and_what_the_api_server_has() -> None:
-    """So that two looks can tell whether it is still the same."""
+    """So that two checks can compare their findings."""
     c = cluster()
     c.pod("web/e", "n1")
     c.send(twin("e", "n1", "10.0.0.77", "10.0.0.0/30"))

@@ -10,7 +10,7 @@ from romana_bus.ipam.change import evictions as pods_that_lose
 from romana_bus.ipam.change import plan as plans
 from romana_bus.ipam.change.merge import merge
 from tests.ipam.cluster import Cluster, topology
-from tests.ipam.invariants import blocks_do_not_overlap, nobody_shares
+from tests.ipam.invariants import blocks_do_not_overlap, no_address_has_two_owners
 
 if TYPE_CHECKING:
     from romana_bus.ipam.change.evictions import PodChange
@@ -54,7 +54,7 @@ def apply(c: Cluster, document: dict[str, Any]) -> None:
     c.send(ev.TopologySet(document=merge(c.state.topology, document)))
     c.decide()
     blocks_do_not_overlap(c)
-    nobody_shares(c)
+    no_address_has_two_owners(c)
 
 
 def groups(found: Changes) -> list[tuple[str, str, str, str]]:

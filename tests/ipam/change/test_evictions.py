@@ -85,7 +85,7 @@ def disowned(
     )  # fmt: skip
 
 
-def test_a_pod_that_is_not_there_loses_its_address_and_gets_no_other() -> None:
+def test_evicted_pod_that_is_gone_gets_no_other_address() -> None:
     c = two_racks()
     c.send(disowned("web/a", "n1", "10.0.0.0", absent=True))
     assert c.says() == ["web/a on n1: released, the API server has no such pod"]

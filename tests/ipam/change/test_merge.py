@@ -1,4 +1,4 @@
-"""The document that follows the topology in force: nobody's prefix moves because of others."""
+"""Merging a document with the topology in force: no prefix moves because of other groups."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_group_with_nothing_in_common_is_matched_by_its_position() -> None:
     assert prefixes(after)["other"] == "10.0.64.0/18"
 
 
-def test_two_of_one_name_are_told_apart_by_their_order() -> None:
+def test_groups_with_one_name_are_matched_by_order() -> None:
     twins = topology("10.0.0.0/16", 28, *({"name": "t", "routing": n} for n in (1, 2)))
     after = parse(lived(twins, topology("10.0.0.0/16", 28, {"name": "t", "routing": 1})))
     assert [(leaf.routing, str(leaf.prefix)) for leaf in after.leaves] == [(1, "10.0.0.0/17")]
@@ -147,9 +147,9 @@ def test_a_leaf_that_is_split_and_groups_that_become_a_leaf_again() -> None:
 
 
 def test_slots_of_the_document_override_earlier_ones() -> None:
-    wish = of("a", "b", slots=8)
-    wish["topologies"][0]["map"][1]["slot"] = 6
-    assert prefixes(lived(of("a", "b"), wish)) == {"a": "10.0.0.0/19", "b": "10.0.192.0/19"}
+    request = of("a", "b", slots=8)
+    request["topologies"][0]["map"][1]["slot"] = 6
+    assert prefixes(lived(of("a", "b"), request)) == {"a": "10.0.0.0/19", "b": "10.0.192.0/19"}
     taken = of("a", "b")
     taken["topologies"][0]["map"][1]["slot"] = 0
     assert prefixes(lived(of("a", "b"), taken)) == {"b": "10.0.0.0/17", "a": "10.0.128.0/17"}
@@ -202,7 +202,7 @@ def test_the_groups_of_the_default_topology_keep_their_slots() -> None:
     assert after == {f"zone-{zone}": prefix for zone, prefix in opened.items()} | {"zone-b": "100.88.0.0/13"}
 
 
-def test_what_the_operator_wrote_is_not_touched() -> None:
+def test_merge_does_not_change_the_given_document() -> None:
     document = of("a", "b/1", "b/2")
     document["comment"] = {"kept": [1]}
     written = repr(document)

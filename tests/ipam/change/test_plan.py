@@ -1,4 +1,4 @@
-"""What a change of the topology does to groups, nodes and addresses, said before it is made."""
+"""The plan of a topology change: its effect on groups, nodes and addresses."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_other_labels_that_its_nodes_have_too() -> None:
     assert plan(c, document).safe
 
 
-def test_a_level_that_is_full_grows_and_the_plan_says_what_it_costs() -> None:
+def test_full_level_grows_and_the_plan_shows_the_cost() -> None:
     c = cluster(zones(*"abcd"), *"abcd", pods=33)  # in the order of their names: 9 is the last one
     assert "10.0.0.32" in c.addresses().values()
     found = plan(c, zones(*"abcde"))

@@ -1,4 +1,4 @@
-"""What an operator's wish about reserved ranges comes to."""
+"""Reserving and unreserving ranges."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_a_range_that_cannot_be_reserved(cidr: str, kind: str) -> None:
 def test_a_larger_range_replaces_those_inside_it_and_a_smaller_one_adds_nothing() -> None:
     c = cluster()
     c.send(*reserve(c.state, "10.0.0.8/30"), *reserve(c.state, "10.0.0.12/32"))
-    wish = reserve(c.state, "10.0.0.8/29")
-    assert wish == [
+    request = reserve(c.state, "10.0.0.8/29")
+    assert request == [
         ev.RangeReserved(cidr="10.0.0.8/29"),
         ev.RangeUnreserved(cidr="10.0.0.12/32"),
         ev.RangeUnreserved(cidr="10.0.0.8/30"),
     ]
-    c.send(*wish)
+    c.send(*request)
     assert reserve(c.state, "10.0.0.8/31") == []
 
 
@@ -98,7 +98,7 @@ def test_of_many_pods_some_are_named() -> None:
         reserve(c.state, "10.0.0.0/28")
 
 
-def test_while_it_drains_no_address_is_given_out_there_and_the_live_ones_stay() -> None:
+def test_draining_range_assigns_no_address_and_keeps_the_used_ones() -> None:
     c = Cluster(topology("10.0.0.0/29", 30), warm_blocks=0, cooldown=0)
     c.node("n1")
     c.pod("web/a", "n1")

@@ -270,7 +270,7 @@ def test_a_block_that_is_much_larger_than_those_inside_it_is_refused_too() -> No
 
 
 def test_a_group_that_was_refused_is_shown_for_as_long_as_it_stands() -> None:
-    """Nobody can take it back."""
+    """It cannot be released."""
     c = Cluster()
     c.node("n1")
     c.decide()

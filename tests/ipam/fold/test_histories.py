@@ -1,4 +1,4 @@
-"""Rule 2 for addresses: however a history came in, it ends in the same."""
+"""Rule 2 for addresses: every variant of a history ends in the same state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TWO_FAMILIES = {
 }
 
 
-class Story:
+class Facts:
     """Facts, with the resource versions that the API server gives them. `before`: what is so from the
     start in every variant; a topology set later leaves the addresses given before where they are."""
 
@@ -75,7 +75,7 @@ class Story:
         return ev.SandboxRemoved(node=node, namespace=namespace, name=name, uid=key, sandbox="box")
 
 
-def a_cluster_starts(s: Story) -> histories.History:
+def a_cluster_starts(s: Facts) -> histories.History:
     synced, s.before = s.before, []
     return [
         [s.node("n1", zone="a"), s.node("n2", zone="b"), s.node("n3")],
@@ -85,7 +85,7 @@ def a_cluster_starts(s: Story) -> histories.History:
     ]
 
 
-def pods_come_and_go(s: Story) -> histories.History:
+def pods_come_and_go(s: Facts) -> histories.History:
     return [
         [s.node("n1"), s.pod("web/a", "n1"), s.pod("web/b", "n1"), s.pod("db/a", "n1")],
         [s.no_pod("web/a"), s.pod("web/b", "n1", phase="Succeeded")],
@@ -94,7 +94,7 @@ def pods_come_and_go(s: Story) -> histories.History:
     ]
 
 
-def nodes_come_and_go(s: Story) -> histories.History:
+def nodes_come_and_go(s: Facts) -> histories.History:
     return [
         [s.node("n1", zone="a"), s.node("n2", zone="b"), s.pod("web/a", "n1")],
         [s.pod("web/b", "n2"), s.no_node("n2"), s.pod("web/lost", "n9")],
@@ -104,7 +104,7 @@ def nodes_come_and_go(s: Story) -> histories.History:
     ]
 
 
-def racks_and_a_reserved_range(s: Story) -> histories.History:
+def racks_and_a_reserved_range(s: Facts) -> histories.History:
     s.before.append(ev.TopologySet(document=RACKS))
     return [
         [s.node("n1", rack="a"), s.node("n2", rack="b")],
@@ -114,7 +114,7 @@ def racks_and_a_reserved_range(s: Story) -> histories.History:
     ]
 
 
-def two_families_and_a_tenant(s: Story) -> histories.History:
+def two_families_and_a_tenant(s: Facts) -> histories.History:
     s.before.append(ev.TopologySet(document=TWO_FAMILIES))
     return [
         [s.node("n1"), s.node("n2")],
@@ -124,7 +124,7 @@ def two_families_and_a_tenant(s: Story) -> histories.History:
     ]
 
 
-def sandboxes_before_and_after_their_pods(s: Story) -> histories.History:
+def sandboxes_before_and_after_their_pods(s: Facts) -> histories.History:
     """Static pods with and without a mirror, one of each after the API has forgotten it, and one whose
     node goes."""
     return [
@@ -138,7 +138,7 @@ def sandboxes_before_and_after_their_pods(s: Story) -> histories.History:
     ]
 
 
-STORIES = [
+HISTORIES = [
     a_cluster_starts,
     pods_come_and_go,
     nodes_come_and_go,
@@ -150,16 +150,16 @@ SETTINGS: list[dict[str, Any]] = [{}, {"cooldown": 0, "warm_blocks": 0}, {"block
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("make_history", HISTORIES)
 def test_final_state_does_not_depend_on_the_variant(
-    story: Callable[[Story], histories.History], settings: dict[str, Any]
+    make_history: Callable[[Facts], histories.History], settings: dict[str, Any]
 ) -> None:
-    told = Story()
-    history = story(told)
+    facts = Facts()
+    history = make_history(facts)
 
     def run(variant: histories.History) -> Cluster:
         cluster = Cluster(synced=False, **settings)
-        cluster.send(*told.before)
+        cluster.send(*facts.before)
         for step in variant:
             cluster.send(*step)
             cluster.decide()
@@ -203,12 +203,12 @@ def places(event: ev.AddressAssigned) -> list[str]:
 
 
 def test_every_history_has_twenty_four_variants() -> None:
-    names = [name for _, name, _ in histories.variants(a_cluster_starts(Story()))]
+    names = [name for _, name, _ in histories.variants(a_cluster_starts(Facts()))]
     assert len(set(names)) == 24
 
 
 def test_every_variant_leaves_the_same_newest_message_of_each_entity() -> None:
-    history = pods_come_and_go(Story())
+    history = pods_come_and_go(Facts())
     newest = {event.subject(): event for step in history for event in step}
     for _, name, variant in histories.variants(history):
         assert {event.subject(): event for step in variant for event in step} == newest, name

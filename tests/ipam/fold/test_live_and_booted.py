@@ -17,8 +17,7 @@ from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.watch_stream import WatchStream
 from tests.ipam.cluster import Cluster, topology
 from tests.ipam.fold.state_dump import dump
-from tests.ipam.fold.test_histories import STORIES
-from tests.ipam.fold.test_histories import Story as Facts
+from tests.ipam.fold.test_histories import HISTORIES, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,15 +37,15 @@ def same(cluster: Cluster) -> None:
 
 
 def recorded(kind: Kind, folder: Path) -> Iterator[ev.Event]:
-    """What the watcher tells of a recorded day."""
+    """The events that the watcher publishes for a recorded day."""
     state = Watched()
     observe.begin_listing(state, kind, "test")
     observe.end_listing(state, kind, "1", 0.0)
-    story = WatchStream(kind, state)
+    watch = WatchStream(kind, state)
     for number, line in enumerate(read_lines(folder / f"{kind.plural}.jsonl")):
         if line.kind == "watch":
-            story.now = float(number)
-            yield from story.feed(line.body.encode() + b"\n").events
+            watch.now = float(number)
+            yield from watch.feed(line.body.encode() + b"\n").events
 
 
 def a_day(folder: Path) -> list[ev.Event]:
@@ -61,7 +60,7 @@ def as_it_is(_chance: random.Random, _cluster: Cluster) -> list[ev.Event]:
     return []
 
 
-def an_old_event_again(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
+def repeated_old_event(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     facts = [stored.event for stored in cluster.log if isinstance(stored.event, ev.Fact)]
     return [chance.choice(facts)] if facts and chance.random() < 0.3 else []
 
@@ -78,7 +77,7 @@ def a_false_deletion(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     return []
 
 
-def a_version_that_goes_backwards(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
+def older_version(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     pods = cluster.newest(ev.PodSeen)
     if not pods or chance.random() > 0.3:
         return []
@@ -86,7 +85,7 @@ def a_version_that_goes_backwards(chance: random.Random, cluster: Cluster) -> li
     return [msgspec.structs.replace(pod, resource_version=str(chance.randrange(5)), phase="Running")]
 
 
-def somebody_elses_decision(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
+def foreign_decision(chance: random.Random, cluster: Cluster) -> list[ev.Event]:
     given, blocks = cluster.newest(ev.AddressAssigned), cluster.newest(ev.BlockAssigned)
     if given and chance.random() < 0.1:
         one = chance.choice(given)
@@ -97,7 +96,7 @@ def somebody_elses_decision(chance: random.Random, cluster: Cluster) -> list[ev.
 
 
 MISFORTUNES = [
-    as_it_is, an_old_event_again, a_false_deletion, a_version_that_goes_backwards, somebody_elses_decision,
+    as_it_is, repeated_old_event, a_false_deletion, older_version, foreign_decision,
 ]  # fmt: skip
 misfortunes = pytest.mark.parametrize("misfortune", MISFORTUNES, ids=lambda one: one.__name__)
 
@@ -110,7 +109,7 @@ def test_a_recorded_day(misfortune: Misfortune, documented: bool, folder: Path) 
     cluster = Cluster(topology("10.0.0.0/20", 28) if documented else None, cooldown=5_000_000)
     for number, fact in enumerate(a_day(folder)):
         cluster.send(fact, *misfortune(chance, cluster))
-        if number % 2 or misfortune is somebody_elses_decision:
+        if number % 2 or misfortune is foreign_decision:
             cluster.decide()
         if number % 10 == 0:
             cluster.later(chance.choice([1, 4, 10]))
@@ -118,21 +117,21 @@ def test_a_recorded_day(misfortune: Misfortune, documented: bool, folder: Path) 
 
 
 @misfortunes
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("make_history", HISTORIES)
 def test_written_histories(
-    story: Callable[[Facts], histories.History],
+    make_history: Callable[[Facts], histories.History],
     misfortune: Misfortune,
 ) -> None:
-    told = Facts()
-    history = story(told)
+    source = Facts()
+    history = make_history(source)
     for seed in range(3):
         chance = random.Random(seed)
         cluster = Cluster(synced=False)
-        cluster.send(*told.before)
+        cluster.send(*source.before)
         for step in history:
             for event in step:
                 cluster.send(event, *misfortune(chance, cluster))
-                if misfortune is somebody_elses_decision:
+                if misfortune is foreign_decision:
                     cluster.decide()
                 same(cluster)
             cluster.decide()

@@ -1,4 +1,4 @@
-"""How fast addresses go, told from the events of a window; and how long the free ones last."""
+"""Growth of the used addresses from the events of a window, and the forecast of exhaustion."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_window_is_the_last_hours() -> None:
     assert window(NOW, 0.5, 0) == NOW - HOUR // 2
 
 
-def test_a_logs_beginning_is_no_growth_and_too_little_says_nothing() -> None:
+def test_start_of_the_log_is_no_growth_and_a_short_log_gives_none() -> None:
     began = NOW - HOUR // 2
     assert window(NOW, 1.0, began) == began + SETTLING
     assert window(NOW, 1.0, NOW - SETTLING - LEAST) == NOW - LEAST

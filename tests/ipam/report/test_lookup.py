@@ -1,4 +1,4 @@
-"""One address: whose it is, or why it is nobody's; and what is reserved."""
+"""Lookup of one address: its owner, or why it has none; and reserved ranges."""
 
 from __future__ import annotations
 

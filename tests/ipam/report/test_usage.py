@@ -1,4 +1,4 @@
-"""How full everything is: it adds up at every level and in both families, and says how torn the rest is."""
+"""Usage: it adds up at every level and in both families, and shows the fragmentation of the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DUAL = {
 }
 
 
-def rooms(c: Cluster) -> Iterator[tuple[str, Usage]]:
+def usages(c: Cluster) -> Iterator[tuple[str, Usage]]:
     for network in views.networks(c.state):
         yield f"network {network.network}", network.usage
         yield f"usable {network.network}", network.usable
@@ -37,7 +37,7 @@ def rooms(c: Cluster) -> Iterator[tuple[str, Usage]]:
     for block in views.blocks(c.state):
         yield f"block {block.block}", block.usage
     for tenant in tenants(c.state):
-        yield from ((f"tenant {tenant.tenant} {family}", room) for family, room in tenant.usage.items())
+        yield from ((f"tenant {tenant.tenant} {family}", usage) for family, usage in tenant.usage.items())
 
 
 def only(c: Cluster) -> Usage:
@@ -56,10 +56,10 @@ def test_usage_adds_up_at_every_level_and_in_both_families(block_owner: str) -> 
     for number in range(4):
         c.no_pod(f"{'web' if number % 3 else 'db'}/p{number}")
     c.decide()
-    found = dict(rooms(c))
-    for name, room in found.items():
-        assert room.used + room.cooling + room.reserved + room.free == room.size, name
-        assert 0 <= room.fragmented <= room.free, name
+    found = dict(usages(c))
+    for name, usage in found.items():
+        assert usage.used + usage.cooling + usage.reserved + usage.free == usage.size, name
+        assert 0 <= usage.fragmented <= usage.free, name
     for family in ("four", "six"):
         assert (found[f"network {family}"].used, found[f"network {family}"].cooling) == (8, 4)
     assert found["network six"].reserved == 256
@@ -70,7 +70,7 @@ def test_usage_adds_up_at_every_level_and_in_both_families(block_owner: str) -> 
     )
 
 
-def test_whole_blocks_are_no_fragments_whoever_holds_them() -> None:
+def test_whole_blocks_are_no_fragments_with_any_owner() -> None:
     c = Cluster(topology("10.0.0.0/26", 29))
     c.node("n1")
     c.node("n2")
@@ -95,7 +95,7 @@ def test_free_addresses_beside_used_ones_are_fragments() -> None:
     assert (only(c).fragmented, only(c).free) == (0, 32)
 
 
-def test_what_is_reserved_is_neither_free_nor_a_fragment() -> None:
+def test_reserved_addresses_are_neither_free_nor_fragments() -> None:
     c = Cluster(topology("10.0.0.0/27", 29), warm_blocks=0)
     c.send(ev.RangeReserved(cidr="10.0.0.4/30"))
     c.node("n1")

@@ -213,27 +213,27 @@ class Romana:
         raise LookupError("no_room")
 
     def blackout(self, cidr: str) -> None:
-        wish = ip_network(cidr)
-        inside = [n.cidr for n in self.networks.values() if _in(wish, n.cidr)]
+        asked = ip_network(cidr)
+        inside = [n.cidr for n in self.networks.values() if _in(asked, n.cidr)]
         if not inside:
             raise LookupError("no_network")
-        if wish == inside[0]:
+        if asked == inside[0]:
             raise LookupError("blackout_whole_network")
-        if any(_in(wish, other) for other in self.reserved):
+        if any(_in(asked, other) for other in self.reserved):
             return
-        if any(address in wish for _, found in self.given.values() for address in found):
+        if any(address in asked for _, found in self.given.values() for address in found):
             raise LookupError("blackout_in_use")
-        covered = [at for at, other in enumerate(self.reserved) if _in(other, wish)]
+        covered = [at for at, other in enumerate(self.reserved) if _in(other, asked)]
         if covered:
-            self.reserved[covered[0]] = wish
+            self.reserved[covered[0]] = asked
         else:
-            self.reserved.append(wish)
+            self.reserved.append(asked)
 
     def unblackout(self, cidr: str) -> None:
-        wish = ip_network(cidr)
-        if wish in self.reserved:
-            self.reserved.remove(wish)
-        elif any(_in(wish, n.cidr) for n in self.networks.values()):
+        asked = ip_network(cidr)
+        if asked in self.reserved:
+            self.reserved.remove(asked)
+        elif any(_in(asked, n.cidr) for n in self.networks.values()):
             raise LookupError("no_such_blackout")
         else:
             raise LookupError("no_network")

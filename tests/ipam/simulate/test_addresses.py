@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def test_a_block_is_one_hosts_one_tenants_and_one_segments(play: Play) -> None:
-    told = play(ONE, [ask("a"), ask("b", tenant="db"), ask("c", segment="x"), ask("d", "n2"), ask("e")])
-    assert told.short == ["10.0.0.0", "10.0.0.4", "10.0.0.8", "10.0.0.12", "10.0.0.1"]
-    assert told.end["blocks"]["net"] == [
+    played = play(ONE, [ask("a"), ask("b", tenant="db"), ask("c", segment="x"), ask("d", "n2"), ask("e")])
+    assert played.short == ["10.0.0.0", "10.0.0.4", "10.0.0.8", "10.0.0.12", "10.0.0.1"]
+    assert played.end["blocks"]["net"] == [
         block("10.0.0.0/30", "n1", "web", "", 2),
         block("10.0.0.4/30", "n1", "db", "", 1),
         block("10.0.0.8/30", "n1", "web", "x", 1),
@@ -49,9 +49,9 @@ def test_the_lowest_free_address_first_and_the_block_that_came_back_first(play: 
     """An empty block is anybody's, in the order in which blocks became empty, before a new one is made."""
     ops = [ask(name, tenant=name) for name in "abc"] + [give("c"), give("a")]
     ops += [ask("d", "n2"), ask("e", "n2", "db"), ask("f", "n2", "x"), ask("g", "n2")]
-    told = play(ONE, ops)
-    assert told.short[5:] == ["10.0.0.8", "10.0.0.0", "10.0.0.12", "10.0.0.9"]
-    assert [found["cidr"] for found in told.end["blocks"]["net"]] == [
+    played = play(ONE, ops)
+    assert played.short[5:] == ["10.0.0.8", "10.0.0.0", "10.0.0.12", "10.0.0.9"]
+    assert [found["cidr"] for found in played.end["blocks"]["net"]] == [
         "10.0.0.0/30",
         "10.0.0.4/30",
         "10.0.0.8/30",
@@ -60,16 +60,16 @@ def test_the_lowest_free_address_first_and_the_block_that_came_back_first(play: 
 
 
 def test_empty_block_has_no_owner_and_is_kept(play: Play) -> None:
-    told = play(ONE, [ask("a"), give("a")])
-    assert told.end["blocks"] == {"net": [block("10.0.0.0/30", "", "", "", 0)]}
-    assert told.end["addresses"] == {}
+    played = play(ONE, [ask("a"), give("a")])
+    assert played.end["blocks"] == {"net": [block("10.0.0.0/30", "", "", "", 0)]}
+    assert played.end["addresses"] == {}
 
 
 def test_blocks_come_back_in_order_also_hours_later(play: Play) -> None:
     """An operation takes a second; a live cluster remembers the order of releases for an hour."""
     ops = [ask("a"), ask("b", tenant="db"), give("b"), give("a")]
-    told = play(ONE, [*ops, *[shut("10.0.0.240/32")] * 4_000, ask("c")])
-    assert told.short[-1] == "10.0.0.4"
+    played = play(ONE, [*ops, *[shut("10.0.0.240/32")] * 4_000, ask("c")])
+    assert played.short[-1] == "10.0.0.4"
 
 
 def test_by_name_or_by_address(play: Play) -> None:
@@ -78,26 +78,28 @@ def test_by_name_or_by_address(play: Play) -> None:
 
 
 def test_a_name_that_is_an_address_is_a_name_first(play: Play) -> None:
-    told = play(ONE, [ask("a"), ask("10.0.0.0"), give("10.0.0.0")])
-    assert told.end["addresses"] == {"a": "10.0.0.0"}
+    played = play(ONE, [ask("a"), ask("10.0.0.0"), give("10.0.0.0")])
+    assert played.end["addresses"] == {"a": "10.0.0.0"}
 
 
 def test_exhaustion_and_its_end(play: Play) -> None:
     ops = [ask("a"), ask("b"), ask("c"), ask("d", tenant="db"), give("a"), ask("d", tenant="db"), ask("c")]
-    told = play(TINY, ops)
-    assert told.short == ["10.0.0.0", "10.0.0.1", "exhausted", "exhausted", True, "exhausted", "10.0.0.0"]
-    assert "full" in told.results[2]["message"]
+    played = play(TINY, ops)
+    assert played.short == ["10.0.0.0", "10.0.0.1", "exhausted", "exhausted", True, "exhausted", "10.0.0.0"]
+    assert "full" in played.results[2]["message"]
 
 
 def test_name_is_assigned_once(play: Play) -> None:
-    told = play(ONE, [ask("a"), ask("a", "n2", "db"), give("a"), ask("a", "n2", "db")])
-    assert told.short == ["10.0.0.0", "exists", True, "10.0.0.0"]
-    assert told.results[1]["message"] == "a has an address already: 10.0.0.0"
+    played = play(ONE, [ask("a"), ask("a", "n2", "db"), give("a"), ask("a", "n2", "db")])
+    assert played.short == ["10.0.0.0", "exists", True, "10.0.0.0"]
+    assert played.results[1]["message"] == "a has an address already: 10.0.0.0"
 
 
 def test_blocks_of_one_address(play: Play) -> None:
-    told = play(topology("10.0.0.0/30", 32, hosts("n1")), [ask("a"), ask("b"), give("a"), ask("c"), ask("d")])
-    assert told.short == ["10.0.0.0", "10.0.0.1", True, "10.0.0.0", "10.0.0.2"]
+    played = play(
+        topology("10.0.0.0/30", 32, hosts("n1")), [ask("a"), ask("b"), give("a"), ask("c"), ask("d")]
+    )
+    assert played.short == ["10.0.0.0", "10.0.0.1", True, "10.0.0.0", "10.0.0.2"]
 
 
 def test_without_a_block_mask_blocks_have_eight_addresses(play: Play) -> None:

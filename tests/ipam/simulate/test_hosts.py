@@ -20,8 +20,8 @@ def test_the_tree_as_it_is_written_with_padding(play: Play) -> None:
         "routing": "r",
         "groups": [{"name": "x"}, {"name": "y", "assignment": {"k": "v"}}],
     }
-    told = play(topology("10.0.0.0/16", 28, inner, *RACKS[:2]), [join("n1", k="v"), join("n2")])
-    assert told.end["tree"]["net"] == {
+    played = play(topology("10.0.0.0/16", 28, inner, *RACKS[:2]), [join("n1", k="v"), join("n2")])
+    assert played.end["tree"]["net"] == {
         "cidr": "",
         "name": "/",
         "groups": [
@@ -47,13 +47,13 @@ def test_the_group_with_the_fewest_hosts_that_takes_it(play: Play) -> None:
         *(join(f"n{at}", f"192.0.2.{at + 1}", rack="ab"[at % 2]) for at in range(11)),
         join("n11", rack="x"),
     ]
-    told = play(topology("10.0.0.0/16", 28, *RACKS, *RACKS), ops)
-    assert told.short == [True] * 11 + ["no_group"]
-    groups = told.end["tree"]["net"]["groups"]
+    played = play(topology("10.0.0.0/16", 28, *RACKS, *RACKS), ops)
+    assert played.short == [True] * 11 + ["no_group"]
+    groups = played.end["tree"]["net"]["groups"]
     assert [group["hosts"] for group in groups] == [
         ["n0", "n4", "n8"], ["n1", "n5", "n9"], [], ["n2", "n6", "n10"], ["n3", "n7"], [], [], [],
     ]  # fmt: skip
-    assert told.results[-1]["message"] == "network net needs the label rack=a or rack=b or rack=c"
+    assert played.results[-1]["message"] == "network net needs the label rack=a or rack=b or rack=c"
 
 
 def test_a_host_is_added_once_by_name_and_by_address(play: Play) -> None:
@@ -69,8 +69,10 @@ def test_one_that_found_no_group_may_try_again(play: Play) -> None:
 def test_a_listed_host_that_is_removed_and_added_is_like_any_other(play: Play) -> None:
     """What a document lists counts from the start, until it is removed."""
     document = topology("10.0.0.0/16", 28, hosts("n1", "n2", "n3"), {"name": "other"})
-    told = play(document, [leave("n1"), leave("n2"), join("x"), join("n1"), join("n4"), join("n2", rack="a")])
-    groups = told.end["tree"]["net"]["groups"]
+    played = play(
+        document, [leave("n1"), leave("n2"), join("x"), join("n1"), join("n4"), join("n2", rack="a")]
+    )
+    groups = played.end["tree"]["net"]["groups"]
     assert [group["hosts"] for group in groups] == [["n3", "n1", "n2"], ["x", "n4"]]
 
 
@@ -86,10 +88,10 @@ def test_labels_have_to_go_with_the_group_and_do_not_move_a_host(play: Play) -> 
     zone = {"name": "zone", "assignment": {"zone": "z"}, "groups": [*RACKS]}
     ops = [join("n1", zone="z", rack="a"), label("n1", zone="z", rack="a", more="x"), label("n1", zone="z")]
     ops += [label("n1", rack="a"), label("n1", zone="z", rack="b"), label("n1", zone="z", rack="a")]
-    told = play(topology("10.0.0.0/16", 28, zone), ops)
-    assert told.short == [True, True, "ineligible", "ineligible", "ineligible", True]
-    assert "zone=z, rack=a" in told.results[2]["message"]
-    assert told.end["tree"]["net"]["groups"][0]["hosts"] == ["n1"]
+    played = play(topology("10.0.0.0/16", 28, zone), ops)
+    assert played.short == [True, True, "ineligible", "ineligible", "ineligible", True]
+    assert "zone=z, rack=a" in played.results[2]["message"]
+    assert played.end["tree"]["net"]["groups"][0]["hosts"] == ["n1"]
 
 
 def test_labels_never_make_a_host_join_another_network(play: Play) -> None:
@@ -99,6 +101,6 @@ def test_labels_never_make_a_host_join_another_network(play: Play) -> None:
             {"name": "z", "assignment": {"zone": "z"}, "groups": []}
         ]}],
     }  # fmt: skip
-    told = play(document, [join("n1", rack="a"), label("n1", rack="a", zone="z"), ask("a")])
-    assert told.short == [True, True, "10.0.0.0"]
-    assert (told.end["tree"]["a"]["hosts"], told.end["tree"]["b"]["hosts"]) == (["n1"], [])
+    played = play(document, [join("n1", rack="a"), label("n1", rack="a", zone="z"), ask("a")])
+    assert played.short == [True, True, "10.0.0.0"]
+    assert (played.end["tree"]["a"]["hosts"], played.end["tree"]["b"]["hosts"]) == (["n1"], [])

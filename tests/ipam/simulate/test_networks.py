@@ -29,11 +29,11 @@ def test_networks_that_name_a_tenant_come_first_and_those_for_everyone_after(pla
 
 
 def test_a_tenant_without_a_network_and_a_host_that_is_not_there(play: Play) -> None:
-    """Romana does not tell a host that it does not know from a full one; the message does."""
+    """Romana does not distinguish an unknown host from a full one; the message does."""
     document = networks({"name": "web", "cidr": "10.1.0.0/24", "tenants": ["web"]})
-    told = play(document, [ask("a", tenant="db"), ask("a", "nope", "db"), ask("a", "nope"), ask("a")])
-    assert told.short == ["no_network", "no_network", "exhausted", "10.1.0.0"]
-    assert told.results[2]["message"] == "there is no host nope"
+    played = play(document, [ask("a", tenant="db"), ask("a", "nope", "db"), ask("a", "nope"), ask("a")])
+    assert played.short == ["no_network", "no_network", "exhausted", "10.1.0.0"]
+    assert played.results[2]["message"] == "there is no host nope"
 
 
 def test_a_host_has_what_its_own_networks_have(play: Play) -> None:
@@ -50,9 +50,9 @@ def test_a_host_has_what_its_own_networks_have(play: Play) -> None:
 def test_a_network_without_a_map_has_no_tree_and_no_blocks(play: Play) -> None:
     document = topology()
     document["networks"].append({"name": "bare", "cidr": "10.9.0.0/24"})
-    told = play(document, [join("n1"), shut("10.9.0.0/30"), leave("n1")])
-    assert told.short == [True, True, True]
-    assert set(told.end["tree"]) == set(told.end["blocks"]) == {"net"}
+    played = play(document, [join("n1"), shut("10.9.0.0/30"), leave("n1")])
+    assert played.short == [True, True, True]
+    assert set(played.end["tree"]) == set(played.end["blocks"]) == {"net"}
 
 
 def test_two_families_all_or_nothing(play: Play) -> None:
@@ -60,18 +60,20 @@ def test_two_families_all_or_nothing(play: Play) -> None:
         {"name": "four", "cidr": "10.0.0.0/30", "block_mask": 31},
         {"name": "six", "cidr": "fd00::/127", "block_mask": 127},
     )
-    told = play(document, [ask("a"), ask("b"), ask("c"), give("fd00::"), ask("c")])
+    played = play(document, [ask("a"), ask("b"), ask("c"), give("fd00::"), ask("c")])
     both = [["10.0.0.0", "fd00::"], ["10.0.0.1", "fd00::1"]]
-    assert told.short == [*both, "exhausted", True, both[0]]
-    assert told.end["addresses"] == {"b": both[1], "c": both[0]}
-    assert told.end["blocks"]["four"] == [block("10.0.0.0/31", "n1", "web", "", 2)]
+    assert played.short == [*both, "exhausted", True, both[0]]
+    assert played.end["addresses"] == {"b": both[1], "c": both[0]}
+    assert played.end["blocks"]["four"] == [block("10.0.0.0/31", "n1", "web", "", 2)]
 
 
 def test_ipv6_alone(play: Play) -> None:
     document = topology("fd00::/48", 128, {"name": "a"}, {"name": "b"}, {"name": "c"})
-    told = play(document, [join("n1", "fe80::1"), join("n2", "fe80::2"), ask("a"), ask("b", "n2"), ask("c")])
-    assert told.short[2:] == ["fd00::", "fd00:0:0:4000::", "fd00::1"]
-    assert [group["cidr"] for group in told.end["tree"]["net"]["groups"]] == [
+    played = play(
+        document, [join("n1", "fe80::1"), join("n2", "fe80::2"), ask("a"), ask("b", "n2"), ask("c")]
+    )
+    assert played.short[2:] == ["fd00::", "fd00:0:0:4000::", "fd00::1"]
+    assert [group["cidr"] for group in played.end["tree"]["net"]["groups"]] == [
         "fd00::/50", "fd00:0:0:4000::/50", "fd00:0:0:8000::/50", "fd00:0:0:c000::/50",
     ]  # fmt: skip
     assert play(document, [join("n1"), ask("a"), give("FD00:0::0")]).short[2] is True

@@ -56,8 +56,8 @@ def test_b1_padding_takes_no_hosts() -> None:
 def test_b1_groups_without_labels_keep_hosts_out_of_padding_too(play: Play) -> None:
     """There, padding asks for nothing either, and has always the fewest."""
     groups = [{"name": name} for name in "abc"]
-    told = play(topology("10.0.0.0/16", 28, *groups), [join(f"n{at}", f"192.0.2.{at}") for at in range(9)])
-    assert [group["hosts"] for group in told.end["tree"]["net"]["groups"]] == [
+    played = play(topology("10.0.0.0/16", 28, *groups), [join(f"n{at}", f"192.0.2.{at}") for at in range(9)])
+    assert [group["hosts"] for group in played.end["tree"]["net"]["groups"]] == [
         ["n0", "n3", "n6"], ["n1", "n4", "n7"], ["n2", "n5", "n8"], [],
     ]  # fmt: skip
 
@@ -80,18 +80,18 @@ def test_b2_empty_block_has_no_owner(play: Play) -> None:
     """In Romana's order: 5, 6, 2, 0, and then the others."""
     ops = [ask(str(at)) for at in range(8)] + [give(str(at)) for at in (5, 6, 2, 0)]
     one = topology("10.0.0.0/29", 29, hosts("n1", "n2"))
-    told = play(one, [*ops, *(ask(f"again{at}") for at in range(5))])
-    assert told.short[12:] == ["10.0.0.0", "10.0.0.2", "10.0.0.5", "10.0.0.6", "exhausted"]
-    told = play(one, [*ops, *(give(str(at)) for at in (1, 3, 4, 7)), ask("new", "n2", "db")])
-    assert told.short[-1] == "10.0.0.0"
+    played = play(one, [*ops, *(ask(f"again{at}") for at in range(5))])
+    assert played.short[12:] == ["10.0.0.0", "10.0.0.2", "10.0.0.5", "10.0.0.6", "exhausted"]
+    played = play(one, [*ops, *(give(str(at)) for at in (1, 3, 4, 7)), ask("new", "n2", "db")])
+    assert played.short[-1] == "10.0.0.0"
 
 
 def test_b2_reserved_addresses_do_not_lose_others(play: Play) -> None:
     """Romana takes those from the pool as well, and puts them back."""
     ops = [shut("10.0.0.1/32"), shut("10.0.0.4/31"), *(ask(str(at)) for at in range(6)), give("4"), give("0")]
     ops += [open_("10.0.0.4/31"), open_("10.0.0.1/32"), *(ask(f"again{at}") for at in range(6))]
-    told = play(topology("10.0.0.0/29", 29, hosts("n1")), ops)
-    assert told.short[-6:] == ["10.0.0.0", "10.0.0.1", "10.0.0.4", "10.0.0.5", "10.0.0.7", "exhausted"]
+    played = play(topology("10.0.0.0/29", 29, hosts("n1")), ops)
+    assert played.short[-6:] == ["10.0.0.0", "10.0.0.1", "10.0.0.4", "10.0.0.5", "10.0.0.7", "exhausted"]
 
 
 def test_b3_a_block_has_one_owner_also_after_its_host_went() -> None:
@@ -111,9 +111,9 @@ def test_b3_a_block_has_one_owner_also_after_its_host_went() -> None:
 
 def test_b3_no_block_has_two_tenants(play: Play) -> None:
     ops = [ask("a"), ask("b"), leave("n1"), join("n1"), ask("c", tenant="db"), ask("d")]
-    told = play(topology("10.0.0.0/24", 30, hosts("n1")), ops)
-    assert told.short[4:] == ["10.0.0.0", "10.0.0.4"]
-    assert [(one["cidr"], one["tenant"]) for one in told.end["blocks"]["net"]] == [
+    played = play(topology("10.0.0.0/24", 30, hosts("n1")), ops)
+    assert played.short[4:] == ["10.0.0.0", "10.0.0.4"]
+    assert [(one["cidr"], one["tenant"]) for one in played.end["blocks"]["net"]] == [
         ("10.0.0.0/30", "db"),
         ("10.0.0.4/30", "web"),
     ]
@@ -137,9 +137,9 @@ def test_b4_a_name_is_free_again_when_its_host_went() -> None:
 
 def test_b4_names_go_with_their_host(play: Play) -> None:
     ops = [ask("a"), ask("b", "n2"), leave("n1"), give("a"), give("10.0.0.0"), ask("a", "n2"), give("a")]
-    told = play(topology("10.0.0.0/24", 30, hosts("n1", "n2")), ops)
-    assert told.short[2:] == [True, "not_found", "not_found", "10.0.0.5", True]
-    assert told.end["addresses"] == {"b": "10.0.0.4"}
+    played = play(topology("10.0.0.0/24", 30, hosts("n1", "n2")), ops)
+    assert played.short[2:] == [True, "not_found", "not_found", "10.0.0.5", True]
+    assert played.end["addresses"] == {"b": "10.0.0.4"}
 
 
 def test_b5_hosts_and_addresses_outlive_a_new_topology() -> None:
@@ -155,10 +155,10 @@ def test_b5_hosts_and_addresses_outlive_a_new_topology() -> None:
 def test_b5_hosts_that_joined_by_themselves_too(play: Play) -> None:
     """In Romana they had to be listed in the document."""
     ops = [join("n1"), join("n2"), ask("a"), ask("b", "n2"), change(topology("10.0.0.0/23", 30)), ask("c")]
-    told = play(topology("10.0.0.0/24", 30), ops)
-    assert told.short[4:] == [True, "10.0.0.1"]
-    assert told.end["tree"]["net"]["hosts"] == ["n1", "n2"]
-    assert told.end["addresses"] == {"a": "10.0.0.0", "b": "10.0.0.4", "c": "10.0.0.1"}
+    played = play(topology("10.0.0.0/24", 30), ops)
+    assert played.short[4:] == [True, "10.0.0.1"]
+    assert played.end["tree"]["net"]["hosts"] == ["n1", "n2"]
+    assert played.end["addresses"] == {"a": "10.0.0.0", "b": "10.0.0.4", "c": "10.0.0.1"}
 
 
 def test_b5_a_topology_that_is_refused_leaves_everything_as_it_is(play: Play) -> None:
@@ -195,8 +195,8 @@ def test_b7_a_block_counts_its_addresses_right_when_the_lowest_is_free() -> None
 
 
 def test_b7_counts_at_the_end(play: Play) -> None:
-    told = play(topology("10.0.0.0/29", 29, hosts("n1")), [ask("a"), ask("b"), ask("c"), give("a")])
-    assert [block["allocated_ip_count"] for block in told.end["blocks"]["net"]] == [2]
+    played = play(topology("10.0.0.0/29", 29, hosts("n1")), [ask("a"), ask("b"), ask("c"), give("a")])
+    assert [block["allocated_ip_count"] for block in played.end["blocks"]["net"]] == [2]
 
 
 def test_b8_everything_that_happens_to_a_block_is_published() -> None:
@@ -237,10 +237,10 @@ def test_b9_a_block_that_does_not_fit_into_its_group_is_refused() -> None:
 def test_b9_no_address_is_given_twice_at_a_groups_end(play: Play) -> None:
     """With blocks as large as the groups: Romana looked at the network's end instead."""
     ops = [join("n1"), join("n2"), *(ask(f"{host}-{at}", host) for at in range(5) for host in ("n1", "n2"))]
-    told = play(topology("10.0.0.0/29", 30, {"name": "a"}, {"name": "b"}), ops)
-    given = [one for one in told.short[2:] if one != "exhausted"]
+    played = play(topology("10.0.0.0/29", 30, {"name": "a"}, {"name": "b"}), ops)
+    given = [one for one in played.short[2:] if one != "exhausted"]
     assert sorted(given) == [f"10.0.0.{at}" for at in range(8)]
-    assert told.short[-2:] == ["exhausted", "exhausted"]
+    assert played.short[-2:] == ["exhausted", "exhausted"]
 
 
 def test_b10_network_without_a_map_is_no_error() -> None:
@@ -281,8 +281,8 @@ def test_b12_an_address_that_is_kept_under_a_new_topology_keeps_its_block(play: 
     """The later blocks first: then the earlier ones are taken out of what was given back."""
     ops = [ask("c"), ask("b", tenant="db"), ask("a", tenant="x"), give("c"), ask("d", tenant="y"), give("b")]
     one = topology("10.0.0.0/24", 30, hosts("n1"))
-    told = play(one, [*ops, change(one), ask("e", tenant="z"), ask("f", tenant="w"), ask("g", tenant="y")])
-    assert told.short[6:] == [True, "10.0.0.4", "10.0.0.12", "10.0.0.1"]
+    played = play(one, [*ops, change(one), ask("e", tenant="z"), ask("f", tenant="w"), ask("g", tenant="y")])
+    assert played.short[6:] == [True, "10.0.0.4", "10.0.0.12", "10.0.0.1"]
 
 
 def test_b13_a_cidr_with_host_bits_is_refused() -> None:
@@ -307,9 +307,9 @@ def test_b14_failing_operations_leave_no_trace(play: Play) -> None:
     ops = [ask("a"), ask("b")]
     failing = [ask("c"), ask("c", tenant="db"), ask("a"), give("c"), join("n1"), leave("n2")]
     failing += [shut("10.0.0.0/32"), open_("10.0.0.0/32")]
-    told = play(one, [*ops, *failing])
-    assert all(not line["ok"] for line in told.results[2:])
-    assert told.end == play(one, ops).end
+    played = play(one, [*ops, *failing])
+    assert all(not line["ok"] for line in played.results[2:])
+    assert played.end == play(one, ops).end
 
 
 def test_b15_search_for_a_free_address_skips_full_blocks() -> None:

@@ -34,11 +34,11 @@ def cases(of: list[dict[str, Any]]) -> pytest.MarkDecorator:
 
 
 @cases(CASES)
-def test_what_romana_refuses_is_refused_by_kind_and_nothing_else(case: dict[str, Any], play: Play) -> None:
-    told = play(case["topology"], [])
+def test_exactly_the_operations_refused_by_romana_are_refused(case: dict[str, Any], play: Play) -> None:
+    played = play(case["topology"], [])
     kind, _, _ = case.get("setup_error", "").partition(":")
-    assert (told.code, told.short) == ((2, [kind]) if kind else (0, []))
-    assert bool(told.end) == (not kind)
+    assert (played.code, played.short) == ((2, [kind]) if kind else (0, []))
+    assert bool(played.end) == (not kind)
 
 
 @cases(PLAYED)
@@ -76,10 +76,10 @@ def test_hosts_are_where_romana_places_them(case: dict[str, Any], play: Play) ->
 def test_hosts_that_romana_gave_the_padding_are_in_groups_that_take_them(
     case: dict[str, Any], play: Play
 ) -> None:
-    told = play(case["topology"], case["ops"])
-    assert set(told.short) == {True}
+    played = play(case["topology"], case["ops"])
+    assert set(played.short) == {True}
     tags = {op["name"]: op["tags"].items() for op in case["ops"] if op.get("tags")}
-    for tree in told.end["tree"].values():
+    for tree in played.end["tree"].values():
         for assignments, hosts in taken(tree, []):
             assert all(set(assignments) <= set(tags.get(host, ())) for host in hosts)
             if assignments == [("closed", "")]:
@@ -112,12 +112,12 @@ def inconsistent(case: dict[str, Any]) -> None:
 @cases(PLAYED)
 def test_every_operation_has_the_result_that_romana_gives(case: dict[str, Any], play: Play) -> None:
     inconsistent(case)
-    told = play(case["topology"], case["ops"])
-    assert told.code == 0
-    assert told.short == [
+    played = play(case["topology"], case["ops"])
+    assert played.code == 0
+    assert played.short == [
         op.get("result", True) if op["ok"] else op["error_kind"] for op in case["ops"]
     ]  # fmt: skip
-    assert all(line["message"] for line in told.results if not line["ok"])
+    assert all(line["message"] for line in played.results if not line["ok"])
 
 
 @cases(PLAYED)
@@ -125,10 +125,10 @@ def test_the_blocks_and_addresses_at_the_end_are_romanas(case: dict[str, Any], p
     """In their order. Romana counts the addresses of a block wrongly where its lowest one is free (B7):
     they are counted from its own list of addresses."""
     inconsistent(case)
-    told = play(case["topology"], case["ops"])
+    played = play(case["topology"], case["ops"])
     addresses = case.get("addresses", {})
-    assert told.end["addresses"] == addresses
-    assert told.end["blocks"] == {
+    assert played.end["addresses"] == addresses
+    assert played.end["blocks"] == {
         network: [block | {"allocated_ip_count": inside(block["cidr"], addresses)} for block in blocks]
         for network, blocks in case["blocks"].items()
     }

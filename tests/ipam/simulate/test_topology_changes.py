@@ -33,9 +33,9 @@ def test_a_larger_range_replaces_one_inside_it_and_no_more(play: Play) -> None:
 
 def test_fully_reserved_block_has_no_owner(play: Play) -> None:
     """Romana gives it to the first who comes across it, and no one else ever has it."""
-    told = play(ONE, [shut("10.0.0.0/29"), ask("a"), open_("10.0.0.0/29"), ask("b", tenant="db")])
-    assert told.short == [True, "10.0.0.8", True, "10.0.0.0"]
-    assert [one["cidr"] for one in told.end["blocks"]["net"]] == ["10.0.0.0/30", "10.0.0.8/30"]
+    played = play(ONE, [shut("10.0.0.0/29"), ask("a"), open_("10.0.0.0/29"), ask("b", tenant="db")])
+    assert played.short == [True, "10.0.0.8", True, "10.0.0.0"]
+    assert [one["cidr"] for one in played.end["blocks"]["net"]] == ["10.0.0.0/30", "10.0.0.8/30"]
 
 
 # --- another topology ---
@@ -46,19 +46,19 @@ def test_addresses_stay_under_a_new_topology(play: Play) -> None:
     document = topology("10.0.0.0/16", 31, hosts("n1", "n2"))
     document["networks"][0]["name"] = document["topologies"][0]["networks"][0] = "new"
     ops = [ask("a"), ask("b", "n2"), ask("c", "n2", "db"), give("a"), give("b"), change(document)]
-    told = play(ONE, [*ops, ask("d"), ask("e", "n2"), give("c"), ask("f", tenant="x")])
-    assert told.short[5:] == [True, "10.0.0.0", "10.0.0.2", True, "10.0.0.4"]
-    assert told.end["addresses"] == {"d": "10.0.0.0", "e": "10.0.0.2", "f": "10.0.0.4"}
-    assert list(told.end["blocks"]) == ["new"]
+    played = play(ONE, [*ops, ask("d"), ask("e", "n2"), give("c"), ask("f", tenant="x")])
+    assert played.short[5:] == [True, "10.0.0.0", "10.0.0.2", True, "10.0.0.4"]
+    assert played.end["addresses"] == {"d": "10.0.0.0", "e": "10.0.0.2", "f": "10.0.0.4"}
+    assert list(played.end["blocks"]) == ["new"]
 
 
-def test_hosts_are_placed_anew_where_their_addresses_are(play: Play) -> None:
+def test_hosts_are_placed_again_where_their_addresses_are(play: Play) -> None:
     before = topology("10.0.0.0/24", 28)
     after = topology("10.0.0.0/24", 28, {"name": "low"}, {"name": "high"})
     ops = [join("n1"), join("n2"), join("n3"), ask("a", "n3"), change(after), ask("b", "n1"), ask("c", "n2")]
-    told = play(before, ops)
-    assert told.short[4:] == [True, "10.0.0.128", "10.0.0.16"]
-    groups = told.end["tree"]["net"]["groups"]
+    played = play(before, ops)
+    assert played.short[4:] == [True, "10.0.0.128", "10.0.0.16"]
+    groups = played.end["tree"]["net"]["groups"]
     assert [group["hosts"] for group in groups] == [["n2", "n3"], ["n1"]]
 
 
@@ -73,11 +73,11 @@ def test_hosts_are_placed_anew_where_their_addresses_are(play: Play) -> None:
     ],
 )
 def test_refused_topology_changes_nothing(document: Any, kind: str, part: str, play: Play) -> None:
-    told = play(ONE, [ask("a"), ask("b", "n2"), change(document), ask("c")])
-    assert told.code == 0
-    assert told.short[2:] == [kind, "10.0.0.1"]
-    assert part in told.results[2]["message"]
-    assert told.end["tree"]["net"]["hosts"] == ["n1", "n2"]
+    played = play(ONE, [ask("a"), ask("b", "n2"), change(document), ask("c")])
+    assert played.code == 0
+    assert played.short[2:] == [kind, "10.0.0.1"]
+    assert part in played.results[2]["message"]
+    assert played.end["tree"]["net"]["hosts"] == ["n1", "n2"]
 
 
 def test_reserved_ranges_and_cooling_addresses_outlive_a_new_topology(play: Play) -> None:
@@ -91,28 +91,28 @@ def test_reserved_ranges_and_cooling_addresses_outlive_a_new_topology(play: Play
         ask("c"),
         open_("10.0.0.5/32"),
     ]
-    told = play(ONE, [*ops, ask("d")], "--cooldown", "60")
-    assert told.short[4:] == ["10.0.0.4", "10.0.0.6", True, "10.0.0.5"]
+    played = play(ONE, [*ops, ask("d")], "--cooldown", "60")
+    assert played.short[4:] == ["10.0.0.4", "10.0.0.6", True, "10.0.0.5"]
 
 
 def test_cooling_addresses_are_not_assigned_under_a_new_topology(play: Play) -> None:
     document = topology("10.0.0.0/25", 30, hosts("n1"))
     ops = [ask("a"), ask("b"), give("b"), change(document), ask("c"), ask("d")]
-    told = play(ONE, ops, "--cooldown", "60")
-    assert told.short[4:] == ["10.0.0.2", "10.0.0.3"]
+    played = play(ONE, ops, "--cooldown", "60")
+    assert played.short[4:] == ["10.0.0.2", "10.0.0.3"]
 
 
 def test_pod_with_an_assigned_and_a_cooling_address_keeps_the_assigned_one(play: Play) -> None:
     document = topology("10.0.0.0/25", 30, hosts("n1"))
     ops = [ask("a"), give("a"), ask("a"), change(document), ask("b"), ask("c")]
-    told = play(ONE, ops, "--cooldown", "60")
-    assert told.short[2:] == ["10.0.0.1", True, "10.0.0.2", "10.0.0.3"]
-    assert told.end["addresses"] == {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
+    played = play(ONE, ops, "--cooldown", "60")
+    assert played.short[2:] == ["10.0.0.1", True, "10.0.0.2", "10.0.0.3"]
+    assert played.end["addresses"] == {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
 
 
 @pytest.mark.parametrize(("count", "more"), [(5, ""), (6, "; and 1 more")])
 def test_first_of_many_unplaced_hosts_are_named(count: int, more: str, play: Play) -> None:
-    told = play(ONE, [*(ask(f"p{at}") for at in range(count)), change(topology("10.1.0.0/24", 30))])
-    message = told.results[-1]["message"]
+    played = play(ONE, [*(ask(f"p{at}") for at in range(count)), change(topology("10.1.0.0/24", 30))])
+    message = played.results[-1]["message"]
     assert message.count("no network for tenant") == 5
     assert message.endswith(f"has this address{more}")

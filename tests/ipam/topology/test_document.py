@@ -81,9 +81,9 @@ def test_a_map_that_several_networks_share_is_split_in_each() -> None:
 
 
 def test_routing_is_kept_as_it_was_written() -> None:
-    wish = {"announce": "prefix", "by": "bgp"}
-    document = topology("10.0.0.0/16", 28, {"name": "a", "routing": wish, **LEAF})
-    assert parse(document).leaves[0].routing == wish
+    routing = {"announce": "prefix", "by": "bgp"}
+    document = topology("10.0.0.0/16", 28, {"name": "a", "routing": routing, **LEAF})
+    assert parse(document).leaves[0].routing == routing
 
 
 def test_a_block_mask_of_the_network_itself_is_one_block() -> None:

@@ -202,7 +202,7 @@ def test_the_router_follows_a_topology_that_is_changed(run: Commands) -> None:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Path]:
-    """Somebody else's cluster: its kubeconfig."""
+    """The kubeconfig of a foreign cluster."""
     file = tmp_path / "kubeconfig"
     root = str(Path(__file__).parents[3])
     process = subprocess.Popen([sys.executable, "-m", "tests.lab.cluster.apiserver", str(file)], cwd=root)

@@ -26,8 +26,8 @@ def delete_node(run: Commands, name: str) -> None:
         assert answer.status == 200
 
 
-def told(run: Commands, kind: str, node: str) -> set[str]:
-    """The uids of node objects of which the log was told that."""
+def uids_published(run: Commands, kind: str, node: str) -> set[str]:
+    """The uids of the node's events of that type on the log."""
     lines = run.sourced(
         f"romana-bus events tail --no-follow --all --json --subject kube.node.-.{node}"
     ).json_lines
@@ -42,12 +42,12 @@ def test_recreated_node_object_loses_no_packet(shared: Commands) -> None:
     shared("pod", "run", "web", "--count", "2", "--node", "a1")
     shared("pod", "run", "db", "--node", "a2")
     before, routes = addresses(shared), block_routes(shared, "a2")
-    (first,) = told(shared, "NodeSeen", "a1")
+    (first,) = uids_published(shared, "NodeSeen", "a1")
     there, back = before["db"][0], before["web-1"][0]
     with Stream(space(shared, "web-1"), there) as out, Stream(space(shared, "db"), back) as into:
         delete_node(shared, "a1")
-        until(lambda: told(shared, "NodeGone", "a1") == {first}, "it is gone")
-        until(lambda: len(told(shared, "NodeSeen", "a1")) == 2, "another is there")
+        until(lambda: uids_published(shared, "NodeGone", "a1") == {first}, "it is gone")
+        until(lambda: len(uids_published(shared, "NodeSeen", "a1")) == 2, "another is there")
         shared("pod", "run", "late", "--node", "a1")
         assert routes <= block_routes(shared, "a2")
     assert not out.lost
@@ -60,11 +60,11 @@ def test_deleted_node_object_changes_nothing_until_released(shared: Commands) ->
     shared("pod", "run", "stays", "--count", "2", "--node", "a1")
     shared("pod", "run", "db", "--node", "a2")
     before, routes = addresses(shared), block_routes(shared, "a2")
-    gone = len(told(shared, "NodeGone", "a1"))
+    gone = len(uids_published(shared, "NodeGone", "a1"))
     with Stream(space(shared, "db"), before["stays-1"][0]) as into:
         os.kill(shared.pid("kubelet-a1"), signal.SIGKILL)
         delete_node(shared, "a1")
-        until(lambda: len(told(shared, "NodeGone", "a1")) > gone, "it is gone")
+        until(lambda: len(uids_published(shared, "NodeGone", "a1")) > gone, "it is gone")
         shared("pod", "run", "more", "--count", "12", "--node", "a2")  # decided after that
         assert routes <= block_routes(shared, "a2")
     assert not into.lost

@@ -1,4 +1,4 @@
-"""What becomes of a lab whose processes and namespaces somebody has meddled with, and how it is mended."""
+"""A lab whose processes or namespaces were killed or removed from outside, and its repair."""
 
 from __future__ import annotations
 

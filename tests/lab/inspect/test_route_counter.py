@@ -1,4 +1,4 @@
-"""Routes that change, heard of from the kernel."""
+"""Counting route changes from kernel notifications."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ needs_kubectl = pytest.mark.skipif(not FOUND, reason="kubectl is not installed (
 each_kubectl = pytest.mark.parametrize("path", FOUND or [""])
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     code: int
     out: str
     err: str
@@ -53,15 +53,15 @@ class Kubectl:
         return said.out
 
     async def fails(self, line: str, stdin: str = "") -> str:
-        """What it says then."""
+        """The output of kubectl."""
         said = await self.ask(*line.split(), stdin=stdin)
         assert said.code != 0, said
         return said.err
 
-    async def ask(self, *arguments: str, stdin: str = "") -> Said:
+    async def ask(self, *arguments: str, stdin: str = "") -> Output:
         async with self.started(*arguments) as process:
             out, err = await process.communicate(stdin.encode())
-        return Said(process.returncode or 0, out.decode(), err.decode())
+        return Output(process.returncode or 0, out.decode(), err.decode())
 
     @contextlib.asynccontextmanager
     async def started(self, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:

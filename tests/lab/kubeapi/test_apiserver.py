@@ -84,7 +84,7 @@ async def test_accepted_tokens_may_change() -> None:
         assert (await client.ask(PODS_PATH, headers={"Authorization": "Bearer None"})).status == 401
 
 
-async def test_what_is_forbidden_is_named_and_can_be_allowed_again() -> None:
+async def test_forbidden_request_names_the_resource_and_can_be_allowed_again() -> None:
     server = ApiServer()
     async with asking(server) as client:
         for verb in ("get", "create"):

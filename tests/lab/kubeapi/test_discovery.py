@@ -1,4 +1,4 @@
-"""What a client is told of the API before it asks for objects."""
+"""API discovery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client notices of watches that are told what is not so, and of a store that went back."""
+"""Watches with false events, and a store restored from a backup, as a client sees them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ async def test_a_deletion_of_what_is_still_there() -> None:
     server = ApiServer()
     add(server, "web", "a", "b")
     async with asking(server) as client, client.watch(f"{WATCH}&resourceVersion=3") as watch:
-        server.tell(PODS, false_change(server.store, PODS, "web/a"))
-        server.tell(PODS, false_change(server.store, PODS, "web/b", version=3))
-        server.tell(PODS, false_change(server.store, PODS, "web/b", version=99))
+        server.send_event(PODS, false_change(server.store, PODS, "web/a"))
+        server.send_event(PODS, false_change(server.store, PODS, "web/b", version=3))
+        server.send_event(PODS, false_change(server.store, PODS, "web/b", version=99))
         assert [await watch.event() for _ in range(3)] == [
             ("DELETED", "a", "4"),
             ("DELETED", "b", "3"),
@@ -42,7 +42,7 @@ async def test_versions_that_go_backwards_and_events_that_are_repeated() -> None
         first, _ = await watch.lines(2)
         server.send_line(first, "pods")
         assert await watch.line() == first
-        server.tell(PODS, false_change(server.store, PODS, "web/b", "MODIFIED", 1))
+        server.send_event(PODS, false_change(server.store, PODS, "web/b", "MODIFIED", 1))
         assert await watch.event() == ("MODIFIED", "b", "1")
         server.send_line(bookmark(PODS, 1), "pods")
         assert await watch.event() == ("BOOKMARK", "", "1")
@@ -62,7 +62,7 @@ async def test_false_event_is_rendered_for_each_watch() -> None:
         client.watch(f"{WATCH}&resourceVersion=3", PARTIAL) as partial,
     ):
         for key in ("web/a", "db/b"):
-            server.tell(PODS, false_change(server.store, PODS, key))
+            server.send_event(PODS, false_change(server.store, PODS, key))
         add(server, "", "n", resource=NODES)
         assert await namespaced.event() == ("DELETED", "b", "5")
         assert await selected.event() == ("DELETED", "b", "5")

@@ -1,4 +1,4 @@
-"""What a client notices when the small API server was told to fail."""
+"""Faults of the small API server as a client sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody sees who types kubectl commands against the small API server."""
+"""kubectl commands against the small API server."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_patches_and_replacements(path: str, tmp_path: Path) -> None:
         assert columns(await kubectl("get node n1"))[1][1] == "Ready,SchedulingDisabled"
 
 
-async def test_a_pod_on_a_node_terminates_until_its_kubelet_says_so(path: str, tmp_path: Path) -> None:
+async def test_pod_on_a_node_is_terminating_until_its_kubelet_confirms(path: str, tmp_path: Path) -> None:
     async with cluster(path, tmp_path) as (server, kubectl, client):
         for name in ("a", "b", "c"):
             await kubectl("apply -f -", POD.replace("name: a", f"name: {name}"))

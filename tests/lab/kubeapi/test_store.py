@@ -258,7 +258,7 @@ def test_what_was_filled_in_has_no_past() -> None:
     assert store.snapshot(PODS, 4).keys == []
 
 
-def test_what_is_applied_must_look_as_a_watch_shows_it() -> None:
+def test_applied_change_must_have_the_form_of_a_watch_event() -> None:
     """Lists cut the head off; anything else would come out crooked."""
     with pytest.raises(ValueError, match="not a Pod as a watch shows it"):
         ApiServer().apply_recorded("ADDED", PODS, b'{"metadata":{"name":"p","resourceVersion":"7"}}')

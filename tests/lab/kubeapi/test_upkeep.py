@@ -34,7 +34,7 @@ async def test_history_is_compacted_again_and_again_while_there_are_writes() -> 
         assert server.store.history == Extent(0, 0)
 
 
-async def test_what_is_older_than_the_compaction_is_answered_as_the_real_server_does() -> None:
+async def test_compacted_versions_are_answered_as_by_the_real_server() -> None:
     server = ApiServer(compact_interval=0.002)
     add(server, "web", "a", "b")
     async with asking(server) as client:

@@ -1,4 +1,4 @@
-"""The verbatim server says what it is told to, in the pieces that it is told to."""
+"""The verbatim server sends given bytes in given chunks."""
 
 from __future__ import annotations
 

@@ -178,13 +178,13 @@ async def test_watch_reports_the_difference_after_a_relist(tmp_path: Path) -> No
             await client.create(PODS, "default", pod(name))
         watch = client.watch(PODS, field_selector="metadata.namespace=default")
 
-        async def told(count: int) -> list[str]:
+        async def received(count: int) -> list[str]:
             events = [await anext(watch) for _ in range(count)]
             return [f"{kind} {item.get('metadata', {}).get('name', '')}".strip() for kind, item in events]
 
-        assert await told(4) == ["ADDED a", "ADDED b", "ADDED c", "SYNCED"]
+        assert await received(4) == ["ADDED a", "ADDED b", "ADDED c", "SYNCED"]
         await client.patch(PODS, "default", "a", {"metadata": {"labels": {"x": "1"}}})
-        assert await told(1) == ["MODIFIED a"]
+        assert await received(1) == ["MODIFIED a"]
         while server.watches():
             server.close_watches()
             await asyncio.sleep(0.001)
@@ -193,5 +193,5 @@ async def test_watch_reports_the_difference_after_a_relist(tmp_path: Path) -> No
         await client.create(PODS, "default", pod("b"))
         await client.create(PODS, "default", pod("d"))
         server.compact(server.store.version)
-        assert await told(5) == ["DELETED a", "DELETED b", "ADDED b", "ADDED d", "SYNCED"]
+        assert await received(5) == ["DELETED a", "DELETED b", "ADDED b", "ADDED d", "SYNCED"]
         await watch.aclose()  # type: ignore[attr-defined]

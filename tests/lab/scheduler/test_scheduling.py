@@ -1,4 +1,4 @@
-"""Which node a pod goes to, and what is said when it goes to none."""
+"""Which node a pod is scheduled to, and the reason when there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster in one process: an API server, the watcher, and who gives addresses, on one store."""
+"""A cluster in one process: an API server, the watcher and the IPAM decider, on one store."""
 
 from __future__ import annotations
 
@@ -94,23 +94,23 @@ class Site:
                     found[event.name] = event.addresses[0].address
         return found
 
-    async def told(self, role: str = KUBE) -> list[Any]:
+    async def published(self, role: str = KUBE) -> list[Any]:
         return await events(self.store, role)
 
     async def gone(self) -> list[str]:
-        """What the watcher has said to be gone."""
-        return [one.name for one in await self.told() if isinstance(one, PodGone | NodeGone)]
+        """The names of deleted objects that the watcher published."""
+        return [one.name for one in await self.published() if isinstance(one, PodGone | NodeGone)]
 
     async def released(self) -> list[str]:
-        return [one.name for one in await self.told(IPAM) if isinstance(one, AddressReleased)]
+        return [one.name for one in await self.published(IPAM) if isinstance(one, AddressReleased)]
 
     async def marks(self, resource: str = "pods") -> list[int]:
-        """How many the watcher doubted, each time that it said how it stands."""
-        marks = [one for one in await self.told() if isinstance(one, ResourceSynced)]
+        """The number of doubted objects in each of the watcher's status events."""
+        marks = [one for one in await self.published() if isinstance(one, ResourceSynced)]
         return [one.doubted for one in marks if one.resource == resource]
 
     async def elections(self) -> int:
-        return sum(isinstance(one, LeaderElected) for one in await self.told())
+        return sum(isinstance(one, LeaderElected) for one in await self.published())
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """`condition`: a coroutine function."""

@@ -11,7 +11,7 @@ from romana_bus.producers.kubernetes import observe
 from romana_bus.producers.kubernetes.absence import AT_ONCE, SURELY, Absences
 from romana_bus.producers.kubernetes.objects import PODS
 from romana_bus.producers.kubernetes.progress import Watched, evolve
-from tests.producers.kubernetes.test_observe import listing, pod, told
+from tests.producers.kubernetes.test_observe import brief, listing, pod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,7 +72,7 @@ def test_many_at_once_need_a_third_however_long_ago_the_first_was() -> None:
 def test_one_wrong_listing_removes_nothing() -> None:
     state = cluster(24)
     assert gone(listing(state, [], 2000)) == []
-    assert told(looked_again(state, pods(24), 2001, now=1.0)) == ["ResourceSynced"]
+    assert brief(looked_again(state, pods(24), 2001, now=1.0)) == ["ResourceSynced"]
     assert state.of("pods").absences.keys == frozenset()
     assert gone(listing(state, [], 3000)) == [], "it has to begin anew"
 
@@ -162,7 +162,7 @@ def test_watch_deletions_are_rate_limited() -> None:
 
 
 def test_deletions_before_the_limit_are_corrected_by_the_next_listing() -> None:
-    """The truth mends a false deletion, though its version is older."""
+    """The true state repairs a false deletion, though its version is older."""
     state = cluster(40)
     for number, one in enumerate(pods(40)):
         observe.changed(state, PODS, "DELETED", pod(one.metadata.name, 2000 + number), now=5.0)

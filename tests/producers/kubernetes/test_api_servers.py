@@ -45,15 +45,15 @@ async def test_each_resource_recovers_from_an_expired_version(kind: Kind, stream
 
     async with ApiServer([*lab.BUILT_IN, WIDGETS], streaming_list=streaming) as server:
         add(server, namespace, "a", resource=resource)
-        async with watching(server.url, kind) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url, kind) as reported:
+            await reported.until_reported("ResourceSynced")
             server.faults.append(Fault("watch", kind.plural, below=1 << 60, expired=True))
             server.close_watches(kind.plural)
             add(server, namespace, "b", resource=resource)
-            await told.until(lambda short: "Seen b" in " ".join(short))
+            await reported.until(lambda short: "Seen b" in " ".join(short))
             add(server, namespace, "c", resource=resource)
-            await told.until(lambda short: "Seen c" in " ".join(short))
-            assert told.reasons()[1].startswith("too old resource version")
+            await reported.until(lambda short: "Seen c" in " ".join(short))
+            assert reported.reasons()[1].startswith("too old resource version")
 
 
 # --- connections ----------------------------------------------------------------------------------------
@@ -62,30 +62,30 @@ async def test_each_resource_recovers_from_an_expired_version(kind: Kind, stream
 async def test_a_watch_that_did_its_work_before_it_was_cut_is_made_again_at_once() -> None:
     """A balancer that cuts all connections now and then: each was a good one."""
     limits = QUICK._replace(backoff=NEVER_AGAIN)
-    async with ApiServer() as server, watching(server.url, limits=limits) as told:
-        await told.until_told("ResourceSynced")
+    async with ApiServer() as server, watching(server.url, limits=limits) as reported:
+        await reported.until_reported("ResourceSynced")
         server.faults.append(Fault("watch", "pods", FOREVER, cut_after=0.1, reset=True))
         server.close_watches()
         for number in range(12):
             pods(server, f"p{number}")
-            await told.until_told(f"PodSeen p{number}")
+            await reported.until_reported(f"PodSeen p{number}")
             connections = server.requests["watch", "pods"]
             while server.requests["watch", "pods"] == connections:
                 await asyncio.sleep(0.005)
-        assert told.reasons() == ["first listing"]
+        assert reported.reasons() == ["first listing"]
 
 
-async def test_a_burst_of_watches_that_are_ended_at_once_is_no_reason_to_wait() -> None:
+async def test_burst_of_ended_watches_causes_no_backoff() -> None:
     limits = QUICK._replace(backoff=NEVER_AGAIN, burst=(5.0, 0.001))
-    async with ApiServer() as server, watching(server.url, limits=limits) as told:
-        await told.until_told("ResourceSynced")
+    async with ApiServer() as server, watching(server.url, limits=limits) as reported:
+        await reported.until_reported("ResourceSynced")
         for _ in range(3):
             connections = server.requests["watch", "pods"]
             server.close_watches()
             while server.requests["watch", "pods"] == connections or not server.watches("pods"):
                 await asyncio.sleep(0.005)
         pods(server, "a")
-        await told.until_told("PodSeen a")
+        await reported.until_reported("PodSeen a")
 
 
 # --- lists ----------------------------------------------------------------------------------------------
@@ -116,13 +116,13 @@ async def test_streaming_list_is_tried_once(fault: Fault) -> None:
             return meets(fault, call)
 
         fault.meets = counted  # type: ignore[method-assign]
-        async with watching(server.url, limits=limits) as told:
-            await told.until_told("ResourceSynced")
-            assert {"PodSeen a", "PodSeen b", "PodSeen c"} <= set(told.short())
+        async with watching(server.url, limits=limits) as reported:
+            await reported.until_reported("ResourceSynced")
+            assert {"PodSeen a", "PodSeen b", "PodSeen c"} <= set(reported.short())
             server.faults.insert(0, Fault("watch", "pods", below=1 << 60, expired=True))
             server.close_watches()
             delete(server, "b")
-            await told.until_told("PodGone b")
+            await reported.until_reported("PodGone b")
         assert asked == 1
 
 
@@ -132,12 +132,12 @@ async def test_a_list_without_a_version_that_is_a_number_is_made_once_a_second_a
         pods(server, "a")
         server.faults.append(Fault(plural="pods", times=FOREVER, version=version))
         limits = QUICK._replace(lists=1000.0)
-        async with watching(server.url, limits=limits) as told:
-            await told.until_told("PodSeen a")
+        async with watching(server.url, limits=limits) as reported:
+            await reported.until_reported("PodSeen a")
             for number in range(20):
                 pods(server, f"p{number}")
                 await asyncio.sleep(0.01)
-            lists = told.short().count("ResourceListing")
+            lists = reported.short().count("ResourceListing")
         assert lists == 1, "whatever its reason is"
         assert Limits().lists == 1.0
 
@@ -180,8 +180,8 @@ async def test_a_continue_token_that_is_empty_ends_the_list(token: str | None) -
     page += b'"uid":"u","resourceVersion":"5"}}]}'
 
     script = [NO_STREAMING_LIST, Answer(page), Answer(then="hang")]
-    async with VerbatimServer(script) as server, watching(server.url) as told:
-        assert await told.until_told("ResourceSynced") == [
+    async with VerbatimServer(script) as server, watching(server.url) as reported:
+        assert await reported.until_reported("ResourceSynced") == [
             "ResourceListing", "PodSeen a", "ResourceSynced"
         ]  # fmt: skip
         while len(server.asked) < 3:
@@ -192,15 +192,15 @@ async def test_a_continue_token_that_is_empty_ends_the_list(token: str | None) -
 async def test_endless_pages_are_given_up_and_remove_nothing() -> None:
     async with ApiServer(streaming_list=False) as server:
         pods(server, "a", "b", "c", "d")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             server.faults += [
                 Fault("watch", "pods", below=1 << 60, expired=True),
                 Fault("list", "pods", times=6, same_page=True),
             ]
             server.close_watches()
-            await told.until(lambda short: short.count("ResourceSynced") > 1)
-            assert not [one for one in told.short() if one.startswith("PodGone")]
+            await reported.until(lambda short: short.count("ResourceSynced") > 1)
+            assert not [one for one in reported.short() if one.startswith("PodGone")]
 
 
 # --- objects --------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ async def test_a_pod_of_more_than_a_message_takes_gets_an_address(stores: Stores
         )
         site.server.apply_recorded("ADDED", lab.PODS, raw.encode())
         await site.until_addressed({"p00", "big"})
-        (seen,) = [e for e in await site.told() if isinstance(e, PodSeen) and e.name == "big"]
+        (seen,) = [e for e in await site.published() if isinstance(e, PodSeen) and e.name == "big"]
         assert len(seen.labels) < 15_000
 
 
@@ -232,16 +232,16 @@ async def test_duplicate_json_key_is_refused() -> None:
 
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             for _ in range(3):
                 connections = server.requests["watch", "pods"]
                 server.send_line(twice, "pods")
                 while server.requests["watch", "pods"] == connections or not server.watches("pods"):
                     await asyncio.sleep(0.005)
             pods(server, "b")
-            await told.until_told("PodSeen b")
-        assert "PodGone a" not in told.short()
+            await reported.until_reported("PodSeen b")
+        assert "PodGone a" not in reported.short()
 
 
 async def test_a_resource_that_can_only_be_listed_is_refused_at_the_start() -> None:

@@ -22,9 +22,9 @@ async def test_server_errors_are_retried(code: int) -> None:
     async with ApiServer() as server:
         pods(server, "a")
         server.faults += [Fault("watch", "pods", times=2, code=code), Fault("list", "pods", code=code)]
-        async with watching(server.url) as told:
-            await told.until_told("PodSeen a")
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("PodSeen a")
+            await reported.until_reported("ResourceSynced")
 
 
 async def test_retry_after_is_obeyed() -> None:
@@ -32,8 +32,8 @@ async def test_retry_after_is_obeyed() -> None:
         server.faults.append(Fault("watch", "pods", code=429, retry_after=1))
         clock = asyncio.get_running_loop().time
         began = clock()
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
         assert clock() - began >= 1.0
 
 
@@ -41,40 +41,40 @@ async def test_silent_connection_is_closed() -> None:
     async with ApiServer() as server:
         pods(server, "a")
         limits = QUICK._replace(silence=0.2)
-        async with watching(server.url, limits=limits) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url, limits=limits) as reported:
+            await reported.until_reported("ResourceSynced")
             server.faults.append(Fault("watch", "pods", silent=True))
             server.close_watches()
             while server.faults:
                 await asyncio.sleep(0.005)
             pods(server, "b")
-            await told.until_told("PodSeen b")
-        assert told.short().count("ResourceListing") == 1
+            await reported.until_reported("PodSeen b")
+        assert reported.short().count("ResourceListing") == 1
 
 
 async def test_a_connection_cut_in_the_middle_of_a_line() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             server.faults.append(Fault("watch", "pods", cut_at=50))
             server.close_watches()
             pods(server, "b", "c")
-            await told.until_told("PodSeen c")
-        assert told.short()[-2:] == ["PodSeen b", "PodSeen c"]
+            await reported.until_reported("PodSeen c")
+        assert reported.short()[-2:] == ["PodSeen b", "PodSeen c"]
 
 
 async def test_malformed_json_in_a_watch_restarts_it_from_the_last_good_line() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             pods(server, "b")
-            await told.until_told("PodSeen b")
+            await reported.until_reported("PodSeen b")
             server.send_line(b'{"type":"ADDED","object":{"met\n')
             pods(server, "c")
-            await told.until_told("PodSeen c")
-        assert told.short()[-2:] == ["PodSeen b", "PodSeen c"]
+            await reported.until_reported("PodSeen c")
+        assert reported.short()[-2:] == ["PodSeen b", "PodSeen c"]
         assert server.requests["watch", "pods"] == 2
 
 
@@ -85,11 +85,11 @@ async def test_a_line_of_three_megabytes() -> None:
             b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"big","namespace":"web","uid":"u",'
             b'"resourceVersion":"%d","annotations":{"x":"%s"}},"spec":{"nodeName":"n1"}}'
         ) % (version, b"y" * 3_000_000)
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             server.apply_recorded("ADDED", lab.PODS, raw)
-            await told.until_told("PodSeen big")
-        pod = told.events[-1]
+            await reported.until_reported("PodSeen big")
+        pod = reported.events[-1]
         assert isinstance(pod, PodSeen)
         assert pod.node == "n1"
 
@@ -105,8 +105,8 @@ async def test_missing_permissions_are_reported_with_the_rule_to_add() -> None:
 async def test_revoked_permissions_are_waited_for() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             server.forbid("watch", "pods")
             server.close_watches()
             before = server.requests["watch", "pods"]
@@ -114,24 +114,24 @@ async def test_revoked_permissions_are_waited_for() -> None:
                 await asyncio.sleep(0.005)
             server.allow("watch", "pods")
             pods(server, "b")
-            await told.until_told("PodSeen b")
+            await reported.until_reported("PodSeen b")
 
 
 async def test_an_api_server_restored_from_a_backup() -> None:
     """It is at a version behind ours, so our watch would wait for ever."""
     async with ApiServer() as server:
         pods(server, "a", "b", "c", "d")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
         state = Watched()
-        for event in told.events:
+        for event in reported.events:
             evolve(state, event)
     async with ApiServer() as restored:
         pods(restored, "a", "new")
         limits = QUICK._replace(quiet=0.1)
         async with watching(restored.url, state=state, limits=limits) as again:
-            await again.until_told("PodGone d")
+            await again.until_reported("PodGone d")
             assert [e.rewound for e in again.events if isinstance(e, ResourceListing)][-1]
             pods(restored, "later")
-            await again.until_told("PodSeen later")
+            await again.until_reported("PodSeen later")
         assert {"PodSeen a", "PodSeen new", "PodGone b"} <= set(again.short())

@@ -53,7 +53,7 @@ def at_version(item: Any, version: int) -> Any:
 
 
 class Reader:
-    """The same told three ways. `live`: whoever leads the watch; `followed`: a standby."""
+    """The same events in three states. `live`: the leader of the watch; `followed`: a standby."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind, self.live, self.followed = kind, Watched(), Watched()
@@ -61,7 +61,7 @@ class Reader:
         self.there: dict[str, Any] = {}  # at the API server
         self.version, self.now = 0, 0.0
 
-    def tell(self, events: Sequence[Event]) -> None:
+    def publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self.log.append(event)
             evolve(self.followed, event)
@@ -79,7 +79,7 @@ class Reader:
         return held, progress.synced, progress.listing
 
     def settled(self) -> None:
-        """The log has what the leader has told."""
+        """The log has what the leader has published."""
         live, followed = self.live.of(self.kind.name), self.followed.of(self.kind.name)
         same = {key: (one.uid, one.digest) for key, one in followed.held.items()}
         assert {key: (one.uid, one.digest) for key, one in live.held.items()} == same
@@ -89,17 +89,17 @@ class Reader:
     def listing(self, lacks: int = 0) -> None:
         shown = [item for number, item in enumerate(self.there.values()) if not lacks or number % lacks]
         observe.rewound_to(self.live, self.kind, str(self.version))
-        self.tell(observe.begin_listing(self.live, self.kind, "test"))
-        self.tell(observe.listed(self.live, self.kind, shown))
-        self.tell(observe.end_listing(self.live, self.kind, str(self.version), self.now))
+        self.publish(observe.begin_listing(self.live, self.kind, "test"))
+        self.publish(observe.listed(self.live, self.kind, shown))
+        self.publish(observe.end_listing(self.live, self.kind, str(self.version), self.now))
         self.settled()
 
     def second_look(self) -> None:
         if not self.live.of(self.kind.name).absences.keys:
             return
         observe.begin_check(self.live, self.kind)
-        self.tell(observe.listed(self.live, self.kind, self.there.values()))
-        self.tell(observe.end_check(self.live, self.kind, str(self.version), self.now))
+        self.publish(observe.listed(self.live, self.kind, self.there.values()))
+        self.publish(observe.end_check(self.live, self.kind, str(self.version), self.now))
         self.settled()
 
     def happens(self, change: Change) -> None:
@@ -114,7 +114,7 @@ class Reader:
 
     def heard(self, change: Change) -> None:
         """By the watch, true or not."""
-        self.tell(observe.changed(self.live, self.kind, change.type, change.item, self.now))
+        self.publish(observe.changed(self.live, self.kind, change.type, change.item, self.now))
         self.settled()
 
     def false_deletion(self, number: int, version: int) -> None:
@@ -136,7 +136,7 @@ class Reader:
             self.listing()
 
     def ends_right(self) -> None:
-        """A list that is true, and as many looks as it takes, mend everything."""
+        """A true list, and as many checks as it takes, repair everything."""
         self.listing()
         for _ in range(3):
             self.now += SURELY

@@ -1,4 +1,4 @@
-"""What goes on the log of what the API server tells, without any of the telling."""
+"""Which events are published for the API server's answers, without any I/O."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def listing(state: Watched, items: Iterable[Pod], version: int, now: float = 0.0
     ]
 
 
-def told(events: Iterable[Event]) -> list[str]:
+def brief(events: Iterable[Event]) -> list[str]:
     """What was published, in short."""
     return [f"{type(event).__name__} {getattr(event, 'name', '')}".strip() for event in events]
 
@@ -67,7 +67,7 @@ def synced(*pods: Pod, version: int = 100) -> Watched:
 
 def test_first_listing_publishes_everything_between_its_marks() -> None:
     events = listing(Watched(), [pod("a", 5), pod("b", 7)], 100)
-    assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen b", "ResourceSynced"]
+    assert brief(events) == ["ResourceListing", "PodSeen a", "PodSeen b", "ResourceSynced"]
     assert events[0] == ResourceListing(resource="pods", reason="test", number=1)
     assert events[-1] == ResourceSynced(
         resource="pods", resource_version="100", number=1, count=2, fields=PODS.fields
@@ -78,11 +78,11 @@ def test_second_listing_publishes_changes_and_the_third_deletions() -> None:
     state = synced(pod("a", 5), pod("b", 7), pod("c", 8))
     there = [pod("a", 5), pod("c", 150, spec={"nodeName": "n1"}), pod("d", 160)]
     events = listing(state, there, 200)
-    assert told(events) == ["ResourceListing", "PodSeen c", "PodSeen d", "ResourceSynced"]
+    assert brief(events) == ["ResourceListing", "PodSeen c", "PodSeen d", "ResourceSynced"]
     assert isinstance(mark := events[-1], ResourceSynced)
     assert (mark.count, mark.doubted) == (4, 1)
     events = listing(state, there, 210)
-    assert told(events) == ["ResourceListing", "PodGone b", "ResourceSynced"]
+    assert brief(events) == ["ResourceListing", "PodGone b", "ResourceSynced"]
     assert events[1] == PodGone(resource_version="210", listing=3, uid="u-b", namespace="web", name="b")
     assert isinstance(mark := events[-1], ResourceSynced)
     assert (mark.count, mark.doubted) == (3, 0)
@@ -106,26 +106,26 @@ def test_mirror_pod_is_published_with_the_uid_of_its_static_pod() -> None:
 
 
 def test_watcher_that_learns_static_pod_uids_lists_again() -> None:
-    """What its predecessor told had one field less."""
+    """The events of its predecessor had one field less."""
     state = synced(pod("a", 5))
     assert observe.resumes(state, PODS)
     before = ResourceSynced(resource="pods", resource_version="100", count=1, fields="62c3f1a0")
     evolve(state, before)
     assert not observe.resumes(state, PODS)
     again = listing(state, [pod("a", 5, annotations={"kubernetes.io/config.mirror": "x"})], 200)
-    assert told(again) == ["ResourceListing", "PodSeen a", "ResourceSynced"]
+    assert brief(again) == ["ResourceListing", "PodSeen a", "ResourceSynced"]
 
 
 def test_only_our_annotations_are_published() -> None:
     """Others write theirs all the time."""
     state = Watched()
-    wish = {"romana.io/address": "10.0.0.7"}
-    events = listing(state, [pod("a", 5, annotations={**wish, "other.io/checksum": "1"})], 100)
+    ours = {"romana.io/address": "10.0.0.7"}
+    events = listing(state, [pod("a", 5, annotations={**ours, "other.io/checksum": "1"})], 100)
     (seen,) = (event for event in events if isinstance(event, PodSeen))
-    assert seen.annotations == wish
-    churn = pod("a", 101, annotations={**wish, "other.io/checksum": "2"})
+    assert seen.annotations == ours
+    churn = pod("a", 101, annotations={**ours, "other.io/checksum": "2"})
     assert observe.changed(state, PODS, "MODIFIED", churn) == []
-    assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 102))) == ["PodSeen a"]
+    assert brief(observe.changed(state, PODS, "MODIFIED", pod("a", 102))) == ["PodSeen a"]
 
 
 def test_status_changes_are_not_published() -> None:
@@ -133,22 +133,22 @@ def test_status_changes_are_not_published() -> None:
     churn = pod("a", 101, status={"phase": "Running", "conditions": [{"type": "Ready"}]})
     assert observe.changed(state, PODS, "MODIFIED", churn) == []
     assert state.of("pods").version == 101
-    assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 102, status={"phase": "Failed"}))) == [
+    assert brief(observe.changed(state, PODS, "MODIFIED", pod("a", 102, status={"phase": "Failed"}))) == [
         "PodSeen a"
     ]
 
 
 def test_older_version_is_ignored_outside_a_listing() -> None:
-    """A listing is a new word on everything."""
+    """A listing replaces all earlier state."""
     state = synced(pod("a", 50, spec={"nodeName": "n2"}))
     assert observe.changed(state, PODS, "MODIFIED", pod("a", 40, spec={"nodeName": "n1"})) == []
     assert observe.changed(state, PODS, "DELETED", pod("a", 40)) == []
-    assert told(listing(state, [pod("a", 40, spec={"nodeName": "n1"})], 101)[1:-1]) == ["PodSeen a"]
+    assert brief(listing(state, [pod("a", 40, spec={"nodeName": "n1"})], 101)[1:-1]) == ["PodSeen a"]
 
 
 def test_replaced_pod_is_published_with_its_new_uid() -> None:
     state = synced(pod("pg-0", 50, uid="old"))
-    assert told(observe.changed(state, PODS, "DELETED", pod("pg-0", 101, uid="old"))) == ["PodGone pg-0"]
+    assert brief(observe.changed(state, PODS, "DELETED", pod("pg-0", 101, uid="old"))) == ["PodGone pg-0"]
     [event] = observe.changed(state, PODS, "ADDED", pod("pg-0", 102, uid="new"))
     assert isinstance(event, PodSeen)
     assert (event.uid, event.resource_version) == ("new", "102")
@@ -167,13 +167,13 @@ def test_newer_bookmark_is_published() -> None:
     assert observe.bookmark(state, PODS, "140") == []
 
 
-def test_what_vanishes_among_the_initial_events_of_a_streaming_list_stays_gone() -> None:
+def test_object_deleted_during_a_streaming_list_stays_deleted() -> None:
     state = synced(pod("a", 5), pod("b", 6))
     observe.begin_listing(state, PODS, "test")
     assert observe.initial(state, PODS, "ADDED", pod("a", 5)) == []
-    assert told(observe.initial(state, PODS, "DELETED", pod("a", 120))) == ["PodGone a"]
-    assert told(observe.end_listing(state, PODS, "130", 0.0)) == ["ResourceSynced"]
-    assert told(listing(state, [], 140)) == ["ResourceListing", "PodGone b", "ResourceSynced"]
+    assert brief(observe.initial(state, PODS, "DELETED", pod("a", 120))) == ["PodGone a"]
+    assert brief(observe.end_listing(state, PODS, "130", 0.0)) == ["ResourceSynced"]
+    assert brief(listing(state, [], 140)) == ["ResourceListing", "PodGone b", "ResourceSynced"]
 
 
 def test_state_folded_from_the_log_equals_the_live_state() -> None:
@@ -211,21 +211,21 @@ def test_restored_api_server_is_listed_from_the_beginning() -> None:
     assert observe.rewound_to(state, PODS, "70")
     there = [pod("a", 50), pod("c", 61)]
     events = listing(state, there, 70)
-    assert told(events) == ["ResourceListing", "PodSeen a", "PodSeen c", "ResourceSynced"]
+    assert brief(events) == ["ResourceListing", "PodSeen a", "PodSeen c", "ResourceSynced"]
     assert events[0] == ResourceListing(resource="pods", reason="test", number=3, rewound=True)
     events += listing(state, there, 70)
-    assert told(events[4:]) == ["ResourceListing", "PodGone b", "ResourceSynced"]
+    assert brief(events[4:]) == ["ResourceListing", "PodGone b", "ResourceSynced"]
     again = Watched()
     for event in events:
         evolve(again, event)
     assert again.of("pods").version == state.of("pods").version == 70
-    assert told(observe.changed(state, PODS, "MODIFIED", pod("a", 71, spec={"nodeName": "n"}))) == [
+    assert brief(observe.changed(state, PODS, "MODIFIED", pod("a", 71, spec={"nodeName": "n"}))) == [
         "PodSeen a"
     ]
 
 
 def test_oversized_pod_is_published_without_most_labels() -> None:
-    """It gets an address like any other: what that needs is told."""
+    """It gets an address like any other: the fields that IPAM needs are published."""
     state = synced()
     labels = {f"l{n}": "x" * 60 for n in range(15_000)} | {"romana.io/segment": "front"}
     huge = pod("huge", 101, labels=labels, spec={"nodeName": "n1"})
@@ -266,7 +266,7 @@ def test_oversized_object_is_left_out_and_reported() -> None:
 def test_object_with_an_invalid_name_is_left_out(metadata: dict[str, str]) -> None:
     state = synced(pod("fine", 5))
     odd = msgspec.convert({"metadata": metadata}, Pod)
-    assert told(listing(state, [odd, pod("fine", 5)], 100)) == ["ResourceListing", "ResourceSynced"]
+    assert brief(listing(state, [odd, pod("fine", 5)], 100)) == ["ResourceListing", "ResourceSynced"]
     assert len(state.of("pods").unusable) == 1
 
 
@@ -303,16 +303,16 @@ def recorded(kind: Kind) -> bytes:
     return b"".join(line.body.encode() + b"\n" for line in lines if line.kind == "watch")
 
 
-def tell(kind: Kind, stream: bytes, cuts: list[int]) -> list[Event]:
+def fed(kind: Kind, stream: bytes, cuts: list[int]) -> list[Event]:
     state, events, at, turn = Watched(), [], 0, 0
     observe.begin_listing(state, kind, "test")
     observe.end_listing(state, kind, "273", 0.0)
-    story = WatchStream(kind, state)
+    watch = WatchStream(kind, state)
     while at < len(stream):
         size = cuts[turn % len(cuts)]
-        told = story.feed(stream[at : at + size])
-        assert told.trouble is None
-        events += told.events
+        reported = watch.feed(stream[at : at + size])
+        assert reported.trouble is None
+        events += reported.events
         at, turn = at + size, turn + 1
     return events
 
@@ -322,11 +322,11 @@ def tell(kind: Kind, stream: bytes, cuts: list[int]) -> list[Event]:
 def test_recorded_watch_gives_the_same_events_in_any_chunks(kind: Kind, cuts: list[int]) -> None:
     stream = recorded(kind)[:60_000]
     stream = stream[: stream.rindex(b"\n") + 1]
-    assert tell(kind, stream, cuts) == tell(kind, stream, [len(stream)])
+    assert fed(kind, stream, cuts) == fed(kind, stream, [len(stream)])
 
 
 def test_recorded_nodes_as_events() -> None:
-    events = tell(NODES, recorded(NODES), [4096])
+    events = fed(NODES, recorded(NODES), [4096])
     seen = [event for event in events if isinstance(event, NodeSeen)]
     assert seen[0].name == "ip-10-1-0-4.ec2.internal"
     assert seen[0].labels["topology.kubernetes.io/zone"] == "us-east-1a"
@@ -337,7 +337,7 @@ def test_recorded_nodes_as_events() -> None:
 
 
 def test_the_recorded_policies_keep_their_spec() -> None:
-    policies = [event for event in tell(POLICIES, recorded(POLICIES), [999]) if isinstance(event, PolicySeen)]
+    policies = [event for event in fed(POLICIES, recorded(POLICIES), [999]) if isinstance(event, PolicySeen)]
     assert [policy.name for policy in policies] == ["default-deny", "api-from-frontend", "frontend-world"]
     assert policies[0].spec == {"podSelector": {}, "policyTypes": ["Ingress"]}
 
@@ -357,18 +357,18 @@ def test_the_recorded_policies_keep_their_spec() -> None:
 def test_garbage_ends_the_watch_with_its_position_and_earlier_lines_count(line: bytes, said: str) -> None:
     first = recorded(NODES).split(b"\n")[0] + b"\n"
     state = Watched()
-    told = WatchStream(NODES, state).feed(first + line + b"\n" + first)
-    assert [type(event) for event in told.events] == [NodeSeen]
-    assert told.trouble is not None
-    assert told.trouble.do is Action.RETRY
-    assert f"at byte {len(first) + len(line) + 1} behind version 274" in told.trouble.why
-    assert said in told.trouble.why
+    reported = WatchStream(NODES, state).feed(first + line + b"\n" + first)
+    assert [type(event) for event in reported.events] == [NodeSeen]
+    assert reported.trouble is not None
+    assert reported.trouble.do is Action.RETRY
+    assert f"at byte {len(first) + len(line) + 1} behind version 274" in reported.trouble.why
+    assert said in reported.trouble.why
     assert NODES_AT_THE_SERVER.path == NODES.path
 
 
 def test_a_line_without_end_is_given_up() -> None:
-    story = WatchStream(NODES, Watched())
+    watch = WatchStream(NODES, Watched())
     chunk = b"x" * (1 << 20)
-    while (told := story.feed(chunk)).trouble is None:
+    while (reported := watch.feed(chunk)).trouble is None:
         pass
-    assert "16 MiB" in told.trouble.why
+    assert "16 MiB" in reported.trouble.why

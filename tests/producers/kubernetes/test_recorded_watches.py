@@ -22,9 +22,11 @@ from tests.producers.kubernetes.watching import NO_STREAMING_LIST, QUICK, RECORD
 CHUNKINGS = {"1": every(1), "7": every(7), "small": randomly(1), "large": randomly(2, 50_000)}
 
 
-def living(told: Reported, resource: lab.Resource) -> set[str]:
-    """The keys of what has been told of and is there."""
-    facts = [event for event in told.entities().values() if isinstance(event, Fact) and not event.tombstone]
+def living(reported: Reported, resource: lab.Resource) -> set[str]:
+    """The keys of the published objects that exist."""
+    facts = [
+        event for event in reported.entities().values() if isinstance(event, Fact) and not event.tombstone
+    ]
     return {resource.key(*fact.key().split("/")) for fact in facts}
 
 
@@ -42,8 +44,8 @@ async def test_recordings_served_byte_by_byte(kind: Kind, cut: str, monkeypatch:
 
     script = [NO_STREAMING_LIST, *recorded(RECORDINGS / f"{kind.plural}.jsonl", CHUNKINGS[cut])]
     unasked = QUICK._replace(look=60.0)  # the script has no other answers
-    async with VerbatimServer(script) as server, watching(server.url, kind, limits=unasked) as told:
-        await told.until(lambda _: living(told, resource) == ended)
+    async with VerbatimServer(script) as server, watching(server.url, kind, limits=unasked) as reported:
+        await reported.until(lambda _: living(reported, resource) == ended)
 
 
 async def test_the_whole_recording_played_fast_by_the_small_server() -> None:
@@ -56,9 +58,9 @@ async def test_the_whole_recording_played_fast_by_the_small_server() -> None:
         }
         await playing
         for resource, objects in final(recording).items():
-            told, ended = tellers[resource.plural], set(objects)
-            while living(told, resource) != ended:
-                await told.until(lambda _: True)
+            reported, ended = tellers[resource.plural], set(objects)
+            while living(reported, resource) != ended:
+                await reported.until(lambda _: True)
                 await asyncio.sleep(0.005)
         drained = tellers["nodes"].entities()["kube.node.-.ip-10-3-0-6_ec2_internal"]
         assert isinstance(drained, NodeSeen)

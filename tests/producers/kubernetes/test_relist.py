@@ -105,7 +105,7 @@ async def test_relist_releases_objects_missing_at_the_server(stores: Stores) -> 
 
 async def test_unreachable_server_is_not_asked_forever() -> None:
     """Only the watch that we end ourselves is followed at once by the next request."""
-    told, state = Reported(), Watched()
+    reported, state = Reported(), Watched()
     calls, clock = list[float](), asyncio.get_running_loop().time
     tried = asyncio.Event()
 
@@ -119,7 +119,7 @@ async def test_unreachable_server_is_not_asked_forever() -> None:
             raise ConnectionRefusedError("away")
 
     evolve(state, ListingAsked(resource="pods", reason="x", at=1))
-    watch = ResourceWatch(Away(), PODS, state, told.publish, QUICK)  # type: ignore[arg-type]
+    watch = ResourceWatch(Away(), PODS, state, reported.publish, QUICK)  # type: ignore[arg-type]
     async with running(watch.run()):
         await tried.wait()
     pauses = [later - earlier for earlier, later in pairwise(calls)]

@@ -37,50 +37,50 @@ from tests.producers.kubernetes.watching import (
 async def test_listing_then_watch(streaming: bool) -> None:
     async with ApiServer(streaming_list=streaming) as server:
         pods(server, "a", "b", "c", "d", "e")
-        async with watching(server.url) as told:
-            short = await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            short = await reported.until_reported("ResourceSynced")
             assert short == ["ResourceListing", *(f"PodSeen {n}" for n in "abcde"), "ResourceSynced"]
             pods(server, "f")
             delete(server, "a")
-            assert (await told.until_told("PodGone a"))[-2:] == ["PodSeen f", "PodGone a"]
+            assert (await reported.until_reported("PodGone a"))[-2:] == ["PodSeen f", "PodGone a"]
         assert server.requests["list", "pods"] == (0 if streaming else 3)
-        mark = next(event for event in told.events if isinstance(event, ResourceSynced))
+        mark = next(event for event in reported.events if isinstance(event, ResourceSynced))
         assert mark.count == 5
 
 
 async def test_an_empty_cluster_is_synced_too() -> None:
-    async with ApiServer() as server, watching(server.url) as told:
-        assert await told.until_told("ResourceSynced") == ["ResourceListing", "ResourceSynced"]
+    async with ApiServer() as server, watching(server.url) as reported:
+        assert await reported.until_reported("ResourceSynced") == ["ResourceListing", "ResourceSynced"]
 
 
 async def test_a_watch_closed_by_the_server_goes_on_where_it_was() -> None:
     async with ApiServer() as server:
         pods(server, "a")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             for name in "bcd":
                 watches = server.requests["watch", "pods"]
                 server.close_watches()
                 pods(server, name)  # while nobody watches
-                await told.until_told(f"PodSeen {name}")
+                await reported.until_reported(f"PodSeen {name}")
                 assert server.requests["watch", "pods"] > watches
-            assert told.short().count("ResourceListing") == 1
+            assert reported.short().count("ResourceListing") == 1
 
 
 async def test_a_restarted_watcher_goes_on_from_the_log_without_a_listing() -> None:
     async with ApiServer() as server:
         pods(server, "a", "b")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
             pods(server, "c")
-            await told.until_told("PodSeen c")
+            await reported.until_reported("PodSeen c")
         pods(server, "d")
         delete(server, "a")
         state, listings = Watched(), server.requests["list", "pods"]
-        for event in told.events:
+        for event in reported.events:
             evolve(state, event)
         async with watching(server.url, state=state) as again:
-            assert await again.until_told("PodGone a") == ["PodSeen d", "PodGone a"]
+            assert await again.until_reported("PodGone a") == ["PodSeen d", "PodGone a"]
         assert server.requests["list", "pods"] == listings
 
 
@@ -88,13 +88,13 @@ async def test_compacted_version_is_listed_again_and_deletions_are_published() -
     """410 as an ERROR event."""
     async with ApiServer() as server:
         pods(server, "a", "b")
-        async with watching(server.url) as told:
-            await told.until_told("ResourceSynced")
+        async with watching(server.url) as reported:
+            await reported.until_reported("ResourceSynced")
         pods(server, "c")
         delete(server, "a")
         server.compact(server.store.version)
         state = Watched()
-        for event in told.events:
+        for event in reported.events:
             evolve(state, event)
         async with watching(server.url, state=state) as again:
             short = await again.until(lambda short: short.count("ResourceSynced") == 2)
@@ -113,10 +113,10 @@ async def test_410_as_an_http_status() -> None:
     script = [Answer(gone, status=410), NO_STREAMING_LIST, *recorded(RECORDINGS / "namespaces.jsonl")]
     async with (
         VerbatimServer(script) as server,
-        watching(server.url, NAMESPACES, state) as told,
+        watching(server.url, NAMESPACES, state) as reported,
     ):
-        await told.until_told("NamespaceGone batch")
-        assert told.reasons()[0] == "too old"
+        await reported.until_reported("NamespaceGone batch")
+        assert reported.reasons()[0] == "too old"
         asked = [one.path for one in server.asked]
         assert "resourceVersion=5" in asked[0]
         assert "sendInitialEvents" in asked[1]
@@ -130,9 +130,9 @@ async def test_any_other_resource_for_third_parties() -> None:
     async with ApiServer([deployments]) as server:
         add(server, "web", "api", resource=deployments)
         kind = other_kind("apps", "v1", "deployments")
-        async with watching(server.url, kind) as told:
-            await told.until_told("ResourceSynced")
-        [_, seen, mark] = told.events
+        async with watching(server.url, kind) as reported:
+            await reported.until_reported("ResourceSynced")
+        [_, seen, mark] = reported.events
         assert isinstance(seen, ObjectSeen)
         assert isinstance(mark, ResourceSynced)
         assert seen.object["metadata"]["name"] == "api"
@@ -147,21 +147,21 @@ async def test_a_resource_that_the_server_does_not_have() -> None:
 
 async def test_slow_publishing_holds_the_watch_back_and_loses_nothing() -> None:
     async with ApiServer() as server:
-        api, told = Api(Target(server=server.url)), Reported()
+        api, reported = Api(Target(server=server.url)), Reported()
 
         async def slowly(events: list[Event]) -> None:
             await asyncio.sleep(0.01)
-            await told.publish(events)
+            await reported.publish(events)
 
         await api.open()
         task = asyncio.ensure_future(ResourceWatch(api, PODS, Watched(), slowly, QUICK).run())
-        await told.until_told("ResourceSynced")
+        await reported.until_reported("ResourceSynced")
         for number in range(3000):
             pods(server, f"p{number}")
             if number % 100 == 0:
                 await asyncio.sleep(0)
-        await told.until_told("PodSeen p2999")
-        seen = [event.name for event in told.events if isinstance(event, PodSeen)]
+        await reported.until_reported("PodSeen p2999")
+        seen = [event.name for event in reported.events if isinstance(event, PodSeen)]
         assert seen == [f"p{number}" for number in range(3000)]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -38,18 +38,18 @@ def watched(kind: Kind, version: str = "5") -> Watched:
     return state
 
 
-def told(kind: Kind, *lines: bytes, state: Watched | None = None, listing: bool = False) -> Reported:
+def parsed(kind: Kind, *lines: bytes, state: Watched | None = None, listing: bool = False) -> Reported:
     return WatchStream(kind, state or watched(kind), listing).feed(b"".join(one + b"\n" for one in lines))
 
 
 @every_kind
 @pytest.mark.parametrize("listing", [False, True], ids=["watch", "streaming list"])
 def test_expired_version_is_listed_again(kind: Kind, listing: bool) -> None:
-    """A real API server says it in a 200 answer."""
+    """A real API server sends it in a 200 answer."""
     state = watched(kind)
     if listing:
         observe.begin_listing(state, kind, "again")
-    trouble = told(kind, EXPIRED, state=state, listing=listing).trouble
+    trouble = parsed(kind, EXPIRED, state=state, listing=listing).trouble
     assert trouble is not None
     assert (trouble.do, trouble.why) == (Action.RELIST, "too old resource version: 1 (2)")
 
@@ -70,7 +70,7 @@ def test_expired_version_is_listed_again(kind: Kind, listing: bool) -> None:
 def test_any_other_error_ends_the_connection_and_not_the_watcher(
     kind: Kind, status: bytes, do: Action
 ) -> None:
-    trouble = told(kind, b'{"type":"ERROR","object":' + status + b"}").trouble
+    trouble = parsed(kind, b'{"type":"ERROR","object":' + status + b"}").trouble
     assert trouble is not None
     assert trouble.do is do
     assert len(trouble.why) < 1000
@@ -78,7 +78,7 @@ def test_any_other_error_ends_the_connection_and_not_the_watcher(
 
 @every_kind
 def test_additions_and_deletions_are_published(kind: Kind) -> None:
-    events = told(kind, line("ADDED", 6), line("MODIFIED", 7, spec={"a": 1}), line("DELETED", 8)).events
+    events = parsed(kind, line("ADDED", 6), line("MODIFIED", 7, spec={"a": 1}), line("DELETED", 8)).events
     assert [type(event).__name__[-4:] for event in events][-1] == "Gone"
     assert all(isinstance(event, Fact) and event.listing == 1 for event in events)
 
@@ -98,9 +98,9 @@ def test_additions_and_deletions_are_published(kind: Kind) -> None:
     ids=["deep", "list for name", "number for labels", "status", "long name", "unknown"],
 )  # fmt: skip
 def test_unusable_object_is_skipped(kind: Kind, junk: bytes) -> None:
-    """To ask for it again would give it again, for ever."""
+    """A retry would get the same answer, forever."""
     state = watched(kind)
-    found = told(kind, line("ADDED", 6, "before"), junk, line("ADDED", 10, "behind"), state=state)
+    found = parsed(kind, line("ADDED", 6, "before"), junk, line("ADDED", 10, "behind"), state=state)
     assert found.trouble is None
     names = [event.name for event in found.events if isinstance(event, Fact)]
     assert [name for name in names if name != "deep"] == ["before", "behind"]
@@ -119,7 +119,7 @@ TWICE = [
 @pytest.mark.parametrize("junk", TWICE)
 def test_duplicate_json_key_is_an_error(kind: Kind, junk: bytes) -> None:
     state = watched(kind)
-    found = told(kind, junk, state=state)
+    found = parsed(kind, junk, state=state)
     assert found.events == []
     assert found.trouble is not None
     assert found.trouble.do is Action.RETRY
@@ -129,7 +129,7 @@ def test_duplicate_json_key_is_an_error(kind: Kind, junk: bytes) -> None:
 @every_kind
 def test_any_json_formatting_is_accepted(kind: Kind) -> None:
     odd = b' { "object" : {"metadata":{"name":"a","uid":"u","resourceVersion":"9"}} , "type":"ADDED" } '
-    found = told(kind, odd)
+    found = parsed(kind, odd)
     assert [event.name for event in found.events if isinstance(event, Fact)] == ["a"]
     assert found.trouble is None
 
@@ -137,7 +137,7 @@ def test_any_json_formatting_is_accepted(kind: Kind) -> None:
 @every_kind
 def test_bookmark_with_odd_fields_advances_the_version(kind: Kind) -> None:
     mark = b'{"type":"BOOKMARK","object":{"kind":"X","metadata":{"resourceVersion":"12","annotations":null}}}'
-    (event,) = told(kind, mark).events
+    (event,) = parsed(kind, mark).events
     assert isinstance(event, ResourceSynced)
     assert event.resource_version == "12"
 
@@ -146,17 +146,21 @@ def test_bookmark_with_odd_fields_advances_the_version(kind: Kind) -> None:
 def test_bookmark_with_an_invalid_version_is_ignored(version: str) -> None:
     state = watched(PODS)
     mark = msgspec.json.encode({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}})
-    told(PODS, mark, state=state)
+    parsed(PODS, mark, state=state)
     assert state.of("pods").version in (0, 5)
 
 
 def test_repeated_event_publishes_nothing() -> None:
     state = watched(PODS)
     spec = {"nodeName": "n1"}
-    first = told(PODS, line("ADDED", 6, spec=spec), line("MODIFIED", 7, spec={"nodeName": "n2"}), state=state)
+    first = parsed(
+        PODS, line("ADDED", 6, spec=spec), line("MODIFIED", 7, spec={"nodeName": "n2"}), state=state
+    )
     assert len(first.events) == 2
-    again = told(PODS, line("ADDED", 6, spec=spec), line("MODIFIED", 7, spec={"nodeName": "n2"}), state=state)
+    again = parsed(
+        PODS, line("ADDED", 6, spec=spec), line("MODIFIED", 7, spec={"nodeName": "n2"}), state=state
+    )
     assert again.events == []
-    gone = told(PODS, line("DELETED", 8), line("ADDED", 6, spec=spec), line("MODIFIED", 7), state=state)
+    gone = parsed(PODS, line("DELETED", 8), line("ADDED", 6, spec=spec), line("MODIFIED", 7), state=state)
     assert [type(event).__name__ for event in gone.events] == ["PodGone"]
-    assert told(PODS, line("ADDED", 3, "of long ago"), state=state).events == []
+    assert parsed(PODS, line("ADDED", 3, "of long ago"), state=state).events == []

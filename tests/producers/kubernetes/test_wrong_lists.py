@@ -143,7 +143,9 @@ async def test_false_mass_deletion_by_the_watch_is_corrected(
         before, version = await site.addresses(), site.server.store.version
         for name in names(60):
             version += 1
-            site.server.tell(PODS, false_change(site.server.store, PODS, f"web/{name}", version=version))
+            site.server.send_event(
+                PODS, false_change(site.server.store, PODS, f"web/{name}", version=version)
+            )
 
         async def back() -> bool:
             gone = await site.gone()
@@ -159,7 +161,7 @@ def newer_word(site: Site) -> None:
 
 
 def the_same_list_again(site: Site) -> None:
-    """With the uid and the version that were told before."""
+    """With the uid and the version that were published before."""
     site.expire()
 
 
@@ -171,7 +173,7 @@ async def test_true_state_repairs_a_false_deletion(stores: Stores, truth: Callab
         before = await site.addresses()
         for version in (None, 1 << 40):  # as the newest, and as one that the server never comes to
             seen = len(await site.gone())
-            site.server.tell(PODS, false_change(site.server.store, PODS, "web/p03", version=version))
+            site.server.send_event(PODS, false_change(site.server.store, PODS, "web/p03", version=version))
 
             async def is_gone(seen: int = seen) -> bool:
                 return len(await site.gone()) > seen and "p03" not in await site.addresses()
@@ -186,7 +188,7 @@ async def test_true_state_repairs_a_false_deletion(stores: Stores, truth: Callab
 async def test_false_deletion_of_a_node_releases_no_address(stores: Stores) -> None:
     async with standing(stores) as site:
         before = await site.addresses()
-        site.server.tell(NODES, false_change(site.server.store, NODES, NODE))
+        site.server.send_event(NODES, false_change(site.server.store, NODES, NODE))
         await site.until_gone(NODE)
         assert await site.addresses() == before
         site.expire("nodes")  # the list has the node

@@ -54,7 +54,7 @@ class Reported:
             await self._more.wait()
         return self.short()
 
-    async def until_told(self, last: str) -> list[str]:
+    async def until_reported(self, last: str) -> list[str]:
         return await self.until(lambda short: last in short)
 
     def short(self) -> list[str]:
@@ -72,12 +72,12 @@ class Reported:
 async def watching(
     url: str, kind: Kind = PODS, state: Watched | None = None, limits: Limits = QUICK
 ) -> AsyncIterator[Reported]:
-    told, api = Reported(), Api(Target(server=url))
+    reported, api = Reported(), Api(Target(server=url))
     await api.open()
-    watch = ResourceWatch(api, kind, state or Watched(), told.publish, limits)
+    watch = ResourceWatch(api, kind, state or Watched(), reported.publish, limits)
     task = asyncio.ensure_future(watch.run())
     try:
-        yield told
+        yield reported
         if task.done():
             task.result()
     finally:

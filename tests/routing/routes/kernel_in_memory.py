@@ -149,20 +149,22 @@ class FakeForwarding:
 
     # --- whoever else is on the machine ---
 
-    def someone_adds(self, prefix: str, gateway: str, proto: str = "static", metric: int = METRIC) -> None:
+    def add_foreign_route(
+        self, prefix: str, gateway: str, proto: str = "static", metric: int = METRIC
+    ) -> None:
         address = parse_address(gateway)
         width, base = parse_address(prefix.partition("/")[0])
         way = Prefix(width, base, int(prefix.partition("/")[2]))
         self.ways.append(Way(way, metric, proto, via=(*address, self.link(address))))
 
-    def someone_adds_by(self, prefix: str, number: int) -> None:
+    def add_foreign_route_by(self, prefix: str, number: int) -> None:
         width, base = parse_address(prefix.partition("/")[0])
         self.ways.append(Way(Prefix(width, base, int(prefix.partition("/")[2])), 0, "boot", number=number))
 
-    def someone_removes(self, prefix: str, proto: str = OURS) -> None:
+    def remove_route(self, prefix: str, proto: str = OURS) -> None:
         self.ways = [way for way in self.ways if str(way.prefix) != prefix or way.proto != proto]
 
-    def someone_makes(self, number: int, gateway: str) -> None:
+    def make_foreign_nexthop(self, number: int, gateway: str) -> None:
         address = parse_address(gateway)
         self.nexthops[number] = *address, self.link(address)
         self.others.add(number)

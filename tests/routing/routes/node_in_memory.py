@@ -1,4 +1,4 @@
-"""A node in memory for the plan: what a Delta says is done, and what must not happen is noticed."""
+"""A node in memory for the plan: it applies each Delta, and asserts what must not happen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class World:
         self.state = State(node)
         self.deltas: list[Delta] = []
 
-    def tell(self, *events: Event) -> Delta:
+    def feed(self, *events: Event) -> Delta:
         for seq, event in enumerate(events):
             evolve(self.state, event, seq)
         return self.settle()
@@ -94,8 +94,8 @@ class World:
         return format_address(*self.kernel.nexthops[ways[max(ways, key=lambda route: route.length)]][:2])
 
 
-def told(*histories: Iterable[Event]) -> World:
+def world_after(*histories: Iterable[Event]) -> World:
     world = World()
     for events in histories:
-        world.tell(*events)
+        world.feed(*events)
     return world

@@ -47,7 +47,7 @@ HISTORIES: dict[str, History] = {
 def played(history: History) -> World:
     world = World()
     for step in history:
-        world.tell(*step)
+        world.feed(*step)
     return world
 
 
@@ -98,21 +98,21 @@ def test_stepwise_and_restarted_runs_end_like_one_batch(
     once = World(objects=objects)
     stepwise = World(objects=objects)
     past: list[Event] = [denied("me")]  # a map that does not know us sweeps nothing
-    once.tell(*past)
-    stepwise.tell(*past)
-    once.tell(*(event for step in history for event in step))
+    once.feed(*past)
+    stepwise.feed(*past)
+    once.feed(*(event for step in history for event in step))
     for step in history:
         past += step
         if data.draw(st.booleans()):
             stepwise.restarted()
-            stepwise.tell(*past)
+            stepwise.feed(*past)
         else:
-            stepwise.tell(*step)
+            stepwise.feed(*step)
     assert end(stepwise) == end(once)
     stepwise.kernel.fresh = True
     assert len(stepwise.settle()) == 0
     stepwise.restarted()
-    assert len(stepwise.tell(*past)) == 0
+    assert len(stepwise.feed(*past)) == 0
 
 
 @given(st.sets(st.integers(0, 63), max_size=40), st.sampled_from([32, 128]))

@@ -26,6 +26,7 @@ from romana_bus.bus.clock import LogClock
 from romana_bus.bus.jetstream.requests import settle
 from romana_bus.bus.jetstream.store import SINGLY
 from romana_bus.bus.stream_config import matches
+from romana_bus.events import ROLES
 from tests.simulation.log.cursors import SimLease, SimReading, SimTable
 from tests.simulation.log.pipe import Pipe
 from tests.simulation.log.server import HISTORY
@@ -146,9 +147,9 @@ class Client:
         return self._last_heard.get(role, 0)
 
     async def probe(self) -> None:
-        """For ever: where the streams end, and what time it is there (`bus/probe.py`)."""
+        """Runs forever: asks for the end of each stream and the server's time (`bus/jetstream/probe.py`)."""
         while True:
-            for role in ("KUBE", "SPEC", "IPAM", "NODE"):
+            for role in ROLES:
                 with contextlib.suppress(BusError):
                     await self.tail(role)
             await asyncio.sleep(1.0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from romana_bus.bus.clock import LogClock
 from romana_bus.bus.memory import MemoryStore, _Stream
+from romana_bus.events import ROLES
 from tests.simulation.loop import START
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Election, Message, Outgoing
     from tests.simulation.log.client import Client
 
-ROLES = ("KUBE", "SPEC", "IPAM", "NODE")
 HISTORY = 24 * 3600.0
 
 

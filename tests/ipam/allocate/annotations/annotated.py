@@ -21,8 +21,8 @@ def cluster(**settings: Any) -> Cluster:
     return c
 
 
-def wish(c: Cluster, key: str, node: str, **more: str) -> list[str]:
-    """The pod is seen with its wishes, and what is decided then."""
+def request(c: Cluster, key: str, node: str, **more: str) -> list[str]:
+    """Adds a pod with these annotations; returns what is decided then."""
     names = {"address": ADDRESS, "network": NETWORK, "sticky": STICKY}
     uid = more.pop("uid", f"uid-{key}")
     c.pod(key, node, annotations={names[name]: value for name, value in more.items()}, uid=uid)

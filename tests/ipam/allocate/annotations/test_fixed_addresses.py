@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from romana_bus import events as ev
-from tests.ipam.allocate.annotations.annotated import ADDRESS, cluster, why, wish
+from tests.ipam.allocate.annotations.annotated import ADDRESS, cluster, request, why
 from tests.ipam.cluster import Cluster, topology
 
 
 def test_a_fixed_address_is_a_block_of_its_own() -> None:
     c = cluster()
-    assert wish(c, "web/a", "n1", address="10.0.0.9") == [
+    assert request(c, "web/a", "n1", address="10.0.0.9") == [
         "10.0.0.9/32 to n1 for web pod:a",
         "web/a on n1: 10.0.0.9",
     ]
@@ -17,17 +17,17 @@ def test_a_fixed_address_is_a_block_of_its_own() -> None:
     assert c.says() == ["10.0.0.0/30 to n1", "web/b on n1: 10.0.0.0"]
 
 
-def test_a_fixed_address_inside_a_block_that_the_node_has_needs_no_other() -> None:
+def test_fixed_address_in_a_block_of_the_node_uses_that_block() -> None:
     c = cluster()
     c.pod("web/b", "n1")
     c.decide()
-    assert wish(c, "web/a", "n1", address="10.0.0.3") == ["web/a on n1: 10.0.0.3"]
+    assert request(c, "web/a", "n1", address="10.0.0.3") == ["web/a on n1: 10.0.0.3"]
 
 
 def test_a_fixed_address_takes_the_place_of_another_nodes_spare_block() -> None:
     c = cluster(warm_blocks=1)
     assert c.blocks() == {"10.0.0.0/30": "n1", "10.0.0.4/30": "n2", "10.0.0.64/30": "n3"}
-    assert wish(c, "web/a", "n1", address="10.0.0.5") == [
+    assert request(c, "web/a", "n1", address="10.0.0.5") == [
         "10.0.0.4/30 from n2",
         "10.0.0.5/32 to n1 for web pod:a",
         "web/a on n1: 10.0.0.5",
@@ -39,7 +39,7 @@ def test_denial_names_the_owner_and_ends_when_the_address_is_free() -> None:
     c = cluster()
     c.pod("web/b", "n1")
     c.decide()
-    assert wish(c, "web/a", "n1", address="10.0.0.0") == ["web/a on n1: wish"]
+    assert request(c, "web/a", "n1", address="10.0.0.0") == ["web/a on n1: wish"]
     assert why(c, "web/a") == "10.0.0.0 is web/b's"
     c.no_pod("web/b")
     assert c.says() == ["web/b on n1: released, the pod is gone", "web/a on n1: wish"]
@@ -48,11 +48,11 @@ def test_denial_names_the_owner_and_ends_when_the_address_is_free() -> None:
     assert c.says() == ["web/a on n1: 10.0.0.0"]
 
 
-def test_an_address_in_another_nodes_block_is_given_when_that_node_needs_it_no_more() -> None:
+def test_fixed_address_in_another_nodes_block_waits_for_its_release() -> None:
     c = cluster()
     c.pod("web/b", "n2")
     c.decide()
-    assert wish(c, "web/a", "n1", address="10.0.0.2") == ["web/a on n1: wish"]
+    assert request(c, "web/a", "n1", address="10.0.0.2") == ["web/a on n1: wish"]
     assert why(c, "web/a") == "10.0.0.2 is in block 10.0.0.0/30 of node n2"
     c.no_pod("web/b")
     c.decide()
@@ -68,14 +68,14 @@ def test_an_address_beside_a_kept_one_in_a_block_that_its_node_lost_waits_for_th
     c.pod("web/a", "n1")
     c.pod("web/z", "n2")
     c.decide()
-    assert wish(c, "db/pg-0", "n1", sticky="10m")[-1] == "db/pg-0 on n1: 10.0.0.1"
+    assert request(c, "db/pg-0", "n1", sticky="10m")[-1] == "db/pg-0 on n1: 10.0.0.1"
     c.no_pod("web/a")
     c.no_pod("db/pg-0")
     c.no_node("n1")
     c.decide()
     c.node("n1")
     c.later(100)
-    assert wish(c, "web/b", "n1", address="10.0.0.2")[-1] == "web/b on n1: wish"
+    assert request(c, "web/b", "n1", address="10.0.0.2")[-1] == "web/b on n1: wish"
     assert why(c, "web/b") == "10.0.0.2 is not free yet"
     c.later(500)
     assert c.says() == ["10.0.0.2/32 to n1 for web pod:b", "web/b on n1: 10.0.0.2"]
@@ -84,7 +84,7 @@ def test_an_address_beside_a_kept_one_in_a_block_that_its_node_lost_waits_for_th
 def test_reserved_address_is_denied_until_the_range_is_unreserved() -> None:
     c = cluster()
     c.send(ev.RangeReserved(cidr="10.0.0.8/29"))
-    assert wish(c, "web/a", "n1", address="10.0.0.9") == ["web/a on n1: wish"]
+    assert request(c, "web/a", "n1", address="10.0.0.9") == ["web/a on n1: wish"]
     assert why(c, "web/a") == "10.0.0.9 is reserved"
     c.send(ev.RangeUnreserved(cidr="10.0.0.8/29"))
     assert c.says()[-1] == "web/a on n1: 10.0.0.9"
@@ -92,7 +92,7 @@ def test_reserved_address_is_denied_until_the_range_is_unreserved() -> None:
 
 def test_an_address_of_another_group_is_given_when_the_node_is_there() -> None:
     c = cluster()
-    assert wish(c, "web/a", "n1", address="10.0.0.70") == ["web/a on n1: wish"]
+    assert request(c, "web/a", "n1", address="10.0.0.70") == ["web/a on n1: wish"]
     assert why(c, "web/a") == "10.0.0.70 is outside the groups of node n1: 10.0.0.0/26"
     c.node("n1", {"rack": "b"})
     assert c.says()[-1] == "web/a on n1: 10.0.0.70"
@@ -116,13 +116,13 @@ def test_one_address_of_each_family() -> None:
     }
     c = Cluster(document, warm_blocks=0)
     c.node("n1")
-    assert wish(c, "web/a", "n1", address="fd00::7,10.0.0.9")[-1] == "web/a on n1: 10.0.0.9 fd00::7"
-    assert wish(c, "web/b", "n1", address="fd00::8")[-1] == "web/b on n1: 10.0.0.0 fd00::8"
-    assert wish(c, "web/c", "n1", address="fd00::8, 10.0.0.77") == ["web/c on n1: wish"]
+    assert request(c, "web/a", "n1", address="fd00::7,10.0.0.9")[-1] == "web/a on n1: 10.0.0.9 fd00::7"
+    assert request(c, "web/b", "n1", address="fd00::8")[-1] == "web/b on n1: 10.0.0.0 fd00::8"
+    assert request(c, "web/c", "n1", address="fd00::8, 10.0.0.77") == ["web/c on n1: wish"]
     assert why(c, "web/c") == "fd00::8 is web/b's"
 
 
 def test_address_of_a_family_without_a_network() -> None:
     c = cluster()
-    assert wish(c, "web/a", "n1", address="fd00::7") == ["web/a on n1: wish"]
+    assert request(c, "web/a", "n1", address="fd00::7") == ["web/a on n1: wish"]
     assert why(c, "web/a") == "fd00::7: node n1 is in no group with IPv6 addresses"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from romana_bus import events as ev
-from tests.ipam.allocate.annotations.annotated import ADDRESS, STICKY, cluster, wish
+from tests.ipam.allocate.annotations.annotated import ADDRESS, STICKY, cluster, request
 from tests.ipam.cluster import Cluster, topology
 
 
 def kept(sticky: str) -> Cluster:
     """10.0.0.0 is kept for the next pod db/pg-0, which was on n1 and is gone."""
     c = cluster()
-    wish(c, "db/pg-0", "n1", sticky=sticky)
+    request(c, "db/pg-0", "n1", sticky=sticky)
     c.no_pod("db/pg-0")
     c.decide()
     return c
@@ -18,7 +18,7 @@ def kept(sticky: str) -> Cluster:
 
 def test_a_sticky_address_comes_back_on_the_same_node() -> None:
     c = cluster()
-    assert wish(c, "db/pg-0", "n1", sticky="10m") == [
+    assert request(c, "db/pg-0", "n1", sticky="10m") == [
         "10.0.0.0/32 to n1 for db pod:pg-0",
         "db/pg-0 on n1: 10.0.0.0",
     ]
@@ -27,12 +27,12 @@ def test_a_sticky_address_comes_back_on_the_same_node() -> None:
     c.later(599)
     c.pod("web/other", "n1")
     assert c.says() == ["10.0.0.4/30 to n1", "web/other on n1: 10.0.0.4"]
-    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.0"]
+    assert request(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.0"]
 
 
 def test_sticky_address_follows_its_pod_within_the_group() -> None:
     c = kept("10m")
-    assert wish(c, "db/pg-0", "n2", sticky="10m", uid="2") == [
+    assert request(c, "db/pg-0", "n2", sticky="10m", uid="2") == [
         "db/pg-0 on n1: released, the pod is on node n2 now",
         "10.0.0.0/32 from n1",
         "10.0.0.0/32 to n2 for db pod:pg-0",
@@ -43,10 +43,10 @@ def test_sticky_address_follows_its_pod_within_the_group() -> None:
 
 def test_a_fixed_one_may_be_sticky_too_and_follows_its_pod() -> None:
     c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="10m", address="10.0.0.9")
+    request(c, "db/pg-0", "n1", sticky="10m", address="10.0.0.9")
     c.no_pod("db/pg-0")
     c.decide()
-    assert wish(c, "db/pg-0", "n2", sticky="10m", address="10.0.0.9", uid="2")[-1] == (
+    assert request(c, "db/pg-0", "n2", sticky="10m", address="10.0.0.9", uid="2")[-1] == (
         "db/pg-0 on n2: 10.0.0.9"
     )
 
@@ -56,35 +56,35 @@ def test_it_comes_back_beside_others_of_its_block() -> None:
     c.node("n1")
     c.pod("web/a", "n1")
     c.decide()
-    assert wish(c, "db/pg-0", "n1", sticky="10m")[-1] == "db/pg-0 on n1: 10.0.0.1"
+    assert request(c, "db/pg-0", "n1", sticky="10m")[-1] == "db/pg-0 on n1: 10.0.0.1"
     c.pod("web/b", "n1")
     c.decide()
     c.no_pod("db/pg-0")
     c.decide()
-    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.1"]
+    assert request(c, "db/pg-0", "n1", sticky="10m", uid="2") == ["db/pg-0 on n1: 10.0.0.1"]
 
 
 def test_sticky_address_comes_back_after_its_node_died() -> None:
     c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="10m")
+    request(c, "db/pg-0", "n1", sticky="10m")
     c.no_node("n1")
     c.no_pod("db/pg-0")
     c.decide()
-    assert wish(c, "db/pg-0", "n2", sticky="10m", uid="2")[-1] == "db/pg-0 on n2: 10.0.0.0"
+    assert request(c, "db/pg-0", "n2", sticky="10m", uid="2")[-1] == "db/pg-0 on n2: 10.0.0.0"
 
 
 def test_in_another_group_it_gets_another_and_the_old_one_when_it_returns() -> None:
     c = kept("10m")
-    assert wish(c, "db/pg-0", "n3", sticky="10m", uid="2")[-1] == "db/pg-0 on n3: 10.0.0.64"
+    assert request(c, "db/pg-0", "n3", sticky="10m", uid="2")[-1] == "db/pg-0 on n3: 10.0.0.64"
     c.no_pod("db/pg-0")
     c.decide()
-    assert wish(c, "db/pg-0", "n2", sticky="10m", uid="3")[-1] == "db/pg-0 on n2: 10.0.0.0"
+    assert request(c, "db/pg-0", "n2", sticky="10m", uid="3")[-1] == "db/pg-0 on n2: 10.0.0.0"
 
 
 def test_it_does_not_come_back_out_of_a_range_that_is_reserved_by_now() -> None:
     c = kept("10m")
     c.send(ev.RangeReserved(cidr="10.0.0.0/32"))
-    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.1"
+    assert request(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.1"
 
 
 def test_it_is_kept_for_longer_than_the_log_is() -> None:
@@ -92,7 +92,7 @@ def test_it_is_kept_for_longer_than_the_log_is() -> None:
     c = kept("14d")
     c.later(13 * 86_400)
     booted = c.rebuilt()
-    assert wish(booted, "db/pg-0", "n1", sticky="14d", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.0"
+    assert request(booted, "db/pg-0", "n1", sticky="14d", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.0"
 
 
 def test_sticky_address_is_free_after_the_retention_time() -> None:
@@ -101,16 +101,16 @@ def test_sticky_address_is_free_after_the_retention_time() -> None:
     assert c.says() == ["10.0.0.0/32 from n1"]
     c.pod("web/other", "n2")
     assert c.says() == ["10.0.0.0/30 to n2", "web/other on n2: 10.0.0.0"]
-    assert wish(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.4"
+    assert request(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.4"
 
 
 def test_only_a_pod_of_its_name_in_its_namespace_gets_it() -> None:
     c = kept("true")
-    assert wish(c, "web/pg-0", "n1", sticky="true")[-1] == "web/pg-0 on n1: 10.0.0.1"
-    assert wish(c, "db/pg-1", "n1", sticky="true")[-1] == "db/pg-1 on n1: 10.0.0.2"
+    assert request(c, "web/pg-0", "n1", sticky="true")[-1] == "web/pg-0 on n1: 10.0.0.1"
+    assert request(c, "db/pg-1", "n1", sticky="true")[-1] == "db/pg-1 on n1: 10.0.0.2"
 
 
-def test_a_pod_of_the_name_that_no_longer_asks_gets_any_address_and_the_old_one_stays_kept() -> None:
+def test_pod_without_the_annotation_gets_any_address_and_the_sticky_one_is_kept() -> None:
     c = kept("1h")
     c.pod("db/pg-0", "n1", uid="2")
     assert c.says() == ["10.0.0.4/30 to n1", "db/pg-0 on n1: 10.0.0.4"]
@@ -118,8 +118,8 @@ def test_a_pod_of_the_name_that_no_longer_asks_gets_any_address_and_the_old_one_
 
 def test_the_next_pod_of_the_name_that_comes_before_the_last_one_was_seen_to_go() -> None:
     c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="true")
-    assert wish(c, "db/pg-0", "n1", sticky="true", uid="2") == [
+    request(c, "db/pg-0", "n1", sticky="true")
+    assert request(c, "db/pg-0", "n1", sticky="true", uid="2") == [
         "db/pg-0 on n1: released, a new pod of the same name took its place",
         "db/pg-0 on n1: 10.0.0.0",
     ]
@@ -133,10 +133,10 @@ def test_both_families_come_back() -> None:
     c = Cluster(document, warm_blocks=0)
     c.node("n1")
     c.node("n2")
-    wish(c, "db/pg-0", "n1", sticky="true")
+    request(c, "db/pg-0", "n1", sticky="true")
     c.no_pod("db/pg-0")
     c.decide()
-    assert wish(c, "db/pg-0", "n2", sticky="true", uid="2")[-1] == "db/pg-0 on n2: 10.0.0.0 fd00::"
+    assert request(c, "db/pg-0", "n2", sticky="true", uid="2")[-1] == "db/pg-0 on n2: 10.0.0.0 fd00::"
 
 
 def test_sticky_pod_gets_an_address_of_the_nodes_block_in_a_full_group() -> None:
@@ -146,20 +146,20 @@ def test_sticky_pod_gets_an_address_of_the_nodes_block_in_a_full_group() -> None
     c.pod("web/a", "n1")
     c.pod("web/b", "n2")
     c.decide()
-    assert wish(c, "db/pg-0", "n1", sticky="true") == ["db/pg-0 on n1: 10.0.0.1"]
+    assert request(c, "db/pg-0", "n1", sticky="true") == ["db/pg-0 on n1: 10.0.0.1"]
     c.no_pod("db/pg-0")
     c.decide()
-    assert wish(c, "db/pg-0", "n2", sticky="true", uid="2") == ["db/pg-0 on n2: 10.0.0.3"]
+    assert request(c, "db/pg-0", "n2", sticky="true", uid="2") == ["db/pg-0 on n2: 10.0.0.3"]
     c.no_pod("db/pg-0")
     c.decide()
-    assert wish(c, "db/pg-0", "n1", sticky="true", uid="3") == ["db/pg-0 on n1: 10.0.0.1"]
+    assert request(c, "db/pg-0", "n1", sticky="true", uid="3") == ["db/pg-0 on n1: 10.0.0.1"]
 
 
 def test_sticky_addresses_survive_the_loss_of_the_store() -> None:
     """Their addresses are inside blocks of their own, and so they are again."""
     c = cluster()
-    wish(c, "db/pg-0", "n1", sticky="true")
-    wish(c, "web/a", "n2", address="10.0.0.5")
+    request(c, "db/pg-0", "n1", sticky="true")
+    request(c, "web/a", "n2", address="10.0.0.5")
     c.pod("web/b", "n2")
     c.decide()
     had = c.addresses()

@@ -37,7 +37,7 @@ async def test_streaming_list_at_a_future_version_is_refused() -> None:
         assert await watch.line() == b""
 
 
-async def test_an_old_server_knows_no_streaming_list() -> None:
+async def test_old_server_refuses_streaming_lists() -> None:
     async with asking(ApiServer(streaming_list=False)) as client:
         answer = await client.ask(STREAMING)
         assert (answer.status, answer.json["reason"]) == (422, "Invalid")

@@ -114,7 +114,7 @@ async def test_a_list_at_a_version() -> None:
         ("watch=1&sendInitialEvents=true", 422, "requires setting resourceVersionMatch to NotOlderThan"),
     ],
 )
-async def test_options_that_make_no_sense_are_refused(query: str, code: int, said: str) -> None:
+async def test_invalid_options_are_refused(query: str, code: int, said: str) -> None:
     async with asking(ApiServer()) as client:
         answer = await client.ask(f"{PODS_PATH}?{query}")
         assert answer.status == code

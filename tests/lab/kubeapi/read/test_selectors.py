@@ -110,7 +110,7 @@ async def test_lists(path: str, meant: list[str]) -> None:
         assert (await client.ask(path)).names == meant
 
 
-async def test_pages_of_what_is_selected_say_no_rest() -> None:
+async def test_selected_pages_have_no_remaining_count() -> None:
     async with asking(ApiServer()) as client:
         await fill(client)
         path = "/api/v1/pods?labelSelector=app!%3Db&limit=1"

@@ -1,4 +1,4 @@
-"""What a server says to those who want a table: columns, cells, and the objects beside them."""
+"""Answers in table form: columns, cells, and the objects beside them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ async def test_a_watch_from_nowhere_begins_with_what_is_there(query: str) -> Non
     [("watch", True), ("watch=", True), ("watch=yes", True), ("watch=False", False), ("watch=0", False)],
 )
 async def test_watch_parameter_values(query: str, watched: bool) -> None:
-    """A flag is true where it is given, unless it says that it is not."""
+    """The parameter is true where it is present, except for false and 0."""
 
     server = ApiServer()
     add(server, "web", "a")
@@ -84,7 +84,7 @@ async def test_watch_from_a_future_version_waits() -> None:
         assert await watch.event() == ("ADDED", "c", "4")
 
 
-async def test_compaction_ends_the_past_but_no_open_watch() -> None:
+async def test_compaction_expires_old_versions_and_keeps_open_watches() -> None:
     server = ApiServer()
     add(server, "web", "a", "b")
     async with asking(server) as client, client.watch(f"{WATCH}&resourceVersion=1") as watch:

@@ -190,7 +190,7 @@ async def test_deleted_pod_on_a_node_waits_for_its_kubelet() -> None:
 
 
 @pytest.mark.parametrize("phase", ["", "Succeeded", "Failed"])
-async def test_pods_that_no_kubelet_has_to_end_go_at_once(phase: str) -> None:
+async def test_unscheduled_and_finished_pods_are_deleted_at_once(phase: str) -> None:
     async with asking(cluster()) as client:
         await client.ask(PODS, "POST", pod())
         if phase:
@@ -265,7 +265,7 @@ async def test_server_listens_on_the_given_address() -> None:
         assert (await client.ask("/version")).json["minor"] == "36"
 
 
-async def test_bodies_that_are_no_objects_change_nothing() -> None:
+async def test_invalid_bodies_change_nothing() -> None:
     server = cluster()
     async with asking(server) as client:
         await client.ask(PODS, "POST", pod())

@@ -131,7 +131,7 @@ def test_directives_of_objects(patch: Json, spec: Json) -> None:
 @pytest.mark.parametrize(
     "patch", [{"spec": {"$patch": "blend"}}, containers({"image": "x"}), {"spec": {"containers": ["x"]}}]
 )
-def test_strategic_patches_that_make_no_sense(patch: Json) -> None:
+def test_invalid_strategic_patches(patch: Json) -> None:
     with pytest.raises(Refused) as refused:
         strategic(PODS, containers(NGINX), patch)
     assert refused.value.code == 400
@@ -179,7 +179,7 @@ def test_json_patches_that_cannot_be_done(operations: Any, code: int) -> None:
     assert refused.value.code == code
 
 
-def test_what_is_applied_may_be_yaml() -> None:
+def test_apply_accepts_yaml() -> None:
     body = b"metadata: {annotations: {t: 2026-01-01}}\n"
     body += b"spec:\n  containers:\n  - {name: nginx, image: 'nginx:2'}\n"
     merged = patched(PODS, containers(NGINX, SIDECAR), body, APPLY)
@@ -190,7 +190,7 @@ def test_what_is_applied_may_be_yaml() -> None:
 @pytest.mark.parametrize(
     ("body", "kind"), [(b"{", ""), (b"\xff", ""), (b"[1]", ""), (b"a: [", "application/yaml")]
 )
-def test_bodies_that_are_no_objects(body: bytes, kind: str) -> None:
+def test_invalid_bodies(body: bytes, kind: str) -> None:
     with pytest.raises(Refused) as refused:
         read_object(body, kind)
     assert (refused.value.code, msgspec.json.decode(refused.value.body)["reason"]) == (400, "BadRequest")

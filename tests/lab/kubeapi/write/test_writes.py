@@ -41,7 +41,7 @@ async def test_what_is_created_is_completed_and_in_order() -> None:
         assert (await client.ask(f"{PODS}/a")).body == answer.body
 
 
-async def test_what_is_given_is_kept() -> None:
+async def test_given_fields_are_kept() -> None:
     async with asking(ApiServer()) as client:
         given = {"name": "a", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z", "future": 1}
         answer = await client.ask(NODES, "POST", {"metadata": given, "status": {"phase": "x"}})
@@ -49,7 +49,7 @@ async def test_what_is_given_is_kept() -> None:
         assert answer.json["status"] == {"phase": "x"}
 
 
-async def test_what_cannot_be_created() -> None:
+async def test_invalid_creates() -> None:
     async with asking(ApiServer()) as client:
         await client.ask(PODS, "POST", pod("a"))
         again = await client.ask(PODS, "POST", pod("a"))

@@ -12,9 +12,11 @@ install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing >/dev/null; \
   fi
 
-# Each process begins with its half of the tests; who has none left takes some from the other. So what tests of
-# a folder share is made once, seldom twice, and no core waits.
-TWO_AT_A_TIME := --numprocesses 2 --dist worksteal --durations 10
+# Each process begins with its share of the tests; who has none left takes some from another. So what tests of a
+# folder share is made once, seldom twice, and no core waits. Most tests wait for servers and packets for half of
+# their time: twice as many processes as cores. Those of `test-fast` wait for nothing.
+SHARED := --dist worksteal --durations 10
+CORES := $(shell nproc 2>/dev/null || echo 2)
 FAST := tests/events tests/ipam tests/routing tests/test_printable.py tests/cni/test_spec.py \
   $(addprefix tests/producers/kubernetes/, test_absence.py test_observe.py test_watch_stream.py) \
   $(addprefix tests/cli/, common/test_help.py common/test_terminal.py common/test_usage_errors.py \
@@ -45,10 +47,10 @@ play: $(READY)  ## play a recorded day of a real cluster through the whole syste
 	$(BIN)/romana-bus up --recording recordings --speed $(SPEED)
 
 test: debian $(READY) check docs  ## all checks and all tests, with a sample of the chaos
-	$(BIN)/pytest $(TWO_AT_A_TIME)
+	$(BIN)/pytest --numprocesses $(shell expr 2 \* $(CORES)) $(SHARED)
 
 test-fast: $(READY)  ## what needs no server: the core, codecs, rendering, and commands that need no log; under a minute
-	$(BIN)/pytest $(TWO_AT_A_TIME) $(FAST)
+	$(BIN)/pytest --numprocesses $(CORES) $(SHARED) $(FAST)
 
 # Where root may; without, what is missing is said by what misses it.
 programs:

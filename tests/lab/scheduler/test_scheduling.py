@@ -94,6 +94,16 @@ def test_labels_that_a_pod_wants(spec: Json, place: str) -> None:
     assert chosen([pod("p", **spec)], [node("a1", "a"), node("b1", "b")]) == [f"p>{place}"]
 
 
+@pytest.mark.parametrize(("operator", "place"), [("Gt", "five"), ("Lt", "three")])
+def test_labels_compared_as_numbers(operator: str, place: str) -> None:
+    """A label that is no number fits neither (v1.NodeSelectorRequirement)."""
+    nodes = [node(name) for name in ("five", "large", "three")]
+    for each, size in zip(nodes, ("5", "large", "3"), strict=True):
+        each["metadata"]["labels"]["size"] = size
+    spec = {"affinity": affinity([{"key": "size", "operator": operator, "values": ["4"]}])}
+    assert chosen([pod("p", **spec)], nodes) == [f"p>{place}"]
+
+
 @pytest.mark.parametrize(
     ("spec", "placed"),
     [

@@ -10,7 +10,8 @@ import pytest
 
 from tests.simulation.days import day
 
-SEEDS = int(os.environ.get("ROMANA_SIMULATED_DAYS", "300"))
+#: CI lives 300 of them (`.ci/run`).
+SEEDS = int(os.environ.get("ROMANA_SIMULATED_DAYS", "100"))
 #: Of the defects of `defects.py`, those that a few days find, and the first seed of such a day today.
 SOON = {"one_list_is_believed": 33, "a_tombstone_outlives_the_truth": 2}
 

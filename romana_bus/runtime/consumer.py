@@ -97,7 +97,8 @@ class Projection(Generic[S]):
 
 
 class Consumer(Protocol[S]):
-    """What all consumers have in common."""
+    """What all consumers have in common. One that needs an event's stored bytes also has
+    `evolve_with_body(state, event, seq, body)`, which is called instead of `evolve` where they are known."""
 
     @property
     def name(self) -> str: ...

@@ -12,7 +12,6 @@ from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.common.topology_file import Source, refuse
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import SPEC, AddressDisowned, TopologySet, codec
-from romana_bus.events.base import LARGEST
 from romana_bus.ipam.change.evictions import evictions, losing, unfinished
 from romana_bus.ipam.change.merge import merge
 from romana_bus.ipam.change.plan import changes
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from romana_bus.ipam.change.evictions import PodChange
     from romana_bus.ipam.change.plan import Changes
 
+#: The largest body of a topology message, in bytes, with its evictions. NATS takes 1 MiB, headers included.
+LARGEST = 1_000_000
 #: Messages in flight at a time.
 AT_ONCE = 256
 

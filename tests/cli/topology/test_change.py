@@ -256,14 +256,14 @@ async def test_a_topology_that_cannot_be_used_is_replaced_by_one_that_can() -> N
 
 async def test_evictions_are_split_over_several_messages() -> None:
     store = await filled(lived("a", "b", pods=40, prefix="x" * 200))
-    wanted = document("a") | {"comment": "x" * 890_000}
+    wanted = document("a") | {"comment": "x" * 990_000}
     there = await current(store)
     with pytest.raises(BadInput):
         await put(store, there, source(wanted), ["web/x"])
     assert await put(store, there, source(wanted), ["all"])
     newest = await store.newest(SPEC, "spec.topology")
     assert newest is not None
-    assert len(newest.body) < 900_000
+    assert len(newest.body) < 1_000_000
     said = [codec.decode(message.body) async for some in store.table(SPEC) for message in some]
     ended = [event for event in said if isinstance(event, ev.AddressDisowned)]
     assert len(ended) == 40
@@ -287,5 +287,5 @@ async def test_pending_eviction_is_published_again() -> None:
 
 async def test_document_that_is_too_large_to_be_stored() -> None:
     store = await filled(lived("a"))
-    with pytest.raises(BadInput, match="bytes, and at most 900,000 can be stored"):
-        await put(store, await current(store), source(document("a") | {"comment": "x" * 899_990}))
+    with pytest.raises(BadInput, match="bytes, and at most 1,000,000 can be stored"):
+        await put(store, await current(store), source(document("a") | {"comment": "x" * 999_990}))

@@ -35,8 +35,14 @@ class Stream:
     """Pings from a pod, ten a second, while something happens. `lost` is asked at the end."""
 
     def __init__(self, source: str, address: str) -> None:
-        command = ["ip", "netns", "exec", source, "ping", "-n", "-i", "0.1", address]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        ping = ["ip", "netns", "exec", source, "ping", "-n"]
+        # A new block's route takes some milliseconds to get to other nodes. From then on every packet counts.
+        once = [*ping, "-c", "1", "-W", "1", address]
+        until(
+            lambda: subprocess.run(once, capture_output=True, check=False).returncode == 0,
+            f"{address} is reached",
+        )
+        self._process = subprocess.Popen([*ping, "-i", "0.1", address], stdout=subprocess.PIPE, text=True)
         self._answered: set[int] = set()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -48,8 +54,6 @@ class Stream:
                 self._answered.update(int(seq) for seq in re.findall(r"icmp_seq=(\d+) ttl", line))
 
     def __enter__(self) -> Stream:
-        """The first is answered first: a new block's route takes some milliseconds to get to other nodes."""
-        until(lambda: self._answered, "it is answered")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,8 +68,8 @@ class Stream:
 
     @property
     def lost(self) -> set[int]:
-        """Which of those between the first and the last answer were not answered."""
-        return {*range(min(self._answered), max(self._answered))} - self._answered
+        """Which of those before the last answer were not answered."""
+        return {*range(1, max(self._answered))} - self._answered
 
 
 def space(run: Commands, pod: str) -> str:

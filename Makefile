@@ -33,7 +33,7 @@ LAB ?= lab
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run play programs debian test test-fast check docs bench chaos fuzz simulate mutants lock clean
+.PHONY: run play programs debian test test-fast check docs manifests bench chaos fuzz simulate mutants lock clean
 
 run: programs $(READY)  ## a cluster of network namespaces, with pods that ping and routes that are counted; needs root
 	@if [ "$$(uname)" = Linux ] && unshare --net true 2>/dev/null; then \
@@ -68,6 +68,9 @@ check: $(READY)  ## style, types, which part may import which, and code that nob
 
 docs: $(READY)  ## the site, into build/site; fails on a broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+manifests: $(READY)  ## the golden files of deploy/, rendered anew
+	ROMANA_RENEW_MANIFESTS=1 $(BIN)/pytest tests/deploy/test_rendering.py
 
 bench: debian $(READY)  ## about a quarter of an hour; nothing else should run
 	$(BIN)/python -m benchmarks

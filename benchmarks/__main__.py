@@ -12,16 +12,21 @@ from benchmarks.report import Report, Row, markdown
 #: Each benchmark by name, with its package, in the order in which they run.
 ALL = {
     "ipam": "core",
+    "waiting": "core",
     "watch": "kubernetes",
     "publish": "log",
     "boot": "log",
+    "dead": "log",
     "latency": "log",
     "routes": "node",
     "cni": "node",
+    "drift": "node",
+    "agents": "node",
     "failover": "log",
     "fuzz": "process",
     "simulation": "core",
     "startup": "process",
+    "permissions": "log",
 }
 
 

@@ -13,10 +13,10 @@ from romana_bus.bus.api import Outgoing, Position
 from romana_bus.bus.clock import wall as now
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.stream_config import Layout
-from romana_bus.bus.write import FencedWriter
+from romana_bus.bus.writing.write import FencedWriter
 from romana_bus.events import ROLES, LeaderElected
-from romana_bus.runtime import logs
 from romana_bus.runtime.feed import outgoing
+from romana_bus.runtime.process import logs
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ logs.configure("error", False)
 
 
 class Server(NatsServer):
-    """With its monitoring port, so that `sync_interval: always` is not only asked for but verified."""
+    """With its monitoring port, so that `sync_interval: always` is not only asked for but verified; open to
+    everybody, so to peers too. (`permissions` measures what identities cost.)"""
 
     def __init__(self, directory: Path, sync: str = "always") -> None:
         self.sync, self.monitor = sync, f"127.0.0.1:{free_port()}"
-        super().__init__(directory, f'http: "{self.monitor}"', f"sync_interval: {sync}")
+        super().__init__(directory, f'http: "{self.monitor}"', f"sync_interval: {sync}", users="")
 
     @property
     def verified(self) -> str:

@@ -23,11 +23,12 @@ import prometheus_client
 from mkdocs.structure.files import File
 
 from romana_bus import metrics
+from romana_bus.bus.space.server_settings import SETTINGS
 from romana_bus.cli.app import HELP, app
 from romana_bus.cni.server import server
 from romana_bus.consumers import audit, ipam_metrics
 from romana_bus.events import LED, STORED, STREAMS, Event
-from romana_bus.runtime import logs
+from romana_bus.runtime.process import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/commands.md": commands(),
         "reference/events.md": events(),
         "reference/metrics.md": measured(),
+        "reference/nats-settings.md": nats_settings(),
     }
     for name, page in TEXTS.items():
         pages[page] = (ROOT / name).read_text()
@@ -148,8 +150,8 @@ def events() -> str:
         "from `romana_bus/events/`. How streams and headers work is in [the log](../design/log.md).",
         "A subject is written here without its prefix `romana.CLUSTER.`; a word in capitals stands for the "
         "field of that name, in which `.` is written as `_`. Times and durations are microseconds; times "
-        "count from the Unix epoch. A *tombstone* says that the entity is gone, and leaves the table when "
-        "the history window has passed. A field is left out of the JSON if it has its default value.",
+        "count from the Unix epoch. A *tombstone* says that the entity is gone, and leaves the table "
+        "an hour later. A field is left out of the JSON if it has its default value.",
     ]
     leaders = " and ".join(f"on {stream.name} as `{stream.token}.leader`" for stream in LED)
     sections = {stream.name: stream.meaning for stream in STREAMS} | {"": f"{leaders.capitalize()}."}
@@ -224,6 +226,8 @@ def _type(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Annotated:
         return "integer, at least 0"
     arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
     if typing.get_origin(kind) is tuple:
         return f"list of {_type(arguments[0])}"
     if typing.get_origin(kind) is dict:
@@ -239,10 +243,30 @@ def _nested() -> list[type[msgspec.Struct]]:
         argument
         for event in STORED
         for field in msgspec.structs.fields(event)
-        for argument in typing.get_args(field.type)
+        for argument in (field.type, *typing.get_args(field.type))
         if isinstance(argument, type) and issubclass(argument, msgspec.Struct)
     }
     return sorted(kinds, key=lambda kind: kind.__name__)
+
+
+# --- settings of the NATS server --------------------------------------------------------------------------
+
+
+def nats_settings() -> str:
+    """What a NATS server of the user's own has to be set to."""
+    rows = ["| setting | needs | why | read from | without it |", "|---|---|---|---|---|"]
+    for setting in SETTINGS:
+        without = "refused" if setting.fatal else "a warning"
+        cells = (f"`{setting.name}`", setting.needs, setting.why, setting.source, without)
+        rows.append(f"| {' | '.join(cells)} |")
+    parts = [
+        "# Settings of the NATS server",
+        "What a NATS server of your own has to be set to. The embedded server and the examples under `nats/` "
+        "have it. `romana-bus status` checks each row: ok, wrong and what to set, or not checkable. `/varz` "
+        "is read only if `--nats-monitor` names the monitoring port.",
+        "\n".join(rows),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 # --- metrics --------------------------------------------------------------------------------------------

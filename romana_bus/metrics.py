@@ -11,6 +11,8 @@ FOLDED = Counter("romana_events_folded", "Events folded into state", ["consumer"
 PARKED = Counter("romana_events_parked", "Messages that are no event known here", ["consumer", "stream"])
 #: Events that a fenced writer or a publisher put on the log.
 PUBLISHED = Counter("romana_events_published", "Events published", ["consumer", "type"])
+#: Messages that were deleted from tables: replaced, or tombstones that say nothing any more.
+COMPACTED = Counter("romana_table_messages_deleted", "Messages deleted from tables", ["stream"])
 #: Stored messages that a consumer has not folded yet.
 LAG = Gauge("romana_consumer_lag", "Messages not folded yet", ["consumer", "stream"])
 #: 1 while this process holds the consumer's lease.
@@ -39,9 +41,21 @@ LOG_AGE = Gauge("romana_log_confirmed_age_seconds", "Since the log has last answ
 UNWRITABLE = Gauge("romana_log_unwritable", "1 while nothing can be stored", ["consumer"])
 #: How often the client left a server because the log did not answer through it.
 MOVES = Counter("romana_nats_moves", "Servers left because the log did not answer through them")
+#: Subjects that the server did not let this process publish or subscribe to.
+REFUSED = Counter("romana_permissions_refused", "Subjects that NATS refused", ["act"])
 #: Messages by others on a stream that only its leader may write.
 FOREIGN = Counter("romana_foreign_writes", "Messages by others on a fenced stream", ["stream"])
 #: 1 for this process's role, leader or standby; both are 0 while it reads its tables, or without a log.
 ROLE = Gauge("romana_role", "1 for what this process is", ["consumer", "role"])
 #: Entities on the log that a list did not contain; each is asked for again before it counts as deleted.
 DOUBTED = Gauge("romana_watch_doubted", "Entities that are missing and not believed to be gone", ["resource"])
+#: Republished messages that were missing, and were read from the log.
+REPAIRS = Counter("romana_live_repairs", "Missing messages that were read from the log", ["consumer"])
+#: What others had changed on this node, and its agent made right: a pod's route, its gateway, its link.
+MENDED = Counter("romana_drift_mended", "What others changed on a node, and its agent made right", ["what"])
+#: The store; `what` is log or table. Only processes that write logs measure it.
+STREAM_BYTES = Gauge("romana_stream_bytes", "Bytes that a stream holds", ["stream", "what"])
+STREAM_USED = Gauge("romana_stream_used", "Used part of a stream's share of the store", ["stream", "what"])
+STORE_USED = Gauge(
+    "romana_store_used", "Used part of the fullest storage: the store's, the server's, the disk"
+)

@@ -10,20 +10,26 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
-import nats
 import pytest
 import uvloop
 from hypothesis import settings
 from nats.js.errors import NotFoundError
 
-from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.auth.permissions import UP
+from romana_bus.bus.connect import open_store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES
+from tests import pure
+from tests.identities import access_to, administrator
 from tests.servers import NatsCluster, NatsServer
+
+pure.install()
 
 # pytest-xdist tells its workers how wide the terminal is; what is printed here goes to none.
 os.environ.pop("COLUMNS", None)
+# A log's limit is reserved, and many tests make logs on one server.
+os.environ["ROMANA_STORE_SIZE"] = "512MB"
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from romana_bus.bus.api import Store
+    from romana_bus.bus.auth.permissions import Identity
 
 
 #: Seconds that an asynchronous test may take, where no mark says otherwise.
@@ -75,6 +82,15 @@ def run(coroutine: Coroutine[Any, Any, None], within: float = LIMIT) -> None:
     uvloop.run(bounded())
 
 
+@pytest.fixture(autouse=True)
+def pure_consumers() -> Iterator[None]:
+    """No plan and no decision of the test was impure."""
+    yield
+    faults, pure.FAULTS[:] = list(pure.FAULTS), []
+    if faults:
+        raise faults[0]
+
+
 @pytest.fixture(scope="session")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """One server for all tests that leave it alive; each takes a cluster name of its own."""
@@ -89,13 +105,16 @@ def own_server(tmp_path: Path) -> Iterator[NatsServer]:
         yield server
 
 
-def opener(servers: list[str], **layout: Any) -> Callable[[], AbstractAsyncContextManager[Store]]:
-    """A way to open one fresh cluster's store, again and again."""
+def opener(
+    servers: list[str], *, live: bool = False, **layout: Any
+) -> Callable[..., AbstractAsyncContextManager[Store]]:
+    """A way to open one fresh cluster's store, again and again, as `who`. `live`: as agents open it."""
     kept = Layout(**{"cluster": f"t{next(_clusters)}"} | layout)
 
     @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[Store]:
-        async with await open_store(Access(servers=tuple(servers)), kept, "test", ROLES) as store:
+    async def opened(who: Identity = UP) -> AsyncIterator[Store]:
+        opening = open_store(access_to(*servers), kept, "test", ROLES, who=who, live=live)
+        async with await opening as store:
             yield store
 
     return opened
@@ -107,25 +126,29 @@ def nats_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsClust
         yield cluster
 
 
-@pytest.fixture(params=["memory", "nats", pytest.param("cluster", marks=pytest.mark.cluster)])
-def stores(request: pytest.FixtureRequest) -> Iterator[Callable[[], AbstractAsyncContextManager[Store]]]:
-    """The contract's subject: the twin, a real server, and three of them."""
-    if request.param == "memory":
+ON_CLUSTER = tuple(pytest.param(name, marks=pytest.mark.cluster) for name in ("cluster", "cluster, live"))
+
+
+@pytest.fixture(params=["memory", "nats", "nats, live", *ON_CLUSTER])
+def stores(request: pytest.FixtureRequest) -> Iterator[Callable[..., AbstractAsyncContextManager[Store]]]:
+    """The contract's subject: the twin, a real server, and three of them; these in both ways of reading."""
+    server, _, live = request.param.partition(", ")
+    if server == "memory":
         yield in_memory()
-    elif request.param == "nats":
-        yield opener([request.getfixturevalue("nats_server").url])
+    elif server == "nats":
+        yield opener([request.getfixturevalue("nats_server").url], live=bool(live))
     else:
         cluster: NatsCluster = request.getfixturevalue("nats_cluster")
-        yield opener(cluster.urls, replicas=3)
+        yield opener(cluster.urls, live=bool(live), replicas=3)
         run(delete_streams(cluster.urls))
 
 
-def in_memory() -> Callable[[], AbstractAsyncContextManager[Store]]:
+def in_memory() -> Callable[..., AbstractAsyncContextManager[Store]]:
     """A way to open one fresh store in memory, again and again."""
     memory = MemoryStore()
 
     @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[Store]:
+    async def opened(who: Identity = UP) -> AsyncIterator[Store]:
         await memory.prepare(ROLES)
         yield memory
 
@@ -135,7 +158,7 @@ def in_memory() -> Callable[[], AbstractAsyncContextManager[Store]]:
 async def delete_streams(urls: list[str]) -> None:
     """Delete what a test has left on a cluster: each stream elects and sends heartbeats as long as it is
     there, and a few hundred of them take a quarter of a core from all tests that follow."""
-    client = await nats.connect(urls, connect_timeout=10)
+    client = await administrator(*urls)
     log = client.jetstream(timeout=20)
     for stream in await log.streams_info():
         with contextlib.suppress(NotFoundError):

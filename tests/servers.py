@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from romana_bus.bus.embedded.client import server_binary
+from tests.identities import permissions
 from tests.netns import Namespace, namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 def free_port() -> int:
@@ -29,7 +31,8 @@ def free_port() -> int:
 
 class NatsServer:
     """One server process. `extra`: further lines of its configuration. `place`: the namespace that it runs
-    in, with `host` as its address there."""
+    in, with `host` as its address there. `users`: who may connect, in its configuration; '' is everybody, and
+    None those of `tests.identities`."""
 
     def __init__(
         self,
@@ -39,8 +42,9 @@ class NatsServer:
         binary: str = "",
         host: str = "127.0.0.1",
         place: Namespace | None = None,
+        users: str | None = None,
     ) -> None:
-        self.directory, self.port = directory, free_port()
+        self.directory, self.port, self.users = directory, free_port(), users
         self.host, self.place = host, place
         self.binary = binary or server_binary()
         self.extra, self.jetstream = extra, jetstream
@@ -55,11 +59,21 @@ class NatsServer:
         config = self.directory / "nats.conf"
         store = f"store_dir: {json.dumps(str(self.directory / 'js'))}"
         jetstream = f"jetstream {{ {store}, {self.jetstream} }}" if self.jetstream != "off" else ""
-        config.write_text(f'listen: "{self.host}:{self.port}"\n{jetstream}\n{self.extra}\n')
+        users = permissions() if self.users is None else self.users
+        config.write_text(f'listen: "{self.host}:{self.port}"\n{jetstream}\n{self.extra}\n{users}\n')
+        return self.run(config)
+
+    def run(self, config: Path, environment: Mapping[str, str] | None = None) -> Self:
+        """Start it with a configuration file that listens at `port`."""
+        self.directory.mkdir(parents=True, exist_ok=True)
         with self.place.entered() if self.place else contextlib.nullcontext():
             with (self.directory / "nats.log").open("ab") as log:
                 self.process = subprocess.Popen(
-                    [self.binary, "-c", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                    [self.binary, "-c", str(config)],
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, **(environment or {})},
                 )
             self._until_listening()
         return self

@@ -29,6 +29,7 @@ from romana_bus.events import IPAM, KUBE, ResourceSynced
 from romana_bus.ipam import Settings, evolve, parts
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.fold import Fold
+from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,6 +57,7 @@ async def fill(url: str) -> None:
         left = EVENTS - len(facts) - len(decided) - 3  # and each of the three writers was elected
         await _write(store, KUBE, ((event, "") for event in _changes(left)))
         await _until_mirrored(store)
+        await _compacted(store)
 
 
 def _first_facts() -> Iterator[Event]:
@@ -86,6 +88,23 @@ async def _until_mirrored(store: JetStream) -> None:
     for role in (KUBE, IPAM):
         while (await store.stream_tail(store.layout.table(role))).last < (await store.tail(role)).last:
             await asyncio.sleep(0.1)
+
+
+async def _compacted(store: JetStream) -> None:
+    """Compacts the tables, as their leaders do all the time: then each has one message of each entity."""
+    compacting = [asyncio.create_task(store.compact(role)) for role in (KUBE, IPAM)]
+    for role in (KUBE, IPAM):
+        while (state := await _state(store, store.layout.table(role)))["messages"] > state["num_subjects"]:
+            await asyncio.sleep(1.0)
+    for task in compacting:
+        await stop(task)
+
+
+async def _state(store: JetStream, stream: str) -> dict[str, Any]:
+    """JetStream's StreamState."""
+    info: dict[str, Any] = await store.api(f"STREAM.INFO.{stream}")
+    state: dict[str, Any] = info["state"]
+    return state
 
 
 # --- the readers ----------------------------------------------------------------------------------------
@@ -166,7 +185,7 @@ async def _read(url: str, who: str) -> None:
         messages = 0
         for role in (KUBE, IPAM):
             stream = store.layout.stream(role) if who == "log" else store.layout.table(role)
-            messages += (await store.api(f"STREAM.INFO.{stream}"))["state"]["messages"]
+            messages += (await _state(store, stream))["messages"]
         print(msgspec.json.encode([messages, await READERS[who](store, url)]).decode())
 
 

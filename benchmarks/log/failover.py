@@ -29,6 +29,7 @@ from benchmarks.log.faults import FAULTS, Struck, until_well
 from benchmarks.log.watcher import NODES, Watcher, end_of
 from benchmarks.report import Report
 from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.store_size import parse_size
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import KUBE, ROLES, ResourceSynced
 from tests.netns import why_not
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 RUNS = 5
 #: Seconds that pods come before a fault, and behind it.
 BEFORE, BEHIND = 2.0, 12.0
-#: MiB of the disks that can be filled.
-DISK = 128
+#: MiB of the disks that can be filled, and what the store may take of one.
+DISK, STORE = 1024, "512MB"
+LAYOUT = Layout(replicas=3, size=parse_size(STORE))
 
 
 @contextlib.contextmanager
@@ -53,6 +55,7 @@ def servers(disks: bool) -> Iterator[SeparateCluster]:
         cluster = stack.enter_context(separate_cluster(scratch))
         for server in cluster.servers:
             server.extra += f'\nhttp: "{server.host}:8222"'
+            server.users = ""
             if disks:
                 server.directory.mkdir()
                 mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}m", "tmpfs", str(server.directory)]
@@ -66,7 +69,7 @@ def servers(disks: bool) -> Iterator[SeparateCluster]:
 async def watching(cluster: SeparateCluster) -> AsyncIterator[tuple[Watcher, asyncio.Task[None]]]:
     """The nodes are listed, and pods get addresses."""
     access = Access(servers=tuple(cluster.urls))
-    async with await open_store(access, Layout(replicas=3), "benchmark", ROLES) as store:
+    async with await open_store(access, LAYOUT, "benchmark", ROLES) as store:
         watcher = Watcher(store, await stage.leader(store, KUBE))
         following = asyncio.create_task(watcher.follow())
         nodes = [sample.node(number, 1 + number) for number in range(NODES)]
@@ -124,9 +127,8 @@ async def _run(cluster: SeparateCluster, fault: str, watcher: Watcher) -> float:
 
 async def _lost(cluster: SeparateCluster, watcher: Watcher) -> int:
     """Read by somebody who comes now."""
-    async with await open_store(
-        Access(servers=tuple(cluster.urls)), Layout(replicas=3), "benchmark", ROLES
-    ) as store:
+    access = Access(servers=tuple(cluster.urls))
+    async with await open_store(access, LAYOUT, "benchmark", ROLES) as store:
         again = Watcher(store, watcher.writer)
         following = asyncio.create_task(again.follow())
         last = (await end_of(store)).last
@@ -142,7 +144,9 @@ def once(fault: str, runs: int) -> list[Run]:
     with servers(disks=fault == "disk") as cluster, contextlib.ExitStack() as stack:
         named = [argument for url in cluster.urls for argument in ("--nats", url)]
         for _ in range(2):
-            stack.enter_context(stage.process("run", "ipam", *named, "--replicas", "3"))
+            stack.enter_context(
+                stage.process("run", "ipam", *named, "--replicas", "3", "--store-size", STORE)
+            )
         return uvloop.run(measured(cluster, fault, runs))
 
 

@@ -21,13 +21,13 @@ from benchmarks import sample, stage
 from benchmarks.report import Report, times
 from romana_bus.bus.api import Message, Position
 from romana_bus.bus.clock import wall as now
-from romana_bus.bus.tail import tail
+from romana_bus.bus.reading.tail import tail
 from romana_bus.events import IPAM, KUBE, AddressAssigned, Event, PodGone, PodSeen, ResourceSynced, codec
 from romana_bus.runtime.feed import outgoing
 
 if TYPE_CHECKING:
     from romana_bus.bus.jetstream.store import JetStream
-    from romana_bus.bus.write import FencedWriter
+    from romana_bus.bus.writing.write import FencedWriter
 
 #: Of the way from a fact handed over to its address seen, by the times that stand on the log.
 PARTS = (

@@ -21,7 +21,7 @@ from benchmarks import sample, stage
 from benchmarks.report import Report, rate, times
 from romana_bus.bus.api import stamp
 from romana_bus.bus.jetstream.store import IN_FLIGHT
-from romana_bus.bus.write import BATCH
+from romana_bus.bus.writing.batches import BATCH
 from romana_bus.events import IPAM, KUBE, AddressAssigned, PodAddress
 from romana_bus.runtime.feed import outgoing
 

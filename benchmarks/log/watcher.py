@@ -16,7 +16,7 @@ from romana_bus.runtime.feed import outgoing
 if TYPE_CHECKING:
     from romana_bus.bus.api import Tail
     from romana_bus.bus.jetstream.store import JetStream
-    from romana_bus.bus.write import FencedWriter
+    from romana_bus.bus.writing.write import FencedWriter
     from romana_bus.events import Event
 
 NODES, RATE = 100, 25

@@ -28,7 +28,7 @@ from romana_bus.netlink import routes as packed
 from romana_bus.netlink.fib import Forwarding
 from romana_bus.netlink.monitor import Monitor
 from romana_bus.netlink.socket import Socket
-from romana_bus.routing import Kernel, State, evolve, plan
+from romana_bus.routing import Kernel, State, derive, evolve, plan
 from tests.netns import Namespace, why_not
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _ours(here: Namespace, hosts: int) -> tuple[float, float, Delta]:
         for answers in forwarding.ask(state.addresses(state.hosts)):
             kernel.answer(answers)
         asked = time.perf_counter()
+        derive(state, kernel)
         delta = plan(state, kernel)
         list(forwarding.apply(delta, kernel))
         done = time.perf_counter()

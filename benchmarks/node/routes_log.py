@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from benchmarks.report import Report
     from romana_bus.bus.jetstream.store import JetStream
-    from romana_bus.bus.write import FencedWriter
+    from romana_bus.bus.writing.write import FencedWriter
     from romana_bus.events import Event
 
 SINGLE, HOSTS, BLOCKS, PODS = 500, 5_000, 20_000, 20_000

@@ -12,20 +12,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from romana_bus.agent.reach import Reach, host_of
 from romana_bus.bus.api import BusError
+from romana_bus.bus.auth.permissions import agent_of
 from romana_bus.bus.connect import open_store
-from romana_bus.cni.link import check, sysctls
-from romana_bus.cni.server import server
+from romana_bus.cni.link import check
+from romana_bus.cni.link.sysctls import NodeSysctls
+from romana_bus.cni.server import link_reconciler, server
 from romana_bus.cni.server.attachments import Attachments
 from romana_bus.cni.server.commands import Commands, Node
 from romana_bus.cni.server.journal import Journal
+from romana_bus.cni.server.last_status import LastStatus
 from romana_bus.cni.server.outbox import Outbox
+from romana_bus.cni.server.spool import Spool
 from romana_bus.cni.server.threads import Threads
 from romana_bus.consumers import routes
+from romana_bus.consumers.node_network import report_network
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, resend_requests
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
 from romana_bus.files import single_holder
+from romana_bus.inet import parse_address
+from romana_bus.netlink.fib_apply import Unapplied
+from romana_bus.netlink.socket import Interrupted
 from romana_bus.runtime.health import Health, served
 from romana_bus.runtime.loop import run_projection
 from romana_bus.runtime.reconcile import run_reconciler
@@ -48,13 +57,18 @@ BACKOFF, MAX_BACKOFF = 0.25, 5.0
 class Settings(NamedTuple):
     """`run_dir`: of the socket and the attachments; empty after a reboot. `state_dir`: of events that the log
     does not have yet; survives a reboot. `mtu`: of pods' links, 0 for that of the default route's link.
-    `timeout`: seconds that a pod waits for its address."""
+    `timeout`: seconds that a pod waits for its address. `status_grace`: seconds for which the last answer to
+    STATUS counts after the agent's end. `sets_sysctls`: whether sysctls of the node are set, or only told.
+    `api_server`: its host, or ''; no route of ours may lead there."""
 
     node: str
     run_dir: Path
     state_dir: Path
     mtu: int
     timeout: float
+    status_grace: float
+    sets_sysctls: bool
+    api_server: str = ""
 
 
 class Agent:
@@ -64,7 +78,8 @@ class Agent:
     def __init__(self, settings: Settings, access: Access, layout: Layout, listen: str) -> None:
         self.settings, self.access, self.layout, self.listen = settings, access, layout, listen
         self.health, self.addresses, self.changed = Health(), OwnAddresses(), asyncio.Event()
-        self.threads = Threads()
+        self.threads, self.locked = Threads(), set[str]()
+        self.reach = Reach([*map(host_of, access.servers), settings.api_server])
 
     async def run(self) -> None:
         """Run until cancelled. Raises BadInput, Failed."""
@@ -72,24 +87,87 @@ class Agent:
         self.health.say("log", "the log was not reached since the agent started")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.threads.close)
-            stack.enter_context(single_holder("--run-dir", settings.run_dir, "lock"))
-            stack.enter_context(single_holder("--state-dir", settings.state_dir, "journal.lock"))
+            locks = stack.enter_context(contextlib.ExitStack())
+            self._lock(locks)
             attachments, journal = self._kept()
             self.outbox = Outbox(settings.node, journal, self.threads)
-            self._forward(attachments)
-            self.routes = await stack.enter_async_context(routes.opened(settings.node))
+            node_sysctls = self._sysctls(attachments)
+            self.routes = await stack.enter_async_context(routes.opened(settings.node, self.reach.now))
+            with contextlib.suppress(Interrupted):  # the reconciler reads it again
+                self.routes.read_network()
             node = Node(
                 settings.node, settings.mtu, settings.timeout,
-                self._has_block, sysctls.forward_v6, self.changed.set,
+                self._has_block, lambda: node_sysctls.review(six=True), self.changed.set, self._unknown,
+                self._needs, lambda: node_sysctls.problems,
             )  # fmt: skip
+            self.health.check("node", self._unknown)
             commands = Commands(node, attachments, self.outbox, self.addresses, self.threads)
-            path = await stack.enter_async_context(server.served(settings.run_dir, commands.do))
+            spool = self._spool(commands)
+            self.health.warn("spool", spool.warnings)
+            await spool.take_all()
+            status = LastStatus(settings.run_dir / "last-status", settings.status_grace, spool.do)
+            links = await stack.enter_async_context(
+                link_reconciler.running(attachments, commands, self.threads, node_sysctls, self._needs)
+            )
+            self.health.check("links", lambda: links.refused)
+
+            def keep() -> None:
+                self._lock(locks)
+                attachments.keep()
+                journal.keep()
+
+            serving = server.served(
+                settings.run_dir, status.do, keep=keep, trouble=lambda why: self.health.say("socket", why)
+            )
+            path = await stack.enter_async_context(serving)
             log.info("serving romana-cni", socket=str(path), attached=len(list(attachments)))
             await stack.enter_async_context(served(self.listen, self.health))
-            await self._follow(attachments, commands)
+            await until_one_ends([self._follow(attachments, commands), spool.run(), status.run()])
+
+    def _lock(self, locks: contextlib.ExitStack) -> None:
+        """Hold the lock files that are not there: at the start, and where somebody has deleted them. Raises
+        Failed, BadInput."""
+        run_dir, state_dir = self.settings.run_dir, self.settings.state_dir
+        for option, directory, name in (
+            ("--run-dir", run_dir, "lock"),
+            ("--state-dir", state_dir, "journal.lock"),
+        ):
+            if name not in self.locked or not (directory / name).exists():
+                locks.enter_context(single_holder(option, directory, name))
+                self.locked.add(name)
+
+    def _sysctls(self, attachments: Attachments) -> NodeSysctls:
+        sysctls = NodeSysctls(sets=self.settings.sets_sysctls)
+        sysctls.review(attachments.have_six)
+        self.health.check("sysctls", lambda: "; ".join(sysctls.problems))
+        self.health.warn("sysctls", lambda: sysctls.warnings)
+        return sysctls
 
     def _has_block(self) -> bool:
         return self.routes.own_blocks > 0
+
+    def _needs(self, address: str) -> str:
+        return self.routes.kernel.guard.needs(*parse_address(address))
+
+    async def _withdraw_refused(self) -> None:
+        """Remove what may be in the way to the log: without the log nobody else does."""
+        try:
+            await self.routes.withdraw_refused()
+        except (OSError, Interrupted, Unapplied) as error:
+            log.error("routes in the way to the log could not be looked for, or removed", why=str(error))
+
+    def _unknown(self) -> str:
+        """Why the log does not know this node, if it does not for some time, or ''."""
+        if not self.routes.unknown:
+            return ""
+        return f"the log knows no node {self.settings.node}: is that its name in Kubernetes? See --node"
+
+    def _spool(self, commands: Commands) -> Spool:
+        """Raises BadInput."""
+        try:
+            return Spool(self.settings.run_dir / "spool", commands.do)
+        except OSError as error:
+            raise BadInput(f"--run-dir: {error.filename}: {error.strerror}") from None
 
     def _kept(self) -> tuple[Attachments, Journal]:
         """Raises BadInput."""
@@ -98,16 +176,6 @@ class Agent:
             return Attachments(run_dir / "attachments"), Journal(state_dir / "journal")
         except OSError as error:
             raise BadInput(f"--run-dir and --state-dir: {error.filename}: {error.strerror}") from None
-
-    def _forward(self, attachments: Attachments) -> None:
-        """Raises Failed."""
-        try:
-            sysctls.forward_v4()
-            sysctls.warn_of_loose_filters()
-            if any(":" in address for attachment in attachments for address in attachment.addresses):
-                sysctls.forward_v6()
-        except OSError as error:
-            raise Failed(f"cannot turn on forwarding: {error.filename}: {error.strerror}") from None
 
     # --- the log ----------------------------------------------------------------------------------------
 
@@ -118,9 +186,11 @@ class Agent:
             try:
                 async with self._opened() as store:
                     delay = BACKOFF
+                    await self.reach.resolve()
                     await until_one_ends(self._consumers(store, attachments, commands))
             except (BusError, Failed) as error:
                 self._out_of_reach(str(error))
+            await self._withdraw_refused()
             await asyncio.sleep(delay)
             delay = min(delay * 2, MAX_BACKOFF)
 
@@ -128,22 +198,28 @@ class Agent:
     async def _opened(self) -> AsyncIterator[JetStream]:
         """Raises Failed, BadInput, BusError."""
         client = f"agent {self.settings.node}"
-        session = await open_store(self.access, self.layout, client, (IPAM, NODE), creates=False)
+        session = await open_store(
+            self.access, self.layout, client, (IPAM, NODE), who=agent_of(self.settings.node),
+            creates=False, live=True,
+        )  # fmt: skip
         async with session as store:
+            self.reach.connected = lambda: store.wire.peer
             self.health.say("log", "")
             self.health.watch(store)
             log.info("the log is reached")
             try:
                 yield store
             finally:
+                self.reach.connected = str
                 self.health.check("log", None)
 
     def _out_of_reach(self, why: str) -> None:
         self.health.say("log", why)
+        if self.outbox.trouble != why:
+            log.warning("the log is out of reach: trying again", why=why)
         self.outbox.trouble = why
         if self.addresses.trouble:
             self.addresses.trouble = why
-        log.warning("the log is out of reach: trying again", why=why)
 
     def _consumers(self, store: JetStream, attachments: Attachments, commands: Commands) -> list[Any]:
         async def wired() -> dict[str, str]:
@@ -156,4 +232,8 @@ class Agent:
             resend_requests(self.addresses, commands.resend),
             report_wired(store, self.settings.node, self.addresses, self.changed, wired),
             run_reconciler(store, self.routes.reconciler(), self.health),
+            report_network(
+                store, self.settings.node, lambda: self.routes.network, self.routes.network_changed
+            ),
+            self.reach.keep_up(self.routes.resync),
         ]

@@ -1,8 +1,8 @@
 """The interface of the log: what a store of streams can do, and its errors.
 
 A stream is named by its role (`events.KUBE`, ...). Its log holds every message of the history window;
-its table holds the newest message of each subject, with the same sequence, for ever. `under` is a filter on
-subjects without the cluster's prefix: `*` matches one token, `>` the rest.
+its table holds the newest message of each subject, with the same sequence, for ever; a tombstone for its time
+to live. `under` is a filter on subjects without the cluster's prefix: `*` matches one token, `>` the rest.
 
 Both implementations, NATS JetStream and the in-memory twin, pass `tests/contract/`.
 """
@@ -16,19 +16,35 @@ import msgspec
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from romana_bus.bus.clock import LogClock
 
 MSG_ID, CAUSE, TIME = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time"
+#: Seconds for which a tombstone stays in the table.
+TTL = b"Romana-TTL"
+#: Digits of a time to live that counts: as many seconds are three thousand years.
+DIGITS = 11
+#: How the names begin of cursors that read to the end of the log only. A reader may not delete his consumers,
+#: so they stay at the server for half a minute.
+ONCE = "once-"
+#: Seconds by the log's time that a pass over a table may take: a tombstone stays for longer, so the pass has
+#: read either it or none of the messages that it ended.
+PASS_WITHIN = 600
 
 
 class BusError(Exception):
-    """A request to the log failed."""
+    """A request to the log failed. `code`: the server's error code, 0 if there is none."""
+
+    code = 0
 
 
 class Unavailable(BusError):
     """No answer, or not now. The request may be repeated; it may also have been carried out already."""
+
+
+class TooManyConsumers(Unavailable):
+    """The stream has as many consumers as the server allows."""
 
 
 class WrongSequence(BusError):
@@ -40,12 +56,19 @@ class DuplicateId(BusError):
 
 
 class Refused(BusError):
-    """The request is refused; repeating it does not help. `code`: the server's error code, 0 if the client
-    refused it."""
+    """The request is refused; repeating it does not help. `code` is 0 if the client refused it."""
 
     def __init__(self, reason: str, code: int = 0) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class NotPermitted(Refused):
+    """The server does not let this identity publish or hear a subject."""
+
+    def __init__(self, act: str, subject: str) -> None:
+        super().__init__(f"this identity may not {act} {subject[:200]}")
+        self.act, self.subject = act, subject
 
 
 class StreamMissing(BusError):
@@ -94,6 +117,11 @@ class Message(msgspec.Struct, gc=False):
         start += len(name) + 3
         return self.headers[start : self.headers.find(b"\r\n", start)].strip().decode(errors="replace")
 
+    def seconds(self, name: bytes) -> int:
+        """The whole seconds in a header, with or without the unit `s`; 0 if it has none, or absurdly many."""
+        text = self.header(name).removesuffix("s")
+        return int(text) if text.isdecimal() and len(text) <= DIGITS else 0
+
     @property
     def id(self) -> str:
         return self.header(MSG_ID)
@@ -116,7 +144,8 @@ class Message(msgspec.Struct, gc=False):
 
 class Outgoing(NamedTuple):
     """One message to be stored. `id`: '' lets a fenced writer number it. `time`: µs since the epoch. `ttl`:
-    seconds after which it leaves log and table (tombstones); 0: never."""
+    seconds after which it leaves the table (tombstones); 0: never. `follows`: the sequence of the message
+    before it in its part of the stream, by `parts.Chain`; -1: unknown."""
 
     subject: str
     body: bytes
@@ -124,6 +153,7 @@ class Outgoing(NamedTuple):
     cause: str = ""
     time: int = 0
     ttl: int = 0
+    follows: int = -1
 
 
 class Election(NamedTuple):
@@ -184,7 +214,7 @@ class Store(Protocol):
     """All streams of one cluster."""
 
     cluster: str
-    history: float  #: seconds that the log keeps; tombstones leave the table after it
+    history: float  #: seconds that the log keeps
     generation: int  #: grows with every new connection, which may lead to another store
     clock: LogClock  #: the log's time, which all processes use
 
@@ -225,7 +255,8 @@ class Store(Protocol):
         is the same. Raises WrongSequence, Unavailable, Refused, StreamMissing."""
 
     def table(self, role: str, under: str = ">") -> Table:
-        """The newest message of each subject that the filter selects."""
+        """The newest message of each subject that the filter selects, in the order of the log. Older ones of
+        a subject may come before it: those that were not deleted yet."""
 
     def follow(self, role: str, under: str, after: Position, wake: asyncio.Event, name: str) -> Reading:
         """Follow the messages behind `after`. `wake` is set whenever there is something to take. `status`
@@ -235,6 +266,24 @@ class Store(Protocol):
 
     def end(self, role: str) -> int:
         """The newest sequence of the stream that this process knows of, without a request."""
+
+    def limit(self, role: str) -> int:
+        """The bytes that the log may have before it drops its oldest messages, as far as this process knows;
+        0 or less: any."""
+
+    async def table_end(self, role: str) -> int:
+        """The sequence up to which the table has read its log. Raises StreamMissing, Unavailable."""
+
+    async def compact(self, role: str) -> None:
+        """Delete from the table what newer messages have replaced, and tombstones after their time to live,
+        until cancelled; returns if there is nothing to do. May run in several processes."""
+
+    def say(self, subject: str, body: bytes) -> None:
+        """Publish a message that is not stored, to all that hear its subject now. It may be lost."""
+
+    async def hear(self, subject: str, sink: Callable[[str, bytes], None]) -> Callable[[], Awaitable[None]]:
+        """Call `sink(subject, body)` for each message that is said under the filter `subject`; returns what
+        ends that. Raises Unavailable."""
 
     def problem(self) -> str:
         """Why the log cannot be relied on now, or ''."""
@@ -248,7 +297,7 @@ class Store(Protocol):
 
 class Table(Protocol):
     """One pass over a table. `reached` is valid at its end: the log from there on has neither a gap nor an
-    overlap with the table."""
+    overlap with the table. A pass that takes longer than PASS_WITHIN raises Unavailable."""
 
     reached: Position
 

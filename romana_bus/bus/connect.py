@@ -9,52 +9,76 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ssl
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import structlog
 
 from romana_bus.bus import stream_config
-from romana_bus.bus.api import BusError, Refused, StreamMissing, Unavailable
+from romana_bus.bus.api import BusError, Closed, NotPermitted, Refused, StreamMissing, Unavailable
+from romana_bus.bus.auth.permissions import LOG, UP
+from romana_bus.bus.credentials import (
+    Access as Access,
+)
+from romana_bus.bus.credentials import (
+    Login,
+    login,
+    seed_login,
+    without_password,
+)
 from romana_bus.bus.embedded.client import Embedded, Endpoint, state_directory
 from romana_bus.bus.jetstream.fastlane import Wire
 from romana_bus.bus.jetstream.library import NatsError
+from romana_bus.bus.jetstream.refusals import Refusals
+from romana_bus.bus.jetstream.requests import until_answered
 from romana_bus.bus.jetstream.store import JetStream
+from romana_bus.bus.jetstream.usage import storage
+from romana_bus.bus.space import monitor, server_settings
+from romana_bus.bus.space.place import Place
+from romana_bus.bus.space.server_settings import Facts
+from romana_bus.bus.store_size import budget_of
 from romana_bus.bus.stream_config import Layout
 from romana_bus.errors import BadInput, Failed
-from romana_bus.tasks import stop
+from romana_bus.recent import Recent
+from romana_bus.tasks import monotonic, stop
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from romana_bus.bus.auth.permissions import Identity
 
 log = structlog.get_logger(__name__)
 
 CONNECT_WITHIN = 5.0
-LEADER_WITHIN = 15.0
-#: Of the URLs of servers. (With ws:// nats-py never gets past the server's first line.)
-SCHEMES = ("", "nats", "tls")
-#: Bytes that a message may need: an event (`events/base.py`: LARGEST) and its headers.
-PAYLOAD = 1_000_000
+#: µs after which the reason of an outage that lasts is logged again.
+SAID_AGAIN = 60_000_000
+#: Seconds within which the embedded server learns of a new identity.
+LEARNS_WITHIN = 5.0
 #: How many existing clusters an error names.
 NAMED = 8
 
-_T = TypeVar("_T")
+
+class NotAdmitted(Failed):
+    """NATS refuses the credentials."""
 
 
-class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach NATS. No `servers`: the embedded one, in `state`. `tls_*`: PEM files; `creds`: a NATS
-    credentials file; `monitor`: the URL of a server's monitoring port."""
+class NoLog(Failed):
+    """The cluster has no streams yet."""
 
-    servers: tuple[str, ...] = ()
-    creds: Path | None = None
-    tls_ca: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    monitor: str = ""
-    state: Path | None = None
+
+class _Client(NamedTuple):
+    """What a connection is for; see `open_store`."""
+
+    name: str
+    layout: Layout
+    creates: bool
+    live: bool
+    who: Identity
+    login: Login
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it is known that it may neither create streams nor delete its consumers."""
+        return "nkeys_seed_str" in self.login.options and self.who.account != LOG
 
 
 class Session:
@@ -78,42 +102,54 @@ async def open_store(
     name: str,
     roles: Sequence[str],
     *,
+    who: Identity = UP,
     looking: bool = False,
     creates: bool = True,
+    live: bool = False,
 ) -> Session:
-    """Connect, check the server, prepare the streams. `name`: of this client, for NATS.
+    """Connect, check the server, prepare the streams. `name`: of this client, for NATS. `who`: the identity
+    to connect as, on the embedded server or with a directory of credentials.
 
     `looking`: the command only reads, so a cluster that does not exist is an error, unless none exists and
     the user named none. `creates`: False for a process that does not set a log's replicas and history, so
-    it must not create one. Raises Failed or BadInput, one line."""
+    it must not create one. `live`: see JetStream. Raises Failed or BadInput, one line."""
     servers = list(access.servers)
-    options = _credentials(servers) | _options(access)
+    client = _Client(name, layout, creates, live, who, login(access, who))
     async with contextlib.AsyncExitStack() as opened:
         embedded = None
         if not servers:
             directory = access.state or state_directory(layout.cluster)
             if looking and not directory.is_dir():
                 _refuse_unknown(layout.cluster, {path.name for path in directory.parent.glob("*/")})
-            embedded = await Embedded.join(directory)
+            embedded = await Embedded.join(directory, layout.cluster, who)
             opened.push_async_callback(embedded.leave)
-            servers, options = _endpoint(embedded.endpoint)
-        store = await _connect(servers, options, layout, name, creates)
+            servers, client = [embedded.endpoint.url], client._replace(login=_embedded_login(embedded))
+        store = await _connect_known(embedded, servers, client)
         opened.push_async_callback(store.close)
         if embedded is not None:
             embedded.keep(functools.partial(_move, store))
-        await _check_server(store, access, embedded is not None)
-        if looking and embedded is None and not await _exists(store, roles):
+        facts = await _check_server(store, access, embedded is not None)
+        store.place = Place(embedded.directory if embedded else None, access.monitor)
+        store.layout = await _with_budget(store, facts, roles)
+        store.updates = embedded is not None and creates and not looking
+        if looking and embedded is None and not await _exists(store, *roles):
             _refuse_unknown(layout.cluster, await _clusters(store))
-        await _prepare(store, roles)
+        try:
+            await _prepare(store, roles)
+        except NoLog:
+            if embedded is None or who == UP:
+                raise
+            async with await open_store(access, layout, name, roles):  # `who` may not create it
+                await _prepare(store, roles)
         opened.pop_all()
     return Session(store, embedded)
 
 
-async def _exists(store: JetStream, roles: Sequence[str]) -> bool:
+async def _exists(store: JetStream, *roles: str) -> bool:
     """Whether the cluster has any of these streams."""
     for role in roles:
         with contextlib.suppress(StreamMissing):
-            await _with_retries(functools.partial(store.tail, role))
+            await until_answered(functools.partial(store.tail, role))
             return True
     return False
 
@@ -139,8 +175,25 @@ def _refuse_unknown(cluster: str, existing: Iterable[str]) -> None:
         raise BadInput(f"there is no cluster {cluster} here, nor any other: `romana-bus up` creates it")
 
 
-def _endpoint(endpoint: Endpoint) -> tuple[list[str], dict[str, Any]]:
-    return [endpoint.url], {"user": endpoint.user, "password": endpoint.password}
+def _embedded_login(embedded: Embedded) -> Login:
+    endpoint = embedded.endpoint
+    if endpoint.password:
+        return Login({"user": endpoint.user, "password": endpoint.password}, embedded.who.name)
+    return seed_login(embedded.seed_file)
+
+
+async def _connect_known(embedded: Embedded | None, servers: list[str], client: _Client) -> JetStream:
+    """Connect. The embedded server may still have to learn of an identity that was just made. Raises
+    Failed."""
+    until = asyncio.get_running_loop().time() + LEARNS_WITHIN
+    while True:
+        try:
+            return await _connect(servers, client)
+        except NotAdmitted:
+            if embedded is None or asyncio.get_running_loop().time() > until:
+                raise
+            embedded.reload()
+            await asyncio.sleep(0.1)
 
 
 async def _move(store: JetStream, endpoint: Endpoint) -> None:
@@ -148,67 +201,23 @@ async def _move(store: JetStream, endpoint: Endpoint) -> None:
     store.wire.set_server_pool([endpoint.url])
 
 
-def _credentials(servers: list[str]) -> dict[str, Any]:
-    """The credentials in the URLs, decoded, to be used for every server: nats-py does not decode them, and
-    has none for a server that another one announces. Raises BadInput."""
-    found: list[dict[str, Any]] = []
-    for server in servers:
-        try:
-            url = urlsplit(server if "//" in server else f"//{server}")
-        except ValueError as error:
-            raise BadInput(f"--nats {_without_password(server)}: {error}") from None
-        if url.scheme not in SCHEMES:
-            raise BadInput(f"--nats {_without_password(server)}: give nats://HOST:PORT or tls://HOST:PORT")
-        if url.password is not None:
-            found.append({"user": unquote(url.username or ""), "password": unquote(url.password)})
-        elif url.username:
-            found.append({"token": unquote(url.username)})
-    if any(other != found[0] for other in found):
-        raise BadInput("--nats: the URLs name different users, and one is used for all servers")
-    return found[0] if found else {}
-
-
-def _options(access: Access) -> dict[str, Any]:
-    """Options for nats-py. Files are checked first, so that the error names the option. Raises BadInput."""
-    options: dict[str, Any] = {}
-    for field, path in (
-        ("--creds", access.creds),
-        ("--tls-ca", access.tls_ca),
-        ("--tls-cert", access.tls_cert),
-        ("--tls-key", access.tls_key),
-    ):
-        if path is not None and not path.is_file():
-            raise BadInput(f"{field} {path}: there is no such file")
-    if access.creds is not None:
-        text = access.creds.read_text(errors="replace")
-        if "BEGIN NATS USER JWT" not in text or "BEGIN USER NKEY SEED" not in text:
-            raise BadInput(f"--creds {access.creds}: not a NATS credentials file (a JWT and an nkey seed)")
-        options["user_credentials"] = str(access.creds)
-    if access.tls_ca or access.tls_cert:
-        try:
-            options["tls"] = ssl.create_default_context(cafile=access.tls_ca)
-            if access.tls_cert:
-                options["tls"].load_cert_chain(access.tls_cert, access.tls_key)
-        except (ssl.SSLError, OSError) as error:
-            raise BadInput(f"--tls-ca/--tls-cert/--tls-key: {error}") from None
-    return options
-
-
-async def _connect(
-    servers: list[str], options: dict[str, Any], layout: Layout, name: str, creates: bool
-) -> JetStream:
-    wire = Wire()
-    store = JetStream(wire, layout, creates)
+async def _connect(servers: list[str], client: _Client) -> JetStream:
+    wire, (options, identity) = Wire(), client.login
+    store = JetStream(wire, client.layout, client.creates and not client.only_reads, client.live)
+    store.deletes = not client.only_reads
+    store.refusals = refusals = Refusals(store, identity or client.who.name, "".join(client.who.nodes[:1]))
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    said: Recent[str] = Recent()
 
     async def erred(error: Exception) -> None:
         store.last_error = text = str(error) or type(error).__name__
         if "authorization" in text.lower() and not failed.done():
             failed.set_result(text)
-        if "permissions violation" in text.lower():
-            log.error("NATS denies this role a subject", why=text)
-        elif store.generation or store.opened:
-            log.info("NATS connection", why=text)
+        if not refusals.take(text) and (store.generation or store.opened):
+            said.turn(int(monotonic() * 1e6), SAID_AGAIN)
+            if said.get(outage := f"{store.generation} {text}") is None:
+                said.put(outage, text)
+                log.info("NATS connection", why=text)
 
     async def closed() -> None:
         store.closed_because(store.last_error or "the connection was closed")
@@ -216,7 +225,7 @@ async def _connect(
     dial = asyncio.ensure_future(
         wire.dial(
             servers,
-            name=f"romana-bus {name}",
+            name=f"romana-bus {client.name}",
             error_cb=erred,
             disconnected_cb=store.disconnected,
             reconnected_cb=store.reconnected,
@@ -225,13 +234,13 @@ async def _connect(
         )
     )
     done, _ = await asyncio.wait((dial, failed), timeout=CONNECT_WITHIN, return_when="FIRST_COMPLETED")
-    where = ", ".join(_without_password(server) for server in servers)
+    where = ", ".join(without_password(server) for server in servers)
     if dial not in done:
         await stop(dial)
         with contextlib.suppress(Exception):
             await wire.close()
         if failed.done():
-            raise Failed(f"NATS at {where} refuses these credentials: check --creds, or the URL's user")
+            raise NotAdmitted(f"NATS at {where} refuses these credentials: check --creds, or the URL's user")
         raise Failed(f"cannot reach NATS at {where}: {store.last_error or 'no answer'}")
     try:
         dial.result()
@@ -266,78 +275,66 @@ async def _ask_elsewhere(store: JetStream, options: dict[str, Any], url: str) ->
         await other.close()
 
 
-async def _check_server(store: JetStream, access: Access, embedded: bool) -> None:
+async def _check_server(store: JetStream, access: Access, embedded: bool) -> Facts:
+    """Check the server by the table of its settings; returns what is known of it. Raises Failed."""
     version = store.wire.info.get("version", "?")
-    if (room := store.wire.max_payload) < PAYLOAD:
-        raise Failed(
-            f"this NATS server takes messages of {room:,} bytes, and events have up to {PAYLOAD:,}: set "
-            "`max_payload: 1MB` in its config and restart it"
-        )
-    if not store.wire.info.get("jetstream"):
-        raise Failed(f"NATS {version} runs without JetStream: enable it in its config (`jetstream {{}}`)")
+    # A leaf node has no JetStream, and passes requests on to the servers behind it.
+    ask = functools.partial(store.api, "INFO")
+    has_jetstream = bool(store.wire.info.get("jetstream"))
     try:
-        level = (await _with_retries(lambda: store.api("INFO"))).get("api", {}).get("level", 0)
+        account = await (until_answered(ask) if has_jetstream else ask())
+    except (Closed, NotPermitted) as error:
+        raise Failed(f"NATS {version} cannot be used: {error}") from None
     except Unavailable:
+        if not has_jetstream:
+            raise Failed(
+                f"NATS {version} runs without JetStream: enable it in its config (`jetstream {{}}`)"
+            ) from None
         raise Failed("NATS has no JetStream for this account, or its servers have no leader") from None
     except Refused as error:
         raise Failed(f"NATS {version} cannot be used: {error}; romana-bus needs 2.12 or newer") from None
-    if level < stream_config.API_LEVEL:
-        raise Failed(
-            f"NATS {version} is too old (JetStream API level {level}, needed {stream_config.API_LEVEL}): it "
-            "does not know atomic batches. Use nats-server 2.12 or newer; 2.15 is the first fast one"
-        )
-    if access.monitor:
-        await _check_durability(access.monitor)
-    elif not embedded:
+    varz = await monitor.varz(access.monitor) if access.monitor else None
+    facts = Facts(store.wire.info, account, varz)
+    for setting, text in server_settings.verdicts(facts):
+        if text and setting.fatal:
+            raise Failed(text)
+        if text:
+            log.warning("a setting of this NATS server", setting=setting.name, what=text)
+    if not access.monitor and not embedded:
         log.warning(
             "not checked: does this NATS server sync every write? Without `sync_interval: always` a power "
             "loss takes acknowledged decisions with it. Name its monitoring port with --nats-monitor"
         )
+    return facts
 
 
-async def _check_durability(monitor: str) -> None:
-    import aiohttp  # here, since it takes 15 MB
-
-    url = f"{monitor.rstrip('/')}/varz"
+async def _with_budget(store: JetStream, facts: Facts, roles: Sequence[str]) -> Layout:
+    """The layout with its budget in bytes. Raises BadInput, unless all streams exist already: the size is
+    that of a new log, and others may have filled the disk since this one was made."""
+    layout = store.layout
+    if layout.size is None or not store.creates:
+        return layout
     try:
-        timeout = aiohttp.ClientTimeout(total=5)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
-            varz = msgspec.json.decode(await answer.read())
-    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, ValueError) as error:
-        raise Failed(f"--nats-monitor {monitor}: no usable answer from {url}: {error}") from None
-    config = varz.get("jetstream", {}).get("config", {})
-    if not config.get("sync_always"):
-        raise Failed(
-            "this NATS server does not sync every write, so a power loss takes acknowledged decisions with "
-            "it: set `jetstream { sync_interval: always }` in its config and restart it"
-        )
+        room = storage(store.place, facts.account, facts.varz, layout.replicas)
+        budget = budget_of(layout.size, room)
+    except ValueError as error:
+        for role in roles:
+            if not await _exists(store, role):
+                raise BadInput(f"--store-size: {error}") from None
+        log.warning("a log of this size could not be made now; the one that exists stays", why=str(error))
+        return layout
+    return layout._replace(budget=budget)
 
 
 async def _prepare(store: JetStream, roles: Sequence[str]) -> None:
     try:
-        await _with_retries(lambda: store.prepare(roles))
+        await until_answered(lambda: store.prepare(roles))
     except StreamMissing:
-        raise Failed(
+        raise NoLog(
             f"there is no log of cluster {store.cluster} here yet: `romana-bus watch` and `romana-bus run "
             "ipam` create it, or `romana-bus up`"
         ) from None
+    except NotPermitted as error:
+        raise NoLog(f"there is no log of cluster {store.cluster} here yet: {error}") from None
     except BusError as error:
         raise Failed(f"the streams cannot be used: {error}") from None
-
-
-async def _with_retries(ask: Callable[[], Awaitable[_T]]) -> _T:
-    """Retry while Unavailable: a cluster that has just started, or lost a server, needs some seconds to
-    elect a leader. Raises what `ask` raises."""
-    until = asyncio.get_running_loop().time() + LEADER_WITHIN
-    while True:
-        try:
-            return await ask()
-        except Unavailable:
-            if asyncio.get_running_loop().time() > until:
-                raise
-            await asyncio.sleep(0.25)
-
-
-def _without_password(url: str) -> str:
-    before, separator, rest = url.rpartition("@")
-    return url if not separator else f"{before.partition('://')[0]}://***@{rest}"

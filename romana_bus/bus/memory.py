@@ -29,7 +29,7 @@ from romana_bus.bus.stream_config import DAY, matches
 from romana_bus.events.base import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 
 #: Seconds for which an id is known (`streams.log_config`, duplicate_window).
@@ -45,9 +45,10 @@ class _Stream:
         self.epoch = epoch
         self.log: dict[int, Message] = {}
         self.table: dict[str, Message] = {}
+        self.newest: dict[str, Message] = {}  # of each subject that log or table has
         self.ids: dict[str, int] = {}
         self.id_times: deque[tuple[float, str]] = deque()
-        self.expires: list[tuple[float, int]] = []  # a heap of time, sequence
+        self.expires: list[tuple[float, int, str]] = []  # a heap; the table's subject, '' for the log
         self.last = 0
 
     @property
@@ -56,7 +57,7 @@ class _Stream:
 
     def append(self, message: Message, now: float = 0.0) -> None:
         self.last = message.seq
-        self.log[message.seq] = self.table[message.subject] = message
+        self.log[message.seq] = self.table[message.subject] = self.newest[message.subject] = message
         if message.id:
             self.ids[message.id] = message.seq
             self.id_times.append((now, message.id))
@@ -64,8 +65,24 @@ class _Stream:
             self.ids.pop(self.id_times.popleft()[1], None)
 
     def last_of(self, subject: str) -> int:
-        newest = self.table.get(subject)
+        newest = self.newest.get(subject)
         return newest.seq if newest and newest.seq in self.log else 0
+
+    def drop(self, seq: int) -> None:
+        """The log loses a message."""
+        message = self.log.pop(seq, None)
+        if message and message.subject not in self.table and self.newest[message.subject] is message:
+            del self.newest[message.subject]
+
+    def discard(self, seq: int, subject: str) -> Message | None:
+        """The table loses a message, which is returned, if it has it."""
+        message = self.table.get(subject)
+        if message is None or message.seq != seq:
+            return None
+        del self.table[subject]
+        if seq not in self.log:
+            del self.newest[subject]
+        return message
 
 
 class MemoryStore:
@@ -76,7 +93,9 @@ class MemoryStore:
         self._streams: dict[str, _Stream] = {}
         self._readers: list[MemoryReading] = []
         self._leases: dict[str, tuple[str, float]] = {}
+        self._ears: list[tuple[str, Callable[[str, bytes], None]]] = []
         self._epochs = self.generation = 0
+        self.limits: dict[str, int] = {}  # role -> bytes, which only `limit` tells
         self.window = 4
         self.clock = LogClock(wall=lambda: self.time)
         self.clock.asked(self.time)
@@ -97,6 +116,27 @@ class MemoryStore:
         stream = self._streams.get(role)
         return stream.last if stream else 0
 
+    def limit(self, role: str) -> int:
+        return self.limits.get(role, 0)
+
+    async def table_end(self, role: str) -> int:
+        return self._stream(role).last
+
+    def say(self, subject: str, body: bytes) -> None:
+        for under, sink in list(self._ears):
+            if matches(under, subject):
+                asyncio.get_running_loop().call_soon(sink, subject, body)
+
+    async def hear(self, subject: str, sink: Callable[[str, bytes], None]) -> Callable[[], Awaitable[None]]:
+        ear = (subject, sink)
+        self._ears.append(ear)
+
+        async def close() -> None:
+            if ear in self._ears:
+                self._ears.remove(ear)
+
+        return close
+
     async def prepare(self, roles: Sequence[str]) -> None:
         for role in roles:
             if role not in self._streams:
@@ -109,25 +149,26 @@ class MemoryStore:
     # --- faults and time ----------------------------------------------------------------------------
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward: expired tombstones leave log and table."""
+        """Move the clock forward: tombstones leave the table after their time to live, and the log after its
+        window."""
         self.now += seconds
         self.clock.asked(self.time)
         for role, stream in self._streams.items():
             while stream.expires and stream.expires[0][0] <= self.now:
-                expired = stream.log.pop(heappop(stream.expires)[1], None)
-                if expired is not None:
-                    if stream.table.get(expired.subject) is expired:
-                        del stream.table[expired.subject]
+                _, seq, subject = heappop(stream.expires)
+                if not subject:
+                    stream.drop(seq)
+                elif expired := stream.discard(seq, subject):
                     self.expired(role, expired)
 
     def expired(self, role: str, message: Message) -> None:
-        """A tombstone has left log and table. For who extends the twin."""
+        """A tombstone has left the table. For who extends the twin."""
 
     def forget(self, role: str, before: int) -> None:
         """Drop old messages from the log, as its window does; the table keeps them."""
         stream = self._stream(role)
         for seq in [seq for seq in stream.log if seq < before]:
-            del stream.log[seq]
+            stream.drop(seq)
 
     def empty(self, role: str) -> None:
         """Lose the disk: the stream does not exist until `prepare` creates it again."""
@@ -167,9 +208,9 @@ class MemoryStore:
         return next((m for seq, m in log.items() if seq > after and matches(under, m.subject)), None)
 
     async def newest(self, role: str, subject: str) -> Message | None:
-        table = self._stream(role).table
-        matching = (message for name, message in table.items() if matches(subject, name))
-        return table.get(subject) or max(matching, key=lambda message: message.seq, default=None)
+        newest = self._stream(role).newest
+        matching = (message for name, message in newest.items() if matches(subject, name))
+        return newest.get(subject) or max(matching, key=lambda message: message.seq, default=None)
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None
@@ -204,6 +245,9 @@ class MemoryStore:
         if message.id and message.id in stream.ids:
             return stream.ids[message.id]
         if expected is not None and expected < stream.first:
+            newest = stream.newest.get(message.subject)
+            if expected and newest and newest.seq != expected:
+                raise WrongSequence(f"wrong last sequence: {newest.seq}")
             expected = 0
         if expected is not None and expected != stream.last_of(message.subject):
             raise WrongSequence(f"wrong last sequence: {stream.last_of(message.subject)}")
@@ -214,11 +258,13 @@ class MemoryStore:
         lines = [f"Romana-Time: {stamp(message.time)}"]
         lines += [f"Nats-Msg-Id: {message.id}"] if message.id else []
         lines += [f"Romana-Cause: {message.cause}"] if message.cause else []
+        lines += [f"Romana-Follows: {message.follows}"] if message.follows >= 0 else []
         headers = ("NATS/1.0\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
         stored = Message(stream.last + 1, message.subject, message.body, headers, stored=self.time)
         stream.append(stored, self.now)
         if message.ttl:
-            heappush(stream.expires, (self.now + message.ttl, stored.seq))
+            heappush(stream.expires, (self.now + message.ttl, stored.seq, stored.subject))
+            heappush(stream.expires, (self.now + max(message.ttl, self.history), stored.seq, ""))
         for reader in self._readers:
             reader.offer(role, stored)
 
@@ -234,6 +280,9 @@ class MemoryStore:
     def leave(self, reading: MemoryReading) -> None:
         if reading in self._readers:
             self._readers.remove(reading)
+
+    async def compact(self, role: str) -> None:
+        """`advance` does it."""
 
     def lease(self, name: str, holder: str, ttl: float = 2.0) -> MemoryLease:
         return MemoryLease(self, self._leases, name, holder, ttl)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from romana_bus.bus.parts import LIVE
+from romana_bus.bus.store_size import Size, log_bytes
 from romana_bus.events import ROLES
 
 #: Atomic batches; nats-server 2.12.
@@ -21,18 +23,20 @@ DAY = 86_400.0
 Config = dict[str, Any]
 
 
-#: The name of a log's stream; its group is the cluster.
-STREAM = re.compile(rf"ROMANA_([^_]+)_(?:{'|'.join(ROLES)})")
+#: The name of a log's stream; its groups are the cluster and the role.
+STREAM = re.compile(rf"ROMANA_([^_]+)_({'|'.join(ROLES)})")
 
 
 class Layout(NamedTuple):
-    """How the streams of one cluster are kept. `history`: seconds; `max_bytes`: per stream, -1 for no limit;
-    `replicas`: 1, or 3 on a cluster of servers."""
+    """How the streams of one cluster are kept. `history`: seconds. `replicas`: 1, or 3 on a cluster of
+    servers. `size`: what the user wants of the store, None for no limit; `budget`: that in bytes, of each
+    copy, once the server is known; 0 for no limit."""
 
     cluster: str = "default"
     history: float = 7 * DAY
     replicas: int = 1
-    max_bytes: int = -1
+    size: Size | None = None
+    budget: int = 0
 
     def stream(self, role: str) -> str:
         return f"ROMANA_{self.cluster}_{role}"
@@ -55,22 +59,37 @@ def log_config(layout: Layout, role: str, epoch: str) -> Config:
         "name": layout.stream(role),
         "subjects": [f"{layout.prefix}{role.lower()}.>"],
         "max_age": int(layout.history * NANOSECONDS),
-        "max_bytes": layout.max_bytes,
+        "max_bytes": log_bytes(layout.budget, role) if layout.budget else -1,
         "duplicate_window": int(min(120.0, layout.history) * NANOSECONDS),
         "allow_atomic": True,
+        "republish": {
+            "src": f"{layout.prefix}{role.lower()}.>",
+            "dest": f"{layout.prefix}{LIVE}.{role.lower()}.>",
+        },
         "deny_delete": True,
         "deny_purge": True,
     }
 
 
 def table_config(layout: Layout, role: str, epoch: str) -> Config:
-    """The table: the newest message of each subject, for ever; tombstones expire by their own TTL."""
+    """The table: the newest message of each subject, for ever, but for tombstones. The server deletes nothing
+    by itself: what it replaces by a limit for each subject, or what expires, it does not record as gone
+    (`jetstream/compaction.py` deletes it). Only the table answers direct requests: if the log did, its table
+    would answer in its stead (measured on 2.15), and the table has no history."""
     return _common(layout, epoch) | {
         "name": layout.table(role),
         "mirror": {"name": layout.stream(role)},
-        "max_msgs_per_subject": 1,
+        "max_msgs_per_subject": -1,
         "max_age": 0,
+        "allow_msg_ttl": False,
+        "allow_direct": True,
     }
+
+
+def is_compacted(table: Config) -> bool:
+    """Whether a table, by its configuration, needs its leader to delete what it has replaced. A table of an
+    older version keeps one message of each subject, and tombstones for the history window."""
+    return int(table.get("max_msgs_per_subject", -1)) < 1
 
 
 def lease_config(layout: Layout, ttl: float) -> Config:
@@ -113,6 +132,11 @@ def _common(layout: Layout, epoch: str) -> Config:
     }
 
 
+#: Fields that are newer than the first streams, and can be set on a stream with messages, and on its table.
+_IN_PLACE = ("allow_direct", "republish")
+#: What tables of older versions have. They are used as they are: what the server has replaced there may come
+#: back, so nothing of them may be deleted.
+_OLDER_TABLE: Config = {"max_msgs_per_subject": 1, "allow_msg_ttl": True}
 #: Fields that an operator may change on an existing stream, and fields that differ between two creators.
 _FREE = ("max_age", "max_bytes", "num_replicas", "duplicate_window", "max_consumers", "metadata")
 
@@ -121,10 +145,11 @@ def unsafe(wanted: Config, echoed: Config) -> list[str]:
     """The reasons why the server's stream cannot be used; [] if it can. `wanted`: the requested StreamConfig;
     `echoed`: the one that the server returned."""
     name = wanted["name"]
+    older = _OLDER_TABLE if "mirror" in wanted and not is_compacted(echoed) else {}
     reasons = [
         f"stream {name}: {field} is {_shown(echoed.get(field))}, must be {_shown(value)}"
-        for field, value in wanted.items()
-        if field not in _FREE and _differs(value, echoed.get(field))
+        for field, value in (wanted | older).items()
+        if field not in (*_FREE, *_IN_PLACE) and _differs(value, echoed.get(field))
     ]
     if "romana_epoch" not in (echoed.get("metadata") or {}) and "metadata" in wanted:
         reasons.append(
@@ -137,6 +162,27 @@ def unsafe(wanted: Config, echoed: Config) -> list[str]:
     if echoed.get("sealed"):
         reasons.append(f"stream {name}: is sealed")
     return reasons
+
+
+def outdated(wanted: Config, echoed: Config) -> Config:
+    """The fields in which a usable stream is older than this version, as they should be. A log that has no
+    limit gets one; any other limit is its operator's."""
+    fields = {field: wanted[field] for field in _IN_PLACE if field in wanted}
+    changed = {field: value for field, value in fields.items() if _differs(value, echoed.get(field))}
+    if wanted.get("max_bytes", -1) > 0 and echoed.get("max_bytes", -1) <= 0:
+        changed["max_bytes"] = wanted["max_bytes"]
+    return changed
+
+
+def settings(wanted: Config) -> Config:
+    """The fields of a wanted stream that an operator sets: copies, and of a log its limits too; of a log
+    without a budget not its bytes."""
+    names = ["num_replicas"]
+    if "max_bytes" in wanted:
+        names += ["max_age", "duplicate_window"]
+    if wanted.get("max_bytes", -1) > 0:
+        names += ["max_bytes"]
+    return {name: wanted[name] for name in names}
 
 
 def _differs(wanted: Any, echoed: Any) -> bool:

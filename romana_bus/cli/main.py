@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from romana_bus.runtime.stderr import make_lossy
+from romana_bus.runtime.process.stderr import make_lossy
 
 #: The most columns and lines that a terminal can have.
 WIDEST = "99999"

@@ -176,11 +176,20 @@ def parse(environment: dict[str, str], stdin: bytes) -> Call:
 
 def _decoded(stdin: bytes) -> Config:
     try:
+        if b"null" in stdin:  # seldom
+            return msgspec.convert(_without_nulls(msgspec.json.decode(stdin)), Config)
         return _config.decode(stdin)
     except msgspec.ValidationError as error:
         raise CniError(CONFIG, "the network configuration cannot be used", str(error)) from None
     except _NO_JSON as error:
         raise CniError(UNDECODABLE, "the network configuration is not a JSON object", str(error)) from None
+
+
+def _without_nulls(value: Any) -> Any:
+    """A JSON value in which no object has a member null: to a runtime that is the same as none."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+    return [_without_nulls(element) for element in value] if isinstance(value, list) else value
 
 
 def _checked(config: Config, command: str) -> Config:

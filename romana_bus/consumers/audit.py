@@ -37,6 +37,7 @@ from romana_bus.events import (
 )
 from romana_bus.ipam import audit
 from romana_bus.ipam.audit.corrections import corrections, pending
+from romana_bus.runtime import alive
 from romana_bus.runtime.feed import Read, outgoing, read_once
 from romana_bus.runtime.parked import ParkedMessages
 
@@ -103,7 +104,7 @@ async def observe(
 
 
 async def _wired(store: Store) -> tuple[Wired, ...]:
-    """The newest Wired report of each node and reconciler."""
+    """The newest Wired report of each node and reconciler: what the agents answer now, or had stored last."""
     reports: dict[str, Wired] = {}
     parked = ParkedMessages("audit")
     async for _, messages in read_once(store, (Read(NODE),), "audit", parked):
@@ -112,6 +113,8 @@ async def _wired(store: Store) -> tuple[Wired, ...]:
                 reports.pop(message.subject, None)
             if isinstance(event, Wired):
                 reports[message.subject] = event
+    answers = await alive.ask(store, reports) if reports else {}
+    reports |= {subject: event for subject, event in answers.items() if isinstance(event, Wired)}
     return tuple(reports.values())
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from romana_bus import tasks
 from romana_bus.bus.api import StreamMissing, Unavailable
 from romana_bus.events import IPAM, NODE, AddressAssigned, AddressDenied, AddressReleased, Event, Wired, token
+from romana_bus.runtime import alive
 from romana_bus.runtime.consumer import Projection
 from romana_bus.runtime.feed import Read, outgoing
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 #: Seconds: within which changes become one report; before a failed report is retried.
 COALESCE, RETRY = 0.5, 1.0
-#: Seconds that the newest report may lag behind the log that was read.
+#: Seconds between two looks at the kernel.
 STALE = 5.0
 
 
@@ -138,26 +138,29 @@ async def report_wired(
     wired: Callable[[], Awaitable[dict[str, str]]],
     stale: float = STALE,
 ) -> None:
-    """Publish Wired until cancelled: at the start; when attached addresses changed, at once if `changed` is
-    set; and within `stale` seconds after more was read of the log, so that audits see how far this node has
-    read. Raises Closed, Refused."""
+    """Publish Wired until cancelled: at the start, and when attached addresses changed, at once if `changed`
+    is set, or within `stale` seconds. Who asks gets it at any time, as of the last look, and so learns how
+    far this node has read. Raises Closed, Refused."""
     await addresses.read.wait()
-    last: dict[str, str] | None = None
-    reported_seq, reported_at = -1, 0.0
-    while True:
-        changed.clear()
-        seq = addresses.seq
-        due = seq != reported_seq and tasks.monotonic() >= reported_at + stale
-        try:
-            if (attached := await wired()) != last or due:
-                report = Wired(node=node, consumer="cni", covers={IPAM: seq}, addresses=attached)
-                await store.publish(NODE, outgoing(report, "", store.clock.now(), store.history))
-                last, reported_seq, reported_at = attached, seq, tasks.monotonic()
-        except (Unavailable, StreamMissing, OSError) as error:
-            log.info("attached addresses could not be reported", why=str(error))
-            await asyncio.sleep(RETRY)
-            continue
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(stale):
-                await changed.wait()
-                await asyncio.sleep(COALESCE)
+    published: dict[str, str] | None = None
+    current: Wired | None = None
+    silence = await alive.answer(store, lambda: current)
+    try:
+        while True:
+            changed.clear()
+            seq = addresses.seq
+            try:
+                current = Wired(node=node, consumer="cni", covers={IPAM: seq}, addresses=await wired())
+                if current.addresses != published:
+                    await store.publish(NODE, outgoing(current, "", store.clock.now(), store.history))
+                    published = current.addresses
+            except (Unavailable, StreamMissing, OSError) as error:
+                log.info("attached addresses could not be reported", why=str(error))
+                await asyncio.sleep(RETRY)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(stale):
+                    await changed.wait()
+                    await asyncio.sleep(COALESCE)
+    finally:
+        await silence()

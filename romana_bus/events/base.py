@@ -46,7 +46,8 @@ class Event(
         raise NotImplementedError
 
     def needed_until(self) -> int:
-        """A tombstone stays in the table until this time at least (µs); 0 for the history window alone."""
+        """A tombstone says something until this time (µs); 0 if it only says that the entity is gone. It
+        stays in the table until then at least, and for `Stream.tombstones`."""
         return 0
 
     def flaw(self) -> str:

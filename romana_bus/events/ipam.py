@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from romana_bus.events.base import Event, Micros, token
+from romana_bus.events.base import SECOND, Event, Micros, token
 from romana_bus.inet import parse_address, parse_prefix
 
 IPAM = "IPAM"
@@ -108,6 +108,10 @@ class BlockAssigned(IpamEvent, frozen=True, kw_only=True):
         return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
 
 
+#: µs for which the order in which blocks were released counts: the one released longest ago is opened first.
+ORDER_MEMORY = 3600 * SECOND
+
+
 class BlockReleased(IpamEvent, frozen=True, kw_only=True):
     """The block was released at `at`. Other nodes may get it from `until` on."""
 
@@ -121,6 +125,9 @@ class BlockReleased(IpamEvent, frozen=True, kw_only=True):
 
     def flaw(self) -> str:
         return bad_block(self.block)
+
+    def needed_until(self) -> int:
+        return max(self.until, self.at + ORDER_MEMORY)
 
     def subject(self) -> str:
         return f"ipam.map.block.{token(self.node)}.{block_token(self.block)}"
@@ -174,10 +181,13 @@ def outside(address: str, block: str) -> str:
     return "" if family == width and base <= value < end else f"{address} is not in its block {block}"
 
 
-class PodAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class PodAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """`fixed`: the pod requested this very address (`romana.io/address`)."""
+
     address: str
     network: str
     block: str
+    fixed: bool = False
 
 
 class CoolingAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -215,12 +225,15 @@ class AddressEvent(IpamEvent, frozen=True, kw_only=True):
 
 class AddressAssigned(AddressEvent, frozen=True, kw_only=True):
     """The pod got an address of each family that its networks have. `retention`: µs for which the pod's name
-    keeps them after the pod is gone; 0 where that was not requested."""
+    keeps them after the pod is gone; 0 where that was not requested. `requested_retention`: what the pod
+    requested, where it got less; else 0. `reason`: why it got less."""
 
     tenant: str
     segment: str = ""
     addresses: tuple[PodAddress, ...] = ()
     retention: Micros = 0
+    requested_retention: Micros = 0
+    reason: str = ""
 
     def flaw(self) -> str:
         for given in self.addresses:
@@ -250,12 +263,13 @@ class AddressReleased(AddressEvent, frozen=True, kw_only=True):
     reason: str = ""
 
     def needed_until(self) -> int:
-        return max((old.until for old in self.cooling if old.until != WHILE_IT_RUNS), default=0)
+        return max((old.until for old in self.cooling), default=0)
 
 
 #: Why a pod has no address: its node is not in the API; its node has no place; no network is for its tenant;
-#: what its annotations request cannot be had; all addresses of its networks for its node are in use.
-DENIALS = ("host_unknown", "host_denied", "no_network", "wish", "exhausted")
+#: what its annotations request cannot be had, or is over a limit of its network; all addresses of its
+#: networks for its node are in use.
+DENIALS = ("host_unknown", "host_denied", "no_network", "wish", "wish_limit", "exhausted")
 
 
 #: All events of IPAM.

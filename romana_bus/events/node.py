@@ -7,6 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from romana_bus.events.base import Count, Event, Micros, token
+from romana_bus.inet import covering, parse_address
 
 NODE = "NODE"
 
@@ -26,11 +27,13 @@ class Report(Event, frozen=True, kw_only=True):
 
 class Applied(Report, frozen=True, kw_only=True):
     """The desired state was applied. `changes`: how many changes were made. `took`: µs. `standing`: the
-    actual state in numbers that `status` shows, such as `routes` or `hosts off link`."""
+    actual state in numbers that `status` shows, such as `routes` or `hosts off link`. `refused`: what of the
+    desired state the node refuses, since it would take away what it lives on: the first prefixes -> why."""
 
     changes: Count = 0
     took: Micros = 0
     standing: dict[str, Count] = {}
+    refused: dict[str, str] = {}
 
 
 class ApplyFailed(Report, frozen=True, kw_only=True):
@@ -45,6 +48,28 @@ class Wired(Report, frozen=True, kw_only=True):
     pod (NAMESPACE/NAME; '' where the agent does not know it)."""
 
     addresses: dict[str, str] = {}
+
+
+class NodeNetwork(Report, frozen=True, kw_only=True):
+    """What a node lives on, so that no pod network takes it away. All sorted, in canonical text, without what
+    is link-local, loopback, or of pods. `addresses`: its own. `connected`: the prefixes of its links.
+    `gateways`: of its default routes and of its ways to `reached`: where it reaches the log and the API
+    server, addresses. At most 1,000 of each."""
+
+    addresses: tuple[str, ...] = ()
+    connected: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    reached: tuple[str, ...] = ()
+
+    def flaw(self) -> str:
+        try:
+            for address in (*self.addresses, *self.gateways, *self.reached):
+                parse_address(address)
+            for prefix in self.connected:
+                covering(prefix)
+        except ValueError as error:
+            return str(error)
+        return ""
 
 
 class Audited(Report, frozen=True, kw_only=True):
@@ -88,6 +113,26 @@ class ForeignWriteSeen(Report, frozen=True, kw_only=True):
         return f"node.-.foreign.{token(self.stream)}"
 
 
+class RefusedSubject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A subject that NATS did not let an identity use. `act`: `publish` or `subscribe to`. `count`: how often
+    since its process started."""
+
+    act: str
+    subject: str
+    count: Count = 1
+
+
+class PermissionRefused(Report, frozen=True, kw_only=True):
+    """NATS refused subjects to an identity, whose name is in `consumer`. `node`: an agent's, or ''.
+    `refused`: the newest of them."""
+
+    node: str = ""
+    refused: tuple[RefusedSubject, ...] = ()
+
+    def subject(self) -> str:
+        return f"node.{token(self.node)}.refused.{token(self.consumer)}"
+
+
 class SandboxEvent(Event, frozen=True, kw_only=True):
     """The base of sandbox events. The entity is a pod's name on a node. `uid`: the pod's uid as its kubelet
     knows it (CNI_ARGS, K8S_POD_UID); for a static pod, that is not the uid of its mirror pod in the API.
@@ -120,5 +165,6 @@ class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
 
 #: All events of NODE.
 EVENTS: tuple[type[Event], ...] = (
-    Applied, ApplyFailed, Wired, Audited, MessagesParked, ForeignWriteSeen, SandboxRequested, SandboxRemoved,
+    Applied, ApplyFailed, Wired, NodeNetwork, Audited, MessagesParked, ForeignWriteSeen, PermissionRefused,
+    SandboxRequested, SandboxRemoved,
 )  # fmt: skip

@@ -8,8 +8,11 @@ import msgspec
 
 from romana_bus.events.base import Count, Event, Micros, token
 from romana_bus.events.ipam import bad_prefix
+from romana_bus.events.settings import Settings
 
 SPEC = "SPEC"
+#: The subject of the settings.
+SETTINGS = "spec.settings"
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -34,6 +37,17 @@ class TopologySet(Event, frozen=True, kw_only=True):
 
     def subject(self) -> str:
         return "spec.topology"
+
+
+class SettingsChanged(Event, frozen=True, kw_only=True):
+    """Addresses are assigned by `settings` from now on: by every replica, and by commands that plan."""
+
+    role: ClassVar[str] = SPEC
+
+    settings: Settings
+
+    def subject(self) -> str:
+        return SETTINGS
 
 
 class RangeReserved(Event, frozen=True, kw_only=True):
@@ -103,5 +117,5 @@ class ListingAsked(Event, frozen=True, kw_only=True):
 
 #: All events of SPEC.
 EVENTS: tuple[type[Event], ...] = (
-    TopologySet, RangeReserved, RangeUnreserved, AddressDisowned, ListingAsked,
+    TopologySet, SettingsChanged, RangeReserved, RangeUnreserved, AddressDisowned, ListingAsked,
 )  # fmt: skip

@@ -5,10 +5,11 @@ now, and `wake(state)` the time at which to ask again though nothing happened. N
 randomness.
 """
 
+from romana_bus.events import Settings
 from romana_bus.ipam.allocate.context import Decision
 from romana_bus.ipam.allocate.decide import decide, parts
 from romana_bus.ipam.fold.evolve import evolve
-from romana_bus.ipam.model.state import Settings, State, Tick, refusals, wake
+from romana_bus.ipam.model.state import State, Tick, refusals, wake
 from romana_bus.ipam.topology.document import BadTopology, parse
 
 __all__ = [

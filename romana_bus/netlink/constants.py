@@ -34,37 +34,50 @@ SO_ATTACH_FILTER, SO_SNDBUFFORCE, SO_RCVBUFFORCE = 26, 32, 33
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
-NEWNEIGH = 28
+NEWNEIGH, GETNEIGH = 28, 30
 NEWRULE, DELRULE = 32, 33
+NEWNETCONF = 80
 NEWNEXTHOP, DELNEXTHOP, GETNEXTHOP = 104, 105, 106
 
 #: struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags
 RTMSG = struct.Struct("=BBBBBBBBI")
+#: struct ifinfomsg: family, type, index, flags, change
+IFINFOMSG = struct.Struct("=BxHiII")
+#: struct ifaddrmsg: family, length, flags, scope, index
+IFADDRMSG = struct.Struct("=BBBBI")
+#: struct ndmsg: family, index, state, flags, type
+NDMSG = struct.Struct("=BxxxiHBB")
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_VIA, RTA_NH_ID = 1, 4, 5, 6, 9, 18, 30
 TABLE_MAIN = 254
 UNICAST, UNREACHABLE = 1, 7
-BOOT, STATIC = 3, 4  # rtm_protocol
+KERNEL, BOOT, STATIC, ROUTER_ADVERTISEMENT, DHCP = 2, 3, 4, 9, 16  # rtm_protocol
 #: rtm_flags: an entry of a cache; return the matching entry of the table, not its result for a packet.
 CLONED, FIB_MATCH = 0x200, 0x2000
-SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
-#: RTNLGRP_*: links, and of both families addresses, routes and rules; nexthops.
+SCOPE_UNIVERSE, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
+#: RTNLGRP_*: links, and of both families addresses, routes, rules and settings; nexthops.
 LINKS_GROUP, ADDRESS_GROUPS, ROUTE_GROUPS, RULE_GROUPS, NEXTHOP_GROUP = 1, (5, 9), (7, 11), (8, 19), 32
+NETCONF_GROUPS = (24, 25)
 
 # linux/if.h and if_link.h
 LINK_UP, OPER_UP = 0x1, 6
+LOOPBACK = 1  # the index of `lo` in every network namespace
 IFLA_ADDRESS, IFLA_NAME, IFLA_MTU, IFLA_LINK, IFLA_OPERSTATE = 1, 3, 4, 5, 16
-IFLA_INFO, IFLA_AF_SPEC, IFLA_NS_FD = 18, 26, 28
+IFLA_INFO, IFLA_AF_SPEC, IFLA_NS_FD, IFLA_EXT_MASK, SKIP_STATS = 18, 26, 28, 29, 1 << 3
 INFO_KIND, INFO_DATA, VETH_PEER = 1, 2, 1
-INET_CONF, INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE = 1, 8, 1
+INET_CONF, INET6_CONF, INET6_ADDR_GEN_MODE, ADDR_GEN_MODE_NONE = 1, 2, 8, 1
 #: IPV4_DEVCONF_*: forward; and, for IPv4 only, accept no packet from the pod with another source address. The
-#: latter fails if net.ipv4.conf.all.rp_filter is 2, since the greater value counts, or if somebody sets the
-#: link's own to 2, as systemd-udevd does for new links if a file in sysctl.d has net.ipv4.conf.*.rp_filter =
-#: 2.
+#: latter fails if net.ipv4.conf.all.rp_filter is 2, since the greater value counts, or while the link's own
+#: is 2: systemd-udevd sets that for new links if a file in sysctl.d has net.ipv4.conf.*.rp_filter = 2.
 CONF_FORWARDING, CONF_RP_FILTER = 1, 8
+#: linux/ipv6.h: DEVCONF_*, which count from 0
+CONF6_ACCEPT_RA, CONF6_DISABLED = 3, 26
 
 # linux/if_addr.h, linux/neighbour.h
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_NODAD = 1, 2, 8, 0x02
 NDA_DST, NDA_LLADDR, NUD_PERMANENT, NTF_PROXY = 1, 2, 0x80, 0x08
+
+# linux/netconf.h
+NETCONFA_IFINDEX = 1
 
 # linux/nexthop.h
 NHA_ID, NHA_OIF, NHA_GATEWAY = 1, 5, 6

@@ -10,7 +10,7 @@ import errno
 from typing import TYPE_CHECKING, Self
 
 from romana_bus.inet import V4, V6
-from romana_bus.netlink import nexthops, routes
+from romana_bus.netlink import nexthops, node_network, routes
 from romana_bus.netlink.fib_apply import DeltaWriter
 from romana_bus.netlink.fib_dump import read_dump
 from romana_bus.netlink.socket import Failure, NetlinkError, Socket, dump
@@ -18,7 +18,8 @@ from romana_bus.netlink.socket import Failure, NetlinkError, Socket, dump
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from romana_bus.routing import Address, Delta, Kernel
+    from romana_bus.netlink.node_network import Reached
+    from romana_bus.routing import Address, Delta, Kernel, Network
 
 #: Lookups in one system call: an answer takes 4 KB of the socket's buffer until it is read.
 LOOKUPS = 256
@@ -55,6 +56,10 @@ class Forwarding:
                 address: 0 if isinstance(answer, Failure) else routes.link_of(answer)
                 for address, answer in zip(asked, answers, strict=True)
             }
+
+    def network(self, reached: Reached) -> Network:
+        """What this node lives on. Raises OSError, Interrupted."""
+        return node_network.read(self._socket, reached)
 
     def read(self, kernel: Kernel) -> Iterator[None]:
         """Dump into `kernel`, in steps; do nothing if the dump is the same as the last one. The kernel

@@ -7,7 +7,6 @@ a fixed header, attributes); functions that parse take the bytes that the kernel
 
 from __future__ import annotations
 
-import struct
 import sys
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +20,7 @@ from romana_bus.netlink.constants import (
     CONF_RP_FILTER,
     CREATE,
     DELLINK,
+    DELROUTE,
     EXCL,
     FAMILY,
     FIB_MATCH,
@@ -31,6 +31,8 @@ from romana_bus.netlink.constants import (
     IFA_F_NODAD,
     IFA_FLAGS,
     IFA_LOCAL,
+    IFADDRMSG,
+    IFINFOMSG,
     IFLA_ADDRESS,
     IFLA_AF_SPEC,
     IFLA_INFO,
@@ -46,6 +48,7 @@ from romana_bus.netlink.constants import (
     LINK_UP,
     NDA_DST,
     NDA_LLADDR,
+    NDMSG,
     NESTED,
     NEWADDR,
     NEWLINK,
@@ -60,6 +63,7 @@ from romana_bus.netlink.constants import (
     RTA_OIF,
     RTMSG,
     SCOPE_LINK,
+    SCOPE_NOWHERE,
     SCOPE_UNIVERSE,
     TABLE_MAIN,
     UNICAST,
@@ -69,10 +73,6 @@ from romana_bus.netlink.constants import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
-_ADDR = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, length, flags, scope, index
-_NEIGH = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 
 
 class Link(NamedTuple):
@@ -115,10 +115,10 @@ def new_pair(host: tuple[str, str], pod: tuple[str, str], netns: int, mtu: int) 
     """RTM_NEWLINK: create a veth pair, with its pod end in another namespace. `host`, `pod`: name and MAC
     address of each end. `netns`: file descriptor of the pod's namespace. `mtu`: of both ends, bytes. The
     kernel answers EEXIST if one of the names is taken."""
-    peer = _LINK.pack(0, 0, 0, 0, 0) + _end(*pod, mtu) + messages.number(IFLA_NS_FD, netns)
+    peer = IFINFOMSG.pack(0, 0, 0, 0, 0) + _end(*pod, mtu) + messages.number(IFLA_NS_FD, netns)
     data = messages.nested(INFO_DATA, messages.attribute(VETH_PEER | NESTED, peer))
     info = messages.nested(IFLA_INFO, messages.name(INFO_KIND, "veth"), data)
-    body = _LINK.pack(0, 0, 0, 0, 0) + _end(*host, mtu) + info
+    body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _end(*host, mtu) + info
     return messages.message(NEWLINK, CREATE | EXCL, body)
 
 
@@ -132,7 +132,7 @@ def _end(name: str, mac: str, mtu: int) -> bytes:
 
 def up(index: int) -> bytes:
     """RTM_NEWLINK: set the link up (IFF_UP)."""
-    return messages.message(NEWLINK, 0, _LINK.pack(0, 0, index, LINK_UP, LINK_UP))
+    return messages.message(NEWLINK, 0, IFINFOMSG.pack(0, 0, index, LINK_UP, LINK_UP))
 
 
 def for_pod(index: int, *, six: bool) -> list[bytes]:
@@ -145,30 +145,30 @@ def for_pod(index: int, *, six: bool) -> list[bytes]:
         spec.append(
             messages.nested(AF_INET6, messages.attribute(INET6_ADDR_GEN_MODE, bytes([ADDR_GEN_MODE_NONE])))
         )
-    body = _LINK.pack(0, 0, index, 0, 0) + messages.nested(IFLA_AF_SPEC, *spec)
+    body = IFINFOMSG.pack(0, 0, index, 0, 0) + messages.nested(IFLA_AF_SPEC, *spec)
     return [messages.message(NEWLINK, 0, body), up(index)]
 
 
 def delete_link(name: str) -> bytes:
     """RTM_DELLINK by name: for a veth it deletes both ends. The kernel answers ENODEV if there is none."""
-    return messages.message(DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
+    return messages.message(DELLINK, 0, IFINFOMSG.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
 
 
 def get_link(name: str) -> bytes:
     """RTM_GETLINK by name; `link` parses the answer. The kernel answers ENODEV if there is none."""
-    return messages.message(GETLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
+    return messages.message(GETLINK, 0, IFINFOMSG.pack(0, 0, 0, 0, 0) + messages.name(IFLA_NAME, name))
 
 
 def get_link_at(index: int) -> bytes:
     """RTM_GETLINK by index; `link` parses the answer. The kernel answers ENODEV if there is none."""
-    return messages.message(GETLINK, 0, _LINK.pack(0, 0, index, 0, 0))
+    return messages.message(GETLINK, 0, IFINFOMSG.pack(0, 0, index, 0, 0))
 
 
 def link(answer: bytes) -> Link:
     """The link in an RTM_NEWLINK message, which is the answer to RTM_GETLINK."""
     start = messages.HEADER.size
-    _, _, index, flags, _ = _LINK.unpack_from(answer, start)
-    attributes = _attributes(answer, start + _LINK.size)
+    _, _, index, flags, _ = IFINFOMSG.unpack_from(answer, start)
+    attributes = messages.values(answer, start + IFINFOMSG.size, len(answer))
     return Link(
         index,
         attributes.get(IFLA_NAME, b"").rstrip(b"\0").decode(errors="replace"),
@@ -188,25 +188,31 @@ def address(width: int, value: int, index: int, *, length: int = 0, link_local: 
     duplicate address detection (DAD), for which a pod would wait a second."""
     family, data = FAMILY[width], packed(width, value)
     scope = SCOPE_LINK if link_local else SCOPE_UNIVERSE
-    body = _ADDR.pack(family, length or width, 0, scope, index)
+    body = IFADDRMSG.pack(family, length or width, 0, scope, index)
     body += messages.attribute(IFA_LOCAL, data) + messages.attribute(IFA_ADDRESS, data)
     body += messages.number(IFA_FLAGS, IFA_F_NODAD) if width == V6 else b""
     return messages.message(NEWADDR, CREATE | REPLACE, body)
 
 
-def get_addresses(index: int) -> bytes:
-    """RTM_GETADDR: dump the addresses of a link; `addresses` parses the answer."""
-    return messages.message(GETADDR, 0, _ADDR.pack(0, 0, 0, 0, index))
+def gateway(value: int, index: int) -> bytes:
+    """RTM_NEWADDR: give the host's end the IPv6 address that is its pod's gateway."""
+    return address(V6, value, index, length=64, link_local=True)
+
+
+def get_addresses(index: int = 0, width: int = 0) -> bytes:
+    """RTM_GETADDR: dump the addresses of a link, or of all (0), of one family, or of all (0); `addresses`
+    parses the answer."""
+    return messages.message(GETADDR, 0, IFADDRMSG.pack(FAMILY.get(width, 0), 0, 0, 0, index))
 
 
 def addresses(parts: Iterable[bytes], index: int) -> set[tuple[int, int]]:
     """The addresses of a link in the RTM_NEWADDR messages of a dump, as (width, value)."""
     addresses = set()
-    for part, start, end in _bodies(parts, NEWADDR):
-        family, _, _, _, of_link = _ADDR.unpack_from(part, start)
+    for part, start, end in messages.bodies(parts, NEWADDR):
+        family, _, _, _, of_link = IFADDRMSG.unpack_from(part, start)
         if of_link != index or family not in WIDTH:
             continue
-        attributes = _attributes(part[:end], start + _ADDR.size)
+        attributes = messages.values(part, start + IFADDRMSG.size, end)
         data = attributes.get(IFA_LOCAL, attributes.get(IFA_ADDRESS, b""))
         addresses.add((WIDTH[family], int.from_bytes(data, "big")))
     return addresses
@@ -214,7 +220,7 @@ def addresses(parts: Iterable[bytes], index: int) -> set[tuple[int, int]]:
 
 def neighbour(width: int, value: int, index: int, mac: str) -> bytes:
     """RTM_NEWNEIGH: set a permanent neighbour, so that ARP or neighbour discovery is not needed for it."""
-    body = _NEIGH.pack(FAMILY[width], index, NUD_PERMANENT, 0, 0)
+    body = NDMSG.pack(FAMILY[width], index, NUD_PERMANENT, 0, 0)
     body += messages.attribute(NDA_DST, packed(width, value)) + messages.attribute(NDA_LLADDR, _mac(mac))
     return messages.message(NEWNEIGH, CREATE | REPLACE, body)
 
@@ -222,7 +228,7 @@ def neighbour(width: int, value: int, index: int, mac: str) -> bytes:
 def proxy(width: int, value: int, index: int) -> bytes:
     """RTM_NEWNEIGH with NTF_PROXY: answer ARP or neighbour discovery for this address on this link.
     Permanent: else the kernel would remove it when the link loses its carrier."""
-    body = _NEIGH.pack(FAMILY[width], index, NUD_PERMANENT, NTF_PROXY, 0) + messages.attribute(
+    body = NDMSG.pack(FAMILY[width], index, NUD_PERMANENT, NTF_PROXY, 0) + messages.attribute(
         NDA_DST, packed(width, value)
     )
     return messages.message(NEWNEIGH, CREATE | REPLACE, body)
@@ -239,6 +245,14 @@ def on_link(width: int, value: int, index: int, *, protocol: int = BOOT, replace
     body = RTMSG.pack(FAMILY[width], width, 0, 0, TABLE_MAIN, protocol, scope, UNICAST, 0)
     body += messages.attribute(RTA_DST, packed(width, value)) + messages.number(RTA_OIF, index)
     return messages.message(NEWROUTE, flags, body)
+
+
+def not_on_link(width: int, value: int, index: int, protocol: int) -> bytes:
+    """RTM_DELROUTE: remove a route to one address over one link. The kernel answers ESRCH if there is
+    none."""
+    body = RTMSG.pack(FAMILY[width], width, 0, 0, TABLE_MAIN, protocol, SCOPE_NOWHERE, UNICAST, 0)
+    body += messages.attribute(RTA_DST, packed(width, value)) + messages.number(RTA_OIF, index)
+    return messages.message(DELROUTE, 0, body)
 
 
 def default_via(width: int, gateway: int, index: int) -> bytes:
@@ -264,11 +278,11 @@ def get_routes(width: int, protocol: int = 0, oif: int = 0) -> bytes:
 
 def routes(parts: Iterable[bytes]) -> Iterator[Route]:
     """The routes in the RTM_NEWROUTE messages of a dump."""
-    for part, start, end in _bodies(parts, NEWROUTE):
+    for part, start, end in messages.bodies(parts, NEWROUTE):
         family, length, _, _, _, protocol, _, _, _ = RTMSG.unpack_from(part, start)
         if family not in WIDTH:
             continue
-        attributes = _attributes(part[:end], start + RTMSG.size)
+        attributes = messages.values(part, start + RTMSG.size, end)
         gateway = attributes.get(RTA_GATEWAY)
         yield Route(
             WIDTH[family],
@@ -281,17 +295,6 @@ def routes(parts: Iterable[bytes]) -> Iterator[Route]:
 
 
 # --- parsing --------------------------------------------------------------------------------------------
-
-
-def _bodies(parts: Iterable[bytes], wanted: int) -> Iterator[tuple[bytes, int, int]]:
-    for part in parts:
-        for kind, _, _, start, end in messages.messages(part):
-            if kind == wanted:
-                yield part, start, end
-
-
-def _attributes(data: bytes, start: int) -> dict[int, bytes]:
-    return {kind: data[first:end] for kind, first, end in messages.attributes(data, start, len(data))}
 
 
 def _number(attributes: dict[int, bytes], kind: int) -> int:

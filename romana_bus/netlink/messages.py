@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from romana_bus.netlink.constants import NESTED, REQUEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")
@@ -61,6 +61,19 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
             return
         yield kind, flags, sequence, offset + HEADER.size, offset + length
         offset += (length + 3) & ~3
+
+
+def bodies(parts: Iterable[bytes], wanted: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yields (bytes of the read, first byte of the body, end) of each message of one type in a dump."""
+    for part in parts:
+        for kind, _, _, start, end in messages(part):
+            if kind == wanted:
+                yield part, start, end
+
+
+def values(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Kind -> payload of the attributes between `start` and `end`."""
+    return {kind: data[first:last] for kind, first, last in attributes(data, start, end)}
 
 
 def with_sequence(request: bytes, sequence: int) -> bytes:

@@ -2,22 +2,18 @@
 
 Reads multicast notifications; writes nothing. A filter on the socket drops, inside the kernel, notifications
 of our own requests, as FRR's zebra does (netlink_install_filter in zebra/kernel_netlink.c), so that bulk
-writes cost nothing here. It also drops those of the host routes of pods, which change all day. When the
-socket's buffer overflows, the kernel reports ENOBUFS, and everything counts as changed.
+writes cost nothing here. It also drops those of the host routes of pods, which change all day: `removals.py`
+is for them. When the socket's buffer overflows, the kernel reports ENOBUFS, and everything counts as changed.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import re
 import socket
-import struct
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus.inet import Prefix
 from romana_bus.netlink.constants import (
-    ADD_MEMBERSHIP,
     ADDRESS_GROUPS,
     BLOCK_ROUTES,
     DELADDR,
@@ -27,7 +23,6 @@ from romana_bus.netlink.constants import (
     DELRULE,
     IFLA_NAME,
     LINKS_GROUP,
-    NETLINK_ROUTE,
     NEWADDR,
     NEWLINK,
     NEWNEXTHOP,
@@ -39,12 +34,10 @@ from romana_bus.netlink.constants import (
     RTA_DST,
     RULE_GROUPS,
     SCOPE_LINK,
-    SO_ATTACH_FILTER,
-    SOL_NETLINK,
     WIDTH,
 )
 from romana_bus.netlink.messages import attributes, messages
-from romana_bus.netlink.socket import set_buffers
+from romana_bus.netlink.notifications import BUFFER, Instruction, Notifications
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +49,6 @@ _RULES, _NEXTHOPS = (NEWRULE, DELRULE), (NEWNEXTHOP, DELNEXTHOP)
 _POD_LINK = re.compile(rb"rb[0-9a-f]{13}\0")
 #: After changes of more foreign routes than these, all addresses are looked up again.
 PREFIXES = 64
-_BUFFER = 1 << 21
 
 
 class Stale(NamedTuple):
@@ -77,50 +69,17 @@ class Stale(NamedTuple):
         return Stale(ours, prefixes)
 
 
-class Monitor:
-    """The non-blocking notification socket. `port`: port id of the socket that makes our own changes."""
+class Monitor(Notifications):
+    """The notification socket. `port`: port id of the socket that makes our own changes."""
 
-    def __init__(self, port: int, buffer: int = _BUFFER) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
-        )
-        try:
-            set_buffers(self._socket, buffer)
-            _attach(self._socket, _without(port))
-            self._socket.bind((0, 0))
-            for group in _GROUPS:
-                try:
-                    self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
-                except OSError as error:
-                    if error.errno != errno.EINVAL:  # the kernel has no nexthop objects
-                        raise
-        except BaseException:
-            self._socket.close()
-            raise
+    def __init__(self, port: int, buffer: int = BUFFER) -> None:
+        super().__init__(_without(port), _GROUPS, buffer)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def take(self, at_most: int = 1000) -> Stale:
-        """The changes since the last call, from at most so many reads. Raises OSError."""
+    def take(self) -> Stale:
+        """The changes since the last call. Raises OSError."""
         stale = Stale()
-        for _ in range(at_most):
-            try:
-                data = self._socket.recv(1 << 16)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                stale |= Stale(ours=True, all=True)
-                continue
-            for change in _parse(data):
+        for data in self.reads():
+            for change in [Stale(ours=True, all=True)] if data is None else _parse(data):
                 stale |= change
         return stale
 
@@ -162,7 +121,7 @@ def _route(data: bytes, start: int, end: int) -> Stale:
     return Stale(prefixes=frozenset([Prefix(width, base, length)]))
 
 
-def _without(port: int) -> list[tuple[int, int, int, int]]:
+def _without(port: int) -> list[Instruction]:
     """Classic BPF that drops notifications caused by `port`, and those of pods' routes. Loads are in network
     byte order."""
     load_word, load_half, load_byte, equal, give = 0x20, 0x28, 0x30, 0x15, 0x06
@@ -178,13 +137,3 @@ def _without(port: int) -> list[tuple[int, int, int, int]]:
         (give, 0, 0, 0xFFFFFFFF),
         (give, 0, 0, 0),
     ]
-
-
-def _attach(to: socket.socket, program: list[tuple[int, int, int, int]]) -> None:
-    """Attach a filter (struct sock_fprog: number and address of the instructions)."""
-    code = ctypes.create_string_buffer(
-        b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    )
-    to.setsockopt(
-        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(code))
-    )

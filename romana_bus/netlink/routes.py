@@ -210,13 +210,13 @@ def _read(part: bytes, start: int, end: int, width: int, length: int, unreachabl
         elif kind == RTA_PRIORITY:
             metric = int.from_bytes(part[first:last], sys.byteorder)
         elif kind == RTA_MULTIPATH:
-            vias = tuple(_paths(part, first, last, width))
+            vias = tuple(paths(part, first, last, width))
     if gateway and not number:
         vias = ((width, gateway, link),)
     return OwnRoute(Prefix(width, base, length), number, () if number else vias, unreachable, metric)
 
 
-def _paths(part: bytes, start: int, end: int, width: int) -> Iterator[Via]:
+def paths(part: bytes, start: int, end: int, width: int) -> Iterator[Via]:
     """struct rtnexthop: length, flags, hops, interface; then attributes."""
     while start + 8 <= end:
         length, _, _, link = struct.unpack_from("=HBBI", part, start)

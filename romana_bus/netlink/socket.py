@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: The most bytes of one read: the kernel fills dumps up to 32 KB (NLMSG_GOODSIZE and the reader's buffer).
 RECEIVE_SIZE = 1 << 16
+#: Values of nlmsg_seq (u32, linux/netlink.h): behind the last one, numbering begins again.
+SEQUENCES = 1 << 32
 #: How many dumps in a row may be interrupted by changes of others.
 DUMPS = 10
 #: Size of NLMSG_DONE; and the size below which a part of a dump is searched as a whole.
@@ -126,6 +128,8 @@ class Socket:
 
     def reserve(self, count: int) -> int:
         """Reserve `count` sequence numbers for requests that are packed with them; returns the first."""
+        if self._next + count > SEQUENCES:
+            self._next = 1
         first = self._next
         self._next = first + count
         return first

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from romana_bus.bus.api import Store
     from romana_bus.events import Event
     from romana_bus.runtime.feed import Read
 
@@ -26,7 +27,8 @@ class Decider(Generic[S]):
     folded into the state, so a second call yields nothing. `wake(state)`: when to decide again without a new
     event (µs), or None. `refused(state)`: messages that contradict the known state, as (stream, sequence,
     subject, reason). `lost(state, stream)`: the stream lost messages that were read before, so it may now
-    be behind the state."""
+    be behind the state. `prepare(store, state)`: called after each election, before the first decision; what
+    it publishes it also folds."""
 
     name: str
     writes: str
@@ -38,6 +40,7 @@ class Decider(Generic[S]):
     wake: Callable[[S], int | None]
     refused: Callable[[S], Iterable[tuple[str, int, str, str]]] = lambda _: ()
     lost: Callable[[S, str], None] = lambda *_: None
+    prepare: Callable[[Store, S], Awaitable[None]] | None = None
 
 
 class ResyncTrigger:
@@ -65,7 +68,8 @@ class Reconciler(Generic[S]):
     events concern; the rest counts as unchanged. `plan(state, actual)` is pure and returns a delta, which is
     false when there is nothing to do. `apply(delta)` returns the number of changes. All may be repeated.
     When apply raises, it has done what it could; the error is reported, and a full resync follows with
-    backoff. `standing(state)`: counts that reports publish, by name.
+    backoff. `standing(state)`: counts that reports publish, by name. `refused(state)`: what of the desired
+    state is refused, the first few by name, with the reason.
 
     A full resync runs at the start, after a failure, every `tick` seconds, and on a request of `resync`.
     Between two requested ones there is a pause of `min_interval` seconds and of at least ten times the
@@ -80,6 +84,7 @@ class Reconciler(Generic[S]):
     plan: Callable[[S, Any], Any]
     apply: Callable[[Any], Awaitable[int]]
     standing: Callable[[S], dict[str, int]] = lambda _: {}
+    refused: Callable[[S], dict[str, str]] = lambda _: {}
     resync: ResyncTrigger = field(default_factory=ResyncTrigger)
     tick: float = 60.0
     min_interval: float = 0.0

@@ -16,7 +16,7 @@ import structlog
 
 from romana_bus import metrics, tasks
 from romana_bus.bus.api import BusError, Closed, Position, Refused, StreamMissing, Unavailable
-from romana_bus.bus.write import FencedWriter
+from romana_bus.bus.writing.write import FencedWriter
 from romana_bus.events import LeaderElected
 from romana_bus.runtime.feed import outgoing
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds: how long a lease lasts without renewal; how often a leader renews it; how often a standby asks.
-LEASE, RENEW, POLL = 2.0, 0.5, 0.25
+#: Seconds: how long a lease lasts without renewal; how often a leader renews it; how often a standby asks;
+#: and the least between two heartbeats.
+LEASE, RENEW, POLL, BEAT = 2.0, 0.5, 0.25, 0.9
 #: Seconds that a leader that stops waits until its decisions are stored.
 STOP_WITHIN = 5.0
 #: Seconds without a successful acquisition or renewal until that is a problem; and for which a refused write
@@ -99,8 +100,12 @@ class Leadership:
 
     async def _renew(self) -> None:
         """Renew until somebody else holds the lease. While NATS is away, the leader goes on: the fence
-        protects the stream."""
+        protects the stream. As long as the log answers, tell its readers where it ends."""
+        beat = 0.0
         while await self._keep_lease():
+            if tasks.monotonic() >= beat and not self.problem() and not self._store.problem():
+                beat = tasks.monotonic() + BEAT
+                self.writer.beat(self._store.clock.now())
             await asyncio.sleep(RENEW)
         log.warning("another replica holds the lease now", consumer=self._name)
         self.lost.set()

@@ -10,11 +10,12 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from romana_bus import metrics, tasks
-from romana_bus.bus.api import Message, Outgoing, Position
-from romana_bus.bus.write import by_leader
-from romana_bus.events import codec
+from romana_bus.bus.api import ONCE, Message, Outgoing, Position
+from romana_bus.bus.writing.write import by_leader
+from romana_bus.events import STREAM, codec
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from romana_bus.bus.api import Reading, Store
@@ -27,27 +28,38 @@ CONCURRENT = 50
 
 class Read(NamedTuple):
     """One stream that a consumer reads: all of it, or the subjects that the filter `under` selects. Of these
-    it uses those that begin with one of `only`, where that is given. The server does not select them: with
-    two filters it reads a hundred times slower (nats-server #4888)."""
+    it uses those that begin with one of `only`, or that `matching` matches, where that is given. The server
+    does not select them: with two filters it reads a hundred times slower (nats-server #4888)."""
 
     role: str
     under: str = ">"
     only: tuple[str, ...] = ()
+    matching: re.Pattern[str] | None = None
 
     def used(self, messages: list[Message]) -> list[Message]:
-        return [m for m in messages if m.subject.startswith(self.only)] if self.only else messages
+        if self.only:
+            return [m for m in messages if m.subject.startswith(self.only)]
+        if self.matching:
+            return [m for m in messages if self.matching.match(m.subject)]
+        return messages
 
 
 class Feed:
     """Reads `reads` for the consumer `name`. `parked`: the messages that the consumer could not use.
 
     `own`: the stream that this consumer writes. Its leaders' timestamps count for the log's clock, so
-    that time does not go back when the server's clock does."""
+    that time does not go back when the server's clock does. `once`: reads to the end only."""
 
     def __init__(
-        self, store: Store, reads: Sequence[Read], name: str, parked: ParkedMessages, own: str = ""
+        self,
+        store: Store,
+        reads: Sequence[Read],
+        name: str,
+        parked: ParkedMessages,
+        own: str = "",
+        once: bool = False,
     ) -> None:
-        self._own, self._parked = own, parked
+        self._own, self._parked, self._prefix = own, parked, ONCE if once else ""
         self.positions: dict[str, Position] = {}
         self.name = name
         self._store, self._reads = store, {read.role: read for read in reads}
@@ -73,7 +85,7 @@ class Feed:
         reached = {role: position.seq for role, position in self.positions.items()}
         for role, read in self._reads.items():
             self._readings[role] = self._store.follow(
-                role, read.under, self.positions[role], self._wake, self.name
+                role, read.under, self.positions[role], self._wake, self._prefix + self.name
             )
         for read in self._reads.values():
             end = (await self._store.tail(read.role)).last
@@ -169,7 +181,7 @@ async def read_once(
 ) -> AsyncIterator[tuple[str, list[Message]]]:
     """Yields (role, messages) of everything that was on the log when this began. `parked`: what the caller
     reads the messages with. Raises BusError."""
-    feed = Feed(store, reads, name, parked)
+    feed = Feed(store, reads, name, parked, once=True)
     try:
         async for batch in feed.boot():
             yield batch
@@ -182,8 +194,11 @@ LONGEST = 10 * 366 * 86_400
 
 
 def outgoing(event: Event, cause: str, now: int, history: float, body: bytes = b"") -> Outgoing:
-    """The message that stores an event. A tombstone leaves the table when the log's window has passed:
-    `history` seconds, or when the event is no longer needed, if that is later. `now`: µs. `body`: the
-    event's, where it is known."""
-    ttl = max(1, int(history), (event.needed_until() - now) // 1_000_000 + 1) if event.tombstone else 0
-    return Outgoing(event.subject(), body or codec.encode(event), "", cause, now, min(ttl, LONGEST))
+    """The message that stores an event. A tombstone leaves the table after the time that its stream gives it,
+    or when the event is no longer needed, if that is later. `now`: µs. `history`: seconds of the log's
+    window. `body`: the event's, where it is known."""
+    ttl = 0
+    if event.tombstone:
+        stays = STREAM[event.role].tombstones or int(history)
+        ttl = min(max(1, stays, (event.needed_until() - now) // 1_000_000 + 1), LONGEST)
+    return Outgoing(event.subject(), body or codec.encode(event), "", cause, now, ttl)

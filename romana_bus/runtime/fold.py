@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 
 from romana_bus import metrics
-from romana_bus.bus.write import by_leader
+from romana_bus.bus.writing.write import by_leader
 from romana_bus.events import Event, LeaderElected
 from romana_bus.runtime.consumer import Decider
 from romana_bus.runtime.feed import Feed
@@ -42,6 +42,7 @@ class Fold(Generic[S]):
         self.state = consumer.initial()
         self._consumer, self._own, self._bad = consumer, own, {} if bad is None else bad
         self._clock = store.clock
+        self._met: set[tuple[str, int]] = set()  # those of `bad` that are still on the log
         self._tick()  # first, so that facts that have expired are not kept
         self.feed = Feed(store, consumer.reads, consumer.name, self.parked, own)
         self.term = 0
@@ -55,14 +56,19 @@ class Fold(Generic[S]):
         async for role, messages in self.feed.boot():
             self._evolve(role, messages)
             await asyncio.sleep(0)
+        for place in self._bad.keys() - self._met:
+            del self._bad[place]
         if isinstance(self._consumer, Decider):
             for role in await self.feed.lost(before or {}):
                 self._consumer.lost(self.state, role)
 
     def _tick(self) -> None:
-        """Move a decider's time forward; a standby's too, or it would keep facts that have expired."""
+        """Move the state's time forward; a standby's too, or it would keep facts that have expired."""
         if isinstance(self._consumer, Decider):
             self._consumer.tick(self.state, self._clock.now())
+        elif forget_old := getattr(self._consumer, "forget_old", None):
+            forget_old(self.state, self._clock.now())
+        self.parked.forget_old(self._clock.now())
 
     def take(self) -> int:
         """Fold what has arrived; returns the number of messages. Raises Rewound, Closed, EvolveFailed."""
@@ -112,6 +118,7 @@ class Fold(Generic[S]):
             if role == self._own and type(event) is LeaderElected:
                 self.term = event.term
             if self._bad and (why := self._bad.get((role, message.seq))):
+                self._met.add((role, message.seq))
                 self.parked.park(message, role, why)
                 continue
             try:

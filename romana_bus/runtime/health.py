@@ -3,7 +3,8 @@
 GET /healthz   200 while the event loop runs
 GET /readyz    200 if every consumer of this process is up to date with its streams, the log has answered in
                the last seconds, and decisions can be stored; else 503 with the problems, one a line. Then,
-               in both cases, which consumer is leader or standby, and when the log answered last
+               in both cases, warnings (the store is nearly full), which consumer is leader or standby, and
+               when the log answered last
 GET /metrics   Prometheus text format
 """
 
@@ -37,6 +38,7 @@ class Health:
     def __init__(self) -> None:
         self._problems: dict[str, str] = {}
         self._checks: dict[str, Callable[[], str]] = {}
+        self._warnings: dict[str, Callable[[], list[str]]] = {}
         self._ages: dict[str, Callable[[], float]] = {}
         self._roles: dict[str, str] = {}
 
@@ -49,6 +51,10 @@ class Health:
         if problem is not None:
             self._checks[name] = problem
 
+    def warn(self, name: str, warnings: Callable[[], list[str]]) -> None:
+        """Show what this returns, at each request; it does not make the process unready."""
+        self._warnings[name] = warnings
+
     def stand(self, name: str, role: str) -> None:
         """Set a consumer's role: LEADER, STANDBY or ''."""
         self._roles[name] = role
@@ -60,6 +66,11 @@ class Health:
         self.check("log", store.problem)
         self._ages["log"] = lambda: store.age
         metrics.LOG_AGE.set_function(lambda: store.age)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What needs attention before it is a problem."""
+        return [f"warning: {text}" for warnings in self._warnings.values() for text in warnings()]
 
     @property
     def problems(self) -> list[str]:
@@ -108,7 +119,7 @@ async def served(listen: str, health: Health) -> AsyncIterator[str]:
 
     async def ready(_: web.Request) -> web.Response:
         problems = health.problems
-        lines = map(printable, [*(problems or ["ok"]), *health.standing])
+        lines = map(printable, [*(problems or ["ok"]), *health.warnings, *health.standing])
         return web.Response(text="".join(f"{line}\n" for line in lines), status=503 if problems else 200)
 
     async def metrics(_: web.Request) -> web.Response:

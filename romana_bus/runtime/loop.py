@@ -31,6 +31,7 @@ from romana_bus.bus.api import (
     Unavailable,
 )
 from romana_bus.errors import RomanaError
+from romana_bus.events import compacted_by
 from romana_bus.runtime.election import Candidate, Leadership
 from romana_bus.runtime.fold import EvolveFailed, Fold
 from romana_bus.runtime.health import LEADER, STANDBY, Health
@@ -54,7 +55,7 @@ BACKOFF, MAX_BACKOFF, MAX_BACKOFF_BUG = 0.05, 2.0, 30.0
 async def run_decider(store: Store, decider: Decider[S], holder: str, health: Health | None = None) -> None:
     """Follow as a standby, and decide while elected, until cancelled. `holder`: this replica's name.
     Raises Closed."""
-    await run_leading(store, decider, holder, functools.partial(_decide, decider, store.clock), health)
+    await run_leading(store, decider, holder, functools.partial(_decide, decider, store), health)
 
 
 async def run_leading(
@@ -71,12 +72,18 @@ async def run_leading(
 
     async def once(fold: Fold[S]) -> str:
         health.stand(writer.name, STANDBY)
-        reporting: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[None]] = []
         orderly = False
         try:
             leadership = await candidate.become_leader(fold.feed, lambda: fold.term, fold.take)
             health.stand(writer.name, LEADER)
-            reporting = asyncio.create_task(reports.keep_up(fold.unusable), name=f"parked {writer.name}")
+            beside = [
+                asyncio.create_task(reports.keep_up(fold.unusable), name=f"parked {writer.name}"),
+                *(
+                    asyncio.create_task(store.compact(role), name=f"compact {role}")
+                    for role in compacted_by(writer.writes)
+                ),
+            ]
             fold.whole = await fold.republish_overwritten(store, leadership.publish)
             await lead(fold, leadership)
             orderly = True
@@ -92,8 +99,8 @@ async def run_leading(
             raise
         finally:
             health.stand(writer.name, "")
-            await tasks.stop(reporting)
             await candidate.leave(orderly)
+            await asyncio.gather(*map(tasks.stop, beside))
         return "lease lost"
 
     health.stand(writer.name, "")
@@ -105,8 +112,11 @@ async def run_leading(
         await reports.close()
 
 
-async def _decide(decider: Decider[S], clock: LogClock, fold: Fold[S], leadership: Leadership) -> None:
+async def _decide(decider: Decider[S], store: Store, fold: Fold[S], leadership: Leadership) -> None:
     """Publish what is due, until the lease is lost."""
+    clock = store.clock
+    if decider.prepare:
+        await decider.prepare(store, fold.state)
     while not leadership.lost.is_set():
         leadership.writer.check()
         fold.take()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from romana_bus import metrics
-from romana_bus.bus.search import newest_before
-from romana_bus.bus.write import by_leader
+from romana_bus.bus.reading.search import newest_before
+from romana_bus.bus.writing.write import by_leader
 from romana_bus.events import LeaderElected, codec
+from romana_bus.events.base import SECOND
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Message, Store
@@ -28,6 +29,8 @@ SEARCHES = 3
 #: Parked messages that are remembered, and that are logged one by one: a flood of junk must not fill memory
 #: or logs. For one that is not remembered, a consumer that boots does not find the last usable message.
 KEPT, LOGGED = 20_000, 10
+#: How often parked tombstones are looked at that the table may have dropped: µs, by the log's time.
+LOOK = 60 * SECOND
 
 #: A reason for parking a message.
 NOT_ELECTED = "somebody wrote it who was not elected"
@@ -50,6 +53,8 @@ class ParkedMessages:
         self.consumer, self._own = consumer, own
         self.count = 0
         self._kept: dict[tuple[str, str], ParkedEntry] = {}
+        self._expiring: dict[tuple[str, str], int] = {}  # those that the table drops, and when: µs
+        self._looked = 0
 
     def __bool__(self) -> bool:
         return bool(self._kept)
@@ -100,20 +105,41 @@ class ParkedMessages:
     def replaced(self, role: str, subject: str, seq: int) -> None:
         """Forget the parked message of a subject: a usable one stands at `seq`."""
         if (entry := self._kept.get((role, subject))) and entry.seq < seq:
-            del self._kept[role, subject]
+            self._forget((role, subject))
+
+    def forget_old(self, now: int) -> None:
+        """Forget parked tombstones that the table has dropped. `now`: µs, by the log's time."""
+        if not self._expiring or now - self._looked < LOOK:
+            return
+        self._looked = now
+        for key in [key for key, until in self._expiring.items() if until <= now]:
+            self._forget(key)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        self._kept.pop(key, None)
+        self._expiring.pop(key, None)
 
     def park(self, message: Message, role: str, reason: str) -> None:
         """Count and remember a message that cannot be used; log it, unless there are very many."""
         self.count += 1
         metrics.PARKED.labels(self.consumer, role).inc()
-        self._kept.pop((role, message.subject), None)
-        self._kept[role, message.subject] = ParkedEntry(role, message.seq, message.subject, reason)
+        key = role, message.subject
+        self._forget(key)
+        self._kept[key] = ParkedEntry(role, message.seq, message.subject, reason)
+        if until := _expiry(message):
+            self._expiring[key] = until
         if len(self._kept) > KEPT:
-            del self._kept[next(iter(self._kept))]
+            self._forget(next(iter(self._kept)))
         if self.count <= LOGGED or self.count & (self.count - 1) == 0:
             log.warning(
                 "parked", consumer=self.consumer, stream=role, seq=message.seq, why=reason, parked=self.count
             )
+
+
+def _expiry(message: Message) -> int:
+    """When log and table drop the message (µs); 0: never, as far as known."""
+    seconds = message.seconds(b"Nats-TTL")
+    return message.stored + seconds * SECOND if seconds else 0
 
 
 def decode(message: Message, role: str) -> Event | codec.Parked:

@@ -12,6 +12,7 @@ import structlog
 from romana_bus import tasks
 from romana_bus.bus.api import BusError
 from romana_bus.events import NODE
+from romana_bus.runtime import alive
 from romana_bus.runtime.loop import observe_delay, run_rebuilding
 from romana_bus.runtime.reports import Reports
 
@@ -35,12 +36,16 @@ async def run_reconciler(store: Store, reconciler: Reconciler[S], health: Health
             parked = {"messages parked": len(fold.parked.kept)} if fold.parked else {}
             return reconciler.standing(fold.state) | parked
 
-        reports = Reports(store, reconciler.node, reconciler.name, standing)
+        reports = Reports(
+            store, reconciler.node, reconciler.name, standing, lambda: reconciler.refused(fold.state)
+        )
         reconciler.resync.on_request(fold.feed.interrupt)
+        silence = await alive.answer(store, reports.current)
         try:
             await _reconcile(reconciler, store.clock, fold, reports)
         finally:
             reconciler.resync.on_request(None)
+            await silence()
             with contextlib.suppress(TimeoutError, BusError):
                 async with asyncio.timeout(5.0):
                     await reports.close()
@@ -86,6 +91,7 @@ async def _reconcile(reconciler: Reconciler[S], clock: LogClock, fold: Fold[S], 
     resyncs = _Resyncs(reconciler)
     while True:
         started = tasks.monotonic()
+        reports.turned()
         full = started >= resyncs.due
         if full:
             reconciler.resync.requested = False  # before it: changes during the resync request another one

@@ -1,9 +1,10 @@
 """Reports on the log: Applied and ApplyFailed of a reconciler, MessagesParked of a leader.
 
-There are thousands of reconcilers on one log, so they report seldom. A failure is published at once, and so
-is the first success after it. Work that changed something is published at most once in SPACING seconds; the
-report sums up what happened since the last one. A report without changes follows within QUIET seconds of the
-events that it covers, and after LIFE seconds in any case, as a sign of life.
+There are thousands of reconcilers on one log, so they report what has changed, and nothing else. A failure is
+published at once, and so is the first success after it. Work that changed something is published at most once
+in SPACING seconds; the report sums up what happened since the last one. Where only the counts have changed,
+since a host moved for example, a report follows within QUIET seconds. Who asks gets a report at any time
+(`alive.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 
 from romana_bus import tasks
 from romana_bus.bus.api import BusError
-from romana_bus.bus.publish import Publisher
+from romana_bus.bus.writing.publish import Publisher
 from romana_bus.events import (
     NODE,
     Applied,
@@ -36,24 +37,33 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds.
-SPACING, QUIET, LIFE = 1.0, 30.0, 60.0
+#: Seconds. A reconciler that has not turned for STUCK seconds answers nobody.
+SPACING, QUIET, STUCK = 1.0, 30.0, 10.0
 
 
 class Reports:
-    """The reports of one reconciler. `standing()`: counts for each report; called only to publish one."""
+    """The reports of one reconciler. `standing()`: its counts, `refused()`: what it refuses, by name; called
+    only where they are needed."""
 
     def __init__(
-        self, store: Store, node: str, consumer: str, standing: Callable[[], dict[str, int]]
+        self,
+        store: Store,
+        node: str,
+        consumer: str,
+        standing: Callable[[], dict[str, int]],
+        refused: Callable[[], dict[str, str]] = dict,
     ) -> None:
         self.publisher = Publisher(store, NODE)
-        self._store, self._node, self._consumer, self._standing = store, node, consumer, standing
+        self._store, self._node, self._consumer = store, node, consumer
+        self._standing, self._refused = standing, refused
         self._covers: dict[str, int] = {}
-        self._published: dict[str, int] | None = None  # what the newest report covers
+        self._published: Applied | None = None  # the newest report of a success
+        self._looked_at: dict[str, int] = {}  # what was covered when the counts were compared last
+        self._turned = 0.0
         self._changes = self._took = 0
         self._cause = ""
-        self._last = -LIFE
-        self._failed = False
+        self._last = -math.inf
+        self._failure: ApplyFailed | None = None  # while there was no success after it
 
     def applied(self, covers: dict[str, int], changes: int, took: int, cause: str = "") -> None:
         """Note a successful pass. `covers`: stream -> sequence up to which everything is applied. `took`: µs.
@@ -65,12 +75,21 @@ class Reports:
 
     async def failed(self, covers: dict[str, int], error: str, attempt: int) -> None:
         """Publish a failure, unless earlier reports still wait for the log. Raises Refused, Closed."""
-        self._failed = True
+        self._failure = ApplyFailed(
+            node=self._node, consumer=self._consumer, covers=covers, error=error, attempt=attempt
+        )
         if not self.publisher.queued:
-            node, consumer = self._node, self._consumer
-            await self._put(
-                ApplyFailed(node=node, consumer=consumer, covers=covers, error=error, attempt=attempt)
-            )
+            await self._put(self._failure)
+
+    def turned(self) -> None:
+        """Note that the reconciler's loop goes on."""
+        self._turned = tasks.monotonic()
+
+    def current(self) -> Applied | ApplyFailed | None:
+        """What would be reported now; None before the first pass, and while the loop is stuck."""
+        if tasks.monotonic() - self._turned > STUCK:
+            return None
+        return self._failure or (self._report() if self._covers else None)
 
     @property
     def due(self) -> float:
@@ -78,39 +97,49 @@ class Reports:
         once that is stored, the newest one follows."""
         if self.publisher.queued:
             return math.inf
-        if self._published is None or self._failed:
+        if self._published is None or self._failure:
             return self._last
         if self._changes:
             return self._last + SPACING
-        return self._last + (QUIET if self._covers != self._published else LIFE)
+        return self._last + QUIET if self._covers != self._looked_at else math.inf
 
     async def publish_if_due(self) -> None:
         """Raises Refused, Closed."""
-        if self._covers and tasks.monotonic() >= self.due:
+        if not self._covers or tasks.monotonic() < self.due:
+            return
+        known = self._published
+        if known is None or self._failure or self._changes or self._differs(known):
             await self.publish()
+        else:
+            self._last, self._looked_at = tasks.monotonic(), self._covers
+
+    def _differs(self, known: Applied) -> bool:
+        return self._standing() != known.standing or self._refused() != known.refused
 
     async def publish(self) -> None:
         """Publish what was applied since the last report. Raises Refused, Closed."""
-        await self._put(
-            Applied(
-                node=self._node,
-                consumer=self._consumer,
-                covers=self._covers,
-                changes=self._changes,
-                took=self._took,
-                standing=self._standing(),
-            ),
-            self._cause,
-        )
-        self._published, self._failed = self._covers, False
+        report = self._report()
+        await self._put(report, self._cause)
+        self._published, self._failure, self._looked_at = report, None, self._covers
         self._changes = self._took = 0
         self._cause = ""
 
     async def close(self) -> None:
         """Publish changes that were not reported yet. Raises Refused, Closed, Unavailable."""
-        if self._changes and not self._failed:
+        if self._changes and not self._failure:
             await self.publish()
         await self.publisher.flush()
+
+    def _report(self) -> Applied:
+        return Applied(
+            node=self._node,
+            consumer=self._consumer,
+            covers=self._covers,
+            changes=self._changes,
+            took=self._took,
+            standing=self._standing(),
+            refused=self._refused(),
+        )
 
     async def _put(self, report: Applied | ApplyFailed, cause: str = "") -> None:
         self._last = tasks.monotonic()

@@ -24,6 +24,8 @@ def test_pods_stop_without_the_log_and_removals_are_published_later(own_node: No
     ordinary = [node.pod() for _ in range(2)]
     for pod in ordinary:
         node.decided(pod, *node.fresh())
+    node.until_read()  # else an ADD would request the address that is on its way
+    for pod in ordinary:
         node.added(pod)
     node.until_published().until_knowing().nats.kill()
     for pod in (*pods[:2], ordinary[0]):
@@ -43,6 +45,17 @@ def test_pods_stop_without_the_log_and_removals_are_published_later(own_node: No
     assert [node.history_of(pod) for pod in ordinary] == [[], []]
     report = until(lambda: node.newest(f"node.{node.name}.cni"), "what is wired is reported")
     assert isinstance(report, Wired)
+
+
+def test_an_outage_is_said_once_and_makes_the_agent_unready(own_node: Node) -> None:
+    node = own_node
+    node.start().until_synced()
+    before = node.log().count("NATS connection")
+    node.nats.kill()
+    until(lambda: "out of reach for 4 s" in node.fetches("readyz"), "it is not ready", node.log)
+    assert node.log().count("NATS connection") - before <= 2  # that it ended, and that nobody answers
+    node.nats.start()
+    until(lambda: node.fetches("readyz").startswith("ok"), "it is ready again", node.log)
 
 
 def test_packets_flow_and_assigned_pods_start_without_the_log(own_node: Node) -> None:

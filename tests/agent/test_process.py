@@ -31,12 +31,10 @@ def test_routes_refused_by_the_kernel_are_reported_with_their_blocks(own_node: N
         found: Applied | ApplyFailed | None = node.newest(f"node.{node.name}.routes")
         return found
 
-    limited = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
-    done = node.inside(*limited, *node.command())
-    assert done.returncode == 1
-    assert "cannot turn on forwarding: /proc/sys/net/ipv4/ip_forward: Operation not permitted" in done.stderr
-    assert node.inside("sysctl", "-w", "net.ipv4.ip_forward=1").returncode == 0
-    node.start(behind=limited)
+    assert node.inside("sysctl", "-w", "net.ipv4.ip_forward=0").returncode == 0
+    node.start(behind=("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"))
+    cannot = "it cannot be set to 1: Operation not permitted"
+    until(lambda: cannot in node.status().out, "STATUS says why no pod can be attached", node.log)
     failed = until(newest, "a report", node.log)
     assert isinstance(failed, ApplyFailed)
     assert "not permitted" in failed.error
@@ -68,6 +66,9 @@ def test_readiness_shows_why_the_log_is_unreachable(own_node: Node) -> None:
         (("--mtu", "7"), "--mtu 7"),
         (("--timeout", "0"), "--timeout 0"),
         (("--timeout", "60"), "network configuration"),
+        (("--api-server", ":6443"), "--api-server :6443: write HOST:PORT"),
+        (("--status-grace", "-1"), "--status-grace -1"),
+        (("--status-grace", "nan"), "--status-grace nan"),
         (("--run-dir", "/dev/null/x"), "--run-dir"),
         (("--state-dir", "/dev/null/x"), "--state-dir"),
     ],

@@ -19,6 +19,7 @@ from romana_bus.bus.stream_config import Layout
 from romana_bus.errors import BadInput, Failed, RomanaError
 from romana_bus.events import IPAM, KUBE
 from tests.contract.test_store import pods, table_at
+from tests.identities import access_to
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def says(
 ) -> None:
     error = await refusal(access, layout)
     assert text in str(error)
-    assert type(error) is kind
+    assert isinstance(error, kind)
 
 
 async def test_connection_refused() -> None:
@@ -52,14 +53,14 @@ async def test_the_password_of_a_url_is_not_repeated() -> None:
 
 
 async def test_wrong_credentials(tmp_path: Path) -> None:
-    with NatsServer(tmp_path, extra='authorization { user: "a", password: "b" }') as server:
+    with NatsServer(tmp_path, users='authorization { user: "a", password: "b" }') as server:
         await says(Access(servers=(server.url,)), "refuses these credentials")
 
 
 @pytest.mark.parametrize("secret", ["p/w@:%#? x", "100%", "ä"])
 async def test_a_password_that_has_to_be_encoded_in_a_url(tmp_path: Path, secret: str) -> None:
     words = f'authorization {{ user: "us@er", password: {json.dumps(secret, ensure_ascii=False)} }}'
-    with NatsServer(tmp_path, extra=words) as server:
+    with NatsServer(tmp_path, users=words) as server:
         url = server.url.replace("//", f"//{quote('us@er', safe='')}:{quote(secret, safe='')}@")
         async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
             assert await store.batch(KUBE, 0, pods(1)) == 1
@@ -67,7 +68,7 @@ async def test_a_password_that_has_to_be_encoded_in_a_url(tmp_path: Path, secret
 
 
 async def test_a_token_that_has_to_be_encoded_in_a_url(tmp_path: Path) -> None:
-    with NatsServer(tmp_path, extra='authorization { token: "to/k@n" }') as server:
+    with NatsServer(tmp_path, users='authorization { token: "to/k@n" }') as server:
         url = server.url.replace("//", "//to%2Fk%40n@")
         async with await open_store(Access(servers=(url,)), Layout(), "test", [KUBE]) as store:
             assert await store.batch(KUBE, 0, pods(1)) == 1
@@ -90,13 +91,13 @@ async def test_invalid_credentials_file(tmp_path: Path) -> None:
 
 
 async def test_no_jetstream(tmp_path: Path) -> None:
-    with NatsServer(tmp_path, jetstream="off") as server:
+    with NatsServer(tmp_path, jetstream="off", users="") as server:
         await says(Access(servers=(server.url,)), "without JetStream: enable it")
 
 
 async def test_a_server_that_takes_only_small_messages(tmp_path: Path) -> None:
     """The default is 1 MB, and an event has up to 900,000 bytes."""
-    with NatsServer(tmp_path, extra="max_payload: 65536") as server:
+    with NatsServer(tmp_path, extra="max_payload: 65536", users="") as server:
         await says(
             Access(servers=(server.url,)), "takes messages of 65,536 bytes, and events have up to 1,000,000"
         )
@@ -106,10 +107,10 @@ async def test_a_server_that_does_not_sync_every_write(tmp_path: Path) -> None:
     port = free_port()
     http = f'http: "127.0.0.1:{port}"'
     access = Access(servers=("",), monitor=f"http://127.0.0.1:{port}")
-    with NatsServer(tmp_path / "lazy", extra=http, jetstream='sync_interval: "2m"') as lazy:
+    with NatsServer(tmp_path / "lazy", extra=http, jetstream='sync_interval: "2m"', users="") as lazy:
         named = Access(servers=(lazy.url,), monitor=access.monitor)
         await says(named, "set `jetstream { sync_interval: always }`")
-    with NatsServer(tmp_path / "safe", extra=http) as safe:
+    with NatsServer(tmp_path / "safe", extra=http, users="") as safe:
         named = Access(servers=(safe.url,), monitor=access.monitor)
         async with await open_store(named, Layout(), "test", [KUBE]) as store:
             assert await store.batch(KUBE, 0, pods(1)) == 1
@@ -133,7 +134,7 @@ UNSAFE: list[tuple[dict[str, Any], str]] = [
 async def test_an_unsafe_stream_is_refused_with_the_reason(
     nats_server: NatsServer, change: dict[str, Any], text: str
 ) -> None:
-    access = Access(servers=(nats_server.url,))
+    access = access_to(nats_server.url)
     async with await open_store(access, Layout(cluster="by-hand"), "test", []) as store:
         assert isinstance(store, JetStream)
         wanted = stream_config.log_config(Layout(), KUBE, "e") | change
@@ -146,7 +147,7 @@ async def test_an_unsafe_stream_is_refused_with_the_reason(
 
 async def test_client_that_must_not_create_the_log_waits_for_it(own_server: NatsServer) -> None:
     """How many copies it has and how long it keeps is not for the first agent to decide."""
-    access, layout = Access(servers=(own_server.url,)), Layout(cluster="later")
+    access, layout = access_to(own_server.url), Layout(cluster="later")
 
     async def opened() -> None:
         async with await open_store(access, layout, "agent", [KUBE], creates=False) as store:
@@ -161,7 +162,7 @@ async def test_client_that_must_not_create_the_log_waits_for_it(own_server: Nats
 
 async def test_the_table_of_another_log_is_refused(nats_server: NatsServer) -> None:
     """Somebody deleted a log and left its table: what it says is about other sequence numbers."""
-    access, layout = Access(servers=(nats_server.url,)), Layout(cluster="halved")
+    access, layout = access_to(nats_server.url), Layout(cluster="halved")
     async with await open_store(access, layout, "test", [IPAM]) as store:
         await store.api(f"STREAM.DELETE.{layout.stream(IPAM)}")
         with pytest.raises(Failed, match="is the table of another log"):
@@ -188,13 +189,13 @@ def old_server(version: str) -> str:
 @pytest.mark.parametrize("version", ["2.10", "2.11"])
 async def test_server_that_ignores_unknown_settings_is_refused(tmp_path: Path, version: str) -> None:
     """Trap 8: it would take our streams and silently leave out what keeps them safe."""
-    with NatsServer(tmp_path, binary=old_server(version)) as server:
+    with NatsServer(tmp_path, binary=old_server(version), users="") as server:
         await says(Access(servers=(server.url,)), "is too old")
 
 
 @pytest.mark.parametrize("version", ["2.12", "2.14"])
 async def test_the_oldest_server_that_is_good_enough_works(tmp_path: Path, version: str) -> None:
-    with NatsServer(tmp_path, binary=old_server(version)) as server:
+    with NatsServer(tmp_path, binary=old_server(version), users="") as server:
         async with await open_store(Access(servers=(server.url,)), Layout(), "test", [KUBE]) as store:
             assert await store.batch(KUBE, 0, pods(*range(100))) == 100
             assert await store.batch(KUBE, 100, pods(*range(100, 200))) == 200
@@ -214,7 +215,7 @@ def tls(tmp_path: Path) -> Iterator[tuple[NatsServer, Path]]:
         f"tls {{ cert_file: {files['server.pem']}, key_file: {files['server.key']}, "
         f"ca_file: {files['ca.pem']}, verify: true }}"
     )
-    with NatsServer(tmp_path / "nats", extra=extra) as server:
+    with NatsServer(tmp_path / "nats", extra=extra, users="") as server:
         yield server, tmp_path
 
 

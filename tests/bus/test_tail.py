@@ -4,7 +4,7 @@ clock does."""
 from __future__ import annotations
 
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.bus.tail import tail
+from romana_bus.bus.reading.tail import tail
 from romana_bus.events import IPAM, KUBE, ROLES
 from tests.contract.test_store import out
 

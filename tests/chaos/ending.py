@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from romana_bus.bus.tail import tail
+from romana_bus.bus.reading.tail import tail
 from romana_bus.events import IPAM, KUBE, ROLES, Event, Fact, codec
 from romana_bus.lab.kubeapi.store import watch_line
 from romana_bus.lab.recordings.player import final

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from romana_bus.bus.clock import wall as now
-from romana_bus.bus.connect import Access, Session, open_store
+from romana_bus.bus.connect import Session, open_store
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES, SPEC, TopologySet
 from romana_bus.ipam import Settings
 from romana_bus.runtime.feed import outgoing
 from tests.chaos.processes import ROOT, Process, until_said
+from tests.identities import access_to, log_options
 from tests.servers import NatsServer
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ class Site:
         self.nats.stop()
 
     async def open(self) -> Session:
-        return await open_store(Access(servers=(self.nats.url,)), Layout(), "test", ROLES)
+        return await open_store(access_to(self.nats.url), Layout(), "test", ROLES)
 
     async def start(self, store: JetStream) -> None:
         """Up to the moment at which the day begins."""
         await store.publish(SPEC, outgoing(TopologySet(document=TOPOLOGY), "", now(), store.history))
         url = msgspec.json.decode(until_said(self.api, '"url"'))["url"]
-        common = ("--nats", self.nats.url, "--log-level", "debug")
+        common = (*log_options(self.nats.url, Layout().cluster), "--log-level", "debug")
         cooldown = f"--cooldown={SETTINGS.cooldown / 1e6}"
         for number in (1, 2):
             watch = ("romana_bus", "watch", "--server", url, *common)

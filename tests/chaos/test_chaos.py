@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from romana_bus.bus.tail import tail
+from romana_bus.bus.reading.tail import tail
 from romana_bus.events import ROLES
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.tasks import stop

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from romana_bus.bus import write as writing
+from romana_bus.bus.writing import write as writing
 from romana_bus.events import KUBE
 from tests.bus.jetstream.test_server_faults import stored, until
 from tests.conftest import opener
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from romana_bus.bus.write import FencedWriter
+    from romana_bus.bus.writing.write import FencedWriter
 
 pytestmark = pytest.mark.chaos
 

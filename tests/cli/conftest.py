@@ -12,6 +12,7 @@ import structlog
 
 from romana_bus.bus.api import Message
 from tests.cli.processes import RECORDINGS, Done, Home
+from tests.identities import log_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ho
         monkeypatch.delenv(name)
     for name in ("HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, home.environment[name])
+    monkeypatch.setenv("ROMANA_STORE_SIZE", home.environment["ROMANA_STORE_SIZE"])
 
     def called(*arguments: str) -> Done:
         capsys.readouterr()
@@ -60,7 +62,7 @@ def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def recorded(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """The options of a log with a whole recorded cluster and no running process."""
-    options = ("--nats", nats_server.url, "--cluster", "recorded")
+    options = log_options(nats_server.url, "recorded")
     played = Home(tmp_path_factory.mktemp("played")).run(
         "up", "--recording", str(RECORDINGS), "--speed", "2000", "--plain", *options
     )

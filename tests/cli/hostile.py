@@ -14,13 +14,14 @@ import msgspec
 
 from romana_bus import events as ev
 from romana_bus.bus.api import Outgoing
-from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.connect import open_store
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import IPAM, ROLES, codec
 from romana_bus.printable import printable
 from romana_bus.runtime.feed import outgoing
 from tests.cli.logs import ago
 from tests.conftest import run
+from tests.identities import ADMINISTRATOR, access_to, log_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def built(server: NatsServer, text: str) -> Log:
     """Nodes, groups, pods that have, want, or had an address, reports, and everything else."""
     cluster = live_cluster(text)
     _report(cluster, text)
-    options = ("--nats", server.url, "--cluster", f"steered{next(_clusters)}")
+    options = log_options(server.url, f"steered{next(_clusters)}")
     run(_publish(options, cluster, text))
     return Log(options, text, _document(text))
 
@@ -153,6 +154,8 @@ def _made(of: Any, text: str) -> Any:
     """A value of a type."""
     arguments = typing.get_args(of)
     match typing.get_origin(of) or of:
+        case ev.Settings:
+            return ev.Settings(zone_label=text)  # its other texts are checked when they are read
         case made if isinstance(made, type) and issubclass(made, msgspec.Struct):
             hints = typing.get_type_hints(made)
             return made(**{name: _made(hints[name], text) for name in made.__struct_fields__})
@@ -166,7 +169,9 @@ def _made(of: Any, text: str) -> Any:
 
 
 async def _publish(options: tuple[str, ...], cluster: Cluster, text: str) -> None:
-    async with await open_store(Access(servers=(options[1],)), Layout(options[3]), "test", ROLES) as store:
+    async with await open_store(
+        access_to(options[1]), Layout(options[3]), "test", ROLES, who=ADMINISTRATOR
+    ) as store:
         for one in cluster.log:
             role = one.role or IPAM  # elections are on the stream that they are about
             await store.publish(role, outgoing(one.event, one.cause, one.time, store.history))
@@ -189,8 +194,8 @@ def published_all(options: tuple[str, ...], text: str) -> int:
     ]
 
     async def publish() -> None:
-        access = Access(servers=(options[1],))
-        async with await open_store(access, Layout(options[3]), "test", ROLES) as store:
+        access = access_to(options[1])
+        async with await open_store(access, Layout(options[3]), "test", ROLES, who=ADMINISTRATOR) as store:
             for time, (subject, body) in enumerate(bodies, 1):
                 await store.publish(subject.partition(".")[0].upper(), Outgoing(subject, body, time=time))
 

@@ -75,6 +75,7 @@ class Home:
             "XDG_STATE_HOME": str(directory / "state"),
             "LANG": "C.UTF-8",
             "PYTHONWARNINGS": "error",
+            "ROMANA_STORE_SIZE": os.environ["ROMANA_STORE_SIZE"],
         }
 
     def run(self, *arguments: str, stdin: str | bytes = b"", **environment: str) -> Done:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.logs import begun
+from tests.identities import log_options
 from tests.servers import NatsServer
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 
 @pytest.fixture
 def fresh_server(tmp_path: Path) -> Iterator[NatsServer]:
-    with NatsServer(tmp_path / "nats") as server:
+    with NatsServer(tmp_path / "nats", users="") as server:
         yield server
 
 
@@ -48,7 +49,7 @@ def test_ipam_show(recorded: tuple[str, ...], call: Call) -> None:
 
 def test_ipam_show_json(recorded: tuple[str, ...], call: Call) -> None:
     found = call("ipam", "show", "--json", *recorded).json
-    parts = {"networks", "tenants", "hosts", "reserved", "full", "waiting", "window", "obstacle"}
+    parts = {"networks", "tenants", "hosts", "reserved", "pinned", "full", "waiting", "window", "obstacle"}
     assert set(found) == parts
     assert sum(host["pods"] for host in found["hosts"]) == 16
     [network] = found["networks"]
@@ -99,9 +100,8 @@ def test_an_empty_log_is_no_error(line: str, empty: tuple[str, ...], call: Call)
 
 @pytest.mark.parametrize("line", LOOKING)
 def test_read_only_command_creates_no_cluster(line: str, recorded: tuple[str, ...], call: Call) -> None:
-    _, url, _, _ = recorded
     for _ in range(2):
-        result = call(*line.split(), "--nats", url, "--cluster", "typo")
+        result = call(*line.split(), *log_options(recorded[1], "typo"))
         result.complains(2, "there is no cluster typo here: there is ", " (see --cluster)")
         assert result.out == ""
 

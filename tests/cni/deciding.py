@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus.clock import wall as now
-from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.connect import open_store
 from romana_bus.bus.stream_config import DAY, Layout
 from romana_bus.events import (
     IPAM,
@@ -26,6 +26,7 @@ from romana_bus.events import (
 )
 from romana_bus.runtime.feed import outgoing
 from tests.conftest import run
+from tests.identities import access_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,7 +59,7 @@ class NodeLog:
     async def opened(self) -> AsyncIterator[Store]:
         """The store that its agent follows."""
         layout = Layout(self.cluster, self.history)
-        async with await open_store(Access(servers=(self.nats.url,)), layout, "test", ROLES) as store:
+        async with await open_store(access_to(self.nats.url), layout, "test", ROLES) as store:
             yield store
 
     # --- what IPAM says ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tests import kernel
 from tests.cni.calling import CLIENTS, PLUGINS, Answer, Pod, execute, fetched, invoke, sh, until
 from tests.cni.deciding import NodeLog
+from tests.identities import NODES, log_options
 from tests.kernel import BLOCKS, PODS, gateways
 from tests.servers import NatsServer
 
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
 ROMANA_BUS = str(Path(sys.executable).with_name("romana-bus"))
 
-#: The same program, whose outbox holds nothing back.
+#: The same program, whose outbox holds nothing back, and which looks at its links all the time.
 HASTY = """
 from romana_bus.cli.main import main
+from romana_bus.cni.server import link_reconciler
 from romana_bus.cni.server.outbox import Outbox
-Outbox.hold_down = 0.0
+Outbox.hold_down, link_reconciler.EVERY = 0.0, 0.2
 main()
 """
 
@@ -56,13 +59,14 @@ class Node(NodeLog):
 
     def __init__(self, directory: Path, nats: NatsServer, cluster: str, *options: str) -> None:
         number = next(_numbers)
-        super().__init__(f"node{number}", nats, cluster)
+        super().__init__(NODES[number % len(NODES)], nats, cluster)
         self.directory, self.options = directory, options
         self.netns = f"rbt{os.getpid()}-{number}"
         self.uplink = f"rbt{os.getpid() % 100000}.{number}"
         net = random.Random(f"{os.getpid()} {number}").randrange(1 << 15) * 4
         first = ipaddress.ip_address("198.18.0.0") + net
         self.outside, self.address = str(first + 1), str(first + 2)
+        self.log_address = self.outside
         self.run_dir, self.state_dir = directory / "run", directory / "state"
         self.hasty = False
         self.agent: subprocess.Popen[bytes] | None = None
@@ -142,19 +146,21 @@ class Node(NodeLog):
     def command(self, *options: str) -> list[str]:
         """The agent's, where these come behind what it is started with here, or stand for it."""
         program = [sys.executable, "-c", HASTY] if self.hasty else [ROMANA_BUS]
-        kept = {"--run-dir": str(self.run_dir), "--state-dir": str(self.state_dir)}
+        kept = {
+            "--run-dir": str(self.run_dir), "--state-dir": str(self.state_dir), "--status-grace": "0",
+        }  # fmt: skip
         return [
             *program, "agent", "--node", self.name,
             *(word for one in kept.items() if one[0] not in options for word in one),
-            "--nats", f"nats://{self.outside}:{self.nats.port}", "--cluster", self.cluster,
+            *log_options(f"nats://{self.log_address}:{self.nats.port}", self.cluster),
             "--listen", f"{self.address}:9600", *self.options, *options,
         ]  # fmt: skip
 
     def _serves(self) -> bool:
         assert self.agent is not None
         assert self.agent.poll() is None, self.log()
-        answer = self.status()
-        return answer.code == 0 or "does not answer" not in answer.out
+        with socket.socket(socket.AF_UNIX) as caller:
+            return caller.connect_ex(str(self.run_dir / "cni.sock")) == 0
 
     @property
     def pid(self) -> int:
@@ -233,17 +239,27 @@ class Node(NodeLog):
         return self
 
     def until_knowing(self) -> Node:
-        """Until its agent knows what the log has of this node: then it writes nothing for the end of a pod
-        that was never asked for."""
+        """Until its agent, which is in sync, knows what the log has of this node: then it writes nothing for
+        the end of a pod that was never asked for, and has nothing more to do with earlier ones."""
         nobody = Pod("none", f"{self.netns}nobody", "nobody", "uid-nobody")
 
         def knows() -> bool:
-            before = self.journal_written
+            before = self._written()
             self.delete(nobody)
-            return self.journal_written == before
+            return self._written() == before and not self._waits_for(nobody)
 
         until(knows, "the agent has read what the log has", self.log)
         return self
+
+    def _written(self) -> tuple[int, int]:
+        """Changes whenever it writes its journal, or fails to."""
+        return self.journal_written, self.log().count("the journal cannot be written")
+
+    def _waits_for(self, pod: Pod) -> bool:
+        """Whether an event of the pod is in the journal."""
+        with contextlib.suppress(FileNotFoundError):  # it was published meanwhile: look again
+            return any(pod.uid in file.read_text() for file in self.journal())
+        return True
 
     @property
     def journal_written(self) -> int:
@@ -252,8 +268,12 @@ class Node(NodeLog):
 
     def attached(self) -> list[Attached]:
         """What its agent's files say."""
-        found = [json.loads(file.read_text()) for file in sorted(self.run_dir.glob("attachments/*.json"))]
-        return [Attached(one["network"], one["attached"]["containerID"]) for one in found]
+        found = []
+        for file in sorted(self.run_dir.glob("attachments/*.json")):
+            with contextlib.suppress(FileNotFoundError):  # a DEL has removed it meanwhile
+                one = json.loads(file.read_text())
+                found.append(Attached(one["network"], one["attached"]["containerID"]))
+        return found
 
     def add(self, pod: Pod, **fields: Any) -> Answer:
         return self.call("ADD", pod, **fields)

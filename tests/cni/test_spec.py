@@ -99,6 +99,49 @@ def test_invalid_configuration(fields: dict[str, Any], said: str) -> None:
     refused(7, said, **fields)
 
 
+OPTIONAL = ["mtu", "timeout", "dns", "prevResult", "cni.dev/valid-attachments", "cni.dev/attachments"]
+
+
+@pytest.mark.parametrize("field", [*OPTIONAL, "runtimeConfig", "capabilities", "unknown"])
+def test_null_is_the_same_as_absent(field: str) -> None:
+    assert parsed(**{field: None}) == parsed()
+
+
+def test_null_of_a_needed_field_is_as_if_it_were_missing() -> None:
+    refused(1, "without cniVersion", cniVersion=None)
+    refused(7, "name ''", name=None)
+    collect = {"CNI_COMMAND": "GC"}
+    refused(7, "valid-attachments", environment=collect, **{"cni.dev/valid-attachments": None})
+    refused(7, "containerID", environment=collect, **{"cni.dev/valid-attachments": [{"containerID": None}]})
+
+
+def test_null_inside_a_previous_result_is_the_same_as_absent() -> None:
+    given: dict[str, Any] = {
+        "interfaces": [{"name": "eth0", "mac": None, "mtu": None, "sandbox": "/run/netns/x"}],
+        "ips": [{"address": "10.0.0.1/32", "gateway": None, "interface": None}],
+        "routes": None,
+        "dns": None,
+    }
+    call = parsed({"CNI_COMMAND": "CHECK"}, prevResult=given, mtu=1400)
+    assert spec.previous(call.config) == spec.Result(
+        interfaces=(spec.Interface(name="eth0", sandbox="/run/netns/x"),),
+        ips=(spec.Address(address="10.0.0.1/32"),),
+    )
+    assert call.config.mtu == 1400
+
+
+def test_null_does_not_hide_what_is_wrong_elsewhere() -> None:
+    refused(7, "$.mtu", mtu="1500", dns=None)
+    refused(7, "name", name="a/b", dns=None)
+
+
+@pytest.mark.parametrize("text", [b"null", b"[null]", b'{"x":[' * 500 + b"null", b'{"a":null,' * 100_000])
+def test_null_in_what_is_no_configuration(text: bytes) -> None:
+    with pytest.raises(CniError) as caught:
+        spec.parse(ENVIRONMENT, text)
+    assert caught.value.code in (6, 7)
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b'{"a":' * 100_000, b"\xff", b'{"name": tru}'])
 def test_invalid_json(text: bytes) -> None:
     with pytest.raises(CniError) as caught:

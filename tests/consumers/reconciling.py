@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.consumers import routes
 from romana_bus.events import IPAM
+from romana_bus.netlink.node_network import Reached
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
 from tests.kernel import BLOCKS, gateways
@@ -27,18 +28,20 @@ async def say(store: Store, *events: Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(node: Namespace, objects: bool | None = None) -> AsyncIterator[routes.Routes]:
+async def opened(
+    node: Namespace, objects: bool | None = None, reached: Callable[[], Reached] = Reached
+) -> AsyncIterator[routes.Routes]:
     async with contextlib.AsyncExitStack() as stack:
         with node.entered():
-            kernel = await stack.enter_async_context(routes.opened("me", objects=objects))
+            kernel = await stack.enter_async_context(routes.opened("me", reached, objects=objects))
         yield kernel
 
 
 @contextlib.asynccontextmanager
 async def reconciled(
-    node: Namespace, store: Store, objects: bool | None = None
+    node: Namespace, store: Store, objects: bool | None = None, reached: Callable[[], Reached] = Reached
 ) -> AsyncIterator[routes.Routes]:
-    async with opened(node, objects) as kernel, running(run_reconciler(store, kernel.reconciler())):
+    async with opened(node, objects, reached) as kernel, running(run_reconciler(store, kernel.reconciler())):
         yield kernel
 
 

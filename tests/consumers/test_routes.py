@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from romana_bus.bus.auth.permissions import agent_of
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import IPAM, NODE, ROLES, Applied, ApplyFailed, codec
 from romana_bus.inet import parse_address, parse_prefix
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from romana_bus.consumers import routes
     from romana_bus.events import Event
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 pytestmark = needs_namespaces
 both = pytest.mark.parametrize("stores", ["memory", "nats"], indirect=True)
@@ -40,9 +41,9 @@ _clusters = itertools.count(1)
 
 @both
 async def test_routes_reach_the_kernel_and_are_reported(stores: Stores, node: Namespace) -> None:
-    async with stores() as store:
+    async with stores() as store, stores(agent_of("me")) as agent:
         await say(store, *PAIR)
-        async with reconciled(node, store) as kernel:
+        async with reconciled(node, agent) as kernel:
             await until(lambda: ways(node) == TO_YOU)
             assert kernel.own_blocks == 1
             await say(store, block("you", "10.1.2.0/28"))

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.connect import open_store
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import IPAM, NODE, ROLES, ApplyFailed, codec
 from romana_bus.netlink.monitor import Monitor, Stale
 from tests.consumers.reconciling import TO_YOU, reconciled, say, until, ways
+from tests.identities import access_to, credentials
 from tests.netns import Namespace, needs_namespaces
 from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, released
 
@@ -59,7 +60,7 @@ async def test_emptied_log_removes_no_route(node: Namespace) -> None:
 
 async def test_restart_changes_no_route(nats_server: NatsServer, node: Namespace) -> None:
     cluster = f"routes{next(_clusters)}"
-    access, layout = Access(servers=(nats_server.url,)), Layout(cluster=cluster)
+    access, layout = access_to(nats_server.url), Layout(cluster=cluster)
     async with await open_store(access, layout, "test", ROLES) as store:
         await say(store, *PAIR)
         command = [
@@ -68,6 +69,7 @@ async def test_restart_changes_no_route(nats_server: NatsServer, node: Namespace
             "tests.consumers.agent",
             node.name,
             nats_server.url,
+            str(credentials()),
             cluster,
             "me",
         ]
@@ -106,7 +108,7 @@ def process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 async def test_forwarding_continues_without_the_log_and_catches_up(
     own_server: NatsServer, node: Namespace
 ) -> None:
-    access, layout = Access(servers=(own_server.url,)), Layout(cluster="away")
+    access, layout = access_to(own_server.url), Layout(cluster="away")
     async with await open_store(access, layout, "test", ROLES) as store:
         await say(store, *PAIR)
         async with reconciled(node, store):

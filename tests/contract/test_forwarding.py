@@ -11,7 +11,7 @@ import pytest
 from romana_bus.inet import parse_address, parse_prefix
 from romana_bus.netlink.fib import Forwarding
 from romana_bus.netlink.fib_apply import Unapplied
-from romana_bus.routing import Delta, Kernel, State, evolve, plan
+from romana_bus.routing import Delta, Kernel, State, derive, evolve, plan
 from romana_bus.routing.routes.nexthop_ids import OBJECTS
 from tests.kernel import BIRD, BOOT, KERNEL, STATIC
 from tests.netns import Namespace, namespace, needs_namespaces
@@ -111,7 +111,11 @@ class Agent:
             list(self.machine.read(self.kernel))
         for answers in self.machine.ask(self.state.addresses(self.state.hosts)):
             self.state.touch_where(self.kernel.answer(answers))
-        return sum(self.machine.apply(plan(self.state, self.kernel), self.kernel))
+        return sum(self.machine.apply(self.plan(), self.kernel))
+
+    def plan(self) -> Delta:
+        derive(self.state, self.kernel)
+        return plan(self.state, self.kernel)
 
 
 OURS = {
@@ -258,7 +262,7 @@ def test_failed_changes_are_reported_and_the_rest_is_applied(machine: Machine) -
     agent.feed(*PAIR[:2])
     for event in PAIR[2:]:
         evolve(agent.state, event, 1)
-    delta = plan(agent.state, agent.kernel)
+    delta = agent.plan()
     machine.device_goes()
     with pytest.raises(Unapplied):
         list(machine.apply(delta, agent.kernel))

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.bus.api import Outgoing, Position, Refused, Store, Unavailable
-from romana_bus.bus.publish import Publisher
+from romana_bus.bus.writing.publish import Publisher
 from romana_bus.events import NODE
 from tests.contract.test_store import follow, out
+from tests.identities import ADMINISTRATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 
 class Lossy:
@@ -42,7 +43,7 @@ class Lossy:
 async def test_each_subject_keeps_its_order_and_each_message_is_stored_once(
     stores: Stores, seed: int
 ) -> None:
-    async with stores() as store:
+    async with stores(ADMINISTRATOR) as store:  # all nodes are its
         publisher = Publisher(Lossy(store, random.Random(seed)), NODE)
         for number in range(10):
             for node in range(10):

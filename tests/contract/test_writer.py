@@ -21,7 +21,7 @@ from romana_bus.bus.api import (
     Unavailable,
     WrongSequence,
 )
-from romana_bus.bus.write import FencedWriter
+from romana_bus.bus.writing.write import FencedWriter
 from romana_bus.events import KUBE
 from tests.contract.test_store import follow, out, pods
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 
 class Lossy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from romana_bus import events as ev
@@ -32,6 +33,9 @@ def cools(address: str, block: str) -> ev.CoolingAddress:
             node="n1", uid="u", placements=(ev.Placement(network="net", group="a", prefix="10.0.0.0/8"),)
         ),
         ev.RangeReserved(cidr="10.0.0.0/30"),
+        ev.SettingsChanged(
+            settings=ev.Settings(cooldown=0, default_network="fd00::/64", block_owner="tenant")
+        ),
         ev.AddressAssigned(
             tenant="web",
             addresses=(
@@ -89,6 +93,32 @@ def test_unknown_type_and_invalid_event() -> None:
         parked = codec.decode(body)
         assert isinstance(parked, codec.Parked)
         assert reason in parked.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ('{"cooldown":-1}', "cooldown: -1: must be between 0 and"),
+        ('{"cooldown":1e99}', "Expected `int`"),
+        ('{"warm_blocks":65}', "warm_blocks: 65: must be between 0 and 64"),
+        ('{"block_owner":"pod"}', "Invalid enum value 'pod'"),
+        ('{"default_network":"10.0.0.1/8"}', "has host bits set"),
+        ('{"default_network":"10.0.0.0/30"}', "too small to be split"),
+        ('{"default_block_mask":9}', "too small to be split"),
+    ],
+)
+def test_settings_that_nobody_could_follow_are_parked(values: str, reason: str) -> None:
+    """The settings before them count for every reader."""
+    parked = codec.decode(b'{"type":"SettingsChanged","settings":%s}' % values.encode())
+    assert isinstance(parked, codec.Parked)
+    assert reason in parked.reason
+
+
+def test_settings_are_stored_in_full() -> None:
+    """Another version may have other defaults."""
+    body = codec.encode(ev.SettingsChanged(settings=ev.Settings()))
+    stored = msgspec.json.decode(body)["settings"]
+    assert set(stored) == set(ev.Settings.__struct_fields__)
 
 
 def test_long_reason_is_cut() -> None:

@@ -14,6 +14,7 @@ from tests.conftest import run
 from tests.fuzz.hostile_messages import Sent
 from tests.fuzz.plain_client import PlainClient
 from tests.fuzz.site import CLUSTER, WITHIN, Site
+from tests.identities import log_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,7 @@ class Checks:
 
     def command(self, line: str) -> subprocess.CompletedProcess[bytes]:
         words = line.replace("@", self.site.api.server.url).split()
-        command = [ROMANA_BUS, *words, "--nats", self.site.nats.url, "--cluster", CLUSTER]
+        command = [ROMANA_BUS, *words, *log_options(self.site.nats.url, CLUSTER)]
         return subprocess.run(command, capture_output=True, timeout=120, check=False)
 
     def junk_is_named(self) -> None:

@@ -1,10 +1,13 @@
-"""A NATS client that sends given bytes unchanged."""
+"""A NATS client that sends given bytes unchanged: as the administrator, who may say anything."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from typing import TYPE_CHECKING, Self
+
+from tests.identities import ADMINISTRATOR, signature
 
 if TYPE_CHECKING:
     from tests.fuzz.hostile_messages import Sent
@@ -18,8 +21,10 @@ class PlainClient:
     def _connect(self) -> None:
         self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=30)
         self._lines = self._socket.makefile("rb")
-        self._lines.readline()  # INFO
-        self._socket.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"echo":false}\r\n')
+        info = json.loads(self._lines.readline().removeprefix(b"INFO "))
+        options = {"verbose": False, "pedantic": False, "headers": True, "echo": False}
+        signed = json.dumps(options | signature(ADMINISTRATOR, info["nonce"]))
+        self._socket.sendall(f"CONNECT {signed}\r\n".encode())
         self.flush()
 
     def send(self, sent: Sent) -> None:

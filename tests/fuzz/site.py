@@ -11,7 +11,7 @@ import urllib.error
 from typing import TYPE_CHECKING, Self
 
 from romana_bus.bus.clock import wall as now
-from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.connect import open_store
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES, SPEC, RangeReserved, TopologySet
 from romana_bus.lab.kubeapi.resources import BUILT_IN, PODS, Resource
@@ -22,6 +22,7 @@ from tests.cni.calling import Pod, fetched, until, unusable
 from tests.cni.node import Node, Reachable
 from tests.conftest import run
 from tests.fuzz import standing
+from tests.identities import access_to, log_options
 from tests.servers import free_port
 
 if TYPE_CHECKING:
@@ -104,13 +105,13 @@ class Site:
 
     def _process(self, name: str, *command: str) -> None:
         self._listen[name] = f"127.0.0.1:{free_port()}"
-        options = ("--nats", self.nats.url, "--cluster", CLUSTER, "--listen", self._listen[name])
+        options = (*log_options(self.nats.url, CLUSTER), "--listen", self._listen[name])
         process = Process(self.directory, name, "romana_bus", *command, *options)
         process.start()
         self.processes.append(process)
 
     async def opened(self) -> Session:
-        return await open_store(Access(servers=(self.nats.url,)), Layout(CLUSTER), "test", ROLES)
+        return await open_store(access_to(self.nats.url), Layout(CLUSTER), "test", ROLES)
 
     # --- what is there ------------------------------------------------------------------------------------
 
@@ -146,16 +147,16 @@ class Site:
 
     def log(self) -> list[Message]:
         """The newest message of each subject."""
-        found: list[Message] = []
+        found: dict[str, Message] = {}
 
         async def look() -> None:
             async with await self.opened() as store:
                 for role in ROLES:
                     async for messages in store.table(role):
-                        found.extend(messages)
+                        found.update((message.subject, message) for message in messages)
 
         run(look())
-        return found
+        return list(found.values())
 
     # --- how they are ---------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from romana_bus.runtime import logs
+from romana_bus.runtime.process import logs
 from tests.fuzz.attack import attack
 from tests.fuzz.checks import Checks
 from tests.fuzz.site import Site

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from romana_bus import events as ev
 from romana_bus.events.base import SECOND
+from romana_bus.events.ipam import ORDER_MEMORY
 from romana_bus.ipam import Decision, Settings, State, Tick, decide, evolve
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 E = TypeVar("E", bound=ev.Event)
-HISTORY = 7 * 24 * 3600 * SECOND
 
 
 class Stored(NamedTuple):
@@ -34,10 +34,11 @@ class Cluster:
         *,
         synced: bool = True,
         now: int = 1_000,
+        order_memory: int = ORDER_MEMORY,
         **settings: Any,
     ) -> None:
-        self.settings = Settings(**settings)
-        self.state = State(self.settings)
+        self.settings, self.order_memory = Settings(**settings), order_memory
+        self.state = State(self.settings, order_memory)
         self.seqs: Counter[str] = Counter()
         self.log: list[Stored] = []
         self.table: dict[str, Stored] = {}
@@ -88,6 +89,10 @@ class Cluster:
     def no_node(self, name: str) -> None:
         self.send(ev.NodeGone(resource_version=self.version(), uid=f"uid-{name}", name=name))
 
+    def lives_on(self, node: str, **reported: Any) -> None:
+        """The node's agent reports it."""
+        self.send(ev.NodeNetwork(node=node, consumer="network", **reported))
+
     def pod(self, key: str, node: str, segment: str = "", **more: Any) -> None:
         """`key`: NAMESPACE/NAME."""
         namespace, _, name = key.partition("/")
@@ -121,6 +126,8 @@ class Cluster:
         """What was decided, but for by which topology: that is said once. `before`: what every entity had
         until then."""
         self.before = {event.subject(): addresses(event) for event in self.newest(ev.AddressAssigned)}
+        self.cooled_before = cooled(self)
+        self.pinned_before = pinned(self)
         decisions = decide(self.state)
         for decision in decisions:
             self.store(*decision)
@@ -152,22 +159,35 @@ class Cluster:
 
     def rebuilt(self, order: random.Random | None = None, covers: Mapping[str, int] | None = None) -> Cluster:
         """What a process that boots from the table would know: the newest message of each subject, without
-        the tombstones that have expired. Those of one stream come in their order, those of several in any
-        (`order`). `covers`: of an audit."""
+        the tombstones that say nothing any more; with an `order`, every other one of those is still there.
+        The messages of one stream come in their order, those of several in any (`order`). `covers`: of an
+        audit."""
         other = Cluster.__new__(Cluster)
-        other.settings, other.state = self.settings, State(self.settings)
+        other.settings, other.order_memory = self.settings, self.order_memory
+        other.state = State(self.settings, self.order_memory)
         other.state.covers = covers or {}
         other.seqs, other.log, other.versions = self.seqs.copy(), list(self.log), self.versions
         other.table = {
             subject: stored
             for subject, stored in self.table.items()
-            if not stored.event.tombstone
-            or max(stored.time + HISTORY, stored.event.needed_until()) > self.state.now
+            if not is_due(self.state, stored) or (order is not None and order.random() < 0.5)
         }
         for stored in _interleaved(other.table.values(), order):
             evolve(other.state, stored.event, stored.seq)
         evolve(other.state, Tick(self.state.now))
         return other
+
+
+#: A tombstone is read for what it says within this time. µs.
+GRACE = 600 * SECOND
+
+
+def is_due(state: State, stored: Stored) -> bool:
+    """Whether a tombstone says nothing any more, so that it makes no difference whether the table has it."""
+    until = max(stored.time + GRACE, stored.event.needed_until())
+    cause = f"{stored.role}/{stored.seq}"
+    counts = any(order.cause == cause for order in state.disowned.values())
+    return stored.event.tombstone and until < state.now and not counts
 
 
 def _interleaved(messages: Iterable[Stored], order: random.Random | None) -> Iterator[Stored]:
@@ -183,6 +203,28 @@ def _interleaved(messages: Iterable[Stored], order: random.Random | None) -> Ite
 
 def addresses(event: ev.AddressAssigned) -> str:
     return " ".join(address.address for address in event.addresses)
+
+
+def cooled(cluster: Cluster) -> set[tuple[str, str, str]]:
+    """Subject, uid and address of pods that had an address which still cools down."""
+    return {
+        (event.subject(), old.uid or event.uid, old.address)
+        for kind in (ev.AddressAssigned, ev.AddressReleased, ev.AddressDenied)
+        for event in cluster.newest(kind)
+        for old in event.cooling
+    }
+
+
+def pinned(cluster: Cluster) -> dict[str, str]:
+    """Address -> the namespace that has it as a fixed or sticky one, or whose pod's name it is kept for."""
+    found = {}
+    for kind in (ev.AddressAssigned, ev.AddressDenied, ev.AddressReleased):
+        for event in cluster.newest(kind):
+            kept = [one.address for one in event.cooling if one.kept and one.until > cluster.state.now]
+            if isinstance(event, ev.AddressAssigned):
+                kept += [one.address for one in event.addresses if one.fixed or event.retention]
+            found.update(dict.fromkeys(kept, event.namespace))
+    return found
 
 
 def say(event: ev.Event) -> str:

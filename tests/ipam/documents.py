@@ -33,7 +33,24 @@ def networks(draw: st.DrawFn, cidr: str, name: str) -> dict[str, Any]:
     network: dict[str, Any] = {"name": name, "cidr": cidr, "block_mask": length + draw(st.integers(2, 4))}
     if draw(st.integers(0, 3)) == 0:
         network["tenants"] = [draw(st.sampled_from(TENANTS))]
+    if draw(st.booleans()):
+        network["wishes"] = draw(limits())
     return network
+
+
+def limits() -> st.SearchStrategy[dict[str, Any]]:
+    """Limits that a few pods exceed."""
+    who = st.sampled_from([["*"], ["*"], [TENANTS[0]], []])
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "fixed": who,
+            "sticky": who,
+            "max_per_namespace": st.integers(0, 3),
+            "max_retention": st.sampled_from(["0s", "20s", "5m", "2h"]),
+            "max_broken_blocks": st.sampled_from(["0%", "10%", "60%", "100%"]),
+        },
+    )
 
 
 @st.composite

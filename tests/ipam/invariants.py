@@ -3,6 +3,7 @@ worked out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
 from romana_bus.ipam.fold.address_events import record_of
 from romana_bus.ipam.fold.facts import FINISHED, SEGMENT_LABEL
 from romana_bus.ipam.model.annotations import parse_request
+from romana_bus.ipam.model.index import Index
 from romana_bus.ipam.model.usage import free_by_leaf, usage_index
 from romana_bus.ipam.report import views
-from tests.ipam.cluster import addresses
+from tests.ipam.cluster import addresses, pinned
 from tests.ipam.fold.state_dump import record_of as plain
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def hold(cluster: Cluster, decisions: list[Decision]) -> None:
     assigned_addresses_are_permitted(cluster, decisions)
     no_pod_waits_without_reason(cluster)
     records_are_what_their_events_say(cluster)
+    limits_hold(cluster, decisions)
 
 
 def given(cluster: Cluster) -> dict[Address, str]:
@@ -124,7 +127,7 @@ def warm_blocks_are_within_the_setting(cluster: Cluster) -> None:
 
 def assigned_addresses_are_permitted(cluster: Cluster, decisions: list[Decision]) -> None:
     """A new address: in a leaf of its host, of a network for its tenant, and in no reserved range, unless
-    the pod had it already."""
+    the pod has it already, or had it and was taken for gone."""
     leaves = {str(leaf.prefix): leaf for leaf in cluster.state.topology.leaves}
     placed = {event.node: event.placements for event in cluster.newest(ev.HostPlaced)}
     fresh = {d.event.subject(): d.event for d in decisions if isinstance(d.event, ev.AddressAssigned)}
@@ -141,7 +144,9 @@ def assigned_addresses_are_permitted(cluster: Cluster, decisions: list[Decision]
             assert len(mine) == 1
             network = network_of(cluster, mine[0])
             assert not network.tenants or event.tenant in network.tenants
-            assert address.address in reported or not reserved(cluster, where)
+            had = cluster.before.get(event.subject(), "").split()
+            cooled = (event.subject(), event.uid, address.address) in cluster.cooled_before
+            assert cooled or address.address in (*reported, *had) or not reserved(cluster, where)
         assert len(widths) == len(event.addresses)
 
 
@@ -169,6 +174,74 @@ def no_pod_waits_without_reason(cluster: Cluster) -> None:
             assert not could_have(cluster, pod)
         elif denied[key].code == "wish":
             assert not could_be_fulfilled(cluster, pod)
+        elif denied[key].code == "wish_limit":
+            assert is_limited(cluster, pod)
+
+
+def limits_hold(cluster: Cluster, decisions: list[Decision]) -> None:
+    """No namespace gets a further fixed or sticky address over its limit, no group gets a further broken
+    block over its own, and no address is kept for longer than its network allows. Pods that report addresses
+    run with them, so they keep them."""
+    counts, now = pinned_by_network(cluster, pinned(cluster)), cluster.state.now
+    before = pinned_by_network(cluster, cluster.pinned_before)
+    reporting = {pod.namespace for pod in cluster.newest(ev.PodSeen) if pod.ips}
+    for (namespace, name), count in counts.items():
+        limit = network_named(cluster, name).limits.max_per_namespace
+        if namespace not in reporting:
+            assert count <= max(limit, before[namespace, name])
+    for decision in decisions:
+        for one in getattr(decision.event, "cooling", ()):
+            leaf = cluster.state.topology.leaf_of(parse_prefix(one.block))
+            if one.kept and one.until != ev.WHILE_IT_RUNS and leaf:
+                allowed = network_of(cluster, leaf).limits.max_retention
+                assert one.until <= now + max(allowed, cluster.settings.cooldown)
+    index = cluster.state.index
+    assert isinstance(index, Index)
+    places = cluster.state.topology.place
+    assert index.pinned.counts == {(who, places[name]): count for (who, name), count in counts.items()}
+
+
+def pinned_by_network(cluster: Cluster, addresses: dict[str, str]) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for address, namespace in addresses.items():
+        width, value = parse_address(address)
+        leaf = cluster.state.topology.leaf_of(Prefix(width, value, width))
+        if leaf:
+            found[namespace, leaf.network] += 1
+    return found
+
+
+def network_named(cluster: Cluster, name: str) -> Network:
+    return cluster.state.topology.networks[cluster.state.topology.place[name]]
+
+
+def broken_blocks(cluster: Cluster, leaf: Leaf) -> set[int]:
+    """The bases of the whole blocks that contain a block of one address."""
+    size = 1 << (leaf.prefix.width - leaf.block_length)
+    singles = [block for block in unavailable_blocks(cluster) if block.length == block.width]
+    inside = [block.base & -size for block in singles if leaf.prefix.contains(block)]
+    return set(inside) if size > 1 else set()
+
+
+def is_limited(cluster: Cluster, pod: ev.PodSeen) -> bool:
+    """Whether a limit of one of its networks keeps the pod from what it requests."""
+    request = parse_request(pod.annotations)
+    assert request is not None
+    placed = next(event for event in cluster.newest(ev.HostPlaced) if event.node == pod.node)
+    prefixes = {placement.prefix for placement in placed.placements}
+    counts = pinned_by_network(cluster, pinned(cluster))
+    for leaf in (leaf for leaf in cluster.state.topology.leaves if str(leaf.prefix) in prefixes):
+        limits = network_of(cluster, leaf).limits
+        fixed = [address for address in request.addresses if inside(address, leaf.prefix)]
+        kinds = (["fixed"] if fixed else []) + (["sticky"] if request.retention else [])
+        if not all(limits.allows(kind, pod.namespace) for kind in kinds):
+            return True
+        if fixed and counts[pod.namespace, leaf.network] >= limits.max_per_namespace:
+            return True
+        blocks = 1 << (leaf.block_length - leaf.prefix.length)
+        if fixed and len(broken_blocks(cluster, leaf)) >= limits.breakable(blocks):
+            return True
+    return False
 
 
 def records_are_what_their_events_say(cluster: Cluster) -> None:
@@ -258,6 +331,8 @@ def could_have(cluster: Cluster, pod: ev.PodSeen) -> bool:
     order = [topology.networks[at] for at in topology.order(pod.namespace)]
     if request and request.networks:
         order = [network for network in order if network.name in request.networks]
+    if request and request.retention:
+        order = [network for network in order if network.limits.allows("sticky", pod.namespace)]
     mine = [leaf for network in order for leaf in network.leaves if str(leaf.prefix) in prefixes]
     widths = {leaf.prefix.width for leaf in mine}
     return all(

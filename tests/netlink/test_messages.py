@@ -73,6 +73,15 @@ def test_the_last_of_a_batch_may_fail_too_and_the_next_batch_is_not_confused(
     assert loopback(here) == {"10.0.0.1", "10.0.0.2"}
 
 
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_behind_the_last_sequence_number_comes_the_first(here: Namespace, socket: Socket, left: int) -> None:
+    """A number has 32 bits: an agent that makes 2,000 requests a second has used them up in 25 days."""
+    socket.reserve((1 << 32) - 1 - left)
+    assert [one.at for one in socket.batch([address(1), address(1), address(2)])] == [1]
+    assert [one.at for one in socket.batch([address(2), address(3)])] == [0]
+    assert loopback(here) == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+
+
 def test_single_refused_request_raises_the_kernel_error(socket: Socket) -> None:
     socket.do(address(1))
     with pytest.raises(NetlinkError, match=r"Address already assigned|File exists"):

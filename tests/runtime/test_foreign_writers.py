@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from romana_bus.bus.write import FencedWriter
+    from romana_bus.bus.writing.write import FencedWriter
     from romana_bus.events import Event
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 DAY = 86_400.0
 _ids = itertools.count(1)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store, Table
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 both = pytest.mark.parametrize("stores", ["memory", "nats"], indirect=True)
 POD = PodSeen(resource_version="1", uid="u", namespace="web", name="a", node="n1")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 import structlog
 
-from romana_bus.runtime import logs
-from romana_bus.runtime.stderr import dropped
+from romana_bus.runtime.process import logs
+from romana_bus.runtime.process.stderr import dropped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +97,8 @@ def log_of_libraries(stderr: int, code: str) -> subprocess.CompletedProcess[str]
     """A process that logs through the standard library, then says how many lines were dropped."""
     whole = (
         "import logging, sys, threading, warnings\n"
-        "from romana_bus.runtime import logs\n"
-        "from romana_bus.runtime.stderr import dropped\n"
+        "from romana_bus.runtime.process import logs\n"
+        "from romana_bus.runtime.process.stderr import dropped\n"
         "logs.configure('debug', True)\n"
         f"{code}\n"
         "print(dropped.total)\n"

@@ -8,7 +8,7 @@ import pytest
 
 from romana_bus.bus.api import Message, Outgoing, Position
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.bus.search import newest_before
+from romana_bus.bus.reading.search import newest_before
 from romana_bus.events import IPAM, KUBE, ROLES, AddressAssigned, Event, PodAddress
 from romana_bus.runtime.feed import Feed, Read, outgoing
 from romana_bus.runtime.fold import Fold

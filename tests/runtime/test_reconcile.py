@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from romana_bus.bus.memory import MemoryStore
 from romana_bus.events import KUBE, NODE, ROLES, Applied, ApplyFailed, PodGone
-from romana_bus.runtime import reports
+from romana_bus.runtime import alive, reports
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.reconcile import run_reconciler
 from tests.contract.test_store import table_at
+from tests.identities import ADMINISTRATOR
 from tests.runtime.small_consumers import (
     Numbers,
     World,
@@ -52,7 +54,7 @@ def gone(name: str) -> Outgoing:
 async def test_reconciler_applies_the_desired_state_and_reports_its_coverage(
     stores: Stores,
 ) -> None:
-    async with stores() as store:
+    async with stores(ADMINISTRATOR) as store:
         world = World()
         world.there = {"leftover"}
         await say(store, [seen("a"), seen("b")])
@@ -71,7 +73,7 @@ async def test_reconciler_applies_the_desired_state_and_reports_its_coverage(
 
 @both
 async def test_a_failed_effect_is_reported_and_tried_again(stores: Stores) -> None:
-    async with stores() as store:
+    async with stores(ADMINISTRATOR) as store:
         world = World()
         world.failing = ["no buffer space", "no buffer space"]
         await say(store, [seen("a")])
@@ -219,25 +221,75 @@ async def test_reports_are_rate_limited_and_the_last_one_is_sent() -> None:
     assert sum(one.changes for one in said) == 40
 
 
-async def test_unchanged_state_is_reported_late_and_heartbeats_follow(
+async def test_nothing_is_stored_where_nothing_changed_and_who_asks_learns_how_far_it_has_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reports, "QUIET", 3600.0)
-    monkeypatch.setattr(reports, "LIFE", 3600.0)
+    monkeypatch.setattr(reports, "QUIET", 0.01)
     store, world = await fresh(), World()
     async with running(run_reconciler(store, reconciler(world))):
         await until_last(store, NODE, 1)
-        await say(store, [gone("nobody")])
-        await until(lambda: len(world.looks) == 2)
-        await asyncio.sleep(0)
+        for number in range(1, 4):
+            await say(store, [gone("nobody")])
+            while (await alive.ask(store, ["node.n1.world"]))["node.n1.world"].covers != {KUBE: number}:
+                await asyncio.sleep(0.001)
         assert (await store.tail(NODE)).last == 1
-        monkeypatch.setattr(reports, "QUIET", 0.01)
+        await say(store, [seen("a")])
         await until_last(store, NODE, 2)
-        monkeypatch.setattr(reports, "LIFE", 0.01)
-        await until_last(store, NODE, 4)
-    said = await events(store, NODE)
-    assert [one.covers.get(KUBE) for one in said[:3]] == [0, 1, 1]
-    assert sum(one.changes for one in said) == 0
+
+
+async def test_changed_counts_are_reported_even_if_nothing_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "QUIET", 0.01)
+    store, world = await fresh(), World()
+    world.there = {"a"}
+    counts = {"pods": 0}
+    one = dataclasses.replace(reconciler(world), standing=lambda _: dict(counts))
+    await say(store, [seen("a")])
+    async with running(run_reconciler(store, one)):
+        await until_last(store, NODE, 1)
+        counts["pods"] = 5
+        await say(store, [gone("nobody")])
+        await until_last(store, NODE, 2)
+    assert [said.standing for said in await events(store, NODE)] == [{"pods": 0}, {"pods": 5}]
+
+
+async def test_what_is_refused_is_reported_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "QUIET", 0.01)
+    store, world = await fresh(), World()
+    refused = {"10.0.0.0/24": "it lies in 10.0.0.0/16"}
+    one = dataclasses.replace(reconciler(world), refused=lambda _: dict(refused))
+    async with running(run_reconciler(store, one)):
+        await say(store, [gone("nobody")])
+        await until_last(store, NODE, 1)
+        refused.clear()
+        await say(store, [gone("somebody")])
+        await until_last(store, NODE, 2)
+    assert [said.refused for said in await events(store, NODE)] == [
+        {"10.0.0.0/24": "it lies in 10.0.0.0/16"},
+        {},
+    ]
+
+
+async def test_a_reconciler_that_is_stuck_answers_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "STUCK", 0.0)
+    store = await fresh()
+    async with running(run_reconciler(store, reconciler(World()))):
+        await until_last(store, NODE, 1)
+        assert await alive.ask(store, ["node.n1.world"], within=0.02) == {}
+
+
+async def test_a_failure_is_the_answer_until_it_is_over() -> None:
+    store, world = await fresh(), World()
+    world.failing = ["no buffer space"] * 100
+    await say(store, [seen("a")])
+    one = reconciler(world)
+    async with running(run_reconciler(store, one)):
+        await until_last(store, NODE, 1)
+        [said] = (await alive.ask(store, ["node.n1.world"])).values()
+        assert isinstance(said, ApplyFailed)
+        world.failing = []
+        one.resync.request()
+        while not isinstance((await alive.ask(store, ["node.n1.world"]))["node.n1.world"], Applied):
+            await asyncio.sleep(0.001)
 
 
 async def test_status_is_in_the_report() -> None:

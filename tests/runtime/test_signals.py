@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from romana_bus.runtime.signals import ENDING, INTERRUPTED
+from romana_bus.runtime.process.signals import ENDING, INTERRUPTED
 
 PROGRAM = """
 import asyncio, uvloop
-from romana_bus.runtime.signals import until_signalled
+from romana_bus.runtime.process.signals import until_signalled
 
 async def main():
     try:

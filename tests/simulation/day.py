@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from romana_bus.producers.kubernetes import absence
 from tests.simulation import invariants
 from tests.simulation.faults import FAULTS
 from tests.simulation.loop import run
-from tests.simulation.site import Site
+from tests.simulation.site import AT_ONCE, Site
 from tests.simulation.workload import Workload
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ def live(seed: int) -> Day:
 
     async def main(chance: random.Random) -> Day:
         site = Site(chance)
-        site.build()
         with pytest.MonkeyPatch.context() as patch:
             invariants.what_counts_as_stored(site, patch)
+            patch.setattr(absence, "AT_ONCE", AT_ONCE)
+            site.build()
             faults = await _day(site)
         return Day(seed, tuple(faults), tuple(site.violations), tuple(site.story), site.server.digest())
 

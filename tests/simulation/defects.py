@@ -8,7 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus.clock import LogClock
-from romana_bus.bus.write import FencedWriter
+from romana_bus.bus.writing import write
+from romana_bus.bus.writing.write import FencedWriter
 from romana_bus.events import PodSeen, codec, version_number
 from romana_bus.ipam.model.nodes import pod_key
 from romana_bus.producers.kubernetes.absence import Absences
@@ -92,11 +93,11 @@ def _no_version_probe(patch: pytest.MonkeyPatch) -> None:
 def _the_last_place_is_enough(patch: pytest.MonkeyPatch) -> None:
     """Of what was sent, only the last is compared with what stands on the log (10)."""
 
-    def ids_at(self: FencedWriter, unsure: Sequence[Outgoing], found: int) -> dict[int, str]:
-        at = min(found, len(unsure))
-        return {self.acknowledged + at: unsure[at - 1].id} if at else {}
+    def expected_ids(_: object, unsure: Sequence[Outgoing], acknowledged: int, count: int) -> dict[int, str]:
+        at = min(count, len(unsure))
+        return {acknowledged + at: unsure[at - 1].id} if at else {}
 
-    patch.setattr(FencedWriter, "_ids_at", ids_at)
+    patch.setattr(write, "expected_ids", expected_ids)
 
 
 def _the_wall_clock_decides(patch: pytest.MonkeyPatch) -> None:

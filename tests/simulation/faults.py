@@ -188,14 +188,19 @@ async def wrong_list(site: Site) -> None:
     if site.time - site.lied < 60.0:
         return  # two wrong answers that agree are believed
     site.lied = site.time
-    lie, what = site.chance.choice([
-        (lambda keys: {*keys}, "everything"),
-        (lambda keys: {*keys[::2]}, "half"),
-        (lambda keys: {*keys[:1]}, "one"),
-    ])  # fmt: skip
+    lies: list[tuple[slice, str]] = [
+        (slice(None), "everything"), (slice(None, None, 2), "half"), (slice(1), "one"),
+    ]  # fmt: skip
+    lie, what = site.chance.choice(lies)
     kind = site.chance.choice(["pods", "pods", "nodes"])
     site.say(f"watches end with 410, and the next list of {kind} lacks {what}")
-    site.kube.lies[kind] = lie
+
+    def lacks(keys: list[str]) -> set[str]:
+        for key in keys[lie] if kind == "pods" else ():
+            site.lied_about(key)
+        return {*keys[lie]}
+
+    site.kube.lies[kind] = lacks
     site.kube.version += 1000
     site.kube.compact()
     site.kube.cut()
@@ -216,12 +221,15 @@ async def false_deletions(site: Site) -> None:
     for key in belied:
         site.say(f"a watch says that {key} was deleted, which is there")
         site.kube.false_deletion(key)
+        site.lied_about(key)
         if site.kinds != ["false_deletions"]:
             site.unknown.add(site.kube.truth["pods"][key]["metadata"]["uid"])
     await asyncio.sleep(site.chance.uniform(0.0, 5.0))
     site.say("the kubelets tell of those pods again")
     for key in belied:
         site.kube.touch(key)
+        if pod := site.kube.truth["pods"].get(key):
+            del site.lies[pod["metadata"]["uid"]]
 
 
 async def old_events(site: Site) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from romana_bus.bus.stream_config import matches
-from romana_bus.bus.write import FencedWriter
+from romana_bus.bus.writing.write import FencedWriter
 from romana_bus.consumers.ipam import READS
 from romana_bus.events import AddressAssigned, AddressDenied, AddressReleased, LeaderElected, codec
+from romana_bus.events.base import SECOND
 from romana_bus.ipam import State, Tick, evolve
-from romana_bus.producers.kubernetes.absence import AT_ONCE
 from tests.ipam.fold.state_dump import dump
-from tests.simulation.site import SETTINGS
+from tests.simulation.site import AT_ONCE, SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pytest
 
@@ -53,23 +55,32 @@ def at_the_end(site: Site, faults: Sequence[str]) -> None:
     _nothing_ended(site)
     _elections_are_few(site, len(faults))
     if BELIEVED.isdisjoint(faults):
-        _taken_in_doubt(site, "false_deletions" in faults)
+        _denied_in_doubt(site, "false_deletions" in faults)
+        _taken_in_doubt(site)
     _acknowledged_is_there(site)
     _live_is_rebooted(site)
     _pods_have_addresses(site)
     _routes_lead_there(site)
 
 
-def _taken_in_doubt(site: Site, deletions: bool) -> None:
-    """An address of a pod that runs. `deletions`: a watch has told some that were none, which is believed,
-    but not of more than so many a second."""
-    for place, (time, what) in enumerate(site.taken):
-        soon = [at for at, _ in site.taken[place:] if at < time + 1.0]
-        if not deletions:
-            site.wrong(what)
-        elif len(soon) > AT_ONCE + 1:
-            site.wrong(f"{what}, and {len(soon) - 1} more within a second")
+def _denied_in_doubt(site: Site, deletions: bool) -> None:
+    """KUBE says that a pod is gone which is there. `deletions`: a watch has told some that were none, which
+    is believed, but not of more than so many a second of the log's time. (Two answers that agree are believed
+    of any number.)"""
+    once = [(at, gone) for at, gone, lies in site.denied if lies < 2]
+    for place, (time, gone) in enumerate(once):
+        soon = [at for at, _ in once[place:] if at < time + SECOND]
+        if not deletions or len(soon) > AT_ONCE + 1:
+            site.wrong(f"KUBE says that {gone.key()} is gone, which is there: {len(soon)} within a second")
             return
+
+
+def _taken_in_doubt(site: Site) -> None:
+    """An address of a pod that runs was taken, and KUBE never said that the pod is gone."""
+    believed = {gone.uid for _, gone, _ in site.denied}
+    for uid, what in site.taken:
+        if uid not in believed:
+            site.wrong(what)
 
 
 def _nothing_ended(site: Site) -> None:
@@ -150,7 +161,7 @@ def _pods_have_addresses(site: Site) -> None:
         if uid in site.unknown:
             continue
         if running is None:
-            if not _by_an_unknown(site, word):
+            if not (_by_an_unknown(site, word) or _is_full(newest.values(), word)):
                 site.wrong(f"{key} on {node} does not run: {word}")
         elif (
             not isinstance(word, AddressAssigned)
@@ -158,6 +169,24 @@ def _pods_have_addresses(site: Site) -> None:
             or word.addresses[0].address != running.address
         ):
             site.wrong(f"{key} runs on {node} with {running.address}, and the log says {word}")
+
+
+def _is_full(words: Iterable[object], denied: object) -> bool:
+    """Whether a denial is right: each block of the group has an address that is held, and those of the node
+    have no other."""
+    if not isinstance(denied, AddressDenied) or denied.code != "exhausted":
+        return False
+    group = ip_network(denied.reason.split()[-1])
+    held = [
+        (word.node, ip_network(f"{one.address}/{SETTINGS.default_block_mask}", strict=False))
+        for word in words
+        if isinstance(word, AddressAssigned)
+        for one in word.addresses
+    ]
+    own = Counter(block for node, block in held if node == denied.node)
+    used = {block for _, block in held if block.subnet_of(group)}  # type: ignore[arg-type]
+    whole = len(used) == group.num_addresses // next(iter(used)).num_addresses
+    return whole and all(count == block.num_addresses for block, count in own.items())
 
 
 def _by_an_unknown(site: Site, event: object) -> bool:

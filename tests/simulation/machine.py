@@ -10,7 +10,7 @@ from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_
 from romana_bus.consumers.routes import READS
 from romana_bus.events import NODE, SandboxRemoved, SandboxRequested, codec
 from romana_bus.inet import format_address
-from romana_bus.routing import evolve, plan, standing
+from romana_bus.routing import derive, evolve, plan, standing
 from romana_bus.runtime.consumer import Reconciler
 from romana_bus.runtime.feed import outgoing
 from romana_bus.runtime.loop import run_projection
@@ -92,6 +92,7 @@ class Machine:
             for address in state.addresses(state.touched):
                 if address not in world.kernel.links:
                     world.kernel.answer({address: world.link(format_address(*address))})
+            derive(state, world.kernel)
             return world.kernel
 
         async def apply(delta: Delta) -> int:

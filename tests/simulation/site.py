@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from romana_bus.consumers.ipam import decider
-from romana_bus.events import IPAM, AddressReleased, codec
+from romana_bus.events import IPAM, KUBE, AddressReleased, PodGone, codec
 from romana_bus.ipam import Settings
 from romana_bus.producers.kubernetes.objects import NODES, PODS
 from romana_bus.producers.kubernetes.watcher import run_watcher
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Few addresses: what is given back is soon given out again.
 SETTINGS = Settings(cooldown=10_000_000, default_network="10.128.0.0/23", default_block_mask=30)
+#: Deletions that a watch is believed a second: few, since there are few pods.
+AT_ONCE = 5
 ZONE = "topology.kubernetes.io/zone"
 #: What our own processes say when something went wrong that never should.
 MISTAKES = ("a bug in romana-bus: trying again", "a message could not be folded")
@@ -50,7 +53,9 @@ class Site:
         self.owners: dict[str, tuple[str, str]] = {}  # address -> machine and pod
         self.unknown: set[str] = set()
         self.kinds: list[str] = []  # of the day's faults
-        self.taken: list[tuple[float, str]] = []  # when the log has taken an address from a pod that runs
+        self.lies: Counter[str] = Counter()  # uid of a pod -> wrong answers that it is gone, since a true one
+        self.denied: list[tuple[int, PodGone, int]] = []  # µs, log's time; of pods that are there; lies
+        self.taken: list[tuple[str, str]] = []  # uid of a pod that runs, and what took its address
         self.server.heard = self._heard
         self.lied = -60.0  # when a wrong list was given last
         self.skews = chance.choice([(0.0,), (0.0, 3600.0, -3600.0), (0.0, 31_536_000.0, -31_536_000.0, 60.0)])
@@ -139,15 +144,29 @@ class Site:
             del self.owners[address]
 
     def _heard(self, role: str, message: Outgoing) -> None:
-        if role == IPAM and b'"AddressReleased"' in message.body[:40]:
+        kind = message.body[:40]
+        if role == KUBE and b'"PodGone"' in kind:
+            gone = codec.decode(message.body)
+            assert isinstance(gone, PodGone)
+            if self._is_there(gone):
+                self.denied.append((message.time, gone, self.lies[gone.uid]))
+        elif role == IPAM and b'"AddressReleased"' in kind:
             event = codec.decode(message.body)
             assert isinstance(event, AddressReleased)
             key = f"{event.namespace}/{event.name}"
-            running, there = self.machines[event.node].running.get(key), self.kube.truth["pods"].get(key)
-            runs = running and there and running.uid == event.uid == there["metadata"]["uid"]
-            if running and there and runs and there["status"]["phase"] != "Succeeded":
+            running = self.machines[event.node].running.get(key)
+            if running and running.uid == event.uid and self._is_there(event):
                 what = f"{running.address} was taken from {key}, which runs: {event.reason}"
-                self.taken.append((self.time, what))
+                self.taken.append((event.uid, what))
+
+    def lied_about(self, key: str) -> None:
+        """An answer says that the pod is gone, which is there."""
+        self.lies[self.kube.truth["pods"][key]["metadata"]["uid"]] += 1
+
+    def _is_there(self, event: PodGone | AddressReleased) -> bool:
+        """Whether the API server has the event's pod, and the pod has not finished."""
+        pod = self.kube.truth["pods"].get(f"{event.namespace}/{event.name}")
+        return bool(pod and pod["metadata"]["uid"] == event.uid and pod["status"]["phase"] != "Succeeded")
 
     def _logged(self, _logger: Any, method: str, line: MutableMapping[str, Any]) -> str:
         if method in ("warning", "error", "exception") or line.get("event") in ("leading", "checked again"):

@@ -1,8 +1,8 @@
 """The embedded NATS server, as its clients see it: used when the user names no other server.
 
 It belongs to the user, not to a process: the first process starts it, later ones find it, and it ends after
-the last one (`keeper.py`). It listens on loopback with generated credentials, keeps its store in the user's
-state directory, and syncs every write to disk.
+the last one (`keeper.py`). It listens on loopback, lets each process do what its role does (`bus/auth`),
+keeps its store in the user's state directory, and syncs every write to disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from romana_bus.bus.embedded import keeper, private_files
+from romana_bus.bus.auth import directory as authorization
+from romana_bus.bus.auth.permissions import DECIDE, OPERATE, READ, UP, WATCH
+from romana_bus.bus.embedded import keeper, private_files, server
 from romana_bus.bus.embedded.private_files import Unsafe
 from romana_bus.errors import BadInput, Failed, RomanaError
 from romana_bus.tasks import stop
@@ -27,13 +29,18 @@ from romana_bus.tasks import stop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from romana_bus.bus.auth.permissions import Identity
+
 log = structlog.get_logger(__name__)
 
 START_WITHIN = 40.0
+#: The identities that an embedded server always has. Agents are added by name.
+STANDING = (UP, WATCH, DECIDE, OPERATE, READ)
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """The keeper's answer: where the server listens, or why it does not run."""
+    """The keeper's answer: where the server listens, or why it does not run. `user`, `password`: of a keeper
+    of a version without identities, which still runs."""
 
     url: str = ""
     user: str = ""
@@ -72,20 +79,30 @@ def server_binary() -> str:
 
 
 class Embedded:
-    """A connection to the keeper. While it is open, the server keeps running."""
+    """A connection to the keeper. While it is open, the server keeps running. `who`: the identity that the
+    process connects with."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, cluster: str, who: Identity) -> None:
+        self.directory, self.cluster, self.who = directory, cluster, who
         self.endpoint = Endpoint()
         self._writer: asyncio.StreamWriter | None = None
         self._guard: asyncio.Task[None] | None = None
 
     @classmethod
-    async def join(cls, directory: Path) -> Embedded:
+    async def join(cls, directory: Path, cluster: str, who: Identity) -> Embedded:
         """Find the server or start it. Raises Failed, BadInput."""
-        self = cls(directory)
+        self = cls(directory, cluster, who)
         await self._connect()
         return self
+
+    @property
+    def seed_file(self) -> Path:
+        return authorization.seed_file(self.directory / server.AUTH, self.who.name)
+
+    def reload(self) -> None:
+        """Let the server read again who may connect. Returns before it has."""
+        if self._writer is not None:
+            self._writer.write(b"reload\n")
 
     def keep(self, moved: Callable[[Endpoint], Awaitable[None]]) -> None:
         """Start another keeper whenever it dies. `moved` is called with a new endpoint."""
@@ -122,6 +139,10 @@ class Embedded:
     async def _connect(self) -> None:
         """Raises Failed, BadInput."""
         binary = server_binary()
+        with self._opened():
+            changed = authorization.ensure(
+                self.directory / server.AUTH, self.cluster, dict.fromkeys((*STANDING, self.who))
+            )
         try:
             async with asyncio.timeout(START_WITHIN):
                 pause = 0.0
@@ -134,6 +155,8 @@ class Embedded:
         if self.endpoint.error:
             await self._hang_up()
             raise Failed(f"{self.endpoint.error} (see {self.directory}/nats.log)")
+        if changed:
+            self.reload()
 
     async def _ask(self) -> bool:
         """Connect to the keeper and wait for its answer. False: there is no keeper."""

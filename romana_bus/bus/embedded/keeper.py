@@ -3,8 +3,9 @@
     python -m romana_bus.bus.embedded.keeper STATE_DIR NATS_SERVER
 
 A user holds a connection to `keeper.sock`, and receives the server's endpoint on it. When the last user has
-gone, however it died, the server ends. A server that dies is started again on the same port. The server
-inherits the lock, so that no second server opens the same store, even if the keeper was killed and its server
+gone, however it died, the server ends. What a user sends means that the identities have changed (`auth/`):
+the server reads them again. A server that dies is started again on the same port. The server inherits the
+lock, so that no second server opens the same store, even if the keeper was killed and its server
 is still stopping.
 
 If the keeper cannot start, it writes the reason to stdout; it closes stdout once it accepts users. Standard
@@ -39,7 +40,10 @@ RESERVED, DESCRIPTORS = 32, 65_536
 SOCKET, STDERR, LOCK = "keeper.sock", "keeper.err", "keeper.lock"
 #: What the state directory may contain.
 FILES = (STDERR, LOCK, server.ACCESS, server.CONFIGURATION, server.STDERR, server.LOG)
-ENTRIES = dict.fromkeys(FILES, stat.S_IFREG) | {SOCKET: stat.S_IFSOCK, server.STORE: stat.S_IFDIR}
+DIRECTORIES = (server.STORE, server.AUTH)
+ENTRIES = (
+    dict.fromkeys(FILES, stat.S_IFREG) | dict.fromkeys(DIRECTORIES, stat.S_IFDIR) | {SOCKET: stat.S_IFSOCK}
+)
 
 
 class Keeper:
@@ -109,11 +113,13 @@ class Keeper:
         for key, _ in self.selector.select(0.5 if self.server.ready else 0.02):
             if key.fileobj is listener:
                 self._accept(listener)
-            elif isinstance(key.fileobj, socket.socket) and not _is_connected(key.fileobj):
-                self._forget(key.fileobj)
+            elif isinstance(key.fileobj, socket.socket):
+                if _has_sent(key.fileobj):
+                    self.server.reload_due = True
+                else:
+                    self._forget(key.fileobj)
         if self.server.ready and self.waiting:
-            access = self.server.access
-            _send(self.waiting, {"url": f"nats://127.0.0.1:{access['port']}", **access})
+            _send(self.waiting, {"url": f"nats://127.0.0.1:{self.server.port}"})
             self.users |= self.waiting
             self.waiting = set()
 
@@ -175,7 +181,8 @@ def _send(users: Iterable[socket.socket], answer: dict[str, object]) -> None:
             user.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _is_connected(user: socket.socket) -> bool:
+def _has_sent(user: socket.socket) -> bool:
+    """Whether a readable user has sent something; False: he has left."""
     try:
         return bool(user.recv(1024))
     except BlockingIOError:

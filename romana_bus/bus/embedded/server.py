@@ -1,4 +1,4 @@
-"""The nats-server process of a state directory: its port and credentials, how it starts and stops.
+"""The nats-server process of a state directory: its port, how it starts and stops.
 
 Like the keeper it works inside the directory, with names without a path, since NATS' configuration cannot
 express every path. Standard library only.
@@ -10,18 +10,12 @@ import contextlib
 import ctypes
 import json
 import os
-import re
-import secrets
 import signal
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
 
 from romana_bus.bus.embedded import private_files
-
-if TYPE_CHECKING:
-    from typing import Any
 
 #: Seconds that it may take to start, and to stop.
 START, STOP = 30.0, 10.0
@@ -29,29 +23,31 @@ START, STOP = 30.0, 10.0
 TRIES = 5
 
 ACCESS, CONFIGURATION, STDERR, LOG, STORE = "server.json", "nats.conf", "nats.err", "nats.log", "store"
+#: The authorization directory (bus/auth), which users write.
+AUTH = "auth"
 CONFIG = """\
 server_name: "romana-embedded-{port}"
 listen: "127.0.0.1:{port}"
-authorization {{ user: "{user}", password: "{password}" }}
-jetstream {{ store_dir: "store", sync_interval: always }}
+include "auth/server.conf"
+jetstream {{ store_dir: "store", sync_interval: always, limits {{ default_max_consumers: 50000 }} }}
 log_file: "nats.log"
 logfile_size_limit: 10MB
 logfile_max_num: 3
 """
 _CRASH = ("fatal error: ", "panic: ", "runtime: ")
-#: Words that need no escape in the configuration.
-_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+#: The folders of accounts in the store: of servers without accounts, and of the log's (bus/auth).
+_GLOBAL, _LOG = "store/jetstream/$G", "store/jetstream/ROMANA"
 
 
 class Server:
     """One server. `directory`: a descriptor of `path`, and the working directory. `lock`: a descriptor that
-    the process inherits. `access`: port, user, password. `ready`: whether it listens. Raises Unsafe,
-    OSError."""
+    the process inherits. `ready`: whether it listens. Raises Unsafe, OSError."""
 
     def __init__(self, directory: int, path: str, binary: str, lock: int) -> None:
         self.directory, self.path, self.binary, self.lock = directory, path, binary, lock
-        self.access = self._access()
+        self.port = self._port()
         self.ready = False
+        self.reload_due = False  #: set to let the server read its configuration again
         self._process: subprocess.Popen[bytes] | None = None
         self._starts: list[float] = []
         self._trouble = ""
@@ -67,7 +63,10 @@ class Server:
     def supervise(self) -> str:
         """Start it again if it died; returns '' or, when it gives up, the reason."""
         if self._process is not None and self._process.poll() is None:
-            self.ready = self.ready or not _port_is_free(self.access["port"])
+            self.ready = self.ready or not _port_is_free(self.port)
+            if self.ready and self.reload_due:  # earlier the signal would end it
+                self.reload_due = False
+                self._process.send_signal(signal.SIGHUP)
             slow = not self.ready and time.monotonic() - self._starts[-1] > START
             return f"nats-server did not listen within {START:.0f} s: {self._last_words()}" if slow else ""
         recent = [started for started in self._starts if time.monotonic() - started < START]
@@ -88,7 +87,8 @@ class Server:
             self._process.wait()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        private_files.replace(self.directory, CONFIGURATION, CONFIG.format(**self.access))
+        _adopt_store()
+        private_files.replace(self.directory, CONFIGURATION, CONFIG.format(port=self.port))
         private_files.remove(self.directory, STDERR)
         stderr = private_files.open_file(self.directory, STDERR, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
@@ -113,35 +113,31 @@ class Server:
                     return next((line for line in lines if line.startswith(_CRASH)), lines[-1]).strip()
         return "it printed nothing"
 
-    def _access(self) -> dict[str, Any]:
-        """Port and credentials. They are created once and kept with the store, so that users can
-        reconnect."""
+    def _port(self) -> int:
+        """The port. It is chosen once and kept with the store, so that users can reconnect."""
         known = self._known()
-        if known is not None and _port_is_free(known["port"]):
+        if known is not None and _port_is_free(known):
             return known
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        created = {"port": port, "user": "romana", "password": secrets.token_urlsafe(24)}
-        private_files.replace(self.directory, ACCESS, json.dumps(created))
-        return created
+            port: int = probe.getsockname()[1]
+        private_files.replace(self.directory, ACCESS, json.dumps({"port": port}))
+        return port
 
-    def _known(self) -> dict[str, Any] | None:
-        """The stored access, if it can be used."""
+    def _known(self) -> int | None:
+        """The stored port, if it can be used."""
         with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
             known = json.loads(private_files.read_end(self.directory, ACCESS, 4096))
-            if isinstance(known, dict) and _is_usable(known):
-                return known
+            port = known.get("port") if isinstance(known, dict) else None
+            if type(port) is int and 0 < port < 65536:
+                return port
         return None
 
 
-def _is_usable(access: dict[str, Any]) -> bool:
-    port, words = access.get("port"), (access.get("user"), access.get("password"))
-    return (
-        type(port) is int
-        and 0 < port < 65536
-        and all(isinstance(word, str) and _WORD.fullmatch(word) for word in words)
-    )
+def _adopt_store() -> None:
+    """Move a store that was written before there were accounts to the log's account."""
+    if os.path.isdir(_GLOBAL) and not os.path.exists(_LOG):
+        os.rename(_GLOBAL, _LOG)
 
 
 def _port_is_free(port: int) -> bool:

@@ -75,6 +75,13 @@ class Wire(Client):
         """HOST:PORT of the current server, or of the last one."""
         return self._current_server.uri.netloc.rpartition("@")[2] if self._current_server else ""
 
+    @property
+    def peer(self) -> str:
+        """The address of the current server; '' while disconnected, and where it is not known."""
+        writer = getattr(self._transport, "_io_writer", None) if self.is_connected else None
+        peer = writer.get_extra_info("peername") if writer is not None else None
+        return str(peer[0]) if peer else ""
+
     def others(self) -> list[str]:
         """URLs of the known servers other than the current one."""
         uris = (server.uri for server in self._server_pool)
@@ -97,6 +104,7 @@ class Wire(Client):
         failed, last = known[place].reconnects, self._tried.get(place, 0.0)
         pause = (RETRY if failed < FEW else RETRY_LATER) * random.uniform(0.8, 1.2)
         wait = max(0.0, last + pause - now)
+        self._tried = {place: tried for place, tried in self._tried.items() if place in known}
         self._tried[place] = now + wait
         return known[place], wait
 

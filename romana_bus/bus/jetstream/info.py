@@ -55,6 +55,7 @@ class _Copy(msgspec.Struct):
 class _State(msgspec.Struct):
     first_seq: int = 0
     last_seq: int = 0
+    bytes: int = 0
 
 
 class StoredMessage(msgspec.Struct):

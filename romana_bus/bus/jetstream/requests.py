@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from romana_bus import tasks
 from romana_bus.bus import stream_config
 from romana_bus.bus.api import (
     BusError,
     Closed,
     DuplicateId,
+    NotPermitted,
     Refused,
     StreamMissing,
+    TooManyConsumers,
     Unavailable,
     WrongSequence,
 )
@@ -28,7 +31,7 @@ from romana_bus.bus.jetstream.fastlane import Sink, Wire, raw_message
 from romana_bus.bus.jetstream.library import NatsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 T = TypeVar("T")
 
@@ -42,14 +45,32 @@ ERRORS: dict[int, type[BusError]] = {
     10210: Unavailable,  # too many batches in flight: abandoned ones expire after 10 s
     10176: Unavailable,  # a batch whose beginning was lost with a connection
     10008: Unavailable,  # no cluster leader
+    10026: TooManyConsumers,
+}
+#: Server error codes -> the setting to change.
+SETTINGS = {
+    10026: "raise `jetstream { limits { default_max_consumers } }` in the NATS servers' config",
+    10047: "raise `jetstream { max_file_store }` in the NATS server's config, or make the store smaller",
+    10002: "raise the account's JetStream storage, or make the store smaller",
+    10023: "the NATS server's storage is used up: raise `jetstream { max_file_store }`, or make room",
 }
 API_HEADERS = b"NATS/1.0\r\nNats-Required-Api-Level: %d\r\n\r\n" % stream_config.API_LEVEL
 ANSWER_WITHIN = 3.0
+#: Seconds within which a stream has a leader again.
+LEADER_WITHIN = 15.0
 #: Requests that may be repeated, and seconds until they are: a stream without a leader does not answer a
 #: request, even once it has a leader again.
 REPEATABLE, REPEAT = ("INFO", "STREAM.INFO.", "STREAM.MSG.GET.", "CONSUMER.CREATE."), 0.5
 #: The largest answer that is decoded: an INFO has some thousand bytes, a message up to max_payload.
 LARGEST_ANSWER = 16 << 20
+
+
+class _Waiting(NamedTuple):
+    """A request in flight."""
+
+    future: asyncio.Future[Any]
+    read: Callable[[bytes, bytes], Any]
+    subjects: Sequence[str]
 
 
 class Requests:
@@ -63,11 +84,12 @@ class Requests:
         self.last_error = ""
         self._connected = asyncio.Event()
         self._connected.set()
-        self._inbox = wire.new_inbox()
+        self._inbox = ""
         self._numbers = itertools.count(1)
-        self._waiting: dict[bytes, tuple[asyncio.Future[Any], Callable[[bytes, bytes], Any]]] = {}
+        self._waiting: dict[bytes, _Waiting] = {}
 
     async def open(self) -> None:
+        self._inbox = self.wire.new_inbox()  # with the prefix that the connection was given
         await self.listen(f"{self._inbox}.re.*", self._answered)
         self.opened = True
 
@@ -86,8 +108,24 @@ class Requests:
         """Fail the requests in flight: they may have been carried out or not, which their senders check."""
         self._connected.clear()
         waiting, self._waiting = self._waiting, {}
-        for future, _ in waiting.values():
-            settle(future, Unavailable("the connection to NATS was lost"))
+        for waited in waiting.values():
+            settle(waited.future, Unavailable("the connection to NATS was lost"))
+
+    def not_permitted(self, act: str, subject: str) -> str:
+        """Fail the requests whose subject the server refuses; returns the subject as it was written.
+        `subject`: in lower case, as nats-py names it."""
+        if subject.startswith(self._inbox.lower()):
+            reason = f"this identity may not hear answers at {self._inbox}: use its file as it was written"
+            self.closed_because(reason)
+            for waited in list(self._waiting.values()):
+                settle(waited.future, Closed(reason))
+        for waited in list(self._waiting.values()):
+            for asked in waited.subjects:
+                if asked.lower() == subject:
+                    settle(waited.future, NotPermitted(act, asked))
+                    subject = asked
+                    break
+        return subject
 
     async def reconnected(self) -> None:
         self.wire.guard_socket()
@@ -110,7 +148,7 @@ class Requests:
     async def api(self, verb: str, body: Any = None, timeout: float = ANSWER_WITHIN) -> dict[str, Any]:
         """One request of the JetStream API; returns the answer. Raises BusError."""
         payload = msgspec.json.encode(body) if body is not None else b""
-        reply, future = self.expect(answer_body)
+        reply, future = self.expect(answer_body, f"$JS.API.{verb}")
         request = raw_message(f"$JS.API.{verb}", payload, reply, API_HEADERS)
         if verb.startswith(REPEATABLE):
             self._repeat(request, future)
@@ -147,11 +185,12 @@ class Requests:
         """A number that is unique in this process."""
         return next(self._numbers)
 
-    def expect(self, read: Callable[[bytes, bytes], T]) -> tuple[str, asyncio.Future[T]]:
-        """A reply subject, and the future of `read(headers, body)` of the answer that comes to it."""
+    def expect(self, read: Callable[[bytes, bytes], T], *subjects: str) -> tuple[str, asyncio.Future[T]]:
+        """A reply subject, and the future of `read(headers, body)` of the answer that comes to it.
+        `subjects`: that are published for it."""
         token = b"%d" % next(self._numbers)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = future, read
+        self._waiting[token] = _Waiting(future, read, subjects)
         future.add_done_callback(lambda _: self._waiting.pop(token, None))
         return f"{self._inbox}.re.{token.decode()}", future
 
@@ -166,21 +205,36 @@ class Requests:
                 settle(answer, error)
 
     def _answered(self, subject: bytes, _reply: bytes, headers: bytes, body: bytes) -> None:
-        future, read = self._waiting.pop(subject.rpartition(b".")[2], (None, answer_body))
-        if future is None:
+        waited = self._waiting.pop(subject.rpartition(b".")[2], None)
+        if waited is None:
             return
         try:
-            settle(future, read(headers, body))
+            settle(waited.future, waited.read(headers, body))
         except BusError as error:
-            settle(future, error)
+            settle(waited.future, error)
         except Exception as error:  # noqa: BLE001  bytes from outside may raise anything: no answer
-            settle(future, Unavailable(f"an answer that cannot be read: {error}"))
+            settle(waited.future, Unavailable(f"an answer that cannot be read: {error}"))
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while Unavailable: servers that have just started, or a stream that was just changed on a
+    cluster, need some seconds to elect a leader. Raises what `ask` raises."""
+    until = tasks.monotonic() + LEADER_WITHIN
+    while True:
+        try:
+            return await ask()
+        except Unavailable:
+            if tasks.monotonic() > until:
+                raise
+            await asyncio.sleep(0.25)
 
 
 def _check_served(headers: bytes) -> None:
     """Raises Unavailable for status 503."""
     if headers[8:12] == b" 503":
-        raise Unavailable("nobody serves this subject: no JetStream, no stream, or no leader")
+        raise Unavailable(
+            "nobody serves this subject: no JetStream, no stream, no leader, or not for this identity"
+        )
 
 
 def answer_body(headers: bytes, body: bytes) -> dict[str, Any]:
@@ -225,8 +279,12 @@ def settle(future: asyncio.Future[T], outcome: T | BusError) -> None:
 def error_of(error: dict[str, Any]) -> BusError:
     """The exception for an error object of the JetStream API."""
     code, text = error.get("err_code", 0), str(error.get("description", "unknown error"))
+    if advice := SETTINGS.get(code):
+        text = f"{text}: {advice}"
     if kind := ERRORS.get(code):
         return kind(text)
     if error.get("code", 0) in (429, 500, 503):
-        return Unavailable(text)
+        unavailable = Unavailable(text)
+        unavailable.code = code
+        return unavailable
     return Refused(f"{text} (error {code})", code)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.bus import stream_config
 from romana_bus.bus.api import (
+    BusError,
     DuplicateId,
     Election,
     Outgoing,
@@ -21,36 +22,49 @@ from romana_bus.bus.api import (
     StreamMissing,
     Unavailable,
 )
+from romana_bus.bus.jetstream import upgrade
+from romana_bus.bus.jetstream.compaction import Compaction
+from romana_bus.bus.jetstream.direct import DirectTable
 from romana_bus.bus.jetstream.lease import JetStreamLease
+from romana_bus.bus.jetstream.live import Live
 from romana_bus.bus.jetstream.messages import Streams
 from romana_bus.bus.jetstream.probe import Probe, ask_all
 from romana_bus.bus.jetstream.pull import Pull, TableRead
 from romana_bus.bus.jetstream.requests import acknowledged
+from romana_bus.bus.parts import followed_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from romana_bus.bus.jetstream.fastlane import Wire
+    from romana_bus.bus.jetstream.refusals import Refusals
     from romana_bus.bus.stream_config import Config, Layout
 
 #: Server error code: another stream has this name; on a cluster it may not exist on this server yet.
 IN_USE = 10058
+#: Server error codes: the server, the account, or no server of the cluster has that much storage.
+NO_ROOM = (10047, 10002, 10005)
 #: Up to so many messages are sent one by one, each with its own fence: the server stages a batch in files,
 #: which takes 4 ms, while a single message takes 0.3 ms.
 SINGLY = 8
+#: Seconds within which an agent has to have heard a leader's heartbeat: one may be late.
+BEATS = 2.5
 #: Batches of one writer that may be in flight.
 IN_FLIGHT = 4
 
 
 class JetStream(Streams):
-    """See `api.Store`. `creates`: whether `prepare` creates missing streams."""
+    """See `api.Store`. `creates`: whether `prepare` creates missing streams. `live`: read tables without
+    consumers, and follow streams by their republished messages, where they have them."""
 
-    def __init__(self, wire: Wire, layout: Layout, creates: bool = True) -> None:
-        super().__init__(wire, layout)
-        self.creates = creates
-        self.cluster, self.history = layout.cluster, layout.history
+    def __init__(self, wire: Wire, layout: Layout, creates: bool = True, live: bool = False) -> None:
+        super().__init__(wire, layout, creates)
+        self.live = live
+        self.cluster = layout.cluster
         self.roles: tuple[str, ...] = ()  # those that were prepared
         self.probe: Probe | None = None
+        self._republished: set[str] = set()  # roles
+        self.refusals: Refusals | None = None
 
     def probed(self, elsewhere: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         """Start to probe whether the log answers. `elsewhere`: see Probe."""
@@ -59,6 +73,8 @@ class JetStream(Streams):
     async def close(self) -> None:
         if self.probe is not None:
             await self.probe.close()
+        if self.refusals is not None:
+            await self.refusals.close()
         await super().close()
 
     def problem(self) -> str:
@@ -70,8 +86,10 @@ class JetStream(Streams):
         return self.probe.age if self.probe else 0.0
 
     async def ask_tails(self) -> None:
-        """Ask for the ends of the streams; a node's agent asks for one only, since there are thousands of
-        agents. Raises BusError."""
+        """Ask for the ends of the streams. A node's agent asks for one only, and not while a leader says that
+        the log answers, since there are thousands of agents. Raises BusError."""
+        if self.live and self.heard_within(BEATS):
+            return
         if not self.roles:
             await self.api("INFO")
         await ask_all([self.tail(role) for role in (self.roles if self.creates else self.roles[:1])])
@@ -89,6 +107,10 @@ class JetStream(Streams):
                     f"stream {table['name']} is the table of another log than {log_stream['name']}, which "
                     f"was deleted and created again: restore both, or remove both with `nats stream rm`"
                 )
+            if log_stream.get("republish") and table.get("allow_direct"):
+                self._republished.add(role)
+                if self.live and _is_led(role):
+                    await self.hear_beats(role)
             self.history = log_stream["max_age"] / stream_config.NANOSECONDS
         await self._ensure(stream_config.lease_config(self.layout, 2.0))
         self.roles = tuple(dict.fromkeys((*self.roles, *roles)))
@@ -102,20 +124,26 @@ class JetStream(Streams):
                 raise
             try:
                 echoed = self.read_info(await self.api(f"STREAM.CREATE.{wanted['name']}", wanted)).config
-            except Refused as error:  # another process was faster, with another epoch
+            except BusError as error:  # perhaps another process was faster, with another epoch
+                if error.code in NO_ROOM:
+                    raise Refused(upgrade.no_room(wanted, error)) from None
+                if not isinstance(error, Refused):
+                    raise
                 with contextlib.suppress(StreamMissing):
                     return await self._ensure_existing(wanted)
                 if error.code == IN_USE:
                     raise Unavailable(f"another process is creating {wanted['name']}") from None
                 raise error from None
-        return self._checked(wanted, echoed)
+        return await self._checked(wanted, echoed)
 
     async def _ensure_existing(self, wanted: Config) -> Config:
-        return self._checked(wanted, (await self.info(wanted["name"])).config)
+        return await self._checked(wanted, (await self.info(wanted["name"])).config)
 
-    def _checked(self, wanted: Config, echoed: Config) -> Config:
+    async def _checked(self, wanted: Config, echoed: Config) -> Config:
         if reasons := stream_config.unsafe(wanted, echoed):
             raise Refused("; ".join(reasons))
+        if older := stream_config.outdated(wanted, echoed):
+            return await upgrade.at_start(self, wanted["name"], echoed, older)
         return echoed
 
     # --- batches --------------------------------------------------------------------------------------
@@ -141,7 +169,8 @@ class JetStream(Streams):
             fence += b"Nats-Expected-Last-Subject-Sequence-Subject: %s\r\n" % subject
         if len(messages) <= (SINGLY if election and not self._clustered else 1):
             return self._singly(stream, expected, messages, fence)
-        reply, future = self.expect(functools.partial(acknowledged, stream))
+        subjects = [self.layout.prefix + message.subject for message in messages]
+        reply, future = self.expect(functools.partial(acknowledged, stream), *subjects)
         batch_id = f"{self.instance}-{self.number()}".encode()
         size, frames = len(messages), []
         for number, message in enumerate(messages, 1):
@@ -161,7 +190,8 @@ class JetStream(Streams):
         somebody else's message took its sequence: then the next one fits again."""
         answers, frames = [], []
         for seq, message in enumerate(messages, expected + 1):
-            reply, future = self.expect(functools.partial(_stored_as, stream, seq))
+            subject = self.layout.prefix + message.subject
+            reply, future = self.expect(functools.partial(_stored_as, stream, seq), subject)
             extra = b"Nats-Expected-Last-Sequence: %d\r\n%s" % (seq - 1, fence)
             frames.append(self.frame(message, reply, extra))
             answers.append(future)
@@ -170,16 +200,30 @@ class JetStream(Streams):
 
     # --- cursors and leases -----------------------------------------------------------------------------
 
-    def table(self, role: str, under: str = ">") -> TableRead:
+    def table(self, role: str, under: str = ">") -> TableRead | DirectTable:
+        if self.live and role in self._republished and _is_led(role):
+            return DirectTable(self, role, under)
         return TableRead(self, role, under)
 
-    def follow(self, role: str, under: str, after: Position, wake: asyncio.Event, name: str) -> Pull:
+    def follow(self, role: str, under: str, after: Position, wake: asyncio.Event, name: str) -> Pull | Live:
+        if self.live and role in self._republished and followed_by(role, under) is not None:
+            live = Live(self, role, under, name, after, wake)
+            live.start()
+            return live
         pull = Pull(self, self.layout.stream(role), self.subject(role, under), name, after, wake)
         pull.start()
         return pull
 
+    async def compact(self, role: str) -> None:
+        await Compaction(self, role).run()
+
     def lease(self, name: str, holder: str, ttl: float = 2.0) -> JetStreamLease:
         return JetStreamLease(self, name, holder, ttl)
+
+
+def _is_led(role: str) -> bool:
+    """Whether one leader alone writes the stream: what many write is not believed without a consumer."""
+    return followed_by(role, ">") is not None
 
 
 def _stored_as(stream: str, expected: int, headers: bytes, body: bytes) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.cli.common.groups import AUDIT
 from romana_bus.cli.common.ipam_state import ipam_state
-from romana_bus.cli.common.options import check_seconds
+from romana_bus.cli.common.options import check_seconds, host_node
 from romana_bus.consumers.audit import Lister, run_audit
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Audits:
         """The jobs that the leader of the watch runs beside it."""
         if not self.audit_every:
             return []
-        node = socket.gethostname()
+        node = host_node()
         job = functools.partial(
             run_audit, store, lister(api), ipam_state, node, self.audit_every, self.audit_grace
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
+
 from romana_bus import events as ev
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ def sentence(event: Event) -> str:
             return f"{event.resource}: {event.count} at version {event.resource_version}"
         case ev.TopologySet():
             return f"networks {networks(event.document)}"
+        case ev.SettingsChanged():
+            return ", ".join(f"{name} {value}" for name, value in asdict(event.settings).items())
         case ev.RangeReserved() | ev.RangeUnreserved():
             return event.cidr
         case ev.AddressDisowned():
@@ -98,7 +102,8 @@ def _decision(event: Event) -> str:
             return f"{event.block} by {event.node}"
         case ev.AddressAssigned():
             addresses = ", ".join(assigned.address for assigned in event.addresses)
-            return f"{event.namespace}/{event.name} gets {addresses} on {event.node}"
+            shorter = f"; kept for a shorter time than requested: {event.reason}" if event.reason else ""
+            return f"{event.namespace}/{event.name} gets {addresses} on {event.node}{shorter}"
         case ev.AddressDenied():
             return f"{event.namespace}/{event.name} on {event.node}: {event.reason}"
         case ev.AddressReleased():
@@ -120,6 +125,13 @@ def _report(event: ev.Report) -> str:
             return f"{reporter} found {counts or 'nothing'}; corrected {event.repaired}"
         case ev.Wired():
             return f"{reporter} up to {covers}: {len(event.addresses)} addresses in the kernel"
+        case ev.NodeNetwork():
+            parts = {
+                "addresses": event.addresses, "connected": event.connected,
+                "gateways": event.gateways, "log and API server": event.reached,
+            }  # fmt: skip
+            lives = "; ".join(f"{name} {', '.join(values)}" for name, values in parts.items() if values)
+            return f"{reporter} lives on {lives or 'nothing'}"
         case ev.Applied():
             changes = numbers({"changes": event.changes}) or "no change"
             return f"{reporter} up to {covers}: {'; '.join(filter(None, [changes, numbers(event.standing)]))}"

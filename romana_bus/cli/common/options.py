@@ -8,36 +8,27 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from romana_bus import tasks
 from romana_bus.bus.connect import Access
+from romana_bus.bus.store_size import Size, parse_size
 from romana_bus.bus.stream_config import DAY, Layout
-from romana_bus.cli.common.groups import ADDRESSES, KUBERNETES, OUTPUT, STORE
+from romana_bus.cli.common.groups import ADDRESSES, KUBERNETES, NEW_LOG, OUTPUT, STORE
+from romana_bus.cli.common.terminal import print_error
 from romana_bus.errors import BadInput
-from romana_bus.inet import parse_prefix
-from romana_bus.ipam import Settings
-from romana_bus.ipam.topology.default import SLOT_BITS
+from romana_bus.events import SLOT_BITS, Settings
+from romana_bus.events.settings import MOST_WARM_BLOCKS
 from romana_bus.ipam.topology.document import cidr_of
+from romana_bus.ipam.topology.special import doubtful, unusable
 
 if TYPE_CHECKING:
     from romana_bus.kubernetes.api import Target
 
 Level = Literal["debug", "info", "warning", "error"]
-
-#: Prefixes that no pod can use: the kernel drops such packets, keeps them, or sends them to many hosts.
-SPECIAL = {
-    "0.0.0.0/8": "unspecified",
-    "127.0.0.0/8": "loopback",
-    "169.254.0.0/16": "link-local",
-    "224.0.0.0/4": "multicast",
-    "::/127": "loopback",
-    "fe80::/10": "link-local",
-    "ff00::/8": "multicast",
-}
 
 #: A cluster's name, which is part of names of streams and directories.
 CLUSTER = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -45,14 +36,15 @@ CLUSTER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 @Parameter(name="*", group=STORE)
 @dataclass(frozen=True)
-class Store:
+class Connection:
     """Where the log is. Without --nats: on a server on this machine, which the first command that needs it
     starts, and which ends with the last one."""
 
     nats: Annotated[tuple[str, ...], Parameter(env_var="ROMANA_NATS", negative="")] = ()
     """URL of a NATS server; repeat it for the servers of one NATS cluster."""
     creds: Annotated[Path | None, Parameter(env_var="ROMANA_NATS_CREDS")] = None
-    """NATS credentials file (JWT and nkey)."""
+    """Credentials for NATS: a file that `romana-bus auth` made, a NATS credentials file, or a directory that
+    has a file for each role."""
     tls_ca: Path | None = None
     """Certificate authority of the NATS server, PEM."""
     tls_cert: Path | None = None
@@ -60,13 +52,9 @@ class Store:
     tls_key: Path | None = None
     """The key of --tls-cert, PEM."""
     nats_monitor: Annotated[str, Parameter(env_var="ROMANA_NATS_MONITOR")] = ""
-    """URL of the NATS server's monitoring port, to check that it syncs every write."""
+    """URL of the NATS server's monitoring port, to check its settings and its storage."""
     cluster: Annotated[str, Parameter(env_var="ROMANA_CLUSTER")] = "default"
     """Name of the Kubernetes cluster; each has a log of its own."""
-    history_days: float = 7.0
-    """Days for which a new log keeps events."""
-    replicas: int = 1
-    """Copies of a new log: 1, or 3 on a cluster of NATS servers."""
 
     @property
     def access(self) -> Access:
@@ -89,11 +77,32 @@ class Store:
         """Raises BadInput."""
         if not CLUSTER.fullmatch(self.cluster):
             raise BadInput(f"--cluster {self.cluster!r}: use letters, digits and '-', at most 64")
-        if self.replicas not in (1, 3, 5):
-            raise BadInput(f"--replicas {self.replicas}: must be 1, 3 or 5")
-        if not 1 / 1440 <= self.history_days <= 3650:
-            raise BadInput(f"--history-days {self.history_days}: must be between a minute and ten years")
-        return Layout(self.cluster, self.history_days * DAY, self.replicas)
+        return Layout(self.cluster, size=Size())
+
+
+@Parameter(name="*", group=STORE)
+@dataclass(frozen=True)
+class Store(Connection):
+    """Where the log is, and how a new one is made."""
+
+    store_size: Annotated[str, Parameter(env_var="ROMANA_STORE_SIZE", group=NEW_LOG)] = ""
+    """Bytes of a new log with its tables, such as 20GB or 50%, of each copy. By default half of the storage,
+    or 10 GB where that is not known."""
+    history_days: Annotated[float, Parameter(group=NEW_LOG)] = 7.0
+    """Days for which a new log keeps events."""
+    replicas: Annotated[int, Parameter(group=NEW_LOG)] = 1
+    """Copies of a new log: 1, or 3 on a cluster of NATS servers."""
+
+    @property
+    def layout(self) -> Layout:
+        """Raises BadInput."""
+        check_replicas(self.replicas)
+        check_history("--history-days", self.history_days)
+        return super().layout._replace(
+            history=self.history_days * DAY,
+            replicas=self.replicas,
+            size=size_of("--store-size", self.store_size),
+        )
 
 
 @Parameter(name="*", group=KUBERNETES)
@@ -133,50 +142,41 @@ class Kubernetes:
 @Parameter(name="*", group=ADDRESSES)
 @dataclass(frozen=True)
 class Addresses:
-    """How addresses are assigned. All replicas need the same values."""
+    """How addresses are assigned. The settings on the log count; options are written there if there are none
+    yet (`ipam settings`)."""
 
-    block_owner: Literal["host", "tenant", "segment"] = "host"
-    """The owner of a block of addresses: a node, one namespace on it, or one segment of that."""
-    cooldown: float = 30.0
-    """Seconds for which a released address is not assigned again."""
-    warm_blocks: int = 1
-    """Spare blocks that each node has."""
-    network: str = "100.64.0.0/10"
-    """The network for pods as long as no topology was set, IPv4 or IPv6; each zone gets an eighth of it."""
+    block_owner: Literal["host", "tenant", "segment"] | None = None
+    """The owner of a block of addresses: a node (host, the default), one namespace on it, or one segment of
+    that."""
+    cooldown: float | None = None
+    """Seconds for which a released address is not assigned again; 30 by default."""
+    warm_blocks: int | None = None
+    """Spare blocks that each node has; 1 by default."""
+    network: str | None = None
+    """The network for pods as long as no topology was set, IPv4 or IPv6; each zone gets an eighth of it.
+    100.64.0.0/10 by default."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that were given, by name. Raises BadInput."""
+        if self.cooldown is not None:
+            check_seconds("--cooldown", self.cooldown)
+        if self.warm_blocks is not None and not 0 <= self.warm_blocks <= MOST_WARM_BLOCKS:
+            raise BadInput(f"--warm-blocks {self.warm_blocks}: must be between 0 and {MOST_WARM_BLOCKS}")
+        if self.network is not None:
+            _refuse_network(self.network)
+        values = {
+            "block_owner": self.block_owner,
+            "cooldown": None if self.cooldown is None else int(self.cooldown * 1e6),
+            "warm_blocks": self.warm_blocks,
+            "default_network": self.network,
+        }
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def settings(self) -> Settings:
         """Raises BadInput."""
-        check_seconds("--cooldown", self.cooldown)
-        if not 0 <= self.warm_blocks <= 64:
-            raise BadInput(f"--warm-blocks {self.warm_blocks}: must be between 0 and 64")
-        self._refuse_network()
-        return Settings(
-            block_owner=self.block_owner,
-            cooldown=int(self.cooldown * 1e6),
-            warm_blocks=self.warm_blocks,
-            default_network=self.network,
-        )
-
-    def _refuse_network(self) -> None:
-        """Raises BadInput."""
-        example = type(self).network
-        try:
-            prefix = cidr_of(self.network)
-        except ValueError as error:
-            advice = "" if "write" in str(error) else f": write a CIDR such as {example}"
-            raise BadInput(f"--network {self.network}: {error}{advice}") from None
-        if prefix.length + SLOT_BITS > prefix.width:
-            longest = prefix.width - SLOT_BITS
-            raise BadInput(
-                f"--network {self.network}: too small for {1 << SLOT_BITS} zones: give /{longest} or shorter"
-            )
-        for special, what in SPECIAL.items():
-            if prefix.overlaps(parse_prefix(special)):
-                raise BadInput(
-                    f"--network {self.network}: contains addresses of {special} ({what}), which no pod can "
-                    f"have: choose another prefix, such as {example} or fd00:1::/64"
-                )
+        return Settings(**self.given)
 
 
 @Parameter(name="*", group=OUTPUT)
@@ -201,10 +201,54 @@ class Serving(Output):
     """HOST:PORT to serve /healthz, /readyz and /metrics (Prometheus) at."""
 
 
+def _refuse_network(network: str) -> None:
+    """Raises BadInput."""
+    example = Settings().default_network
+    try:
+        prefix = cidr_of(network)
+    except ValueError as error:
+        advice = "" if "write" in str(error) else f": write a CIDR such as {example}"
+        raise BadInput(f"--network {network}: {error}{advice}") from None
+    if prefix.length + SLOT_BITS > prefix.width:
+        longest = prefix.width - SLOT_BITS
+        raise BadInput(
+            f"--network {network}: too small for {1 << SLOT_BITS} zones: give /{longest} or shorter"
+        )
+    if why := unusable(prefix):
+        raise BadInput(f"--network {network}: {why}: choose another prefix, such as {example} or fd00:1::/64")
+    if why := doubtful(prefix):
+        print_error(f"warning: --network {network}: {why}")
+
+
+def check_replicas(replicas: int) -> None:
+    """Raises BadInput."""
+    if replicas not in (1, 3, 5):
+        raise BadInput(f"--replicas {replicas}: must be 1, 3 or 5")
+
+
+def check_history(option: str, days: float) -> None:
+    """Raises BadInput."""
+    if not 1 / 1440 <= days <= 3650:
+        raise BadInput(f"{option} {days}: must be between a minute and ten years")
+
+
+def size_of(option: str, text: str) -> Size:
+    """Raises BadInput."""
+    try:
+        return parse_size(text) if text else Size()
+    except ValueError as error:
+        raise BadInput(f"{option} {text}: {error}") from None
+
+
 def check_seconds(option: str, seconds: float) -> None:
     """Raises BadInput unless it is a time from 0 to a day."""
     if not (math.isfinite(seconds) and 0 <= seconds <= 86_400):
         raise BadInput(f"{option} {seconds:g}: must be between 0 and 86400 seconds")
+
+
+def host_node() -> str:
+    """The name that a kubelet gives this machine's node by default: the host name in lower case."""
+    return socket.gethostname().lower()
 
 
 def holder() -> str:

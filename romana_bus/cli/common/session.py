@@ -14,8 +14,8 @@ import uvloop
 from romana_bus.bus.api import BusError, Closed
 from romana_bus.cli.common import console, exit
 from romana_bus.errors import BadInput, Failed
-from romana_bus.runtime import logs
-from romana_bus.runtime.signals import until_signalled
+from romana_bus.runtime.process import logs
+from romana_bus.runtime.process.signals import until_signalled
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,9 +30,14 @@ CLOSE_WITHIN = 3.0
 NOTICED_WITHIN = 0.5
 
 
+def configure_logs(output: Output) -> None:
+    """As the options say: JSON where the output is."""
+    logs.configure(output.log_level, True if output.json else None)
+
+
 def run(main: Coroutine[Any, Any, None], output: Output) -> None:
     """Run `main` until it returns, or SIGINT, SIGTERM or SIGHUP cancels it. Raises RomanaError."""
-    logs.configure(output.log_level, True if output.json else None)
+    configure_logs(output)
     try:
         _claim_descriptors()
     except BadInput:

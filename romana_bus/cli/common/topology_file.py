@@ -74,7 +74,9 @@ def read(file: Path) -> Source:
     except Unreadable as error:
         raise BadFile(str(file), [Finding(error.line, "", "bad_document", str(error), "error")]) from None
     if repeated:
-        raise BadFile(str(file), repeated + _findings(root, "error", Reader(document).problems))
+        reader = Reader(document)
+        found = _findings(root, "error", reader.problems + reader.refusals)
+        raise BadFile(str(file), repeated + found)
     return Source(str(file), document, root)
 
 
@@ -132,7 +134,7 @@ def deep(value: Any, most: int) -> bool:
 def check_document(source: Source) -> Checked:
     """Returns what the document makes, and all that is wrong with it, each with its line."""
     reader = Reader(source.document)
-    errors = _findings(source.root, "error", reader.problems)
+    errors = _findings(source.root, "error", reader.problems + reader.refusals)
     return Checked(reader.networks, errors + _findings(source.root, "warning", reader.warnings))
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from romana_bus.bus.auth.permissions import READ
 from romana_bus.bus.connect import open_store
+from romana_bus.bus.reading.tail import tail
 from romana_bus.bus.stream_config import matches
-from romana_bus.bus.tail import tail
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.groups import OPTIONS
 from romana_bus.cli.common.options import Output, Store
@@ -91,7 +92,9 @@ async def _tail(subject: str, last: int | None, follow: bool, store: Store, outp
                     printed = True
             sys.stdout.flush()
 
-    async with await open_store(store.access, store.layout, "events tail", ROLES, looking=True) as opened:
+    async with await open_store(
+        store.access, store.layout, "events tail", ROLES, who=READ, looking=True
+    ) as opened:
         printing = print_all(tail(opened, roles_of(subject), last, follow))
         await until_one_ends([printing, until_no_reader()])
     if not printed and not follow:

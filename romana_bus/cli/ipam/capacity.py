@@ -13,6 +13,7 @@ from romana_bus.ipam.report import views
 from romana_bus.ipam.report.exhaustion import Exhaustion
 from romana_bus.ipam.report.forecast import Forecasts
 from romana_bus.ipam.report.lookup import reserved
+from romana_bus.ipam.report.pinned import pinned
 from romana_bus.ipam.report.tenants import tenants
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def document(state: State, forecasts: Forecasts) -> dict[str, Any]:
         ],
         "hosts": [described(host, host.usage, forecasts.host(host)) for host in views.hosts(state)],
         "reserved": reserved(state),
+        "pinned": pinned(state),
         "full": Exhaustion(state).full,
         "waiting": waiting(state),
         "window": {"since": growth.since, "until": growth.until} if growth else None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from romana_bus.bus.api import Store as OpenStore
+from romana_bus.bus.auth.permissions import OPERATE, READ
 from romana_bus.bus.connect import open_store
 from romana_bus.cli.common import console
 from romana_bus.cli.common.audits import lister
@@ -40,7 +41,12 @@ MEANING = {
     "sandbox": ("sandboxes requested on nodes that are gone", "--repair removes the requests"),
     "kernel": (
         "differences between the log and a node's kernel",
-        "its agent corrects it; see the agent's log",
+        "its agent restores missing routes within a minute; for what remains, delete the pod",
+    ),
+    "node": ("pods with the address of a node", "delete them: new ones get other addresses"),
+    "underlay": (
+        "nodes in a network that overlaps what they live on",
+        "set a topology with one more network before it, then recreate the pods",
     ),
 }
 
@@ -62,7 +68,8 @@ def check(
     Parameters
     ----------
     repair
-        Order corrections of the findings, as events on the log.
+        Order corrections of the findings, as events on the log. Differences of a
+        kernel need none: its agent restores the routes of pods by itself.
     pause
         Seconds between the two checks.
     """
@@ -76,7 +83,9 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
 
     async with (
         Api(kubernetes.target) as api,
-        await open_store(store.access, store.layout, "ipam check", ROLES, looking=True) as opened,
+        await open_store(
+            store.access, store.layout, "ipam check", ROLES, who=OPERATE if repair else READ, looking=True
+        ) as opened,
     ):
         second, lasting, passing = await _check_twice(opened, api, pause)
         ordered: list[Correction] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from romana_bus.cli.common.groups import OPTIONS
-from romana_bus.cli.ipam import check, release, reserve, show, simulate
+from romana_bus.cli.ipam import check, release, reserve, settings, show, simulate
 
 app = App(name="ipam", group_parameters=OPTIONS)
 app.command(reserve.reserve)
@@ -14,3 +14,4 @@ app.command(show.show_, name="show")
 app.command(simulate.simulate)
 app.command(check.check)
 app.command(release.release)
+app.command(settings.app)

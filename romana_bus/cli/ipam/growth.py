@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.bus.search import at_time
-from romana_bus.bus.tail import tail
+from romana_bus.bus.reading.search import at_time
+from romana_bus.bus.reading.tail import tail
 from romana_bus.events import IPAM, AddressEvent, codec
 from romana_bus.ipam.report.growth import Ledger, window
 

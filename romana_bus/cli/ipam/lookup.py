@@ -15,6 +15,7 @@ from romana_bus.errors import BadInput
 from romana_bus.inet import parse_address
 from romana_bus.ipam.model.nodes import pod_order
 from romana_bus.ipam.report import lookup, views
+from romana_bus.ipam.topology.pinned_limits import duration_text
 
 if TYPE_CHECKING:
     from romana_bus.bus.api import Store
@@ -92,11 +93,21 @@ def print_pod(pod: dict[str, Any]) -> None:
                         "block": held["block"],
                         "node": record["node"],
                         "since": since,
+                        "kept": _kept(record),
                     }
                 ),
             )
         print_cooling([msgspec.convert(record, views.PodView)])
         print_chain(record["events"])
+
+
+def _kept(record: dict[str, Any]) -> str:
+    """For how long the address is kept after the pod is gone, with what was requested if that was more."""
+    kept, requested = record["retention"], record["requested_retention"]
+    if not max(kept, requested):
+        return ""
+    text = f"for {duration_text(kept)} after the pod is gone" if kept else "no longer than its cooldown"
+    return text + (f" (requested: {duration_text(requested)})" if requested > kept else "")
 
 
 def _where(pod: dict[str, Any]) -> str:
@@ -128,6 +139,7 @@ def print_ip(address: dict[str, Any]) -> None:
         "group": f"{view.group}  {view.prefix}" if view.group else "",
         "block": f"{view.block}, of {view.node or 'no node'}" if view.block else "",
         "reserved": f"by {view.reserved}" if view.reserved else "",
+        "node": view.of_node,
         "since": console.when(address["events"][0]["time"]) if address["events"] else "",
     }
     if view.network:
@@ -145,7 +157,7 @@ def _state(view: AddressView) -> str:
                 f"cools down until {console.when(view.until)}; pod {view.pod} on {view.pod_node} had it last"
             )
         case lookup.RESERVED:
-            return f"reserved by {view.reserved}: not assigned"
+            return f"{f'reserved by {view.reserved}' if view.reserved else view.of_node}: not assigned"
         case lookup.KEPT:
             return "in no group that takes nodes: kept for later groups"
         case lookup.OUTSIDE:

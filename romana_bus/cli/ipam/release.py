@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from romana_bus.bus.auth.permissions import OPERATE
 from romana_bus.bus.connect import open_store
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
@@ -36,7 +37,9 @@ def release(node: str, /, *, store: Store = Store(), output: Output = Output()) 
 
 
 async def _release(node: str, store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "ipam release", ROLES, looking=True) as opened:
+    async with await open_store(
+        store.access, store.layout, "ipam release", ROLES, who=OPERATE, looking=True
+    ) as opened:
         wanted = orders(await ipam_state(opened), node)
         await order(opened, wanted)
         pending = await pending_orders(opened, wanted)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from romana_bus.bus.api import WrongSequence
+from romana_bus.bus.auth.permissions import OPERATE
 from romana_bus.bus.connect import open_store
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
@@ -78,7 +79,7 @@ def _run(cidr: str, plan: Plan, store: Store, output: Output) -> None:
 
 
 async def _change(cidr: str, plan: Plan, store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "ipam reserve", ROLES) as opened:
+    async with await open_store(store.access, store.layout, "ipam reserve", ROLES, who=OPERATE) as opened:
         state = await ipam_state(opened)
         events = plan(state)
         await _publish(opened, events)

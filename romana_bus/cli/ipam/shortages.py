@@ -9,6 +9,7 @@ from romana_bus.cli.common.terminal import Text
 from romana_bus.ipam.model.usage import BLOCK, GROUP, NETWORK
 from romana_bus.ipam.report.exhaustion import Exhaustion
 from romana_bus.ipam.report.lookup import reserved
+from romana_bus.ipam.report.pinned import pinned
 
 if TYPE_CHECKING:
     from romana_bus.ipam import State
@@ -33,6 +34,30 @@ def print_reserved(state: State) -> None:
         left = f"draining: {range_.live:,} left" if range_.live else ""
         table.add_row(range_.cidr, range_.network, console.count(range_.size), Text(left, "yellow"))
     console.section("reserved ranges", table)
+
+
+def print_pinned(state: State, every: bool = False) -> None:
+    """Print who has fixed and sticky addresses, and which groups' blocks they break up, with the limits."""
+    rows = []
+    for view in pinned(state):
+        limit = view.limits.max_per_namespace
+        rows += [
+            (f"namespace {name}", view.network, "addresses", count, limit)
+            for name, count in view.namespaces.items()
+        ]
+        rows += [
+            (f"group {group.group}", view.network, "broken blocks", group.broken, group.allowed)
+            for group in view.groups
+        ]
+    if not rows:
+        return
+    rows.sort(key=lambda row: row[3] < row[4])
+    shown, more = console.first(rows, every)
+    table = console.table("of", "network", "", "now", "at most", right=("now", "at most"))
+    for name, network, what, now, limit in shown:
+        style = "yellow" if now >= limit else ""
+        table.add_row(name, network, what, Text(console.count(now), style), console.count(limit))
+    console.section("fixed and sticky addresses", table, *console.and_more(more, console.ALL))
 
 
 def print_unplaced(denied: list[tuple[str, str]], every: bool) -> None:

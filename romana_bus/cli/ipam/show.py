@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from romana_bus.bus.auth.permissions import READ
 from romana_bus.bus.connect import open_store
 from romana_bus.cli.common import console
 from romana_bus.cli.common.ipam_state import ipam_state
@@ -80,7 +81,9 @@ async def _show(
     store: Store,
     output: Output,
 ) -> None:
-    async with await open_store(store.access, store.layout, "ipam show", ROLES, looking=True) as opened:
+    async with await open_store(
+        store.access, store.layout, "ipam show", ROLES, who=READ, looking=True
+    ) as opened:
         state = await ipam_state(opened)
         if pod is not None:
             return _print(await lookup.pod(opened, state, pod), lookup.print_pod, output)
@@ -117,6 +120,7 @@ def print_state(state: State, forecasts: Forecasts, every: bool) -> None:
     print_networks(state, forecasts, every)
     capacity.print_tenants(state, forecasts, every)
     shortages.print_reserved(state)
+    shortages.print_pinned(state, every)
     print_hosts(state, forecasts, every)
     if state.hosts:
         console.console.print(console.dim(_rate(forecasts.growth)), "", sep="\n")

@@ -18,7 +18,7 @@ from romana_bus.ipam.simulate.cluster import OpError
 from romana_bus.ipam.simulate.simulation import Simulation
 
 if TYPE_CHECKING:
-    from romana_bus.ipam.model.state import Settings
+    from romana_bus.ipam import Settings
     from romana_bus.ipam.simulate.operations import AnyOp
 
 

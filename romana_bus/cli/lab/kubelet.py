@@ -23,7 +23,7 @@ from romana_bus.lab.kubelet.sandboxes import Ground, Sandboxes
 from romana_bus.lab.machine import processes
 from romana_bus.lab.machine.directory import Lab
 from romana_bus.lab.spec import labels
-from romana_bus.runtime.signals import run
+from romana_bus.runtime.process.signals import run
 
 #: Directories that are searched for plugins after the lab's own: the usual one, and Debian's.
 PLUGINS = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))

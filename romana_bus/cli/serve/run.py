@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from romana_bus.bus.api import Store as OpenStore
+from romana_bus.bus.auth.permissions import DECIDE
 from romana_bus.bus.connect import open_store
 from romana_bus.cli.common.options import Addresses, Serving, Store, holder
 from romana_bus.cli.common.session import run as run_session
@@ -16,11 +17,12 @@ from romana_bus.errors import BadInput
 from romana_bus.events import ROLES
 from romana_bus.runtime.health import Health, served
 from romana_bus.runtime.loop import run_decider
+from romana_bus.runtime.store_watch import watched_store
 from romana_bus.tasks import until_one_ends
 
 
 async def _run_ipam(store: OpenStore, addresses: Addresses, health: Health) -> None:
-    with measured(ipam.decider(addresses.settings)) as decider:
+    with measured(ipam.decider(addresses.settings, addresses.given)) as decider:
         await run_decider(store, decider, holder(), health)
 
 
@@ -54,7 +56,10 @@ def run(
 async def _run(consumers: dict[str, None], addresses: Addresses, store: Store, output: Serving) -> None:
     health, name = Health(), f"run {' '.join(consumers)}"
     async with contextlib.AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(await open_store(store.access, store.layout, name, ROLES))
+        opened = await stack.enter_async_context(
+            await open_store(store.access, store.layout, name, ROLES, who=DECIDE)
+        )
         health.watch(opened)
+        await stack.enter_async_context(watched_store(opened, health))
         await stack.enter_async_context(served(output.listen, health))
         await until_one_ends([CONSUMERS[name](opened, addresses, health) for name in consumers])  # type: ignore[misc]

@@ -18,7 +18,7 @@ from rich.live import Live
 
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.connect import Access, open_store
-from romana_bus.bus.tail import tail
+from romana_bus.bus.reading.tail import tail
 from romana_bus.cli.common import console, topology_file
 from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Addresses, Kubernetes, Serving, Store, holder
@@ -29,6 +29,7 @@ from romana_bus.cli.ipam import show
 from romana_bus.cli.serve.live import LiveView
 from romana_bus.cli.serve.watch import all_kinds
 from romana_bus.cli.topology import apply
+from romana_bus.cli.topology.overlap import refuse_overlaps
 from romana_bus.consumers.ipam import decider
 from romana_bus.consumers.ipam_metrics import measured
 from romana_bus.errors import BadInput
@@ -38,6 +39,7 @@ from romana_bus.ipam.report import views
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.runtime.health import Health, served
 from romana_bus.runtime.loop import run_decider
+from romana_bus.runtime.store_watch import watched_store
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
@@ -135,19 +137,24 @@ class _Up:
         play: Callable[[], Any] | None = None,
     ) -> None:
         from romana_bus.kubernetes.api import Api
-        from romana_bus.producers.kubernetes.watcher import refuse_unwatchable, run_watcher
+        from romana_bus.producers.kubernetes.watcher import refuse_forbidden, refuse_unwatchable, run_watcher
 
         kinds = all_kinds(self.kubernetes)
         wanted = topology_file.checked(self.topology_file) if self.topology_file else None
         api = await stack.enter_async_context(Api(self.kubernetes.target))
+        await refuse_forbidden(api, kinds)
         await refuse_unwatchable(api, kinds[len(BUILT_IN) :])
         opened = await open_store(access, self.store.layout, "up", ROLES)
         store = await stack.enter_async_context(opened)
         self.health.watch(store)
+        await stack.enter_async_context(watched_store(store, self.health))
         url = await stack.enter_async_context(served(self.output.listen, self.health))
         if wanted is not None:
             current = await apply.current(store)
-            await apply.put(store, current, apply.merged(current, wanted))
+            merged = apply.merged(current, wanted)
+            if merged.document != current.document:  # a restart is not refused for what is in force
+                refuse_overlaps(wanted, merged.topology.networks, current.state, ())
+            await apply.put(store, current, merged)
         nats = f"NATS {store.wire.info.get('version', '')}"
         title = ", ".join(filter(None, [self.watched or api.server, nats, url and f"{url}/metrics"]))
         jobs = [
@@ -164,7 +171,7 @@ class _Up:
             self.state = State(self.addresses.settings)
             return self.state
 
-        return dataclasses.replace(decider(self.addresses.settings), initial=initial)
+        return dataclasses.replace(decider(self.addresses.settings, self.addresses.given), initial=initial)
 
     # --- a recording ----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from romana_bus.bus.auth.permissions import WATCH
 from romana_bus.bus.connect import open_store
 from romana_bus.cli.common.audits import Audits
 from romana_bus.cli.common.options import Kubernetes, Serving, Store, holder
@@ -12,6 +13,7 @@ from romana_bus.errors import BadInput
 from romana_bus.events import ROLES
 from romana_bus.producers.kubernetes.objects import BUILT_IN, Kind, other_kind
 from romana_bus.runtime.health import Health, served
+from romana_bus.runtime.store_watch import watched_store
 
 
 def watch(
@@ -32,14 +34,18 @@ def watch(
 
 async def _watch(kubernetes: Kubernetes, audits: Audits, store: Store, output: Serving) -> None:
     from romana_bus.kubernetes.api import Api
-    from romana_bus.producers.kubernetes.watcher import refuse_unwatchable, run_watcher
+    from romana_bus.producers.kubernetes.watcher import refuse_forbidden, refuse_unwatchable, run_watcher
 
     kinds, health = all_kinds(kubernetes), Health()
     async with contextlib.AsyncExitStack() as stack:
         api = await stack.enter_async_context(Api(kubernetes.target))
+        await refuse_forbidden(api, kinds)
         await refuse_unwatchable(api, kinds[len(BUILT_IN) :])
-        opened = await stack.enter_async_context(await open_store(store.access, store.layout, "watch", ROLES))
+        opened = await stack.enter_async_context(
+            await open_store(store.access, store.layout, "watch", ROLES, who=WATCH)
+        )
         health.watch(opened)
+        await stack.enter_async_context(watched_store(opened, health))
         await stack.enter_async_context(served(output.listen, health))
         await run_watcher(opened, api, holder(), kinds, health=health, beside=audits.beside(opened, api))
 

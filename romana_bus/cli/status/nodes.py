@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.ipam.shortages import print_unplaced
 from romana_bus.events import (
     IPAM,
     NODE,
     Applied,
     ApplyFailed,
     BlockAssigned,
+    HostDenied,
     HostPlaced,
+    NodeNetwork,
     Wired,
 )
 from romana_bus.events.base import SECOND
+from romana_bus.inet import parse_prefix
+from romana_bus.ipam.model.underlay import claims_of
+from romana_bus.runtime import alive
 from romana_bus.runtime.feed import Read, read_once
 
 if TYPE_CHECKING:
@@ -24,16 +30,22 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
+    from romana_bus.inet import Prefix
     from romana_bus.runtime.parked import ParkedMessages
 
-#: µs without a report after which a reconciler is silent: each reports every minute.
-SILENT = 180 * SECOND
-#: µs within which a reconciler reports that it has read an event, even if it had nothing to change.
-LATE = 45 * SECOND
+#: µs within which a reconciler has read an event.
+LATE = 10 * SECOND
 #: Names of counts in reports. Blocks cut off: those that cannot be reached.
 BY_DEFAULT, OFF_LINK, CUT_OFF = "blocks by default route", "hosts off link", "blocks cut off"
+REFUSED = "routes refused"
+#: How many refused routes are named.
+NAMED = 3
 #: How many different counts of the default route are shown.
 VIEWS = 3
+#: µs after its agent's first report within which a new node gets a place.
+JOINING = 30 * SECOND
+#: Seconds in which agents of nodes that the log does not know answer; most such nodes were removed.
+UNKNOWN_WITHIN = 0.5
 
 
 async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str, Any]]:
@@ -42,18 +54,53 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
     newest = await store.newest(IPAM, "ipam.map.>")
     end = newest.seq if newest else 0
     by_name: dict[str, dict[str, Any]] = {}
+    known: set[str] = set()
 
     def entry(name: str) -> dict[str, Any]:
-        return by_name.setdefault(name, {"node": name, "placed": False, "blocks": 0, "reports": []})
+        new = {"node": name, "placed": False, "denied": "", "unknown": False, "blocks": 0}
+        return by_name.setdefault(name, new | {"overlaps": [], "reports": []})
 
+    placements: dict[str, list[Prefix]] = {}
     for _, event in await newest_events(store, IPAM, "ipam.map.>", flaws):
+        if isinstance(event, HostPlaced | HostDenied):
+            known.add(event.node)
         if isinstance(event, HostPlaced):
             entry(event.node)["placed"] = True
+            placements[event.node] = [parse_prefix(placement.prefix) for placement in event.placements]
+        elif isinstance(event, HostDenied):
+            entry(event.node)["denied"] = event.reason
         elif isinstance(event, BlockAssigned):
             entry(event.node)["blocks"] += 1
+    stored = {}
     for time, event in await newest_events(store, NODE, ">", flaws):
         if isinstance(event, Applied | ApplyFailed | Wired):
-            entry(event.node)["reports"].append(_report(event, time, end))
+            stored[event.subject()] = time, event
+        elif isinstance(event, NodeNetwork):
+            overlaps = [
+                f"{prefix} overlaps {claim.text}, {claim.of('the node')}"
+                for prefix in placements.get(event.node, ())
+                for claim in claims_of(event)
+                if prefix.overlaps(claim.prefix)
+            ]
+            if overlaps:
+                entry(event.node)["overlaps"] = overlaps
+    living = [subject for subject, (_, event) in stored.items() if event.node in by_name]
+    answers = await alive.ask(store, living) if living else {}
+    unknown = [
+        subject
+        for subject, (time, event) in stored.items()
+        if event.node not in known and time < now - JOINING
+    ]
+    if missing := [subject for subject in unknown if subject not in answers]:
+        answers |= await alive.ask(store, missing, UNKNOWN_WITHIN)
+    for subject in unknown:
+        if subject in answers:
+            entry(stored[subject][1].node)["unknown"] = True
+    for subject, event in answers.items():
+        if isinstance(event, Applied | ApplyFailed | Wired):
+            stored[subject] = now, event
+    for subject, (time, event) in sorted(stored.items()):
+        entry(event.node)["reports"].append(_report(event, time, end, subject in answers))
     reports = [report for node in by_name.values() for report in node["reports"]]
     behind = sorted({report["covers"][IPAM] for report in reports if report.get("behind")})
     late = set(await _late(store, behind, now - LATE))
@@ -92,17 +139,21 @@ async def _late(store: Store, covers: list[int], before: int) -> list[int]:
     return covers[:low]
 
 
-def _report(event: Applied | ApplyFailed | Wired, time: int, end: int) -> dict[str, Any]:
-    """A report as JSON. `behind`: the number of events of the stream IPAM between the sequence that it covers
-    and the newest event of the map (`end`); a Wired report covers only the node's own addresses, so it has
-    none."""
-    common = {"consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers}
+def _report(event: Applied | ApplyFailed | Wired, time: int, end: int, answers: bool) -> dict[str, Any]:
+    """A report as JSON. `answers`: the agent gave it when it was asked; else it was stored at `time`.
+    `behind`: the number of events of the stream IPAM between the sequence that it covers and the newest event
+    of the map (`end`); a Wired report covers only the node's own addresses, so it has none."""
+    common = {
+        "consumer": event.consumer, "type": type(event).__name__, "time": time, "covers": event.covers,
+        "answers": answers,
+    }  # fmt: skip
     match event:
         case Wired():
             return common | {"addresses": len(event.addresses)}
         case ApplyFailed():
             return common | {"behind": _behind(event, end), "error": event.error, "attempt": event.attempt}
     numbers = {"changes": event.changes, "took": event.took, "standing": event.standing}
+    numbers["refused"] = event.refused
     return common | {"behind": _behind(event, end)} | numbers
 
 
@@ -112,31 +163,49 @@ def _behind(event: Applied | ApplyFailed, end: int) -> int:
 
 def trouble(node: dict[str, Any], now: int) -> list[str]:
     """The problems of a node that a person has to resolve."""
-    if not (node["placed"] or node["blocks"]):
+    if not (node["placed"] or node["blocks"] or node["unknown"]):
         return []
     reports = node["reports"]
+    overlaps = [f"{text}: see `romana-bus ipam check`" for text in node["overlaps"][:1]]
     if not reports:
-        return ["no report"]
+        return [*overlaps, "no report"]
     problems = [
         f"{report['consumer']}: {report['error']} (attempt {report['attempt']})"
         for report in reports
         if report["type"] == "ApplyFailed"
     ]
-    problems += _overdue([report for report in reports if report["type"] != "Wired"], now)
+    if node["unknown"]:
+        problems.append("the log knows no node of this name: is it the node's name in Kubernetes?")
+    problems += [*overlaps, *_overdue(reports, now)]
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
         problems.append(
             f"{console.many(cut, 'block')} cannot be reached: of nodes in its group that are not on-link"
         )
+    problems += [_refused(report) for report in reports if _numbers(report).get(REFUSED, 0)]
     return problems
 
 
+def _refused(report: dict[str, Any]) -> str:
+    """The routes that a node does not install, by prefix."""
+    count, refused = _numbers(report)[REFUSED], [*report["refused"].items()][:NAMED]
+    named = "; ".join(f"{prefix}: {why}" for prefix, why in refused)
+    more = f"; and {count - len(refused)} more" if count > len(refused) else ""
+    what = console.many(count, "route")
+    return f"{what} refused, to keep what the node lives on: {named}{more}"
+
+
 def _overdue(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
-    """Problems of reconcilers, which report every minute. (Wired reports come only when pods change.)"""
-    if not reports:
+    """Problems of an agent that does not answer, or has not read what it should have."""
+    if all(report["type"] == "Wired" for report in reports):
         yield "no report of its routes"
+    if not any(report["answers"] for report in reports):
+        newest = max(report["time"] for report in reports)
+        yield f"its agent does not answer; its last report is {console.lasting(max(0, now - newest))} old"
+        return
     for report in reports:
-        if (age := now - report["time"]) > SILENT:
-            yield f"{report['consumer']}: no report for {console.lasting(age)}"
+        if not report["answers"]:
+            age = console.lasting(max(0, now - report["time"]))
+            yield f"{report['consumer']}: does not answer; its last report is {age} old"
         elif report.get("late"):
             what = f"has not read events that are {LATE // SECOND} s old"
             yield f"{report['consumer']}: {what}: is it cut off from the log?"
@@ -147,7 +216,8 @@ def _overdue(reports: list[dict[str, Any]], now: int) -> Iterable[str]:
 
 def print_nodes(nodes: list[dict[str, Any]]) -> None:
     """Print the nodes; if there are many, only those with trouble."""
-    placed = [node for node in nodes if node["placed"] or node["blocks"]]
+    print_unplaced([(node["node"], node["denied"]) for node in nodes if node["denied"]], every=False)
+    placed = [node for node in nodes if node["placed"] or node["blocks"] or node["unknown"]]
     if not placed:
         console.section("nodes", "no node has a place in the topology")
         return

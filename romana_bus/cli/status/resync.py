@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from romana_bus.bus.api import Store as OpenStore
 from romana_bus.bus.api import WrongSequence
+from romana_bus.bus.auth.permissions import OPERATE
 from romana_bus.bus.connect import open_store
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import Output, Store
@@ -44,7 +45,9 @@ def resync(
 
 
 async def _resync(resource: str, believe: bool, store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "resync", ROLES, looking=True) as opened:
+    async with await open_store(
+        store.access, store.layout, "resync", ROLES, who=OPERATE, looking=True
+    ) as opened:
         known = [str(known["resource"]) for known in await resources(opened, ParkedMessages("resync"))]
         if resource not in known:
             choice = f"name one of {', '.join(known)}" if known else "start `romana-bus watch`"

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from romana_bus.bus.api import BusError, Outgoing, StreamMissing
+from romana_bus.bus.api import ONCE, BusError, Outgoing, StreamMissing
+from romana_bus.bus.auth.permissions import READ
 from romana_bus.bus.connect import open_store
 from romana_bus.bus.jetstream.lease import holder
 from romana_bus.bus.jetstream.store import JetStream
+from romana_bus.bus.jetstream.usage import usage
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import Output, Store
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.status.nodes import nodes, print_nodes
 from romana_bus.cli.status.parked import flaws, print_unusable
+from romana_bus.cli.status.refused import print_refused, refused
 from romana_bus.cli.status.resources import print_resources, resources
+from romana_bus.cli.status.settings import print_settings, settings
+from romana_bus.cli.store.view import document as store_document
+from romana_bus.cli.store.view import print_alarms
 from romana_bus.events import LED, ROLES, STREAMS, LeaderElected, codec
 from romana_bus.runtime.parked import ParkedMessages
 
@@ -33,7 +39,9 @@ def status(*, store: Store = Store(), output: Output = Output()) -> None:
 
 
 async def _status(store: Store, output: Output) -> None:
-    async with await open_store(store.access, store.layout, "status", ROLES, looking=True) as opened:
+    async with await open_store(
+        store.access, store.layout, "status", ROLES, who=READ, looking=True
+    ) as opened:
         own, now = ParkedMessages("status"), opened.clock.now()
         document = {
             "server": await _server(opened),
@@ -43,7 +51,10 @@ async def _status(store: Store, output: Output) -> None:
             "resources": await resources(opened, own),
             "nodes": await nodes(opened, now, own),
         }
+        document["refused"] = await refused(opened)
         document["flaws"] = await flaws(opened, own)
+        document["settings"] = await settings(opened, len(document["nodes"]))
+        document["store"] = store_document(await usage(opened, ROLES), now)
     if output.json:
         console.as_json(document)
     else:
@@ -118,6 +129,7 @@ async def _consumers(store: JetStream, role: str) -> list[dict[str, Any]]:
             "waiting": consumer["num_waiting"],
         }
         for consumer in listed.get("consumers") or []
+        if not consumer["name"].startswith(ONCE)
     ]
 
 
@@ -127,12 +139,15 @@ def _print(document: dict[str, Any], now: int) -> None:
     console.section(f"cluster {server['cluster']}  NATS {server['version']}, {stored}")
     if why := server["takes_no_writes"]:
         console.hint(f"NATS stores nothing ({why}): if its disk is full, make room and restart it.")
+    print_alarms(document["store"]["alarms"])
     _print_streams(document["streams"])
     _print_leaders(document["leaders"])
     _print_consumers(document["consumers"])
     print_resources(document["resources"], now)
     print_nodes(document["nodes"])
+    print_settings(document["settings"])
     print_unusable(document["flaws"])
+    print_refused(document["refused"])
 
 
 def _print_streams(streams: list[dict[str, Any]]) -> None:

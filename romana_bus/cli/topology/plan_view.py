@@ -72,6 +72,8 @@ def _title(network: NetworkChange) -> str:
         + (f", for {', '.join(network.tenants) or 'everyone'} instead of "
            f"{', '.join(network.was_tenants) or 'everyone'}"
            if network.kind == "changed" and network.tenants != network.was_tenants else "")
+        + (f", with other limits: {network.limits}"
+           if network.kind == "changed" and network.limits != network.was_limits else "")
         + f": {network.kind}"
     )  # fmt: skip
 
@@ -136,6 +138,18 @@ def _summary(plan: Changes) -> Iterator[str]:
             "left": "left there by an earlier change",
         },
     )
+    for view in plan.pinned:
+        limit = view.limits.max_per_namespace
+        if over := [name for name, count in view.namespaces.items() if count > limit]:
+            namespaces = ", ".join(f"{name} ({view.namespaces[name]:,})" for name in over[:5])
+            more = f" and {console.count(len(over) - 5)} more" if len(over) > 5 else ""
+            yield (
+                f"more than {limit:,} fixed and sticky addresses in network {view.network}: "
+                f"{namespaces}{more}; they keep them, and get no new ones"
+            )
+    if plan.shortened:
+        kept = console.many(plan.shortened, "address", "addresses")
+        yield f"{kept} kept for pods that are gone: for a shorter time than now"
     lost = sum(len(pod.addresses) for pod in plan.losing)
     yield f"addresses: {console.count(plan.addresses_kept)} kept" + (
         f", {console.count(lost)} lost" if lost else ""

@@ -35,7 +35,7 @@ def tree(state: State) -> Tree:
                 branches.append(
                     branches[depth].add(_described(group, group_view)) if drawn else branches[depth]
                 )
-        for line in closed(view):
+        for line in (*closed(view), console.dim(f"fixed and sticky addresses: {network.limits}")):
             branch.add(line)
     return root
 

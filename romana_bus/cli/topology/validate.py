@@ -1,4 +1,4 @@
-"""`topology validate`: checks a file, without a log or a server."""
+"""`topology validate`: checks a file, by itself or also against what the nodes on the log live on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from romana_bus.cli.common import console
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.common.topology_file import BadFile, Checked, check_document, read
+from romana_bus.cli.topology.overlap import overlapping
 from romana_bus.errors import BadInput
 
 if TYPE_CHECKING:
@@ -14,14 +15,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from romana_bus.cli.common.options import Output
+    from romana_bus.inet import Prefix
+    from romana_bus.ipam import State
     from romana_bus.ipam.topology.networks import Network
     from romana_bus.ipam.topology.tree import Group
 
 
-def validate(file: Path, output: Output) -> None:
-    """Prints the problems of the file, or what it makes. Raises BadInput where it has errors."""
+def validate(file: Path, state: State, services: tuple[Prefix, ...], output: Output) -> None:
+    """Prints the problems of the file, or what it makes. `state`: with the nodes whose addresses and links no
+    network may overlap. Raises BadInput where the file has errors."""
     try:
-        checked = check_document(read(file))
+        source = read(file)
+        checked = check_document(source)
+        if not checked.errors:
+            checked.found.extend(overlapping(source, tuple(checked.networks), state, services))
     except BadFile as error:
         checked = Checked([], error.found)
     if output.json:
@@ -45,6 +52,7 @@ def _made(networks: list[Network]) -> Iterator[str]:
             f"network {network.name}  {network.prefix}: {groups} for nodes, "
             f"blocks of {console.many(block, 'address', 'addresses')}"
         )
+        yield f"  fixed and sticky addresses: {network.limits}"
         for leaf in network.leaves:
             blocks = console.many(1 << (network.block_length - leaf.prefix.length), "block")
             listed = f", {console.many(len(leaf.hosts), 'node')} listed" if leaf.hosts else ""

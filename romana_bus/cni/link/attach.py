@@ -21,9 +21,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from romana_bus.cni.link import sysctls
 from romana_bus.cni.link.access import home, host_socket, pod_namespace, read_link, route_to
 from romana_bus.cni.link.veth import GATEWAY
 from romana_bus.inet import V4, V6, format_address
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 #: Seconds that ADD waits for the host's end: it normally takes less than one millisecond.
 RUNS_WITHIN = 1.0
-_SYSCTL = Path("/proc/sys/net")
 
 
 class Taken(Exception):
@@ -86,15 +85,15 @@ def _make_pair(host: Socket, wanted: Veth, pod: int) -> None:
 def _host_end(host: Socket, wanted: Veth) -> int:
     """Configure the host's end, and set it up; returns its index."""
     index = read_link(host, links.get_link(wanted.host)).ifindex
-    _sysctl(f"ipv4/neigh/{wanted.host}/proxy_delay", "0")
-    six = (_SYSCTL / "ipv6/conf" / wanted.host).exists()  # missing with a small MTU, and without IPv6
+    sysctls.write(f"ipv4/neigh/{wanted.host}/proxy_delay", "0")
+    six = sysctls.exists(f"ipv6/conf/{wanted.host}")  # missing with a small MTU, and without IPv6
     if six:
-        _sysctl(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # pods must not be routers (CVE-2020-10749)
-        _sysctl(f"ipv6/conf/{wanted.host}/disable_ipv6", "0" if wanted.six else "1")
+        sysctls.write(f"ipv6/conf/{wanted.host}/accept_ra", "0")  # pods must not be routers (CVE-2020-10749)
+        sysctls.write(f"ipv6/conf/{wanted.host}/disable_ipv6", "0" if wanted.six else "1")
     requests = links.for_pod(index, six=six)
     if wanted.six:
-        requests.append(links.address(V6, GATEWAY[V6], index, length=64, link_local=True))
-    if any(width == V4 for width, _ in wanted.addresses):
+        requests.append(links.gateway(GATEWAY[V6], index))
+    if wanted.four:
         requests.append(links.proxy(V4, GATEWAY[V4], index))
     _all_done(iter(host.batch(requests)))
     return index
@@ -104,8 +103,8 @@ def _pod_end(wanted: Veth, pod: int) -> None:
     """Configure the pod's end."""
     with namespaces.inside(pod, home()):
         if wanted.six:
-            _sysctl(f"ipv6/conf/{wanted.ifname}/disable_ipv6", "0")
-            _sysctl(f"ipv6/conf/{wanted.ifname}/accept_dad", "0")
+            sysctls.write(f"ipv6/conf/{wanted.ifname}/disable_ipv6", "0")
+            sysctls.write(f"ipv6/conf/{wanted.ifname}/accept_dad", "0")
         with Socket() as socket:
             index = read_link(socket, links.get_link(wanted.ifname)).ifindex
             requests = [links.up(index)]
@@ -168,7 +167,3 @@ def detach(host: str) -> None:
 def _all_done(failures: Iterator[Failure]) -> None:
     for failure in failures:
         raise NetlinkError(failure.errno, str(failure))
-
-
-def _sysctl(name: str, value: str) -> None:
-    (_SYSCTL / name).write_text(value)

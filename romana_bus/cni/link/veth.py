@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: The gateway of every pod; fe80::1 is the host's own address on each veth.
 GATEWAY = {V4: parse_address("169.254.1.1")[1], V6: parse_address("fe80::1")[1]}
 
+#: With which the names of host ends begin.
+PREFIX = "rb"
+
 
 class Veth(NamedTuple):
     """A veth pair. `host`, `ifname`: the names of its ends on the node and in the pod. `addresses`: (width,
@@ -26,6 +29,10 @@ class Veth(NamedTuple):
     mtu: int = 0
 
     @property
+    def four(self) -> bool:
+        return any(width == V4 for width, _ in self.addresses)
+
+    @property
     def six(self) -> bool:
         return any(width == V6 for width, _ in self.addresses)
 
@@ -36,4 +43,4 @@ def veth(container: str, ifname: str, addresses: Iterable[str] = (), mtu: int = 
     digest = hashlib.sha1(f"{container}/{ifname}".encode(), usedforsecurity=False).hexdigest()
     tail = ":".join(digest[start : start + 2] for start in range(20, 30, 2))
     parsed = tuple(map(parse_address, addresses))
-    return Veth(f"rb{digest[:13]}", f"0a:{tail}", ifname, f"0e:{tail}", parsed, mtu)
+    return Veth(f"{PREFIX}{digest[:13]}", f"0a:{tail}", ifname, f"0e:{tail}", parsed, mtu)

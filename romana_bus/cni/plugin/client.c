@@ -2,20 +2,28 @@
  *
  * Reads the CNI_* environment and the network configuration on stdin. Of the configuration it uses only three
  * top-level values: socket, timeout, cniVersion. Writes the agent's answer to stdout, and exits with the code
- * in that answer. VERSION is answered here. Keeps no state.
+ * in that answer. VERSION is answered here.
+ *
+ * Two calls do not need the agent. A DEL that it cannot answer is kept in the directory `spool` beside the socket,
+ * and the agent runs it before it serves anything else: see server/spool.py. STATUS is answered from the agent's last
+ * answer, in the file `last-status` beside the socket, for as long as that file says: see server/last_status.py.
  *
  * A request is four bytes of length (big-endian), then NAME=VALUE strings with a NUL behind each, one empty
  * string, and the configuration. An answer is four bytes of length, one byte of exit code, and the text.
  * client.py beside this file is the same program in Python.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SOCKET "/run/romana-bus/cni.sock"
@@ -23,6 +31,9 @@
 #define ENVIRONMENT (1 << 16) /* bytes of the environment that is passed on */
 #define TIMEOUT 10            /* seconds that the agent waits for an address if `timeout` is not given */
 #define MARGIN 10             /* seconds after that within which it has to answer */
+#define SPOOLED 1024          /* the most calls in the spool, and their bytes */
+#define SPOOLED_BYTES (8 << 20)
+#define LETTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 static const char *const PASSED[] = {"CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS",
                                      "CNI_IFNAME",  "CNI_ARGS",        "CNI_PATH"};
@@ -155,6 +166,76 @@ static ssize_t call_agent(size_t size) {
     return body < 0 ? -1 : (size_t)body < length ? (errno = ECONNRESET, -1) : body;
 }
 
+/* The path of a file in the socket's directory. */
+static const char *beside(const char *name) {
+    static char file[sizeof path + 16];
+    const char *slash = strrchr(path, '/');
+    snprintf(file, sizeof file, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, name);
+    return file;
+}
+
+/* Milliseconds since the machine started, also while it was suspended: no wall clock, which may be wrong. */
+static long long boot_clock(void) {
+    struct timespec now;
+    return clock_gettime(CLOCK_BOOTTIME, &now) ? -1 : now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* Opens the spool, and creates it if there is none yet: after a reboot its parent is missing too. Returns a
+ * descriptor, or -1 with errno. */
+static int open_spool(void) {
+    const char *directory = beside("spool");
+    if (mkdir(directory, 0700) && errno == ENOENT) {
+        mkdir(beside(""), 0700);
+        mkdir(directory = beside("spool"), 0700);
+    }
+    return open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Whether the spool has room for `size` bytes under a name; what that name has now does not count. */
+static int has_room(int spool, const char *name, size_t size) {
+    DIR *listing = fdopendir(openat(spool, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    size_t calls = 1;
+    for (struct dirent *entry; listing && (entry = readdir(listing));) {
+        struct stat file;
+        if (fstatat(spool, entry->d_name, &file, AT_SYMLINK_NOFOLLOW) || !S_ISREG(file.st_mode)) continue;
+        if (strcmp(entry->d_name, name)) calls++, size += (size_t)file.st_size;
+    }
+    if (listing) closedir(listing);
+    return listing && calls <= SPOOLED && size <= SPOOLED_BYTES;
+}
+
+/* Keeps the request on disk for the agent, in a file CONTAINER:INTERFACE. A name that could lead out of the
+ * directory is not used: the agent refuses it too. Returns NULL, or why the request was not kept. */
+static const char *keep(size_t size) {
+    const char *container = getenv("CNI_CONTAINERID"), *ifname = getenv("CNI_IFNAME"), *why = NULL;
+    char name[512], scratch[64];
+    if (!container || !strspn(container, LETTERS) || container[strspn(container, LETTERS "_.-")] || !ifname ||
+        !*ifname || strlen(ifname) > 15 || ifname[strspn(ifname, LETTERS "!\"#$%&'()*+,-.;<=>?@[\\]^_`{|}~")])
+        return "CNI_CONTAINERID or CNI_IFNAME cannot be used";
+    if ((size_t)snprintf(name, sizeof name, "%s:%s", container, ifname) >= sizeof name) return strerror(ENAMETOOLONG);
+    int spool = open_spool();
+    if (spool < 0) return strerror(errno);
+    if (!has_room(spool, name, size)) return "it is full";
+    snprintf(scratch, sizeof scratch, ".%ld.%lld", (long)getpid(), boot_clock());
+    int file = openat(spool, scratch, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (file < 0) return strerror(errno);
+    if (write_all(file, request, size) || fsync(file) || renameat(spool, scratch, spool, name) || fsync(spool))
+        why = strerror(errno), unlinkat(spool, scratch, 0);
+    return why;
+}
+
+/* Answers STATUS as the agent answered last, while that counts. Returns the exit code, or -1.
+ * The file: exit code, time by the boot clock and how long it counts (both ms), a line end, and the answer. */
+static int answer_from_last_status(void) {
+    int code, start = 0, file = open(beside("last-status"), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    long long said, counts, now = boot_clock();
+    ssize_t size = file < 0 ? -1 : read_all(file, answer, sizeof answer - 1);
+    answer[size < 0 ? 0 : size] = 0;
+    if (sscanf(answer, "%3d %18lld %18lld%n", &code, &said, &counts, &start) != 3 || answer[start++] != '\n') return -1;
+    if (now < said || now - said >= counts) return -1;
+    return write_all(STDOUT_FILENO, answer + start, (size_t)size - (size_t)start) ? 1 : code;
+}
+
 int main(void) {
     struct sigaction action = {.sa_handler = on_alarm}; /* without SA_RESTART: it interrupts reads */
     const char *command = getenv("CNI_COMMAND");
@@ -180,13 +261,22 @@ int main(void) {
                fflush(stdout);
     if (!*path) return fail(7, "socket: give a path of at most 107 plain characters", "", "");
     double wanted = *timeout ? strtod(timeout, NULL) : TIMEOUT;
+    if (!strcmp(command, "STATUS")) wanted = 0; /* it waits for no address */
     limit_time((long)(wanted < 600 ? wanted : 600) + MARGIN);
     size += (size_t)config;
     for (int i = 0; i < 4; i++) request[i] = (char)((size - 4) >> (24 - 8 * i));
     ssize_t answered = call_agent(size);
     if (answered < 0) {
-        char why[160];
-        snprintf(why, sizeof why, "%s: is `romana-bus agent` running on this node?", strerror(errno));
+        static const char RUNS[] = "is `romana-bus agent` running on this node?";
+        const char *not_kept = NULL, *cause = strerror(errno);
+        char why[320];
+        int code;
+        limit_time(MARGIN);
+        timed_out = 0;
+        if (!strcmp(command, "STATUS") && (code = answer_from_last_status()) >= 0) return code;
+        if (!strcmp(command, "DEL") && !(not_kept = keep(size))) return 0;
+        snprintf(why, sizeof why, "%s: %s%s%s", cause, RUNS,
+                 not_kept ? " The call was not kept for it in the directory spool: " : "", not_kept ? not_kept : "");
         return fail(strcmp(command, "STATUS") ? 11 : 50, "the agent of romana-bus does not answer at", path, why);
     }
     return write_all(STDOUT_FILENO, answer + 1, (size_t)answered - 1) ? 1 : (unsigned char)*answer;

@@ -35,21 +35,20 @@ _CHAINED: dict[str, dict[str, Any]] = {
 
 
 class Installed(NamedTuple):
-    """What was installed. `first`: configurations in CONF_DIR that a runtime uses instead, since their names
-    sort before ours."""
+    """What was installed. `oldest`: the plugin that allows no newer version. `first`: configurations in
+    CONF_DIR that a runtime uses instead, since their names sort before ours."""
 
     executable: Path
     conflist: Path
     plugins: tuple[str, ...]
     version: str
+    oldest: str
     first: tuple[str, ...]
 
 
 def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) -> Installed:
     """Install both files. Raises BadInput if that is impossible, and nothing was changed; Failed if it
     failed, and at most the executable is new."""
-    for option, directory in (("--bin-dir", bin_dir), ("--conf-dir", conf_dir)):
-        _usable(option, directory)
     if not _NAME.fullmatch(name):
         raise BadInput(f"--name {name!r}: use letters, digits, '_', '.' and '-'")
     if mtu and not 68 <= mtu <= 65535:
@@ -58,14 +57,15 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) ->
         raise BadInput(
             f"--run-dir: {socket} is longer than a socket's path can be (107 bytes): use a shorter one"
         )
-    plugins, version = _chain(bin_dir)
+    _make({"--bin-dir": bin_dir, "--conf-dir": conf_dir})
+    plugins, version, oldest = _chain(bin_dir)
     ours = {"type": PLUGIN, "socket": str(socket)} | ({"mtu": mtu} if mtu else {})
     chained = [{"type": plugin} | _CHAINED[plugin] for plugin in plugins]
     conflist = {"cniVersion": version, "name": name, "plugins": [ours, *chained]}
     executable, config = bin_dir / PLUGIN, conf_dir / CONFLIST
     text = msgspec.json.format(msgspec.json.encode(conflist), indent=2) + b"\n"
     _write([(executable, source().read_bytes(), 0o755), (config, text, 0o644)])
-    return Installed(executable, config, plugins, version, _first(conf_dir))
+    return Installed(executable, config, plugins, version, oldest, _first(conf_dir))
 
 
 def source() -> Path:
@@ -74,11 +74,22 @@ def source() -> Path:
     return compiled if compiled.is_file() else _HERE / "client.py"
 
 
-def _usable(option: str, directory: Path) -> None:
-    if not directory.is_dir():
-        raise BadInput(f"{option} {directory}: there is no such directory; create it, or name another")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise BadInput(f"{option} {directory}: not writable; run this as root, or name another")
+def _make(directories: dict[str, Path]) -> None:
+    """Make the directories that are missing. Raises BadInput unless all can be written to; then none is
+    made."""
+    made: list[Path] = []
+    for option, directory in directories.items():
+        try:
+            if not directory.is_dir():
+                directory.mkdir(mode=0o755, parents=True)
+                made.append(directory)
+            why = "" if os.access(directory, os.W_OK | os.X_OK) else "not writable; run this as root"
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            for each in made:
+                each.rmdir()
+            raise BadInput(f"{option} {directory}: {why}, or name another")
 
 
 def _first(conf_dir: Path) -> tuple[str, ...]:
@@ -89,18 +100,20 @@ def _first(conf_dir: Path) -> tuple[str, ...]:
 # --- what can be chained --------------------------------------------------------------------------------
 
 
-def _chain(bin_dir: Path) -> tuple[tuple[str, ...], str]:
-    """The known plugins that are installed and work, and the newest version that all of them support."""
-    common, plugins = set(VERSIONS), list[str]()
+def _chain(bin_dir: Path) -> tuple[tuple[str, ...], str, str]:
+    """The known plugins that are installed and work, the newest version that all of them support, and the
+    plugin because of which it is no newer."""
+    common, plugins, oldest = set(VERSIONS), list[str](), ""
     for name in _CHAINED:
         if not (bin_dir / name).exists():
             continue
         supported = common & _versions(bin_dir / name)
         if supported:
+            oldest = name if max(supported) < max(common) else oldest
             common, plugins = supported, [*plugins, name]
         else:
             log.warning("not chained: it supports none of our versions", plugin=str(bin_dir / name))
-    return tuple(plugins), max(common)
+    return tuple(plugins), max(common), oldest
 
 
 def _versions(plugin: Path) -> set[str]:

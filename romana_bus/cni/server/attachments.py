@@ -75,6 +75,15 @@ class Attachments:
             )
         )
 
+    def by_age(self) -> list[Attachment]:
+        """All, in the order in which they were put."""
+        return list(self._all.values())
+
+    @property
+    def have_six(self) -> bool:
+        """Whether one has an IPv6 address."""
+        return any(":" in address for each in self._all.values() for address in each.addresses)
+
     def get(self, network: str, attached: Attached) -> Attachment | None:
         return self._all.get((network, attached))
 
@@ -92,6 +101,14 @@ class Attachments:
         """Delete an attachment; a missing one is not an error. Raises OSError."""
         self._file((network, attached)).unlink(missing_ok=True)
         self._all.pop((network, attached), None)
+
+    def keep(self) -> None:
+        """Write them again if somebody has deleted the directory. Raises OSError."""
+        if not self._directory.is_dir():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for key, attachment in self._all.items():
+                files.write(self._file(key), msgspec.json.encode(attachment))
+            log.warning("the attachments were deleted: written again", directory=str(self._directory))
 
     def pods(self) -> dict[str, str]:
         """The host's end of each link -> its pod."""

@@ -26,7 +26,7 @@ from romana_bus.cni.server.sandbox_requests import SandboxRequests
 from romana_bus.cni.spec import CniError, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from romana_bus.cni.server.outbox import Outbox
     from romana_bus.cni.server.threads import Threads
@@ -62,7 +62,9 @@ class Addresses(Protocol):
 class Node(NamedTuple):
     """This node. `mtu`, `timeout`: defaults for network configurations without them. `has_block`: whether the
     node has a block of addresses. `six`: called before a pod gets an IPv6 address. `changed`: called when
-    attachments have changed."""
+    attachments have changed. `unknown`: why the log does not know this node, or ''. `needs`: what an address
+    is to the node itself, such as a gateway; '' if a pod may have it. `problems`: why pods would not be
+    connected."""
 
     name: str
     mtu: int
@@ -70,6 +72,9 @@ class Node(NamedTuple):
     has_block: Callable[[], bool]
     six: Callable[[], None]
     changed: Callable[[], None]
+    unknown: Callable[[], str]
+    needs: Callable[[str], str]
+    problems: Callable[[], list[str]]
 
 
 class Commands:
@@ -90,6 +95,7 @@ class Commands:
         """Run one call; returns the answer as JSON in the version of the configuration, b'' if the command
         has no result. A cancelled ADD leaves nothing. Raises CniError with a code of the specification, also
         for errors of the kernel and the disk."""
+        self._sandbox_requests.forget_old()
         try:
             if call.command == "STATUS":
                 return self._status()
@@ -107,6 +113,20 @@ class Commands:
             raise CniError(
                 spec.KERNEL, f"{call.command} failed in the kernel or on disk", str(error)
             ) from None
+
+    def is_busy(self, attached: Attached) -> bool:
+        """Whether a call for it runs."""
+        lock = self._locks.get(attached)
+        return lock is not None and lock.locked()
+
+    @contextlib.asynccontextmanager
+    async def idle(self, attached: Iterable[Attached]) -> AsyncIterator[set[Attached]]:
+        """Yields those for which no call runs or waits; until the end, calls for them wait."""
+        idle = {each for each in attached if each not in self._users}
+        async with contextlib.AsyncExitStack() as stack:
+            for each in idle:
+                await stack.enter_async_context(self._alone(each))
+            yield idle
 
     async def resend(self) -> None:
         """Publish this node's requests again: the log was read again, and may be another one."""
@@ -151,6 +171,7 @@ class Commands:
         try:
             if wanted.six and made.mtu < SMALLEST_V6:
                 raise CniError(spec.CONFIG, f"mtu {made.mtu}: a pod with an IPv6 address needs {SMALLEST_V6}")
+            self._check_needed(made)
             await self._unshared(made)
             self._attachments.put(made)
             if request is not None:
@@ -162,13 +183,20 @@ class Commands:
             await self._forget(made)
             raise
 
+    def _check_needed(self, made: Attachment) -> None:
+        """Make sure that the node itself does not need the addresses. Raises CniError."""
+        for address in made.addresses:
+            if what := self._node.needs(address):
+                why = "`romana-bus ipam reserve` keeps pods away from it; the pod network must not contain it"
+                raise CniError(spec.KERNEL, f"{address} of pod {made.pod} is {what}", why)
+
     async def _unshared(self, made: Attachment) -> None:
         """Make sure that no other running pod uses the addresses. (A newer sandbox of the same pod takes over
         from the older one.) An address may be assigned again before its former pod is gone. A pod whose link
         disappeared with its namespace, without a DEL, does not run any more. Between the last check and the
         return nothing is awaited. Raises CniError, OSError."""
         while other := self._sharer(made):
-            if self._busy(other.attached):
+            if self.is_busy(other.attached):
                 raise _still_attached(made, other)
             async with self._alone(other.attached):
                 if await self._threads.run(check.is_attached, results.veth_of(other).host):
@@ -182,10 +210,6 @@ class Commands:
             if not other.pod.may_be(made.pod) and set(made.addresses).intersection(other.addresses):
                 return other
         return None
-
-    def _busy(self, attached: Attached) -> bool:
-        lock = self._locks.get(attached)
-        return lock is not None and lock.locked()
 
     def _planned(self, call: Call, addresses: tuple[str, ...], mtu: int = 0) -> Attachment:
         return Attachment(
@@ -291,7 +315,7 @@ class Commands:
         of_network = [each for each in self._attachments if each.network == call.config.name]
         failures = []
         for attachment in of_network:
-            if attachment.attached in valid or self._busy(attachment.attached):
+            if attachment.attached in valid or self.is_busy(attachment.attached):
                 continue  # an ADD for it is running: not stale
             stale = call._replace(container=attachment.attached.container, ifname=attachment.attached.ifname)
             try:
@@ -322,8 +346,10 @@ class Commands:
         if trouble := self._addresses.trouble:
             raise CniError(spec.UNAVAILABLE, "the agent is not in sync with the log", trouble)
         if not self._node.has_block():
-            why = "`romana-bus ipam show` shows where nodes are placed"
+            why = self._node.unknown() or "`romana-bus ipam show` shows where nodes are placed"
             raise CniError(spec.UNAVAILABLE, f"node {self._node.name} has no block of addresses", why)
+        if problems := self._node.problems():
+            raise CniError(spec.UNAVAILABLE, problems[0], "; ".join(problems[1:]))
         return b""
 
 

@@ -102,6 +102,15 @@ class Journal:
             return  # the file is deleted with that one
         self._file(entry.number).unlink(missing_ok=True)
 
+    def keep(self) -> None:
+        """Write what waits again if somebody has deleted the directory. Raises OSError."""
+        if not self._directory.is_dir():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for entry in self.waiting():
+                if not self.held(entry.event.subject()):
+                    files.write(self._file(entry.number), codec.encode(entry.event), sync=True)
+            log.warning("the journal was deleted: written again", directory=str(self._directory))
+
     def _file(self, number: int) -> Path:
         return self._directory / f"{number:016}.json"
 

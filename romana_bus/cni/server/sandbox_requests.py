@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: How many pods with a request are remembered.
-REMEMBERED = 4096
+#: Seconds for which a pod is remembered at least, and twice that at most, after its last request or end: by
+#: then no decision about it can arrive any more.
+REMEMBERED = 600.0
 #: When the last sandbox of a pod ended, if none has ended yet.
 NEVER = float("-inf")
 
@@ -55,6 +56,8 @@ class SandboxRequests:
         # Pods with a request, and when the last sandbox of each ended.
         waiting = [_pod(event) for event in outbox.waiting()]
         self._asked = dict.fromkeys([*(each.pod for each in attachments if each.requested), *waiting], NEVER)
+        self._recent = {*self._asked}  # those that were noted since the last look
+        self._look_at = time.monotonic() + REMEMBERED
 
     def _is_true(self, event: SandboxEvent) -> bool:
         """Whether an event that the journal had when the agent started still holds."""
@@ -75,20 +78,24 @@ class SandboxRequests:
         return SandboxRequested(**self._sandbox(pod, container))
 
     def _remember(self, pod: Pod, ended: float) -> None:
-        self._asked.pop(pod, None)
         self._asked[pod] = ended
-        if len(self._asked) > REMEMBERED:
-            self._forget_oldest()
+        self._recent.add(pod)
 
-    def _forget_oldest(self) -> None:
-        """Forget the oldest requested pod without a sandbox."""
-        kept = {each.pod for each in self._attachments if each.requested}
-        if (oldest := next((pod for pod in self._asked if pod not in kept), None)) is not None:
-            del self._asked[oldest]
+    def forget_old(self) -> None:
+        """Forget pods that have had neither a sandbox with a request nor a waiting event for some time."""
+        if (now := time.monotonic()) < self._look_at:
+            return
+        self._look_at = now + REMEMBERED
+        kept = {each.pod for each in self._attachments if each.requested} | self._recent
+        kept |= {_pod(event) for event in self._outbox.waiting()}
+        self._asked = {pod: ended for pod, ended in self._asked.items() if pod in kept}
+        self._recent = set()
 
     async def resend(self) -> None:
         """Publish every request that still counts, since the log may have lost it, or an audit ended it; and
         end requests on the log without a sandbox here. What the log already has is not stored twice."""
+        # First: until they are read, ends are written that the log may not need.
+        requests = await self._outbox.requests()
         for each in list(self._attachments):
             counts = each.requested and each.addresses and each.key not in self._ending
             if counts and self._attachments.newest(each.pod) is each:
@@ -96,7 +103,7 @@ class SandboxRequests:
                     await self._outbox.put(
                         SandboxRequested(**self._sandbox(each.pod, each.attached.container))
                     )
-        for request in await self._outbox.requests():
+        for request in requests:
             if self._requesting(_pod(request), ending=True) is None:
                 with _logged(_pod(request)):
                     await self.end(_pod(request), request.sandbox, was_made=False)

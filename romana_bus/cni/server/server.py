@@ -1,8 +1,8 @@
 """The unix socket that `romana-cni` connects to: one request and one answer on each connection.
 
-Owns RUN_DIR/cni.sock (0600); the socket of a killed agent is replaced. Any invalid request is answered with a
-CNI error object. Of connections without a request, only the newest SILENT are kept. An ADD whose caller
-disconnects is undone; other commands are completed.
+Owns RUN_DIR/cni.sock (0600); the socket of a killed agent is replaced, and one that was deleted is made
+again. Any invalid request is answered with a CNI error object. Of connections without a request, only the
+newest SILENT are kept. An ADD whose caller disconnects is undone; other commands are completed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from prometheus_client import Counter, Histogram
 
 from romana_bus.cni import frame, spec
 from romana_bus.cni.spec import CniError
-from romana_bus.errors import Failed
+from romana_bus.errors import BadInput, Failed
 from romana_bus.tasks import stop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
     from typing import Any, Protocol
 
@@ -51,6 +51,8 @@ SECONDS = Histogram(
 #: Seconds: within which a request has to be complete, and its answer be read; and which running calls get
 #: when the agent stops.
 WITHIN, STOP_WITHIN = 10.0, 5.0
+#: Seconds between two looks whether the socket is still there.
+LOOK = 1.0
 #: Connections without a request: fewer than the files that a process may have open.
 SILENT = 512
 BACKLOG = 1024
@@ -58,21 +60,80 @@ _INTERNAL = 999
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, do: Execute, within: float = WITHIN) -> AsyncIterator[Path]:
+async def served(
+    directory: Path,
+    do: Execute,
+    within: float = WITHIN,
+    keep: Callable[[], object] = lambda: None,
+    trouble: Callable[[str], object] = str,
+) -> AsyncIterator[Path]:
     """Serve at the socket in `directory`, of which the caller is the single owner; yields its path. Raises
-    Failed."""
-    with _listening(directory / "cni.sock") as listener:
-        connections = _Connections(do, within)
-        server = await asyncio.start_unix_server(connections.serve, sock=listener, backlog=BACKLOG)
+    Failed.
+
+    Somebody may delete it: every LOOK seconds `keep` makes again what else the directory has to have (it
+    raises OSError, Failed or BadInput where it cannot), and a missing socket is made again. `trouble`: gets
+    why that was not possible, and '' when it was."""
+    connections = _Connections(do, within)
+    server = _Server(directory / "cni.sock", connections)
+    await server.open()
+    keeping = asyncio.create_task(_kept(server, keep, trouble), name="keep the socket")
+    try:
+        yield server.path
+    finally:
+        await stop(keeping)
+        server.close()
+        await connections.end()
+
+
+class _Server:
+    """Listens at a path."""
+
+    def __init__(self, path: Path, connections: _Connections) -> None:
+        self.path, self._connections = path, connections
+        self._server: asyncio.Server | None = None
+        self._inode = 0
+
+    @property
+    def stands(self) -> bool:
+        """Whether callers find our socket."""
         try:
-            yield directory / "cni.sock"
-        finally:
-            server.close()
-            await connections.end()
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    async def open(self) -> None:
+        """Raises Failed."""
+        listener = _listening(self.path)
+        self._inode = self.path.stat().st_ino
+        self._server = await asyncio.start_unix_server(
+            self._connections.serve, sock=listener, backlog=BACKLOG
+        )
+
+    def close(self) -> None:
+        """Calls that are running go on."""
+        if self._server is not None:
+            if self.stands:
+                with contextlib.suppress(OSError):  # the next agent removes it
+                    self.path.unlink()
+            self._server.close()
+        self._server = None
 
 
-@contextlib.contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
+async def _kept(server: _Server, keep: Callable[[], object], trouble: Callable[[str], object]) -> None:
+    while True:
+        await asyncio.sleep(LOOK)
+        try:
+            keep()
+            if not server.stands:
+                server.close()
+                await server.open()
+                log.warning("the socket was deleted: made again", socket=str(server.path))
+            trouble("")
+        except (OSError, Failed, BadInput) as error:
+            trouble(f"romana-cni cannot call this agent: {error}")
+
+
+def _listening(path: Path) -> socket.socket:
     """Raises Failed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     mask = os.umask(0o177)
@@ -84,12 +145,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
         raise Failed(f"cannot create a socket at {path}: {error}") from None
     finally:
         os.umask(mask)
-    try:
-        yield listener
-    finally:
-        with contextlib.suppress(OSError):  # the next agent removes it
-            path.unlink(missing_ok=True)
-        listener.close()
+    return listener
 
 
 class _Connections:

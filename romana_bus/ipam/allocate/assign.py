@@ -6,22 +6,35 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from romana_bus.ipam.allocate.choice import Choice, families_for, networks_for, scope_of
-from romana_bus.ipam.allocate.pinned import why_request_fails
+from romana_bus.ipam.allocate.limits import Unmet, why_not_retained
+from romana_bus.ipam.allocate.pinned import requested_families
 from romana_bus.ipam.allocate.place_nodes import release_block
 from romana_bus.ipam.allocate.release import publish_release, still_cooling, withheld_is_over
 from romana_bus.ipam.allocate.select import choose
 from romana_bus.ipam.allocate.spare_blocks import assign_block
-from romana_bus.ipam.model.records import Held, make_record
+from romana_bus.ipam.model.pinned import has_excess
+from romana_bus.ipam.model.records import Cooling, Held, make_record
 from romana_bus.ipam.model.sandboxes import claimant
+from romana_bus.ipam.model.waiting import ADDRESS, BLOCK, ROOM
+from romana_bus.ipam.topology.pinned_limits import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from romana_bus.ipam.allocate.context import Context
+    from romana_bus.ipam.model.annotations import PodRequest
+    from romana_bus.ipam.model.free_space import FreeSpace
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.pods import Pod
-    from romana_bus.ipam.model.records import Cooling
     from romana_bus.ipam.model.state import Entry
+    from romana_bus.ipam.model.uids import Ident
+    from romana_bus.ipam.model.waiting import Target
+
+    Families = Sequence[tuple[FreeSpace, ...]]
+
+
+#: Why a sticky pod that gets another segment still has an address that is not kept.
+NOT_RETAINED = "its addresses were not kept before"
 
 
 def _order(pod: Pod) -> tuple[str, str, str]:
@@ -29,19 +42,17 @@ def _order(pod: Pod) -> tuple[str, str, str]:
     return namespace, name, pod.node
 
 
+def _by_request(pod: Pod) -> int:
+    request = pod.details.request
+    return 2 if request is None else 0 if request.addresses else 1
+
+
 def entries_to_retry(context: Context) -> set[Entry]:
     """Returns the waiting pods that may find an address now."""
-    index, hosts = context.index, context.state.hosts
-    dirty = index.dirty
-    if not dirty.retry and not dirty.leaves:
-        return set()
-    names, dirty.retry = dirty.retry, set()
-    leaves, dirty.leaves = dirty.leaves, set()
-    for number in leaves:
-        space = index.spaces[number]
-        space.waiting = {name for name in space.waiting if name in hosts and hosts[name].waiting}
-        names |= space.waiting
-    return {(name, key) for name in names if name in hosts for key in hosts[name].waiting}
+    retry = context.index.dirty.retry
+    entries = set(retry)
+    retry.clear()  # the index adds to this very set
+    return entries
 
 
 def pods_to_assign(context: Context, entries: Iterable[Entry]) -> list[Pod]:
@@ -68,9 +79,10 @@ def assign_addresses(context: Context, pods: list[Pod]) -> Iterator[None]:
     """Assigns an address to each pod. Yields whenever there are enough decisions for a part.
 
     First come the pods that report addresses and can keep all of them, then those that can keep one. Among
-    these, and then among the others, pods that request an address or a network come first."""
+    these, and then among the others, pods that request a fixed address come first, then those with another
+    request; among equals, the order is that of `pods`."""
     if any(pod.details.request for pod in pods):
-        pods = sorted(pods, key=lambda pod: pod.details.request is None)
+        pods = sorted(pods, key=_by_request)
     for enough in (all, any) if any(pod.details.ips for pod in pods) else ():
         without = []
         for pod in pods:
@@ -84,7 +96,7 @@ def assign_addresses(context: Context, pods: list[Pod]) -> Iterator[None]:
         host = state.hosts.get(pod.node) or state.host(pod.node)
         record = host.records.get(pod.key)
         if record is not None and record.block is not None:
-            _assign(context, pod, host, record.held)
+            _assign(context, pod, host, record.held, "" if record.retention else NOT_RETAINED)
         elif choices := choose(context, pod, host) if host.placed and host.seen else []:
             _carry_out(context, pod, host, choices)
         else:
@@ -107,7 +119,9 @@ def _adopt(context: Context, pod: Pod, enough: Callable[[Iterable[object]], bool
 
 
 def _carry_out(context: Context, pod: Pod, host: Host, choices: list[Choice]) -> None:
-    _assign(context, pod, host, tuple([take(context, pod, host, choice) for choice in choices]))
+    reason = why_not_retained(context, pod, host, choices)  # before the addresses are taken, and count
+    held = tuple([take(context, pod, host, choice) for choice in choices])
+    _assign(context, pod, host, held, reason)
 
 
 def take(context: Context, pod: Pod, host: Host, choice: Choice) -> Held:
@@ -135,51 +149,98 @@ def _take_from_donor(context: Context, pod: Pod, choice: Choice) -> None:
     release_block(context, kept.block, 0, pod.cause)
 
 
-def _assign(context: Context, pod: Pod, host: Host, held: tuple[Held, ...]) -> None:
+def _assign(context: Context, pod: Pod, host: Host, held: tuple[Held, ...], not_retained: str) -> None:
+    """`not_retained`: why the addresses may not be kept for the pod's name when the pod is gone, or ''."""
     before = host.records.get(pod.key)
     cooling: tuple[Cooling, ...] = ()
     if before is not None and before.rest.cooling:
         assigned = {(address.block, address.offset) for address in held}
         still = still_cooling(context, host, before, pod.ident)
         cooling = tuple([old for old in still if (old.block, old.offset) not in assigned])
-    retention = pod.details.request.retention if pod.details.request else 0
-    segment = pod.details.segment
-    record = make_record(pod.key, pod.ident, held, cooling, segment=segment, retention=retention)
-    context.address(host, record, pod.cause)
+    segment, request = pod.details.segment, pod.details.request
+    if request is None:
+        record = make_record(pod.key, pod.ident, held, cooling, segment=segment)
+        context.address(host, record, pod.cause)
+        return
+    retention, shorter = (0, not_retained) if not_retained else _retention(context, request, held)
+    fixed = sum(1 << n for n, address in enumerate(held) if address.numeric in request.addresses)
+    record = make_record(
+        pod.key, pod.ident, held, cooling, segment=segment, retention=retention, fixed=fixed
+    )  # fmt: skip
+    if request.retention > retention:
+        requested = request.retention
+        context.address(host, record, pod.cause, requested_retention=requested, reason=shorter)
+    else:
+        context.address(host, record, pod.cause)
+
+
+def _retention(context: Context, request: PodRequest, held: tuple[Held, ...]) -> tuple[int, str]:
+    """For how long the addresses are kept after the pod is gone: what it requests, or the most that its
+    networks allow, and why it is less. Each network limits it once more when its address is released."""
+    topology = context.index.topology
+    places = [topology.place_of(address.block.leaf) for address in held if address.block.leaf >= 0]
+    networks = [topology.networks[place] for place in places]
+    if not networks:
+        return request.retention, ""
+    most = max(networks, key=lambda network: network.limits.max_retention)
+    allowed = most.limits.max_retention
+    if request.retention <= allowed:
+        return request.retention, ""
+    return allowed, (
+        f"network {most.name} keeps addresses for {duration_text(allowed)} at most: request less, or raise "
+        "wishes.max_retention"
+    )
 
 
 def _deny(context: Context, pod: Pod, host: Host) -> None:
-    code, reason = _why_not(context, pod, host)
+    watch: set[Target] = {(ADDRESS, *address) for address in pod.reported}
+    code, reason, full = _why_not(context, pod, host, watch)
+    context.index.waiting.wait((host.name, pod.key), watch)
     record = host.records.get(pod.key)
-    known = record is not None and (record.uid, record.code, record.reason) == (pod.uid, code, reason)
-    if known and not withheld_is_over(context, host, record):  # type: ignore[arg-type]
-        return
-    scope = scope_of(context, pod, host) if code == "exhausted" else ""
+    if record is not None and (record.uid, record.code, record.reason) == (pod.uid, code, reason):
+        cooling_changes = withheld_is_over(context, host, record) or has_excess(context.state, record)
+        if not cooling_changes:
+            return
+    scope = scope_of(context, full) if full else ""
     cooling = still_cooling(context, host, record, pod.ident)
+    if record is not None and record.ident == pod.ident and not record.rest.code:
+        cooling = tuple(_owned(old, pod.ident) for old in cooling)
     record = make_record(pod.key, pod.ident, cooling=cooling, code=intern(code), reason=intern(reason))
     context.address(host, record, pod.cause, scope=scope)
 
 
-def _why_not(context: Context, pod: Pod, host: Host) -> tuple[str, str]:
-    """Code and reason of a denial. The same denial always has the same words, so it is published once."""
+def _owned(old: Cooling, ident: Ident) -> Cooling:
+    """The address that the pod itself had last: its denial says so, since it may get the address back."""
+    return old if old.ident else Cooling(old.block, old.offset, old.until, old.kept, ident)
+
+
+def _why_not(context: Context, pod: Pod, host: Host, watch: set[Target]) -> tuple[str, str, Families]:
+    """Code and reason of a denial, and what is full, if that is why. The same denial always has the same
+    words, so it is published once. `watch`: collects what the answer depends on."""
     topology, tenant = context.state.topology, pod.tenant
     if not host.seen:
-        return "host_unknown", f"node {host.name} is not in the API"
+        return "host_unknown", f"node {host.name} is not in the API", ()
     if host.denied:
-        return "host_denied", f"node {host.name} is in no group: {host.denied.reason}"
+        return "host_denied", f"node {host.name} is in no group: {host.denied.reason}", ()
     if not topology.order(tenant):
-        return "no_network", f"no network is for tenant {tenant}, and none is for everyone"
+        return "no_network", f"no network is for tenant {tenant}, and none is for everyone", ()
     networks = [topology.networks[place] for place in networks_for(context, pod)]
-    if pod.request and (unmet := why_request_fails(context, pod, host)):
-        return "wish", unmet
-    families = families_for(context, pod, host)
+    families: Families = families_for(context, pod, host)
+    if pod.request:
+        requested = requested_families(context, pod, host, watch)
+        if isinstance(requested, Unmet):
+            return requested.code, requested.reason, ()
+        families = requested
     if not families:
         names = ", ".join(network.name for network in networks)
         reason = f"node {host.name} is in no group of the networks that tenant {tenant} may use: {names}"
-        return "host_denied", reason
+        return "host_denied", reason, ()
     full = "; ".join(
         f"network {space.leaf.network}, group {space.leaf.group}, {space.leaf.prefix}"
         for family in families
         for space in family
     )
-    return "exhausted", f"{'full' if len(families) == 1 else 'one family or more is full'}: {full}"
+    for space in (space for family in families for space in family):
+        watch.update(((ROOM, host.name, space.leaf.number), (BLOCK, "", space.leaf.number)))
+    words = "full" if len(families) == 1 else "one family or more is full"
+    return "exhausted", f"{words}: {full}", families

@@ -8,6 +8,8 @@ from romana_bus.ipam.model.blocks import ALL, OWN, Block
 from romana_bus.ipam.model.usage import exhausted_scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from romana_bus.inet import Prefix
     from romana_bus.ipam.allocate.context import Context
     from romana_bus.ipam.model.free_space import FreeSpace
@@ -61,12 +63,12 @@ def families_for(context: Context, pod: Pod, host: Host) -> tuple[tuple[FreeSpac
     return context.index.spaces_for(networks_for(context, pod), host.leaves)
 
 
-def scope_of(context: Context, pod: Pod, host: Host) -> str:
-    """What is exhausted for the pod: block, group or network.
+def scope_of(context: Context, families: Iterable[tuple[FreeSpace, ...]]) -> str:
+    """What is exhausted for a pod whose addresses come from these groups: block, group or network.
 
     The scope is that of the moment of the denial. A change in other nodes and groups publishes no new one."""
-    families = [[space.leaf for space in spaces] for spaces in families_for(context, pod, host)]
-    return exhausted_scope(context.index.topology, families, context.free_addresses)
+    leaves = [[space.leaf for space in spaces] for spaces in families]
+    return exhausted_scope(context.index.topology, leaves, context.free_addresses)
 
 
 def own_block(pod: Pod) -> Owner:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from romana_bus.events import SPEC
 from romana_bus.ipam.fold.address_events import event_of
 from romana_bus.ipam.fold.decisions import replace
 from romana_bus.ipam.fold.evolve import evolve
@@ -51,6 +52,12 @@ class Context:
         return self._free[leaf.number]
 
     @property
+    def topology_cause(self) -> str:
+        """STREAM/SEQUENCE of the topology in force; '' for the default topology."""
+        state = self.state
+        return f"{SPEC}/{state.wanted_seq}" if state.documented and state.wanted_seq else ""
+
+    @property
     def full(self) -> bool:
         """Whether there are enough decisions for a part."""
         return len(self.decisions) >= self.size
@@ -65,10 +72,9 @@ class Context:
         evolve(self.state, event)
         self.decisions.append(Decision(event, cause))
 
-    def address(self, host: Host, record: Record, cause: str, *, reason: str = "", scope: str = "") -> None:
-        """Stores the record, and adds its event to the decisions. `reason`: of a release. `scope`: of a
-        denial."""
-        decision = Decision(event_of(self.state, host.name, record, reason=reason, scope=scope), cause)
+    def address(self, host: Host, record: Record, cause: str, **details: Any) -> None:
+        """Stores the record, and adds its event to the decisions. `details`: as for `event_of`."""
+        decision = Decision(event_of(self.state, host.name, record, **details), cause)
         # Folding the event stores an equal record, but reads it from text again: the whole core would take a
         # quarter longer.
         replace(self.state, host, record)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from romana_bus.events import SPEC, TopologyAccepted
+from romana_bus.events import TopologyAccepted
 from romana_bus.ipam.allocate.assign import assign_addresses, entries_to_retry, pods_to_assign
 from romana_bus.ipam.allocate.context import Context
 from romana_bus.ipam.allocate.place_nodes import ReportedAddresses, open_groups, place_hosts
@@ -54,8 +54,7 @@ def _accept(context: Context) -> None:
         return
     state.to_accept = False
     if state.accepted != state.in_force:
-        cause = f"{SPEC}/{state.wanted_seq}" if state.documented and state.wanted_seq else ""
-        context.publish(TopologyAccepted(document=state.in_force), cause)
+        context.publish(TopologyAccepted(document=state.in_force), context.topology_cause)
 
 
 def _round(context: Context) -> Iterator[None]:
@@ -66,7 +65,7 @@ def _round(context: Context) -> Iterator[None]:
     yield from release_addresses(context, records)
     hosts, dirty.hosts = dirty.hosts, set()
     if hosts:
-        place_hosts(context, hosts, ReportedAddresses(context.state, records))
+        place_hosts(context, hosts, ReportedAddresses(context, records))
         if context.full:
             yield
     yield from assign_addresses(context, pods_to_assign(context, records | entries_to_retry(context)))
@@ -74,7 +73,8 @@ def _round(context: Context) -> Iterator[None]:
     if not spares:
         return
     release_extra_blocks(context, spares)
-    if dirty.leaves:
-        dirty.spares |= spares  # waiting pods come first: they may need the blocks that were released
+    if dirty.retry or dirty.spares:
+        # Waiting pods come first: they may need the blocks that were released. So do other nodes.
+        dirty.spares |= spares
     else:
         open_spare_blocks(context, spares)

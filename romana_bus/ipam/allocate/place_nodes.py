@@ -14,6 +14,7 @@ from romana_bus.events import (
     Placement,
 )
 from romana_bus.ipam.model.sandboxes import claimant
+from romana_bus.ipam.model.underlay import overlap
 from romana_bus.ipam.topology import default
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ class ReportedAddresses:
     After the store was lost, they show where the nodes were: a node is placed in the group of its pods'
     addresses. Computed only when a node has to be placed."""
 
-    def __init__(self, state: State, records: Iterable[Entry]) -> None:
-        self.state = state
+    def __init__(self, context: Context, records: Iterable[Entry]) -> None:
+        self.state = context.state
+        self.denied = context.index.waiting.denied
         self.records = records
         self._fresh: dict[str, set[str]] | None = None
         self._of: dict[str, list[tuple[int, int]]] = {}
@@ -58,8 +60,7 @@ class ReportedAddresses:
             self._fresh = {}
             for name, key in self.records:
                 self._fresh.setdefault(name, set()).add(key)
-        host = self.state.hosts.get(node)
-        return self._fresh.get(node, set()) | (host.waiting if host else set())
+        return self._fresh.get(node, set()) | self.denied.get(node, set())
 
 
 def open_groups(context: Context) -> None:
@@ -83,7 +84,7 @@ def open_groups(context: Context) -> None:
     known = {zone for leaf in state.topology.leaves for key, zone in leaf.needs if key == label}
     if not needing and (known or len(zones) > 1):
         zones.pop("", None)
-    reported = ReportedAddresses(state, dirty.records)
+    reported = ReportedAddresses(context, dirty.records)
     for zone in sorted(zones):
         if zone not in known:
             _open_group(context, zone, zones[zone], reported)
@@ -92,7 +93,7 @@ def open_groups(context: Context) -> None:
 def _needing(context: Context) -> set[str]:
     """The nodes without a group and without a zone that have a pod that needs an address."""
     state, dirty = context.state, context.index.dirty
-    waiting = {name for name in dirty.hosts if name in state.hosts and state.hosts[name].waiting}
+    waiting = {name for name in dirty.hosts if name in context.index.waiting.denied}
     for name, key in dirty.records:
         if claimant(state, name, key) is not None:
             waiting.add(name)
@@ -169,7 +170,9 @@ def _place(context: Context, host: Host, reported: ReportedAddresses) -> None:
     placements = tuple(
         Placement(network=leaf.network, group=leaf.group, prefix=str(leaf.prefix)) for leaf in leaves if leaf
     )
-    event = HostPlaced(node=host.name, uid=host.uid, addresses=host.addresses, placements=placements)
+    # A node object that was just created again has no addresses yet: the routes to its pods stay.
+    addresses = host.addresses or (host.placed.addresses if host.placed else ())
+    event = HostPlaced(node=host.name, uid=host.uid, addresses=addresses, placements=placements)
     if host.placed != event:
         context.publish(event, host.cause)
 
@@ -182,7 +185,9 @@ def _choose_leaf(
     A host stays where its labels still fit; and where it has addresses, if its labels fit nowhere. Else it
     moves to a leaf that fits: one where it has addresses already (the oldest first), or the one where its
     pods report most addresses, or the one with the fewest hosts. Its addresses elsewhere stay until their
-    pods go."""
+    pods go. A network that overlaps what the host lives on has none for it."""
+    if host.underlay and _is_barred(context, host, network, reported):
+        return None
     spaces, topology = context.index.spaces, context.index.topology
     number = host.leaves[place]
     if number >= 0 and topology.admits(network, spaces[number].leaf, host.name, host.labels):
@@ -202,12 +207,21 @@ def _choose_leaf(
     return min(ranks, key=ranks.__getitem__, default=None)
 
 
+def _is_barred(context: Context, host: Host, network: Network, reported: ReportedAddresses) -> bool:
+    """Whether the network overlaps what the host lives on, and no pod there has an address of it. A report
+    alone takes no address away, so a host with pods stays; the audit tells it."""
+    if overlap(context.state.topology, network, host.underlay) is None:
+        return False
+    in_use = (block for block in host.blocks.values() if not block.idle)
+    if any(network.prefix.overlaps(block.prefix) for block in in_use):
+        return False
+    return not reported.inside(host.name, network.prefix)
+
+
 def _deny(context: Context, host: Host) -> None:
-    topology = context.state.topology
-    reasons = [_missing_labels(network, host.labels) for network in topology.networks]
+    state = context.state
+    reasons = [_why_not(state, host, network) for network in state.topology.networks]
     reason = "; ".join(reasons) or "the topology has no network"
-    if not context.state.documented:
-        reason = _no_slot(context.state, host)
     event = HostDenied(node=host.name, uid=host.uid, reason=reason)
     if host.denied != event:
         context.publish(event, host.cause)
@@ -222,6 +236,16 @@ def _no_slot(state: State, host: Host) -> str:
         f"it has no label {state.settings.zone_label} yet; "
         "it is placed once it has, or once a pod on it wants an address"
     )
+
+
+def _why_not(state: State, host: Host, network: Network) -> str:
+    """Why the host cannot be in the network."""
+    if (found := overlap(state.topology, network, host.underlay)) is None:
+        return _missing_labels(network, host.labels) if state.documented else _no_slot(state, host)
+    remedy = "with another cidr (romana-bus topology apply)"
+    if not state.documented:
+        remedy = "of its own (romana-bus topology apply), or another --network (romana-bus ipam settings set)"
+    return f"network {network.name}: {found.of(host.name)}: set a topology {remedy}"
 
 
 def _missing_labels(network: Network, labels: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from romana_bus.events import (
     BlockReleased,
 )
 from romana_bus.ipam.model.nodes import misfit
+from romana_bus.ipam.model.pinned import excess, has_excess, retained_until
 from romana_bus.ipam.model.records import Cooling, make_record
 from romana_bus.ipam.model.sandboxes import bearer, may_run, sandbox
 from romana_bus.ipam.model.uids import ident_of
@@ -40,17 +41,24 @@ def release_addresses(context: Context, entries: Iterable[Entry]) -> Iterator[No
         record = host.records.get(key) if host else None
         if host is None or record is None or record.empty:
             continue
-        if record.block is None and not record.rest.code and not has_withheld(record):
+        if (
+            record.block is None
+            and not record.rest.code
+            and not (has_withheld(record) or has_excess(state, record))
+        ):
             continue
         pod = bearer(state, node, key) if state.sandboxes else state.pods.get(key)
         if reason := misfit(host, record, pod):
             cause = _cause_of_end(state, node, key, pod)
-            until = state.now + max(state.settings.cooldown, record.retention)
+            until = state.now + state.settings.cooldown
             if state.sandboxes and may_run(state, host, record):
                 until = WHILE_IT_RUNS
             _release(context, host, record, reason, until, cause)
         elif ended := state.ended(host, record):
             _release(context, host, record, ended.reason, WHILE_IT_RUNS, ended.cause)
+        elif record.block is not None and has_excess(state, record):
+            shorter = record.with_cooling(still_cooling(context, host, record))
+            context.address(host, shorter, context.topology_cause)
         if context.full:
             yield
 
@@ -81,12 +89,17 @@ def _cause_of_end(state: State, node: str, key: str, pod: Pod | None) -> str:
 
 
 def _release(context: Context, host: Host, record: Record, reason: str, until: int, cause: str) -> None:
-    """Releases the addresses: nobody gets them before `until`."""
+    """Releases the addresses: nobody gets them before `until`, and only a pod of their name as long as they
+    are retained."""
     state = context.state
     cooling = still_cooling(context, host, record) if record.rest.cooling else ()
-    if until > state.now:
-        kept = bool(record.retention) and until != WHILE_IT_RUNS
-        cooling = (*cooling, *(Cooling(held.block, held.offset, until, kept) for held in record.held))
+    retained = record.rest.retention if until != WHILE_IT_RUNS else 0
+    for held in record.held:
+        end = until
+        if retained:
+            end = max(until, retained_until(state, held.block, state.now + retained))
+        if end > state.now:
+            cooling = (*cooling, Cooling(held.block, held.offset, end, bool(retained)))
     publish_release(context, host, record, reason, cooling, cause)
 
 
@@ -126,6 +139,9 @@ def still_cooling(
                 old = Cooling(old.block, old.offset, state.now + state.settings.cooldown, old.kept)
             elif successor is not None and successor != record.ident and not old.ident:
                 old = Cooling(old.block, old.offset, WHILE_IT_RUNS, old.kept, record.ident)
+        if excess(state, old):
+            until = retained_until(state, old.block, old.until)
+            old = Cooling(old.block, old.offset, until, old.kept, old.ident)
         if old.until > state.now:
             cooling.append(old)
     return tuple(cooling)

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from romana_bus.ipam.allocate.choice import Choice, Owner, families_for, owner_of
+from romana_bus.ipam.allocate.limits import Unmet
 from romana_bus.ipam.allocate.pinned import choice_of_address, pinned_choice, why_not_available
 from romana_bus.ipam.allocate.spare_blocks import next_block, spare_order
 from romana_bus.ipam.model.blocks import chain_key
@@ -36,10 +37,13 @@ def choose(context: Context, pod: Pod, host: Host) -> list[Choice]:
     for spaces in families_for(context, pod, host):
         choice = _reported(context, pod, host, spaces, ips) if ips else None
         if choice is None and request is not None:
-            pinned = pinned_choice(context, pod, host, spaces)
-            if isinstance(pinned, str):
+            pinned = pinned_choice(context, pod, host, spaces, set())
+            if isinstance(pinned, Unmet):
                 return []
-            choice = pinned
+            if isinstance(pinned, Choice):
+                choice = pinned
+            else:
+                spaces = pinned
         for space in spaces:
             if choice is not None:
                 break
@@ -83,7 +87,8 @@ def _had(context: Context, pod: Pod, host: Host, record: Record) -> list[tuple[i
     """The addresses that this very pod had last and that still cool down. It was taken for gone by mistake,
     or another pod of its name had the sandbox: it may still run with them."""
     ended = context.state.ended_for(host.name, pod)
-    same_pod = record.block is None and record.ident == pod.ident
+    # A denial has the uid of the pod that is denied, and the addresses of the one before it.
+    same_pod = record.block is None and record.ident == pod.ident and not record.rest.code
     own = [
         old
         for old in record.cooling

@@ -66,7 +66,7 @@ def _has_block(host: Host, leaf: int) -> bool:
 def next_block(context: Context, space: FreeSpace) -> Prefix | None:
     """The block of the group that is opened next; None where it has no free one."""
     state = context.state
-    return space.next(state.now - state.settings.order_memory, state.reserved_in(space.leaf.prefix.width))
+    return space.next(state.now - state.order_memory, state.reserved_in(space.leaf.prefix.width))
 
 
 def assign_block(

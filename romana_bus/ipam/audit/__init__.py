@@ -12,6 +12,8 @@
 | missed | a node or pod that only the log or only the API server has, or that differs between them |
 | sandbox | a sandbox request on a node that is gone: nobody else removes it |
 | kernel | an address that only the node's kernel has, or only the log |
+| node | an address of a pod that is a node's, a gateway's, or that of the log or the API server |
+| underlay | a node with pods in a network that overlaps what the node lives on |
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from romana_bus.ipam.audit.blocks import miscounted, misplaced
 from romana_bus.ipam.audit.finding import KINDS, Finding, Snapshot
 from romana_bus.ipam.audit.kernels import covers, wired_otherwise
 from romana_bus.ipam.audit.missing import missed, requested_nowhere, without
+from romana_bus.ipam.audit.underlay import lived_on
 from romana_bus.ipam.model.state import NEEDED
 
 if TYPE_CHECKING:
@@ -76,5 +79,6 @@ def findings(state: State, snapshot: Snapshot, wired: Sequence[Wired] = ()) -> l
         *miscounted(state),
         *requested_nowhere(state, snapshot),
         *wired_otherwise(state, snapshot, wired),
+        *lived_on(state),
     ]
     return sorted(set(unsorted), key=lambda finding: (KINDS.index(finding.kind), finding))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     "nobody", "without", "owners", "differs", "outside", "overlap", "count", "missed", "sandbox", "kernel",
+    "node", "underlay",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from romana_bus.ipam.change.match import NOTHING, Level, level_in, matched, top, traits_of
+from romana_bus.ipam.topology.pinned_limits import PinnedLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,8 @@ class NetworkChange(msgspec.Struct, frozen=True, kw_only=True):
     was_block_mask: int = 0
     tenants: tuple[str, ...] = ()
     was_tenants: tuple[str, ...] = ()
+    limits: PinnedLimits | None = None
+    was_limits: PinnedLimits | None = None
 
 
 class GroupChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,17 +131,18 @@ def _networks(old: Topology, new: Topology) -> Iterator[tuple[Network | None, Ne
 
 def _network(was: Network | None, now: Network | None) -> NetworkChange:
     new_fields = {} if now is None else {
-        "prefix": str(now.prefix), "block_mask": now.block_length, "tenants": now.tenants
+        "prefix": str(now.prefix), "block_mask": now.block_length, "tenants": now.tenants,
+        "limits": now.limits,
     }  # fmt: skip
     old_fields = {} if was is None else {
         "was_network": was.name, "was_prefix": str(was.prefix), "was_block_mask": was.block_length,
-        "was_tenants": was.tenants,
+        "was_tenants": was.tenants, "was_limits": was.limits,
     }  # fmt: skip
     if now is None or was is None:
         kind = "opened" if now else "ended"
     else:
         same = all(getattr(was, part) == getattr(now, part)
-                   for part in ("name", "prefix", "block_length", "tenants"))  # fmt: skip
+                   for part in ("name", "prefix", "block_length", "tenants", "limits"))  # fmt: skip
         kind = "kept" if same else "changed"
     name = now.name if now else was.name if was else ""
     return msgspec.convert({"kind": kind, "network": name, **new_fields, **old_fields}, NetworkChange)

@@ -18,6 +18,7 @@ from romana_bus.ipam.change.compare import Comparison, GroupChange, NetworkChang
 from romana_bus.ipam.change.evictions import PlacementCheck, PodChange
 from romana_bus.ipam.fold.evolve import topology_set
 from romana_bus.ipam.model.state import NEEDED
+from romana_bus.ipam.report.pinned import PinnedView, pinned, shortened
 from romana_bus.ipam.topology.networks import Topology
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class BlockChange(msgspec.Struct, frozen=True, kw_only=True):
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """`blocks`: those that are affected; `blocks_kept`: the number of the others. `blocks_opened`: how many
     blocks nodes would get at once. `losing`: the running pods that lose an address. `homeless`: those whose
-    address has no place already. `problem`: why the topology in force cannot be used."""
+    address has no place already. `pinned`: who uses the limits of fixed and sticky addresses afterwards.
+    `shortened`: how many retained addresses end earlier. `problem`: why the topology in force cannot be
+    used."""
 
     networks: tuple[NetworkChange, ...]
     groups: tuple[GroupChange, ...]
@@ -69,6 +72,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     addresses_kept: int
     losing: tuple[PodChange, ...]
     homeless: tuple[PodChange, ...]
+    pinned: tuple[PinnedView, ...] = ()
+    shortened: int = 0
     problem: str = ""
 
     @property
@@ -93,6 +98,8 @@ def changes(state: State, document: Mapping[str, Any], new: Topology) -> Changes
         addresses_kept=kept,
         losing=tuple(losing),
         homeless=tuple(homeless),
+        pinned=pinned(after),
+        shortened=shortened(state, new),
         problem=state.problem,
     )
 

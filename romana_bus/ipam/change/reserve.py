@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from romana_bus.errors import BadInput
 from romana_bus.events import RangeReserved, RangeUnreserved
 from romana_bus.inet import Prefix, format_address, parse_address, parse_prefix
-from romana_bus.ipam.model.holdings import holdings
+from romana_bus.ipam.report.holdings import holdings
 
 if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State

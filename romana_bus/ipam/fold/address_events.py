@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from romana_bus.ipam.model.state import State
 
 
-def event_of(state: State, node: str, record: Record, *, reason: str = "", scope: str = "") -> AddressEvent:
-    """The event of a record on a node: an assignment, a denial or a release. `reason`: of a release. `scope`:
-    of a denial. A record keeps neither."""
+def event_of(
+    state: State, node: str, record: Record, *,
+    reason: str = "", scope: str = "", requested_retention: int = 0,
+) -> AddressEvent:  # fmt: skip
+    """The event of a record on a node: an assignment, a denial or a release. `reason`: of a release, or of a
+    retention that is shorter than `requested_retention`. `scope`: of a denial. A record keeps none of
+    them."""
     namespace, _, name = record.key.partition("/")
     cooling = _cooling_to_event(record.rest.cooling) if record.rest.cooling else ()
     if record.block is not None:
         return AddressAssigned(
             namespace=namespace, name=name, uid=record.uid, node=node, tenant=namespace,
             segment=record.segment, addresses=_held_to_event(state, record, record.block), cooling=cooling,
-            retention=record.rest.retention,
+            retention=record.rest.retention, requested_retention=requested_retention, reason=reason,
         )  # fmt: skip
     if record.rest.code:
         return AddressDenied(
@@ -52,8 +56,8 @@ def record_of(state: State, event: AddressEvent) -> Record:
     cooling = _cooling_from_event(state, event) if event.cooling else ()
     if isinstance(event, AddressAssigned) and event.addresses:
         held = tuple([_held(state, given.block, given.address, given.network) for given in event.addresses])
-        segment, retention = intern(event.segment), event.retention
-        return make_record(key, ident, held, cooling, segment=segment, retention=retention)
+        segment, retention, fixed = intern(event.segment), event.retention, _fixed_from_event(event)
+        return make_record(key, ident, held, cooling, segment=segment, retention=retention, fixed=fixed)
     if isinstance(event, AddressDenied):
         code, reason = intern(event.code), intern(event.reason)
         return make_record(key, ident, cooling=cooling, code=code, reason=reason)
@@ -62,13 +66,23 @@ def record_of(state: State, event: AddressEvent) -> Record:
 
 def _held_to_event(state: State, record: Record, first: Block) -> tuple[PodAddress, ...]:
     # The first address is not made a `Held`: most records have no other, and they are written all the time.
-    address = _pod_address(state, first, record.offset)
-    return (address, *(_pod_address(state, held.block, held.offset) for held in record.rest.more))
+    fixed, more = record.rest.fixed, record.rest.more
+    address = _pod_address(state, first, record.offset, bool(fixed & 1))
+    if not more:
+        return (address,)
+    others = (
+        _pod_address(state, held.block, held.offset, bool(fixed >> n & 1)) for n, held in enumerate(more, 1)
+    )
+    return (address, *others)
 
 
-def _pod_address(state: State, block: Block, offset: int) -> PodAddress:
+def _pod_address(state: State, block: Block, offset: int, fixed: bool) -> PodAddress:
     network = state.topology.leaves[block.leaf].network if block.leaf >= 0 else block.network
-    return PodAddress(address=block.address(offset), network=network, block=block.text)
+    return PodAddress(address=block.address(offset), network=network, block=block.text, fixed=fixed)
+
+
+def _fixed_from_event(event: AddressAssigned) -> int:
+    return sum(1 << n for n, given in enumerate(event.addresses) if given.fixed)
 
 
 def _held(state: State, block_text: str, address: str, network: str) -> Held:

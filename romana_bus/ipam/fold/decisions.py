@@ -21,7 +21,7 @@ from romana_bus.ipam.fold.address_events import record_of
 from romana_bus.ipam.model.blocks import ALL
 from romana_bus.ipam.model.pods import AS_GIVEN, make_details
 from romana_bus.ipam.model.records import Held, make_record
-from romana_bus.ipam.model.refusal import Refusal
+from romana_bus.ipam.model.state import Refusal
 
 if TYPE_CHECKING:
     from romana_bus.events import BlockReleased, GroupOpened, HostRemoved
@@ -44,7 +44,7 @@ def group_opened(state: State, event: GroupOpened, seq: int) -> None:
     state.groups[key] = event
     if not state.documented:
         state.topology = state.default()
-        state.index = None
+        state.rebuild()
 
 
 def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _seq: int) -> None:
@@ -56,7 +56,6 @@ def host_decided(state: State, event: HostPlaced | HostDenied | HostRemoved, _se
     if state.index is not None:
         state.index.place_host(host)
         state.index.dirty.spares.add(host.name)
-        state.index.dirty.retry.add(host.name)
     state.drop_if_empty(host)
 
 
@@ -106,7 +105,7 @@ def block_released(state: State, event: BlockReleased, _seq: int) -> None:
 def forget_unused_block(state: State, block: Block) -> None:
     """Forgets a block that belongs to nobody, is empty, and was released so long ago that its order is
     void."""
-    horizon = state.now - state.settings.order_memory
+    horizon = state.now - state.order_memory
     if not block.node and block.idle and block.at <= horizon and block.free_at <= state.now:
         state.forget(block)
 
@@ -135,6 +134,9 @@ def address_decided(state: State, event: AddressEvent, seq: int) -> None:
         state.refused["address", host.name, record.key] = Refusal(event, seq, reason)
         record = make_record(record.key, record.ident)
     replace(state, host, record)
+    if record.rest.code and state.index is not None:
+        # Another leader's denial: what the pod waits for is found when it is tried.
+        state.index.dirty.records.add((host.name, record.key))
 
 
 def _other_owner(state: State, block: Block, node: str) -> str:
@@ -188,7 +190,9 @@ def replace(state: State, host: Host, record: Record) -> None:
         cooling.block.start_cooling(cooling.offset, cooling.until)
         if cooling.until != WHILE_IT_RUNS:
             state.remind(cooling.until, host.name, record.key)
-    _store(state, host, record)
+    _store(host, record)
+    if state.index is not None:
+        state.index.replaced(host, old, record)
     if record.rest.cooling or (old is not None and old.rest.cooling):
         keep_for_name(state, host, record)
     if block is not None or (old is not None and old.block is not None):
@@ -232,27 +236,27 @@ def _undo(old: Record) -> dict[Block, int]:
     return touched
 
 
-def _store(state: State, host: Host, record: Record) -> None:
+def _store(host: Host, record: Record) -> None:
     """Puts the record into its host, unless it is empty."""
     if record.empty:
         host.records.pop(record.key, None)
     else:
         host.records[record.key] = record
-    if record.rest.code:
-        host.waiting.add(record.key)
-        if state.index is not None:
-            state.index.wait(host, record.rest.code == "wish")
-    elif host.waiting:
-        host.waiting.discard(record.key)
 
 
 def keep_for_name(state: State, host: Host, record: Record) -> None:
     """Updates whether the node keeps an address for the pod's name."""
+    kept = False
     for cooling in record.rest.cooling:
-        if cooling.kept:
-            state.kept.setdefault(record.key, set()).add(host.name)
-            return
-    if nodes := state.kept.get(record.key):
+        kept = kept or cooling.kept
+    nodes = state.kept.get(record.key)
+    if kept == (nodes is not None and host.name in nodes):
+        return
+    if kept:
+        state.kept.setdefault(record.key, set()).add(host.name)
+    elif nodes is not None:
         nodes.discard(host.name)
         if not nodes:
             del state.kept[record.key]
+    if state.index is not None:
+        state.index.kept_changed(record.key)

@@ -18,6 +18,7 @@ from romana_bus.events import (
     HostPlaced,
     HostRemoved,
     NodeGone,
+    NodeNetwork,
     NodeSeen,
     PodGone,
     PodSeen,
@@ -27,16 +28,15 @@ from romana_bus.events import (
     ResourceSynced,
     SandboxRemoved,
     SandboxRequested,
+    SettingsChanged,
     TopologyAccepted,
     TopologySet,
 )
 from romana_bus.events.base import SECOND
 from romana_bus.inet import parse_prefix
-from romana_bus.ipam.fold import decisions, facts
+from romana_bus.ipam.fold import decisions, facts, orders
 from romana_bus.ipam.model import sandboxes
-from romana_bus.ipam.model.nodes import Ended, pod_key
-from romana_bus.ipam.model.pods import ABSENT, make_details
-from romana_bus.ipam.model.ranges import Ranges
+from romana_bus.ipam.model.nodes import Ended
 from romana_bus.ipam.model.state import Tick
 from romana_bus.ipam.topology.document import BadTopology, parse
 from romana_bus.ipam.topology.networks import Topology
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 #: Why an evicted pod loses its address.
 NO_PLACE = "the topology has no place for its address"
 
-#: The shortest time between two searches for blocks to forget: µs.
+#: How often what is gone is forgotten: µs. What follows from it was decided long before.
 SWEEP = 600 * SECOND
 
 
@@ -86,7 +86,8 @@ def _choose_topology(state: State, parsed: Topology | None = None) -> None:
 
     The newest document counts. If it cannot be used, the document that was accepted last counts. If there
     is none, no decisions are taken: they would depend on a document that is not known any more."""
-    state.index, state.problem, state.blocked = None, "", ""
+    state.rebuild()
+    state.problem = state.blocked = ""
     state.to_accept = True
     documents = [document for document in (state.wanted, state.accepted) if document is not None]
     for document in documents:
@@ -104,55 +105,39 @@ def _choose_topology(state: State, parsed: Topology | None = None) -> None:
     state.topology, state.blocked = Topology(), state.problem
 
 
+def _settings_changed(state: State, event: SettingsChanged, seq: int) -> None:
+    """The next decisions follow the new settings: the index is built again, so every host's spare blocks are
+    counted again. What cools down already is free when its release said."""
+    state.settings, state.settings_seq = event.settings, seq
+    state.default_prefix = parse_prefix(event.settings.default_network)
+    if not state.documented:
+        state.topology = state.default()
+    state.rebuild()
+
+
 def _range_reserved(state: State, event: RangeReserved, _seq: int) -> None:
     state.reserves[event.cidr] = parse_prefix(event.cidr)
-    _reserve(state)
+    state.rebuild()
 
 
 def _range_unreserved(state: State, event: RangeUnreserved, _seq: int) -> None:
     state.reserves.pop(event.cidr, None)
-    _reserve(state)
-
-
-def _reserve(state: State) -> None:
-    state.reserved = {}
-    for prefix in state.reserves.values():
-        state.reserved.setdefault(prefix.width, Ranges()).add(prefix.base, prefix.end)
-    state.index = None
-
-
-def _address_disowned(state: State, event: AddressDisowned, seq: int) -> None:
-    """The newest correction of a pod's name on a node replaces the earlier ones."""
-    key = pod_key(event.namespace, event.name)
-    ended = Ended(frozenset(event.addresses), event.reason, f"{SPEC}/{seq}", event.uid)
-    state.disowned[event.node, key] = ended
-    absent = state.absent.setdefault(key, {})
-    absent.pop(event.node, None)
-    if event.absent:
-        absent[event.node] = event.uid, event.covers
-    pod = state.pods.get(key)
-    if pod is not None:
-        fit = "" if pod.unfit == ABSENT else pod.unfit
-        unfit = fit or facts.is_absent(state, key, pod.uid, pod.seq)
-        pod.details = make_details(pod.segment, pod.ips, unfit, pod.request)
-    if state.index is not None:
-        state.index.dirty.records.add((event.node, key))
-        if pod is not None:
-            state.index.dirty.records.add((pod.node, key))
+    state.rebuild()
 
 
 def _tick(state: State, event: Tick, _seq: int) -> None:
     state.now = max(state.now, event.now)
-    period = state.settings.order_memory
-    state.gone_nodes.turn(state.now, period)
-    state.gone_pods.turn(state.now, period)
+    state.gone_nodes.turn(state.now, SWEEP)
+    state.gone_pods.turn(state.now, SWEEP)
+    state.hostless.turn(state.now, SWEEP)
     while state.timers and state.timers[0] <= state.now:
         for node, name in state.due.pop(heappop(state.timers)):
             if node:
                 _cooled(state, node, name)
             elif (block := state.blocks.get(name)) and state.index is not None:
                 state.index.update_free(block)
-    if state.now - state.swept >= max(period, SWEEP):
+    state.swept = state.swept or state.now
+    if state.now - state.swept >= SWEEP:
         _sweep(state)
 
 
@@ -170,6 +155,8 @@ def _cooled(state: State, node: str, key: str) -> None:
         before = cooling.block.busy
         cooling.block.end_cooling(cooling.offset, state.now)
         state.touched(cooling.block, before)
+        if state.index is not None:
+            state.index.cooled(key, cooling)
     record.cool(tuple(left))
     if state.kept:
         decisions.keep_for_name(state, host, record)
@@ -183,6 +170,11 @@ def _sweep(state: State) -> None:
     for block in list(state.blocks.values()):
         decisions.forget_unused_block(state, block)
     state.removed.clear()
+    state.forget_reminders()
+    if state.ready:
+        orders.forget_settled(state)
+    if state.index is not None:
+        state.index.forget(state.now - state.order_memory)
 
 
 _FOLDS: dict[type, Callable[[State, Any, int], None]] = {
@@ -190,6 +182,7 @@ _FOLDS: dict[type, Callable[[State, Any, int], None]] = {
     PodGone: facts.pod_gone,
     NodeSeen: facts.node_seen,
     NodeGone: facts.node_gone,
+    NodeNetwork: facts.node_network,
     SandboxRequested: sandboxes.requested,
     SandboxRemoved: sandboxes.removed,
     ResourceListing: facts.listing,
@@ -205,8 +198,9 @@ _FOLDS: dict[type, Callable[[State, Any, int], None]] = {
     GroupOpened: decisions.group_opened,
     TopologySet: topology_set,
     TopologyAccepted: _topology_accepted,
+    SettingsChanged: _settings_changed,
     RangeReserved: _range_reserved,
     RangeUnreserved: _range_unreserved,
-    AddressDisowned: _address_disowned,
+    AddressDisowned: orders.address_disowned,
     Tick: _tick,
 }

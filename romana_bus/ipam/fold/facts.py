@@ -1,4 +1,4 @@
-"""Folds facts about nodes and pods into the state.
+"""Folds facts about nodes and pods, and agents' reports of what nodes live on, into the state.
 
 The newest message of each subject is its whole state, for any resource version: only the watcher writes
 facts, and it drops objects that are older than those it has written.
@@ -14,10 +14,12 @@ from romana_bus.ipam.model.annotations import parse_request
 from romana_bus.ipam.model.nodes import pod_key
 from romana_bus.ipam.model.pods import ABSENT, AS_GIVEN, HOST_NETWORK, Pod, make_details, stamp
 from romana_bus.ipam.model.uids import ident_of
+from romana_bus.ipam.model.underlay import claims_of
 
 if TYPE_CHECKING:
     from romana_bus.events import (
         NodeGone,
+        NodeNetwork,
         NodeSeen,
         PodGone,
         PodSeen,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     )
     from romana_bus.ipam.model.nodes import Host
     from romana_bus.ipam.model.state import State
+    from romana_bus.ipam.model.underlay import Claim
 
 SEGMENT_LABEL = "romana.io/segment"
 FINISHED = ("Succeeded", "Failed")
@@ -39,7 +42,9 @@ def node_seen(state: State, event: NodeSeen, seq: int) -> None:
     host = state.host(intern(event.name))
     labels = {intern(key): intern(value) for key, value in event.labels.items()}
     before = (host.seen, host.uid, host.addresses, host.labels)
-    host.seen, host.uid, host.addresses, host.labels = True, event.uid, event.addresses, labels
+    if host.addresses != event.addresses:
+        _set_claims(state, host, event.addresses, host.underlay)
+    host.seen, host.uid, host.labels = True, event.uid, labels
     host.version, host.seq = version, seq
     if state.index is not None and before != (True, event.uid, event.addresses, labels):
         state.index.dirty.hosts.add(host.name)
@@ -49,15 +54,37 @@ def node_seen(state: State, event: NodeSeen, seq: int) -> None:
 
 def node_gone(state: State, event: NodeGone, seq: int) -> None:
     """Pods that are still on the node keep their addresses."""
-    state.gone_nodes.put(intern(event.name), version_number(event.resource_version), seq)
+    state.gone_nodes.put(intern(event.name), (version_number(event.resource_version), seq))
     host = state.hosts.get(event.name)
     if host is None:
         return
-    host.seen, host.uid, host.addresses, host.labels = False, "", (), {}
+    _set_claims(state, host, (), host.underlay)
+    host.seen, host.uid, host.labels = False, "", {}
     if state.index is not None:
         state.index.dirty.hosts.add(host.name)
         _mark_all(state, host)
     state.drop_if_empty(host)
+
+
+def _set_claims(state: State, host: Host, addresses: tuple[str, ...], underlay: tuple[Claim, ...]) -> None:
+    """`addresses`: the node's, by the API server. `underlay`: what its agent reports."""
+    before = host.claimed
+    host.addresses, host.underlay = addresses, underlay
+    if (after := host.claimed) != before:
+        state.addresses_changed((*before, *after))
+
+
+def node_network(state: State, event: NodeNetwork, _seq: int) -> None:
+    """Stores what the node lives on. Its placement is decided again if that changed."""
+    host, underlay = state.hosts.get(event.node), claims_of(event)
+    if host is None:
+        state.hostless.put(intern(event.node), underlay)
+        return
+    if host.underlay == underlay:
+        return
+    _set_claims(state, host, host.addresses, underlay)
+    if state.index is not None:
+        state.index.dirty.hosts.add(host.name)
 
 
 def _mark_all(state: State, host: Host) -> None:
@@ -130,7 +157,7 @@ def pod_gone(state: State, event: PodGone, seq: int) -> None:
     key = pod_key(event.namespace, event.name)
     state.facts = seq
     pod = state.pods.get(key)
-    state.gone_pods.put(key, version_number(event.resource_version), seq)
+    state.gone_pods.put(key, (version_number(event.resource_version), seq))
     if pod is not None:
         del state.pods[key]
         if state.index is not None:

@@ -4,11 +4,12 @@
 `romana.io/network`         a network by name, or several: `blue` or `blue,blue6`
 `romana.io/sticky-address`  the pod's name keeps its address when the pod is gone, for the next pod of that
                             name: for an hour (`true`), or for the time given (`90s`, `10m`, `2h`, `7d`)
+
+The topology limits both kinds of addresses (`topology/pinned_limits.py`).
 """
 
 from __future__ import annotations
 
-import re
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,15 @@ import msgspec
 
 from romana_bus.events.base import SECOND
 from romana_bus.inet import parse_address
+from romana_bus.ipam.topology.pinned_limits import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ADDRESS, NETWORK, STICKY = "romana.io/address", "romana.io/network", "romana.io/sticky-address"
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,6})([smhd])\Z")
 #: How long an address is kept where the annotation says only `true`: µs.
 RETENTION = 3600 * SECOND
-#: The longest time that can be requested: µs.
-LONGEST = 365 * 86400 * SECOND
 
 
 class PodRequest(msgspec.Struct, frozen=True, gc=False):
@@ -78,8 +76,7 @@ def _retention(text: str) -> int:
         return 0
     if text == "true":
         return RETENTION
-    match = _DURATION.match(text)
-    time = int(match[1]) * _SECONDS[match[2]] * SECOND if match else 0
-    if not 0 < time <= LONGEST:
+    time = duration(text)
+    if not time:
         raise ValueError(f"{STICKY}: {text!r} is not a time: write `true`, 90s, 10m, 2h or 7d")
     return time

@@ -74,6 +74,10 @@ class Block(msgspec.Struct, eq=False):
         """Whether none of its addresses is used or cooling."""
         return not self.used and not self.cool
 
+    def is_taken(self, now: int) -> bool:
+        """Whether it is not part of the free space: it belongs to a node, or is not free yet."""
+        return bool(self.node) or not self.idle or self.free_at > now
+
     @property
     def has_free_address(self) -> bool:
         """Whether one of its addresses is free."""

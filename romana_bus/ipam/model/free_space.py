@@ -9,6 +9,8 @@ from romana_bus.inet import Prefix
 from romana_bus.ipam.model.ranges import Ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from romana_bus.ipam.model.blocks import Block
     from romana_bus.ipam.topology.tree import Leaf
 
@@ -18,13 +20,11 @@ class FreeSpace:
 
     `free`: the ranges that belong to no block and are not cooling. `released`: free blocks, by (time of
     release, base). `idle`: blocks that hosts hold without an address in them. `members`: the hosts placed
-    here. `waiting`: the hosts with a pod that found no address here. `waiting_pinned`: those of them with a
-    pod that waits for one certain address. `short`: the hosts that found no spare block here. `overlapping`:
-    some of the blocks overlap.
+    here. `short`: the hosts that found no spare block here. `overlapping`: some of the blocks overlap.
     """
 
     __slots__ = (
-        "free", "idle", "leaf", "members", "overlapping", "released", "short", "waiting", "waiting_pinned",
+        "free", "idle", "leaf", "members", "overlapping", "released", "short",
     )  # fmt: skip
 
     def __init__(self, leaf: Leaf) -> None:
@@ -34,8 +34,6 @@ class FreeSpace:
         self.released: list[tuple[int, int, Block]] = []
         self.idle: dict[str, Block] = {}
         self.members: set[str] = {host.name for host in leaf.hosts}
-        self.waiting: set[str] = set()
-        self.waiting_pinned: set[str] = set()
         self.short: set[str] = set()
         self.overlapping = False
 
@@ -62,6 +60,11 @@ class FreeSpace:
         """Adds the block to those that were released."""
         if block.by:
             insort(self.released, (block.at, block.prefix.base, block), key=_when)
+
+    def forget(self, before: int, hosts: Container[str]) -> None:
+        """Forgets the order of blocks that were released before `before` (µs), and all but these hosts."""
+        self.released = [entry for entry in self.released if entry[0] > before and entry[2].at == entry[0]]
+        self.short.intersection_update([name for name in self.short if name in hosts])
 
     def next(self, since: int, reserved: Ranges) -> Prefix | None:
         """The block to open next: the one released longest ago, if after `since`; else the lowest free one.

@@ -13,18 +13,23 @@ from romana_bus.inet import V4, V6, parse_prefix
 from romana_bus.ipam.model.blocks import Block, Chain, chain_key
 from romana_bus.ipam.model.free_space import FreeSpace
 from romana_bus.ipam.model.nodes import misfit
+from romana_bus.ipam.model.pinned import PinnedUsage, has_excess
+from romana_bus.ipam.model.records import NOTHING
 from romana_bus.ipam.model.sandboxes import bearer
 from romana_bus.ipam.model.state import Dirty
+from romana_bus.ipam.model.waiting import ADDRESS, BLOCK, ROOM, Waiting
 
 if TYPE_CHECKING:
     from romana_bus.ipam.model.nodes import Host
+    from romana_bus.ipam.model.records import Cooling, Record
     from romana_bus.ipam.model.state import State
 
 
 class Index:
     """`spaces`: the free space of each leaf, by its number. `families`: the spaces that a pod's addresses
-    come from, by (networks of its tenant, leaves of its host). `stale`: blocks overlap, so the free space is
-    right again only after a rebuild."""
+    come from, by (networks of its tenant, leaves of its host). `waiting`: the pods that
+    were denied an address. `pinned`: the use of fixed and sticky addresses. `stale`: blocks overlap, so the
+    free space is right again only after a rebuild."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -33,10 +38,14 @@ class Index:
         self.families: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[FreeSpace, ...], ...]] = {}
         self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.dirty = Dirty()
+        self.waiting = Waiting(self.dirty.retry)
+        self.pinned = PinnedUsage(self.topology, self.waiting)
         self.stale = False
         for host in state.hosts.values():
             host.chains, host.idle, host.leaves = {}, {}, ()
-            host.waiting = {key for key, record in host.records.items() if record.code}
+            for key, record in host.records.items():
+                if record.rest.code:
+                    self.waiting.deny(host.name, key)
             self.place_host(host)
         for block in state.blocks.values():
             block.taken = block.spare = False
@@ -48,6 +57,9 @@ class Index:
             self.remember(block)
         if any(space.overlapping for space in self.spaces):
             self._close_overlaps()
+        for host in state.hosts.values():
+            for record in host.records.values():
+                self.pinned.count(record, 1)
         self.stale = False
         self._mark_everything()
 
@@ -59,7 +71,7 @@ class Index:
             for key, record in host.records.items():
                 pod = bearer(state, host.name, key)
                 ends = misfit(host, record, pod) or state.ended(host, record)
-                if record.code or (record.held and ends):
+                if record.code or (record.held and ends) or has_excess(state, record):
                     dirty.records.add((host.name, key))
         for pod in state.pods.values():
             if not pod.unfit:
@@ -88,6 +100,11 @@ class Index:
         if not block.taken and block.leaf >= 0:
             self.spaces[block.leaf].remember(block)
 
+    def forget(self, before: int) -> None:
+        """Forgets hosts that are gone, and blocks that were released before `before` (µs)."""
+        for space in self.spaces:
+            space.forget(before, self.state.hosts)
+
     # --- hosts ---
 
     def place_host(self, host: Host) -> None:
@@ -103,7 +120,7 @@ class Index:
                 self.spaces[leaf.number].members.add(host.name)
         host.leaves = self._shared.setdefault(tuple(leaves), tuple(leaves))
         host.spaces = self.spaces_for(self.topology.everyones, host.leaves)
-        self.wait(host, any(host.records[key].code == "wish" for key in host.waiting))
+        self.waiting.node_changed(host.name)
 
     def spaces_for(
         self, order: tuple[int, ...], leaves: tuple[int, ...]
@@ -117,14 +134,6 @@ class Index:
             known = self.families[order, leaves] = tuple(family for family in split if family)
         return known
 
-    def wait(self, host: Host, pinned: bool) -> None:
-        """Records that pods of the host wait. `pinned`: for one certain address, and not for any."""
-        for number in host.leaves if host.waiting else ():
-            if number >= 0:
-                self.spaces[number].waiting.add(host.name)
-                if pinned:
-                    self.spaces[number].waiting_pinned.add(host.name)
-
     # --- blocks ---
 
     def locate(self, block: Block) -> None:
@@ -137,19 +146,18 @@ class Index:
 
     def attach(self, block: Block) -> None:
         """Puts the block into the chain of its owner."""
-        if block.leaf >= 0 and self.spaces[block.leaf].waiting_pinned:
-            self._retry_pinned(self.spaces[block.leaf])
+        self.waiting.block_changed(block.prefix)
         host = self.state.hosts[block.node]
         key = chain_key(block.leaf, block.tenant, block.segment)
         block.chain = host.chains.get(key) or host.chains.setdefault(key, Chain())
         block.chain.add(block)
-        if host.waiting:
-            self.dirty.retry.add(host.name)
+        self.waiting.changed((ROOM, host.name, block.leaf))
         if block.idle:
             self._idle(host, block)
 
     def detach(self, block: Block) -> None:
         """Takes the block out of its chain: its host or its owner changes."""
+        self.waiting.block_changed(block.prefix)
         host = self.state.hosts[block.node]
         assert block.chain is not None
         block.chain.remove(block)
@@ -162,18 +170,18 @@ class Index:
     def touched(self, block: Block, before: int) -> None:
         """Addresses of the block were assigned or released. `before`: its busy bits until then."""
         leaf, node = block.leaf, block.node
-        if leaf >= 0 and self.spaces[leaf].waiting_pinned:
-            self._retry_pinned(self.spaces[leaf])
         if not node:
             self.update_free(block)
             return
         if before & ~block.busy:
             if block.chain is not None:
                 block.chain.freed(block)
-            self.dirty.retry.add(node)
+            if self.waiting.targets:
+                self.waiting.changed((ROOM, node, leaf))
         idle = not (block.used or block.cool)
         if idle == block.spare:
             return
+        self.waiting.block_changed(block.prefix)
         host = self.state.hosts[node]
         if not idle:
             self._busy(host, block)
@@ -181,15 +189,33 @@ class Index:
         self._idle(host, block)
         self.dirty.hosts.add(node)
         self.dirty.spares.add(node)
-        if leaf >= 0:
-            self.dirty.leaves.add(leaf)
+        self.waiting.changed((BLOCK, "", leaf))
 
-    def _retry_pinned(self, space: FreeSpace) -> None:
-        """Retries the pods that wait for one certain address: the reason why they have none may change."""
-        hosts = self.state.hosts
-        waiting = {name for name in space.waiting_pinned if name in hosts and hosts[name].waiting}
-        space.waiting_pinned = waiting
-        self.dirty.retry |= waiting
+    def replaced(self, host: Host, old: Record | None, new: Record) -> None:
+        """A record of the host was replaced: what it had no longer counts."""
+        if old is not None and old.rest is not NOTHING:
+            self.pinned.count(old, -1)
+            if old.rest.code and not new.rest.code:
+                self.waiting.end_denial(host.name, old.key)
+        if new.rest is not NOTHING:
+            self.pinned.count(new, 1)
+            if new.rest.code:
+                self.waiting.deny(host.name, new.key)
+        if self.waiting.addresses:
+            for record in (old, new) if old is not None else (new,):
+                self.waiting.record_changed(record)
+
+    def cooled(self, key: str, cooling: Cooling) -> None:
+        """An address has cooled down that the pod's name released."""
+        if cooling.kept:
+            self.pinned.uncount(key, cooling.block.leaf)
+        if self.waiting.addresses:
+            self.waiting.changed((ADDRESS, *cooling.numeric))
+
+    def kept_changed(self, key: str) -> None:
+        """A node retains an address for the pod's name, or no longer does: the pod may wait elsewhere."""
+        pod, nodes = self.state.pods.get(key), self.state.sandboxes.get(key, ())
+        self.dirty.retry.update((node, key) for node in (*nodes, *((pod.node,) if pod else ())))
 
     def _idle(self, host: Host, block: Block) -> None:
         block.spare = True
@@ -206,10 +232,13 @@ class Index:
 
     def update_free(self, block: Block) -> None:
         """Takes the block out of the free space of its leaf, or gives it back."""
-        taken = bool(block.node) or not block.idle or block.free_at > self.state.now
+        taken = block.is_taken(self.state.now)
         if taken == block.taken:
             return
         block.taken = taken
+        self.waiting.block_changed(block.prefix)
+        if block.leaf >= 0 and block.prefix.size == 1:
+            self.pinned.break_up(block, taken)
         leaves = [block.leaf] if block.leaf >= 0 else [
             leaf.number for leaf in self.topology.overlapping(block.prefix)
         ]  # fmt: skip
@@ -222,6 +251,6 @@ class Index:
                 self.stale = True
             else:
                 space.give(block)
-                self.dirty.leaves.add(number)
+                self.waiting.changed((BLOCK, "", number))
                 self.dirty.spares |= space.short
                 space.short.clear()

@@ -10,17 +10,19 @@ from romana_bus.events import KUBE, HostDenied, HostPlaced, Placement
 from romana_bus.ipam.model.blocks import Block, Chain, ChainKey
 from romana_bus.ipam.model.free_space import FreeSpace
 from romana_bus.ipam.model.records import Record
+from romana_bus.ipam.model.underlay import Claim, addresses_among
+from romana_bus.recent import Recent
 
 if TYPE_CHECKING:
     from romana_bus.ipam.model.pods import Pod
 
 
 class Host(msgspec.Struct, gc=False, eq=False):
-    """A node that is in the API (`seen`), or that still holds something.
+    """A node that is in the API (`seen`), or that still holds something. `underlay`: what its agent reported
+    that it lives on.
 
     `index.py` computes the rest: `leaves` (its leaf in each network, -1 for none), `spaces` (the free space
-    for tenants without networks of their own), `chains`, `idle` (its blocks without an address), and
-    `waiting` (its pods that were denied).
+    for tenants without networks of their own), `chains`, and `idle` (its blocks without an address).
     """
 
     name: str
@@ -29,6 +31,7 @@ class Host(msgspec.Struct, gc=False, eq=False):
     version: int = 0
     seq: int = 0
     addresses: tuple[str, ...] = ()
+    underlay: tuple[Claim, ...] = ()
     labels: dict[str, str] = {}
     placed: HostPlaced | None = None
     denied: HostDenied | None = None
@@ -38,12 +41,16 @@ class Host(msgspec.Struct, gc=False, eq=False):
     spaces: tuple[tuple[FreeSpace, ...], ...] = ()
     chains: dict[ChainKey, Chain] = {}
     idle: dict[str, Block] = {}
-    waiting: set[str] = set()
 
     @property
     def cause(self) -> str:
         """STREAM/SEQUENCE of the newest fact about it."""
         return fact(self.seq)
+
+    @property
+    def claimed(self) -> tuple[Claim, ...]:
+        """The addresses that it lives on, which no pod gets."""
+        return addresses_among(self.addresses, self.underlay)
 
     @property
     def placements(self) -> tuple[Placement, ...]:
@@ -55,38 +62,15 @@ class Host(msgspec.Struct, gc=False, eq=False):
         return not (self.seen or self.placed or self.denied or self.blocks or self.records)
 
 
-class Gone:
-    """Versions and sequences of deleted entities, remembered for at least `period`. An audit needs the
-    version to know what happened after its listing; the sequence is the cause of the decisions that
-    follow."""
-
-    def __init__(self) -> None:
-        self._young: dict[str, tuple[int, int]] = {}
-        self._old: dict[str, tuple[int, int]] = {}
-        self._turned_at = 0
-
-    def put(self, name: str, version: int, seq: int) -> None:
-        self._young[name] = (version, seq)
+class Gone(Recent[tuple[int, int]]):
+    """Versions and sequences of entities that were deleted a short time ago. An audit needs the version to
+    know what happened after its listing; the sequence is the cause of the decisions that follow."""
 
     def version(self, name: str) -> int:
-        return self._of(name)[0]
+        return (self.get(name) or (0, 0))[0]
 
     def cause(self, name: str) -> str:
-        return fact(self._of(name)[1])
-
-    def _of(self, name: str) -> tuple[int, int]:
-        return self._young.get(name) or self._old.get(name) or (0, 0)
-
-    def drop(self, name: str) -> None:
-        self._young.pop(name, None)
-        self._old.pop(name, None)
-
-    def turn(self, now: int, period: int) -> None:
-        """Forgets what was deleted more than `period` to two periods ago."""
-        if now - self._turned_at >= period:
-            self._old = self._young if self._turned_at else {**self._old, **self._young}
-            self._young = {}
-            self._turned_at = now
+        return fact((self.get(name) or (0, 0))[1])
 
 
 class Ended(msgspec.Struct, gc=False, frozen=True):

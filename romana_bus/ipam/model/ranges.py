@@ -59,6 +59,13 @@ class Ranges:
         """An integer whose bit n is set where `start + n` is in the set."""
         return sum(((1 << (b - a)) - 1) << (a - start) for a, b in self.within(start, end))
 
+    def lowest_in(self, start: int, end: int, excluded: Ranges) -> int | None:
+        """The lowest integer of `[start, end)` that is in the set and not in `excluded`."""
+        for first, behind in self.within(start, end):
+            if (value := excluded.reach(first)) < behind:
+                return value
+        return None
+
     def lowest(self, size: int, excluded: Ranges) -> int | None:
         """The lowest aligned run of `size` integers in the set that is not wholly in `excluded`."""
         for start, end in zip(self.starts, self.ends, strict=True):

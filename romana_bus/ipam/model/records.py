@@ -5,6 +5,8 @@ A record has the addresses that the name holds, and those that still cool down; 
 
 from __future__ import annotations
 
+from copy import copy
+
 import msgspec
 
 from romana_bus.ipam.model.blocks import Block
@@ -37,13 +39,15 @@ class Cooling(Held, gc=False, frozen=True):
 
 
 class Rest(msgspec.Struct, gc=False, frozen=True):
-    """What most records do not have: `more` addresses than one, a denial, `retention` ..."""
+    """What most records do not have: `more` addresses than one, a denial, `retention` ... `fixed`: bit n is
+    set where the pod requested the address n of those that it holds."""
 
     more: tuple[Held, ...] = ()
     cooling: tuple[Cooling, ...] = ()
     code: str = ""
     reason: str = ""
     retention: int = 0
+    fixed: int = 0
 
 
 NOTHING = Rest()
@@ -90,6 +94,21 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return self.rest.retention
 
     @property
+    def pinned(self) -> tuple[Held, ...]:
+        """The addresses that count against the limits of a network: fixed, sticky, and retained ones."""
+        rest = self.rest
+        if not (rest.retention or rest.fixed):
+            # Most records have a cooling address at most, and are replaced all the time.
+            for cooling in rest.cooling:
+                if cooling.kept:
+                    break
+            else:
+                return ()
+        held = self.held if rest.retention or rest.fixed else ()
+        counted = [address for n, address in enumerate(held) if rest.retention or rest.fixed >> n & 1]
+        return (*counted, *(cooling for cooling in rest.cooling if cooling.kept))
+
+    @property
     def empty(self) -> bool:
         return self.block is None and not (self.rest.cooling or self.rest.code)
 
@@ -101,23 +120,29 @@ class Record(msgspec.Struct, gc=False, eq=False):
     def cool(self, cooling: tuple[Cooling, ...]) -> None:
         """Replaces the cooling addresses: the others have cooled down."""
         rest = self.rest
-        self.rest = _rest(rest.more, cooling, rest.code, rest.reason, rest.retention)
+        self.rest = _rest(rest.more, cooling, rest.code, rest.reason, rest.retention, rest.fixed)
+
+    def with_cooling(self, cooling: tuple[Cooling, ...]) -> Record:
+        """The same record with other cooling addresses."""
+        record = copy(self)
+        record.cool(cooling)
+        return record
 
 
 def _rest(
-    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str, reason: str, retention: int
+    more: tuple[Held, ...], cooling: tuple[Cooling, ...], code: str, reason: str, retention: int, fixed: int
 ) -> Rest:
-    if more or cooling or code or retention:
-        return Rest(more, cooling, code, reason, retention)
+    if more or cooling or code or retention or fixed:
+        return Rest(more, cooling, code, reason, retention, fixed)
     return NOTHING
 
 
 def make_record(
     key: str, ident: Ident, held: tuple[Held, ...] = (), cooling: tuple[Cooling, ...] = (), *,
-    segment: str = "", code: str = "", reason: str = "", retention: int = 0,
+    segment: str = "", code: str = "", reason: str = "", retention: int = 0, fixed: int = 0,
 ) -> Record:  # fmt: skip
     """Builds the record of an address event, for the leader that decides it and for replicas that read it."""
-    rest = _rest(held[1:], cooling, code, reason, retention)
+    rest = _rest(held[1:], cooling, code, reason, retention, fixed)
     if not held:
         return Record(key, ident, "", None, 0, rest)
     return Record(key, ident, segment, held[0].block, held[0].offset, rest)

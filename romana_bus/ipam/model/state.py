@@ -7,26 +7,27 @@ first decision builds `index`, which follows from the rest; from then on, it is 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from romana_bus.errors import BadInput
-from romana_bus.events import IPAM, SPEC
-from romana_bus.events.base import SECOND
+from romana_bus.events import IPAM, SPEC, Settings
+from romana_bus.events.ipam import ORDER_MEMORY
 from romana_bus.inet import Prefix, parse_prefix
 from romana_bus.ipam.model.blocks import Block, Overlaps
 from romana_bus.ipam.model.nodes import Ended, Gone, Host
-from romana_bus.ipam.model.ranges import Ranges
-from romana_bus.ipam.topology.default import SLOT_BITS, default_topology
+from romana_bus.ipam.model.underlay import Excluded, excluded
+from romana_bus.ipam.topology.default import default_topology
+from romana_bus.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from romana_bus.events import GroupOpened
+    from romana_bus.events import AddressEvent, BlockAssigned, GroupOpened
     from romana_bus.ipam.model.pods import Pod, Sandbox
-    from romana_bus.ipam.model.records import Record
-    from romana_bus.ipam.model.refusal import Entity, Refusal
+    from romana_bus.ipam.model.ranges import Ranges
+    from romana_bus.ipam.model.records import Cooling, Record
+    from romana_bus.ipam.model.underlay import Claim
     from romana_bus.ipam.topology.networks import Topology
 
 NEEDED = ("nodes", "pods")
@@ -36,38 +37,54 @@ NEEDED = ("nodes", "pods")
 Entry = tuple[str, str]
 
 
+#: ("address", node, pod), ("block", node, block) or ("group", network, group).
+Entity = tuple[str, str, str]
+
+
+class Refusal(NamedTuple):
+    """A decision on the log that is ignored, since it contradicts an earlier one. `event`: the decision, at
+    IPAM/`seq`. `reason`: what it contradicts."""
+
+    event: AddressEvent | BlockAssigned | GroupOpened
+    seq: int
+    reason: str
+
+
 class Dirty:
     """What the next decision has to check.
 
     `records`: entries whose pod or address changed. `hosts`: hosts that may have to be placed. `spares`:
-    hosts whose spare blocks have to be counted. `retry`: hosts whose waiting pods may find an address now.
-    `leaves`: leaf groups that have more free space.
+    hosts whose spare blocks have to be counted. `retry`: entries that were denied an address and may get one
+    now.
     """
 
     def __init__(self) -> None:
         self.records: set[Entry] = set()
         self.hosts: set[str] = set()
         self.spares: set[str] = set()
-        self.retry: set[str] = set()
-        self.leaves: set[int] = set()
+        self.retry: set[Entry] = set()
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.hosts or self.spares or self.retry or self.leaves)
+        return bool(self.records or self.hosts or self.spares or self.retry)
 
 
 class Maintained(Protocol):
     """What the state calls on its index (`model/index.py`) to keep it up to date."""
 
     dirty: Dirty
+    stale: bool
 
     def place_host(self, host: Host) -> None: ...
-    def wait(self, host: Host, pinned: bool) -> None: ...
     def locate(self, block: Block) -> None: ...
     def attach(self, block: Block) -> None: ...
     def detach(self, block: Block) -> None: ...
     def touched(self, block: Block, before: int) -> None: ...
+    def replaced(self, host: Host, old: Record | None, new: Record) -> None: ...
+    def cooled(self, key: str, cooling: Cooling) -> None: ...
+    def kept_changed(self, key: str) -> None: ...
     def update_free(self, block: Block) -> None: ...
     def remember(self, block: Block) -> None: ...
+    def forget(self, before: int) -> None: ...
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -76,48 +93,15 @@ class Tick(msgspec.Struct, frozen=True):
     now: int
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`block_owner`: who shares a block: all pods of a host, or those of one tenant there, or of one segment.
-    `cooldown`: µs before a released address is assigned again. `warm_blocks`: spare blocks for each host.
-    `default_block_mask`: prefix length of the blocks of the default network; 0 for blocks of 16 addresses, or
-    fewer where those do not fit into a slot. `order_memory`: µs for which the order of released blocks
-    counts."""
-
-    block_owner: Literal["host", "tenant", "segment"] = "host"
-    cooldown: int = 30 * SECOND
-    warm_blocks: int = 1
-    default_network: str = "100.64.0.0/10"
-    default_block_mask: int = 0
-    zone_label: str = "topology.kubernetes.io/zone"
-    order_memory: int = 3600 * SECOND
-
-    def __post_init__(self) -> None:
-        if self.block_owner not in ("host", "tenant", "segment"):
-            raise BadInput(f"block_owner: {self.block_owner!r}: write host, tenant or segment")
-        if min(self.cooldown, self.warm_blocks, self.order_memory) < 0:
-            raise BadInput("cooldown, warm_blocks and order_memory cannot be negative")
-        try:
-            prefix = parse_prefix(self.default_network)
-        except ValueError as error:
-            raise BadInput(f"default_network: {error}") from None
-        lowest = max(prefix.length + SLOT_BITS, prefix.width - 16)
-        if not lowest <= self.block_mask <= prefix.width:
-            wide = prefix.width - SLOT_BITS - 4
-            raise BadInput(
-                f"default_network: {prefix} is too small to be split into groups: use a /{wide} or larger"
-            )
-
-    @property
-    def block_mask(self) -> int:
-        prefix = parse_prefix(self.default_network)
-        return self.default_block_mask or max(prefix.width - 4, prefix.length + SLOT_BITS)
-
-
 class State:
     """Everything that IPAM knows. `evolve` changes it in place; `decide` does so through `evolve`."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, order_memory: int = ORDER_MEMORY) -> None:
+        """`settings`: those that count as long as none are on the log. `order_memory`: in µs."""
         self.settings = settings or Settings()
+        #: The sequence of the settings on the log; 0 if there are none.
+        self.settings_seq = 0
+        self.order_memory = order_memory
         self.now = 0
         self.synced: dict[str, bool] = {}
         #: Resource -> how many entities the API server no longer shows, while the watcher asks again.
@@ -127,6 +111,8 @@ class State:
         self.blocks: dict[str, Block] = {}
         self.overlaps = Overlaps()
         self.gone_nodes, self.gone_pods = Gone(), Gone()
+        #: What agents reported of nodes that are not known yet, or no longer.
+        self.hostless: Recent[tuple[Claim, ...]] = Recent()
         #: Pod -> node -> the sandbox that the kubelet there requested; and (node, pod) -> the sequence of the
         #: message that removed it, until a decision was taken about that.
         self.sandboxes: dict[str, dict[str, Sandbox]] = {}
@@ -136,7 +122,6 @@ class State:
         self.covers: Mapping[str, int] = {}
         self.young: set[tuple[str, str]] = set()
         self.reserves: dict[str, Prefix] = {}
-        self.reserved: dict[int, Ranges] = {}
         self.groups: dict[tuple[str, str], GroupOpened] = {}
         #: The orders to end addresses: evictions, by (node, uid of the pod), and corrections, by (node, pod).
         #: `absent`: the pods that an audit did not find: pod -> node of the correction -> uid, and up to
@@ -166,6 +151,7 @@ class State:
         self.default_prefix = parse_prefix(self.settings.default_network)
         self.topology: Topology = self.default()
         self.index: Maintained | None = None
+        self._excluded: Excluded | None = None
         self.swept = 0
 
     def default(self) -> Topology:
@@ -195,7 +181,10 @@ class State:
         """The host of this name; a new one where there is none."""
         host = self.hosts.get(name)
         if host is None:
-            host = self.hosts[name] = Host(name)
+            host = self.hosts[name] = Host(name, underlay=self.hostless.get(name) or ())
+            if host.underlay:
+                self.hostless.drop(name)
+                self.addresses_changed(host.claimed)
             if self.index is not None:
                 self.index.place_host(host)
         return host
@@ -224,15 +213,46 @@ class State:
         else:
             due.append((node, name))
 
+    def forget_reminders(self) -> None:
+        """Forgets the checks that have become unnecessary: the name has other addresses by now."""
+        for until, due in list(self.due.items()):
+            left = [entry for entry in due if _cools(self, until, *entry)]
+            if left:
+                self.due[until] = left
+            else:
+                del self.due[until]
+        self.timers = sorted(self.due)
+
     def touched(self, block: Block, before: int) -> None:
         """Has to be called when addresses of the block change. `before`: its busy bits until then."""
         block.busy = block.used | block.cool | block.reserved
         if self.index is not None:
             self.index.touched(block, before)
 
+    @property
+    def excluded(self) -> Excluded:
+        """The addresses that no pod is given: reserved ones, and those that nodes live on."""
+        if self._excluded is None:
+            nodes = ((name, host.claimed) for name, host in sorted(self.hosts.items()))
+            self._excluded = excluded(self.reserves.values(), nodes, self.topology)
+        return self._excluded
+
     def reserved_in(self, width: int) -> Ranges:
-        """The reserved addresses of one family."""
-        return self.reserved.get(width) or self.reserved.setdefault(width, Ranges())
+        """The addresses of one family that no pod is given."""
+        return (self._excluded or self.excluded).ranges[width]
+
+    def rebuild(self) -> None:
+        """Has to be called when the topology or a reserved range changes: what follows from them is computed
+        again."""
+        self.index = self._excluded = None
+
+    def addresses_changed(self, claims: Iterable[Claim]) -> None:
+        """Has to be called with the addresses that a node got or lost. Costs nothing unless one is inside a
+        group of the topology."""
+        if any(self.topology.leaf_of(claim.prefix) is not None for claim in claims):
+            self._excluded = None
+            if self.index is not None:
+                self.index.stale = True  # decisions may be going on with it
 
     def ended(self, host: Host, record: Record) -> Ended | None:
         """The order that ends the record, if there is one."""
@@ -250,8 +270,12 @@ class State:
         return [order for order in orders if order and order.uid == uid]
 
     def drop_if_empty(self, host: Host) -> None:
-        if host.empty:
-            self.hosts.pop(host.name, None)
+        if not host.empty:
+            return
+        self.hosts.pop(host.name, None)
+        if host.underlay:
+            self.hostless.put(host.name, host.underlay)
+            self.addresses_changed(host.claimed)
 
     def node_cause(self, name: str) -> str:
         """STREAM/SEQUENCE of the newest fact about the node."""
@@ -272,13 +296,13 @@ def wake(state: State) -> int | None:
     new event. None where nothing cools down."""
     while state.timers:
         until = state.timers[0]
-        if any(_matters(state, until, node, name) for node, name in state.due[until]):
+        if any(_cools(state, until, node, name) for node, name in state.due[until]):
             return until
         del state.due[heappop(state.timers)]
     return None
 
 
-def _matters(state: State, until: int, node: str, name: str) -> bool:
+def _cools(state: State, until: int, node: str, name: str) -> bool:
     """Whether an address of the node's pod, or, without a node, the block, cools down until then."""
     if node:
         host = state.hosts.get(node)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from romana_bus.inet import Prefix, format_address, parse_address
-from romana_bus.ipam.model.holdings import Holding, holdings
 from romana_bus.ipam.model.usage import usage_index
+from romana_bus.ipam.report.holdings import Holding, holdings
 
 if TYPE_CHECKING:
     from romana_bus.ipam.model.blocks import Block
@@ -35,7 +35,8 @@ class ReservedView(msgspec.Struct, frozen=True, kw_only=True):
 class AddressView(msgspec.Struct, frozen=True, kw_only=True):
     """`state`: `used`, `cooling`, `reserved`, `free`, `kept` (for later groups), or `outside` (in no
     network). `node`: the owner of its block. `pod`, `pod_node`: the pod that has it, or had it last while it
-    cools down (until `until`, µs). `reserved`: the range that contains it, used or not."""
+    cools down (until `until`, µs). `reserved`: the range that contains it, used or not. `of_node`: what it is
+    to a node, such as 'a gateway of node n1'."""
 
     address: str
     state: str
@@ -48,6 +49,7 @@ class AddressView(msgspec.Struct, frozen=True, kw_only=True):
     pod_node: str = ""
     until: int = 0
     reserved: str = ""
+    of_node: str = ""
 
 
 def reserved(state: State) -> tuple[ReservedView, ...]:
@@ -73,7 +75,8 @@ def address(state: State, text: str) -> AddressView:
     _, pod, node, until = _holder(state, prefix)
     range_ = next((text for text, other in state.reserves.items() if other.contains(prefix)), "")
     group = _smallest_group(network.tree, prefix) if network and network.tree else None
-    kind = USED if pod and not until else COOLING if pod else RESERVED if range_ else ""
+    of_node = state.excluded.nodes.get((width, value), "")
+    kind = USED if pod and not until else COOLING if pod else RESERVED if range_ or of_node else ""
     return AddressView(
         address=format_address(width, value),
         state=kind or (FREE if leaf else KEPT if network else OUTSIDE),
@@ -86,6 +89,7 @@ def address(state: State, text: str) -> AddressView:
         pod_node=node,
         until=until,
         reserved=range_,
+        of_node=of_node,
     )
 
 

@@ -77,7 +77,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
 
 class PodView(msgspec.Struct, frozen=True, kw_only=True):
     """A pod's record on a node. `cooling`: address -> when it is free again (µs). `code`, `reason`: why it
-    was denied an address."""
+    was denied an address. `retention`: µs for which its addresses are kept after it is gone;
+    `requested_retention`: µs that it requested."""
 
     namespace: str
     name: str
@@ -87,6 +88,8 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
     cooling: dict[str, int]
     code: str
     reason: str
+    retention: int = 0
+    requested_retention: int = 0
 
 
 class Totals(NamedTuple):
@@ -206,7 +209,7 @@ def pod(state: State, namespace: str, name: str) -> tuple[PodView, ...]:
     """The records of a pod's name, one for each node that has one: usually one node."""
     key = pod_key(namespace, name)
     return tuple(
-        _pod(host, host.records[key]) for _, host in sorted(state.hosts.items()) if key in host.records
+        _pod(state, host, host.records[key]) for _, host in sorted(state.hosts.items()) if key in host.records
     )
 
 
@@ -214,12 +217,15 @@ def pods_on(state: State, node: str) -> tuple[PodView, ...]:
     """The records of a node, by namespace and name."""
     host = state.hosts[node]
     return tuple(
-        _pod(host, record) for _, record in sorted(host.records.items(), key=lambda item: pod_order(item[0]))
+        _pod(state, host, record)
+        for _, record in sorted(host.records.items(), key=lambda item: pod_order(item[0]))
     )
 
 
-def _pod(host: Host, record: Record) -> PodView:
+def _pod(state: State, host: Host, record: Record) -> PodView:
     namespace, name = pod_order(record.key)
+    pod = state.pods.get(record.key)
+    request = pod.request if pod and pod.ident == record.ident else None
     return PodView(
         namespace=namespace,
         name=name,
@@ -229,6 +235,8 @@ def _pod(host: Host, record: Record) -> PodView:
         cooling={cooling.address: cooling.until for cooling in record.cooling},
         code=record.code,
         reason=record.reason,
+        retention=record.retention,
+        requested_retention=request.retention if request else 0,
     )
 
 

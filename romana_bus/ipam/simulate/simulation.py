@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from romana_bus.events import (
     AddressAssigned,
     AddressDenied,
@@ -33,9 +31,8 @@ from romana_bus.ipam.simulate.migrate import Migration, migrate
 from romana_bus.ipam.topology.document import BadTopology, parse
 
 if TYPE_CHECKING:
-    from romana_bus.events import Event, IpamEvent
+    from romana_bus.events import Event, IpamEvent, Settings
     from romana_bus.inet import Prefix
-    from romana_bus.ipam.model.state import Settings
     from romana_bus.ipam.topology.networks import Topology
     from romana_bus.ipam.topology.tree import Leaf
 
@@ -57,7 +54,7 @@ class Simulation:
     the start. `names`: address -> its name. Raises BadTopology."""
 
     def __init__(self, document: dict[str, Any], settings: Settings) -> None:
-        self.settings = replace(settings, order_memory=FOR_EVER)
+        self.settings = settings
         self.now = SECOND
         self.serial = 0
         self.nodes: dict[str, Node] = {}
@@ -65,7 +62,7 @@ class Simulation:
         self.names: dict[str, str] = {}
         self.ranges: list[Prefix] = []
         self.document: dict[str, Any] = {}
-        self.state = State(self.settings)
+        self.state = State(self.settings, FOR_EVER)
         self._set(document, parse(document))
 
     def play(self, op: operations.AnyOp) -> str | list[str] | None:
@@ -242,7 +239,7 @@ class Simulation:
         for listed in listings(topology).values():
             nodes.setdefault(listed.name, Node(listed.name, canonical(listed.ip), {}))
         migration = Migration(topology, self.settings.block_owner, nodes, self.allocations.values())
-        old, self.state = self.state, State(self.settings)
+        old, self.state = self.state, State(self.settings, FOR_EVER)
         self.nodes, self.document = nodes, document
         synced = [ResourceSynced(resource=name, resource_version="", count=0) for name in NEEDED]
         reserved = [RangeReserved(cidr=str(prefix)) for prefix in self.ranges]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from romana_bus.events.settings import SLOT_BITS
 from romana_bus.inet import Prefix
-from romana_bus.ipam.topology.networks import Topology, build_network
+from romana_bus.ipam.topology.networks import Network, Topology, build_network
 from romana_bus.ipam.topology.tree import Group
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 NETWORK = "default"
 #: The group of nodes without the zone label. No label's value has a space.
 NO_ZONE = "no zone"
-SLOT_BITS = 3
 
 
 def slots(prefix: Prefix) -> list[Prefix]:
@@ -52,4 +52,4 @@ def default_topology(prefix: Prefix, block_length: int, groups: Iterable[GroupOp
         else:
             parts.append(Group("", str(number), slot, closed=True))
     tree = Group("/", "/", prefix, groups=tuple(parts), whole=True)
-    return Topology([build_network(0, NETWORK, prefix, block_length, (), tree)])
+    return Topology([build_network(0, Network(NETWORK, prefix, block_length), tree)])

@@ -10,7 +10,9 @@ from romana_bus.errors import BadInput
 from romana_bus.events.ipam import LARGEST_BLOCK
 from romana_bus.inet import V4, V6, Prefix, parse_prefix
 from romana_bus.ipam.topology.networks import Network, Topology, build_network
+from romana_bus.ipam.topology.pinned_limits import read_limits
 from romana_bus.ipam.topology.slots import slots_in
+from romana_bus.ipam.topology.special import doubtful, unusable
 from romana_bus.ipam.topology.tree import MOST_PARTS, Problem, Sketch, listed, or_none, parts, read, split
 
 if TYPE_CHECKING:
@@ -48,11 +50,13 @@ def parse(document: Any) -> Topology:
 
 class Reader:
     """Reads a document in one pass, and notes every problem in it. `warnings`: what is probably wrong, though
-    the document can be used."""
+    the document can be used. `refusals`: networks that nobody may set, while one that is on the log already
+    stays in force."""
 
     def __init__(self, document: Any) -> None:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.refusals: list[Problem] = []
         self.networks: list[Network] = []
         #: The place of each network in the document.
         self.places: list[str] = []
@@ -98,13 +102,18 @@ class Reader:
         ):
             self._bad(f"{place}.tenants", "bad_tenant", "a list of namespaces is expected")
             tenants = []
+        limits = read_limits(f"{place}.wishes", raw.get("wishes"), self._bad)
         try:
             prefix = cidr_of(cidr)
         except ValueError as error:
             self._bad(f"{place}.cidr", "bad_cidr", str(error))
             return
         length = self._block_length(f"{place}.block_mask", raw.get("block_mask"), prefix)
-        self.networks.append(Network(name, prefix, length, tuple(dict.fromkeys(tenants))))
+        if why := unusable(prefix):
+            self.refusals.append(Problem(f"{place}.cidr", "unusable_cidr", f"{prefix} {why}"))
+        elif why := doubtful(prefix):
+            self.warnings.append(Problem(f"{place}.cidr", "doubtful_cidr", f"{prefix} {why}"))
+        self.networks.append(Network(name, prefix, length, tuple(dict.fromkeys(tenants)), limits=limits))
         self.places.append(place)
 
     def _block_length(self, place: str, mask: Any, prefix: Prefix) -> int:
@@ -182,9 +191,7 @@ class Reader:
         if self.parts > MOST_PARTS:
             return network
         tree = split(sketch, network.prefix, self.problems, sketch.name or "/")
-        built = build_network(
-            number, network.name, network.prefix, network.block_length, network.tenants, tree
-        )
+        built = build_network(number, network, tree)
         self._repeated_hosts(built)
         small = [leaf for leaf in built.leaves if leaf.prefix.length > network.block_length]
         if small and len(self.problems) == before:

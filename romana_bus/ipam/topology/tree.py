@@ -98,6 +98,11 @@ class Leaf:
     routing: Any = None
     hosts: tuple[Listed, ...] = field(default=())
 
+    @property
+    def blocks(self) -> int:
+        """The number of blocks that it has room for."""
+        return 1 << (self.block_length - self.prefix.length)
+
     def admits(self, labels: Mapping[str, str]) -> bool:
         return all(labels.get(key, "") == value for key, value in self.needs)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from romana_bus.bus.auth.permissions import READ
 from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.reading.tail import tail
 from romana_bus.bus.stream_config import DAY, Layout
-from romana_bus.bus.tail import tail
 from romana_bus.events import IPAM, ROLES, BlockAssigned, codec
 
 if TYPE_CHECKING:
@@ -18,18 +19,24 @@ if TYPE_CHECKING:
 async def log_of(lab: Lab) -> Session:
     """Connects to the lab's log. Raises Failed."""
     return await open_store(
-        Access(servers=(lab.nats().url,)), Layout(lab.spec.name, 7 * DAY, 1), "lab", ROLES
+        Access(servers=(lab.nats().url,), creds=lab.credentials),
+        Layout(lab.spec.name, 7 * DAY, 1),
+        "lab",
+        ROLES,
+        who=READ,
     )
 
 
 async def blocks(store: Store) -> dict[str, list[str]]:
     """Node -> its blocks now."""
-    of_node: dict[str, list[str]] = {}
+    newest = {}  # subject -> event: older ones may come before it
     async for messages in store.table(IPAM, "ipam.map.block.>"):
         for message in messages:
-            event = codec.decode(message.body)
-            if isinstance(event, BlockAssigned):
-                of_node.setdefault(event.node, []).append(event.block)
+            newest[message.subject] = codec.decode(message.body)
+    of_node: dict[str, list[str]] = {}
+    for event in newest.values():
+        if isinstance(event, BlockAssigned):
+            of_node.setdefault(event.node, []).append(event.block)
     return of_node
 
 

@@ -1,4 +1,5 @@
-"""The process that keeps the lab's NATS server running: `python -m romana_bus.lab.cluster.nats DIRECTORY`.
+"""The process that keeps the lab's NATS server running: `python -m romana_bus.lab.cluster.nats DIRECTORY
+CLUSTER`.
 
 The embedded server ends with its last user (bus/embedded). This process is its only user, since all others
 connect by URL: so NATS ends with this process. The next one uses the same port and the same store.
@@ -10,12 +11,13 @@ import asyncio
 import sys
 from pathlib import Path
 
+from romana_bus.bus.auth.permissions import UP
 from romana_bus.bus.embedded.client import Embedded, Endpoint
-from romana_bus.runtime.signals import run
+from romana_bus.runtime.process.signals import run
 
 
-async def _hold(directory: Path) -> None:
-    embedded = await Embedded.join(directory)
+async def _hold(directory: Path, cluster: str) -> None:
+    embedded = await Embedded.join(directory, cluster, UP)
     embedded.keep(_moved)
     try:
         await asyncio.Event().wait()
@@ -28,4 +30,4 @@ async def _moved(_endpoint: Endpoint) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(_hold(Path(sys.argv[1]))))
+    sys.exit(run(_hold(Path(sys.argv[1]), sys.argv[2])))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from romana_bus.lab.cluster.relay import listening, relayed
 from romana_bus.lab.cluster.router import keep_routes
 from romana_bus.lab.machine.directory import RELAY_PORT, Lab, write
-from romana_bus.runtime.signals import run
+from romana_bus.runtime.process.signals import run
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:

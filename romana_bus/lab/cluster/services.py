@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from romana_bus.bus.auth.directory import ensure
+from romana_bus.bus.auth.permissions import agent_of
 from romana_bus.lab.machine import processes
 from romana_bus.lab.machine.directory import write
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 PYTHON = (sys.executable, "-I", "-m")
 #: Seconds that an ADD waits for the pod's address. Then it fails with the reason, and the kubelet retries.
 PATIENCE = "3"
+#: A lab's log is short, and its NATS server may be on a small disk.
+STORE_SIZE = "1GB"
 NATS, SERVE, BUS = "nats", "serve", "up"
 
 
@@ -40,7 +44,10 @@ def everything(lab: Lab) -> list[str]:
 
 
 def start_nats(lab: Lab) -> Record:
-    return processes.start(lab, NATS, [*PYTHON, "romana_bus.lab.cluster.nats", str(lab.directory / "nats")])
+    """Start NATS. It knows the nodes' agents from its start, and everything else that connects."""
+    ensure(lab.credentials, lab.spec.name, [agent_of(node.name) for node in lab.spec.nodes])
+    command = [*PYTHON, "romana_bus.lab.cluster.nats", str(lab.directory / "nats"), lab.spec.name]
+    return processes.start(lab, NATS, command)
 
 
 def start_serve(lab: Lab) -> Record:
@@ -61,9 +68,11 @@ def start_bus(lab: Lab) -> Record:
         topology,
         "--cluster",
         lab.spec.name,
+        "--store-size",
+        STORE_SIZE,
         *which,
     ]
-    return processes.start(lab, BUS, command, environment={"ROMANA_NATS": lab.nats().url})
+    return processes.start(lab, BUS, command, environment=_environment(lab, lab.nats().url))
 
 
 def start_agent(lab: Lab, node: Node) -> Record:
@@ -74,8 +83,13 @@ def start_agent(lab: Lab, node: Node) -> Record:
         "--run-dir", str(directory / "run"), "--state-dir", str(directory / "state"),
         "--timeout", PATIENCE,
     ]  # fmt: skip
-    environment = {"ROMANA_NATS": lab.nats().relayed(gateway)}
+    environment = _environment(lab, lab.nats().relayed(gateway))
     return processes.start(lab, agent(node), command, lab.spec.namespace(node.name), environment)
+
+
+def _environment(lab: Lab, url: str) -> dict[str, str]:
+    """How a process reaches NATS: it opens the credentials of its own role."""
+    return {"ROMANA_NATS": url, "ROMANA_NATS_CREDS": str(lab.credentials)}
 
 
 def start_install(lab: Lab, node: Node) -> Record:

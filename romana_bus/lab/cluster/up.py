@@ -137,6 +137,7 @@ def _environment(lab: Lab) -> str:
         f"# . this, and `romana-bus` and `kubectl` mean lab {lab.spec.name}\n"
         f"export ROMANA_LAB_NAME='{lab.spec.name}'\n"
         f"export ROMANA_NATS='{lab.nats().url}'\n"
+        f"export ROMANA_NATS_CREDS='{lab.credentials}'\n"
         f"export ROMANA_CLUSTER='{lab.spec.name}'\n"
         f"export KUBECONFIG='{kubeconfig_file(lab)}'\n"
         f"command -v romana-bus >/dev/null || PATH=\"$PATH\":'{Path(sys.executable).parent}'\n"

@@ -6,7 +6,7 @@
     kubeconfig      topology.yaml
     logs/           one file for each process
     processes/      one record for each process
-    nats/           the embedded NATS server's store and credentials
+    nats/           the embedded NATS server's store, and the credentials of everybody (auth/)
     nodes/NODE/     run, state (the agent's), bin, net.d (CNI), sandboxes, cni, manifests (the kubelet's)
 
 Creating it reserves the name: of two concurrent `lab up`, one fails here.
@@ -42,21 +42,19 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NatsAccess(msgspec.Struct, frozen=True):
-    """The address and credentials of NATS, as the embedded server's keeper writes them
+    """The address of NATS, as the embedded server's keeper writes them
     (bus/embedded/keeper.py)."""
 
     port: int
-    user: str
-    password: str
 
     @property
     def url(self) -> str:
         """The URL for processes in the machine's own namespace."""
-        return f"nats://{self.user}:{self.password}@127.0.0.1:{self.port}"
+        return f"nats://127.0.0.1:{self.port}"
 
     def relayed(self, gateway: str) -> str:
         """The URL for nodes with that gateway."""
-        return f"nats://{self.user}:{self.password}@{gateway}:{RELAY_PORT}"
+        return f"nats://{gateway}:{RELAY_PORT}"
 
 
 class Lab:
@@ -102,6 +100,11 @@ class Lab:
     def command(self, text: str) -> str:
         """A command for this lab, as a user would type it."""
         return command(self.spec.name, text)
+
+    @property
+    def credentials(self) -> Path:
+        """The authorization directory of the lab's NATS server (bus/auth)."""
+        return self.directory / "nats/auth"
 
     def node(self, name: str) -> Path:
         return self.directory / "nodes" / name

@@ -24,7 +24,7 @@ from romana_bus.lab.kubeapi.resources import BUILT_IN
 from romana_bus.lab.kubeapi.server import ApiServer
 from romana_bus.lab.recordings.track import Track, apply
 from romana_bus.printable import printable, printable_lines
-from romana_bus.runtime.signals import until_signalled
+from romana_bus.runtime.process.signals import until_signalled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

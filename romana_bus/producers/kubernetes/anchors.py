@@ -30,8 +30,8 @@ def anchors(progress: Progress) -> list[Anchor]:
         key = max(held, key=lambda key: held[key].version)
         newest.append(Anchor(key, held[key].version, there=True))
     if gone:
-        key = max(gone, key=lambda key: gone[key])
-        newest.append(Anchor(key, gone[key], there=False))
+        key = max(gone, key=lambda key: gone.get(key) or 0)
+        newest.append(Anchor(key, gone.get(key) or 0, there=False))
     return [anchor for anchor in newest if anchor.version]
 
 

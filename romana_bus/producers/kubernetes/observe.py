@@ -61,7 +61,7 @@ def listed(state: Watched, kind: Kind, items: Iterable[Any]) -> list[Event]:
         held = progress.held.get(key)
         if held is not None and held.listing == progress.listing and 0 < version < held.version:
             continue  # the watch has reported a newer version
-        if held is None and 0 < version <= progress.gone.get(key, 0):
+        if held is None and 0 < version <= (progress.gone.get(key) or 0):
             continue  # the watch has reported its deletion
         progress.absences.forget(key)
         events += _publish(state, progress, fact, key, version)
@@ -151,7 +151,7 @@ def changed(state: Watched, kind: Kind, type: str, item: Any, now: float = 0.0) 
     fact = kind.seen(item, progress.listing)
     key, version = fact.key(), version_number(fact.resource_version)
     held = progress.held.get(key)
-    last = progress.gone.get(key, 0) + 1 if held is None else held.version
+    last = (progress.gone.get(key) or 0) + 1 if held is None else held.version
     if 0 < version < last or (kind.ordered and 0 < version <= progress.version):
         return []  # older than what was published
     if version:
@@ -243,7 +243,7 @@ def _publish(state: Watched, progress: Progress, fact: Fact, key: str, version: 
     current = held is not None and (held.listing == now.listing or not progress.rewound)
     if held is not None and current and (held.uid, held.digest) == (now.uid, now.digest):
         return []
-    progress.gone.pop(key, None)
+    progress.gone.drop(key)
     state.encoded.append((fact, body))
     return [fact]
 

@@ -21,14 +21,17 @@ from romana_bus.events import (
     codec,
     version_number,
 )
+from romana_bus.events.base import SECOND
 from romana_bus.producers.kubernetes.absence import Absences
 from romana_bus.producers.kubernetes.objects import KIND_OF
+from romana_bus.recent import Recent
 
 if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.size_limit import Unusable
 
-#: Deletions since a listing that are remembered, so that an older event does not bring an entity back.
-REMEMBERED = 10_000
+#: Deletions since a listing that are remembered, so that an older event does not bring an entity back: how
+#: many, and for how long at least (µs). An API server's cache is behind by seconds.
+REMEMBERED, DOUBTFUL = 10_000, 600 * SECOND
 
 
 class Held(NamedTuple):
@@ -47,7 +50,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}  # namespace/name
-        self.gone: dict[str, int] = {}  # the same -> version of its deletion, of this listing
+        self.gone = Recent[int]()  # the same -> version of its deletion, of this listing
         self.place, self.version = "", 0
         self.listing = 0
         self.synced = False
@@ -119,24 +122,29 @@ def _hold(progress: Progress, fact: Fact, body: bytes) -> None:
         if fact.listing == progress.listing:
             bury(progress, key, version)
     else:
-        progress.gone.pop(key, None)
+        progress.gone.drop(key)
         progress.held[key] = Held(fact.uid, version, digest(body or codec.encode(fact)), fact.listing)
 
 
 def begin(progress: Progress, number: int, rewound: bool = False) -> None:
     """A listing of this number begins. `rewound`: the watch's position is void."""
     progress.listing = max(progress.listing, number)
-    progress.gone = {}
+    progress.gone = Recent()
     if rewound:
         progress.place, progress.version = "", 0
 
 
 def bury(progress: Progress, key: str, version: int) -> None:
     """Remember the entity's deletion."""
-    progress.gone.pop(key, None)
-    progress.gone[key] = version
+    progress.gone.put(key, version)
     if len(progress.gone) > REMEMBERED:
-        del progress.gone[next(iter(progress.gone))]
+        progress.gone.drop(next(iter(progress.gone)))
+
+
+def forget_old(state: Watched, now: int) -> None:
+    """Forget deletions of some time ago. `now`: µs, by the log's time."""
+    for progress in state.progress.values():
+        progress.gone.turn(now, DOUBTFUL)
 
 
 def digest(body: bytes) -> bytes:

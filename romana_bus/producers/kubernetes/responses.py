@@ -14,7 +14,7 @@ import msgspec
 from romana_bus.kubernetes.status import read_status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from romana_bus.producers.kubernetes.objects import Kind
 
@@ -50,7 +50,7 @@ def classify(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, ver
         case 401:
             return Verdict(Action.RENEW, said)
         case 403:
-            return Verdict(Action.REFUSED, f"{said}. Allow it with this rule: {rule(kind)}")
+            return Verdict(Action.REFUSED, f"{said}. {allow([rule(kind)])}")
         case 404:
             return Verdict(
                 Action.REFUSED, f"the API server has no resource {kind.name} ({kind.path}): {said}"
@@ -70,6 +70,11 @@ def classify(code: int, headers: Mapping[str, str], body: bytes, kind: Kind, ver
 def rule(kind: Kind) -> str:
     """The RBAC rule (rbac.authorization.k8s.io/v1, ClusterRole.rules) that a watcher needs, in one line."""
     return f'{{apiGroups: ["{kind.group}"], resources: ["{kind.plural}"], verbs: ["list", "watch"]}}'
+
+
+def allow(rules: Sequence[str]) -> str:
+    """What to do about rules that are missing."""
+    return f"Allow it with {'this rule' if len(rules) == 1 else 'these rules'}: {', '.join(rules)}"
 
 
 def _seconds(retry_after: str) -> float:

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 from romana_bus.errors import Failed
 from romana_bus.events import KUBE, SPEC
 from romana_bus.kubernetes.api import CONNECT_WITHIN, NETWORK_ERRORS, read
+from romana_bus.kubernetes.status import read_status
 from romana_bus.producers.kubernetes import progress
 from romana_bus.producers.kubernetes.objects import BUILT_IN
 from romana_bus.producers.kubernetes.pages import Limits
 from romana_bus.producers.kubernetes.progress import Watched
 from romana_bus.producers.kubernetes.resource_watch import ResourceWatch
-from romana_bus.producers.kubernetes.responses import unwatchable
+from romana_bus.producers.kubernetes.responses import SAID, allow, rule, unwatchable
 from romana_bus.runtime.feed import Read
 from romana_bus.runtime.health import Health
 from romana_bus.runtime.loop import run_leading
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
     from romana_bus.bus.api import Store
     from romana_bus.events import Event
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from romana_bus.producers.kubernetes.objects import Kind
     from romana_bus.runtime.election import Leadership
     from romana_bus.runtime.fold import Fold
+
+
+#: Seconds between two looks at which deletions are old.
+FORGET_EVERY = 60.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class _Watcher:
     initial: Callable[[], Watched] = Watched
     evolve: Callable[[Watched, Event, int], None] = progress.evolve
     evolve_with_body: Callable[[Watched, Event, int, bytes], None] = progress.evolve
+    forget_old: Callable[[Watched, int], None] = progress.forget_old
     #: Messages on KUBE that a leader did not write are parked.
     strict: bool = True
 
@@ -89,20 +95,41 @@ async def run_watcher(
 async def refuse_unwatchable(api: Api, kinds: Iterable[Kind]) -> None:
     """Raises Failed if the API server offers no watch for one of the kinds. If the server does not answer,
     nothing is checked."""
-    for kind in kinds:
-        try:
-            async with await api.get(kind.path.rpartition("/")[0], {}, CONNECT_WITHIN) as answer:
-                body = await read(answer, most=16 << 20, within=30.0)
-        except NETWORK_ERRORS:
-            return
-        if answer.status == 200 and (why := unwatchable(body, kind)):
+    lists = ((kind, kind.path.rpartition("/")[0]) for kind in kinds)
+    async for kind, status, body in _answers(api, lists, {}):
+        if status == 200 and (why := unwatchable(body, kind)):
             raise Failed(f"--resource {kind.name}: {why}")
 
 
+async def refuse_forbidden(api: Api, kinds: Iterable[Kind]) -> None:
+    """Raises Failed with the rules of all kinds that may not be listed. If the server does not answer,
+    nothing is checked."""
+    missing, said = list[str](), ""
+    async for kind, status, body in _answers(api, ((kind, kind.path) for kind in kinds), {"limit": "1"}):
+        if status == 403:
+            missing.append(rule(kind))
+            said = said or read_status(403, body).message[:SAID]
+    if missing:
+        raise Failed(f"{said}. {allow(missing)}")
+
+
+async def _answers(
+    api: Api, paths: Iterable[tuple[Kind, str]], query: dict[str, str]
+) -> AsyncIterator[tuple[Kind, int, bytes]]:
+    """Yields (kind, status, body) of a request to each path, until the server does not answer."""
+    for kind, path in paths:
+        try:
+            async with await api.get(path, query, CONNECT_WITHIN) as answer:
+                body = await read(answer, most=16 << 20, within=30.0)
+        except NETWORK_ERRORS:
+            return
+        yield kind, answer.status, body
+
+
 async def _follow_requests(fold: Fold[Watched], watches: Sequence[ResourceWatch]) -> None:
-    """Pass requests for listings to the watches, as they arrive."""
+    """Pass requests for listings to the watches, as they arrive; and forget old deletions."""
     while True:
         fold.take()
         for watch in watches:
             watch.look()
-        await fold.feed.wait(None)
+        await fold.feed.wait(FORGET_EVERY)

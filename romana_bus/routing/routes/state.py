@@ -28,7 +28,7 @@ Via = tuple[int, int, int]
 
 class Host(msgspec.Struct, gc=False, eq=False):
     """One host. `blocks`: all that it claims, each with its `since`. `routes`: the routes to it, as of the
-    last plan."""
+    last derivation."""
 
     name: str
     addresses: tuple[Address, ...] = ()
@@ -38,13 +38,16 @@ class Host(msgspec.Struct, gc=False, eq=False):
 
 
 class State:
-    """The fold, and what `plan` derived from it: `wanted` (route -> nexthop), `vias` (nexthop -> gateway) and
+    """The fold, and what `derive` made of it: `wanted` (route -> nexthop), `vias` (nexthop -> gateway) and
     `unreachable` (prefixes). `touched`: the hosts whose routes have to be derived again; a dict, since a set
     of strings has another order in each process. `left`: addresses that no longer belong to a host, until the
-    kernel's answers about them are forgotten.
+    kernel's answers about them are forgotten. `refused`: host -> its blocks (of our own node: the groups and
+    blocks) that may have no route, with the reason (`Guard`). `unsettled_routes`, `unsettled_nexthops`: those
+    that may differ from the kernel's, in the order of their derivation.
 
     `known`: whether the map contains our own node. While it does not, the map may have been lost and is being
-    rebuilt: then routes in the kernel that it does not mention stay (`unswept`)."""
+    rebuilt: then routes in the kernel that it does not mention stay (`unswept`). `listed`: whether the map
+    says that our own node exists: placed, or denied a place."""
 
     def __init__(self, node: str) -> None:
         self.node = node
@@ -56,16 +59,24 @@ class State:
         self.wanted: dict[Prefix, int] = {}
         self.vias: dict[int, Via] = {}
         self.unreachable: set[Prefix] = set()
+        self.refused: dict[str, dict[Prefix, str]] = {}
         self.ids: dict[int, dict[str, int]] = {V4: {}, V6: {}}
+        self.unsettled_routes: dict[Prefix, None] = {}
+        self.unsettled_nexthops: dict[int, None] = {}
         self.adopted = False
         self.known = False
         self.unswept = False
+        self.listed = False
 
     @property
     def own_blocks(self) -> int:
         """How many blocks this node has."""
         own = self.hosts.get(self.node)
         return len(own.blocks) if own else 0
+
+    def touch_all(self) -> None:
+        """Mark all hosts as touched."""
+        self.touched.update(dict.fromkeys((self.node, *self.hosts)))
 
     def touch_where(self, addresses: set[Address]) -> None:
         """Mark the hosts with any of these addresses as touched."""
@@ -95,7 +106,7 @@ def evolve(state: State, event: Event, seq: int) -> None:  # noqa: ARG001  all c
             _set_addresses(state, host, tuple(_addresses(event)))
             host.groups = tuple(covering(placement.prefix) for placement in event.placements)
         case HostDenied() | HostRemoved():
-            host = _placed(state, event.node)
+            host = _placed(state, event.node, listed=isinstance(event, HostDenied))
             _set_addresses(state, host, ())
             host.groups = ()
             _forget_empty(state, host)
@@ -110,8 +121,9 @@ def _host(state: State, name: str) -> Host:
     return host
 
 
-def _placed(state: State, name: str) -> Host:
-    state.known |= name == state.node
+def _placed(state: State, name: str, *, listed: bool = True) -> Host:
+    if name == state.node:
+        state.known, state.listed = True, listed
     return _host(state, name)
 
 
@@ -128,7 +140,7 @@ def _addresses(event: HostPlaced) -> Iterator[Address]:
 
 
 def _forget_empty(state: State, host: Host) -> None:
-    """Forget a host without addresses and blocks; its name stays touched, for `plan`."""
+    """Forget a host without addresses and blocks; its name stays touched, for `derive`."""
     if not host.addresses and not host.blocks and not host.groups and not host.routes:
         del state.hosts[host.name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from romana_bus.inet import Prefix
     from romana_bus.routing.routes.installed import Kernel
     from romana_bus.routing.routes.state import State
 
@@ -12,10 +13,10 @@ if TYPE_CHECKING:
 def standing(state: State, kernel: Kernel) -> dict[str, int]:
     """The counts by name. `blocks by default route`: blocks of hosts that are not on-link in the block's
     family. `blocks cut off`: such blocks inside a group of our own, whose unreachable route is more specific
-    than the default route: the hosts of such a group should share a link."""
+    than the default route: the hosts of such a group should share a link. `routes refused`: see Guard."""
     on_link = off_link = not_on_link = cut_off = 0
     own = state.hosts.get(state.node)
-    groups = own.groups if own else ()
+    groups = [group for group in own.groups if group in state.unreachable] if own else []
     for name, host in state.hosts.items():
         if name == state.node:
             continue
@@ -36,4 +37,10 @@ def standing(state: State, kernel: Kernel) -> dict[str, int]:
         "hosts off link": off_link,
         "blocks by default route": not_on_link - cut_off,
         "blocks cut off": cut_off,
+        "routes refused": len(refused(state)),
     }
+
+
+def refused(state: State) -> dict[Prefix, str]:
+    """The prefixes to which the guard refuses a route, each with the reason, sorted."""
+    return dict(sorted(entry for of_host in state.refused.values() for entry in of_host.items()))

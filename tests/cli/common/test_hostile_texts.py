@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.connect import open_store
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import ROLES
 from tests.cli.api import ApiThread
@@ -17,6 +17,7 @@ from tests.cli.hostile import EVIL, SHOWN, Log, built, harmless, published_all, 
 from tests.cli.logs import begun
 from tests.cli.processes import until
 from tests.conftest import run
+from tests.identities import access_to, log_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ def test_hostile_leader_and_consumer_names(nats_server: NatsServer, call: Call) 
     name = "".join(EVIL.split())  # what NATS takes
 
     async def hold() -> None:
-        access = Access(servers=(nats_server.url,))
+        access = access_to(nats_server.url)
         async with await open_store(access, Layout("led"), "test", ROLES) as store:
             await store.lease("kube", EVIL).acquire()
             stream = store.layout.stream("SPEC")
@@ -227,7 +228,7 @@ def api() -> Iterator[ApiThread]:
 
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", f"texts{next(_clusters)}")
+    return log_options(nats_server.url, f"texts{next(_clusters)}")
 
 
 def test_hostile_names_in_up_and_check(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:

@@ -17,6 +17,7 @@ from tests.cli.api import ApiThread
 from tests.cli.logs import published
 from tests.cli.processes import DEADLINE, ROMANA_BUS, Home, until
 from tests.cli.serve.test_endpoints import ask, samples
+from tests.identities import log_options
 from tests.servers import NatsServer, free_port
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def outage(server: NatsServer, running: Serving, number: int) -> None:
 
 
 def log_of(server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", server.url, "--cluster", "default")
+    return log_options(server.url, "default")
 
 
 @BROKEN
@@ -140,7 +141,7 @@ def test_stderr_reader_that_leaves_breaks_no_connection(own_server: NatsServer, 
 def test_watch_survives_a_stderr_outage(
     broken: Callable[[], int], nats_server: NatsServer, home: Home
 ) -> None:
-    log = ("--nats", nats_server.url, "--cluster", f"watched-{broken.__name__.replace('_', '-')}")
+    log = log_options(nats_server.url, f"watched-{broken.__name__.replace('_', '-')}")
     with ApiThread() as api, Serving(home, broken(), "watch", "--server", api.server.url, *log) as watching:
         watching.until_ready()
         api.node("n1", "a", "192.0.2.1")

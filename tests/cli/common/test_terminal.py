@@ -29,7 +29,7 @@ from romana_bus.cli.serve.live import LiveView
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.inspect.reachability import Pair, Ping
 from romana_bus.lab.spec import Spec
-from romana_bus.runtime import logs
+from romana_bus.runtime.process import logs
 from tests.cli.hostile import EVIL, SHOWN, live_cluster, steering
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def test_a_traceback_on_a_terminal(logged: Screen, monkeypatch: pytest.MonkeyPat
 
 def test_log_lines_of_libraries() -> None:
     program = (
-        "import logging; from romana_bus.runtime import logs; logs.configure('debug');"
+        "import logging; from romana_bus.runtime.process import logs; logs.configure('debug');"
         "logging.getLogger('nats').error('a\\x1b[5;7m%s', '\\u202e')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

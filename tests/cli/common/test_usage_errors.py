@@ -57,7 +57,7 @@ APART = ("ipam simulate",)
         ("run ipam --network 0.0.0.0/0", ("addresses of 0.0.0.0/8 (unspecified)", "choose another")),
         ("run ipam --network 224.0.0.0/8", ("addresses of 224.0.0.0/4 (multicast)", "fd00:1::/64")),
         ("run ipam --network fe80::/64", ("addresses of fe80::/10 (link-local)", "choose another")),
-        ("up --network ::/64", ("addresses of ::/127 (loopback)", "choose another")),
+        ("up --network ::/64", ("addresses of ::/127 (unspecified and loopback)", "choose another")),
         ("run ipam --block-owner pod", ("pod", "host", "tenant", "segment")),
         ("up --speed 0", ("--speed 0", "above 0")),
         ("up --speed fast", ("--speed", "fast")),

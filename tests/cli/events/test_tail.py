@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus import events as ev
+from romana_bus.events import ROLES
 from tests.cli.logs import published, stored, with_nodes
+from tests.identities import access_to, log_options
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Call
@@ -21,8 +23,8 @@ def test_events_of_one_subject(recorded: tuple[str, ...], call: Call) -> None:
     assert result.lines
     assert all(" IPAM/" in line and " Address" in line for line in result.lines)
     some = call("events", "tail", "--no-follow", "--last", "5", "--json", *recorded).json_lines
-    assert {one["stream"] for one in some} == {"KUBE", "IPAM"}
-    assert len(some) == 10
+    assert {one["stream"] for one in some} == {"SPEC", "KUBE", "IPAM"}
+    assert len(some) == 11
     assert set(some[0]) == {"stream", "seq", "subject", "id", "time", "cause", "event"}
 
 
@@ -39,23 +41,23 @@ def test_missing_event_is_reported(recorded: tuple[str, ...], call: Call) -> Non
     result = call("events", "tail", "--no-follow", "--subject", "kube.pod.nowhere.*", *recorded)
     assert (result.code, result.out) == (0, "")
     assert "no such event among the last 10 of each stream (--all searches all)" in result.err
-    result = call("events", "tail", "--no-follow", "--all", "--subject", "spec.>", *recorded)
+    result = call("events", "tail", "--no-follow", "--all", "--subject", "spec.topology", *recorded)
     assert result.err == "romana-bus: no such event on the log\n"
 
 
 def test_undecodable_events_are_marked(nats_server: NatsServer, call: Call) -> None:
     from romana_bus.bus.api import Outgoing
-    from romana_bus.bus.connect import Access, open_store
+    from romana_bus.bus.connect import open_store
     from romana_bus.bus.stream_config import Layout
     from tests.conftest import run
 
     async def publish() -> None:
-        access = Access(servers=(nats_server.url,))
-        async with await open_store(access, Layout("strange"), "test", ["SPEC"]) as store:
+        access = access_to(nats_server.url)
+        async with await open_store(access, Layout("strange"), "test", ROLES) as store:
             await store.publish("SPEC", Outgoing("spec.topology", b'{"type":"FromTheFuture"}', "x"), 0)
 
     run(publish())
-    options = ("--nats", nats_server.url, "--cluster", "strange")
+    options = log_options(nats_server.url, "strange")
     result = call("events", "tail", "--no-follow", *options)
     assert "SPEC/1" in result.out
     [one] = call("events", "tail", "--no-follow", "--json", *options).json_lines

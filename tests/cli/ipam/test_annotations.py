@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.cli.api import ApiThread
+from tests.identities import log_options
 
 if TYPE_CHECKING:
     from tests.cli.processes import Home
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def test_pod_annotations(nats_server: NatsServer, home: Home) -> None:
     with ApiThread() as api:
-        ask_for_it(api, ("--nats", nats_server.url, "--cluster", "wishes"), home)
+        ask_for_it(api, log_options(nats_server.url, "wishes"), home)
 
 
 def ask_for_it(api: ApiThread, log: tuple[str, ...], home: Home) -> None:

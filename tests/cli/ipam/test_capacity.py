@@ -13,6 +13,7 @@ from romana_bus.cli.common import console
 from tests.cli.api import ApiThread
 from tests.cli.logs import ago, stored
 from tests.cli.serve.test_endpoints import samples, url_of
+from tests.identities import log_options
 from tests.ipam.cluster import Cluster, topology
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def test_a_full_network_is_one_line(nats_server: NatsServer, call: Call) -> None
 def test_exhaustion_and_its_end_in_event_metric_and_show(
     nats_server: NatsServer, home: Home, call: Call
 ) -> None:
-    log = ("--nats", nats_server.url, "--cluster", f"full{next(_clusters)}")
+    log = log_options(nats_server.url, f"full{next(_clusters)}")
     document = home.directory / "topology.json"
     document.write_text(json.dumps(topology("10.8.0.0/29", 31, {"name": "a"}, {"name": "b"})))
     serving = ("--plain", "--listen", "127.0.0.1:0", "--topology", str(document), "--warm-blocks", "0")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.api import ApiThread
 from tests.cli.logs import published
+from tests.identities import access_to, log_options
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Call
@@ -21,7 +22,7 @@ _clusters = itertools.count()
 
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", f"check{next(_clusters)}")
+    return log_options(nats_server.url, f"check{next(_clusters)}")
 
 
 def lived(api: ApiThread, log: tuple[str, ...], home: Home) -> None:
@@ -91,7 +92,7 @@ def test_timer_releases_leaked_addresses_only(
     """Of a pod whose deletion was missed; its event was put on the log by hand."""
     import asyncio
 
-    from romana_bus.bus.connect import Access, open_store
+    from romana_bus.bus.connect import open_store
     from romana_bus.bus.stream_config import Layout
     from romana_bus.events import KUBE, PodSeen
     from romana_bus.runtime.feed import outgoing
@@ -102,7 +103,7 @@ def test_timer_releases_leaked_addresses_only(
         seen = PodSeen(
             resource_version="3", uid="ghost", namespace="web", name="ghost", node="n1", phase="Running"
         )
-        async with await open_store(Access(servers=(log[1],)), Layout(log[3]), "test", [KUBE]) as store:
+        async with await open_store(access_to(log[1]), Layout(log[3]), "test", [KUBE]) as store:
             await store.publish(KUBE, outgoing(seen, "", 1, store.history))
 
     asyncio.run(ghost())
@@ -172,3 +173,32 @@ def test_kernel_reports_count_up_to_what_their_agents_have_read(
     assert [one["event"]["type"] for one in said["ordered"]] == ["SandboxRemoved"]
     code, said = checked(call, api, log)
     assert (code, said["findings"]) == (0, [])
+
+
+def test_addresses_and_links_of_nodes(api: ApiThread, log: tuple[str, ...], home: Home, call: Call) -> None:
+    """Agents report them when pods have their addresses already: nothing is taken, and a person is told."""
+    from romana_bus.events import NodeNetwork
+
+    lived(api, log, home)
+    before = call("ipam", "show", "--pod", "web/p0", "--json", *log).json
+    report = NodeNetwork(
+        node="n1", consumer="network", connected=("100.64.0.0/24",), gateways=("100.64.0.0",)
+    )
+    published(log, report)
+    with home.start("run", "ipam", *log) as running:
+        running.until_logged("leading")
+        code, said = checked(call, api, log, "--repair")
+        assert running.stop().code == 0
+    assert (code, said["ordered"]) == (1, [])
+    assert [(one["kind"], one["node"], one["pod"]) for one in said["findings"]] == [
+        ("node", "n0", "web/p0"),
+        ("underlay", "n1", ""),
+    ]
+    done = call("ipam", "check", "--server", api.server.url, "--pause", "0", *log)
+    assert "pods with the address of a node: 1  (delete them: new ones get other addresses)" in done.out
+    assert "nodes in a network that overlaps what they live on: 1" in done.out
+    looked_up = call("ipam", "show", "--ip", "100.64.0.0", *log)
+    assert "a gateway of node n1" in looked_up.out
+    refused = call("ipam", "settings", "set", "--network", "100.64.0.0/11", *log)
+    refused.complains(2, "100.64.0.0/10")
+    assert call("ipam", "show", "--pod", "web/p0", "--json", *log).json == before

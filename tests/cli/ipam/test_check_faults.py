@@ -12,6 +12,7 @@ import pytest
 from tests.cli.api import ApiThread
 from tests.cli.ipam.test_check import checked, lived, printed_events
 from tests.cli.processes import until
+from tests.identities import log_options
 from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ QUICK = ("--audit-every", "0.2", "--audit-grace", "0.2")
 
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", f"hostile{next(_clusters)}")
+    return log_options(nats_server.url, f"hostile{next(_clusters)}")
 
 
 def test_empty_api_server_releases_nothing(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.api import ApiThread
+from tests.identities import log_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ SERVING = "serving /healthz, /readyz and /metrics"
 
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", f"serving{next(_clusters)}")
+    return log_options(nats_server.url, f"serving{next(_clusters)}")
 
 
 @pytest.fixture

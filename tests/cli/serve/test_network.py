@@ -9,6 +9,7 @@ import pytest
 
 from romana_bus.cli.common.options import Addresses
 from tests.cli.api import ApiThread
+from tests.identities import log_options
 from tests.ipam.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_block_has_sixteen_addresses_in_a_large_network(network: str, mask: int)
 def test_up_with_a_chosen_network(
     network: str, beginning: str, mask: int, nats_server: NatsServer, home: Home
 ) -> None:
-    log = ("--nats", nats_server.url, "--cluster", f"network{mask}")
+    log = log_options(nats_server.url, f"network{mask}")
     with ApiThread() as api:
         api.node("n1", "a", "2001:db8::1")
         api.pod("p1", "n1")

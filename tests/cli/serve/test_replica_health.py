@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from romana_bus.bus import connect
 from romana_bus.bus.api import BusError, Outgoing
-from romana_bus.bus.connect import Access, open_store
+from romana_bus.bus.connect import open_store
+from romana_bus.bus.jetstream import requests
 from romana_bus.bus.stream_config import Layout
 from romana_bus.events import IPAM, KUBE, ROLES, NodeSeen, PodSeen, ResourceSynced
 from romana_bus.runtime.feed import outgoing
 from tests.cli.serve.test_endpoints import ask, samples, url_of
 from tests.conftest import run
+from tests.identities import ADMINISTRATOR, access_to, log_options
 from tests.netns import needs_namespaces
 from tests.runtime.small_consumers import elections
 from tests.servers import NatsCluster, NatsServer
@@ -53,12 +54,14 @@ def until_leads(running: Running, url: str) -> None:
 
 
 def at(server: NatsServer, do: Callable[[JetStream], Awaitable[Any]], cluster: str = "health") -> Any:
-    """The contents of the log, read once."""
+    """What `do` returns, which the administrator does there."""
     found: list[Any] = []
 
     async def look() -> None:
-        access = Access(servers=(server.url,))
-        async with await open_store(access, Layout(cluster), "test", ROLES, creates=False) as store:
+        opening = open_store(
+            access_to(server.url), Layout(cluster), "test", ROLES, who=ADMINISTRATOR, creates=False
+        )
+        async with await opening as store:
             found.append(await do(store))
 
     run(look())
@@ -66,8 +69,9 @@ def at(server: NatsServer, do: Callable[[JetStream], Awaitable[Any]], cluster: s
 
 
 def options(*servers: NatsServer) -> tuple[str, ...]:
-    named = itertools.chain.from_iterable(("--nats", server.url) for server in servers)
-    return (*named, "--cluster", "health")
+    first, *others = servers
+    named = itertools.chain.from_iterable(("--nats", server.url) for server in others)
+    return (*log_options(first.url, "health"), *named)
 
 
 def test_unreachable_log(own_server: NatsServer, home: Home) -> None:
@@ -92,6 +96,7 @@ def test_log_that_accepts_no_writes(tmp_path: Path, home: Home) -> None:
     """Its disk is as full as it may be. Who leads, and who would take over, both say so; so does `status`."""
     with NatsServer(tmp_path / "nats", jetstream="sync_interval: always, max_file_store: 3MB") as server:
         log = options(server)
+        run(made_without_limit(server))
         with home.start("run", "ipam", "--listen", "127.0.0.1:0", *log) as first:
             url = url_of(first)
             until_leads(first, url)
@@ -109,6 +114,12 @@ def test_log_that_accepts_no_writes(tmp_path: Path, home: Home) -> None:
                 until_leads(second, url_of(second))
                 assert samples(url_of(second))[UNWRITABLE] == 0
                 assert "NATS stores nothing" not in home.run("status", *log).out
+
+
+async def made_without_limit(server: NatsServer) -> None:
+    """A log with a limit does not fit on this server."""
+    async with await open_store(access_to(server.url), Layout("health"), "test", ROLES):
+        pass
 
 
 async def fill(store: JetStream) -> None:
@@ -175,7 +186,7 @@ def test_servers_that_have_no_leader(
                 server.kill()
             until_ready_shows(ipam, url, "log: the log has not answered for ")
             assert samples(url)[AGE] > 3
-            monkeypatch.setattr(connect, "LEADER_WITHIN", 0.5)
+            monkeypatch.setattr(requests, "LEADER_WITHIN", 0.5)
 
             def said() -> bool:
                 """The old stream leader takes seconds to notice that it leads no more."""

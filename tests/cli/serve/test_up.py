@@ -13,6 +13,7 @@ from romana_bus.cli.main import main
 from tests.cli.api import ApiThread
 from tests.cli.logs import begun
 from tests.cli.processes import RECORDINGS, until
+from tests.identities import log_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 _clusters = itertools.count(1)
 PLAYED = ("up", "--recording", str(RECORDINGS), "--speed", "1000")
-EVENT = re.compile(r"\d\d:\d\d:\d\d\.\d{3}  (KUBE|IPAM)/\d+ +[A-Z][A-Za-z]+ +\S")
+EVENT = re.compile(r"\d\d:\d\d:\d\d\.\d{3}  (SPEC|KUBE|IPAM)/\d+ +[A-Z][A-Za-z]+ +\S")
 
 
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", f"up{next(_clusters)}")
+    return log_options(nats_server.url, f"up{next(_clusters)}")
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def test_a_recording_as_json(log: tuple[str, ...], home: Home) -> None:
     result = home.run(*PLAYED, "--json", *log)
     assert result.code == 0
     events = result.json_lines
-    assert {one["stream"] for one in events} == {"KUBE", "IPAM"}
-    for stream in ("KUBE", "IPAM"):
+    assert {one["stream"] for one in events} == {"SPEC", "KUBE", "IPAM"}
+    for stream in ("SPEC", "KUBE", "IPAM"):
         numbers = [one["seq"] for one in events if one["stream"] == stream]
         assert numbers == list(range(1, len(numbers) + 1))
     assigned = {one["event"]["name"] for one in events if one["event"]["type"] == "AddressAssigned"}

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.api import ApiThread
 from tests.cli.logs import begun
 from tests.cli.processes import until
+from tests.identities import log_options
 from tests.lab.faults import Fault
 from tests.servers import free_port
 
@@ -24,7 +25,7 @@ PODS = [f"p{number:02}" for number in range(24)]
 
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
-    return ("--nats", nats_server.url, "--cluster", f"resync{next(_clusters)}")
+    return log_options(nats_server.url, f"resync{next(_clusters)}")
 
 
 def pods(call: Call, log: tuple[str, ...]) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.api import ApiThread
 from tests.cli.logs import begun
+from tests.identities import log_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def settled(document: dict[str, Any], slots: int = 4) -> dict[str, Any]:
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
     """The options that reach a log on which nothing is."""
-    return ("--nats", nats_server.url, "--cluster", f"topology{next(_clusters)}")
+    return log_options(nats_server.url, f"topology{next(_clusters)}")
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def zones(tmp_path: Path) -> str:
 
 def stored(call: Call, log: tuple[str, ...]) -> Any:
     """The topologies that were ever set."""
-    result = call("events", "tail", "--subject", "spec.>", "--all", "--no-follow", "--json", *log)
+    result = call("events", "tail", "--subject", "spec.topology", "--all", "--no-follow", "--json", *log)
     return [one["event"]["document"] for one in result.json_lines]
 
 

@@ -21,7 +21,9 @@ from romana_bus.ipam import parse
 from romana_bus.ipam.change.evictions import losing
 from romana_bus.runtime.feed import outgoing
 from tests.cli.api import ApiThread
+from tests.cli.logs import begun
 from tests.cli.topology.test_apply import stored
+from tests.identities import log_options
 from tests.ipam.change.planned import zones as document
 from tests.ipam.cluster import Cluster
 
@@ -42,7 +44,7 @@ _clusters = itertools.count(1)
 @pytest.fixture
 def log(nats_server: NatsServer) -> tuple[str, ...]:
     """The options that reach a log on which nothing is."""
-    return ("--nats", nats_server.url, "--cluster", f"change{next(_clusters)}")
+    return log_options(nats_server.url, f"change{next(_clusters)}")
 
 
 @pytest.fixture
@@ -142,6 +144,7 @@ def test_evicted_pod_gets_another_address_at_once(
 
 
 def test_a_plan_of_an_empty_log_stores_nothing(log: tuple[str, ...], write: Write, call: Call) -> None:
+    begun(log[1], log[3])
     result = call("topology", "plan", write("a", "b"), *log)
     assert result.code == 0
     assert result.lines[-1] == "safe: no running pod is affected"

@@ -146,6 +146,7 @@ def test_duplicate_key_is_reported_with_the_other_errors(bad: Any) -> None:
         ("tenants", {}, "a list of namespaces is expected"),
         ("tenants", [None], "a list of namespaces is expected"),
         ("tenants", ["a b"], "a list of namespaces is expected"),
+        ("wishes", [], "a map is expected, with some of: fixed, sticky, max_per_namespace, max_retention"),
     ],
     ids=map(str, itertools.count()),  # the values are none that an id may have
 )
@@ -157,6 +158,31 @@ def test_invalid_network(field: str, value: Any, part: str, bad: Any) -> None:
     assert first.startswith(f"networks[0].{field}: ")
     assert part in first
     assert len(first) < 200
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("fixed", "web", 'a list of namespaces, or ["*"] for all, is expected'),
+        ("sticky", ["web", None], 'a list of namespaces, or ["*"] for all, is expected'),
+        ("sticky", ["we*"], 'a list of namespaces, or ["*"] for all, is expected'),
+        ("max_per_namespace", -1, "a number from 0 to 16,777,216 is expected"),
+        ("max_per_namespace", True, "a number from 0 to 16,777,216 is expected"),
+        ("max_per_namespace", "16", "a number from 0 to 16,777,216 is expected"),
+        ("max_retention", 60, "a time such as 90s, 10m, 2h or 7d, a year at most, is expected"),
+        ("max_retention", "366d", "a time such as 90s, 10m, 2h or 7d, a year at most, is expected"),
+        ("max_retention", "true", "a time such as 90s, 10m, 2h or 7d, a year at most, is expected"),
+        ("max_broken_blocks", 10, "a percentage from 0% to 100%, with the sign, is expected"),
+        ("max_broken_blocks", "101%", "a percentage from 0% to 100%, with the sign, is expected"),
+        ("max_pods", 1, "is unknown; there is: fixed, sticky, max_per_namespace, max_retention, max_broken"),
+    ],
+)
+def test_invalid_limits_of_fixed_and_sticky_addresses(key: str, value: Any, part: str, bad: Any) -> None:
+    document = topology("10.0.0.0/24", 30)
+    document["networks"][0]["wishes"] = {key: value, "max_retention ": 1}
+    first, second = bad(document)
+    assert first.startswith(f"networks[0].wishes.{key}: {part}")
+    assert second.startswith("networks[0].wishes.max_retention : is unknown")
 
 
 @pytest.mark.parametrize(

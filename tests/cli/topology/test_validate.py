@@ -94,6 +94,8 @@ def test_valid_topology_shows_its_groups(tmp_path: Path, home: Home) -> None:
     assert result.lines == [
         "no errors: 1 network",
         "network net  10.0.0.0/16: 3 groups for nodes, blocks of 16 addresses",
+        "  fixed and sticky addresses: fixed for everyone; sticky for everyone; 16 per namespace; kept for "
+        "1h at most; 10% of a group's blocks broken up at most",
         "  group a  10.0.0.0/19: 512 blocks, so at most as many nodes, 1 node listed",
         "  group b/r1  10.0.32.0/20: 256 blocks, so at most as many nodes",
         "  group b/r2  10.0.48.0/20: 256 blocks, so at most as many nodes",
@@ -139,7 +141,7 @@ def test_unreadable_file(tmp_path: Path, call: Call) -> None:
 def test_validate_help(call: Call) -> None:
     result = call("topology", "validate", "--help")
     assert "--json" in result.out
-    assert "--cluster" not in result.out
+    assert "--live" in result.out
     assert "Usage: romana-bus topology validate" in result.out
 
 

@@ -151,14 +151,6 @@ def test_spoofed_source_address_is_dropped(node: Node) -> None:
     assert pings(pod.netns, node.address)
 
 
-@pytest.mark.parametrize("value", ["1", "2"])
-def test_loose_reverse_path_filter_is_a_warning(own_node: Node, value: str) -> None:
-    node = own_node
-    assert node.inside("sysctl", "-w", f"net.ipv4.conf.all.rp_filter={value}").returncode == 0
-    node.start()
-    assert ("net.ipv4.conf.all.rp_filter is 2" in node.log()) == (value == "2")
-
-
 def test_twenty_pods_at_once(node: Node) -> None:
     pods = [node.pod() for _ in range(20)]
     addresses = [node.decided(pod, *node.fresh()) for pod in pods]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -11,67 +12,16 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from romana_bus.cni import frame
 from tests.cni.calling import CLIENTS, Answer, invoke, until
+from tests.cni.plugin.executable import DEATHS, PATH, call, config, last_status, taken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-@pytest.fixture(params=["c", "python"])
-def client(request: pytest.FixtureRequest) -> Path:
-    if request.param == "c" and CLIENTS["c"] == CLIENTS["python"]:
-        pytest.skip("no compiler was found when this was installed")
-    return CLIENTS[request.param]
-
-
-Serving = "Callable[[Callable[[socket.socket], None]], Path]"
-
-
-@pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Any]:
-    """Listens, and treats each caller as configured."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(tmp_path / "s"))
-    listener.listen(10)
-    threads: list[threading.Thread] = []
-
-    def serve(do: Callable[[socket.socket], None]) -> Path:
-        def loop() -> None:
-            while True:
-                try:
-                    caller, _ = listener.accept()
-                except OSError:
-                    return
-                with caller:
-                    do(caller)
-
-        threads.append(threading.Thread(target=loop, daemon=True))
-        threads[-1].start()
-        return tmp_path / "s"
-
-    yield serve
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    for thread in threads:
-        thread.join(20)
-
-
-def taken(caller: socket.socket) -> frame.Request:
-    stream = caller.makefile("rb")
-    return frame.request(stream.read(int.from_bytes(stream.read(4), "big")))
-
-
-def call(client: Path, stdin: bytes, command: str = "ADD", **environment: str) -> Answer:
-    return invoke(client, {"CNI_COMMAND": command, "PATH": os.environ["PATH"]} | environment, stdin)
-
-
-def config(path: object, **fields: Any) -> bytes:
-    return json.dumps({"cniVersion": "1.0.0", "socket": str(path)} | fields).encode()
+    from collections.abc import Iterator
 
 
 def test_version_needs_no_agent(client: Path) -> None:
@@ -101,9 +51,7 @@ def test_request_carries_environment_and_configuration(client: Path, serving: An
     assert seen[1].environment == {"CNI_COMMAND": "DEL"}
 
 
-@pytest.mark.parametrize(
-    ("command", "code"), [("ADD", 11), ("DEL", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)]
-)
+@pytest.mark.parametrize(("command", "code"), [("ADD", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)])
 def test_agent_not_running(client: Path, command: str, code: int, tmp_path: Path) -> None:
     answer = call(client, config(tmp_path / "none"), command)
     answer.fails(code, f"{tmp_path}/none", "No such file", "is `romana-bus agent` running on this node?")
@@ -126,6 +74,7 @@ def test_agent_not_running(client: Path, command: str, code: int, tmp_path: Path
         (b'{"socket":"/no","socket":"/a/b"}', "/a/b"),
         (b'{"sockets":"/no","socke":"/no","socket":"/a/b","SOCKET":"/no"}', "/a/b"),
         (b'{"a":"socket","socket":"/a/b","c":"socket"}', "/a/b"),
+        (b'{"socket":null,"timeout":null,"cniVersion":null}', "/run/romana-bus/cni.sock"),
         (b'{"socket":"/a/\\t\\u00","x":1}', "/a/??"[:4]),
     ],
 )
@@ -186,30 +135,7 @@ def test_a_large_configuration_goes_through_and_a_larger_one_is_refused(client: 
     call(client, short, CNI_ARGS="x" * (1 << 16)).fails(4, "CNI_ARGS")
 
 
-def cut(caller: socket.socket) -> None:
-    taken(caller)
-    caller.sendall(frame.answer(0, b'{"half": "an answer"}')[:-4])
-
-
-def nothing(caller: socket.socket) -> None:
-    taken(caller)
-
-
-def unread(caller: socket.socket) -> None:
-    caller.recv(1)
-
-
-def huge(caller: socket.socket) -> None:
-    taken(caller)
-    caller.sendall(b"\xff\xff\xff\xff" + b"x" * 100)
-
-
-def empty(caller: socket.socket) -> None:
-    taken(caller)
-    caller.sendall(b"\0\0\0\0")
-
-
-@pytest.mark.parametrize("do", [cut, nothing, unread, huge, empty])
+@pytest.mark.parametrize("do", DEATHS)
 def test_agent_that_dies_during_the_answer_gives_no_partial_result(
     client: Path, serving: Any, do: Any
 ) -> None:
@@ -303,31 +229,45 @@ def test_invalid_json_is_passed_to_the_agent(client: Path, text: bytes) -> None:
 # --- an agent that hangs --------------------------------------------------------------------------------
 
 
+class Waiting(NamedTuple):
+    process: subprocess.Popen[bytes]
+    command: str
+    directory: Path
+
+    def answer(self) -> Answer:
+        assert self.process.stdout is not None
+        said = self.process.stdout.read().decode()
+        return Answer(self.process.wait(20), said, "")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[subprocess.Popen[bytes]]]:
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Waiting]]:
     """Both executables, called when the tests of this file begin: they wait for ten seconds."""
-    path = tmp_path_factory.mktemp("hangs") / "s"
-    environment = {"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]}
     running = []
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen(10)  # and nobody accepts
-        try:
-            for one in dict.fromkeys(CLIENTS.values()):
-                running.append(subprocess.Popen([one], stdin=-1, stdout=-1, env=environment))
-                assert running[-1].stdin is not None
-                running[-1].stdin.write(config(path, timeout=0))
-                running[-1].stdin.close()
-            yield running
-        finally:
-            for process in running:
-                process.kill()
-                with process:
-                    pass
+    with contextlib.ExitStack() as stack:
+        for client in dict.fromkeys(CLIENTS.values()):
+            directory = tmp_path_factory.mktemp("hangs")
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(directory / "s"))
+            listener.listen(10)  # and nobody accepts
+            (directory / "last-status").write_bytes(last_status(b"", 60_000))
+            for command in ("ADD", "DEL", "STATUS"):
+                environment = {"CNI_COMMAND": command, "CNI_CONTAINERID": "abc", "CNI_IFNAME": "eth0"}
+                process = subprocess.Popen([client], stdin=-1, stdout=-1, env=environment | PATH)
+                stack.enter_context(process)
+                stack.callback(process.kill)
+                assert process.stdin is not None
+                process.stdin.write(config(directory / "s", timeout=0))
+                process.stdin.close()
+                running.append(Waiting(process, command, directory))
+        yield running
 
 
-def test_an_agent_that_hangs_is_given_up(waiting: list[subprocess.Popen[bytes]]) -> None:
-    for process in waiting:
-        assert process.stdout is not None
-        Answer(1, process.stdout.read().decode(), "").fails(11, "Connection timed out")
-        assert process.wait(20) == 1
+def test_an_agent_that_hangs_is_given_up(waiting: list[Waiting]) -> None:
+    for one in waiting:
+        if one.command == "ADD":
+            one.answer().fails(11, "Connection timed out")
+        else:
+            assert one.answer() == (0, "", "")
+    kept = {one.directory / "spool" / "abc:eth0" for one in waiting}
+    assert {file for one in waiting for file in one.directory.rglob("spool/*")} == kept

@@ -81,6 +81,23 @@ def test_installed_plugins_are_chained_at_a_common_version(home: Home, places: t
     assert [one["type"] for one in conflist(places)["plugins"]] == ["romana-cni", "portmap", "bandwidth"]
 
 
+def test_what_an_old_plugin_costs_is_told(home: Home, places: tuple[Path, Path]) -> None:
+    assert "STATUS and GC" not in installed(home, places).out
+    speaks(places[0], "bandwidth", '{"supportedVersions":["0.4.0","1.0.0","1.1.0"]}')
+    assert "STATUS and GC" not in installed(home, places).out
+    speaks(places[0], "portmap", '{"supportedVersions":["0.4.0","1.0.0"]}')
+    assert (
+        "STATUS and GC, which the runtime cannot call: portmap only knows 1.0.0"
+        in installed(home, places).out
+    )
+
+
+def test_missing_directories_are_made(home: Home, tmp_path: Path) -> None:
+    places = tmp_path / "opt/cni/bin", tmp_path / "etc/cni/net.d"
+    assert installed(home, places).code == 0
+    assert conflist(places)["name"] == "romana-bus"
+
+
 @pytest.mark.parametrize("said", ["", "{", '{"supportedVersions":["0.1.0"]}', '{"supportedVersions":7}'])
 def test_broken_plugins_are_not_chained(home: Home, places: tuple[Path, Path], said: str) -> None:
     speaks(places[0], "portmap", said)
@@ -99,8 +116,10 @@ def test_other_configuration_with_precedence_is_reported(home: Home, places: tup
 
 def test_failed_install_changes_nothing(home: Home, places: tuple[Path, Path], tmp_path: Path) -> None:
     bin_dir, conf_dir = places
-    installed(home, (tmp_path / "none", conf_dir)).complains(2, "--bin-dir", "no such directory")
-    installed(home, (bin_dir, tmp_path / "none")).complains(2, "--conf-dir", "no such directory")
+    (tmp_path / "file").touch()
+    installed(home, (tmp_path / "file/bin", conf_dir)).complains(2, "--bin-dir", "Not a directory")
+    installed(home, (tmp_path / "new", tmp_path / "file/conf")).complains(2, "--conf-dir", "Not a directory")
+    assert not (tmp_path / "new").exists()
     installed(home, places, "--mtu", "7").complains(2, "--mtu 7")
     installed(home, places, "--name", "a/b").complains(2, "--name")
     installed(home, places, "--run-dir", "/" + "x" * 120).complains(2, "--run-dir", "107")

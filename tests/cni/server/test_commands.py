@@ -171,7 +171,9 @@ def test_the_node_s_own_namespace_is_refused(node: Node) -> None:
 
 def test_del_of_a_missing_container_succeeds(node: Node) -> None:
     pod = node.pod()
-    wired(node, pod)
+    node.decided(pod, *node.fresh())
+    node.until_read()
+    node.added(pod)
     node.delete(pod)
     node.delete(pod)
     node.delete(node.pod())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from tests.cni.kubelet import OTHER, STATIC
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import pytest
 
     from tests.cni.calling import Pod
     from tests.cni.node import Node
@@ -216,8 +219,9 @@ async def test_outdated_journal_file_is_ignored(tmp_path: Path) -> None:
     assert not list((tmp_path / "journal").iterdir())
 
 
-def test_requests_of_running_pods_are_remembered(tmp_path: Path) -> None:
-    threads = Threads()
+def test_requests_of_running_pods_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, threads = time.monotonic(), Threads()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     attachments = Attachments(tmp_path / "attachments")
     sandbox_requests = SandboxRequests(
         "n1", attachments, Outbox("n1", Journal(tmp_path / "journal"), threads), no_pod_runs
@@ -230,8 +234,14 @@ def test_requests_of_running_pods_are_remembered(tmp_path: Path) -> None:
     attachments.put(kept)
     for pod in (runs, idle, again):
         sandbox_requests.of(pod, "one")
-    for number in range(REMEMBERED - 2):
+    for _ in range(2):
+        now += REMEMBERED
         sandbox_requests.of(again, "one")
-        sandbox_requests.of(spec.Pod("ns", f"pod-{number}", "uid"), "one")
+        sandbox_requests.forget_old()
     assert [pod in sandbox_requests for pod in (runs, idle, again)] == [True, False, True]
+    attachments.drop(*kept.key)
+    for _ in range(2):
+        now += REMEMBERED
+        sandbox_requests.forget_old()
+    assert [pod in sandbox_requests for pod in (runs, idle, again)] == [False, False, False]
     threads.close()

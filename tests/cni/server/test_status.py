@@ -22,8 +22,10 @@ STATUS = spec.parse({"CNI_COMMAND": "STATUS"}, b'{"cniVersion": "1.1.0", "name":
 
 
 async def test_agent_is_ready_when_in_sync_and_with_a_block(tmp_path: Path) -> None:
-    threads, addresses, blocks = Threads(), OwnAddresses(), list[str]()
-    node = Node("n1", 0, 10.0, lambda: bool(blocks), lambda: None, lambda: None)
+    threads, addresses, blocks, problems = Threads(), OwnAddresses(), list[str](), ["ip_forward is 0", "more"]
+    node = Node(
+        "n1", 0, 10.0, lambda: bool(blocks), lambda: None, lambda: None, str, lambda _: "", lambda: problems
+    )
     outbox = Outbox("n1", Journal(tmp_path / "journal"), threads)
     commands = Commands(node, Attachments(tmp_path / "attachments"), outbox, addresses, threads)
 
@@ -37,5 +39,7 @@ async def test_agent_is_ready_when_in_sync_and_with_a_block(tmp_path: Path) -> N
     await addresses.show(Known())
     assert "node n1 has no block" in await refused()
     blocks.append("10.0.0.0/26")
+    assert "ip_forward is 0: more" in await refused()
+    problems.clear()
     assert await commands.do(STATUS) == b""
     threads.close()

@@ -223,6 +223,27 @@ def test_pods_of_a_deleted_node_keep_their_addresses_until_it_returns() -> None:
     assert c.addresses()["web/p"] == "10.0.0.0"
 
 
+def test_node_object_that_was_created_again_has_its_addresses_before_it_reports_them() -> None:
+    """Its kubelet, or a cloud's controller, writes them a moment after the object: meanwhile other nodes need
+    their routes to its pods."""
+    c = Cluster(topology("10.0.0.0/24", 30))
+    c.node("n1")
+    c.pod("web/a", "n1")
+    c.decide()
+    (before,) = c.newest(ev.HostPlaced)
+    assert before.addresses
+    c.no_node("n1")
+    c.decide()
+    c.send(ev.NodeSeen(resource_version=c.version(), uid="uid-again", name="n1", addresses=(), labels={}))
+    c.decide()
+    assert [(host.uid, host.addresses) for host in c.newest(ev.HostPlaced)] == [
+        ("uid-again", before.addresses)
+    ]
+    c.send(ev.NodeSeen(resource_version=c.version(), uid="uid-again", name="n1", addresses=("192.0.2.9",)))
+    c.decide()
+    assert [host.addresses for host in c.newest(ev.HostPlaced)] == [("192.0.2.9",)]
+
+
 def test_deleted_node_leaves_nothing_after_its_pods_are_gone() -> None:
     c = Cluster(topology())
     c.node("n1")

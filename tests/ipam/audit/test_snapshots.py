@@ -172,6 +172,7 @@ def test_findings_have_a_stable_order() -> None:
     c.pod("web/d", "n2", ips=("10.0.0.140",))
     c.pod("web/late", "n1")
     c.sandbox("web/x", "n9")
+    c.lives_on("n1", connected=("10.0.0.0/24",), gateways=("10.0.0.1",))
     found = c.found(None, report("n1", {"10.0.0.99": ""}))
     assert [KINDS.index(one.kind) for one in found] == sorted(KINDS.index(one.kind) for one in found)
     assert {one.kind for one in found} == set(KINDS) - {"missed"}

@@ -15,7 +15,7 @@ def dump(state: State) -> dict[str, Any]:
     return {
         "hosts": {
             host.name: (
-                host.seen, host.uid, host.addresses, host.labels, host.placed, host.denied,
+                host.seen, host.uid, host.addresses, host.underlay, host.labels, host.placed, host.denied,
                 sorted(host.blocks), {key: record_of(one) for key, one in sorted(host.records.items())},
             )
             for _, host in sorted(state.hosts.items())
@@ -33,6 +33,8 @@ def dump(state: State) -> dict[str, Any]:
         "topology": state.in_force,
         "refused": list(refusals(state)),
         "wakes": wake(state),
+        "kept": state.kept,
+        "excluded": state.excluded.nodes,
     }  # fmt: skip
 
 

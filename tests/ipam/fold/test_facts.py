@@ -194,10 +194,10 @@ def test_ended_entities_leave_no_state() -> None:
         c.decide()
         c.later(100)
         c.decide()
-    c.later(100)
+    c.later(700)
     state = c.state
     assert (state.hosts, state.pods, state.blocks, state.timers) == ({}, {}, {}, [])
-    c.later(100)
+    c.later(700)
     assert c.state.gone_pods.version("web/4") == 0
 
 

@@ -139,3 +139,31 @@ def test_written_histories(
             cluster.later(chance.choice([0, 20, 40]))
             cluster.decide()
             same(cluster)
+
+
+def test_reports_of_what_nodes_live_on() -> None:
+    """They come before and after their nodes, which come, go and come again, in any order."""
+    places = ("192.0.2.0/24", "10.0.0.128/26", "10.0.0.0/28", "10.0.0.64/27")
+    for seed in range(30):
+        chance = random.Random(seed)
+        cluster = Cluster(topology("10.0.0.0/24", 30, {"name": "a"}, {"name": "b"}), cooldown=5_000_000)
+        for _ in range(40):
+            node, pod = f"n{chance.randrange(3)}", f"web/{chance.randrange(4)}"
+            match chance.randrange(5):
+                case 0:
+                    connected = tuple(sorted(chance.sample(places, chance.randrange(2))))
+                    gateway = f"10.0.0.{chance.randrange(4)}"
+                    cluster.lives_on(node, connected=connected, gateways=chance.choice([(), (gateway,)]))
+                case 1:
+                    cluster.node(node)
+                case 2:
+                    cluster.no_node(node)
+                case 3:
+                    cluster.pod(pod, node)
+                case _:
+                    cluster.no_pod(pod)
+            same(cluster)
+            cluster.decide()
+            same(cluster)
+            assert cluster.rebuilt(chance).decide() == []
+            cluster.later(chance.choice([0, 1, 6]))

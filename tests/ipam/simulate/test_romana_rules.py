@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from romana_bus.ipam.model.state import Settings
+from romana_bus.ipam import Settings
 from romana_bus.ipam.simulate.cluster import OpError
 from romana_bus.ipam.simulate.operations import AnyOp
 from romana_bus.ipam.simulate.simulation import Simulation

@@ -97,6 +97,12 @@ def test_all_pods_reach_each_other_with_addresses_of_their_zone(run: Commands) -
     paths = run("ping", "web-1", "db-1", "--json").json_lines
     assert [path["reached"] for path in paths] == ["db-1", "db-1"]
 
+    def trouble() -> dict[str, list[str]]:
+        nodes = run.sourced("romana-bus status --json").json["nodes"]
+        return {node["node"]: node["trouble"] for node in nodes}
+
+    until(lambda: trouble() == {node: [] for node in ("a1", "a2", "b1", "b2")}, "every agent answers")
+
 
 def test_the_demonstration_is_as_promised_each_time_and_every_process_may_be_killed(run: Commands) -> None:
     found = run("demo", "--json").json

@@ -8,7 +8,7 @@ import sys
 ENDS = """
 import sys
 from romana_bus.errors import BadInput
-from romana_bus.runtime.signals import run
+from romana_bus.runtime.process.signals import run
 async def main():
     raise BadInput("no such \\x1b]0;title\\x07", "and\\x9b2J")
 sys.exit(run(main()))

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from romana_bus.bus.api import Store
     from romana_bus.lab.kubeapi.calls import Call
     from romana_bus.lab.kubeapi.resources import Resource
+    from romana_bus.lab.kubeapi.table import Change
     from romana_bus.producers.kubernetes.pages import Limits
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 #: One page holds all; what is doubted, and where the server stands, is asked at once.
 LIMITS = QUICK._replace(page=500)
@@ -83,16 +84,25 @@ class Site:
         self.server.faults.append(Fault("watch", plural, below=1 << 60, expired=True))
         self.server.close_watches(plural)
 
+    async def false_events(self, resource: Resource, *changes: Change) -> None:
+        """Sends them to the watch, as soon as there is one: after a list it opens a moment later."""
+
+        async def watched() -> bool:
+            return self.server.watches(resource.plural) > 0
+
+        await self.until(watched)
+        for change in changes:
+            self.server.send_event(resource, change)
+
     # --- what the log has -------------------------------------------------------------------------------
 
     async def addresses(self) -> dict[str, str]:
-        """Of each pod that has one."""
-        found = {}
+        """Of each pod that has one. The table may still have what was replaced."""
+        newest: dict[str, object] = {}
         async for batch in self.store.table(IPAM):
-            for message in batch:
-                if isinstance(event := codec.decode(message.body), AddressAssigned):
-                    found[event.name] = event.addresses[0].address
-        return found
+            newest |= {message.subject: codec.decode(message.body) for message in batch}
+        found = (event for event in newest.values() if isinstance(event, AddressAssigned))
+        return {event.name: event.addresses[0].address for event in found}
 
     async def published(self, role: str = KUBE) -> list[Any]:
         return await events(self.store, role)

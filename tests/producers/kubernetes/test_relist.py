@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 
 async def ask(store: Store, at: int, reason: str = "an audit") -> None:

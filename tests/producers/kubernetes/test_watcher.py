@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from romana_bus.bus.api import Store
 
-    Stores = Callable[[], AbstractAsyncContextManager[Store]]
+    Stores = Callable[..., AbstractAsyncContextManager[Store]]
 
 both = pytest.mark.parametrize("stores", ["memory", "nats"], indirect=True)
 

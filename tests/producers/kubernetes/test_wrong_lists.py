@@ -141,11 +141,11 @@ async def test_false_mass_deletion_by_the_watch_is_corrected(
 ) -> None:
     async with standing(stores, pods=60) as site:
         before, version = await site.addresses(), site.server.store.version
-        for name in names(60):
-            version += 1
-            site.server.send_event(
-                PODS, false_change(site.server.store, PODS, f"web/{name}", version=version)
-            )
+        changes = [
+            false_change(site.server.store, PODS, f"web/{name}", version=version + at)
+            for at, name in enumerate(names(60), 1)
+        ]
+        await site.false_events(PODS, *changes)
 
         async def back() -> bool:
             gone = await site.gone()
@@ -173,7 +173,8 @@ async def test_true_state_repairs_a_false_deletion(stores: Stores, truth: Callab
         before = await site.addresses()
         for version in (None, 1 << 40):  # as the newest, and as one that the server never comes to
             seen = len(await site.gone())
-            site.server.send_event(PODS, false_change(site.server.store, PODS, "web/p03", version=version))
+            change = false_change(site.server.store, PODS, "web/p03", version=version)
+            await site.false_events(PODS, change)
 
             async def is_gone(seen: int = seen) -> bool:
                 return len(await site.gone()) > seen and "p03" not in await site.addresses()
@@ -188,7 +189,7 @@ async def test_true_state_repairs_a_false_deletion(stores: Stores, truth: Callab
 async def test_false_deletion_of_a_node_releases_no_address(stores: Stores) -> None:
     async with standing(stores) as site:
         before = await site.addresses()
-        site.server.send_event(NODES, false_change(site.server.store, NODES, NODE))
+        await site.false_events(NODES, false_change(site.server.store, NODES, NODE))
         await site.until_gone(NODE)
         assert await site.addresses() == before
         site.expire("nodes")  # the list has the node

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from romana_bus.inet import Prefix, format_address, parse_address
 from romana_bus.netlink.fib_apply import Unapplied
 from romana_bus.netlink.routes import LAST_METRIC, METRIC
+from romana_bus.routing import Network
 from romana_bus.routing.routes.nexthop_ids import GATEWAYS, OBJECTS, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from romana_bus.netlink.node_network import Reached
     from romana_bus.routing import Address, Delta, Kernel
     from romana_bus.routing.routes.state import Via
 
@@ -40,8 +42,12 @@ class FakeForwarding:
         self.nexthops: dict[int, Via] = {}
         self.others: set[int] = set()  # ids of nexthops that are not ours
         self.ways: list[Way] = []
+        self.lives_on = Network()
 
     # --- Forwarding ---
+
+    def network(self, reached: Reached) -> Network:
+        return self.lives_on
 
     def ask(self, addresses: Sequence[Address]) -> Iterator[dict[Address, int]]:
         yield {address: self.link(address) for address in addresses}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.inet import Prefix, format_address, parse_address
-from romana_bus.routing import Delta, Kernel, State, evolve, plan
+from romana_bus.routing import Delta, Kernel, State, derive, evolve, plan
+from tests.pure import plan_twice
 from tests.routing.routes.kernel_in_memory import FakeForwarding
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class World:
         unknown = [one for one in self.state.addresses(self.state.touched) if one not in self.kernel.links]
         for answers in self.there.ask(unknown):
             self.kernel.answer(answers)
-        delta = plan(self.state, self.kernel)
+        derive(self.state, self.kernel)
+        delta = plan_twice(plan, self.state, self.kernel)
         self.apply(delta)
         self.deltas.append(delta)
         return delta

@@ -56,6 +56,7 @@ class Client:
         self.dead, self.cut = False, False
         self.out, self.back = Pipe(self.latency), Pipe(self.latency)
         self.readings: list[SimReading] = []
+        self.ears: list[tuple[str, Callable[[str, bytes], None]]] = []
         self._waiting: dict[asyncio.Future[Any], None] = {}  # in order
         self._last_heard: dict[str, int] = {}
         server.clients.append(self)
@@ -134,6 +135,27 @@ class Client:
         except TimeoutError:
             raise Unavailable("no answer") from None
 
+    # --- what is not stored ---------------------------------------------------------------------------------
+
+    def say(self, subject: str, body: bytes) -> None:
+        if not (self.cut or self.dead):
+            self.out.put(functools.partial(self._said, subject, body))
+
+    def _said(self, subject: str, body: bytes) -> None:
+        for client in self.server.clients:
+            for under, sink in client.ears:
+                if matches(under, subject) and not client.cut:
+                    client.back.put(functools.partial(sink, subject, body))
+
+    async def hear(self, subject: str, sink: Callable[[str, bytes], None]) -> Callable[[], Awaitable[None]]:
+        ear = (subject, sink)
+        self.ears.append(ear)
+
+        async def close() -> None:
+            self.ears.remove(ear)
+
+        return close
+
     # --- api.Store ------------------------------------------------------------------------------------------
 
     @property
@@ -142,6 +164,12 @@ class Client:
 
     def problem(self) -> str:
         return ""
+
+    def limit(self, role: str) -> int:
+        return 0
+
+    async def table_end(self, role: str) -> int:
+        return self.end(role)
 
     def end(self, role: str) -> int:
         return self._last_heard.get(role, 0)
@@ -180,6 +208,9 @@ class Client:
             return table.get(subject) or max(found, key=lambda message: message.seq, default=None)
 
         return await self._answer(work)
+
+    async def compact(self, role: str) -> None:
+        await self.server.compact(role)
 
     def batch(
         self, role: str, expected: int, messages: Sequence[Outgoing], election: Election | None = None

@@ -12,9 +12,17 @@ ADDRESS, NETWORK, STICKY = "romana.io/address", "romana.io/network", "romana.io/
 NO_TIME = "is not a time: write `true`, 90s, 10m, 2h or 7d"
 
 
-def cluster(**settings: Any) -> Cluster:
-    """Two racks of 64 addresses, blocks of four: n1 and n2 in a, n3 in b."""
-    c = Cluster(topology("10.0.0.0/25", 30, *RACKS), **{"warm_blocks": 0, **settings})
+def racks(**limits: Any) -> dict[str, Any]:
+    """Two racks of 64 addresses, blocks of four."""
+    document = topology("10.0.0.0/25", 30, *RACKS)
+    if limits:
+        document["networks"][0]["wishes"] = limits
+    return document
+
+
+def cluster(limits: dict[str, Any] | None = None, **settings: Any) -> Cluster:
+    """n1 and n2 in rack a, n3 in b."""
+    c = Cluster(racks(**limits or {}), **{"warm_blocks": 0, **settings})
     for name, rack in (("n1", "a"), ("n2", "a"), ("n3", "b")):
         c.node(name, {"rack": rack})
     c.decide()
@@ -32,5 +40,15 @@ def request(c: Cluster, key: str, node: str, **more: str) -> list[str]:
 def why(c: Cluster, key: str) -> str:
     name = key.partition("/")[2]
     (event,) = (event for event in c.newest(ev.AddressDenied) if event.name == name)
-    assert event.code == "wish"
+    assert event.code in ("wish", "wish_limit")
     return event.reason
+
+
+def retained(c: Cluster) -> list[ev.CoolingAddress]:
+    events = c.newest(ev.AddressReleased)
+    return [one for event in events for one in event.cooling if one.kept and one.until > c.state.now]
+
+
+def single_blocks(c: Cluster) -> list[str]:
+    """The blocks of one address: each is a route on every node of the group."""
+    return [block for block in c.blocks() if block.endswith("/32")]

@@ -45,7 +45,9 @@ def test_denial_names_the_owner_and_ends_when_the_address_is_free() -> None:
     assert c.says() == ["web/b on n1: released, the pod is gone", "web/a on n1: wish"]
     assert why(c, "web/a") == "10.0.0.0 is cooling down"
     c.later(30)
-    assert c.says() == ["web/a on n1: 10.0.0.0"]
+    assert c.says() == [
+        "10.0.0.0/30 from n1", "10.0.0.0/32 to n1 for web pod:a", "web/a on n1: 10.0.0.0",
+    ]  # fmt: skip
 
 
 def test_fixed_address_in_another_nodes_block_waits_for_its_release() -> None:

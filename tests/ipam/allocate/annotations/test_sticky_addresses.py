@@ -7,9 +7,9 @@ from tests.ipam.allocate.annotations.annotated import ADDRESS, STICKY, cluster, 
 from tests.ipam.cluster import Cluster, topology
 
 
-def kept(sticky: str) -> Cluster:
+def kept(sticky: str, **limits: str) -> Cluster:
     """10.0.0.0 is kept for the next pod db/pg-0, which was on n1 and is gone."""
-    c = cluster()
+    c = cluster(limits)
     request(c, "db/pg-0", "n1", sticky=sticky)
     c.no_pod("db/pg-0")
     c.decide()
@@ -89,7 +89,7 @@ def test_it_does_not_come_back_out_of_a_range_that_is_reserved_by_now() -> None:
 
 def test_it_is_kept_for_longer_than_the_log_is() -> None:
     """The tombstone that says so stays in the table as long as it says something."""
-    c = kept("14d")
+    c = kept("14d", max_retention="14d")
     c.later(13 * 86_400)
     booted = c.rebuilt()
     assert request(booted, "db/pg-0", "n1", sticky="14d", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.0"
@@ -102,6 +102,14 @@ def test_sticky_address_is_free_after_the_retention_time() -> None:
     c.pod("web/other", "n2")
     assert c.says() == ["10.0.0.0/30 to n2", "web/other on n2: 10.0.0.0"]
     assert request(c, "db/pg-0", "n1", sticky="10m", uid="2")[-1] == "db/pg-0 on n1: 10.0.0.4"
+
+
+def test_a_denied_pod_does_not_get_the_address_that_another_pod_of_its_name_had() -> None:
+    """Neither when it is tried again, nor by a process that boots meanwhile."""
+    c = kept("10m")
+    request(c, "web/b", "n1", address="10.0.0.1")
+    assert request(c, "db/pg-0", "n1", address="10.0.0.1", uid="2") == ["db/pg-0 on n1: wish"]
+    assert c.rebuilt().says() == []
 
 
 def test_only_a_pod_of_its_name_in_its_namespace_gets_it() -> None:
@@ -157,7 +165,7 @@ def test_sticky_pod_gets_an_address_of_the_nodes_block_in_a_full_group() -> None
 
 def test_sticky_addresses_survive_the_loss_of_the_store() -> None:
     """Their addresses are inside blocks of their own, and so they are again."""
-    c = cluster()
+    c = cluster({"max_broken_blocks": "20%"})
     request(c, "db/pg-0", "n1", sticky="true")
     request(c, "web/a", "n2", address="10.0.0.5")
     c.pod("web/b", "n2")

@@ -1,0 +1,1 @@
+"""Reading several streams as one, and searching them."""

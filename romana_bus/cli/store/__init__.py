@@ -1,0 +1,1 @@
+"""`romana-bus store`: how large the store may be, what it holds, and its settings."""

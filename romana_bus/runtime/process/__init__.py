@@ -1,0 +1,1 @@
+"""A process: its signals, its log, and what libraries write to its stderr."""

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from romana_bus.events import (
-    PodSeen,
     ResourceListing,
 )
 from romana_bus.lab.kubeapi import resources as lab
@@ -61,7 +60,7 @@ async def test_a_connection_cut_in_the_middle_of_a_line() -> None:
             server.close_watches()
             pods(server, "b", "c")
             await reported.until_reported("PodSeen c")
-        assert reported.short()[-2:] == ["PodSeen b", "PodSeen c"]
+        assert [pod.name for pod in reported.pods()][-2:] == ["b", "c"]
 
 
 async def test_malformed_json_in_a_watch_restarts_it_from_the_last_good_line() -> None:
@@ -74,7 +73,7 @@ async def test_malformed_json_in_a_watch_restarts_it_from_the_last_good_line() -
             server.send_line(b'{"type":"ADDED","object":{"met\n')
             pods(server, "c")
             await reported.until_reported("PodSeen c")
-        assert reported.short()[-2:] == ["PodSeen b", "PodSeen c"]
+        assert [pod.name for pod in reported.pods()][-2:] == ["b", "c"]
         assert server.requests["watch", "pods"] == 2
 
 
@@ -89,9 +88,7 @@ async def test_a_line_of_three_megabytes() -> None:
             await reported.until_reported("ResourceSynced")
             server.apply_recorded("ADDED", lab.PODS, raw)
             await reported.until_reported("PodSeen big")
-        pod = reported.events[-1]
-        assert isinstance(pod, PodSeen)
-        assert pod.node == "n1"
+        assert reported.pods()[-1].node == "n1"
 
 
 async def test_missing_permissions_are_reported_with_the_rule_to_add() -> None:

@@ -13,6 +13,7 @@ import pytest
 from romana_bus.errors import Failed
 from romana_bus.events import (
     Event,
+    PodSeen,
     ResourceListing,
 )
 from romana_bus.kubernetes.api import Api, Target
@@ -59,6 +60,10 @@ class Reported:
 
     def short(self) -> list[str]:
         return [f"{type(event).__name__} {getattr(event, 'name', '')}".strip() for event in self.events]
+
+    def pods(self) -> list[PodSeen]:
+        """What was told about pods; beside it a mark may come at any time."""
+        return [event for event in self.events if isinstance(event, PodSeen)]
 
     def reasons(self) -> list[str]:
         return [event.reason for event in self.events if isinstance(event, ResourceListing)]

@@ -20,20 +20,9 @@ from romana_bus.ipam.fold import orders
 from romana_bus.recent import Recent
 from romana_bus.routing import Kernel
 from romana_bus.runtime.parked import ParkedMessages
-from tests.forgetting.consumers import (
-    CONSUMERS,
-    GONE,
-    LIVES,
-    Ipam,
-    Leader,
-    Names,
-    NodeRoutes,
-    OwnPods,
-    Parking,
-    Refused,
-    Sandboxes,
-    Watcher,
-)
+from tests.forgetting.agents import NodeRoutes, OwnPods, Sandboxes
+from tests.forgetting.consumers import CONSUMERS, Ipam, Leader, Parking, Refused, Watcher
+from tests.forgetting.lives import GONE, LIVES, Names
 from tests.forgetting.object_graph import Holding, held, of_the_process
 from tests.simulation.loop import VirtualLoop, run
 

@@ -12,7 +12,7 @@ import structlog
 from romana_bus.events.base import SECOND
 from romana_bus.ipam import State
 from romana_bus.runtime.reports import Reports
-from tests.forgetting.consumers import GONE
+from tests.forgetting.lives import GONE
 from tests.forgetting.object_graph import Holding, held, of_the_process
 from tests.simulation.kube import Kube
 from tests.simulation.log.server import Server

@@ -233,7 +233,11 @@ class Agent:
             report_wired(store, self.settings.node, self.addresses, self.changed, wired),
             run_reconciler(store, self.routes.reconciler(), self.health),
             report_network(
-                store, self.settings.node, lambda: self.routes.network, self.routes.network_changed
+                store,
+                self.settings.node,
+                lambda: self.routes.network,
+                lambda: self.routes.listings,
+                self.routes.network_changed,
             ),
             self.reach.keep_up(self.routes.resync),
         ]

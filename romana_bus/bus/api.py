@@ -16,9 +16,12 @@ import msgspec
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from romana_bus.bus.clock import LogClock
+
+    #: Of these subjects, those that nobody needs any more.
+    Unneeded = Callable[[list[str]], Iterable[str]]
 
 MSG_ID, CAUSE, TIME = b"Nats-Msg-Id", b"Romana-Cause", b"Romana-Time"
 #: Seconds for which a tombstone stays in the table.
@@ -274,9 +277,10 @@ class Store(Protocol):
     async def table_end(self, role: str) -> int:
         """The sequence up to which the table has read its log. Raises StreamMissing, Unavailable."""
 
-    async def compact(self, role: str) -> None:
+    async def compact(self, role: str, unneeded: Unneeded | None = None) -> None:
         """Delete from the table what newer messages have replaced, and tombstones after their time to live,
-        until cancelled; returns if there is nothing to do. May run in several processes."""
+        until cancelled; returns if there is nothing to do. May run in several processes. `unneeded`: asked
+        now and then which of these subjects nobody needs any more; all are older than the log's history."""
 
     def say(self, subject: str, body: bytes) -> None:
         """Publish a message that is not stored, to all that hear its subject now. It may be lost."""

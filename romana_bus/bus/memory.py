@@ -31,6 +31,7 @@ from romana_bus.events.base import SECOND
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from romana_bus.bus.api import Unneeded
 
 #: Seconds for which an id is known (`streams.log_config`, duplicate_window).
 WINDOW = 120.0
@@ -281,7 +282,7 @@ class MemoryStore:
         if reading in self._readers:
             self._readers.remove(reading)
 
-    async def compact(self, role: str) -> None:
+    async def compact(self, role: str, unneeded: Unneeded | None = None) -> None:
         """`advance` does it."""
 
     def lease(self, name: str, holder: str, ttl: float = 2.0) -> MemoryLease:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from romana_bus.bus.api import Refused, WrongSequence
-from romana_bus.events import IPAM, KUBE, NODE, SETTINGS, SPEC, Settings, SettingsChanged, codec
+from romana_bus.events import IPAM, KUBE, NODE, SETTINGS, SPEC, Settings, SettingsChanged, codec, token
 from romana_bus.ipam import State, Tick, evolve, parts, refusals, wake
 from romana_bus.runtime.consumer import Decider
 from romana_bus.runtime.feed import Read, outgoing
@@ -33,6 +33,9 @@ READS = (
     Read(IPAM),
     Read(NODE, matching=re.compile(r"node\.[^.]+\.(cni\.|network$)")),
 )
+
+#: What agents write on NODE, whatever else is there. `-` is no node.
+OF_AGENTS = re.compile(r"node\.(?!-\.)(?P<node>[^.]+)\.(cni|network|routes|refused)(\.|$)")
 
 #: The command that an error names.
 CHANGE = "romana-bus ipam settings set"
@@ -54,6 +57,7 @@ def decider(settings: Settings, given: Collection[str] = ()) -> Decider[State]:
         wake=wake,
         refused=refusals,
         lost=_lost,
+        unneeded=_unneeded,
         prepare=seed.prepare,
     )
 
@@ -62,6 +66,17 @@ def _lost(state: State, role: str) -> None:
     """After the loss of KUBE, no decisions are taken before the watcher has listed everything again."""
     if role == KUBE:
         state.synced.clear()
+
+
+def _unneeded(state: State, role: str, subjects: list[str]) -> list[str]:
+    """What agents of nodes reported that are gone, and so cannot take it back themselves."""
+    if role != NODE or state.obstacle:
+        return []
+    known = {token(host.name) for host in state.hosts.values() if host.stands}
+    return [
+        subject for subject in subjects
+        if (match := OF_AGENTS.match(subject)) and match["node"] not in known
+    ]  # fmt: skip
 
 
 def fresh(now: int) -> State:

@@ -1,7 +1,8 @@
 """NodeNetwork reports: what this node lives on, so that no pod network takes it away.
 
 Reads what the routes reconciler has read from the kernel. Writes NODE: a report whenever it differs from the
-newest one on the log. Who asks gets it at any time.
+newest one on the log, and whenever the map lists the node anew, since IPAM may have forgotten what a node
+reported that it did not know. Who asks gets it at any time.
 """
 
 from __future__ import annotations
@@ -51,25 +52,32 @@ def node_network(node: str, network: Network) -> NodeNetwork:
 
 
 async def report_network(
-    store: Store, node: str, network: Callable[[], Network | None], changed: asyncio.Event
+    store: Store,
+    node: str,
+    network: Callable[[], Network | None],
+    listings: Callable[[], int],
+    changed: asyncio.Event,
 ) -> None:
-    """Publish NodeNetwork until cancelled. `network()`: what the node lives on, None: not read yet; `changed`
-    is set when it is another one. Raises Closed, Refused."""
+    """Publish NodeNetwork until cancelled. `network()`: what the node lives on, None: not read yet;
+    `listings()`: how often the map has listed the node anew; `changed` is set when one of them is another
+    one. Raises Closed, Refused."""
 
     def current() -> NodeNetwork | None:
         known = network()
         return None if known is None else node_network(node, known)
 
-    stored: tuple[NodeNetwork, int] | None = None
+    stored: tuple[NodeNetwork, int, int] | None = None
+    listed = listings()
     silence = await alive.answer(store, current)
     try:
         while True:
             changed.clear()
-            report, generation = current(), store.generation
+            report, generation, times = current(), store.generation, listings()
             try:
-                if report is not None and (report, generation) != stored:
-                    await _store_if_new(store, report)
-                    stored = report, generation
+                if report is not None and (report, generation, times) != stored:
+                    if times != listed or await _is_new(store, report):
+                        await store.publish(NODE, outgoing(report, "", store.clock.now(), store.history))
+                    stored, listed = (report, generation, times), times
             except (Unavailable, StreamMissing) as error:
                 log.info("what the node lives on could not be reported", why=str(error))
                 await asyncio.sleep(RETRY)
@@ -81,7 +89,6 @@ async def report_network(
         await silence()
 
 
-async def _store_if_new(store: Store, report: NodeNetwork) -> None:
+async def _is_new(store: Store, report: NodeNetwork) -> bool:
     newest = await store.newest(NODE, report.subject())
-    if newest is None or codec.decode(newest.body) != report:
-        await store.publish(NODE, outgoing(report, "", store.clock.now(), store.history))
+    return newest is None or codec.decode(newest.body) != report

@@ -44,8 +44,8 @@ NAMED = 10
 
 class Routes:
     """The reconciler of one node, and its state for the agent. `reached`: where the log and the API server
-    are now. `network`: what the node lives on, as of the last resync; `network_changed` is set when it is
-    another one."""
+    are now. `network`: what the node lives on, as of the last resync; `listings`: how often the map has
+    listed this node anew since the start; `network_changed` is set when one of them has changed."""
 
     def __init__(
         self, node: str, forwarding: Forwarding, monitor: Monitor, reached: Callable[[], Reached] = Reached
@@ -53,6 +53,7 @@ class Routes:
         self.node = node
         self.state, self.kernel = State(node), Kernel()
         self.network: Network | None = None
+        self.listings = 0
         self.network_changed = asyncio.Event()
         self._forwarding, self._monitor, self._reached = forwarding, monitor, reached
         self._told: dict[Prefix, str] = {}  # the refused routes that were logged
@@ -131,7 +132,10 @@ class Routes:
         if state.known:
             self.own_blocks = state.own_blocks
         if state.listed:
-            self._unlisted_since = None
+            if self._unlisted_since is not None:
+                self._unlisted_since = None
+                self.listings += 1
+                self.network_changed.set()
         elif self._unlisted_since is None:
             self._unlisted_since = tasks.monotonic()
         self._forget_left_addresses(state)

@@ -28,7 +28,8 @@ class Decider(Generic[S]):
     event (µs), or None. `refused(state)`: messages that contradict the known state, as (stream, sequence,
     subject, reason). `lost(state, stream)`: the stream lost messages that were read before, so it may now
     be behind the state. `prepare(store, state)`: called after each election, before the first decision; what
-    it publishes it also folds."""
+    it publishes it also folds. `unneeded(state, stream, subjects)`: of these subjects, older than the log's
+    history, those that the table of a stream without a leader needs no more."""
 
     name: str
     writes: str
@@ -41,6 +42,7 @@ class Decider(Generic[S]):
     refused: Callable[[S], Iterable[tuple[str, int, str, str]]] = lambda _: ()
     lost: Callable[[S, str], None] = lambda *_: None
     prepare: Callable[[Store, S], Awaitable[None]] | None = None
+    unneeded: Callable[[S, str, list[str]], Iterable[str]] = lambda *_: ()
 
 
 class ResyncTrigger:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -38,7 +38,7 @@ from romana_bus.runtime.health import LEADER, STANDBY, Health
 from romana_bus.runtime.reports import ParkedReports
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from romana_bus.bus.api import Position, Store
     from romana_bus.bus.clock import LogClock
@@ -55,7 +55,8 @@ BACKOFF, MAX_BACKOFF, MAX_BACKOFF_BUG = 0.05, 2.0, 30.0
 async def run_decider(store: Store, decider: Decider[S], holder: str, health: Health | None = None) -> None:
     """Follow as a standby, and decide while elected, until cancelled. `holder`: this replica's name.
     Raises Closed."""
-    await run_leading(store, decider, holder, functools.partial(_decide, decider, store), health)
+    lead = functools.partial(_decide, decider, store)
+    await run_leading(store, decider, holder, lead, health, decider.unneeded)
 
 
 async def run_leading(
@@ -64,9 +65,10 @@ async def run_leading(
     holder: str,
     lead: Callable[[Fold[S], Leadership], Awaitable[None]],
     health: Health | None = None,
+    unneeded: Callable[[S, str, list[str]], Iterable[str]] = lambda *_: (),
 ) -> None:
     """Follow as a standby, and run `lead` while elected: it returns when the lease is lost. When cancelled,
-    store what was published and release the lease. Raises Closed."""
+    store what was published and release the lease. `unneeded`: see `Decider`. Raises Closed."""
     health = health or Health()
     reports, candidate = ParkedReports(store, writer.name), Candidate(store, writer.writes, holder)
 
@@ -74,13 +76,17 @@ async def run_leading(
         health.stand(writer.name, STANDBY)
         beside: list[asyncio.Task[None]] = []
         orderly = False
+
+        def compact(role: str) -> Coroutine[Any, Any, None]:
+            return store.compact(role, lambda subjects: unneeded(fold.state, role, subjects))
+
         try:
             leadership = await candidate.become_leader(fold.feed, lambda: fold.term, fold.take)
             health.stand(writer.name, LEADER)
             beside = [
                 asyncio.create_task(reports.keep_up(fold.unusable), name=f"parked {writer.name}"),
                 *(
-                    asyncio.create_task(store.compact(role), name=f"compact {role}")
+                    asyncio.create_task(compact(role), name=f"compact {role}")
                     for role in compacted_by(writer.writes)
                 ),
             ]

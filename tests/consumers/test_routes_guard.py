@@ -17,7 +17,7 @@ from romana_bus.runtime import alive
 from tests import kernel
 from tests.consumers.reconciling import TO_YOU, opened, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
-from tests.routing.routes.hosts_and_blocks import PAIR, block, placed
+from tests.routing.routes.hosts_and_blocks import PAIR, block, placed, removed
 from tests.runtime.small_consumers import everything, running
 
 if TYPE_CHECKING:
@@ -50,8 +50,12 @@ async def test_dangerous_routes_follow_the_addresses_of_the_node(node: Namespace
     async with reconciled(node, store, objects):
         await until(lambda: ways(node) == TO_YOU)
         node.ip("address", "add", "10.1.1.9/24", "dev", "eth0")
-        await until(lambda: ways(node).keys() == TO_YOU.keys() - {"10.1.1.0/28"})
-        assert unreachable(node) == {"10.1.0.0/16", "fd01::/64"}  # shorter: the link's prefix comes first
+        await until(
+            lambda: (
+                ways(node).keys() == TO_YOU.keys() - {"10.1.1.0/28"}
+                and unreachable(node) == {"10.1.0.0/16", "fd01::/64"}
+            )  # shorter: the link's prefix comes first
+        )
         assert node.gateway_to("10.1.1.3") == ""
         node.ip("-6", "address", "add", "fd01::9/64", "dev", "eth0", "nodad")
         await until(lambda: ways(node).keys() == {"10.1.0.16/28"} and unreachable(node) == {"10.1.0.0/16"})
@@ -64,8 +68,12 @@ async def test_routes_never_become_the_way_to_the_log(node: Namespace) -> None:
     """Which is behind the default route: of the host's blocks, and of our own group."""
     store = await written()
     async with reconciled(node, store, reached=lambda: LOG) as routes:
-        await until(lambda: ways(node).keys() == TO_YOU.keys() - {"10.1.0.16/28"})
-        await until(lambda: unreachable(node) == {"10.1.0.0/28", "fd01::/64"})
+        await until(
+            lambda: (
+                ways(node).keys() == TO_YOU.keys() - {"10.1.0.16/28"}
+                and unreachable(node) == {"10.1.0.0/28", "fd01::/64"}
+            )
+        )
         assert node.gateway_to("10.1.0.20") == "10.99.255.254"
         node.ip("route", "add", "10.1.0.20/32", "via", "10.99.0.77")  # then ours are shorter
         await until(lambda: ways(node) == TO_YOU)
@@ -88,7 +96,7 @@ async def test_refused_routes_are_reported_by_prefix(node: Namespace) -> None:
 async def test_without_the_log_dangerous_routes_are_withdrawn_and_others_stay(node: Namespace) -> None:
     store = await written()
     async with reconciled(node, store):
-        await until(lambda: ways(node) == TO_YOU)
+        await until(lambda: ways(node) == TO_YOU and unreachable(node) == {"10.1.0.0/16", "fd01::/64"})
     node.ip("address", "add", "10.1.1.9/24", "dev", "eth0")
     async with opened(node, reached=lambda: LOG) as routes:
         assert ways(node) == TO_YOU
@@ -131,7 +139,9 @@ async def test_what_the_node_lives_on_is_reported_when_it_changes(node: Namespac
 
     for _ in range(2):  # the second agent has nothing new to say
         async with reconciled(node, store, reached=lambda: LOG) as routes:
-            reporting = report_network(store, "me", lambda: routes.network, routes.network_changed)
+            reporting = report_network(
+                store, "me", lambda: routes.network, lambda: routes.listings, routes.network_changed
+            )
             async with running(reporting):
                 while await newest(store, "node.me.network") != expected:
                     await asyncio.sleep(0.01)
@@ -143,3 +153,25 @@ async def test_what_the_node_lives_on_is_reported_when_it_changes(node: Namespac
                 while await newest(store, "node.me.network") != expected:
                     await asyncio.sleep(0.01)
     assert await reported() == [expected, changed] * 2 + [expected]
+
+
+async def test_what_the_node_lives_on_is_reported_again_when_the_node_is_back(node: Namespace) -> None:
+    """IPAM may have forgotten it, and the table too."""
+    store = await written()
+
+    async def reports() -> int:
+        return sum(message.subject == "node.me.network" for message in await everything(store, NODE))
+
+    async with reconciled(node, store, reached=lambda: LOG) as routes:
+        reporting = report_network(
+            store, "me", lambda: routes.network, lambda: routes.listings, routes.network_changed
+        )
+        async with running(reporting):
+            while await reports() < 1:
+                await asyncio.sleep(0.01)
+            await say(store, removed("me"))
+            await until(lambda: not routes.state.listed)
+            await say(store, PAIR[0])
+            while await reports() < 2:
+                await asyncio.sleep(0.01)
+    assert await reports() == 2

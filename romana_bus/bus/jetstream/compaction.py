@@ -1,4 +1,5 @@
-"""Compacts a table: deletes what newer messages have replaced, and tombstones after their time to live.
+"""Compacts a table: deletes what newer messages have replaced, tombstones after their time to live, and what
+nobody needs any more though nobody has ended it, such as the reports of a node that is gone.
 
 The table is a mirror without limits, which nothing leaves by itself. For nats-server (2.15) does not record
 on disk what a limit for each subject replaces, nor what expires; at its start it works that out again from
@@ -39,6 +40,7 @@ from romana_bus.bus.stream_config import is_compacted
 from romana_bus.events.base import SECOND
 
 if TYPE_CHECKING:
+    from romana_bus.bus.api import Unneeded
     from romana_bus.bus.jetstream.messages import Streams
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,8 @@ log = structlog.get_logger(__name__)
 BATCH, EVERY, RETRY, CHECKED, REFUSED = 100, 0.5, 1.0, 1.0, 600.0
 #: Seconds for which a tombstone stays at least when all before it are gone. Readers' clocks differ.
 STAYS = 2.0 * PASS_WITHIN
+#: Seconds between two looks for what nobody needs any more.
+SURVEY = 600.0
 #: Server error codes: the message is not there, or no longer; and it cannot be deleted, which a server also
 #: says where the message is before the first of the table (nats-server 2.15: "no message found").
 GONE, NOT_DELETED = 10043, 10057
@@ -56,9 +60,14 @@ _Tombstone = tuple[int, int, str]  # time until which it stays (µs), sequence, 
 
 
 class Rows:
-    """What a table has, and what of it says nothing any more. Pure."""
+    """What a table has, and what of it says nothing any more. Pure. `unneeded`: see `api.Store.compact`;
+    `history`: the age in seconds before which nobody is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, unneeded: Unneeded | None = None, history: float = 0.0) -> None:
+        self._unneeded, self._history = unneeded, int(history * SECOND)
+        self._stored: dict[str, int] = {}  # subject -> when its newest was stored (µs), for `unneeded`
+        self._survey_at = 0.0
+        self._ending: set[str] = set()  # of the heap, what is there since it is not needed
         self._newest: dict[str, int] = {}  # subject -> sequence
         self._replaced: deque[int] = deque()  # of each subject, the oldest first
         self._ends: list[_Tombstone] = []  # before which something may be left
@@ -70,6 +79,9 @@ class Rows:
         if earlier := self._newest.get(message.subject):
             self._replaced.append(earlier)
         self._newest[message.subject] = message.seq
+        if self._unneeded:
+            self._stored[message.subject] = message.stored
+            self._ending.discard(message.subject)
         if seconds := message.seconds(TTL):
             self._ends.append((message.stored + seconds * SECOND, message.seq, message.subject))
 
@@ -85,6 +97,7 @@ class Rows:
         while self._stays and self._stays[0][0] <= monotonic:
             for entry in self._stays.popleft()[1]:
                 heappush(self._tombstones, entry)
+        self._survey(now, monotonic)
         found: list[_Tombstone] = []
         while self._tombstones and self._tombstones[0][0] < now and len(found) < most:
             entry = heappop(self._tombstones)
@@ -103,13 +116,25 @@ class Rows:
         for _ in seqs:
             _, _, subject = heappop(self._tombstones)
             del self._newest[subject]
+            self._stored.pop(subject, None)
+            self._ending.discard(subject)
+
+    def _survey(self, now: int, monotonic: float) -> None:
+        """Treat what nobody needs any more like tombstones whose time is over."""
+        if self._unneeded is None or monotonic < self._survey_at:
+            return
+        self._survey_at = monotonic + SURVEY
+        old = [subject for subject, stored in self._stored.items() if stored + self._history < now]
+        for subject in self._unneeded([subject for subject in old if subject not in self._ending]):
+            self._ending.add(subject)
+            heappush(self._tombstones, (0, self._newest[subject], subject))
 
 
 class Compaction:
-    """Of the table of one stream."""
+    """Of the table of one stream. `unneeded`: see `api.Store.compact`."""
 
-    def __init__(self, store: Streams, role: str) -> None:
-        self._store, self._role = store, role
+    def __init__(self, store: Streams, role: str, unneeded: Unneeded | None = None) -> None:
+        self._store, self._role, self._unneeded = store, role, unneeded
         self._table = store.layout.table(role)
         self._most = 1  # the first request shows whether it is allowed
         self._checked, self._generation = 0.0, -1
@@ -137,7 +162,8 @@ class Compaction:
     async def _follow(self) -> None:
         """Read the table and then what comes to it, and delete what is due. Raises BusError if the store is
         another one, or cannot be used."""
-        store, rows, wake = self._store, Rows(), asyncio.Event()
+        store, wake = self._store, asyncio.Event()
+        rows = Rows(self._unneeded, store.history)
         self._newest = None
         tail = await store.stream_tail(self._table)
         start = Position(tail.epoch, 0, "")

@@ -36,6 +36,7 @@ from romana_bus.bus.parts import followed_by
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+    from romana_bus.bus.api import Unneeded
     from romana_bus.bus.jetstream.fastlane import Wire
     from romana_bus.bus.jetstream.refusals import Refusals
     from romana_bus.bus.stream_config import Config, Layout
@@ -214,8 +215,8 @@ class JetStream(Streams):
         pull.start()
         return pull
 
-    async def compact(self, role: str) -> None:
-        await Compaction(self, role).run()
+    async def compact(self, role: str, unneeded: Unneeded | None = None) -> None:
+        await Compaction(self, role, unneeded).run()
 
     def lease(self, name: str, holder: str, ttl: float = 2.0) -> JetStreamLease:
         return JetStreamLease(self, name, holder, ttl)

@@ -58,8 +58,13 @@ class Host(msgspec.Struct, gc=False, eq=False):
         return self.placed.placements if self.placed else ()
 
     @property
+    def stands(self) -> bool:
+        """Whether it is in the API, or has a place or blocks. Without, it only has pods that were denied."""
+        return bool(self.seen or self.placed or self.denied or self.blocks)
+
+    @property
     def empty(self) -> bool:
-        return not (self.seen or self.placed or self.denied or self.blocks or self.records)
+        return not (self.stands or self.records)
 
 
 class Gone(Recent[tuple[int, int]]):

@@ -67,3 +67,29 @@ def test_a_time_to_live_that_is_none_keeps_the_row(monkeypatch: pytest.MonkeyPat
     rows.note(Message(1, "a", b"", f"NATS/1.0\r\nRomana-TTL: {ttl}\r\n\r\n".encode()))
     rows.note(row(2, "b", 1, 1))
     assert rows.due(9999 * SECOND, 10) == [2]
+
+
+def test_what_nobody_needs_goes_once_it_is_older_than_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "SURVEY", 0.0)
+    asked: list[list[str]] = []
+
+    def unneeded(subjects: list[str]) -> list[str]:
+        asked.append(subjects)
+        return [subject for subject in subjects if subject != "living"]
+
+    rows = Rows(unneeded, 100)
+    for message in (
+        row(1, "living"), row(2, "dead"), row(3, "dead", 10), row(4, "back", 10), row(5, "new", 60),
+    ):  # fmt: skip
+        rows.note(message)
+    assert rows.due(111 * SECOND, 10) == [2], "the oldest first"
+    rows.deleted([2])
+    assert rows.due(110 * SECOND, 10) == []
+    assert asked == [["living"]]
+    assert rows.due(111 * SECOND, 10) == [3, 4]
+    rows.note(row(6, "back", 111))  # before these could be deleted
+    assert rows.due(111 * SECOND, 10) == [4]
+    rows.deleted([4])
+    assert rows.due(111 * SECOND, 10) == [3]
+    rows.deleted([3])
+    assert rows.due(999 * SECOND, 10) == [5, 6]

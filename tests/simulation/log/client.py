@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Sequence
 
-    from romana_bus.bus.api import Election
+    from romana_bus.bus.api import Election, Unneeded
     from tests.simulation.log.server import Server
 
 T = TypeVar("T")
@@ -209,7 +209,8 @@ class Client:
 
         return await self._answer(work)
 
-    async def compact(self, role: str) -> None:
+    async def compact(self, role: str, unneeded: Unneeded | None = None) -> None:
+        del unneeded
         await self.server.compact(role)
 
     def batch(

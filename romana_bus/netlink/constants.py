@@ -18,7 +18,7 @@ FAMILY: dict[int, int] = {V4: AF_INET, V6: AF_INET6}
 WIDTH: dict[int, int] = {AF_INET: V4, AF_INET6: V6}
 
 # linux/netlink.h
-NETLINK_ROUTE = 0
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST, MULTI, ACK, DUMP_INTERRUPTED, DUMP = 0x1, 0x2, 0x4, 0x10, 0x300
 REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
@@ -35,7 +35,7 @@ NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, GETNEIGH = 28, 30
-NEWRULE, DELRULE = 32, 33
+NEWRULE, DELRULE, GETRULE = 32, 33, 34
 NEWNETCONF = 80
 NEWNEXTHOP, DELNEXTHOP, GETNEXTHOP = 104, 105, 106
 
@@ -48,8 +48,9 @@ IFADDRMSG = struct.Struct("=BBBBI")
 #: struct ndmsg: family, index, state, flags, type
 NDMSG = struct.Struct("=BxxxiHBB")
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_VIA, RTA_NH_ID = 1, 4, 5, 6, 9, 18, 30
+RTA_TABLE = 15
 TABLE_MAIN = 254
-UNICAST, UNREACHABLE = 1, 7
+UNICAST, UNREACHABLE, THROW = 1, 7, 9
 KERNEL, BOOT, STATIC, ROUTER_ADVERTISEMENT, DHCP = 2, 3, 4, 9, 16  # rtm_protocol
 #: rtm_flags: an entry of a cache; return the matching entry of the table, not its result for a packet.
 CLONED, FIB_MATCH = 0x200, 0x2000
@@ -81,3 +82,17 @@ NETCONFA_IFINDEX = 1
 
 # linux/nexthop.h
 NHA_ID, NHA_OIF, NHA_GATEWAY = 1, 5, 6
+
+# linux/fib_rules.h
+#: struct fib_rule_hdr: family, lengths of destination and source, tos, table, two reserved, action, flags
+FIBRULE = struct.Struct("=BBBBBBBBI")
+FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK, FRA_TUN_ID = 1, 2, 3, 6, 10, 12
+FRA_SUPPRESS, FRA_TABLE, FRA_OIFNAME, FRA_L3MDEV, FRA_UID_RANGE = 14, 15, 17, 19, 20
+RULE_INVERTED = 0x2
+
+# linux/netfilter/nfnetlink.h and nf_tables.h: NFNL_SUBSYS_NFTABLES and NFT_MSG_*
+NEWCHAIN, GETCHAIN, GETRULES = 10 << 8 | 3, 10 << 8 | 4, 10 << 8 | 7
+NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK, NFTA_CHAIN_POLICY = 1, 3, 4, 5
+NFTA_HOOK_NUM, NFTA_RULE_TABLE = 1, 1
+#: NF_INET_FORWARD and NF_DROP, in network byte order
+HOOK_FORWARD, NF_DROP = (2).to_bytes(4, "big"), (0).to_bytes(4, "big")

@@ -87,9 +87,10 @@ def set_buffers(which: socket.socket, size: int) -> None:
 class Socket:
     """A blocking socket for one thread at a time. Raises OSError if the kernel refuses it."""
 
-    def __init__(self, *, buffer: int = 1 << 22, within: float = 10.0) -> None:
-        """`buffer`: bytes of the buffers. `within`: seconds until a missing answer raises TimeoutError."""
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+    def __init__(self, *, buffer: int = 1 << 22, within: float = 10.0, protocol: int = NETLINK_ROUTE) -> None:
+        """`buffer`: bytes of the buffers. `within`: seconds until a missing answer raises TimeoutError.
+        `protocol`: NETLINK_*."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             set_buffers(self._socket, buffer)
             for option in (CAP_ACK, EXT_ACK, STRICT_CHECK):

@@ -43,6 +43,7 @@ class Cluster:
         self.log: list[Stored] = []
         self.table: dict[str, Stored] = {}
         self.versions = 0
+        self.numbers: dict[str, int] = {}  # of nodes, in the order in which they were first seen
         self.tick(now)
         if topology is not None:
             self.send(ev.TopologySet(document=topology))
@@ -78,7 +79,8 @@ class Cluster:
         return str(self.versions)
 
     def node(self, name: str, labels: dict[str, str] | None = None, uid: str = "") -> None:
-        address = f"192.168.0.{sum(name.encode()) % 251 + 1}"
+        number = self.numbers.setdefault(name, len(self.numbers) + 1)
+        address = f"192.168.{number >> 8}.{number & 255}"
         self.send(
             ev.NodeSeen(
                 resource_version=self.version(), uid=uid or f"uid-{name}", name=name,
@@ -167,6 +169,7 @@ class Cluster:
         other.state = State(self.settings, self.order_memory)
         other.state.covers = covers or {}
         other.seqs, other.log, other.versions = self.seqs.copy(), list(self.log), self.versions
+        other.numbers = dict(self.numbers)
         other.table = {
             subject: stored
             for subject, stored in self.table.items()

@@ -37,7 +37,7 @@ def lab() -> Cluster:
         ("172.31.1.64/26", [f"172.31.1.0/24, a connected prefix of {NODES}"]),
         ("10.9.128.0/17", ["10.9.0.0/16, a connected prefix of node n1"]),
         ("10.96.0.0/12", [f"10.96.0.1, {API} {NODES}"]),
-        ("192.168.0.0/16", [f"192.168.0.{n + 159}, an address of node n{n}" for n in range(1, 6)]),
+        ("192.168.0.0/16", [f"192.168.0.{n}, an address of node n{n}" for n in range(1, 6)]),
         ("10.0.0.0/8", ["10.9.0.0/16, a connected prefix of node n1", f"10.96.0.1, {API} {NODES}"]),
         ("172.30.0.0/16", []),
         ("172.31.2.0/24", []),

@@ -51,7 +51,7 @@ def test_confirmed_resync_removes_missing_objects_at_once(
             api.do(lose_all)
             for name in PODS:
                 api.no_pod(name)
-            until(lambda: pods(call, log)["doubted"] == 24, "all are doubted")
+            until(lambda: (shown := pods(call, log)) and shown["doubted"] == 24, "all are doubted")
             result = call("status", *log)
             assert "24 doubted" in result.out
             assert "`romana-bus resync pods --believe` accepts it at once" in " ".join(result.out.split())
@@ -64,7 +64,7 @@ def test_confirmed_resync_removes_missing_objects_at_once(
 
             asked = call("resync", "pods", "--believe", "--json", *log)
             assert (asked.code, asked.json["resource"], asked.json["believe"]) == (0, "pods", True)
-            until(lambda: pods(call, log)["count"] == 0, "they are gone")
+            until(lambda: (shown := pods(call, log)) and shown["count"] == 0, "they are gone")
             assert call_log(call, log).count("PodGone") == 24
             assert pods(call, log)["doubted"] == 0
             assert watching.stop().code == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from romana_bus.agent import node_check
 from romana_bus.agent.reach import Reach, host_of
 from romana_bus.bus.api import BusError
 from romana_bus.bus.auth.permissions import agent_of
@@ -27,7 +28,7 @@ from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.spool import Spool
 from romana_bus.cni.server.threads import Threads
 from romana_bus.consumers import routes
-from romana_bus.consumers.node_network import report_network
+from romana_bus.consumers.node_network import node_network
 from romana_bus.consumers.pod_addresses import OwnAddresses, projection, report_wired, resend_requests
 from romana_bus.errors import BadInput, Failed
 from romana_bus.events import IPAM, NODE
@@ -36,6 +37,7 @@ from romana_bus.inet import parse_address
 from romana_bus.netlink.fib_apply import Unapplied
 from romana_bus.netlink.socket import Interrupted
 from romana_bus.runtime.health import Health, served
+from romana_bus.runtime.kept_report import keep_reported
 from romana_bus.runtime.loop import run_projection
 from romana_bus.runtime.reconcile import run_reconciler
 from romana_bus.tasks import until_one_ends
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from romana_bus.bus.connect import Access
     from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.bus.stream_config import Layout
+    from romana_bus.events import NodeNetwork
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +113,10 @@ class Agent:
                 link_reconciler.running(attachments, commands, self.threads, node_sysctls, self._needs)
             )
             self.health.check("links", lambda: links.refused)
+            self.node_check = await stack.enter_async_context(
+                node_check.running(settings.node, self.routes, node_sysctls, self.threads)
+            )
+            self.health.warn("node", self.node_check.warnings)
 
             def keep() -> None:
                 self._lock(locks)
@@ -145,6 +152,10 @@ class Agent:
 
     def _has_block(self) -> bool:
         return self.routes.own_blocks > 0
+
+    def _network(self) -> NodeNetwork | None:
+        network = self.routes.network
+        return node_network(self.settings.node, network) if network else None
 
     def _needs(self, address: str) -> str:
         return self.routes.kernel.guard.needs(*parse_address(address))
@@ -226,18 +237,16 @@ class Agent:
             routed, pods = await self.threads.run(check.routed), attachments.pods()
             return {address: pods.get(link, "") for address, link in sorted(routed.items())}
 
+        def listings() -> int:
+            return self.routes.listings
+
         return [
             run_projection(store, projection(self.settings.node, self.addresses), self.health),
             self.outbox.run(store),
             resend_requests(self.addresses, commands.resend),
             report_wired(store, self.settings.node, self.addresses, self.changed, wired),
             run_reconciler(store, self.routes.reconciler(), self.health),
-            report_network(
-                store,
-                self.settings.node,
-                lambda: self.routes.network,
-                lambda: self.routes.listings,
-                self.routes.network_changed,
-            ),
+            keep_reported(store, self._network, self.routes.network_changed, listings),
+            keep_reported(store, self.node_check.report, self.node_check.changed, listings),
             self.reach.keep_up(self.routes.resync),
         ]

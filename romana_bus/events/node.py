@@ -72,6 +72,15 @@ class NodeNetwork(Report, frozen=True, kw_only=True):
         return ""
 
 
+class NodeChecked(Report, frozen=True, kw_only=True):
+    """What an agent found on its node that keeps packets of pods from their ways, each as what it is, what
+    that means, and what to do. `problems`: sysctls, and what others have set up. `notes`: what only matters
+    to pods that need what is missing."""
+
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Audited(Report, frozen=True, kw_only=True):
     """An audit was done. `findings`: kind -> how many. `repaired`: how many of them it corrected."""
 
@@ -165,6 +174,6 @@ class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
 
 #: All events of NODE.
 EVENTS: tuple[type[Event], ...] = (
-    Applied, ApplyFailed, Wired, NodeNetwork, Audited, MessagesParked, ForeignWriteSeen, PermissionRefused,
-    SandboxRequested, SandboxRemoved,
+    Applied, ApplyFailed, Wired, NodeNetwork, NodeChecked, Audited, MessagesParked, ForeignWriteSeen,
+    PermissionRefused, SandboxRequested, SandboxRemoved,
 )  # fmt: skip

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: An instruction of classic BPF: code, jumps if true and if false, operand (struct sock_filter).
 Instruction = tuple[int, int, int, int]
 BUFFER = 1 << 21
+#: A filter that passes everything.
+EVERYTHING: list[Instruction] = [(0x06, 0, 0, 0xFFFFFFFF)]
 _READS = 1000
 
 

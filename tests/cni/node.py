@@ -31,10 +31,11 @@ ROMANA_BUS = str(Path(sys.executable).with_name("romana-bus"))
 
 #: The same program, whose outbox holds nothing back, and which looks at its links all the time.
 HASTY = """
+from romana_bus.agent import node_check
 from romana_bus.cli.main import main
 from romana_bus.cni.server import link_reconciler
 from romana_bus.cni.server.outbox import Outbox
-Outbox.hold_down, link_reconciler.EVERY = 0.0, 0.2
+Outbox.hold_down, link_reconciler.EVERY, node_check.EVERY = 0.0, 0.2, 0.2
 main()
 """
 

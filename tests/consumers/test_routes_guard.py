@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from romana_bus.bus.memory import MemoryStore
-from romana_bus.consumers.node_network import MOST, node_network, report_network
+from romana_bus.consumers.node_network import MOST, node_network
 from romana_bus.events import NODE, ROLES, Applied, NodeNetwork, codec
 from romana_bus.inet import parse_address
 from romana_bus.netlink.node_network import Reached
 from romana_bus.routing import Network
 from romana_bus.runtime import alive
+from romana_bus.runtime.kept_report import keep_reported
 from tests import kernel
 from tests.consumers.reconciling import TO_YOU, opened, reconciled, say, until, ways
 from tests.netns import Namespace, needs_namespaces
@@ -139,8 +140,11 @@ async def test_what_the_node_lives_on_is_reported_when_it_changes(node: Namespac
 
     for _ in range(2):  # the second agent has nothing new to say
         async with reconciled(node, store, reached=lambda: LOG) as routes:
-            reporting = report_network(
-                store, "me", lambda: routes.network, lambda: routes.listings, routes.network_changed
+            reporting = keep_reported(
+                store,
+                lambda: routes.network and node_network("me", routes.network),
+                routes.network_changed,
+                lambda: routes.listings,
             )
             async with running(reporting):
                 while await newest(store, "node.me.network") != expected:
@@ -163,8 +167,11 @@ async def test_what_the_node_lives_on_is_reported_again_when_the_node_is_back(no
         return sum(message.subject == "node.me.network" for message in await everything(store, NODE))
 
     async with reconciled(node, store, reached=lambda: LOG) as routes:
-        reporting = report_network(
-            store, "me", lambda: routes.network, lambda: routes.listings, routes.network_changed
+        reporting = keep_reported(
+            store,
+            lambda: routes.network and node_network("me", routes.network),
+            routes.network_changed,
+            lambda: routes.listings,
         )
         async with running(reporting):
             while await reports() < 1:

@@ -132,6 +132,8 @@ def _report(event: ev.Report) -> str:
             }  # fmt: skip
             lives = "; ".join(f"{name} {', '.join(values)}" for name, values in parts.items() if values)
             return f"{reporter} lives on {lives or 'nothing'}"
+        case ev.NodeChecked():
+            return f"{reporter} says: {'; '.join([*event.problems, *event.notes]) or 'all well'}"
         case ev.Applied():
             changes = numbers({"changes": event.changes}) or "no change"
             return f"{reporter} up to {covers}: {'; '.join(filter(None, [changes, numbers(event.standing)]))}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from romana_bus.cli.common import console, event_text
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.ipam.shortages import print_unplaced
+from romana_bus.cli.status.node_addresses import address_trouble
 from romana_bus.events import (
     IPAM,
     NODE,
@@ -16,6 +17,7 @@ from romana_bus.events import (
     BlockAssigned,
     HostDenied,
     HostPlaced,
+    NodeChecked,
     NodeNetwork,
     Wired,
 )
@@ -58,23 +60,31 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
 
     def entry(name: str) -> dict[str, Any]:
         new = {"node": name, "placed": False, "denied": "", "unknown": False, "blocks": 0}
-        return by_name.setdefault(name, new | {"overlaps": [], "reports": []})
+        lists: dict[str, list[Any]] = {key: [] for key in ("overlaps", "problems", "notes", "reports")}
+        return by_name.setdefault(name, new | lists)
 
+    hosts: list[HostPlaced] = []
     placements: dict[str, list[Prefix]] = {}
     for _, event in await newest_events(store, IPAM, "ipam.map.>", flaws):
         if isinstance(event, HostPlaced | HostDenied):
             known.add(event.node)
         if isinstance(event, HostPlaced):
             entry(event.node)["placed"] = True
+            hosts.append(event)
             placements[event.node] = [parse_prefix(placement.prefix) for placement in event.placements]
         elif isinstance(event, HostDenied):
             entry(event.node)["denied"] = event.reason
         elif isinstance(event, BlockAssigned):
             entry(event.node)["blocks"] += 1
+    for name, texts in address_trouble(hosts).items():
+        entry(name)["problems"] += texts
     stored = {}
+    checks = {}
     for time, event in await newest_events(store, NODE, ">", flaws):
         if isinstance(event, Applied | ApplyFailed | Wired):
             stored[event.subject()] = time, event
+        elif isinstance(event, NodeChecked):
+            checks[event.subject()] = event
         elif isinstance(event, NodeNetwork):
             overlaps = [
                 f"{prefix} overlaps {claim.text}, {claim.of('the node')}"
@@ -99,6 +109,12 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
     for subject, event in answers.items():
         if isinstance(event, Applied | ApplyFailed | Wired):
             stored[subject] = now, event
+        elif isinstance(event, NodeChecked):
+            checks[subject] = event
+    for check in checks.values():
+        if check.node in by_name:
+            entry(check.node)["problems"] += check.problems
+            entry(check.node)["notes"] += check.notes
     for subject, (time, event) in sorted(stored.items()):
         entry(event.node)["reports"].append(_report(event, time, end, subject in answers))
     reports = [report for node in by_name.values() for report in node["reports"]]
@@ -168,7 +184,7 @@ def trouble(node: dict[str, Any], now: int) -> list[str]:
     reports = node["reports"]
     overlaps = [f"{text}: see `romana-bus ipam check`" for text in node["overlaps"][:1]]
     if not reports:
-        return [*overlaps, "no report"]
+        return [*overlaps, *node["problems"], "no report"]
     problems = [
         f"{report['consumer']}: {report['error']} (attempt {report['attempt']})"
         for report in reports
@@ -176,7 +192,7 @@ def trouble(node: dict[str, Any], now: int) -> list[str]:
     ]
     if node["unknown"]:
         problems.append("the log knows no node of this name: is it the node's name in Kubernetes?")
-    problems += [*overlaps, *_overdue(reports, now)]
+    problems += [*overlaps, *node["problems"], *_overdue(reports, now)]
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
         problems.append(
             f"{console.many(cut, 'block')} cannot be reached: of nodes in its group that are not on-link"
@@ -250,6 +266,9 @@ def _rows(node: dict[str, Any]) -> Iterable[tuple[str | Text, ...]]:
     failed = sum(report["type"] == "ApplyFailed" for report in node["reports"])  # they are in their rows
     for text in node["trouble"][failed:]:
         yield name, "", "", "", Text(text, "red")
+        name = ""
+    for text in node["notes"]:
+        yield name, "", "", "", Text(text, "yellow")
         name = ""
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from romana_bus.events import BlockAssigned, BlockReleased, HostDenied, HostPlaced, HostRemoved
 from romana_bus.inet import V4, V6, Prefix, covering, parse_address, parse_prefix
+from romana_bus.routing.routes.aggregate import aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,6 +74,11 @@ class State:
         """How many blocks this node has."""
         own = self.hosts.get(self.node)
         return len(own.blocks) if own else 0
+
+    @property
+    def pods(self) -> tuple[Prefix, ...]:
+        """The prefixes of the groups of all hosts: pods have no other addresses."""
+        return aggregate({group for host in self.hosts.values() for group in host.groups})
 
     def touch_all(self) -> None:
         """Mark all hosts as touched."""

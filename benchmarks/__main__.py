@@ -21,6 +21,7 @@ ALL = {
     "routes": "node",
     "cni": "node",
     "drift": "node",
+    "idle": "node",
     "agents": "node",
     "failover": "log",
     "fuzz": "process",

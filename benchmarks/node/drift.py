@@ -42,7 +42,7 @@ CHANGES = {
 }
 
 
-def _attached(node: Node, count: int) -> list[Veth]:
+def attached(node: Node, count: int) -> list[Veth]:
     """Pods with an address of each family."""
     pods = [node.pod() for _ in range(count)]
     addresses = [node.fresh() for _ in pods]
@@ -114,7 +114,7 @@ def main() -> None:
         Node(Path(scratch, "node"), nats, "bench") as node,
     ):
         node.start().until_synced()
-        pods = _attached(node, options.pods)
+        pods = attached(node, options.pods)
         with namespaces.visited(f"/run/netns/{node.netns}"):
             for what, seconds in _measured(pods[0], options.rounds).items():
                 median = statistics.median(seconds)

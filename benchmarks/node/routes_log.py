@@ -92,7 +92,7 @@ async def _measure(report: Report, here: Namespace, server: stage.Server) -> Non
     async with stage.store(server.url, server.verified) as store:
         await store.prepare((IPAM, NODE))
         writer = await stage.leader(store, IPAM)
-        await _put(store, writer, [_host(f"you-{at}", f"10.99.0.{2 + at}") for at in range(NEAR)])
+        await _put(store, writer, [host(f"you-{at}", f"10.99.0.{2 + at}") for at in range(NEAR)])
         kernel = Kernel(here)
         arguments = (here.name, server.url, store.cluster, "me")
         with stage.process(*arguments, module="tests.consumers.agent"):
@@ -109,7 +109,7 @@ async def _measure(report: Report, here: Namespace, server: stage.Server) -> Non
             )  # fmt: skip
             await _grow(store, writer, kernel)
         kernel.close()
-        await _put(store, writer, [_host(AGENT, "10.99.0.1")])
+        await _put(store, writer, [host(AGENT, "10.99.0.1")])
         resident, peak = await _agent(store, server)
         report.add(
             f"memory of `romana-bus agent`, {HOSTS:,} hosts, {BLOCKS:,} blocks, all routes made by it",
@@ -130,11 +130,11 @@ async def _put(store: JetStream, writer: FencedWriter, events: Iterable[Event]) 
     await writer.flush()
 
 
-def _host(name: str, address: str) -> HostPlaced:
+def host(name: str, address: str) -> HostPlaced:
     return HostPlaced(node=name, uid=f"u-{name}", addresses=(address,))
 
 
-def _block(number: int, node: str) -> BlockAssigned:
+def block(number: int, node: str) -> BlockAssigned:
     base = (100 << 24 | 64 << 16) + number * 32  # a gap behind each: none merges with another
     return BlockAssigned(network="pods", block=f"{format_address(32, base)}/28", node=node, since=1)
 
@@ -142,7 +142,7 @@ def _block(number: int, node: str) -> BlockAssigned:
 async def _latency(
     store: JetStream, writer: FencedWriter, url: str, kernel: Kernel
 ) -> tuple[list[float], list[float]]:
-    await _put(store, writer, [_block(0, "you-0")])
+    await _put(store, writer, [block(0, "you-0")])
     await kernel.until(1)
     client = await nats.connect(url)
     arrived: asyncio.Queue[float] = asyncio.Queue()
@@ -156,13 +156,13 @@ async def _latency(
     await jetstream.subscribe(subject, stream=stream, cb=arrive, ordered_consumer=True)
     ours, bare = [], []
     for number in range(1, SINGLE + 1):
-        block = _block(number, f"you-{number % NEAR}")
+        one = block(number, f"you-{number % NEAR}")
         began = time.perf_counter()
-        await _put(store, writer, [block])
+        await _put(store, writer, [one])
         ours.append(await kernel.until(number + 1) - began)
         await asyncio.sleep(0.005)  # what one did must not be in the way of the next
         began = time.perf_counter()
-        await jetstream.publish(subject, codec.encode(block), headers={"Nats-Msg-Id": f"bare{number}"})
+        await jetstream.publish(subject, codec.encode(one), headers={"Nats-Msg-Id": f"bare{number}"})
         bare.append(await arrived.get() - began)
         await asyncio.sleep(0.005)
     await client.close()
@@ -174,7 +174,7 @@ async def _pods_elsewhere(store: JetStream, writer: FencedWriter, kernel: Kernel
     before, count = await _delivered(store), kernel.count
     for at in range(0, PODS, 1000):
         await _put(store, writer, [_pod(number) for number in range(at, at + 1000)])
-    await _put(store, writer, [_block(SINGLE + 1, "you-0")])
+    await _put(store, writer, [block(SINGLE + 1, "you-0")])
     await kernel.until(count + 1)
     return await _delivered(store) - before - 1
 
@@ -196,10 +196,10 @@ def _pod(number: int) -> AddressAssigned:
 
 async def _grow(store: JetStream, writer: FencedWriter, kernel: Kernel) -> None:
     there = kernel.count
-    hosts = [_host(f"node-{at}", f"10.99.{1 + at // 250}.{1 + at % 250}") for at in range(HOSTS)]
+    hosts = [host(f"node-{at}", f"10.99.{1 + at // 250}.{1 + at % 250}") for at in range(HOSTS)]
     await _put(store, writer, hosts)
     for at in range(0, BLOCKS, 1000):
-        await _put(store, writer, [_block(1000 + one, f"node-{one % HOSTS}") for one in range(at, at + 1000)])
+        await _put(store, writer, [block(1000 + one, f"node-{one % HOSTS}") for one in range(at, at + 1000)])
     await kernel.until(there + BLOCKS)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 from socket import if_indextoname
 from typing import TYPE_CHECKING
 
@@ -104,12 +105,13 @@ def is_attached(host: str) -> bool:
 def routed() -> dict[str, str]:
     """Address -> link, for all addresses that the kernel routes to pods of this node. Raises OSError."""
     link_of = {}
+    name_of = functools.cache(if_indextoname)  # each is three system calls
     for width in (V4, V6):
         with contextlib.suppress(NetlinkError), host_socket() as host:  # a kernel without IPv6
             for route in links.routes(dump(host, links.get_routes(width, POD_ROUTES))):
                 if route.length == width and route.protocol == POD_ROUTES:
                     with contextlib.suppress(OSError):  # the link was just deleted, and the route with it
-                        link_of[format_address(width, route.base)] = if_indextoname(route.oif)
+                        link_of[format_address(width, route.base)] = name_of(route.oif)
     return link_of
 
 

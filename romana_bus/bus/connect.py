@@ -137,7 +137,7 @@ async def open_store(
         try:
             await _prepare(store, roles)
         except NoLog:
-            if embedded is None or who == UP:
+            if embedded is None or who == UP or (looking and not creates):
                 raise
             async with await open_store(access, layout, name, roles):  # `who` may not create it
                 await _prepare(store, roles)

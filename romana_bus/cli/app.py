@@ -92,6 +92,7 @@ _group(
 )  # fmt: skip
 _group("events", "events/commands", 6, "The event log: what happened, and what led to it.")
 _command("status/status", 7)
+_command("doctor/doctor", 7)
 _command("status/resync", 8)
 _group("auth", "auth/commands", 8, "Identities on the NATS server: who may say and hear what.")
 _group("store", "store/commands", 8, "The store: how large it may be, what it holds, and its settings.")

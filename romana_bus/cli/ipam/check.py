@@ -87,7 +87,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
             store.access, store.layout, "ipam check", ROLES, who=OPERATE if repair else READ, looking=True
         ) as opened,
     ):
-        second, lasting, passing = await _check_twice(opened, api, pause)
+        second, lasting, passing = await check_twice(opened, api, pause)
         ordered: list[Correction] = []
         if repair and not second.unsettled:
             ordered = await order(opened, corrections(lasting, second.state, opened.clock.now()))
@@ -101,7 +101,7 @@ async def _check(repair: bool, pause: float, kubernetes: Kubernetes, store: Stor
         raise Failed(f"{console.many(len(lasting), 'finding')}: see `romana-bus ipam check --help`")
 
 
-async def _check_twice(
+async def check_twice(
     store: OpenStore, api: Any, pause: float
 ) -> tuple[Observation, list[Finding], list[Finding]]:
     """The second audit, the findings of both, and those of only one. Raises BadInput, Failed."""

@@ -42,23 +42,31 @@ async def _status(store: Store, output: Output) -> None:
     async with await open_store(
         store.access, store.layout, "status", ROLES, who=READ, looking=True
     ) as opened:
-        own, now = ParkedMessages("status"), opened.clock.now()
-        document = {
-            "server": await _server(opened),
-            "streams": [await _stream(opened, role) for role in ROLES],
-            "leaders": [await _leader(opened, role) for role in STARTS],
-            "consumers": [consumer for role in ROLES for consumer in await _consumers(opened, role)],
-            "resources": await resources(opened, own),
-            "nodes": await nodes(opened, now, own),
-        }
-        document["refused"] = await refused(opened)
-        document["flaws"] = await flaws(opened, own)
-        document["settings"] = await settings(opened, len(document["nodes"]))
-        document["store"] = store_document(await usage(opened, ROLES), now)
+        now = opened.clock.now()
+        document = await status_document(opened, now)
+        document["server"]["takes_no_writes"] = await _why_not_written(opened)
     if output.json:
         console.as_json(document)
     else:
         _print(document, now)
+
+
+async def status_document(store: JetStream, now: int) -> dict[str, Any]:
+    """The state of the log as JSON; nothing is written. `now`: µs. Raises BusError."""
+    own = ParkedMessages("status")
+    document: dict[str, Any] = {
+        "server": await _server(store),
+        "streams": [await _stream(store, role) for role in ROLES],
+        "leaders": [await _leader(store, role) for role in STARTS],
+        "consumers": [consumer for role in ROLES for consumer in await _consumers(store, role)],
+        "resources": await resources(store, own),
+        "nodes": await nodes(store, now, own),
+    }
+    document["refused"] = await refused(store)
+    document["flaws"] = await flaws(store, own)
+    document["settings"] = await settings(store, len(document["nodes"]))
+    document["store"] = store_document(await usage(store, ROLES), now)
+    return document
 
 
 async def _server(store: JetStream) -> dict[str, Any]:
@@ -69,7 +77,6 @@ async def _server(store: JetStream) -> dict[str, Any]:
         "cluster": store.cluster,
         "api_level": info["api"].get("level", 0),
         "stored_bytes": info["storage"],
-        "takes_no_writes": await _why_not_written(store),
     }
 
 

@@ -115,12 +115,18 @@ def routed() -> dict[str, str]:
     return link_of
 
 
-def uplink_mtu() -> int:
-    """The MTU of the default route's link; without a default route that of Ethernet."""
+def uplink() -> links.Link | None:
+    """The default route's link. Raises OSError."""
     with host_socket() as host:
         for width, value in _NOWHERE:
             route = route_to(host, width, value)
             if route is not None and route.oif:
                 with contextlib.suppress(NetlinkError):
-                    return read_link(host, links.get_link_at(route.oif)).mtu
-    return _MTU
+                    return read_link(host, links.get_link_at(route.oif))
+    return None
+
+
+def uplink_mtu() -> int:
+    """The MTU of the default route's link; without a default route that of Ethernet."""
+    link = uplink()
+    return link.mtu if link else _MTU

@@ -33,7 +33,7 @@ _NET = Path("/proc/sys/net")
 _OF_NEW_LINKS = {"ipv4/neigh/default/proxy_delay": "0", "ipv6/conf/default/accept_ra": "0"}
 
 
-class _Sysctl(NamedTuple):
+class Sysctl(NamedTuple):
     """`wrong`, `right`: values. `prepare`: called before it is set. `vital`: without it, pods are not
     connected."""
 
@@ -57,8 +57,8 @@ class NodeSysctls:
 
     def review(self, six: bool) -> None:
         """Look at all, and set or note what is wrong. `six`: whether a pod has an IPv6 address. Blocking."""
-        told = {sysctl: self._reviewed(sysctl) for sysctl in _SYSCTLS if six or sysctl is not _FORWARD_V6}
-        problems = [text for sysctl, text in told.items() if text and sysctl.vital] + list(_read_only())
+        told = {sysctl: self._reviewed(sysctl) for sysctl in SYSCTLS if six or sysctl is not FORWARD_V6}
+        problems = [text for sysctl, text in told.items() if text and sysctl.vital] + list(read_only())
         warnings = [text for sysctl, text in told.items() if text and not sysctl.vital]
         before = {*self.problems, *self.warnings}
         for text in [*problems, *warnings]:
@@ -68,7 +68,7 @@ class NodeSysctls:
             log.info("a sysctl is right again", was=text)
         self.problems, self.warnings = problems, warnings
 
-    def _reviewed(self, sysctl: _Sysctl) -> str:
+    def _reviewed(self, sysctl: Sysctl) -> str:
         """Why it is still wrong, or ''."""
         try:
             if read(sysctl.name) == sysctl.wrong:
@@ -84,7 +84,7 @@ class NodeSysctls:
         self._right.add(sysctl.name)
         return ""
 
-    def _set(self, sysctl: _Sysctl) -> None:
+    def _set(self, sysctl: Sysctl) -> None:
         """Raises OSError."""
         sysctl.prepare()
         write(sysctl.name, sysctl.right)
@@ -117,7 +117,7 @@ def dotted(name: str) -> str:
     return f"net.{name.replace('/', '.')}"
 
 
-def _read_only() -> Iterator[str]:
+def read_only() -> Iterator[str]:
     """Why an ADD would fail, if it would."""
     for name, value in _OF_NEW_LINKS.items():
         with contextlib.suppress(FileNotFoundError):
@@ -149,13 +149,13 @@ def _change(name: str, value: str) -> None:
         write(name, value)
 
 
-_FORWARD_V6 = _Sysctl(
+FORWARD_V6 = Sysctl(
     "ipv6/conf/all/forwarding", "0", "1", "IPv6 packets of pods are not forwarded", _keep_router
 )
-_SYSCTLS = (
-    _Sysctl("ipv4/ip_forward", "0", "1", "packets of pods are not forwarded", lambda: None),
-    _FORWARD_V6,
-    _Sysctl(
+SYSCTLS = (
+    Sysctl("ipv4/ip_forward", "0", "1", "packets of pods are not forwarded", lambda: None),
+    FORWARD_V6,
+    Sysctl(
         "ipv4/conf/all/rp_filter", "2", "0",
         "pods may send IPv4 packets with the addresses of others", _keep_loose, vital=False,
     ),

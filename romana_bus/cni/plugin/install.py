@@ -93,8 +93,14 @@ def _make(directories: dict[str, Path]) -> None:
 
 
 def _first(conf_dir: Path) -> tuple[str, ...]:
-    names = [file.name for ending in ("conf", "conflist", "json") for file in conf_dir.glob(f"*.{ending}")]
-    return tuple(sorted(name for name in names if name < CONFLIST))
+    return tuple(name for name in configurations(conf_dir) if name < CONFLIST)
+
+
+def configurations(conf_dir: Path) -> list[str]:
+    """The names of the network configurations that a runtime looks at, the one first that it uses."""
+    return sorted(
+        file.name for ending in ("conf", "conflist", "json") for file in conf_dir.glob(f"*.{ending}")
+    )
 
 
 # --- what can be chained --------------------------------------------------------------------------------
@@ -107,7 +113,7 @@ def _chain(bin_dir: Path) -> tuple[tuple[str, ...], str, str]:
     for name in _CHAINED:
         if not (bin_dir / name).exists():
             continue
-        supported = common & _versions(bin_dir / name)
+        supported = common & versions(bin_dir / name)
         if supported:
             oldest = name if max(supported) < max(common) else oldest
             common, plugins = supported, [*plugins, name]
@@ -116,7 +122,7 @@ def _chain(bin_dir: Path) -> tuple[tuple[str, ...], str, str]:
     return tuple(plugins), max(common), oldest
 
 
-def _versions(plugin: Path) -> set[str]:
+def versions(plugin: Path) -> set[str]:
     """The CNI versions that a plugin supports; none if it does not work."""
     try:
         answer = subprocess.run(

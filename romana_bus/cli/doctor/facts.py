@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from romana_bus.inet import Prefix
     from romana_bus.ipam.audit.finding import Finding
     from romana_bus.ipam.change.overlaps import NetworkOverlap
+    from romana_bus.routing.obstacles import Foreign
 
 # --- of a node ------------------------------------------------------------------------------------------
 
@@ -62,7 +63,8 @@ class ForeignRoutes(NamedTuple):
 class RouteDelta(NamedTuple):
     """The delta between the routes that the log wants on this node, and those of its kernel, as seen twice.
     `known`: whether the log knows the node. `missing`, `surplus`, `changed`: texts. `refused`: prefix -> why
-    no route may lead there. `routes`: how many there are."""
+    no route may lead there. `routes`: how many there are. `by_default`: blocks of other nodes that are
+    reached by the default route."""
 
     node: str
     known: bool
@@ -71,6 +73,15 @@ class RouteDelta(NamedTuple):
     changed: tuple[str, ...]
     refused: dict[str, str]
     routes: int
+    by_default: int = 0
+
+
+class Obstacles(NamedTuple):
+    """What others have set up. `pods`: the prefixes of pods. `by_default`: see RouteDelta."""
+
+    foreign: Foreign
+    pods: tuple[Prefix, ...]
+    by_default: int
 
 
 class PodLinks(NamedTuple):

@@ -6,8 +6,6 @@ import contextlib
 import errno
 import os
 import re
-import socket as sockets
-import struct
 from typing import TYPE_CHECKING
 
 from romana_bus.cli.doctor import facts
@@ -15,18 +13,16 @@ from romana_bus.cli.doctor.gather.links import attachments
 from romana_bus.cni.link import check, sysctls
 from romana_bus.cni.link.access import host_socket
 from romana_bus.netlink import links, nexthops, pod_links
-from romana_bus.netlink.constants import NEWLINK
+from romana_bus.netlink.constants import NETLINK_NETFILTER, NEWLINK
+from romana_bus.netlink.foreign import nftables
 from romana_bus.netlink.messages import HEADER, bodies
-from romana_bus.netlink.socket import NetlinkError, dump
+from romana_bus.netlink.socket import NetlinkError, Socket, dump
 
 if TYPE_CHECKING:
     from romana_bus.cli.doctor.gather.context import Context
 
 #: Names of the host ends of pods' links (cni/link/veth.py).
 _HOST_END = re.compile(r"rb[0-9a-f]{13}")
-#: linux/netlink.h, linux/netfilter/nfnetlink.h and nf_tables.h: NFT_MSG_GETGEN asks for the number of the
-#: ruleset.
-_NETFILTER, _GETGEN, _REQUEST = 12, (10 << 8) | 16, 1
 
 
 async def kernel(_: Context) -> facts.Kernel:
@@ -55,20 +51,17 @@ def _has_nexthops() -> bool:
 
 
 def _has_nftables() -> bool | None:
-    """None: the kernel only tells root. Asking loads the module, as `nft list` does."""
+    """None: the kernel only tells root."""
     try:
-        with sockets.socket(sockets.AF_NETLINK, sockets.SOCK_RAW, _NETFILTER) as asking:
-            asking.settimeout(5.0)
-            asking.send(struct.pack("=IHHII4x", 20, _GETGEN, _REQUEST, 1, 0))
-            answer = asking.recv(4096)
-    except TimeoutError:
+        with Socket(protocol=NETLINK_NETFILTER) as asking:
+            nftables.read(asking)
+    except PermissionError:
         return None
-    except OSError:
+    except OSError as error:
+        if error.errno not in nftables.ABSENT:
+            raise
         return False
-    _, kind, _, _, _, code = struct.unpack_from("=IHHIIi", answer)
-    if kind == 2 and code == -errno.EPERM:
-        return None
-    return bool(kind != 2)
+    return True
 
 
 async def node_sysctls(context: Context) -> facts.Sysctls:

@@ -16,9 +16,10 @@ from romana_bus.events import NODE, NodeNetwork, codec, token
 from romana_bus.inet import V4, V6, Prefix, format_address, parse_address
 from romana_bus.netlink import links
 from romana_bus.netlink.constants import BLOCK_ROUTES, POD_ROUTES
+from romana_bus.netlink.foreign import read
 from romana_bus.netlink.node_network import Reached
 from romana_bus.netlink.socket import dump
-from romana_bus.routing import State, evolve, refused
+from romana_bus.routing import State, evolve, refused, standing
 from romana_bus.runtime.feed import read_once
 from romana_bus.runtime.parked import ParkedMessages
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 async def delta(context: Context) -> facts.RouteDelta:
     """What two looks have found: the agent may just be applying a change. Raises NotSeen, BusError, OSError,
     Interrupted."""
-    first = await _look(context)
+    first = await _first_look(context)
     if not (first.missing or first.surplus or first.changed):
         return first
     await asyncio.sleep(context.wanted.pause)
@@ -46,6 +47,11 @@ async def delta(context: Context) -> facts.RouteDelta:
         surplus=both(first.surplus, second.surplus),
         changed=both(first.changed, second.changed),
     )
+
+
+async def _first_look(context: Context) -> facts.RouteDelta:
+    looked: facts.RouteDelta = await context.once("routes", lambda: _look(context))
+    return looked
 
 
 async def _look(context: Context) -> facts.RouteDelta:
@@ -64,6 +70,7 @@ async def _look(context: Context) -> facts.RouteDelta:
         tuple(_changed(planned)),
         {str(prefix): why for prefix, why in refused(state).items()},
         len(kernel.routes),
+        standing(state, kernel)["blocks by default route"],
     )
 
 
@@ -120,6 +127,17 @@ async def foreign(context: Context) -> facts.ForeignRoutes:
     networks, own = await _groups(context)
     found = [] if not networks else [route for route in _others() if _inside(route[0], networks)]
     return facts.ForeignRoutes(networks, own, tuple(found))
+
+
+async def obstacles(context: Context) -> facts.Obstacles:
+    """Raises NotSeen, OSError, Interrupted."""
+    networks, _ = await _groups(context)
+    if not networks:
+        raise NotSeen("the networks of pods are not known here")
+    by_default = 0
+    with contextlib.suppress(NotSeen, BusError):
+        by_default = (await _first_look(context)).by_default
+    return facts.Obstacles(read.read(), networks, by_default)
 
 
 async def _groups(context: Context) -> tuple[tuple[Prefix, ...], tuple[Prefix, ...]]:

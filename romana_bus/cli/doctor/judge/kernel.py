@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from romana_bus.cli.doctor.finding import ok, unseen, warning, wrong
+from romana_bus.routing.obstacles import obstacles
 
 if TYPE_CHECKING:
-    from romana_bus.cli.doctor.facts import ForeignRoutes, Kernel, Mtu, Sysctls
+    from romana_bus.cli.doctor.facts import ForeignRoutes, Kernel, Mtu, Obstacles, Sysctls
     from romana_bus.cli.doctor.finding import Finding
     from romana_bus.inet import Prefix
 
@@ -104,6 +105,17 @@ def mtu(mtu: Mtu) -> Finding:
         f"start the agent, or install-cni, with --mtu {mtu.mtu}, and recreate these pods",
         (f"{link}: {size}" for link, size in larger.items()),
     )
+
+
+def in_the_way(facts: Obstacles) -> Finding:
+    """Firewalls, ip rules and missing default routes."""
+    found = obstacles(facts.foreign, facts.pods, facts.by_default)
+    if not found:
+        return ok("no firewall drops packets of pods, and no ip rule comes before our routes")
+    first = min(found, key=lambda each: each.is_note)
+    others = [str(each) for each in found if each is not first]
+    judge = warning if first.is_note else wrong
+    return judge(first.found, first.meaning, first.remedy, others)
 
 
 def foreign_routes(facts: ForeignRoutes) -> Finding:

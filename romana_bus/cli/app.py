@@ -63,14 +63,15 @@ def _docstring(path: str, name: str) -> str:
 
 
 def _command(path: str, key: int, **options: Any) -> None:
-    """Register a function as a command. Its module has the same name. `key` is its place in the list.
+    """Register a function as a command. Its module has the same name, the command a `-` for each `_` in it.
+    `key` is its place in the list.
 
     The module is imported when the command is called. cyclopts shows the help that is given here in the list
     and on the command's own page: so it is the whole docstring.
     """
     name = path.rpartition("/")[2]
     where = f"romana_bus.cli.{path.replace('/', '.')}:{name}"
-    app.command(where, name=name, help=_docstring(path, name), sort_key=key, **options)
+    app.command(where, name=name.replace("_", "-"), help=_docstring(path, name), sort_key=key, **options)
 
 
 def _group(name: str, path: str, key: int, text: str) -> None:
@@ -93,6 +94,7 @@ _group(
 _group("events", "events/commands", 6, "The event log: what happened, and what led to it.")
 _command("status/status", 7)
 _command("doctor/doctor", 7)
+_command("support/support_bundle", 7)
 _command("status/resync", 8)
 _group("auth", "auth/commands", 8, "Identities on the NATS server: who may say and hear what.")
 _group("store", "store/commands", 8, "The store: how large it may be, what it holds, and its settings.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture
-def api() -> Iterator[ApiThread]:
+@contextlib.contextmanager
+def small_cluster() -> Iterator[ApiThread]:
+    """Three nodes with one pod each."""
     with ApiThread() as made:
         for number in range(3):
             made.node(f"n{number}", "a", f"192.0.2.{number}")
             made.pod(f"p{number}", f"n{number}")
+        yield made
+
+
+@pytest.fixture
+def api() -> Iterator[ApiThread]:
+    with small_cluster() as made:
         yield made

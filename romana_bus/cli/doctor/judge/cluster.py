@@ -38,25 +38,25 @@ def nodes(nodes: Nodes) -> Finding:
     troubled = [f"{node}: {text}" for node, texts in sorted(nodes.trouble.items()) for text in texts]
     if troubled:
         return wrong(
-            f"{len(nodes.trouble)} of {nodes.total} nodes have trouble",
+            f"nodes with trouble: {len(nodes.trouble)} of {nodes.total}",
             "their pods are not attached, or not reached",
             "run `romana-bus doctor --node` there, and read the agent's log",
             troubled,
         )
     if nodes.denied:
         return wrong(
-            f"{len(nodes.denied)} nodes have no place in the topology",
+            f"nodes without a place in the topology: {len(nodes.denied)} of {nodes.total}",
             "their pods stay in ContainerCreating",
             "give them the labels of a group, or change the topology",
             (f"{node}: {why}" for node, why in sorted(nodes.denied.items())),
         )
     if nodes.total and not nodes.reporting:
         return warning(
-            f"none of {nodes.total} nodes reports",
+            f"nodes: {nodes.total}, and none reports",
             "no agent runs, so addresses are decided, and nothing is done with them",
             "start `romana-bus agent` on the nodes",
         )
-    return ok(f"{nodes.total} nodes, none with trouble")
+    return ok(f"nodes: {nodes.total}, none with trouble")
 
 
 def overlap(networks: Networks) -> Finding:
@@ -74,7 +74,7 @@ def overlap(networks: Networks) -> Finding:
 def addresses(audit: Addresses) -> Finding:
     if audit.findings:
         return wrong(
-            f"{len(audit.findings)} differences between the log, the API server and the kernels",
+            f"differences between the log, the API server and the kernels: {len(audit.findings)}",
             "addresses are held by nobody, or pods have none or wrong ones",
             "`romana-bus ipam check` sorts them, and says what mends each; --repair orders it",
             (each.text for each in audit.findings),
@@ -83,7 +83,5 @@ def addresses(audit: Addresses) -> Finding:
         return warning(
             f"no differences, but {audit.unsettled}", "the comparison is not complete", "try again later"
         )
-    return ok(
-        f"{audit.nodes} nodes and {audit.pods} pods agree with the log"
-        + (f", and {audit.kernels} kernels" if audit.kernels else "; no agent reports its kernel")
-    )
+    kernels = f"kernels: {audit.kernels}" if audit.kernels else "no kernel, since no agent reports"
+    return ok(f"the log agrees with all: nodes: {audit.nodes}, pods: {audit.pods}, {kernels}")

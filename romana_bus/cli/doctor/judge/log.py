@@ -59,7 +59,7 @@ def settings(settings: NatsSettings) -> Finding:
         )
     if settings.hidden:
         return warning(
-            f"{len(settings.hidden)} settings are only shown at the server's monitoring port",
+            f"settings that only the server's monitoring port shows: {len(settings.hidden)}",
             "without `sync_interval: always` a power loss takes acknowledged decisions with it",
             "name the port with --nats-monitor, such as http://127.0.0.1:8222",
             (f"{name}: needs {needs}" for name, needs in settings.hidden.items()),

@@ -31,24 +31,24 @@ def routes(delta: RouteDelta) -> Finding:
         )
     if delta.refused:
         return wrong(
-            f"{len(delta.refused)} routes are refused",
+            f"routes refused: {len(delta.refused)}",
             "they would take away what this node lives on, so pods behind them are not reached",
             "move pods to a network that does not overlap (topology plan)",
             (f"{prefix}: {why}" for prefix, why in delta.refused.items()),
         )
-    return ok(f"{delta.routes} routes to blocks of other nodes, as the log wants them")
+    return ok(f"routes to blocks of other nodes: {delta.routes}, as the log wants them")
 
 
 def pod_links(links: PodLinks) -> Finding:
     if links.drifts or links.gone:
         texts = [f"{link}: {'; '.join(what)}" for link, what in sorted(links.drifts.items())]
         return wrong(
-            f"{len(links.drifts)} links of pods were changed, {len(links.gone)} are gone, of {links.links}",
+            f"links of pods: {len(links.drifts)} changed, {len(links.gone)} gone, of {links.links}",
             "these pods are not reached, or not fully",
             "see that the agent runs: it mends links at once; pods whose link is gone have to be recreated",
             (*texts, *(f"{link}: gone" for link in links.gone)),
         )
-    return ok(f"{links.links} links of pods, as they were made")
+    return ok(f"links of pods: {links.links}, as they were made")
 
 
 def runtime(plugin: Plugin) -> Finding:
@@ -142,7 +142,7 @@ def _chained(plugin: Plugin) -> Finding:
 
 
 def agent(agent: Agent) -> Finding:
-    waiting = f"; {agent.spooled} deletions of pods wait for it" if agent.spooled else ""
+    waiting = f"; deletions of pods that wait for it: {agent.spooled}" if agent.spooled else ""
     if agent.trouble:
         return wrong(
             f"the agent does not answer at {agent.socket}: {agent.trouble}{waiting}",

@@ -12,6 +12,8 @@ import pytest
 
 from romana_bus.bus.auth.directory import read_seed, seed_file
 from romana_bus.bus.auth.permissions import READ
+from romana_bus.cli.support import archive
+from romana_bus.errors import BadInput
 from romana_bus.events import ObjectSeen, SandboxRequested, TopologySet
 from tests.cli.api import ApiThread
 from tests.cli.logs import published
@@ -208,3 +210,12 @@ def test_bad_usage(
     monkeypatch.chdir(tmp_path)
     call("support-bundle", *arguments).complains(2, part)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_came_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "out.tar.gz"
+    archive.check(path)
+    path.write_text("another's")
+    with pytest.raises(BadInput, match="exists already"):
+        archive.write(path, {"a": b"a"}, 0.0)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("out.tar.gz", "another's")]

@@ -104,11 +104,14 @@ async def writers(context: Context) -> facts.Writers:
 async def nodes(context: Context) -> facts.Nodes:
     """Raises NotSeen, BusError."""
     rows = (await status(context))["nodes"]
+    reporting = sum(bool(row["reports"]) for row in rows)
+    # Where no agent runs at all, that is one finding, not one for each node.
+    troubled = [row for row in rows if row["trouble"] and (row["reports"] or reporting)]
     return facts.Nodes(
         len(rows),
-        {row["node"]: tuple(row["trouble"]) for row in rows if row["trouble"] and row["reports"]},
+        {row["node"]: tuple(row["trouble"]) for row in troubled},
         {row["node"]: row["denied"] for row in rows if row["denied"]},
-        sum(bool(row["reports"]) for row in rows),
+        reporting,
     )
 
 

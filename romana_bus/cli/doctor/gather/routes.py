@@ -150,9 +150,8 @@ async def _groups(context: Context) -> tuple[tuple[Prefix, ...], tuple[Prefix, .
             kernel = await ours.reconciler().observe(State(context.wanted.node), True)
         own = tuple(sorted(kernel.unreachable))
         return own, own
-    groups = {group for host in state.hosts.values() for group in host.groups}
     mine = state.hosts.get(context.wanted.node)
-    return tuple(sorted(groups)), tuple(sorted(mine.groups)) if mine else ()
+    return state.pods, tuple(sorted(mine.groups)) if mine else ()
 
 
 def _others() -> Iterator[tuple[Prefix, int, str]]:

@@ -213,7 +213,8 @@ class Commands:
         planned = self._planned(call)
         self._attachments.put(planned)
         try:
-            if request is not None and await self._outbox.put(request) and known:
+            stands = request is not None and await self._outbox.put(request)
+            if known and (stands or self._is_held(call, known)):
                 return known
             async with asyncio.timeout(self._timeout(call)):
                 return await self._decided(call.pod, request if known else None)
@@ -233,6 +234,16 @@ class Commands:
         while not (addresses := self._addresses.assigned(pod)):
             await self._addresses.wait_for_change()
         return addresses
+
+    def _is_held(self, call: Call, addresses: tuple[str, ...]) -> bool:
+        """Whether another sandbox of the pod is attached with these addresses: then its request was never
+        ended, and they are not released. One that a DEL is ending does not count."""
+        return any(
+            other.requested
+            and (other.pod, other.addresses) == (call.pod, addresses)
+            and not self.locks.is_busy(other.attached)
+            for other in self._attachments
+        )
 
     def _timeout(self, call: Call) -> float:
         wanted = call.config.timeout

@@ -77,12 +77,20 @@ class Cluster:
         self.versions += 1
         return str(self.versions)
 
-    def node(self, name: str, labels: dict[str, str] | None = None, uid: str = "") -> None:
-        address = f"192.168.0.{sum(name.encode()) % 251 + 1}"
+    def node(
+        self,
+        name: str,
+        labels: dict[str, str] | None = None,
+        uid: str = "",
+        addresses: tuple[str, ...] | None = None,
+    ) -> None:
+        number = sum(name.encode()) % 251 + 1
+        if addresses is None:
+            addresses = (f"192.168.0.{number}", f"fc00:ff::{number:x}")
         self.send(
             ev.NodeSeen(
                 resource_version=self.version(), uid=uid or f"uid-{name}", name=name,
-                addresses=(address,), labels=labels or {},
+                addresses=addresses, labels=labels or {},
             )
         )  # fmt: skip
 

@@ -53,6 +53,8 @@ DOUBTED = Gauge("romana_watch_doubted", "Entities that are missing and not belie
 REPAIRS = Counter("romana_live_repairs", "Missing messages that were read from the log", ["consumer"])
 #: What others had changed on this node, and its agent made right: a pod's route, its gateway, its link.
 MENDED = Counter("romana_drift_mended", "What others changed on a node, and its agent made right", ["what"])
+#: Sandboxes whose network namespace was gone without a DEL.
+LOST = Counter("romana_lost_sandboxes_released", "Sandboxes that ended without a DEL, and were released")
 #: The store; `what` is log or table. Only processes that write logs measure it.
 STREAM_BYTES = Gauge("romana_stream_bytes", "Bytes that a stream holds", ["stream", "what"])
 STREAM_USED = Gauge("romana_stream_used", "Used part of a stream's share of the store", ["stream", "what"])

@@ -234,7 +234,8 @@ class Agent:
 
     def _consumers(self, store: JetStream, attachments: Attachments, commands: Commands) -> list[Any]:
         async def wired() -> dict[str, str]:
-            routed, pods = await self.threads.run(check.routed), attachments.pods()
+            routed = await self.threads.run(check.routed)
+            pods = {link: str(each.pod) for link, each in attachments.of_links().items()}
             return {address: pods.get(link, "") for address, link in sorted(routed.items())}
 
         def listings() -> int:

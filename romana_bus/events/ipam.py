@@ -52,12 +52,14 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class HostPlaced(IpamEvent, frozen=True, kw_only=True):
-    """A node was placed. `addresses`: its own. `placements`: one for each network that has a group for it."""
+    """A node was placed. `addresses`: its own. `placements`: one for each network that has a group for it.
+    `lacks`: why it has no place in networks of an address family, or ''."""
 
     node: str
     uid: str
     addresses: tuple[str, ...] = ()
     placements: tuple[Placement, ...] = ()
+    lacks: str = ""
 
     def flaw(self) -> str:
         return next(filter(None, (bad_prefix(placement.prefix) for placement in self.placements)), "")

@@ -1,5 +1,5 @@
 """Notices what is taken from pods' links while they stay: a link set down, its IPv6 addresses and routes, its
-settings; and changes of the node's forwarding.
+settings; and changes of the node's forwarding. Names the links that were deleted.
 
 Reads multicast notifications; writes nothing. The agent's own work never looks like that: an ADD only adds,
 and a DEL deletes the link itself. So no port ids are compared, and the filter drops everything else inside
@@ -17,6 +17,8 @@ from romana_bus.netlink.constants import (
     DELADDR,
     DELLINK,
     DELROUTE,
+    IFINFOMSG,
+    IFLA_NAME,
     LINK_UP,
     LINKS_GROUP,
     NETCONF_GROUPS,
@@ -48,6 +50,7 @@ class Removals(Notifications):
         super().__init__(_removals(), _GROUPS, buffer)
         self._links: set[int] = set()
         self._any = False
+        self._deleted: set[str] = set()
 
     @property
     def pending(self) -> bool:
@@ -57,6 +60,11 @@ class Removals(Notifications):
     def clear(self) -> None:
         self._links.clear()
         self._any = False
+
+    def take_deleted(self) -> set[str]:
+        """The names of the links that were deleted since the last call, as far as `take` has read."""
+        deleted, self._deleted = self._deleted, set()
+        return deleted
 
     def take(self) -> bool:
         """Read what has arrived; returns `pending`. Raises OSError."""
@@ -72,6 +80,9 @@ class Removals(Notifications):
         if kind == DELLINK:
             if data[start] != _BRIDGE:  # else it has only left a bridge
                 self._links.discard(_number(data, start + 4))
+                for name, first, last in attributes(data, start + IFINFOMSG.size, end):
+                    if name == IFLA_NAME:
+                        self._deleted.add(data[first:last].rstrip(b"\0").decode(errors="replace"))
         elif kind in (NEWLINK, DELADDR):
             self._links.add(_number(data, start + 4))
         elif kind == DELROUTE:

@@ -50,6 +50,7 @@ class Pod(NamedTuple):
     uid: str
     namespace: str = "default"
     at: str = ""
+    ifname: str = "eth0"
 
     @property
     def path(self) -> str:
@@ -69,7 +70,7 @@ class Pod(NamedTuple):
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": self.container,
             "CNI_NETNS": self.path,
-            "CNI_IFNAME": "eth0",
+            "CNI_IFNAME": self.ifname,
             "CNI_ARGS": self.arguments,
             "CNI_PATH": str(PLUGINS),
             "PATH": os.environ["PATH"],

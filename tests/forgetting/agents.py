@@ -140,10 +140,10 @@ class Sandboxes:
         if life.number % 3:
             self.attachments.put(made)
             await asyncio.sleep(1.0)
-        attachment = self.attachments.get(*made.key)
+        attachment = self.attachments.get(attached)
         with self.requests.ending(attachment):
             await self.requests.end(pod, life.uid, was_made=attachment is not None)
-            self.attachments.drop(*made.key)
+            self.attachments.drop(attached)
         self.requests.forget_old()
 
     async def later(self, seconds: float) -> None:

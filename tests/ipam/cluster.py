@@ -78,13 +78,20 @@ class Cluster:
         self.versions += 1
         return str(self.versions)
 
-    def node(self, name: str, labels: dict[str, str] | None = None, uid: str = "") -> None:
+    def node(
+        self,
+        name: str,
+        labels: dict[str, str] | None = None,
+        uid: str = "",
+        addresses: tuple[str, ...] | None = None,
+    ) -> None:
         number = self.numbers.setdefault(name, len(self.numbers) + 1)
-        address = f"192.168.{number >> 8}.{number & 255}"
+        if addresses is None:
+            addresses = (f"192.168.{number >> 8}.{number & 255}", f"fc00:ff::{number:x}")
         self.send(
             ev.NodeSeen(
                 resource_version=self.version(), uid=uid or f"uid-{name}", name=name,
-                addresses=(address,), labels=labels or {},
+                addresses=addresses, labels=labels or {},
             )
         )  # fmt: skip
 

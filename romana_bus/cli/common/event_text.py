@@ -90,7 +90,7 @@ def _decision(event: Event) -> str:
             return f"{event.prefix} of network {event.network} for {event.group}"
         case ev.HostPlaced():
             places = ", ".join(f"{placement.group} {placement.prefix}" for placement in event.placements)
-            return f"{event.node} in {places}"
+            return f"{event.node} in {places}" + (f"; {event.lacks}" if event.lacks else "")
         case ev.HostDenied():
             return f"{event.node}: {event.reason}"
         case ev.HostRemoved():

@@ -129,7 +129,9 @@ def install_cni(
     if done.version != spec.NEWEST:
         print_line(
             f"CNI {spec.NEWEST} has STATUS and GC, which the runtime cannot call: {done.oldest} only knows "
-            f"{done.version}. Plugins that are built with libcni 1.2 (2024) or newer know {spec.NEWEST}"
+            f"{done.version}. So a node counts as ready before its agent is; leaks are found by the agent. "
+            f"The plugins of containernetworking/plugins 1.6 know {spec.NEWEST}: install them in {bin_dir}, "
+            "and run this again"
         )
     if done.first:
         before = ", ".join(done.first)

@@ -61,7 +61,7 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
     def entry(name: str) -> dict[str, Any]:
         new = {"node": name, "placed": False, "denied": "", "unknown": False, "blocks": 0}
         lists: dict[str, list[Any]] = {key: [] for key in ("overlaps", "problems", "notes", "reports")}
-        return by_name.setdefault(name, new | lists)
+        return by_name.setdefault(name, new | {"lacks": ""} | lists)
 
     hosts: list[HostPlaced] = []
     placements: dict[str, list[Prefix]] = {}
@@ -69,7 +69,7 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
         if isinstance(event, HostPlaced | HostDenied):
             known.add(event.node)
         if isinstance(event, HostPlaced):
-            entry(event.node)["placed"] = True
+            entry(event.node)["placed"], entry(event.node)["lacks"] = True, event.lacks
             hosts.append(event)
             placements[event.node] = [parse_prefix(placement.prefix) for placement in event.placements]
         elif isinstance(event, HostDenied):
@@ -182,9 +182,10 @@ def trouble(node: dict[str, Any], now: int) -> list[str]:
     if not (node["placed"] or node["blocks"] or node["unknown"]):
         return []
     reports = node["reports"]
-    overlaps = [f"{text}: see `romana-bus ipam check`" for text in node["overlaps"][:1]]
+    told = [f"{text}: see `romana-bus ipam check`" for text in node["overlaps"][:1]]
+    told += [node["lacks"]] if node["lacks"] else []
     if not reports:
-        return [*overlaps, *node["problems"], "no report"]
+        return [*told, *node["problems"], "no report"]
     problems = [
         f"{report['consumer']}: {report['error']} (attempt {report['attempt']})"
         for report in reports
@@ -192,7 +193,7 @@ def trouble(node: dict[str, Any], now: int) -> list[str]:
     ]
     if node["unknown"]:
         problems.append("the log knows no node of this name: is it the node's name in Kubernetes?")
-    problems += [*overlaps, *node["problems"], *_overdue(reports, now)]
+    problems += [*told, *node["problems"], *_overdue(reports, now)]
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
         problems.append(
             f"{console.many(cut, 'block')} cannot be reached: of nodes in its group that are not on-link"

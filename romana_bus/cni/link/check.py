@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import os
 from socket import if_indextoname
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,10 @@ _NOWHERE = ((V4, parse_address("203.0.113.1")[1]), (V6, parse_address("2001:db8:
 _MTU = 1500
 
 
-def check_namespace(netns: str) -> None:
-    """Check the network namespace of a pod before waiting for its address. Raises NoNamespace."""
-    with pod_namespace(netns):
-        pass
+def namespace_inode(netns: str) -> int:
+    """The inode of a pod's network namespace. Raises NoNamespace."""
+    with pod_namespace(netns) as pod:
+        return os.fstat(pod).st_ino
 
 
 def faults(wanted: Veth, netns: str, routes: frozenset[tuple[int, int, int]]) -> list[str]:
@@ -100,6 +101,24 @@ def is_attached(host: str) -> bool:
             raise
         return False
     return True
+
+
+def is_lost(host: str, netns: str, inode: int) -> bool:
+    """Whether a sandbox is gone with its network namespace: the host's end of its link does not exist, nor
+    does the namespace at its path; what is there now is no namespace, or one with another inode (0: not
+    known). As long as anything holds the namespace, such as a process or a mount elsewhere, the link exists.
+    What cannot be read is not taken for gone. Raises OSError."""
+    if is_attached(host):
+        return False
+    try:
+        there = os.stat(netns)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    if there.st_dev != os.fstat(home()).st_dev:
+        return True  # the file on which it was mounted
+    return inode not in (0, there.st_ino)
 
 
 def routed() -> dict[str, str]:

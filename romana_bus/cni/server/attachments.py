@@ -3,6 +3,9 @@
 Owns RUN_DIR/attachments, which does not survive a reboot, as the links do not. A file exists before anything
 is done for its attachment, and until everything is undone, so after a killed agent a file names everything
 that is left. An attachment without addresses has nothing to undo; its ADD ended with the agent.
+
+A container's interface has one attachment, whatever the name of the network: its link is named after these
+two, and a network may be renamed between ADD and DEL.
 """
 
 from __future__ import annotations
@@ -19,31 +22,30 @@ from romana_bus.cni.link.veth import veth
 from romana_bus.cni.spec import Attached, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 log = structlog.get_logger(__name__)
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
-    """One interface of a sandbox. `addresses`: () until they are known. `requested`: whether SandboxRequested
-    was published for it."""
+    """One interface of a sandbox. `netns`, `netns_inode`: path and inode of its network namespace, 0 if not
+    known. `addresses`: () until they are known. `requested`: whether SandboxRequested was published for
+    it."""
 
     network: str
     attached: Attached
     netns: str
+    netns_inode: int = 0
     pod: Pod
     addresses: tuple[str, ...] = ()
     mtu: int = 0
     requested: bool = False
 
     @property
-    def key(self) -> tuple[str, Attached]:
-        return self.network, self.attached
-
-    @property
-    def path(self) -> str:
-        return _path(self.network, self.attached)
+    def link(self) -> str:
+        """The host's end of its link."""
+        return veth(self.attached.container, self.attached.ifname).host
 
 
 def stored(directory: Path) -> Iterator[tuple[Path, Attachment]]:
@@ -62,13 +64,13 @@ class Attachments:
         """Load the directory. Raises OSError."""
         self._directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._all: dict[tuple[str, Attached], Attachment] = {}
+        self._all: dict[Attached, Attachment] = {}
+        self._by_link: dict[str, Attachment] = {}
         for file, attachment in stored(directory):
             if attachment.addresses:
-                self._all[attachment.key] = attachment
+                self._replace(attachment)
             else:
-                with contextlib.suppress(OSError):  # the next start removes it
-                    file.unlink()
+                _remove(file)
 
     def __iter__(self) -> Iterator[Attachment]:
         """By network, container and interface."""
@@ -88,8 +90,15 @@ class Attachments:
         """Whether one has an IPv6 address."""
         return any(":" in address for each in self._all.values() for address in each.addresses)
 
-    def get(self, network: str, attached: Attached) -> Attachment | None:
-        return self._all.get((network, attached))
+    def get(self, attached: Attached) -> Attachment | None:
+        return self._all.get(attached)
+
+    def other_of(self, attached: Attached) -> Attachment | None:
+        """Another interface of the same sandbox, or None."""
+        for other in self._all.values():
+            if other.attached.container == attached.container and other.attached != attached:
+                return other
+        return None
 
     def newest(self, pod: Pod) -> Attachment | None:
         """The last attachment that was put for a pod of that name."""
@@ -97,31 +106,41 @@ class Attachments:
 
     def put(self, attachment: Attachment) -> None:
         """Store an attachment. Raises OSError."""
-        files.write(self._file(attachment.key), msgspec.json.encode(attachment))
-        self._all.pop(attachment.key, None)
-        self._all[attachment.key] = attachment
+        files.write(self._file(attachment), msgspec.json.encode(attachment))
+        self._replace(attachment)
 
-    def drop(self, network: str, attached: Attached) -> None:
+    def _replace(self, attachment: Attachment) -> None:
+        """Make it the newest one, in memory; a file of the same interface in another network is removed."""
+        before = self._all.pop(attachment.attached, None)
+        if before is not None and before.network != attachment.network:
+            _remove(self._file(before))
+        self._all[attachment.attached] = self._by_link[attachment.link] = attachment
+
+    def drop(self, attached: Attached) -> None:
         """Delete an attachment; a missing one is not an error. Raises OSError."""
-        self._file((network, attached)).unlink(missing_ok=True)
-        self._all.pop((network, attached), None)
+        if attachment := self._all.get(attached):
+            self._file(attachment).unlink(missing_ok=True)
+            del self._all[attached], self._by_link[attachment.link]
 
     def keep(self) -> None:
         """Write them again if somebody has deleted the directory. Raises OSError."""
         if not self._directory.is_dir():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for key, attachment in self._all.items():
-                files.write(self._file(key), msgspec.json.encode(attachment))
+            for attachment in self._all.values():
+                files.write(self._file(attachment), msgspec.json.encode(attachment))
             log.warning("the attachments were deleted: written again", directory=str(self._directory))
 
-    def pods(self) -> dict[str, str]:
-        """The host's end of each link -> its pod."""
-        return {veth(each.attached.container, each.attached.ifname).host: str(each.pod) for each in self}
+    def of_links(self) -> Mapping[str, Attachment]:
+        """The host's end of each link -> its attachment."""
+        return self._by_link
 
-    def _file(self, key: tuple[str, Attached]) -> Path:
-        digest = hashlib.sha1(_path(*key).encode(), usedforsecurity=False).hexdigest()
+    def _file(self, attachment: Attachment) -> Path:
+        attached = attachment.attached
+        path = f"{attachment.network}/{attached.container}/{attached.ifname}"
+        digest = hashlib.sha1(path.encode(), usedforsecurity=False).hexdigest()
         return self._directory / f"{digest}.json"
 
 
-def _path(network: str, attached: Attached) -> str:
-    return f"{network}/{attached.container}/{attached.ifname}"
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):  # the next start removes it
+        file.unlink()

@@ -1,4 +1,4 @@
-"""The commands ADD, DEL, CHECK, STATUS and GC of this node; for each interface of a sandbox one at a time.
+"""The commands ADD, DEL, CHECK, STATUS and GC of this node; for each sandbox one at a time.
 
 Reads the addresses that were assigned to this node's pods (`Addresses`), and the kernel. Writes the kernel
 (`cni/link/attach.py`), a file for each attachment and, through `SandboxRequests`, the log: SandboxRequested
@@ -9,8 +9,6 @@ SandboxRemoved at the end. A repeated command completes what an earlier one bega
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
@@ -22,11 +20,12 @@ from romana_bus.cni.link.veth import veth
 from romana_bus.cni.server import results
 from romana_bus.cni.server.attachments import Attachment, Attachments
 from romana_bus.cni.server.logged_requests import GRACE
+from romana_bus.cni.server.sandbox_locks import SandboxLocks
 from romana_bus.cni.server.sandbox_requests import SandboxRequests
 from romana_bus.cni.spec import CniError, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable
 
     from romana_bus.cni.server.outbox import Outbox
     from romana_bus.cni.server.threads import Threads
@@ -78,8 +77,8 @@ class Node(NamedTuple):
 
 
 class Commands:
-    """Runs the calls of this node's container runtime. Calls for one interface of a sandbox run one after
-    another, others concurrently. `attachments`: the files of what is attached. `outbox`: takes sandbox events
+    """Runs the calls of this node's container runtime. Calls for one sandbox run one after another, others
+    concurrently: `locks`. `attachments`: the files of what is attached. `outbox`: takes sandbox events
     for the log. `addresses`: the decisions of IPAM. `threads`: run the blocking work in the kernel."""
 
     def __init__(
@@ -87,8 +86,7 @@ class Commands:
     ) -> None:
         self._node, self._attachments = node, attachments
         self._outbox, self._addresses, self._threads = outbox, addresses, threads
-        self._locks: dict[Attached, asyncio.Lock] = {}
-        self._users: Counter[Attached] = Counter()
+        self.locks = SandboxLocks()
         self._sandbox_requests = SandboxRequests(node.name, attachments, outbox, self._may_run)
 
     async def do(self, call: Call) -> bytes:
@@ -101,10 +99,12 @@ class Commands:
                 return self._status()
             if call.command == "GC":
                 return await self._collect(call)
-            async with self._alone(call.attached):
+            async with self.locks.alone(call.container):
                 if call.command == "ADD":
                     return await self._add(call)
-                return await (self._delete(call) if call.command == "DEL" else self._check(call))
+                if call.command == "DEL":
+                    return await self._delete(call.attached, call.pod)
+                return await self._check(call)
         except NoNamespace as error:
             raise CniError(spec.NETNS, f"CNI_NETNS: {error}") from None
         except attach.Taken as error:
@@ -114,52 +114,29 @@ class Commands:
                 spec.KERNEL, f"{call.command} failed in the kernel or on disk", str(error)
             ) from None
 
-    def is_busy(self, attached: Attached) -> bool:
-        """Whether a call for it runs."""
-        lock = self._locks.get(attached)
-        return lock is not None and lock.locked()
-
-    @contextlib.asynccontextmanager
-    async def idle(self, attached: Iterable[Attached]) -> AsyncIterator[set[Attached]]:
-        """Yields those for which no call runs or waits; until the end, calls for them wait."""
-        idle = {each for each in attached if each not in self._users}
-        async with contextlib.AsyncExitStack() as stack:
-            for each in idle:
-                await stack.enter_async_context(self._alone(each))
-            yield idle
-
     async def resend(self) -> None:
         """Publish this node's requests again: the log was read again, and may be another one."""
         await self._sandbox_requests.resend()
 
-    @contextlib.asynccontextmanager
-    async def _alone(self, attached: Attached) -> AsyncIterator[None]:
-        self._users[attached] += 1
-        try:
-            async with self._locks.setdefault(attached, asyncio.Lock()):
-                yield
-        finally:
-            self._users[attached] -= 1
-            if not self._users[attached]:
-                del self._users[attached], self._locks[attached]
-
     # --- ADD --------------------------------------------------------------------------------------------
 
     async def _add(self, call: Call) -> bytes:
-        before = self._attachments.get(call.config.name, call.attached)
+        if other := self._attachments.other_of(call.attached):
+            raise _second_interface(call, other)
+        before = self._attachments.get(call.attached)
         known = self._addresses.assigned(call.pod)
         if before is not None and not known and self._addresses.trouble:
             known = before.addresses  # until the log is read, what was true before a restart counts
         kept = before if before is not None and known and known == before.addresses else None
         if kept is not None and not await self._threads.run(_faults, kept, call.netns):
             return results.added(call, kept)
+        mtu, inode = await self._threads.run(_looked_up, call.config.mtu or self._node.mtu, call.netns)
         request: SandboxRequested | None = None
         if not known or (kept is None and call.pod in self._sandbox_requests):
             known = await self._awaited(call, known)
         elif call.pod.static:
             request = self._sandbox_requests.of(call.pod, call.container)
-        mtu = call.config.mtu or self._node.mtu or await self._threads.run(check.uplink_mtu)
-        made = self._planned(call, known, mtu)
+        made = self._planned(call, known, mtu, inode)
         await self._attach(made, request)
         self._node.changed()
         log.info("attached", pod=str(call.pod), addresses=list(known), sandbox=call.container[:13])
@@ -196,9 +173,9 @@ class Commands:
         disappeared with its namespace, without a DEL, does not run any more. Between the last check and the
         return nothing is awaited. Raises CniError, OSError."""
         while other := self._sharer(made):
-            if self.is_busy(other.attached):
+            if self.locks.is_busy(other.attached):
                 raise _still_attached(made, other)
-            async with self._alone(other.attached):
+            async with self.locks.alone(other.attached.container):
                 if await self._threads.run(check.is_attached, results.veth_of(other).host):
                     raise _still_attached(made, other)
                 log.warning("the link of a sandbox is gone, and no DEL came", pod=str(other.pod))
@@ -211,11 +188,14 @@ class Commands:
                 return other
         return None
 
-    def _planned(self, call: Call, addresses: tuple[str, ...], mtu: int = 0) -> Attachment:
+    def _planned(
+        self, call: Call, addresses: tuple[str, ...] = (), mtu: int = 0, inode: int = 0
+    ) -> Attachment:
         return Attachment(
             network=call.config.name,
             attached=call.attached,
             netns=call.netns,
+            netns_inode=inode,
             pod=call.pod,
             addresses=addresses,
             mtu=mtu,
@@ -224,17 +204,17 @@ class Commands:
 
     async def _awaited(self, call: Call, known: tuple[str, ...]) -> tuple[str, ...]:
         """Wait for an address. `known`: addresses that an earlier sandbox of the pod requested; they may be
-        released at this moment. Raises CniError, NoNamespace; then the request is ended."""
-        await self._threads.run(check.check_namespace, call.netns)
+        released at this moment. Raises CniError; then the request is ended."""
         # The addresses of an earlier ADD of this sandbox may belong to another pod now.
         await self._threads.run(attach.detach, veth(call.container, call.ifname).host)
         request: SandboxRequested | None = None
         if known or call.pod in self._sandbox_requests or not self._addresses.denied(call.pod):
             request = self._sandbox_requests.of(call.pod, call.container)
-        planned = self._planned(call, ())
+        planned = self._planned(call)
         self._attachments.put(planned)
         try:
-            if request is not None and await self._outbox.put(request) and known:
+            stands = request is not None and await self._outbox.put(request)
+            if known and (stands or self._is_held(call, known)):
                 return known
             async with asyncio.timeout(self._timeout(call)):
                 return await self._decided(call.pod, request if known else None)
@@ -255,6 +235,16 @@ class Commands:
             await self._addresses.wait_for_change()
         return addresses
 
+    def _is_held(self, call: Call, addresses: tuple[str, ...]) -> bool:
+        """Whether another sandbox of the pod is attached with these addresses: then its request was never
+        ended, and they are not released. One that a DEL is ending does not count."""
+        return any(
+            other.requested
+            and (other.pod, other.addresses) == (call.pod, addresses)
+            and not self.locks.is_busy(other.attached)
+            for other in self._attachments
+        )
+
     def _timeout(self, call: Call) -> float:
         wanted = call.config.timeout
         return self._node.timeout if wanted is None else wanted
@@ -270,26 +260,31 @@ class Commands:
 
     # --- DEL and GC -------------------------------------------------------------------------------------
 
-    async def _delete(self, call: Call) -> bytes:
-        attachment = self._attachments.get(call.config.name, call.attached)
-        pod = attachment.pod if attachment else call.pod
+    async def _delete(self, attached: Attached, pod: Pod) -> bytes:
+        """`pod`: that of the call. Raises OSError."""
+        attachment, container = self._attachments.get(attached), attached.container
+        pod = attachment.pod if attachment else pod
         with self._sandbox_requests.ending(attachment):
-            await self._threads.run(attach.detach, veth(call.container, call.ifname).host)
-            if pod.namespace and pod.name and not self._others(call.attached):
+            await self._threads.run(attach.detach, veth(container, attached.ifname).host)
+            if pod.namespace and pod.name and not self._attachments.other_of(attached):
                 made = attachment is not None and bool(attachment.addresses)
-                await self._sandbox_requests.end(pod, call.container, was_made=made)
+                await self._sandbox_requests.end(pod, container, was_made=made)
             if attachment is not None:
-                self._attachments.drop(*attachment.key)
+                self._attachments.drop(attached)
                 self._node.changed()
-                log.info("detached", pod=str(pod), sandbox=call.container[:13])
+                log.info("detached", pod=str(pod), sandbox=container[:13])
         return b""
 
-    def _others(self, attached: Attached) -> bool:
-        """Whether the sandbox has another interface of ours."""
-        return any(
-            other.attached.container == attached.container and other.attached != attached
-            for other in self._attachments
-        )
+    async def release(self, lost: Attachment) -> bool:
+        """Do what a DEL would for a sandbox that is gone with its namespace, unless a call for it runs or it
+        is there after all; returns whether it was released. Raises OSError."""
+        async with self.locks.idle([lost.attached]) as idle:
+            if not idle or self._attachments.get(lost.attached) is not lost:
+                return False
+            if not await self._threads.run(check.is_lost, lost.link, lost.netns, lost.netns_inode):
+                return False
+            await self._delete(lost.attached, lost.pod)
+            return True
 
     async def _forget(self, attachment: Attachment) -> None:
         """Undo everything that an ADD did."""
@@ -299,7 +294,7 @@ class Commands:
                 await self._sandbox_requests.end(
                     attachment.pod, attachment.attached.container, was_made=False
                 )
-            self._attachments.drop(*attachment.key)
+            self._attachments.drop(attachment.attached)
 
     async def _may_run(self, pod: Pod) -> bool:
         """Whether the kernel routes an address of a pod of that name to a link without an attachment: then
@@ -307,7 +302,7 @@ class Commands:
         addresses = self._addresses.assigned(Pod(pod.namespace, pod.name))
         routed = await self._threads.run(check.routed) if addresses else {}
         links = {routed[address] for address in addresses if address in routed}
-        return not links <= self._attachments.pods().keys()
+        return not links <= self._attachments.of_links().keys()
 
     async def _collect(self, call: Call) -> bytes:
         """GC: detach all that is not valid any more, also after a failure. Raises OSError."""
@@ -315,12 +310,12 @@ class Commands:
         of_network = [each for each in self._attachments if each.network == call.config.name]
         failures = []
         for attachment in of_network:
-            if attachment.attached in valid or self.is_busy(attachment.attached):
+            stale = attachment.attached
+            if stale in valid or self.locks.is_busy(stale):
                 continue  # an ADD for it is running: not stale
-            stale = call._replace(container=attachment.attached.container, ifname=attachment.attached.ifname)
             try:
-                async with self._alone(attachment.attached):
-                    await self._delete(stale)
+                async with self.locks.alone(stale.container):
+                    await self._delete(stale, attachment.pod)
             except OSError as error:
                 failures.append(error)
         if failures:
@@ -333,7 +328,7 @@ class Commands:
         wanted, routes = results.expected(call)
         found = await self._threads.run(check.faults, wanted, call.netns, routes)
         known = self._addresses.assigned(call.pod)
-        attachment = self._attachments.get(call.config.name, call.attached)
+        attachment = self._attachments.get(call.attached)
         if attachment is not None and known and known != attachment.addresses:
             found.append(f"pod {call.pod} has {', '.join(known)} now, but is attached with other addresses")
         if found:
@@ -353,6 +348,16 @@ class Commands:
         return b""
 
 
+def _second_interface(call: Call, other: Attachment) -> CniError:
+    text = f"CNI_IFNAME {call.ifname}: sandbox {call.container} of pod {other.pod} already has"
+    why = (
+        f"a pod has one interface by romana-cni: remove network {call.config.name} from what else the pod is"
+        " to be attached to (Multus: the annotation k8s.v1.cni.cncf.io/networks), or give that network"
+        " another plugin"
+    )
+    return CniError(spec.ENVIRONMENT, f"{text} {other.attached.ifname}", why)
+
+
 def _still_attached(made: Attachment, other: Attachment) -> CniError:
     shared = min(set(made.addresses).intersection(other.addresses))
     text = f"{shared} of pod {made.pod} is still attached to pod {other.pod} (uid {other.pod.uid})"
@@ -363,3 +368,8 @@ def _still_attached(made: Attachment, other: Attachment) -> CniError:
 def _faults(attachment: Attachment, netns: str) -> list[str]:
     wanted = results.veth_of(attachment)
     return check.faults(wanted, netns, results.routes(wanted))
+
+
+def _looked_up(mtu: int, netns: str) -> tuple[int, int]:
+    """An MTU, that of the uplink for 0, and the inode of a network namespace. Raises NoNamespace, OSError."""
+    return mtu or check.uplink_mtu(), check.namespace_inode(netns)

@@ -1,10 +1,11 @@
 """The reconciler of pods' links: what others change on the node's side of them, and the node's forwarding, is
-made right.
+made right. Sandboxes that are gone are released (`missing_links.py`).
 
 Desired is what the attachments say; actual, a dump of the kernel. It looks when the kernel reports that
-something was taken from a link, and every minute, since the kernel does not report everything. It needs no
-log. It waits for no call of the container runtime and disturbs none: a link for which one runs is left to it;
-for the others, calls wait until the link is mended. Links that do not exist are not made.
+something was taken from a link, or a link went without a call, and every minute, since the kernel does not
+report everything. It needs no log. It waits for no call of the container runtime and disturbs none: a link
+for which one runs is left to it; for the others, calls wait until the link is mended. Links that do not exist
+are not made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import structlog
 
 from romana_bus import metrics, tasks
 from romana_bus.cni.link import drift, mend
-from romana_bus.cni.server import results
+from romana_bus.cni.server import missing_links, results
+from romana_bus.cni.server.missing_links import MissingLinks
 from romana_bus.netlink.removals import Removals
 
 if TYPE_CHECKING:
@@ -82,59 +84,69 @@ class LinkReconciler:
         self._attachments, self._commands, self._threads = attachments, commands, threads
         self._node_sysctls, self._needs, self._removals = node_sysctls, needs, removals
         self._noticed = asyncio.Event()
-        self._gone: dict[str, int] = {}  # link -> in how many looks in a row
+        self._missing, self._left = MissingLinks(commands, threads), False
         self.refused = ""
 
     def read_notifications(self) -> None:
         """Read what the kernel reports, and look soon if it concerns links or forwarding."""
-        if self._removals.take():
+        if self._pending():
             self._noticed.set()
+
+    def _pending(self) -> bool:
+        """Whether something was taken from a link that exists, or a link went without a call."""
+        taken, links = self._removals.take(), self._attachments.of_links()
+        gone = [links[name].attached for name in self._removals.take_deleted() if name in links]
+        self._left |= not all(map(self._commands.locks.is_busy, gone))
+        return taken or self._left
 
     async def run(self) -> None:
         """Look at the start, when something is noticed, and every minute, until cancelled."""
         while True:
             started = tasks.monotonic()
             self._removals.clear()
-            due = started + await self._look()
+            self._left = False
+            due = started + await self._look(started)
             await asyncio.sleep(min(LONGEST_PAUSE, PAUSES * (tasks.monotonic() - started)))
             await self._until(due)
 
     async def _until(self, due: float) -> None:
-        """Until the next look is due, or something was taken from a link that still exists."""
+        """Until the next look is due, or the kernel has reported something."""
         while (left := due - tasks.monotonic()) > 0:
             await tasks.until_set(self._noticed, left)
             if self._noticed.is_set():
                 self._noticed.clear()
                 await asyncio.sleep(SETTLE)
-                if self._removals.take():
+                if self._pending():
                     return
 
-    async def _look(self) -> float:
+    async def _look(self, now: float) -> float:
         """Returns the seconds until the next look is due."""
         try:
             # ip_forward comes first: the kernel sets that of every link with it.
             await self._threads.run(self._node_sysctls.review, self._attachments.have_six)
-            refused, busy = await self._mended()
+            refused, busy = await self._mended(now)
         except Exception as error:  # noqa: BLE001  whatever it is, the next look may succeed
             self._refuse([str(error) or type(error).__name__])
             return AGAIN
         self._refuse(refused)
-        return AGAIN if busy else REFUSED if refused else EVERY
+        due = AGAIN if busy else REFUSED if refused else EVERY
+        return min(due, missing_links.CONFIRM) if self._missing.doubted else due
 
-    async def _mended(self) -> tuple[list[str], bool]:
+    async def _mended(self, now: float) -> tuple[list[str], bool]:
         """Mend what is wrong; returns what was refused, and whether a link was left to a running call.
         Raises OSError, Interrupted."""
         links, delta = await self._planned()
-        self._tell_gone(links, delta.gone)
+        failures = await self._missing.look([links[host][0] for host in delta.gone], now)
         if not delta:
-            return [], False
+            return failures, False
         drifted = {links[each.veth.host][0].attached for each in delta.drifts}
-        async with self._commands.idle(drifted) as idle:
+        async with self._commands.locks.idle(drifted) as idle:
             links, delta = await self._planned()  # a call may have ended since, with another result
             drifts = [each for each in delta.drifts if links[each.veth.host][0].attached in idle]
             refused = await self._threads.run(mend.apply, drifts)
         self._tell_mended(links, [each for each in drifts if each.veth.host not in refused])
-        return sorted(text for texts in refused.values() for text in texts), idle != drifted
+        failures += sorted(text for texts in refused.values() for text in texts)
+        return failures, idle != drifted
 
     async def _planned(self) -> tuple[dict[str, tuple[Attachment, Wanted]], Delta]:
         """The links that should exist now, compared with the kernel. Raises OSError, Interrupted."""
@@ -143,15 +155,6 @@ class LinkReconciler:
         return links, drift.plan([each for _, each in links.values()], actual)
 
     # --- what is told -----------------------------------------------------------------------------------
-
-    def _tell_gone(self, links: dict[str, tuple[Attachment, Wanted]], gone: list[str]) -> None:
-        """Tell what two looks in a row have not found: a call may just have begun or ended at one of them."""
-        idle = [host for host in gone if not self._commands.is_busy(links[host][0].attached)]
-        self._gone = {host: self._gone.get(host, 0) + 1 for host in idle}
-        for host, looks in self._gone.items():
-            if looks == 2:
-                pod = str(links[host][0].pod)
-                log.warning("the link of a sandbox is gone, and no DEL came", pod=pod, link=host)
 
     def _tell_mended(self, links: dict[str, tuple[Attachment, Wanted]], drifts: list[Drift]) -> None:
         for number, each in enumerate(drifts):

@@ -51,7 +51,7 @@ class SandboxRequests:
         runs: Callable[[Pod], Awaitable[bool]],
     ) -> None:
         self._node, self._attachments, self._outbox, self._runs = node, attachments, outbox, runs
-        self._ending: set[tuple[str, Attached]] = set()
+        self._ending: set[Attached] = set()
         outbox.keep_only(self._is_true)
         # Pods with a request, and when the last sandbox of each ended.
         waiting = [_pod(event) for event in outbox.waiting()]
@@ -97,7 +97,7 @@ class SandboxRequests:
         # First: until they are read, ends are written that the log may not need.
         requests = await self._outbox.requests()
         for each in list(self._attachments):
-            counts = each.requested and each.addresses and each.key not in self._ending
+            counts = each.requested and each.addresses and each.attached not in self._ending
             if counts and self._attachments.newest(each.pod) is each:
                 with _logged(each.pod):
                     await self._outbox.put(
@@ -114,11 +114,11 @@ class SandboxRequests:
         if attachment is None:
             yield
             return
-        self._ending.add(attachment.key)
+        self._ending.add(attachment.attached)
         try:
             yield
         finally:
-            self._ending.discard(attachment.key)
+            self._ending.discard(attachment.attached)
 
     async def end(self, pod: Pod, container: str, was_made: bool) -> None:
         """A sandbox was removed. `was_made`: it had its address, as far as known. Raises OSError if neither
@@ -142,7 +142,7 @@ class SandboxRequests:
     def _requesting(self, pod: Pod, *, ending: bool = False) -> Attachment | None:
         """A sandbox of that name with a request. `ending`: also one that is being removed."""
         for each in self._attachments:
-            counts = each.pod.named(pod) and (ending or each.key not in self._ending)
+            counts = each.pod.named(pod) and (ending or each.attached not in self._ending)
             if counts and (each.requested or self._stands(each.pod)):
                 return each
         return None

@@ -13,6 +13,7 @@ from romana_bus.events import (
     HostRemoved,
     Placement,
 )
+from romana_bus.inet import V6
 from romana_bus.ipam.model.sandboxes import claimant
 from romana_bus.ipam.model.underlay import overlap
 from romana_bus.ipam.topology import default
@@ -172,7 +173,11 @@ def _place(context: Context, host: Host, reported: ReportedAddresses) -> None:
     )
     # A node object that was just created again has no addresses yet: the routes to its pods stay.
     addresses = host.addresses or (host.placed.addresses if host.placed else ())
-    event = HostPlaced(node=host.name, uid=host.uid, addresses=addresses, placements=placements)
+    unplaced = (network for network, leaf in zip(networks, leaves, strict=True) if not leaf)
+    lacks = "; ".join(_no_family(host, network) for network in unplaced if lacks_family(host, network))
+    event = HostPlaced(
+        node=host.name, uid=host.uid, addresses=addresses, placements=placements, lacks=lacks
+    )  # fmt: skip
     if host.placed != event:
         context.publish(event, host.cause)
 
@@ -185,8 +190,9 @@ def _choose_leaf(
     A host stays where its labels still fit; and where it has addresses, if its labels fit nowhere. Else it
     moves to a leaf that fits: one where it has addresses already (the oldest first), or the one where its
     pods report most addresses, or the one with the fewest hosts. Its addresses elsewhere stay until their
-    pods go. A network that overlaps what the host lives on has none for it."""
-    if host.underlay and _is_barred(context, host, network, reported):
+    pods go. A network that overlaps what the host lives on has none for it, nor has one of a family in which
+    the host has no address."""
+    if _is_barred(context, host, network, reported):
         return None
     spaces, topology = context.index.spaces, context.index.topology
     number = host.leaves[place]
@@ -208,14 +214,23 @@ def _choose_leaf(
 
 
 def _is_barred(context: Context, host: Host, network: Network, reported: ReportedAddresses) -> bool:
-    """Whether the network overlaps what the host lives on, and no pod there has an address of it. A report
-    alone takes no address away, so a host with pods stays; the audit tells it."""
-    if overlap(context.state.topology, network, host.underlay) is None:
+    """Whether the network cannot be used on the host, and no pod there has an address of it. A report alone
+    takes no address away, so a host with pods stays; the audit tells it."""
+    if not lacks_family(host, network) and not (
+        host.underlay and overlap(context.state.topology, network, host.underlay)
+    ):
         return False
     in_use = (block for block in host.blocks.values() if not block.idle)
     if any(network.prefix.overlaps(block.prefix) for block in in_use):
         return False
     return not reported.inside(host.name, network.prefix)
+
+
+def lacks_family(host: Host, network: Network) -> bool:
+    """Whether the host has addresses, and none of the network's family: other nodes would have no next hop to
+    its pods. A host whose addresses are not known yet may get one of each."""
+    six = network.prefix.width == V6
+    return bool(host.addresses) and not any((":" in address) == six for address in host.addresses)
 
 
 def _deny(context: Context, host: Host) -> None:
@@ -240,12 +255,20 @@ def _no_slot(state: State, host: Host) -> str:
 
 def _why_not(state: State, host: Host, network: Network) -> str:
     """Why the host cannot be in the network."""
+    if lacks_family(host, network):
+        return _no_family(host, network)
     if (found := overlap(state.topology, network, host.underlay)) is None:
         return _missing_labels(network, host.labels) if state.documented else _no_slot(state, host)
     remedy = "with another cidr (romana-bus topology apply)"
     if not state.documented:
         remedy = "of its own (romana-bus topology apply), or another --network (romana-bus ipam settings set)"
     return f"network {network.name}: {found.of(host.name)}: set a topology {remedy}"
+
+
+def _no_family(host: Host, network: Network) -> str:
+    family = "IPv6" if network.prefix.width == V6 else "IPv4"
+    lacks = f"network {network.name} is {family}, and node {host.name} has no {family} address"
+    return f"{lacks}: let its kubelet report one (--node-ip)"
 
 
 def _missing_labels(network: Network, labels: Mapping[str, str]) -> str:

@@ -21,15 +21,20 @@ class OpError(Exception):
         self.kind = kind
 
 
+#: An address that stands for those of another family: a document names one of each host. (RFC 5737, RFC 3849)
+OTHER = ("192.0.2.1", "2001:db8::1")
+
+
 class Node(NamedTuple):
-    """A host. `labels`: its newest ones. It was placed by those that it had then."""
+    """A host. `ip`: its address, or ''; it has one of the other family too. `labels`: its newest ones. It was
+    placed by those that it had then."""
 
     name: str
     ip: str
     labels: dict[str, str]
 
     def seen(self) -> NodeSeen:
-        addresses = (self.ip,) if self.ip else ()
+        addresses = (self.ip, OTHER[":" not in self.ip]) if self.ip else ()
         return NodeSeen(
             resource_version="", uid=self.name, name=self.name, addresses=addresses, labels=self.labels
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus import events as ev
-from tests.cli.logs import answering, stored, with_nodes
+from tests.cli.logs import ago, answering, stored, with_nodes
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Call
@@ -125,6 +125,23 @@ def test_refused_routes_are_named(nats_server: NatsServer, call: Call) -> None:
     assert found["n2"]["trouble"] == []
     assert "172.31.1.32/28: it lies in 172.31.1.0/24" in " ".join(result.out.split())
     assert "1 with trouble" in result.out
+
+
+def test_node_without_an_ipv6_address_is_told(nats_server: NatsServer, call: Call) -> None:
+    networks = [
+        {"name": "four", "cidr": "10.0.0.0/16", "block_mask": 28},
+        {"name": "six", "cidr": "fd00::/112", "block_mask": 124},
+    ]
+    topologies = [{"networks": [network["name"]], "map": [{"groups": []}]} for network in networks]
+    c = ago(1, {"networks": networks, "topologies": topologies})
+    c.node("n1", addresses=("192.168.0.1",))
+    c.node("n2")
+    c.decide()
+    for node in ("n1", "n2"):
+        applied(c, node)
+    found = asked(nats_server, call, c, "n1", "n2")
+    why = "network six is IPv6, and node n1 has no IPv6 address: let its kubelet report one (--node-ip)"
+    assert [found[node]["trouble"] for node in ("n1", "n2")] == [[why], []]
 
 
 def test_node_that_reports_but_lags(nats_server: NatsServer, call: Call) -> None:

@@ -94,18 +94,18 @@ async def test_calls_wait_for_a_link_that_is_mended_and_a_running_call_is_left_a
 ) -> None:
     one, other = Attached("one", "eth0"), Attached("other", "eth0")
     environment = {"CNI_COMMAND": "CHECK", "CNI_CONTAINERID": "one", "CNI_IFNAME": "eth0", "CNI_NETNS": "/x"}
-    async with commands.idle([one, other]) as idle:
+    async with commands.locks.idle([one, other]) as idle:
         assert idle == {one, other}
         call = asyncio.create_task(
             commands.do(spec.parse(environment, b'{"cniVersion": "1.1.0", "name": "pods", "prevResult": {}}'))
         )
         await asyncio.sleep(0)
-    async with commands.idle([one, other]) as idle:
+    async with commands.locks.idle([one, other]) as idle:
         assert idle == {other}  # the call is next
-    async with commands.idle([other]):
+    async with commands.locks.idle([other]):
         with pytest.raises(CniError, match="prevResult"):
             await call
-    async with commands.idle([one]) as idle:
+    async with commands.locks.idle([one]) as idle:
         assert idle == {one}
 
 
@@ -114,6 +114,9 @@ class Silent:
 
     def take(self) -> bool:
         return False
+
+    def take_deleted(self) -> set[str]:
+        return set()
 
     def clear(self) -> None:
         pass
@@ -143,7 +146,7 @@ async def test_a_link_that_is_left_to_a_call_is_looked_at_again_soon(
     reconciler = LinkReconciler(
         attachments, commands, threads, NodeSysctls(sets=False), allowed, cast("Removals", Silent())
     )
-    async with commands.idle([each.attached]):  # as while a call runs
+    async with commands.locks.idle([each.attached]):  # as while a call runs
         running = asyncio.create_task(reconciler.run())
         while len(looks) < 4:
             await asyncio.sleep(0.01)

@@ -239,7 +239,7 @@ def test_requests_of_running_pods_are_remembered(tmp_path: Path, monkeypatch: py
         sandbox_requests.of(again, "one")
         sandbox_requests.forget_old()
     assert [pod in sandbox_requests for pod in (runs, idle, again)] == [True, False, True]
-    attachments.drop(*kept.key)
+    attachments.drop(kept.attached)
     for _ in range(2):
         now += REMEMBERED
         sandbox_requests.forget_old()

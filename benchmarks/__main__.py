@@ -20,6 +20,7 @@ ALL = {
     "latency": "log",
     "routes": "node",
     "cni": "node",
+    "runtimes": "node",
     "drift": "node",
     "agents": "node",
     "failover": "log",

@@ -15,10 +15,12 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
+from romana_bus.lab.kubeapi.resources import PODS
 from tests.chaos.processes import Process
 from tests.cli.api import ApiThread
 from tests.cni.calling import PLUGINS, pings, until
 from tests.cni.node import ROMANA_BUS, Governed, Reachable
+from tests.cni.runtimes.cri import Sandbox
 from tests.cni.runtimes.machine import BIN_DIR, CONF_DIR, Machine
 from tests.identities import log_options
 
@@ -31,12 +33,15 @@ _clusters = itertools.count(1)
 
 
 class Site:
-    def __init__(self, directory: Path) -> None:
+    """`hasty`: its agent holds nothing back, or an address would return two minutes after a kill, since the
+    kubelet may retry."""
+
+    def __init__(self, directory: Path, *, hasty: bool = True) -> None:
         self.nats = Reachable(directory / "nats")
         self.node = Governed(directory / "n", self.nats, f"runtimes{next(_clusters)}")
-        self.node.hasty = True  # or an address would return two minutes after a kill: the kubelet may retry
+        self.node.hasty = hasty
         self.machine = Machine(self.node.netns, PLUGINS)
-        self._api = ApiThread()
+        self.api = ApiThread()
         self._log = log_options(self.nats.url, self.node.cluster)
         self._up = Process(
             directory, "up", "romana_bus", "up", "--server", "URL", "--plain", *NETWORKS, *self._log
@@ -46,11 +51,11 @@ class Site:
     def __enter__(self) -> Self:
         with self._stack as stack:
             stack.enter_context(self.nats)
-            stack.enter_context(self._api)
+            stack.enter_context(self.api)
             stack.enter_context(self.node)
             stack.enter_context(self.machine)
-            self._api.node(self.node.name, "a", self.node.address)
-            self._up.command = tuple(word.replace("URL", self._api.server.url) for word in self._up.command)
+            self.api.node(self.node.name, "a", self.node.address)
+            self._up.command = tuple(word.replace("URL", self.api.server.url) for word in self._up.command)
             stack.callback(self._up.end)
             self._up.start()
             self.install_cni()
@@ -65,6 +70,12 @@ class Site:
     def install_cni(self) -> str:
         options = ("--bin-dir", BIN_DIR, "--conf-dir", CONF_DIR, "--run-dir", self.node.run_dir)
         return self.machine.run(ROMANA_BUS, "agent", "install-cni", *options)
+
+    def pod(self, name: str) -> Sandbox:
+        """Of a pod that the API shows, so that its address is decided before it starts."""
+        self.api.pod(name, self.node.name, "default")
+        shown = json.loads(self.api.do(lambda: self.api.server.store.get(PODS, PODS.key("default", name))))
+        return Sandbox(name, shown["metadata"]["uid"], self.machine.cgroup)
 
     # --- the agent --------------------------------------------------------------------------------------
 

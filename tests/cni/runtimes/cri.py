@@ -81,8 +81,11 @@ class Cri:
         return {_text(item, 1): _number(item, 3) == READY for item in items}
 
     def network_trouble(self) -> str:
-        """Why its network is not ready; '' if it is."""
-        (status,) = _messages(self._call("Status", {}), 1)
+        """Why the runtime or its network is not ready; '' if both are."""
+        try:
+            (status,) = _messages(self._call("Status", {}), 1)
+        except grpc.RpcError as error:
+            return str(error)
         (condition,) = (each for each in _messages(status, 1) if _text(each, 1) == "NetworkReady")
         return "" if _number(condition, 2) else _text(condition, 4) or "not ready"
 

@@ -122,4 +122,4 @@ class Site:
         return list(json.loads(said)["pods"])
 
     def until_nothing_is_left(self) -> None:
-        until(lambda: not self.left(), "nothing is left", lambda: f"{self.node.log()}\n{self.left()}", 60.0)
+        until(lambda: not self.left(), "nothing is left", lambda: f"{self.node.log()}\n{self.left()}")

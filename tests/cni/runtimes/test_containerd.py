@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
     from tests.cni.runtimes.site import Site
 
+#: A sandbox is some ten processes, one after the other: on a busy machine that takes its time.
+pytestmark = pytest.mark.timeout(400)
+
 MANY = 50
 #: Sandboxes that are started while the runtime or the agent is killed.
-SOME = 12
+SOME = 8
 _names = itertools.count(1)
 
 

@@ -1,15 +1,17 @@
 # Everything runs in .venv, which is made from requirements.lock. A fresh machine needs Python 3.11 or
 # newer and pip; what Debian keeps in packages of its own is installed where this runs as root.
 
-# program:package. What `make run` needs, and what the tests and benchmarks need beside it: they skip, with the
-# reason, what they cannot run.
+# program:package[+package...]. What `make run` needs, and what the tests and benchmarks need beside it: they
+# skip, with the reason, what they cannot run. No service is started by its installation: tests start their own.
 FOR_RUN := ip:iproute2 ping:iputils-ping
-FOR_TEST := $(FOR_RUN) gcc:gcc bird:bird2 iptables:iptables tc:iproute2 kubectl:kubernetes-client \
-  /usr/lib/cni/ptp:containernetworking-plugins faketime:faketime
+FOR_TEST := $(FOR_RUN) gcc:gcc+libc6-dev bird:bird2 iptables:iptables tc:iproute2 kubectl:kubernetes-client \
+  /usr/lib/cni/ptp:containernetworking-plugins containerd:containerd podman:podman+runc faketime:faketime
+POLICY := /usr/sbin/policy-rc.d
 install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/null || echo "$${one\#\#*:}"; done | sort -u); \
   if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-    echo "installing" $$missing "..."; apt-get update -qq; \
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing >/dev/null; \
+    missing=$$(echo $$missing | tr + ' '); echo "installing $$missing ..."; apt-get update -qq; \
+    [ -e $(POLICY) ] || { trap 'rm -f $(POLICY)' EXIT; printf '\#!/bin/sh\nexit 101\n' >$(POLICY); chmod +x $(POLICY); }; \
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
   fi
 
 # Each process begins with its share of the tests; who has none left takes some from another. So what tests of a

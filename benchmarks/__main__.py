@@ -20,6 +20,7 @@ ALL = {
     "latency": "log",
     "routes": "node",
     "cni": "node",
+    "runtimes": "node",
     "drift": "node",
     "idle": "node",
     "agents": "node",

@@ -23,6 +23,9 @@ KERNEL, FAULTY = 100, 101
 #: Seconds that an ADD waits for an address, unless the configuration says otherwise; and at most.
 TIMEOUT, LONGEST = 10.0, 600.0
 
+#: The namespace of containers that no kubelet runs. Kubernetes allows no such name, so no pod is one of them.
+CONTAINERS = "_containers"
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 _IFNAME = re.compile(r"[!-.0-9;-~]{1,15}")
 _POD = re.compile(r"[A-Za-z0-9._:-]{0,253}")
@@ -59,7 +62,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """The pod of a sandbox, as the kubelet names it. `uid`: '' if the runtime does not tell it."""
+    """The pod of a sandbox, as the kubelet names it. `uid`: '' if the runtime does not tell it. A container
+    that no kubelet runs is a pod of the namespace CONTAINERS, with its container id as uid."""
 
     namespace: str = ""
     name: str = ""
@@ -162,10 +166,9 @@ def parse(environment: dict[str, str], stdin: bytes) -> Call:
         raise CniError(
             ENVIRONMENT, f"CNI_NETNS {netns!r}: the absolute path of a network namespace is needed"
         )
-    pod = _pod(environment.get("CNI_ARGS", ""))
-    if command == "ADD" and not (pod.namespace and pod.name):
-        raise CniError(ENVIRONMENT, "CNI_ARGS: K8S_POD_NAMESPACE and K8S_POD_NAME are needed, as a kubelet's "
-                       "runtime gives them")  # fmt: skip
+    pod = _pod(environment.get("CNI_ARGS", ""), container)
+    if command == "ADD" and not pod.name:
+        raise CniError(ENVIRONMENT, "CNI_ARGS: K8S_POD_NAMESPACE needs K8S_POD_NAME")
     if command == "ADD" and config.previous is not None:
         raise CniError(CONFIG, "prevResult: romana-cni gives a pod its first interface, so it is the first "
                        "plugin of its list")  # fmt: skip
@@ -218,13 +221,15 @@ def _variable(environment: dict[str, str], name: str, allowed: re.Pattern[str]) 
     return value
 
 
-def _pod(arguments: str) -> Pod:
+def _pod(arguments: str, container: str) -> Pod:
+    """The pod of a call. Callers without a kubelet give no name (`ctr`), or only the container's (podman)."""
     given = dict(pair.partition("=")[::2] for pair in arguments.split(";"))
     values = [given.get(f"K8S_POD_{name}", "") for name in ("NAMESPACE", "NAME", "UID")]
     for value in values:
         if not _POD.fullmatch(value):
             raise CniError(ENVIRONMENT, f"CNI_ARGS: {value!r} is not a Kubernetes name")
-    return Pod(*values)
+    namespace, name, uid = values
+    return Pod(namespace, name, uid) if namespace else Pod(CONTAINERS, name or container, container)
 
 
 def previous(config: Config) -> Result:

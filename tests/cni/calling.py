@@ -112,7 +112,7 @@ def pings(netns: str, address: str, within: int = 5) -> bool:
     return execute(netns, "ping", "-c", "1", "-W", str(within), address).returncode == 0
 
 
-def until(condition: Callable[[], Any], what: str, log: Callable[[], str] = str, within: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, log: Callable[[], str] = str, within: float = 60.0) -> Any:
     deadline = time.monotonic() + within
     while not (found := condition()):
         assert time.monotonic() < deadline, f"never: {what}\n{log()[-4000:]}"

@@ -326,3 +326,9 @@ class Node(NodeLog):
                 return f"{error.code} {error.read().decode()}"
         except urllib.error.URLError:
             return ""
+
+
+class Governed(Node):
+    """One whose place is decided by a real decider."""
+
+    def placed(self, *_: object, **__: object) -> None: ...

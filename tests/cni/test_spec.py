@@ -40,6 +40,15 @@ def test_valid_call() -> None:
     assert (call.config.mtu, call.config.timeout) == (1400, 3)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [("", "abc"), ("IgnoreUnknown=1;K8S_POD_NAME=web", "web"), ("K8S_POD_UID=1", "abc")],
+)
+def test_container_that_no_kubelet_runs(arguments: str, name: str) -> None:
+    """As `ctr` and podman call: it has the container's name where that is told, and its id as uid."""
+    assert parsed({"CNI_ARGS": arguments}).pod == spec.Pod("_containers", name, "abc")
+
+
 @pytest.mark.parametrize("command", ["", "add", "VERSION", "NONE"])
 def test_unknown_command(command: str) -> None:
     refused(4, "CNI_COMMAND", environment={"CNI_COMMAND": command})
@@ -60,8 +69,7 @@ def test_unknown_command(command: str) -> None:
         ("CNI_NETNS", ""),
         ("CNI_NETNS", "relative"),
         ("CNI_NETNS", "/x\udcff"),
-        ("CNI_ARGS", ""),
-        ("CNI_ARGS", "K8S_POD_NAME=x"),
+        ("CNI_ARGS", "K8S_POD_NAMESPACE=x"),
         ("CNI_ARGS", "K8S_POD_NAME=x;K8S_POD_NAMESPACE=a b"),
         ("CNI_ARGS", "K8S_POD_NAME=x;K8S_POD_NAMESPACE=\udcff"),
     ],
@@ -151,8 +159,9 @@ def test_invalid_json(text: bytes) -> None:
 
 
 def test_del_needs_neither_a_namespace_nor_a_pod() -> None:
-    call = parsed({"CNI_COMMAND": "DEL", "CNI_NETNS": "", "CNI_ARGS": ""})
-    assert (call.netns, call.pod) == ("", spec.Pod())
+    assert parsed({"CNI_COMMAND": "DEL", "CNI_NETNS": "", "CNI_ARGS": ""}).netns == ""
+    call = parsed({"CNI_COMMAND": "DEL", "CNI_ARGS": "K8S_POD_NAMESPACE=ns"})
+    assert call.pod == spec.Pod("ns")
 
 
 def test_status_and_gc_need_no_container() -> None:

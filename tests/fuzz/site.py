@@ -19,7 +19,7 @@ from romana_bus.runtime.feed import outgoing
 from tests.chaos.processes import Process
 from tests.cli.api import ApiThread
 from tests.cni.calling import Pod, fetched, until, unusable
-from tests.cni.node import Node, Reachable
+from tests.cni.node import Governed, Reachable
 from tests.conftest import run
 from tests.fuzz import standing
 from tests.identities import access_to, log_options
@@ -43,12 +43,6 @@ TOPOLOGY = {
 #: Pods per node that are there before anything happens.
 PODS_EACH = 4
 WITHIN = 90.0
-
-
-class Governed(Node):
-    """One whose place is decided by a real decider."""
-
-    def placed(self, *_: object, **__: object) -> None: ...
 
 
 class Site:

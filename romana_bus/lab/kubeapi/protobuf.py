@@ -50,7 +50,7 @@ def _message(body: bytes, name: str) -> Json:
     fields = _MESSAGES[name]
     return {
         fields[number][0]: _value(value, fields[number][1])
-        for number, value in _fields(body)
+        for number, value in wire_fields(body)
         if number in fields and value != b""
     }
 
@@ -65,7 +65,7 @@ def _value(value: Any, kind: str) -> Any:
             return _message(value, kind)
 
 
-def _fields(body: bytes) -> Iterator[tuple[int, bytes | int]]:
+def wire_fields(body: bytes) -> Iterator[tuple[int, bytes | int]]:
     """(number, value) of each field of a message. Raises ValueError, LookupError."""
     start = 0
     while start < len(body):

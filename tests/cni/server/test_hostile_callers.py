@@ -165,7 +165,7 @@ def test_invalid_configurations(node: Node, config: bytes) -> None:
         ("CNI_CONTAINERID", b"../../etc", "CNI_CONTAINERID '../../etc'"),
         ("CNI_CONTAINERID", b"\xff\xfe", "CNI_CONTAINERID"),
         ("CNI_ARGS", b"K8S_POD_NAMESPACE=a;K8S_POD_NAME=\xff\xfe", "CNI_ARGS"),
-        ("CNI_ARGS", b"K8S_POD_NAMESPACE=a", "K8S_POD_NAME are needed"),
+        ("CNI_ARGS", b"K8S_POD_NAMESPACE=a", "K8S_POD_NAMESPACE needs K8S_POD_NAME"),
         ("CNI_ARGS", b";;==;K8S_POD_NAME=../x;", "is not a Kubernetes name"),
         ("CNI_NETNS", b"relative/path", "CNI_NETNS 'relative/path'"),
         ("CNI_NETNS", b"/run/\xff", "CNI_NETNS"),

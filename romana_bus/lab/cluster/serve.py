@@ -37,9 +37,9 @@ async def _serve(name: str) -> None:
 async def _api_server(stack: AsyncExitStack, lab: Lab) -> list[Coroutine[Any, Any, None]]:
     """Start the API server; returns the jobs that depend on it."""
     from romana_bus.kubernetes.api import Api, Target
+    from romana_bus.kubernetes.client import KubeClient
     from romana_bus.lab.cluster.node_lifecycle import watch_nodes
     from romana_bus.lab.kubeapi.server import ApiServer
-    from romana_bus.lab.kubeclient.client import KubeClient
     from romana_bus.lab.scheduler.scheduler import Scheduler
 
     server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))

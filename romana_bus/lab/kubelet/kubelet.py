@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from romana_bus.errors import RomanaError
+from romana_bus.kubernetes.client import Refused
 from romana_bus.lab.kubeapi.resources import NODES, PODS
-from romana_bus.lab.kubeclient.client import Refused
 from romana_bus.lab.kubelet import node, pods, static
 from romana_bus.tasks import stop, until_one_ends, until_set
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.kubernetes.client import KubeClient
     from romana_bus.lab.kubelet.sandboxes import Sandbox, Sandboxes
 
 log = structlog.get_logger(__name__)

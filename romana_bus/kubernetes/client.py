@@ -1,4 +1,4 @@
-"""The Kubernetes client of the stand-ins (scheduler, kubelet), for the small API server and for real ones.
+"""A client of the Kubernetes API that reads and writes objects. The watcher has its own, for speed.
 
     client = KubeClient(api)               # kubernetes.api.Api: kubeconfig, TLS, credentials
     async for kind, pod in client.watch(PODS, field_selector="spec.nodeName=a1"):
@@ -22,15 +22,15 @@ import structlog
 
 from romana_bus.errors import Failed
 from romana_bus.kubernetes.api import NETWORK_ERRORS, read, reason
+from romana_bus.kubernetes.known import Known
 from romana_bus.kubernetes.status import read_status
-from romana_bus.lab.kubeclient.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from romana_bus.kubernetes.api import Api
-    from romana_bus.lab.kubeapi.resources import Resource
-    from romana_bus.lab.kubeclient.known import Seen
+    from romana_bus.kubernetes.known import Seen
+    from romana_bus.kubernetes.resources import Resource
 
 log = structlog.get_logger(__name__)
 

@@ -31,7 +31,7 @@ class Resource(NamedTuple):
 
 
 NODES = Resource("", "v1", "nodes", "Node", False, ("no",))
-PODS = Resource("", "v1", "pods", "Pod", True, ("po",), ("binding", "status"))
+PODS = Resource("", "v1", "pods", "Pod", True, ("po",), ("binding", "log", "status"))
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, ("ns",))
 NETWORK_POLICIES = Resource(
     "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), ()

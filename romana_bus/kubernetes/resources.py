@@ -36,3 +36,4 @@ NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, ("ns",))
 NETWORK_POLICIES = Resource(
     "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), ()
 )
+SERVICES = Resource("", "v1", "services", "Service", True)

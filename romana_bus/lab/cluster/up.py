@@ -140,6 +140,7 @@ def _environment(lab: Lab) -> str:
         f"export ROMANA_NATS_CREDS='{lab.credentials}'\n"
         f"export ROMANA_CLUSTER='{lab.spec.name}'\n"
         f"export KUBECONFIG='{kubeconfig_file(lab)}'\n"
+        "export ROMANA_CONNECTIVITY_SKIP=hostport  # the nodes' plugin is not chained with portmap\n"
         f"command -v romana-bus >/dev/null || PATH=\"$PATH\":'{Path(sys.executable).parent}'\n"
     )
 

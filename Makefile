@@ -5,7 +5,7 @@
 # reason, what they cannot run.
 FOR_RUN := ip:iproute2 ping:iputils-ping
 FOR_TEST := $(FOR_RUN) gcc:gcc bird:bird2 iptables:iptables tc:iproute2 kubectl:kubernetes-client \
-  /usr/lib/cni/ptp:containernetworking-plugins faketime:faketime
+  /usr/lib/cni/ptp:containernetworking-plugins faketime:faketime busybox:busybox
 install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/null || echo "$${one\#\#*:}"; done | sort -u); \
   if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
     echo "installing" $$missing "..."; apt-get update -qq; \

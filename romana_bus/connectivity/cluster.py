@@ -39,7 +39,7 @@ RULES = (
     '{apiGroups: [""], resources: ["services"], verbs: ["get"]}',
 )
 #: Seconds between two looks at pods, and until a new namespace has its service account.
-_LOOK_EVERY, _ACCOUNT_WITHIN = 0.25, 30.0
+_LOOK_EVERY, _ACCOUNT_WITHIN = 0.1, 30.0
 
 
 class _Service(msgspec.Struct):

@@ -52,15 +52,23 @@ def stopped(failed: Outcome, reach: Reach) -> str:
         return f"between node {there} and its pod"
     if here != there and reach.fails(host_of(here), host_of(there), family):
         return f"{_between(check)}: the nodes do not reach each other"
+    for node in (here, there):
+        if _does_not_forward(node, reach, family):
+            return f"on node {node}: it does not forward between its pods' links (ip_forward, chain FORWARD)"
     if check.kind == "hostport":
         return _host_port(check, reach)
-    if here == there:
-        return f"on node {here}, which reaches its pods: they do not reach each other"
     if target.kind == "pod" and reach.fails(host_of(here), target, family):
         return f"{_between(check)}: no working route to the pods on {there}"
     if source.kind == "pod" and reach.fails(host_of(there), source, family):
         return f"on the way back, {_between(check)}: no working route to the pods on {here}"
     return f"on node {here} or {there}: they reach each other's pods, but do not forward these packets"
+
+
+def _does_not_forward(node: str, reach: Reach, family: int) -> bool:
+    """Whether two pods of a node, which both reach it, do not reach each other."""
+    pod, host = pod_on(node), host_of(node)
+    lost = reach.fails(pod, pod, family)
+    return lost and not reach.fails(pod, host, family) and not reach.fails(host, pod, family)
 
 
 def _between(check: Check) -> str:

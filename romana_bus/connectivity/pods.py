@@ -78,6 +78,10 @@ class Progress(NamedTuple):
         return self.phase == "Running" and bool(self.addresses)
 
     @property
+    def has_begun(self) -> bool:
+        return self.phase not in ("", "Pending", "Unknown")
+
+    @property
     def is_over(self) -> bool:
         return self.phase in ("Succeeded", "Failed")
 

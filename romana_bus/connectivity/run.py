@@ -138,7 +138,9 @@ class _Test:
                     of[pod["metadata"]["name"]] = (str(source), mine)
         await self._cluster.create(pods)
         longest = max((script.longest(len(mine)) for _, mine in of.values()), default=0.0)
-        state = await self._cluster.until(list(of), lambda each: each.is_over, self._options.wait + longest)
+        state = await self._cluster.until(list(of), lambda each: each.has_begun, self._options.wait)
+        begun = [name for name, each in state.items() if each.has_begun]
+        state |= await self._cluster.until(begun, lambda each: each.is_over, longest)
         outcomes: list[Outcome] = []
         for name, (prober, mine) in of.items():
             outcomes += await self._printed(name, prober, mine, state[name])
@@ -147,16 +149,16 @@ class _Test:
     async def _printed(
         self, pod: str, source: str, mine: tuple[Check, ...], state: Progress
     ) -> tuple[Outcome, ...]:
-        if state.phase == "Pending":
-            self._problems.append(f"the probe on {source} does not run: {state.why}")
+        if not state.has_begun:
+            self._problems.append(f"the probe of {source} does not run: {state.why}")
             return ()
         try:
             printed = script.read(await self._cluster.log(pod), mine)
         except Failed as error:
-            self._problems.append(f"the log of the probe on {source} cannot be read: {error}")
+            self._problems.append(f"the log of the probe of {source} cannot be read: {error}")
             return ()
         if printed.why:
-            self._problems.append(f"the probe on {source}: {printed.why}")
+            self._problems.append(f"the probe of {source}: {printed.why}")
         return printed.outcomes
 
     def _skipped(self) -> list[str]:

@@ -61,7 +61,10 @@ def stopped(failed: Outcome, reach: Reach) -> str:
         return f"{_between(check)}: no working route to the pods on {there}"
     if source.kind == "pod" and reach.fails(host_of(there), source, family):
         return f"on the way back, {_between(check)}: no working route to the pods on {here}"
-    return f"on node {here} or {there}: they reach each other's pods, but do not forward these packets"
+    return (
+        f"{_between(check)}: each reaches the other's pods, but these packets are lost "
+        "(forwarding, a policy, one of several ways)"
+    )
 
 
 def _does_not_forward(node: str, reach: Reach, family: int) -> bool:

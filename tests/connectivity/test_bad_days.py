@@ -4,21 +4,24 @@ always cleans up."""
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import yaml
 
 from romana_bus.connectivity import leftovers, manifests
 from romana_bus.connectivity.cluster import RULES
 from romana_bus.errors import BadInput
 from romana_bus.kubernetes.resources import NAMESPACES
+from romana_bus.lab.kubeapi.resources import VERBS
 from tests.connectivity.cluster import NAMESPACE, FakeCluster, node_of, running
 from tests.lab.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 Json = dict[str, Any]
 
@@ -91,6 +94,31 @@ async def test_missing_rules_are_all_named(cluster: FakeCluster, verb: str, plur
         assert rule in said
     cluster.server.allow(verb, plural)
     assert await cluster.left() == []
+
+
+#: What the rules allow, as (verb, resource); the subresource log is read as the pod.
+ALLOWED = {("get", "pods")} | {
+    (verb, plural)
+    for rule in yaml.safe_load(f"[{', '.join(RULES)}]")
+    for plural in rule["resources"]
+    for verb in rule["verbs"]
+}
+
+
+async def test_the_rules_are_enough(cluster: FakeCluster) -> None:
+    kubelet = {("watch", "pods"), ("patch", "pods")}  # the cluster's own
+    for verb in VERBS:
+        for plural in ("namespaces", "nodes", "pods", "services"):
+            if (verb, plural) not in ALLOWED | kubelet:
+                cluster.server.forbid(verb, plural)
+    assert (await cluster.test()).passed
+    assert await cluster.left() == []
+
+
+def test_the_documentation_has_the_rules() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/connectivity.md").read_text()
+    (role,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert yaml.safe_load(role)["rules"] == yaml.safe_load(f"[{', '.join(RULES)}]")
 
 
 async def test_pods_that_are_refused_for_another_reason(cluster: FakeCluster) -> None:

@@ -79,7 +79,8 @@ FORWARDING = "it does not forward between its pods' links (ip_forward, chain FOR
         (
             "pod a1 > pod b1",
             set(),
-            "on node a1 or b1: they reach each other's pods, but do not forward these packets",
+            f"{ROUTER}: each reaches the other's pods, but these packets are lost "
+            "(forwarding, a policy, one of several ways)",
         ),
         # what is not a pod or a node
         ("hostport: pod a1 > node b1", set(), f"at node b1: {PORTMAP}"),

@@ -109,6 +109,7 @@ def test_everything_passes_and_what_a_killed_test_left_is_removed(connectivity: 
     assert "API server: there is no Service default/kubernetes" in done.out
     assert "which a test left that was killed" in done.err
     until(lambda: not connectivity.pods, "both namespaces are empty")
+    connectivity("--node", "c1").complains(2, "--node c1: there is no such node")
 
 
 def test_a_route_in_the_way_is_told_with_its_place(connectivity: Connectivity) -> None:
@@ -131,16 +132,17 @@ def test_a_route_in_the_way_is_told_with_its_place(connectivity: Connectivity) -
     assert (
         "route to host" in report["failures"][0]["error"] or "unreachable" in report["failures"][0]["error"]
     )
-    assert _places(report["failures"]) == {
-        ("pod on a1", "pod on a2"): "between nodes a1 and a2: no working route to the pods on a2",
-        ("node a1", "pod on a2"): "between nodes a1 and a2: no working route to the pods on a2",
-        ("pod on a2", "pod on a1"): "on the way back, between nodes a2 and a1: "
-        "no working route to the pods on a2",
-        (
-            "pod on a2",
-            "node a1",
-        ): "on the way back, between nodes a2 and a1: no working route to the pods on a2",
+    places = _places(report["failures"])
+    forward = "between nodes a1 and a2: no working route to the pods on a2"
+    back = "on the way back, between nodes a2 and a1: no working route to the pods on a2"
+    assert {pair: where for pair, where in places.items() if not _is_in_zone_b(pair)} == {
+        ("pod on a1", "pod on a2"): forward,
+        ("node a1", "pod on a2"): forward,
+        ("pod on a2", "pod on a1"): back,
+        ("pod on a2", "node a1"): back,
     }
+    # The router sends some packets of zone b by a1, where the route is in their way too.
+    assert all("pod on a2" in pair for pair in places)
     assert all(":" not in failure["address"] for failure in report["failures"])
     failed = {(row["what"], row["family"]): row["failed"] for row in report["rows"] if row["failed"]}
     assert failed["pod to pod, same zone", 4] == 2
@@ -154,26 +156,25 @@ def _places(failures: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_test_leaves_nothing(connectivity: Connectivity, number: signal.Signals) -> None:
+def _is_in_zone_b(pair: tuple[str, str]) -> bool:
+    return any(end.split()[-1].startswith("b") for end in pair)
+
+
+def test_an_interrupted_test_leaves_nothing(connectivity: Connectivity) -> None:
     """It waits for a listener that does not come, since that node's kubelet stands still."""
     kubelet = connectivity.lab.pid("kubelet-a1")
-    os.kill(kubelet, signal.SIGSTOP)
-    try:
-        with connectivity.start() as running:
-            running.until(lambda: connectivity.pods, "the first pods")
-            running.process.send_signal(number)
-            running.until(lambda: "✗ listeners" in running.out, "it is interrupted")
-            os.kill(kubelet, signal.SIGCONT)  # which has to see its pods go
-            done = running.wait()
-    finally:
-        os.kill(kubelet, signal.SIGCONT)
-    assert done.code == 130, done
-    assert "Traceback" not in done.err
-    assert "✓ removing the probes" in done.out
-    assert connectivity.pods == []
-
-
-def test_a_node_that_is_not_there_is_bad_usage(connectivity: Connectivity) -> None:
-    connectivity("--node", "c1").complains(2, "--node c1: there is no such node")
-    assert connectivity.pods == []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(kubelet, signal.SIGSTOP)
+        try:
+            with connectivity.start() as running:
+                running.until(lambda: connectivity.pods, "the first pods")
+                running.process.send_signal(number)
+                running.until(lambda: "✗ listeners" in running.out, "it is interrupted")
+                os.kill(kubelet, signal.SIGCONT)  # which has to see its pods go
+                done = running.wait()
+        finally:
+            os.kill(kubelet, signal.SIGCONT)
+        assert done.code == 130, done
+        assert "Traceback" not in done.err
+        assert "✓ removing the probes" in done.out
+        assert connectivity.pods == []

@@ -69,7 +69,7 @@ async def test_what_a_probe_prints_is_in_the_report(cluster: FakeCluster) -> Non
     assert not report.passed
     (failure,) = [each for each in report.failures if each.source == "pod on b1"]
     assert (failure.target, failure.error) == ("pod on a1", "nc: timed out")
-    assert "between nodes b1 and a1" not in failure.stopped  # nothing says so
+    assert failure.stopped.startswith("between nodes b1 and a1, at the router between their zones: ")
     assert sum(row.failed for row in report.rows) == len(report.failures)
 
 
@@ -103,6 +103,14 @@ ALLOWED = {("get", "pods")} | {
     for plural in rule["resources"]
     for verb in rule["verbs"]
 }
+
+
+async def test_who_may_do_nothing_is_told_once(cluster: FakeCluster) -> None:
+    for verb in ("create", "delete"):
+        cluster.server.forbid(verb, "namespaces")
+    with pytest.raises(BadInput, match="cannot create"):
+        await cluster.test()
+    assert cluster.told == []  # nothing was created: there is nothing to remove
 
 
 async def test_the_rules_are_enough(cluster: FakeCluster) -> None:

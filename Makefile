@@ -5,7 +5,8 @@
 # skip, with the reason, what they cannot run. No service is started by its installation: tests start their own.
 FOR_RUN := ip:iproute2 ping:iputils-ping
 FOR_TEST := $(FOR_RUN) gcc:gcc+libc6-dev bird:bird2 iptables:iptables tc:iproute2 kubectl:kubernetes-client \
-  /usr/lib/cni/ptp:containernetworking-plugins containerd:containerd podman:podman+runc faketime:faketime
+  /usr/lib/cni/ptp:containernetworking-plugins containerd:containerd podman:podman+runc faketime:faketime \
+  busybox:busybox
 POLICY := /usr/sbin/policy-rc.d
 install_debian = @missing=$$(for one in $(1); do command -v "$${one%%:*}" >/dev/null || echo "$${one\#\#*:}"; done | sort -u); \
   if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -96,6 +96,10 @@ _command("status/status", 7)
 _command("doctor/doctor", 7)
 _command("support/support_bundle", 7)
 _command("status/resync", 8)
+_group(
+    "connectivity", "connectivity/commands", 8,
+    "Whether pods, nodes and the API server reach each other: probes in the cluster itself.",
+)  # fmt: skip
 _group("auth", "auth/commands", 8, "Identities on the NATS server: who may say and hear what.")
 _group("store", "store/commands", 8, "The store: how large it may be, what it holds, and its settings.")
 _group("lab", "lab/app", 8, "A cluster of network namespaces on this machine, to try things on. As root.")

@@ -1,4 +1,4 @@
 """Access to one Kubernetes API server: its address, our credentials, requests, and the Status of failures.
 
-The watcher (`producers/kubernetes`) and the lab's stand-ins (`lab/kubeclient`) use it; it knows neither.
+The watcher (`producers/kubernetes`) uses the requests, the lab and the connectivity test also `client.py`.
 """

@@ -107,8 +107,8 @@ class Store(Connection):
 
 @Parameter(name="*", group=KUBERNETES)
 @dataclass(frozen=True)
-class Kubernetes:
-    """The API server to watch."""
+class ApiServer:
+    """An API server."""
 
     kubeconfig: Path | None = None
     """Kubeconfig file. Else $KUBECONFIG, ~/.kube/config, or the pod's service account."""
@@ -116,8 +116,6 @@ class Kubernetes:
     """Context of the kubeconfig."""
     server: str = ""
     """URL of an API server that needs no credentials, such as that of `kubectl proxy`."""
-    resource: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Publish this resource too, for your own consumers: GROUP/VERSION/PLURAL[:FIELD,...]. Repeatable."""
 
     @property
     def target(self) -> Target:
@@ -137,6 +135,15 @@ class Kubernetes:
         if self.server and not usable:
             raise BadInput(f"--server {self.server}: write a URL such as http://127.0.0.1:8001")
         return Target(server=self.server, kubeconfig=self.kubeconfig, context=self.context)
+
+
+@Parameter(name="*", group=KUBERNETES)
+@dataclass(frozen=True)
+class Kubernetes(ApiServer):
+    """The API server to watch."""
+
+    resource: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """Publish this resource too, for your own consumers: GROUP/VERSION/PLURAL[:FIELD,...]. Repeatable."""
 
 
 @Parameter(name="*", group=ADDRESSES)

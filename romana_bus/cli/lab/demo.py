@@ -10,6 +10,7 @@ from rich.console import Group
 from romana_bus.cli.common import console
 from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run
+from romana_bus.cli.common.steps import Steps
 from romana_bus.cli.common.terminal import Text
 from romana_bus.cli.lab import commands, ping, summary, up_down
 from romana_bus.errors import BadInput, Failed
@@ -59,7 +60,7 @@ async def _demo(spec: Spec, output: Output) -> None:
         await _demonstrate(made, output)
     except asyncio.CancelledError:
         if existing is None:
-            await up_down.undo(made, up_down.Steps(output))
+            await up_down.undo(made, Steps(output))
         raise
 
 
@@ -70,7 +71,7 @@ async def _demonstrate(made: Lab, output: Output) -> None:
     from romana_bus.lab.inspect.demo import demonstrate
 
     async with client_of(made) as client, await block_log.log_of(made) as store:
-        outcome = await demonstrate(made, client, store, up_down.Steps(output))
+        outcome = await demonstrate(made, client, store, Steps(output))
     if output.json:
         console.as_json(_document(outcome))
         reached = True

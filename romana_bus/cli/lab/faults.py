@@ -10,8 +10,8 @@ from romana_bus.cli.common import console
 from romana_bus.cli.common.groups import OPTIONS
 from romana_bus.cli.common.options import Output
 from romana_bus.cli.common.session import run
+from romana_bus.cli.common.steps import Steps
 from romana_bus.cli.lab.commands import Which
-from romana_bus.cli.lab.up_down import Steps
 from romana_bus.errors import BadInput
 from romana_bus.lab.cluster import fabric, node_lifecycle, power, services, up, waiting
 from romana_bus.lab.machine import processes

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from romana_bus.errors import Failed
 from romana_bus.kubernetes.api import Api, Target
+from romana_bus.kubernetes.client import KubeClient
 from romana_bus.lab.cluster import power, services
-from romana_bus.lab.kubeclient.client import KubeClient
 from romana_bus.lab.kubelet.kubelet import Kubelet
 from romana_bus.lab.kubelet.libcni import Plugins
 from romana_bus.lab.kubelet.node import Identity

@@ -19,7 +19,7 @@ from romana_bus.lab.kubelet.node import is_ready
 from romana_bus.lab.machine.directory import Lab
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.kubernetes.client import KubeClient
 
 app = App(name="pod", help="Run, delete and list pods.", group_parameters=OPTIONS, sort_key=3)
 

@@ -1,20 +1,16 @@
-"""Brings a lab up and takes it down, and prints each step."""
+"""Brings a lab up and takes it down."""
 
 from __future__ import annotations
 
-import contextlib
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from romana_bus.cli.common import console
-from romana_bus.cli.common.terminal import Text
+from romana_bus.cli.common.steps import Steps
 from romana_bus.errors import BadInput
 from romana_bus.lab.machine.directory import Lab
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from romana_bus.cli.common.options import Output
     from romana_bus.lab.spec import Spec
 
@@ -73,28 +69,3 @@ async def delete_nodes(made: Lab) -> None:
     except RomanaError as error:
         names = " ".join(node.name for node in made.spec.nodes)
         console.hint(f"The API server still has the lab's nodes ({error}): run kubectl delete node {names}")
-
-
-class Steps:
-    """A line for each step, with the time it took."""
-
-    def __init__(self, output: Output) -> None:
-        self._silent = output.json
-
-    @contextlib.contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
-        began = time.monotonic()
-        if self._silent:
-            yield
-            return
-        try:
-            with console.console.status(Text(f"{what} ...")):  # rich would interpret markup in a plain string
-                yield
-        except BaseException:
-            self._say("✗" if console.console.encoding.startswith("utf") else "-", "red", what, began)
-            raise
-        self._say("✓" if console.console.encoding.startswith("utf") else "+", "green", what, began)
-
-    def _say(self, mark: str, colour: str, what: str, began: float) -> None:
-        took = console.dim(f"  {time.monotonic() - began:.1f} s")
-        console.console.print(Text.assemble((mark, colour), f" {what}", took))

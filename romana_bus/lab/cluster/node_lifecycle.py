@@ -15,7 +15,7 @@ from romana_bus.lab.kubeapi.resources import NODES
 from romana_bus.lab.kubelet import node as shown
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.kubernetes.client import KubeClient
 
 log = structlog.get_logger(__name__)
 

@@ -20,6 +20,7 @@ from romana_bus.tasks import until_one_ends
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextlib import AsyncExitStack
+    from pathlib import Path
 
 
 async def _serve(name: str) -> None:
@@ -37,12 +38,21 @@ async def _serve(name: str) -> None:
 async def _api_server(stack: AsyncExitStack, lab: Lab) -> list[Coroutine[Any, Any, None]]:
     """Start the API server; returns the jobs that depend on it."""
     from romana_bus.kubernetes.api import Api, Target
+    from romana_bus.kubernetes.client import KubeClient
     from romana_bus.lab.cluster.node_lifecycle import watch_nodes
     from romana_bus.lab.kubeapi.server import ApiServer
-    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.lab.kubelet import pods
+    from romana_bus.lab.kubelet.containers import log_file
     from romana_bus.lab.scheduler.scheduler import Scheduler
 
-    server = await stack.enter_async_context(ApiServer(graceful=True, admission=True))
+    def log(pod: dict[str, Any], container: str) -> Path | None:
+        on = pod["spec"].get("nodeName")  # of the lab, or what somebody wrote into a pod
+        known = on in {node.name for node in lab.spec.nodes} and pods.with_command(pod)
+        names = {each["name"] for each in known or ()}
+        return log_file(lab.node(on), pods.uid(pod), container) if container in names else None
+
+    api = ApiServer(graceful=True, admission=True, log_file=log)
+    server = await stack.enter_async_context(api)
     write(lab.directory / "server", server.url)
     client = KubeClient(await stack.enter_async_context(Api(Target(server=server.url))))
     return [Scheduler(client).run(), watch_nodes(client)]

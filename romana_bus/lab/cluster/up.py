@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from romana_bus.errors import Failed
+from romana_bus.kubernetes.kubeconfig import kubeconfig
 from romana_bus.lab.cluster import fabric, services, waiting
 from romana_bus.lab.kubeapi.resources import NODES
-from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.kubelet.node import is_ready, why_not_ready
 from romana_bus.lab.machine import processes
 from romana_bus.lab.machine.directory import NatsAccess, write
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.kubernetes.client import KubeClient
     from romana_bus.lab.machine.directory import Lab
 
     #: Shows the user what is being done, while the context is open.
@@ -140,6 +140,7 @@ def _environment(lab: Lab) -> str:
         f"export ROMANA_NATS_CREDS='{lab.credentials}'\n"
         f"export ROMANA_CLUSTER='{lab.spec.name}'\n"
         f"export KUBECONFIG='{kubeconfig_file(lab)}'\n"
+        "export ROMANA_CONNECTIVITY_SKIP=hostport  # the nodes' plugin is not chained with portmap\n"
         f"command -v romana-bus >/dev/null || PATH=\"$PATH\":'{Path(sys.executable).parent}'\n"
     )
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from romana_bus.bus.jetstream.store import JetStream
     from romana_bus.events import BlockAssigned
     from romana_bus.inet import Prefix
+    from romana_bus.kubernetes.client import KubeClient
     from romana_bus.lab.cluster.up import Step
     from romana_bus.lab.inspect.route_counter import Tally
-    from romana_bus.lab.kubeclient.client import KubeClient
     from romana_bus.lab.machine.directory import Lab
     from romana_bus.lab.machine.rtnl import Kernel
     from romana_bus.lab.spec import Node

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from romana_bus.errors import Failed
+from romana_bus.kubernetes.client import Refused
 from romana_bus.lab.kubeapi.resources import NAMESPACES, PODS
-from romana_bus.lab.kubeclient.client import Refused
 from romana_bus.lab.kubelet import pods
 from romana_bus.lab.spec import ZONE_LABEL
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.kubernetes.client import KubeClient
 
 Json = dict[str, Any]
 

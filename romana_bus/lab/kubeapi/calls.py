@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _ON_COLLECTION = {"GET": "list", "POST": "create"}
 _ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
-#: Subresources that can only be created, not read.
-CREATED_ONLY = ("binding",)
+#: Subresources that can only be created, and those that can only be read.
+CREATED_ONLY, READ_ONLY = ("binding",), ("log",)
 
 
 #: Numeric options are signed 64-bit integers.
@@ -78,6 +78,8 @@ def _verb(method: str, name: str, subresource: str) -> str:
     """The RBAC verb of a request; '' if there is none."""
     if subresource in CREATED_ONLY:
         return "create" if method == "POST" else ""
+    if subresource in READ_ONLY:
+        return "get" if method == "GET" else ""
     return (_ON_OBJECT if name else _ON_COLLECTION).get(method, "")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from romana_bus.lab.kubeapi.calls import CREATED_ONLY
+from romana_bus.lab.kubeapi.calls import CREATED_ONLY, READ_ONLY
 from romana_bus.lab.kubeapi.resources import VERBS
 from romana_bus.lab.kubeapi.status import go_json
 
@@ -94,9 +94,15 @@ def _entries(resource: Resource) -> list[Json]:
     return [entry] + [
         {"name": f"{resource.plural}/{sub}", "singularName": "", **common}
         | {"kind": sub.capitalize() if sub in CREATED_ONLY else resource.kind}
-        | {"verbs": ["create"] if sub in CREATED_ONLY else ["get", "patch", "update"]}
+        | {"verbs": _verbs(sub)}
         for sub in resource.subresources
     ]
+
+
+def _verbs(subresource: str) -> list[str]:
+    if subresource in CREATED_ONLY:
+        return ["create"]
+    return ["get"] if subresource in READ_ONLY else ["get", "patch", "update"]
 
 
 def _roots(served: list[Resource]) -> list[str]:

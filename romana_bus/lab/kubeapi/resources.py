@@ -1,43 +1,12 @@
-"""The resources that the small API server serves: their names and paths. Pure."""
+"""The resources that the small API server serves. Pure."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from romana_bus.kubernetes.resources import NAMESPACES, NETWORK_POLICIES, NODES, PODS, Resource
+
+__all__ = ("BUILT_IN", "NAMESPACES", "NETWORK_POLICIES", "NODES", "PODS", "VERBS", "Resource")
 
 #: The verbs of every resource, as in RBAC.
 VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
-
-
-class Resource(NamedTuple):
-    """One resource. `group`: '' for the core API. `short`: short names for kubectl. `subresources`: such as
-    `status`."""
-
-    group: str
-    version: str
-    plural: str
-    kind: str
-    namespaced: bool
-    short: tuple[str, ...] = ()
-    subresources: tuple[str, ...] = ("status",)
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def path(self) -> str:
-        """The path of its cluster-wide list: `/api/v1/pods`."""
-        return f"{'/apis' if self.group else '/api'}/{self.api_version}/{self.plural}"
-
-    def key(self, namespace: str, name: str) -> str:
-        return f"{namespace}/{name}" if self.namespaced else name
-
-
-NODES = Resource("", "v1", "nodes", "Node", False, ("no",))
-PODS = Resource("", "v1", "pods", "Pod", True, ("po",), ("binding", "status"))
-NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, ("ns",))
-NETWORK_POLICIES = Resource(
-    "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), ()
-)
 
 BUILT_IN = (NODES, PODS, NAMESPACES, NETWORK_POLICIES)

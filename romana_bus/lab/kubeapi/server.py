@@ -3,8 +3,8 @@
 Its answers are those of a real server, byte for byte: tests compare them with `recordings/`, and run
 kubectl against it. It requires no credentials. (`tests/lab/apiserver.py` adds credentials and faults.)
 
-Not supported: finalizers, managedFields, schemas; deletion of collections; answers in protobuf; logs, exec,
-evictions, events.
+Not supported: finalizers, managedFields, schemas; deletion of collections; answers in protobuf; following a
+log; exec, evictions, events.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 
 from romana_bus.lab.kubeapi import http, status, upkeep, wire
-from romana_bus.lab.kubeapi.calls import Call, check_options, read_call
+from romana_bus.lab.kubeapi.calls import READ_ONLY, Call, check_options, read_call
 from romana_bus.lab.kubeapi.discovery import document
 from romana_bus.lab.kubeapi.read.listing import list_body
 from romana_bus.lab.kubeapi.read.selectors import selection
@@ -35,7 +35,8 @@ from romana_bus.lab.kubeapi.write.admission import BORN, Rules
 from romana_bus.lab.kubeapi.write.writes import write
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from pathlib import Path
 
     from romana_bus.lab.kubeapi.read.selectors import Selection
     from romana_bus.lab.kubeapi.read.views import View
@@ -59,7 +60,8 @@ class ApiServer:
     `lease_interval`: seconds; inf: never. `lease_interval`: between renewals of its own lease, which
     increment the version; None: as a real server with `admission`, else never, since recorded objects have
     their own versions. `watch_buffer`: the most lines that are queued for a slow watch. `graceful`,
-    `admission`: see Rules; with both it behaves like a cluster."""
+    `admission`: see Rules; with both it behaves like a cluster. `log_file`: where the output of a pod's
+    container is."""
 
     def __init__(
         self,
@@ -74,9 +76,10 @@ class ApiServer:
         compact_interval: float = 300.0,
         lease_interval: float | None = None,
         watch_buffer: int = 10_000,
+        log_file: Callable[[dict[str, Any], str], Path | None] = lambda _pod, _container: None,
     ) -> None:
         self.store = Store(resources)
-        self._host, self._port = host, port
+        self._host, self._port, self._log_file = host, port, log_file
         self._rules = Rules(graceful, admission)
         self._streaming_list = streaming_list
         self._bookmark_interval, self._watch_buffer = bookmark_interval, watch_buffer
@@ -163,6 +166,8 @@ class ApiServer:
                 return await self._watch(request, call)
             case "list":
                 return await self._shown(request, self._list(request, call))
+            case "get" if call.subresource in READ_ONLY:
+                return http.reply(200, self._log(call), http.TEXT)
             case "get":
                 return await self._shown(request, self._get(call))
             case _:
@@ -173,10 +178,27 @@ class ApiServer:
         return list_body(self.store, call, view_of(call, utc_now))
 
     def _get(self, call: Call) -> bytes:
+        return view_of(call, utc_now).alone(self._raw(call)) + b"\n"
+
+    def _raw(self, call: Call) -> bytes:
         raw = self.store.get(call.resource, call.key)
         if raw is None:
             raise status.not_found(call.resource, call.name)
-        return view_of(call, utc_now).alone(raw) + b"\n"
+        return raw
+
+    def _log(self, call: Call) -> bytes:
+        """The output of a container until now. Raises Refused (400) as a kubelet that has none does."""
+        pod = msgspec.json.decode(self._raw(call))
+        names = [container.get("name") for container in pod["spec"]["containers"]]
+        container = call.query.get("container") or names[0]
+        if container not in names:
+            raise status.bad_request(f"container {container} is not valid for pod {call.name}")
+        if file := self._log_file(pod, container):
+            with contextlib.suppress(FileNotFoundError):
+                return file.read_bytes()
+        raise status.bad_request(
+            f'container "{container}" in pod "{call.name}" is waiting to start: ContainerCreating'
+        )
 
     async def _shown(self, _request: web.Request, body: bytes) -> web.StreamResponse:
         return http.reply(200, body, {})

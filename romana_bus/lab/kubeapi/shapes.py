@@ -32,7 +32,9 @@ def _expressions(place: str) -> _Types:
 
 def _containers(place: str) -> _Types:
     ports = f"{place}[].ports"
-    types = {place: _OBJECTS} | _texts(f"{place}[]", "name", "image") | {ports: _OBJECTS}
+    types: _Types = {place: _OBJECTS} | _texts(f"{place}[]", "name", "image") | {ports: _OBJECTS}
+    types |= {f"{place}[].{field}": list[str] for field in ("command", "args")}
+    types |= {f"{place}[].env": _OBJECTS} | _texts(f"{place}[].env[]", "name", "value")
     return types | {f"{ports}[].containerPort": int, f"{ports}[].protocol": str}
 
 

@@ -9,19 +9,22 @@ the API server is unreachable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from romana_bus.errors import RomanaError
+from romana_bus.kubernetes.client import Refused
 from romana_bus.lab.kubeapi.resources import NODES, PODS
-from romana_bus.lab.kubeclient.client import Refused
 from romana_bus.lab.kubelet import node, pods, static
+from romana_bus.lab.kubelet.containers import Containers
 from romana_bus.tasks import stop, until_one_ends, until_set
 
 if TYPE_CHECKING:
-    from romana_bus.lab.kubeclient.client import KubeClient
+    from romana_bus.kubernetes.client import KubeClient
     from romana_bus.lab.kubelet.sandboxes import Sandbox, Sandboxes
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,8 @@ class Kubelet:
 
     def __init__(self, client: KubeClient, who: node.Identity, sandboxes: Sandboxes) -> None:
         self._client, self._who, self._sandboxes = client, who, sandboxes
+        self._containers = Containers(sandboxes.ground.directory)
+        self._watched: set[int] = set()
         self.wanted: dict[str, Json] = {}
         self._mirrors: dict[tuple[str, str], Json] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -88,7 +93,7 @@ class Kubelet:
         mine = f"spec.nodeName={self._who.name}"
         async for kind, pod in self._client.watch(PODS, field_selector=mine):
             if kind == "SYNCED":
-                self._look_at(*self._sandboxes.of)
+                self._look_at(*self._sandboxes.of, *self._containers.known)
             elif pods.is_mirror(pod):
                 self._mirror_changed(kind, pod)
             elif kind == "DELETED":
@@ -148,6 +153,7 @@ class Kubelet:
                     log.warning("pod not as wanted, tried again", uid=uid, why=str(error))
                     delay, pause = min(2 * delay, longest), delay
                 if pause is None and uid not in self.wanted and uid not in self._sandboxes.of:
+                    await asyncio.to_thread(self._containers.forget, uid)
                     return
                 await until_set(changed, pause)
         finally:
@@ -158,6 +164,7 @@ class Kubelet:
         pod, sandbox = self.wanted.get(uid), self._sandboxes.of.get(uid)
         going = pod is None or pods.is_ending(pod) or pods.is_over(pod)
         if sandbox and (going or not self._sandboxes.is_alive(sandbox)):
+            self._containers.stop(uid)
             async with self._room:
                 await asyncio.to_thread(self._sandboxes.remove, sandbox)
             sandbox = None
@@ -167,7 +174,31 @@ class Kubelet:
             return
         if sandbox is None:
             sandbox = await self._create(pod)
-        await self._show(pod, pods.running(pod, self._described(sandbox)))
+        for pid in await asyncio.to_thread(self._containers.start, pod, sandbox):
+            self._watch_end(pid, uid)
+        await self._show(pod, pods.running(pod, self._described(sandbox, pod)))
+
+    def _watch_end(self, pid: int, uid: str) -> None:
+        """Look at the pod when this process has ended."""
+        if pid in self._watched:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            end = os.pidfd_open(pid)
+        except ProcessLookupError:  # started by an earlier kubelet, and over since
+            self._look_at(uid)
+            return
+        self._watched.add(pid)
+
+        def ended() -> None:
+            loop.remove_reader(end)
+            os.close(end)
+            self._watched.discard(pid)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)  # only if it is our child: not after a restart
+            self._look_at(uid)
+
+        loop.add_reader(end, ended)
 
     async def _create(self, pod: Json) -> Sandbox:
         async with self._room:
@@ -179,8 +210,10 @@ class Kubelet:
         await self._show(pod, pods.waiting(pod, self._sandboxes.ground.host, shown, str(why)))
         raise why
 
-    def _described(self, sandbox: Sandbox) -> pods.Running:
-        return pods.Running(sandbox.addresses, self._sandboxes.ground.host, sandbox.id, sandbox.since)
+    def _described(self, sandbox: Sandbox, pod: Json) -> pods.Running:
+        ended = self._containers.ended(pod)
+        host = self._sandboxes.ground.host
+        return pods.Running(sandbox.addresses, host, sandbox.id, sandbox.since, ended)
 
     async def _show(self, pod: Json, status: Json) -> None:
         """Write the pod's status; for a static pod, that of its mirror pod."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Json = dict[str, Any]
 
 MIRROR = "kubernetes.io/config.mirror"
+#: The name of a container (RFC 1123, label).
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Running(NamedTuple):
-    """A pod that has its network. `since`: RFC 3339; `host`: the node's addresses."""
+    """A pod that has its network. `since`: RFC 3339; `host`: the node's addresses. `ended`: the containers
+    that have ended, by name: exit code and time."""
 
     addresses: tuple[str, ...]
     host: tuple[str, ...]
     sandbox: str
     since: str
+    ended: Mapping[str, tuple[int, str]] = {}
 
 
 def key(pod: Json) -> tuple[str, str]:
@@ -78,17 +86,39 @@ def _quantity(text: str) -> int:
 
 
 def running(pod: Json, state: Running) -> Json:
+    """The status of a pod that has its network. With restartPolicy Never it is over once all of its
+    containers have ended."""
     addresses = {"podIP": state.addresses[0], "podIPs": _ips(state.addresses)} if state.addresses else {}
+    names = {container.get("name", "") for container in _containers(pod)}
+    over = pod.get("spec", {}).get("restartPolicy") == "Never" and names <= state.ended.keys()
+    failed = any(code for code, _ in state.ended.values())
+    phase = ("Failed" if failed else "Succeeded") if over else "Running"
     return {
-        **_common("Running", state.host, state.since),
+        **_common(phase, state.host, state.since),
         **addresses,
         "message": None,
-        "conditions": _conditions(True, state.since, "", ""),
+        "conditions": _conditions(not state.ended, state.since, "PodCompleted" if over else "", ""),
         "containerStatuses": [
-            _container(container, {"running": {"startedAt": state.since}}, state.sandbox)
-            for container in _containers(pod)
+            _container(container, _state(container, state), state.sandbox) for container in _containers(pod)
         ],
     }
+
+
+def _state(container: Json, state: Running) -> Json:
+    if (end := state.ended.get(container.get("name", ""))) is None:
+        return {"running": {"startedAt": state.since}}
+    code, at = end
+    reason = "Error" if code else "Completed"
+    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": state.since, "finishedAt": at}}
+
+
+def with_command(pod: Json) -> list[Json]:
+    """The containers that have a command. Their names are safe as names of files."""
+    return [
+        container
+        for container in _containers(pod)
+        if container.get("command") and _LABEL.fullmatch(container.get("name") or "")
+    ]
 
 
 def waiting(pod: Json, host: tuple[str, ...], since: str, why: str) -> Json:

@@ -57,19 +57,30 @@ def start(
     namespace: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Record:
-    """Start a process in its own session, so that Ctrl-C does not reach it. Raises Failed."""
-    log = os.open(lab.directory / f"logs/{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    """Start a process of the lab, and record it. Raises Failed."""
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ} | {"PATH": netns.search_path()}
+    environment = kept | dict(environment or {}) | {MARK: lab.spec.name}
+    record = spawn(name, command, lab.directory / f"logs/{name}.log", environment, namespace)
+    write(_path(lab, name), msgspec.json.encode(record))
+    return record
+
+
+def spawn(
+    name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], namespace: str
+) -> Record:
+    """Start a process in its own session, so that Ctrl-C does not reach it, and with exactly this
+    environment; its output is appended to `log`. Raises Failed."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         with netns.inside(namespace):
             pid = os.posix_spawn(
                 command[0],
                 list(command),
-                kept | dict(environment or {}) | {MARK: lab.spec.name},
+                environment,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, log, 1),
-                    (os.POSIX_SPAWN_DUP2, log, 2),
+                    (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2),
                 ],
                 setsid=True,
                 setsigmask=(),
@@ -77,10 +88,8 @@ def start(
     except OSError as error:
         raise Failed(f"{name} cannot be started: {command[0]}: {error.strerror}") from None
     finally:
-        os.close(log)
-    record = Record(name, pid, _started(pid) or 0)
-    write(_path(lab, name), msgspec.json.encode(record))
-    return record
+        os.close(output)
+    return Record(name, pid, _started(pid) or 0)
 
 
 def recorded(lab: Lab) -> dict[str, Record]:

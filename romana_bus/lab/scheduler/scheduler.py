@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from romana_bus.kubernetes.client import Refused, Unreachable
 from romana_bus.lab.kubeapi.resources import NODES, PODS
-from romana_bus.lab.kubeclient.client import Refused, Unreachable
 from romana_bus.lab.scheduler.choose import choose, stated_reason
 from romana_bus.tasks import until_one_ends
 
 if TYPE_CHECKING:
+    from romana_bus.kubernetes.client import KubeClient
     from romana_bus.lab.kubeapi.resources import Resource
-    from romana_bus.lab.kubeclient.client import KubeClient
     from romana_bus.lab.scheduler.choose import Decision
 
 log = structlog.get_logger(__name__)

@@ -23,8 +23,9 @@ from romana_bus import events as ev
 from romana_bus.bus.api import Message
 from romana_bus.cli.common import console, terminal
 from romana_bus.cli.common.options import Output
+from romana_bus.cli.common.steps import Steps
 from romana_bus.cli.common.terminal import Text
-from romana_bus.cli.lab import demo, ping, pods, up_down
+from romana_bus.cli.lab import demo, ping, pods
 from romana_bus.cli.serve.live import LiveView
 from romana_bus.lab.inspect.names import End
 from romana_bus.lab.inspect.reachability import Pair, Ping
@@ -272,7 +273,7 @@ def test_lab_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         console, "console", terminal.Console(file=screen, width=400, _environ={"TERM": "xterm"})
     )
-    with up_down.Steps(Output())(f"{EVIL}[bold]"):
+    with Steps(Output())(f"{EVIL}[bold]"):
         pass
     output = screen.getvalue()
     assert steering(output, terminal=True) == []

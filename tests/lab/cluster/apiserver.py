@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from romana_bus.kubernetes.api import Api, Target
+from romana_bus.kubernetes.client import KubeClient
+from romana_bus.kubernetes.kubeconfig import kubeconfig
 from romana_bus.lab.kubeapi.server import ApiServer
-from romana_bus.lab.kubeclient.client import KubeClient
-from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.machine.directory import write
 from romana_bus.lab.scheduler.scheduler import Scheduler
 

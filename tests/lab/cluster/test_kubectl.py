@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +132,54 @@ def test_a_watch_shows_a_pod_come_and_go(kubectl: Kubectl) -> None:
             watching.terminate()
     address = seen[-1].split()[5]
     assert any("Running" in line and address in line for line in seen)
+
+
+COMMANDS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: job, namespace: shop}
+spec:
+  restartPolicy: Never
+  nodeName: a1
+  containers:
+    - name: main
+      image: none
+      command: [sh, -c, 'id -u; grep CapBnd /proc/self/status; echo "$WHO on $HOSTNAME"; exit "$1"', sh]
+      args: ["3"]
+      env: [{name: WHO, value: me}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: server, namespace: shop}
+spec:
+  hostNetwork: true
+  nodeName: a1
+  containers: [{name: main, image: none, command: [sh, -c, "echo $$; exec sleep 600"]}]
+"""
+
+
+def test_commands_of_pods_run_as_nobody_and_outlive_the_kubelet(kubectl: Kubectl) -> None:
+    kubectl("create namespace shop")
+    kubectl("apply -f -", COMMANDS)
+    until(lambda: kubectl.pod("job")["status"]["phase"] == "Failed", "the job ends")
+    uid, capabilities, who = kubectl("logs job").splitlines()
+    assert (uid, int(capabilities.split()[1], 16), who) == ("65534", 0, "me on job")
+    (container,) = kubectl.pod("job")["status"]["containerStatuses"]
+    assert container["state"]["terminated"]["exitCode"] == 3
+    assert container["ready"] is False
+
+    kubectl("wait --for=condition=Ready pod/server --timeout=30s")
+    pid = int(until(lambda: kubectl("logs server"), "it prints"))
+    assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    os.kill(kubectl.run.pid("kubelet-a1"), signal.SIGKILL)
+    kubectl.run("start")
+    kubectl("annotate pod server seen=again")
+    kubectl.run("pod", "run", "later", "--node", "a1")  # the new kubelet works
+    assert kubectl("logs server") == f"{pid}\n"  # it was not started again
+    kubectl("delete pod server job")
+    until(lambda: not os.path.exists(f"/proc/{pid}"), "it ends with its pod")
+    directory = ROOT / kubectl.run.spec.name / "nodes/a1/containers"
+    until(lambda: not list(directory.iterdir()), "nothing is kept of pods that are gone")
 
 
 def test_a_drained_node_gets_no_pods_until_it_is_uncordoned(kubectl: Kubectl) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
+from romana_bus.kubernetes.kubeconfig import kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

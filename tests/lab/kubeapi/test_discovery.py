@@ -30,13 +30,14 @@ async def test_groups_versions_and_resources() -> None:
         listed = {one["name"]: one for one in core["resources"]}
         assert list(listed) == [
             *("namespaces", "namespaces/status", "nodes", "nodes/status"),
-            *("pods", "pods/binding", "pods/status"),
+            *("pods", "pods/binding", "pods/log", "pods/status"),
         ]
         assert listed["pods"]["shortNames"] == ["po"]
         assert (listed["pods/binding"]["kind"], listed["pods/binding"]["verbs"]) == (
             "Binding",
             ["create"],
         )
+        assert listed["pods/log"]["verbs"] == ["get"]
         assert (await client.ask("/apis/nothing.example")).status == 404
         assert (await client.ask("/api/v2")).status == 404
 

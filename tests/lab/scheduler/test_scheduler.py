@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from romana_bus.kubernetes.api import Api, Target
+from romana_bus.kubernetes.client import KubeClient, Pace, Refused, Unreachable
+from romana_bus.kubernetes.kubeconfig import kubeconfig
 from romana_bus.lab.kubeapi.resources import NAMESPACES, NODES, PODS
-from romana_bus.lab.kubeclient.client import KubeClient, Pace, Refused, Unreachable
-from romana_bus.lab.kubeclient.kubeconfig import kubeconfig
 from romana_bus.lab.scheduler.scheduler import Scheduler
 from romana_bus.tasks import stop
 from tests.lab.apiserver import ApiServer

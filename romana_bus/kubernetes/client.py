@@ -1,4 +1,4 @@
-"""The Kubernetes client of the stand-ins (scheduler, kubelet), for the small API server and for real ones.
+"""A client of the Kubernetes API that reads and writes objects. The watcher has its own, for speed.
 
     client = KubeClient(api)               # kubernetes.api.Api: kubeconfig, TLS, credentials
     async for kind, pod in client.watch(PODS, field_selector="spec.nodeName=a1"):
@@ -22,15 +22,16 @@ import structlog
 
 from romana_bus.errors import Failed
 from romana_bus.kubernetes.api import NETWORK_ERRORS, read, reason
+from romana_bus.kubernetes.known import Known
+from romana_bus.kubernetes.resources import PODS
 from romana_bus.kubernetes.status import read_status
-from romana_bus.lab.kubeclient.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from romana_bus.kubernetes.api import Api
-    from romana_bus.lab.kubeapi.resources import Resource
-    from romana_bus.lab.kubeclient.known import Seen
+    from romana_bus.kubernetes.known import Seen
+    from romana_bus.kubernetes.resources import Resource
 
 log = structlog.get_logger(__name__)
 
@@ -95,8 +96,16 @@ class KubeClient:
     ) -> list[Json]:
         """All objects, from one unpaged list. Raises Refused, Unreachable."""
         query = selectors(label_selector, field_selector)
-        items = (await self._ask("GET", place(resource, namespace), query))["items"]
+        path = place(resource, namespace)
+        items = (await self._ask("GET", path, query)).get("items", "")
+        if items is not None and not isinstance(items, list):
+            raise Unreachable(f"GET {path}: the answer is not a list of {resource.plural}")
         return items or []
+
+    async def log(self, namespace: str, pod: str) -> str:
+        """The output of a pod's only container until now. Raises Refused, Unreachable."""
+        answer = await self._send("GET", place(PODS, namespace, pod, "log"))
+        return answer.decode(errors="replace")
 
     async def create(self, resource: Resource, namespace: str, body: Json, *, dry_run: bool = False) -> Json:
         query = {"dryRun": "All"} if dry_run else {}
@@ -214,6 +223,20 @@ class KubeClient:
         body: object = None,
         content_type: str = "application/json",
     ) -> Json:
+        said = await self._send(method, path, query, body, content_type)
+        try:
+            return msgspec.json.decode(said, type=Json)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unreachable(f"{method} {path}: the answer is not JSON: {error}") from None
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> bytes:
         try:
             answer = await self._api.call(
                 method, path, query or {}, body=body, content_type=content_type, silence=self._pace.answer
@@ -224,10 +247,7 @@ class KubeClient:
             raise _unreachable(error) from None
         if answer.status >= 300:
             raise _refused(answer.status, said)
-        try:
-            return msgspec.json.decode(said, type=Json)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unreachable(f"{method} {path}: the answer is not JSON: {error}") from None
+        return said
 
 
 def place(resource: Resource, namespace: str = "", name: str = "", subresource: str = "") -> str:

@@ -1,0 +1,1 @@
+"""`romana-bus connectivity`: tests a cluster's network with probe pods."""

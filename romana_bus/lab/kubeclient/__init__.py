@@ -1,1 +1,0 @@
-"""The lab's own client of an API server."""

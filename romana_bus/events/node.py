@@ -72,6 +72,10 @@ class NodeNetwork(Report, frozen=True, kw_only=True):
         return ""
 
 
+class AgentUninstalled(Report, frozen=True, kw_only=True):
+    """The agent was removed from the node: its report under this subject holds no longer."""
+
+
 class Audited(Report, frozen=True, kw_only=True):
     """An audit was done. `findings`: kind -> how many. `repaired`: how many of them it corrected."""
 
@@ -165,6 +169,6 @@ class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
 
 #: All events of NODE.
 EVENTS: tuple[type[Event], ...] = (
-    Applied, ApplyFailed, Wired, NodeNetwork, Audited, MessagesParked, ForeignWriteSeen, PermissionRefused,
-    SandboxRequested, SandboxRemoved,
+    Applied, ApplyFailed, Wired, NodeNetwork, AgentUninstalled, Audited, MessagesParked, ForeignWriteSeen,
+    PermissionRefused, SandboxRequested, SandboxRemoved,
 )  # fmt: skip

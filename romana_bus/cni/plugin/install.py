@@ -13,13 +13,16 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import structlog
 
 from romana_bus.cni.spec import VERSIONS
 from romana_bus.errors import BadInput, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = structlog.get_logger(__name__)
 
@@ -59,13 +62,19 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) ->
         )
     _make({"--bin-dir": bin_dir, "--conf-dir": conf_dir})
     plugins, version, oldest = _chain(bin_dir)
-    ours = {"type": PLUGIN, "socket": str(socket)} | ({"mtu": mtu} if mtu else {})
-    chained = [{"type": plugin} | _CHAINED[plugin] for plugin in plugins]
-    conflist = {"cniVersion": version, "name": name, "plugins": [ours, *chained]}
     executable, config = bin_dir / PLUGIN, conf_dir / CONFLIST
-    text = msgspec.json.format(msgspec.json.encode(conflist), indent=2) + b"\n"
+    text = conflist(name, version, str(socket), mtu, plugins)
     _write([(executable, source().read_bytes(), 0o755), (config, text, 0o644)])
     return Installed(executable, config, plugins, version, oldest, _first(conf_dir))
+
+
+def conflist(name: str, version: str, socket: str, mtu: int, plugins: Sequence[str]) -> bytes:
+    """The network configuration as it is written. `plugins`: those that are chained. Raises KeyError for one
+    that is not known."""
+    ours = {"type": PLUGIN, "socket": socket} | ({"mtu": mtu} if mtu else {})
+    chained = [{"type": plugin} | _CHAINED[plugin] for plugin in plugins]
+    document = {"cniVersion": version, "name": name, "plugins": [ours, *chained]}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def source() -> Path:

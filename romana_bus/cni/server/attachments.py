@@ -46,6 +46,15 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
         return _path(self.network, self.attached)
 
 
+def stored(directory: Path) -> Iterator[tuple[Path, Attachment]]:
+    """The attachments in a directory with their files, the oldest first. Raises OSError."""
+    for file in sorted(directory.glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name)):
+        try:
+            yield file, msgspec.json.decode(file.read_bytes(), type=Attachment)
+        except msgspec.DecodeError as error:
+            log.error("not an attachment: ignored", file=str(file), why=str(error))
+
+
 class Attachments:
     """All attachments, in memory in the order in which they were put, and on disk."""
 
@@ -54,12 +63,7 @@ class Attachments:
         self._directory = directory
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._all: dict[tuple[str, Attached], Attachment] = {}
-        for file in sorted(directory.glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name)):
-            try:
-                attachment = msgspec.json.decode(file.read_bytes(), type=Attachment)
-            except msgspec.DecodeError as error:
-                log.error("not an attachment: ignored", file=str(file), why=str(error))
-                continue
+        for file, attachment in stored(directory):
             if attachment.addresses:
                 self._all[attachment.key] = attachment
             else:

@@ -148,6 +148,7 @@ def test_kept_pods_stay_connected_without_an_agent_until_they_are_gone(node: Nod
         assert all(pings(one.netns, address) for address in addresses[other.name])
     assert node.routes().keys() == {*addresses[plain.name], *addresses["proxy"]}
     assert node.blocks() == {"10.77.16.0/28", "10.77.18.0/28"}
+    assert not [route for route in kernel.routes(node.netns) if route.kind == "unreachable"]
     assert isinstance(node.newest_of(static), SandboxRequested)
     assert isinstance(node.newest(f"node.{node.name}.cni"), Wired)
     removed(node, plain)

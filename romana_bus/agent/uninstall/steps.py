@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from romana_bus.cni.link import attach
 from romana_bus.cni.link import removal as links
 from romana_bus.netlink.fib import Forwarding
-from romana_bus.routing import Kernel, plan_removal
+from romana_bus.routing import Delta, Kernel, plan_removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +49,9 @@ def of_node(survey: Survey, *, keeps: bool) -> Iterator[Step]:
         yield Step(_named("link", gone), lambda: _each(attach.detach, gone))
     if survey.astray:
         yield Step(_counted(len(survey.astray), "route to a pod", "routes to pods"), _remove_astray)
+    if keeps and (groups := survey.routes.reachable):
+        what = f"{_counted(len(groups), 'unreachable route')}: what is not known goes to the router"
+        yield Step(what, lambda: _remove_routes(kept=True))
     routes, nexthops = len(survey.routes) - len(survey.routes.deleted), len(survey.routes.deleted)
     if not keeps and (routes or nexthops):
         what = f"{_counted(routes, 'route')} to other nodes' pods, and {_counted(nexthops, 'nexthop')}"
@@ -73,12 +76,14 @@ def _remove_astray() -> None:
     links.remove_routes((address, link) for address, all_ in present.routes.items() for link in all_ - ours)
 
 
-def _remove_routes() -> None:
+def _remove_routes(*, kept: bool = False) -> None:
+    """`kept`: those to other nodes' pods stay."""
     kernel = Kernel()
     with Forwarding() as forwarding:
         for _ in forwarding.read(kernel):
             pass
-        for _ in forwarding.apply(plan_removal(kernel), kernel):
+        every = plan_removal(kernel)
+        for _ in forwarding.apply(Delta(reachable=every.reachable) if kept else every, kernel):
             pass
 
 

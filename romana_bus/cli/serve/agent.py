@@ -135,3 +135,7 @@ def install_cni(
     if done.first:
         before = ", ".join(done.first)
         print_line(f"the runtime uses the first file by name, which is not this one: remove {before}")
+    elif done.after:
+        print_line(
+            f"the runtime uses the first file by name, which is this one, and not {', '.join(done.after)}"
+        )

@@ -39,7 +39,8 @@ _CHAINED: dict[str, dict[str, Any]] = {
 
 class Installed(NamedTuple):
     """What was installed. `oldest`: the plugin that allows no newer version. `first`: configurations in
-    CONF_DIR that a runtime uses instead, since their names sort before ours."""
+    CONF_DIR that a runtime uses instead, since their names sort before ours. `after`: those that it does not
+    use any more."""
 
     executable: Path
     conflist: Path
@@ -47,6 +48,7 @@ class Installed(NamedTuple):
     version: str
     oldest: str
     first: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) -> Installed:
@@ -65,7 +67,7 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) ->
     executable, config = bin_dir / PLUGIN, conf_dir / CONFLIST
     text = conflist(name, version, str(socket), mtu, plugins)
     _write([(executable, source().read_bytes(), 0o755), (config, text, 0o644)])
-    return Installed(executable, config, plugins, version, oldest, _first(conf_dir))
+    return Installed(executable, config, plugins, version, oldest, *_others(conf_dir))
 
 
 def conflist(name: str, version: str, socket: str, mtu: int, plugins: Sequence[str]) -> bytes:
@@ -101,9 +103,13 @@ def _make(directories: dict[str, Path]) -> None:
             raise BadInput(f"{option} {directory}: {why}, or name another")
 
 
-def _first(conf_dir: Path) -> tuple[str, ...]:
+def _others(conf_dir: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The other configurations, before and after ours."""
     names = [file.name for ending in ("conf", "conflist", "json") for file in conf_dir.glob(f"*.{ending}")]
-    return tuple(sorted(name for name in names if name < CONFLIST))
+    return (
+        tuple(sorted(name for name in names if name < CONFLIST)),
+        tuple(sorted(name for name in names if name > CONFLIST)),
+    )
 
 
 # --- what can be chained --------------------------------------------------------------------------------

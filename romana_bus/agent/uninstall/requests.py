@@ -17,7 +17,7 @@ from romana_bus.bus.embedded.client import state_directory
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.cni.server.sandbox_requests import SandboxRequests
 from romana_bus.cni.server.threads import Threads
-from romana_bus.errors import Failed
+from romana_bus.errors import RomanaError
 from romana_bus.events import NODE, AgentUninstalled, codec
 from romana_bus.runtime.feed import outgoing
 from romana_bus.tasks import until_one_ends
@@ -55,8 +55,8 @@ async def end_requests(
     node: str, attachments: Attachments, journal: Journal, access: Access, layout: Layout, *, strangers: bool
 ) -> Outcome:
     """Tell the log. `attachments`: those that are kept; their requests stay. `strangers`: whether pods run
-    whose attachments were lost: then no request is ended, since it may be theirs. Never raises for a log that
-    is out of reach."""
+    whose attachments were lost: then no request is ended, since it may be theirs. Raises nothing for a log
+    that cannot be used."""
     if not access.servers and not access.state and not state_directory(layout.cluster).is_dir():
         return Outcome(why="--nats was not given")
     threads = Threads()
@@ -71,7 +71,7 @@ async def end_requests(
         return Outcome(why=f"it was not told within {WITHIN:g} s")
     except NoLog:
         return Outcome()
-    except (BusError, Failed) as error:
+    except (BusError, RomanaError) as error:
         return Outcome(why=str(error))
     finally:
         threads.close()

@@ -18,6 +18,9 @@ from tests.identities import log_options
 if TYPE_CHECKING:
     from tests.cni.node import Node
 
+#: Up to ten commands each, and a machine that does much else.
+pytestmark = pytest.mark.timeout(300)
+
 #: A static pod's uid, as the kubelet makes it.
 STATIC = "0123456789abcdef0123456789abcdef"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from romana_bus.lab.spec import Spec
     from tests.cli.processes import Home
 
-pytestmark = [needs_root, needs_plugins]
+pytestmark = [needs_root, needs_plugins, pytest.mark.timeout(300)]
 
 #: The pods' networks of the other plugin.
 FOREIGN = {"a1": "10.99.1.0/24", "a2": "10.99.2.0/24"}

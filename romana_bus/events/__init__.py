@@ -53,6 +53,7 @@ from romana_bus.events.kube import (
 )
 from romana_bus.events.node import (
     NODE,
+    AgentUninstalled,
     Applied,
     ApplyFailed,
     Audited,
@@ -112,6 +113,7 @@ __all__ = [
     "AddressDisowned",
     "AddressEvent",
     "AddressReleased",
+    "AgentUninstalled",
     "Applied",
     "ApplyFailed",
     "Audited",

@@ -81,6 +81,10 @@ class NodeChecked(Report, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class AgentUninstalled(Report, frozen=True, kw_only=True):
+    """The agent was removed from the node: its report under this subject holds no longer."""
+
+
 class Audited(Report, frozen=True, kw_only=True):
     """An audit was done. `findings`: kind -> how many. `repaired`: how many of them it corrected."""
 
@@ -174,6 +178,7 @@ class SandboxRemoved(SandboxEvent, frozen=True, kw_only=True):
 
 #: All events of NODE.
 EVENTS: tuple[type[Event], ...] = (
-    Applied, ApplyFailed, Wired, NodeNetwork, NodeChecked, Audited, MessagesParked, ForeignWriteSeen,
+    Applied, ApplyFailed, Wired, NodeNetwork, NodeChecked, AgentUninstalled, Audited, MessagesParked,
+    ForeignWriteSeen,
     PermissionRefused, SandboxRequested, SandboxRemoved,
 )  # fmt: skip

@@ -11,11 +11,11 @@ from romana_bus.routing.routes.delta import Delta
 from romana_bus.routing.routes.desired import derive
 from romana_bus.routing.routes.guard import Guard, Network
 from romana_bus.routing.routes.installed import Kernel
-from romana_bus.routing.routes.plan import plan, plan_withdrawal
+from romana_bus.routing.routes.plan import plan, plan_removal, plan_withdrawal
 from romana_bus.routing.routes.state import Address, Host, State, evolve
 from romana_bus.routing.routes.summary import refused, standing
 
 __all__ = [
     "Address", "Delta", "Guard", "Host", "Kernel", "Network", "State", "derive", "evolve", "plan",
-    "plan_withdrawal", "refused", "standing",
+    "plan_removal", "plan_withdrawal", "refused", "standing",
 ]  # fmt: skip

@@ -1,9 +1,11 @@
-"""An agent with the rights that the DaemonSet gives it, and no others, attaches pods."""
+"""An agent with the rights that the DaemonSet gives it, and no others, attaches pods; what removes it too."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,11 +14,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from romana_bus.cni.plugin import install
 from tests.cni.calling import until
 from tests.cni.conftest import namespaces, own_nats, own_node
 from tests.deploy.manifests import container
+from tests.identities import log_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.cni.node import Node
 
 __all__ = ["namespaces", "own_nats", "own_node"]
@@ -32,8 +38,8 @@ exec setpriv --no-new-privs --bounding-set=$RIGHTS --inh-caps=$RIGHTS {command} 
 """
 
 
-def behind(capabilities: list[str]) -> tuple[str, ...]:
-    command = " ".join(f"'{word}'" for word in AGENT["command"])
+def behind(capabilities: list[str], words: list[str] = AGENT["command"]) -> tuple[str, ...]:
+    command = shlex.join(words)
     rights = ",".join(["-all", *(f"+{name}" for name in capabilities)])
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return (
@@ -64,6 +70,49 @@ def test_an_agent_with_these_capabilities_attaches_pods(node: Node) -> None:
     assert given <= node.routes().keys()
     done = subprocess.run(["ip", "netns", "exec", pod.netns, "ping", "-c1", "-W2", node.address], check=False)
     assert done.returncode == 0
+
+
+def test_what_removes_the_agent_waits_for_pods_and_leaves_nothing(node: Node) -> None:
+    directories = {name: node.directory / name for name in ("bin", "conf", "run", "state", "tmp")}
+    for name in ("bin", "conf", "tmp"):
+        directories[name].mkdir()
+    install.install(directories["bin"], directories["conf"], node.run_dir / "cni.sock", "pods", 0)
+    node.start().until_synced()
+    pod = node.pod()
+    node.decided(pod, *node.fresh())
+    node.until_read()
+    node.added(pod)
+    with removing(node, directories) as log:
+        until(lambda: "the agent runs (--run-dir" in log(), "it waits for the agent", log)
+        node.stop()
+        until(lambda: not any(directories["conf"].iterdir()), "no new pods get our network", log)
+        assert node.routes()
+        subprocess.run(["ip", "netns", "del", pod.netns], check=True)
+        until((directories["tmp"] / "uninstalled").exists, "nothing is left", log)
+        assert not node.routes()
+        assert not any(directories["bin"].iterdir())
+        assert not any(directories[name].exists() for name in ("run", "state"))
+
+
+@contextlib.contextmanager
+def removing(node: Node, directories: dict[str, Path]) -> Iterator[Callable[[], str]]:
+    """The container that removes the agent, which looks again at once; gives what it prints."""
+    uninstall = container("one-node", "uninstall").spec
+    rights = [name.lower() for name in uninstall["securityContext"]["capabilities"]["add"]]
+    command = [word.replace("sleep 10", "sleep 1") for word in uninstall["command"]]
+    options = [f"--{name}-dir={directories[name]}" for name in ("bin", "conf", "run", "state")]
+    log_of_node = log_options(f"nats://{node.log_address}:{node.nats.port}", node.cluster)
+    line = [
+        "ip", "netns", "exec", node.netns, "env", f"TMPDIR={directories['tmp']}", *behind(rights, command),
+        "romana-bus", "agent", *uninstall["args"][:2], *options, *log_of_node, "--node", node.name,
+    ]  # fmt: skip
+    with (node.directory / "uninstall.log").open("wb") as out:
+        running = subprocess.Popen(line, stdout=out, stderr=out)
+    try:
+        yield (node.directory / "uninstall.log").read_text
+    finally:
+        running.terminate()
+        assert running.wait(20) == 0
 
 
 def test_without_sys_admin_it_does_not_start(node: Node) -> None:

@@ -45,10 +45,10 @@ def words_of(one: Container, values: dict[str, str], scratch: Path) -> list[str]
     arguments = [expanded(word, values) for word in one.spec["args"]]
     if "command" not in one.spec:
         return arguments
-    for name, text in (("mount", ""), ("romana-bus", 'printf "%s\\0" "$@"')):
+    for name, text in (("mount", ""), ("sleep", ""), ("romana-bus", 'printf "%s\\0" "$@"')):
         (scratch / name).write_text(f"#!/bin/sh\n{text}\n")
         (scratch / name).chmod(0o755)
-    environ = {"PATH": f"{scratch}:{os.environ['PATH']}"}
+    environ = {"PATH": f"{scratch}:{os.environ['PATH']}", "TMPDIR": str(scratch)}
     command = [*one.spec["command"], *arguments]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[:-1]

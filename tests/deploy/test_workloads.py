@@ -111,6 +111,16 @@ def test_every_secret_and_config_map_that_is_used_exists(name: str) -> None:
 
 
 @every_overlay
+def test_a_node_has_an_agent_or_none(name: str) -> None:
+    agent, uninstall = (container(name, one).pod for one in ("agent", "uninstall"))
+    [term] = agent["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term["matchExpressions"] == [{"key": "romana-bus/agent", "operator": "NotIn", "values": ["off"]}]
+    assert uninstall["nodeSelector"]["romana-bus/agent"] == "off"
+
+
+@every_overlay
 def test_rights_are_the_least(name: str) -> None:
     added = {}
     for one in containers(name):
@@ -123,7 +133,8 @@ def test_rights_are_the_least(name: str) -> None:
         assert account or one.pod["automountServiceAccountToken"] is False
         assert bool(account) == (one.spec["name"] == "watcher")
     assert {one: caps for one, caps in added.items() if caps} == {
-        "romana-bus-agent/agent": ["NET_ADMIN", "SYS_ADMIN"]  # tests/deploy/test_agent.py runs it so
+        "romana-bus-agent/agent": ["NET_ADMIN", "SYS_ADMIN"],  # tests/deploy/test_agent.py runs them so
+        "romana-bus-uninstall/uninstall": ["NET_ADMIN"],
     }
 
 

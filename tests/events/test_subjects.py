@@ -77,6 +77,7 @@ SUBJECTS = {
         ev.Wired,
         ev.NodeNetwork,
         ev.NodeChecked,
+        ev.AgentUninstalled,
         ev.Audited,
     ),
     "node.-.parked.{consumer}": (ev.MessagesParked,),

@@ -125,6 +125,8 @@ def _report(event: ev.Report) -> str:
             return f"{reporter} found {counts or 'nothing'}; corrected {event.repaired}"
         case ev.Wired():
             return f"{reporter} up to {covers}: {len(event.addresses)} addresses in the kernel"
+        case ev.AgentUninstalled():
+            return f"{reporter}: the agent was uninstalled"
         case ev.NodeNetwork():
             parts = {
                 "addresses": event.addresses, "connected": event.connected,

@@ -28,6 +28,9 @@ from romana_bus.ipam.topology.special import doubtful, unusable
 if TYPE_CHECKING:
     from romana_bus.kubernetes.api import Target
 
+#: Where an agent keeps its files, unless --run-dir and --state-dir say otherwise.
+RUN_DIR, STATE_DIR = Path("/run/romana-bus"), Path("/var/lib/romana-bus")
+
 Level = Literal["debug", "info", "warning", "error"]
 
 #: A cluster's name, which is part of names of streams and directories.

@@ -10,13 +10,12 @@ from cyclopts import Parameter
 
 from romana_bus.cli.common import console
 from romana_bus.cli.common.groups import STORE
-from romana_bus.cli.common.options import Connection, Kubernetes, Output, host_node
+from romana_bus.cli.common.options import RUN_DIR, Connection, Kubernetes, Output, host_node
 from romana_bus.cli.common.session import run
 from romana_bus.cli.doctor.examine import examine
 from romana_bus.cli.doctor.finding import CLUSTER, NODE, WRONG
 from romana_bus.cli.doctor.gather.context import Wanted, identity, opened
 from romana_bus.cli.doctor.view import counts, document, print_rows
-from romana_bus.cli.serve.agent import RUN_DIR
 from romana_bus.cli.serve.watch import all_kinds
 from romana_bus.cli.topology.overlap import Services
 from romana_bus.errors import BadInput, Failed

@@ -11,14 +11,14 @@ from cyclopts import App, Parameter
 from romana_bus.agent.agent import Agent, Settings
 from romana_bus.agent.reach import host_of
 from romana_bus.cli.common.groups import OPTIONS
-from romana_bus.cli.common.options import Serving, Store, check_seconds, host_node
+from romana_bus.cli.common.options import RUN_DIR, STATE_DIR, Serving, Store, check_seconds, host_node
 from romana_bus.cli.common.session import run
 from romana_bus.cli.common.terminal import print_line
+from romana_bus.cli.serve.uninstall import uninstall
 from romana_bus.cni import spec
 from romana_bus.cni.plugin import install, runtimes
 from romana_bus.errors import BadInput, Failed
 
-RUN_DIR, STATE_DIR = Path("/run/romana-bus"), Path("/var/lib/romana-bus")
 #: The most seconds of --timeout: romana-cni waits a little longer by default.
 PLUGIN_WAITS = 15.0
 
@@ -26,6 +26,7 @@ app = App(
     name="agent",
     group_parameters=OPTIONS,
 )
+app.command(uninstall)
 
 
 @app.default
@@ -136,3 +137,7 @@ def install_cni(
     if done.first:
         before = ", ".join(done.first)
         print_line(f"the runtime uses the first file by name, which is not this one: remove {before}")
+    elif done.after:
+        print_line(
+            f"the runtime uses the first file by name, which is this one, and not {', '.join(done.after)}"
+        )

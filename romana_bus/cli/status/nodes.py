@@ -12,6 +12,7 @@ from romana_bus.cli.status.node_addresses import address_trouble
 from romana_bus.events import (
     IPAM,
     NODE,
+    AgentUninstalled,
     Applied,
     ApplyFailed,
     BlockAssigned,
@@ -46,6 +47,9 @@ NAMED = 3
 VIEWS = 3
 #: µs after its agent's first report within which a new node gets a place.
 JOINING = 30 * SECOND
+#: µs within which agents report their routes that neither answer nor report what their node lives on: those
+#: before commit 5058d48, every 60 s.
+OLDER_REPORTS = 120 * SECOND
 #: Seconds in which agents of nodes that the log does not know answer; most such nodes were removed.
 UNKNOWN_WITHIN = 0.5
 
@@ -61,7 +65,7 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
     def entry(name: str) -> dict[str, Any]:
         new = {"node": name, "placed": False, "denied": "", "unknown": False, "blocks": 0}
         lists: dict[str, list[Any]] = {key: [] for key in ("overlaps", "problems", "notes", "reports")}
-        return by_name.setdefault(name, new | {"lacks": ""} | lists)
+        return by_name.setdefault(name, new | {"lacks": "", "older": False, "uninstalled": False} | lists)
 
     hosts: list[HostPlaced] = []
     placements: dict[str, list[Prefix]] = {}
@@ -80,12 +84,16 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
         entry(name)["problems"] += texts
     stored = {}
     checks = {}
+    without_agent, of_this_version = set[str](), set[str]()
     for time, event in await newest_events(store, NODE, ">", flaws):
         if isinstance(event, Applied | ApplyFailed | Wired):
             stored[event.subject()] = time, event
         elif isinstance(event, NodeChecked):
             checks[event.subject()] = event
+        elif isinstance(event, AgentUninstalled):
+            without_agent.add(event.node)
         elif isinstance(event, NodeNetwork):
+            of_this_version.add(event.node)
             overlaps = [
                 f"{prefix} overlaps {claim.text}, {claim.of('the node')}"
                 for prefix in placements.get(event.node, ())
@@ -124,6 +132,8 @@ async def nodes(store: Store, now: int, flaws: ParkedMessages) -> list[dict[str,
         report["late"] = bool(report.get("behind")) and report["covers"][IPAM] in late
     for node in by_name.values():
         node["reports"].sort(key=lambda report: str(report["consumer"]))
+        node["uninstalled"] = node["node"] in without_agent and not node["reports"]
+        node["older"] = node["node"] not in of_this_version and _reports_unasked(node["reports"], now)
         node["trouble"] = trouble(node, now)
     return [node for _, node in sorted(by_name.items())]
 
@@ -185,7 +195,8 @@ def trouble(node: dict[str, Any], now: int) -> list[str]:
     told = [f"{text}: see `romana-bus ipam check`" for text in node["overlaps"][:1]]
     told += [node["lacks"]] if node["lacks"] else []
     if not reports:
-        return [*told, *node["problems"], "no report"]
+        told += node["problems"]
+        return told if node["uninstalled"] else [*told, "no report"]
     problems = [
         f"{report['consumer']}: {report['error']} (attempt {report['attempt']})"
         for report in reports
@@ -193,13 +204,19 @@ def trouble(node: dict[str, Any], now: int) -> list[str]:
     ]
     if node["unknown"]:
         problems.append("the log knows no node of this name: is it the node's name in Kubernetes?")
-    problems += [*told, *node["problems"], *_overdue(reports, now)]
+    problems += [*told, *node["problems"], *(() if node["older"] else _overdue(reports, now))]
     if cut := sum(_numbers(report).get(CUT_OFF, 0) for report in reports):
         problems.append(
             f"{console.many(cut, 'block')} cannot be reached: of nodes in its group that are not on-link"
         )
     problems += [_refused(report) for report in reports if _numbers(report).get(REFUSED, 0)]
     return problems
+
+
+def _reports_unasked(reports: list[dict[str, Any]], now: int) -> bool:
+    """Whether an agent does not answer, and reports its routes all the same."""
+    newest = max((report["time"] for report in reports if report["type"] != "Wired"), default=0)
+    return now - newest < OLDER_REPORTS and not any(report["answers"] for report in reports)
 
 
 def _refused(report: dict[str, Any]) -> str:
@@ -263,6 +280,13 @@ def _rows(node: dict[str, Any]) -> Iterable[tuple[str | Text, ...]]:
             Text(behind, "yellow"),
             _standing(report),
         )
+        name = ""
+    if node["older"]:
+        text = "its agent is of an older version: it reports, and does not answer"
+        yield name, "", "", "", console.dim(text)
+        name = ""
+    if node["uninstalled"]:
+        yield name, "", "", "", console.dim("its agent was uninstalled")
         name = ""
     failed = sum(report["type"] == "ApplyFailed" for report in node["reports"])  # they are in their rows
     for text in node["trouble"][failed:]:

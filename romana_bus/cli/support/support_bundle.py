@@ -13,13 +13,12 @@ from cyclopts import Parameter
 
 from romana_bus import __version__
 from romana_bus.cli.common import console
-from romana_bus.cli.common.options import Connection, Kubernetes, Output, host_node
+from romana_bus.cli.common.options import RUN_DIR, Connection, Kubernetes, Output, host_node
 from romana_bus.cli.common.session import run
 from romana_bus.cli.doctor.examine import examine
 from romana_bus.cli.doctor.finding import CLUSTER, NODE
 from romana_bus.cli.doctor.gather.context import Context, Wanted, identity, opened
 from romana_bus.cli.doctor.view import document
-from romana_bus.cli.serve.agent import RUN_DIR
 from romana_bus.cli.serve.watch import all_kinds
 from romana_bus.cli.support import archive
 from romana_bus.cli.support.collect import log as from_log

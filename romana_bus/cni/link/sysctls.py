@@ -117,6 +117,19 @@ def dotted(name: str) -> str:
     return f"net.{name.replace('/', '.')}"
 
 
+def standing() -> Iterator[str]:
+    """The sysctls as the agent sets them, NAME=VALUE, also where others have set them. They stay when it is
+    uninstalled: what they were before is not known, and kube-proxy and other plugins need them too."""
+    for sysctl in SYSCTLS:
+        with contextlib.suppress(FileNotFoundError):
+            if sysctl.vital and read(sysctl.name) == sysctl.right:
+                yield f"{dotted(sysctl.name)}={sysctl.right}"
+    for family, name in (("ipv6", "accept_ra"), ("ipv4", "rp_filter")):
+        for link in _links(family) if exists(f"{family}/conf") else ():
+            if link not in ("all", "default") and read(f"{family}/conf/{link}/{name}") == "2":
+                yield f"{dotted(f'{family}/conf/{link}/{name}')}=2"
+
+
 def read_only() -> Iterator[str]:
     """Why an ADD would fail, if it would."""
     for name, value in _OF_NEW_LINKS.items():

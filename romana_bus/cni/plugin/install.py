@@ -13,13 +13,16 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import structlog
 
 from romana_bus.cni.spec import VERSIONS
 from romana_bus.errors import BadInput, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +39,8 @@ _CHAINED: dict[str, dict[str, Any]] = {
 
 class Installed(NamedTuple):
     """What was installed. `oldest`: the plugin that allows no newer version. `first`: configurations in
-    CONF_DIR that a runtime uses instead, since their names sort before ours."""
+    CONF_DIR that a runtime uses instead, since their names sort before ours. `after`: those that it does not
+    use any more."""
 
     executable: Path
     conflist: Path
@@ -44,6 +48,7 @@ class Installed(NamedTuple):
     version: str
     oldest: str
     first: tuple[str, ...]
+    after: tuple[str, ...]
 
 
 def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) -> Installed:
@@ -59,13 +64,19 @@ def install(bin_dir: Path, conf_dir: Path, socket: Path, name: str, mtu: int) ->
         )
     _make({"--bin-dir": bin_dir, "--conf-dir": conf_dir})
     plugins, version, oldest = _chain(bin_dir)
-    ours = {"type": PLUGIN, "socket": str(socket)} | ({"mtu": mtu} if mtu else {})
-    chained = [{"type": plugin} | _CHAINED[plugin] for plugin in plugins]
-    conflist = {"cniVersion": version, "name": name, "plugins": [ours, *chained]}
     executable, config = bin_dir / PLUGIN, conf_dir / CONFLIST
-    text = msgspec.json.format(msgspec.json.encode(conflist), indent=2) + b"\n"
+    text = conflist(name, version, str(socket), mtu, plugins)
     _write([(executable, source().read_bytes(), 0o755), (config, text, 0o644)])
-    return Installed(executable, config, plugins, version, oldest, _first(conf_dir))
+    return Installed(executable, config, plugins, version, oldest, *_others(conf_dir))
+
+
+def conflist(name: str, version: str, socket: str, mtu: int, plugins: Sequence[str]) -> bytes:
+    """The network configuration as it is written. `plugins`: those that are chained. Raises KeyError for one
+    that is not known."""
+    ours = {"type": PLUGIN, "socket": socket} | ({"mtu": mtu} if mtu else {})
+    chained = [{"type": plugin} | _CHAINED[plugin] for plugin in plugins]
+    document = {"cniVersion": version, "name": name, "plugins": [ours, *chained]}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def source() -> Path:
@@ -92,8 +103,13 @@ def _make(directories: dict[str, Path]) -> None:
             raise BadInput(f"{option} {directory}: {why}, or name another")
 
 
-def _first(conf_dir: Path) -> tuple[str, ...]:
-    return tuple(name for name in configurations(conf_dir) if name < CONFLIST)
+def _others(conf_dir: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The other configurations, before and after ours."""
+    names = configurations(conf_dir)
+    return (
+        tuple(name for name in names if name < CONFLIST),
+        tuple(name for name in names if name > CONFLIST),
+    )
 
 
 def configurations(conf_dir: Path) -> list[str]:

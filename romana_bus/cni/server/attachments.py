@@ -49,7 +49,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stored(directory: Path) -> Iterator[tuple[Path, Attachment]]:
-    """The attachments on disk with their files, the oldest first. Raises OSError."""
+    """The attachments in a directory with their files, the oldest first. Raises OSError."""
     for file in sorted(directory.glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name)):
         try:
             yield file, msgspec.json.decode(file.read_bytes(), type=Attachment)

@@ -45,6 +45,16 @@ def plan_withdrawal(kernel: Kernel) -> Delta:
     )
 
 
+def plan_removal(kernel: Kernel) -> Delta:
+    """The removal of all that is ours, whatever is desired: when the agent is uninstalled."""
+    return Delta(
+        removed=[*kernel.routes.items(), *kernel.surplus],
+        misplaced=[*kernel.misplaced],
+        reachable=sorted(kernel.unreachable),
+        deleted=sorted(kernel.nexthops),
+    )
+
+
 def _route(delta: Delta, route: Prefix, wanted: int | None, actual: int | None) -> None:
     if wanted == actual:
         return

@@ -192,6 +192,24 @@ def test_pod_report_does_not_count_as_a_route_report(nats_server: NatsServer, ca
     assert found["n2"]["trouble"] == ["no report of its routes"]
 
 
+def test_uninstalled_agent_and_one_of_an_older_version_are_no_trouble(
+    nats_server: NatsServer, call: Call
+) -> None:
+    c = with_nodes("gone", "older", "dead")
+    for name in ("gone", "older", "dead"):
+        applied(c, name)
+        c.send(ev.Wired(node=name, consumer="cni", covers={"IPAM": c.seqs["IPAM"]}, addresses={}))
+    c.send(ev.NodeNetwork(node="dead", consumer="network", connected=("198.18.0.0/30",)))
+    for consumer in ("cni", "routes"):
+        c.send(ev.AgentUninstalled(node="gone", consumer=consumer))
+    found = asked(nats_server, call, c)
+    assert (found["gone"]["uninstalled"], found["gone"]["trouble"]) == (True, [])
+    assert (found["older"]["older"], found["older"]["trouble"]) == (True, [])
+    assert [found[name]["uninstalled"] for name in ("older", "dead")] == [False, False]
+    [said] = found["dead"]["trouble"]
+    assert said.startswith("its agent does not answer")
+
+
 def test_deleted_node_is_not_reported_as_missing(nats_server: NatsServer, call: Call) -> None:
     c = with_nodes("n1", "n2", seconds=3600)
     applied(c, "n1")

@@ -63,6 +63,17 @@ def test_install_writes_both_files_and_they_work(
     assert installed(home, places).code == 0  # again, over what is there
 
 
+def test_install_says_which_configurations_the_runtime_uses(home: Home, places: tuple[Path, Path]) -> None:
+    for name in ("99-loopback.conf", "87-podman-bridge.conflist"):
+        (places[1] / name).write_text("{}")
+    said = "the runtime uses the first file by name, which is this one, and not 87-podman-bridge.conflist"
+    assert said in installed(home, places).out
+    (places[1] / "10-calico.conflist").write_text("{}")
+    out = installed(home, places).out
+    assert "which is not this one: remove 10-calico.conflist" in out
+    assert "podman" not in out
+
+
 def speaks(directory: Path, name: str, said: str) -> None:
     file = directory / name
     file.write_text(f"#!/bin/sh\necho '{said}'\n")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from romana_bus.cli.common.options import RUN_DIR
 from romana_bus.cli.doctor import facts
-from romana_bus.cli.serve.agent import RUN_DIR
 from romana_bus.cni.plugin import install, runtimes
 from romana_bus.errors import BadInput
 

@@ -49,7 +49,7 @@ def test_up_with_a_chosen_network(
 ) -> None:
     log = log_options(nats_server.url, f"network{mask}")
     with ApiThread() as api:
-        api.node("n1", "a", "2001:db8::1")
+        api.node("n1", "a", "2001:db8::1" if ":" in network else "192.0.2.1")
         api.pod("p1", "n1")
         with home.start("up", "--server", api.server.url, "--plain", "--network", network, *log) as up:
             up.until(lambda: "AddressAssigned" in up.out, "an address")

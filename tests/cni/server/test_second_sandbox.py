@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from romana_bus.cni import spec
@@ -30,7 +32,16 @@ OLDER = Attachment(
 
 
 @pytest.fixture
-async def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Commands]:
+def attachments(tmp_path: Path) -> Attachments:
+    made = Attachments(tmp_path / "attachments")
+    made.put(OLDER)
+    return made
+
+
+@pytest.fixture
+async def commands(
+    tmp_path: Path, attachments: Attachments, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Commands]:
     """Of a node whose log has the pod's addresses; whether it has the request was not read since."""
     for module, name, result in (
         (attach, "attach", None), (attach, "detach", None), (check, "namespace_inode", 7),
@@ -43,8 +54,6 @@ async def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         namespace=POD.namespace, name=POD.name, uid=POD.uid, node="n1", tenant="default", addresses=given
     )
     await addresses.show(Known({(POD.namespace, POD.name): decision}))
-    attachments = Attachments(tmp_path / "attachments")
-    attachments.put(OLDER)
     node = Node("n1", 0, 10.0, lambda: True, lambda: None, lambda: None, str, lambda _: "", list)
     outbox = Outbox("n1", Journal(tmp_path / "journal"), threads)
     yield Commands(node, attachments, outbox, addresses, threads)
@@ -70,3 +79,22 @@ async def test_it_waits_if_the_older_one_is_ending(commands: Commands) -> None:
     async with commands.locks.alone(OLDER.attached.container):
         with pytest.raises(CniError, match="no address for pod default/web yet"):
             await commands.do(add(0.1))
+
+
+async def test_second_interface_waits_for_the_first_and_is_refused(
+    commands: Commands, attachments: Attachments
+) -> None:
+    async with commands.locks.alone("newer"):
+        second = asyncio.create_task(commands.do(add(60)._replace(ifname="net1")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        attachments.put(msgspec.structs.replace(OLDER, attached=Attached("newer", "eth0")))
+    with pytest.raises(CniError, match=r"CNI_IFNAME net1: .* already has eth0") as refused:
+        await second
+    assert refused.value.code == spec.ENVIRONMENT
+
+
+def test_link_that_exists_is_no_lost_sandbox() -> None:
+    """Another may have been made since the look that did not find it."""
+    assert not check.is_lost("lo", "/run/netns/none-of-ours", 7)
+    assert check.is_lost("rb0123456789abc", "/run/netns/none-of-ours", 7)

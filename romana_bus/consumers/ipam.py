@@ -35,7 +35,7 @@ READS = (
 )
 
 #: What agents write on NODE, whatever else is there. `-` is no node.
-OF_AGENTS = re.compile(r"node\.(?!-\.)(?P<node>[^.]+)\.(cni|network|routes|refused)(\.|$)")
+OF_AGENTS = re.compile(r"node\.(?!-\.)(?P<node>[^.]+)\.(cni|network|node|routes|refused)(\.|$)")
 
 #: The command that an error names.
 CHANGE = "romana-bus ipam settings set"

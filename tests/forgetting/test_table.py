@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 
 #: A node's name may have dots and capitals; `-` stands for what belongs to no node.
 LIVING = ["node.n1_example.network", "node.n1_example.cni.web.a", "node.-.parked.ipam", "node.-.refused.x"]
-DEAD = ["node.n2.network", "node.n2.routes", "node.n2.cni", "node.n2.cni.web.b", "node.n2.refused.agent"]
+DEAD = [
+    "node.n2.network",
+    "node.n2.node",
+    "node.n2.routes",
+    "node.n2.cni",
+    "node.n2.cni.web.b",
+    "node.n2.refused.agent",
+]
 OF_OTHERS = ["node.n2.theirs", "node.rack7.network-probe"]
 
 

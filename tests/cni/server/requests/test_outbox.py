@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from romana_bus.cni.server.journal import Journal
 from romana_bus.cni.server.outbox import Outbox
 from romana_bus.events import NODE
-from tests.cni.server.outboxes import LATER, Flaky, empty, end, going, request, waiting
+from tests.cni.server.requests.outboxes import LATER, Flaky, empty, end, going, request, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from romana_bus.cni.server import logged_requests
 from romana_bus.cni.server.journal import Journal
-from tests.cni.server.outboxes import Flaky, empty, end, going, request
+from tests.cni.server.requests.outboxes import Flaky, empty, end, going, request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 
 from romana_bus.cni.server.journal import Journal
 from romana_bus.events import codec
-from tests.cni.server.outboxes import end, request, waiting
+from tests.cni.server.requests.outboxes import end, request, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -45,6 +45,7 @@ async def _answers(api: Any, kinds: Iterable[Kind]) -> list[Answer]:
     found: list[Answer] = []
     for kind in kinds:
         for query in ({"limit": "1"}, {"watch": "true", "timeoutSeconds": "1", "resourceVersion": "0"}):
+            before = clock.wall()
             try:
                 async with await api.get(kind.path, query, CONNECT_WITHIN) as answer:
                     # Of a watch only the status is read: the events are not of interest.
@@ -52,17 +53,22 @@ async def _answers(api: Any, kinds: Iterable[Kind]) -> list[Answer]:
             except NETWORK_ERRORS as error:
                 return [*found, Answer(kind, trouble=reason(error))]
             said = "" if answer.status == 200 else read_status(answer.status, body).message
-            found.append(Answer(kind, answer.status, said, ahead=_ahead(answer.headers)))
+            found.append(Answer(kind, answer.status, said, ahead=_ahead(answer.headers, before)))
     return found
 
 
-def _ahead(headers: Mapping[str, str]) -> float | None:
-    """By the header Date, which has whole seconds."""
+def _ahead(headers: Mapping[str, str], before: int) -> float | None:
+    """By the header Date, which has whole seconds. `before`: when the request was sent (µs)."""
     try:
         date = email.utils.parsedate_to_datetime(headers["Date"])
     except (KeyError, ValueError):
         return None
-    return clock.wall() / SECOND - date.timestamp() - 0.5
+    return least(before / SECOND - date.timestamp() - 1.0, clock.wall() / SECOND - date.timestamp())
+
+
+def least(low: float, high: float) -> float:
+    """The smallest difference between two bounds: how long an answer took is not known of each way."""
+    return max(low, 0.0) + min(high, 0.0)
 
 
 async def api_server(context: Context) -> facts.ApiServer:

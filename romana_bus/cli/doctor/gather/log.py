@@ -8,7 +8,7 @@ from romana_bus.bus import clock
 from romana_bus.bus.api import micros
 from romana_bus.cli.common.ipam_state import ipam_state
 from romana_bus.cli.doctor import facts
-from romana_bus.cli.doctor.gather.api import answers
+from romana_bus.cli.doctor.gather.api import answers, least
 from romana_bus.cli.doctor.gather.context import NotSeen
 from romana_bus.cli.status.status import STARTS, status_document
 from romana_bus.events import ROLES
@@ -65,16 +65,15 @@ async def clocks(context: Context) -> facts.Clocks:
     store = context.store
     before = clock.wall()
     info = await store.info(store.layout.stream(ROLES[0]))
-    server, here = micros(info.ts), (before + clock.wall()) / 2
+    server, after = micros(info.ts), clock.wall()
+    ahead = least((before - server) / SECOND, (after - server) / SECOND)
     logs = [each for each in (await status(context))["store"]["streams"] if not each["table"]]
-    future = {each["role"]: (each["newest"] - clock.wall() + here - server) / SECOND for each in logs}
+    future = {each["role"]: (each["newest"] - clock.wall()) / SECOND + ahead for each in logs}
     api = None
     if not context.no_api:
         times = [answer.ahead for answer in await answers(context) if answer.ahead is not None]
         api = times[0] if times else None
-    return facts.Clocks(
-        (here - server) / SECOND, api, {role: ahead for role, ahead in future.items() if ahead > 0}
-    )
+    return facts.Clocks(ahead, api, {role: ahead for role, ahead in future.items() if ahead > 0})
 
 
 async def writers(context: Context) -> facts.Writers:

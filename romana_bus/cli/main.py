@@ -15,6 +15,8 @@ def main() -> None:
     """Run the command line, and exit."""
     _open_standard_streams()
     _fix_environment()
+    # structlog would load it, and pygments with it, to draw tracebacks: 0.1 s and 3 MB for what nobody uses.
+    sys.modules.setdefault("rich.traceback", None)  # type: ignore[arg-type]  # its import fails, as it may
     try:
         from romana_bus.cli.app import call
         from romana_bus.cli.common.terminal import print_traceback

@@ -11,7 +11,7 @@ import pytest
 from tests.simulation.days import day
 
 #: CI lives 300 of them (`.ci/run`).
-SEEDS = int(os.environ.get("ROMANA_SIMULATED_DAYS", "100"))
+SEEDS = int(os.environ.get("ROMANA_SIMULATED_DAYS", "60"))
 #: Of the defects of `defects.py`, those that a few days find, and the first seed of such a day today.
 SOON = {"one_list_is_believed": 98, "every_deletion_is_believed": 62, "a_tombstone_outlives_the_truth": 2}
 

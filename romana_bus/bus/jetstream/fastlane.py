@@ -14,6 +14,7 @@ This uses six private names of nats-py (`_ps`, `_pending`, `_transport`, `_proce
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import socket
@@ -50,6 +51,7 @@ class Wire(Client):
         self._ps = _Lane(self)
         self._preferred = ""  # HOST:PORT of the server to connect to next
         self._tried: dict[str, float] = {}
+        self._ended = False
 
     @property
     def info(self) -> dict[str, Any]:
@@ -69,6 +71,11 @@ class Wire(Client):
             **options,
         )
         self.guard_socket()
+
+    async def close(self) -> None:
+        """Close the connection for good."""
+        self._ended = True
+        await super().close()
 
     @property
     def place(self) -> str:
@@ -94,7 +101,11 @@ class Wire(Client):
             writer.transport.abort()  # an orderly close would wait for a frozen server
 
     def _choose(self, servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
-        """Which server to try next, and in how many seconds (nats-py, ReconnectToServerHandler)."""
+        """Which server to try next, and in how many seconds (nats-py, ReconnectToServerHandler). Raises
+        CancelledError once the connection is closed: nats-py cancels its attempts to reconnect, and where
+        `asyncio.wait_for` swallows that, they would go on for ever."""
+        if self._ended:
+            raise asyncio.CancelledError
         preferred, self._preferred = self._preferred, ""
         known = {server.uri.netloc.rpartition("@")[2]: server for server in servers}
         if preferred in known:

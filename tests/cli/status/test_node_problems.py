@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from romana_bus import events as ev
@@ -34,9 +35,13 @@ def cluster(*cidrs: str, **nodes: tuple[str, ...]) -> Cluster:
     for name, addresses in nodes.items():
         c.send(ev.NodeSeen(resource_version=c.version(), uid=name, name=name, addresses=addresses))
     c.decide()
+    report(c, *nodes)
+    return c
+
+
+def report(c: Cluster, *nodes: str) -> None:
     for name in nodes:
         c.send(ev.Applied(node=name, consumer="routes", covers={"IPAM": c.seqs["IPAM"]}))
-    return c
 
 
 def troubles(server: NatsServer, call: Call, c: Cluster, *answer: str) -> dict[str, list[str]]:
@@ -59,13 +64,20 @@ def test_node_without_an_address(nats_server: NatsServer, call: Call) -> None:
 
 
 def test_node_without_an_address_of_one_family(nats_server: NatsServer, call: Call) -> None:
+    """It has no place in the network of that family; one that it has since before stays, and is told too."""
     both = ("172.31.1.10", "fd31::10")
-    c = cluster("10.0.0.0/16", "fd10::/112", n1=both, n2=("172.31.1.11",), n3=("fd31::12",))
-    found = troubles(nats_server, call, c, "n1", "n2", "n3")
+    c = cluster("10.0.0.0/16", "fd10::/112", n1=both, n2=("172.31.1.11",), n3=("fd31::12",), n4=both)
+    before = c.newest(ev.HostPlaced)[-1]
+    assert before.node == "n4"
+    c.send(msgspec.structs.replace(before, addresses=("172.31.1.13",)))
+    report(c, "n1", "n2", "n3", "n4")
+    found = troubles(nats_server, call, c, "n1", "n2", "n3", "n4")
     assert found["n1"] == []
-    for node, family in (("n2", "IPv6"), ("n3", "IPv4")):
+    for node, network, family in (("n2", "more0", "IPv6"), ("n3", "net", "IPv4")):
         [said] = found[node]
-        assert said.startswith(f"no InternalIP of {family}: other nodes have no route to the {family} ")
+        assert said.startswith(f"network {network} is {family}, and node {node} has no {family} address: ")
+    [said] = found["n4"]
+    assert said.startswith("no InternalIP of IPv6: other nodes have no route to the IPv6 addresses of its ")
 
 
 def test_nodes_with_one_address(nats_server: NatsServer, call: Call) -> None:
@@ -83,7 +95,7 @@ def test_nodes_with_one_address(nats_server: NatsServer, call: Call) -> None:
 def test_many_nodes_with_one_address(nats_server: NatsServer, call: Call) -> None:
     """As of virtual machines that all have one behind address translation."""
     names = [f"n{number}" for number in range(1, 7)]
-    c = cluster("10.0.0.0/16", **dict.fromkeys(names, ("fd31:0::15",)))
+    c = cluster("10.0.0.0/16", "fd10::/112", **dict.fromkeys(names, ("fd31:0::15",)))
     found = troubles(nats_server, call, c, *names)
     [_, said] = found["n1"]  # they have no IPv4 address either
     assert said.startswith(

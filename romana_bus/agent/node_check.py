@@ -75,7 +75,8 @@ class NodeCheck:
             if self._routes.state.known:
                 self._pods = self._routes.state.pods
                 await self._look()
-            await tasks.until_set(self._noticed, EVERY if self._pods else UNREAD)
+            # A look asks every block for its way, so a node without a place is not looked at more often.
+            await tasks.until_set(self._noticed, EVERY if self._routes.state.known else UNREAD)
             if self._noticed.is_set():
                 await asyncio.sleep(SETTLE)
 

@@ -78,7 +78,7 @@ def test_sysctls_are_told_and_nothing_is_set(own_node: Node) -> None:
     change(node, LOOSE, "0")
     until(lambda: node.status().code == 0, "it is right again", node.log)
     until(lambda: node.fetches("readyz").startswith("ok\n"), "the agent is ready", node.log)
-    assert "warning: net" not in node.fetches("readyz")
+    until(lambda: "warning: net" not in node.fetches("readyz"), "no warning is left", node.log)
     assert "a sysctl is wrong" in node.log()
     assert "a sysctl is right again" in node.log()
 

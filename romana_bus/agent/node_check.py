@@ -46,7 +46,6 @@ class NodeCheck:
         self._node, self._routes = node, routes
         self._node_sysctls, self._threads = node_sysctls, threads
         self._noticed = asyncio.Event()
-        self._pods: tuple[Prefix, ...] = ()
         self._failure = ""
         self.found: list[Obstacle] | None = None
         self.changed = asyncio.Event()
@@ -73,8 +72,7 @@ class NodeCheck:
         while True:
             self._noticed.clear()
             if self._routes.state.known:
-                self._pods = self._routes.state.pods
-                await self._look()
+                await self._look(self._routes.state.pods)
             # A look asks every block for its way, so a node without a place is not looked at more often.
             await tasks.until_set(self._noticed, EVERY if self._routes.state.known else UNREAD)
             if self._noticed.is_set():
@@ -85,7 +83,7 @@ class NodeCheck:
         for _ in notifications.reads():
             self._noticed.set()
 
-    async def _look(self) -> None:
+    async def _look(self, pods: tuple[Prefix, ...]) -> None:
         try:
             foreign = await self._threads.run(read)
         except (OSError, Interrupted) as error:
@@ -93,7 +91,7 @@ class NodeCheck:
             return
         self._failure = ""
         by_default = self._routes.standing()["blocks by default route"]
-        found, before = obstacles(foreign, self._pods, by_default), self.found or []
+        found, before = obstacles(foreign, pods, by_default), self.found or []
         for each in found:
             if each not in before:
                 tell = log.info if each.is_note else log.warning

@@ -42,7 +42,7 @@ class Decider(Generic[S]):
     refused: Callable[[S], Iterable[tuple[str, int, str, str]]] = lambda _: ()
     lost: Callable[[S, str], None] = lambda *_: None
     prepare: Callable[[Store, S], Awaitable[None]] | None = None
-    unneeded: Callable[[S, str, list[str]], Iterable[str]] = lambda *_: ()
+    unneeded: Callable[[S, str, list[str]], Iterable[str]] | None = None
 
 
 class ResyncTrigger:

@@ -65,7 +65,7 @@ async def run_leading(
     holder: str,
     lead: Callable[[Fold[S], Leadership], Awaitable[None]],
     health: Health | None = None,
-    unneeded: Callable[[S, str, list[str]], Iterable[str]] = lambda *_: (),
+    unneeded: Callable[[S, str, list[str]], Iterable[str]] | None = None,
 ) -> None:
     """Follow as a standby, and run `lead` while elected: it returns when the lease is lost. When cancelled,
     store what was published and release the lease. `unneeded`: see `Decider`. Raises Closed."""
@@ -78,6 +78,8 @@ async def run_leading(
         orderly = False
 
         def compact(role: str) -> Coroutine[Any, Any, None]:
+            if unneeded is None or role == writer.writes:  # it ends by itself what it has written
+                return store.compact(role)
             return store.compact(role, lambda subjects: unneeded(fold.state, role, subjects))
 
         try:

@@ -65,9 +65,8 @@ class Rows:
 
     def __init__(self, unneeded: Unneeded | None = None, history: float = 0.0) -> None:
         self._unneeded, self._history = unneeded, int(history * SECOND)
-        self._stored: dict[str, int] = {}  # subject -> when its newest was stored (µs), for `unneeded`
+        self._stored: dict[str, int] = {}  # subject -> when stored (µs), of what nothing ends, for `unneeded`
         self._survey_at = 0.0
-        self._ending: set[str] = set()  # of the heap, what is there since it is not needed
         self._newest: dict[str, int] = {}  # subject -> sequence
         self._replaced: deque[int] = deque()  # of each subject, the oldest first
         self._ends: list[_Tombstone] = []  # before which something may be left
@@ -79,11 +78,11 @@ class Rows:
         if earlier := self._newest.get(message.subject):
             self._replaced.append(earlier)
         self._newest[message.subject] = message.seq
-        if self._unneeded:
-            self._stored[message.subject] = message.stored
-            self._ending.discard(message.subject)
+        self._stored.pop(message.subject, None)
         if seconds := message.seconds(TTL):
             self._ends.append((message.stored + seconds * SECOND, message.seq, message.subject))
+        elif self._unneeded:
+            self._stored[message.subject] = message.stored
 
     def due(self, now: int, most: int) -> list[int]:
         """The sequences to delete next, at most so many. Tombstones only where nothing replaced is left, and
@@ -116,8 +115,6 @@ class Rows:
         for _ in seqs:
             _, _, subject = heappop(self._tombstones)
             del self._newest[subject]
-            self._stored.pop(subject, None)
-            self._ending.discard(subject)
 
     def _survey(self, now: int, monotonic: float) -> None:
         """Treat what nobody needs any more like tombstones whose time is over."""
@@ -125,8 +122,8 @@ class Rows:
             return
         self._survey_at = monotonic + SURVEY
         old = [subject for subject, stored in self._stored.items() if stored + self._history < now]
-        for subject in self._unneeded([subject for subject in old if subject not in self._ending]):
-            self._ending.add(subject)
+        for subject in self._unneeded(old):
+            del self._stored[subject]
             heappush(self._tombstones, (0, self._newest[subject], subject))
 
 

@@ -93,3 +93,21 @@ def test_what_nobody_needs_goes_once_it_is_older_than_the_log(monkeypatch: pytes
     assert rows.due(111 * SECOND, 10) == [3]
     rows.deleted([3])
     assert rows.due(999 * SECOND, 10) == [5, 6]
+
+
+def test_a_tombstone_that_nobody_needs_is_due_once_and_not_before_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an outage it may be older than the log."""
+    time = 1000.0
+    monkeypatch.setattr(tasks, "monotonic", lambda: time)
+    rows = Rows(lambda subjects: subjects, 100)
+    for message in (row(1, "a", 1, 1), row(2, "b", 1)):
+        rows.note(message)
+    assert rows.due(999 * SECOND, 10) == [2]
+    rows.deleted([2])
+    assert rows.due(999 * SECOND, 10) == [], "a reader may be behind it"
+    time += 2 * PASS_WITHIN
+    assert rows.due(999 * SECOND, 10) == [1]
+    rows.deleted([1])
+    assert rows.due(999 * SECOND, 10) == []

@@ -150,3 +150,18 @@ async def test_silent_server_leaves_no_connection_behind(own_server: NatsServer)
     async with await asyncio.start_server(silent, "127.0.0.1", own_server.port):
         await ended.wait()
         await wire.close()
+
+
+async def test_closed_connection_stays_closed_if_a_cancellation_is_lost(
+    own_server: NatsServer,
+) -> None:
+    """`asyncio.wait_for`, which nats-py waits with, may swallow it (CPython 3.11)."""
+    wire = Wire()
+    await wire.dial([own_server.url], **login(ADMINISTRATOR))
+    own_server.kill()
+    while not wire._tried:  # it has begun to reconnect
+        await asyncio.sleep(0.01)
+    reconnecting, wire._reconnection_task = wire._reconnection_task, None
+    assert reconnecting is not None
+    await wire.close()
+    await reconnecting
